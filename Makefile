@@ -1,0 +1,71 @@
+# `make demo` and `make test` do their own set-up and reuse it the second time.
+#   PYTHON     the interpreter that makes the environment (3.11 or newer)
+#   QT         the Qt binding for the viewer: pyqt6 or pyside6
+#   RESOLUTION highest or lowest-direct: which dependency versions to install
+
+PYTHON ?= python3
+QT ?= pyqt6
+RESOLUTION ?= highest
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed-$(QT)-$(RESOLUTION)
+
+SYSTEM_PACKAGES := libegl1 libgl1 libglib2.0-0 libdbus-1-3 libfontconfig1 libxkbcommon-x11-0 \
+	libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxcb-image0 libxcb-render-util0 \
+	libxcb-shape0 libxcb-xinerama0 xvfb
+
+.PHONY: help demo test check format clean system
+
+help:
+	@echo "make demo    run the main job on the shipped sample with the shipped models"
+	@echo "make test    run the linters, the type checker, the import contracts and the tests"
+	@echo "make check   the linters, the type checker and the import contracts alone"
+	@echo "make format  rewrite the code in the project's format"
+	@echo "make clean   remove the environment and all that was made"
+
+# The environment is made by uv, which pip installs into it: it fetches in parallel and keeps
+# a cache, so a second environment costs seconds.
+$(STAMP): pyproject.toml | system
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is older than Python 3.11: give a newer one with PYTHON=..."; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "No virtual environment could be made. On Debian and Ubuntu: sudo apt-get install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --quiet --upgrade uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode $(QT)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --resolution $(RESOLUTION) \
+		--compile-bytecode --group test --group check --editable .
+	@rm -f $(VENV)/.installed-*
+	@touch $@
+
+# What venv, Qt and Xvfb need from the system; only Debian and its relatives are looked after here.
+system:
+	@command -v dpkg-query >/dev/null || exit 0; \
+	missing=""; $(PYTHON) -m ensurepip --version >/dev/null 2>&1 || missing=" python3-venv"; \
+	for p in $(SYSTEM_PACKAGES); do \
+		dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'install ok installed' || \
+		dpkg-query -W -f '$${Status}' $${p}t64 2>/dev/null | grep -q 'install ok installed' || missing="$$missing $$p"; done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ]; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing >/dev/null; \
+	else echo "System packages are missing: sudo apt-get install$$missing"; fi
+
+demo: $(STAMP)
+	$(BIN)/napari-cam-sam demo $(DEMO)
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# Linters and types are checked against the newest dependencies alone.
+test: $(STAMP) $(if $(filter highest,$(RESOLUTION)),check)
+	@if command -v xvfb-run >/dev/null; then xvfb-run -a $(BIN)/python -m pytest $(TESTS); \
+	else $(BIN)/python -m pytest $(TESTS); fi
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) demo-output dist build .pytest_cache .mypy_cache .ruff_cache
