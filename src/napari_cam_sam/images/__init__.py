@@ -1,0 +1,1 @@
+"""Geometry, planes, windows and preprocessing of images; reading and writing them."""

@@ -1,0 +1,58 @@
+"""File formats by their suffix, and the checks that come before any of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from napari_cam_sam.errors import CamSamError
+
+__all__ = ["JPEG", "NIFTI", "PILLOW", "TIFF", "check_file", "stem_of", "suffix_of"]
+
+NIFTI = (".nii", ".nii.gz")
+JPEG = (".jpg", ".jpeg")
+PILLOW = (".png", *JPEG)
+TIFF = (".tif", ".tiff")
+
+
+def suffix_of(path: Path) -> str:
+    """Suffix of a supported image file, in lower case; ``.nii.gz`` counts as one.
+
+    Raises
+    ------
+    CamSamError
+        If the suffix is none of the supported ones.
+    """
+    name = path.name.lower()
+    for suffix in (*NIFTI, *PILLOW, *TIFF):
+        if name.endswith(suffix):
+            return suffix
+    raise CamSamError(
+        f"{path} is not an image that can be read or written here: "
+        "use .nii, .nii.gz, .png, .jpg, .jpeg, .tif or .tiff."
+    )
+
+
+def stem_of(path: Path) -> str:
+    """File name without its supported suffix."""
+    return path.name[: -len(suffix_of(path))]
+
+
+def check_file(path: Path) -> None:
+    """Refuse what no format can be read from.
+
+    Raises
+    ------
+    CamSamError
+        If the path is missing, a directory, empty, or may not be read.
+    """
+    try:
+        if path.is_dir():
+            raise CamSamError(f"{path} is a folder: name one image file.")
+        with path.open("rb") as file:
+            empty = not file.read(1)
+    except FileNotFoundError:
+        raise CamSamError(f"{path} does not exist.") from None
+    except OSError as error:
+        raise CamSamError(f"{path} could not be read: {error.strerror}.") from error
+    if empty:
+        raise CamSamError(f"{path} is empty: it holds 0 bytes.")

@@ -1,0 +1,136 @@
+"""Where an image lies: spacing, affine and unit, in the axis order of its array."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_cam_sam.errors import CamSamError
+
+__all__ = ["Geometry", "default_geometry", "spacing_from_affine"]
+
+
+@dataclass(frozen=True, eq=False)
+class Geometry:
+    """Spacing and position of an image's pixels.
+
+    Attributes
+    ----------
+    spacing : tuple of float
+        Distance between neighbours along each spatial array axis, (row, column) or
+        (plane, row, column), in ``unit``; finite and above zero.
+    affine : ndarray of float64, shape (4, 4), or None
+        Maps the array index (plane, row, column, 1) to RAS+ world coordinates in mm. A 2D image
+        has plane 0. None for an image without a place in the world.
+    unit : {"mm", "pixel"}
+        Unit of ``spacing``.
+
+    Raises
+    ------
+    CamSamError
+        If a spacing is not a positive number, or the affine is not an invertible (4, 4) matrix.
+    """
+
+    spacing: tuple[float, ...]
+    affine: NDArray[np.float64] | None = None
+    unit: Literal["mm", "pixel"] = "pixel"
+
+    def __post_init__(self) -> None:
+        if len(self.spacing) not in (2, 3):
+            raise CamSamError(
+                f"A geometry has 2 or 3 spatial axes, but {len(self.spacing)} spacings were given."
+            )
+        if not all(np.isfinite(s) and s > 0 for s in self.spacing):
+            raise CamSamError(
+                f"The spacing {tuple(self.spacing)} is broken: every spacing must be above zero."
+            )
+        if self.affine is None:
+            return
+        if self.affine.shape != (4, 4) or not np.isfinite(self.affine).all():
+            raise CamSamError("The affine is broken: it must be a 4 × 4 matrix of finite numbers.")
+        steps = self.affine[:3, :3] / np.maximum(spacing_from_affine(self.affine), 1e-300)
+        if abs(np.linalg.det(steps)) < 1e-6:
+            raise CamSamError("The affine is broken: its three axes do not span a volume.")
+
+    def plane_spacing(self, axis: int) -> tuple[float, float]:
+        """Spacing of the rows and of the columns of a plane.
+
+        Parameters
+        ----------
+        axis : int
+            Array axis that the plane cuts; 0 for a 2D image.
+
+        Returns
+        -------
+        tuple of float
+            (distance between rows, distance between columns), in ``unit``.
+        """
+        if len(self.spacing) == 2:
+            rows, columns = self.spacing
+        else:
+            rows, columns = (s for i, s in enumerate(self.spacing) if i != axis)
+        return rows, columns
+
+    def matches(self, other: Geometry, tolerance: float = 1e-3) -> str | None:
+        """Say in words how another geometry differs, if it does.
+
+        Affines are compared where both images have one, else spacings where both are in mm;
+        a geometry in pixels (a PNG mask) matches any other.
+
+        Parameters
+        ----------
+        other : Geometry
+        tolerance : float
+            Largest difference of a voxel step and of the first voxel's position, as a fraction
+            of the spacing. The default lets pass what the float32 quaternion of a NIfTI header
+            rounds off, and no more.
+
+        Returns
+        -------
+        str or None
+            The reason in words, or None where the geometries match.
+        """
+        if len(self.spacing) != len(other.spacing):
+            return f"{len(self.spacing)} spatial axes against {len(other.spacing)}"
+        if self.affine is not None and other.affine is not None:
+            sizes = spacing_from_affine(self.affine)
+            difference = np.abs(self.affine - other.affine)[:3]
+            if (difference[:, :3] > tolerance * sizes).any():
+                return (
+                    f"voxel axes differ: {_in_words(self.affine[:3, :3])} mm "
+                    f"against {_in_words(other.affine[:3, :3])} mm"
+                )
+            if difference[:, 3].max() > tolerance * sizes.min():
+                return (
+                    f"the first voxel lies at {_in_words(self.affine[:3, 3])} mm "
+                    f"against {_in_words(other.affine[:3, 3])} mm"
+                )
+            return None
+        if self.unit == other.unit == "mm" and not np.allclose(
+            self.spacing, other.spacing, rtol=tolerance, atol=0
+        ):
+            return (
+                f"spacing {_in_words(np.array(self.spacing))} mm "
+                f"against {_in_words(np.array(other.spacing))} mm"
+            )
+        return None
+
+
+def default_geometry(spatial_ndim: int) -> Geometry:
+    """Geometry of an image that says nothing about its own: one pixel a step, no world."""
+    return Geometry(spacing=(1.0,) * spatial_ndim)
+
+
+def spacing_from_affine(affine: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Length in mm of one step along each of the three axes of an affine, shape (3,)."""
+    lengths: NDArray[np.float64] = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    return lengths
+
+
+def _in_words(values: NDArray[np.float64]) -> str:
+    if values.ndim == 2:
+        return "[" + "; ".join(_in_words(row) for row in values) + "]"
+    return "(" + ", ".join(f"{value:.6g}" for value in values) + ")"

@@ -1,0 +1,42 @@
+"""A name for the very pixels that a result came from."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.images.image import Image
+
+__all__ = ["image_hash"]
+
+
+def image_hash(image: Image) -> str:
+    """Hash an image for the run record.
+
+    Parameters
+    ----------
+    image : Image
+
+    Returns
+    -------
+    str
+        Hexadecimal SHA-256: of the file's bytes where the image has a path (the same as
+        ``sha256sum FILE``), else of the array's type, shape and values, read plane by plane.
+
+    Raises
+    ------
+    CamSamError
+        If the file can no longer be read.
+    """
+    if image.path is not None:
+        try:
+            with image.path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise CamSamError(f"{image.path} could not be read: {error.strerror}.") from error
+    digest = hashlib.sha256(f"{np.dtype(image.data.dtype).name} {image.data.shape}".encode())
+    for plane in image.planes(0):
+        digest.update(np.ascontiguousarray(plane).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,198 @@
+"""Labels, heatmaps and images to files: whole or not at all, in their source's geometry."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.images.formats import JPEG, NIFTI, PILLOW, TIFF, suffix_of
+from napari_cam_sam.images.image import Image
+from napari_cam_sam.images.nifti import write_nifti
+from napari_cam_sam.images.raster import write_pillow, write_tiff
+
+__all__ = [
+    "heatmap_suffix",
+    "labels_dtype",
+    "labels_suffix",
+    "write_atomically",
+    "write_heatmap",
+    "write_image",
+    "write_labels",
+]
+
+
+def write_atomically(path: str | os.PathLike[str], writer: Callable[[Path], object]) -> None:
+    """Write a file so that it is there whole or not at all.
+
+    The writer fills a hidden file in the same folder, which takes the place of ``path`` only
+    once it is on disk. What stood there before stays until then, and stays if writing fails.
+
+    Parameters
+    ----------
+    path : path-like
+        File to write or to replace.
+    writer : callable
+        Takes the path of the hidden file, which has the suffix of ``path``, and writes it.
+
+    Raises
+    ------
+    CamSamError
+        If the folder is missing or may not be written, the disk is full, or ``path`` is a folder.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise CamSamError(f"{path} could not be written: it is a folder.")
+    hidden = path.with_name(f".{uuid.uuid4().hex[:12]}-{path.name}")
+    try:
+        writer(hidden)
+        with hidden.open("rb+") as file:
+            os.fsync(file.fileno())  # a full disk may show only here
+        os.replace(hidden, path)
+    except OSError as error:
+        raise CamSamError(f"{path} could not be written: {error.strerror or error}.") from error
+    finally:
+        with suppress(OSError):
+            hidden.unlink(missing_ok=True)
+
+
+def labels_dtype(highest: int, lowest: int = 0) -> type[np.integer[Any]]:
+    """Smallest of uint8, uint16 and int32 that holds labels from ``lowest`` to ``highest``.
+
+    Raises
+    ------
+    CamSamError
+        If none does.
+    """
+    for dtype in (np.uint8, np.uint16, np.int32):
+        if np.iinfo(dtype).min <= lowest and highest <= np.iinfo(dtype).max:
+            return dtype
+    raise CamSamError(f"Labels lie in ±2147483647, but these reach from {lowest} to {highest}.")
+
+
+def labels_suffix(image: Image) -> str:
+    """Suffix for labels of an image: NIfTI with an affine, PNG in 2D pixels, else TIFF."""
+    if image.geometry.affine is not None:
+        return ".nii.gz"
+    # PNG has no spacing to keep.
+    return ".png" if image.spatial_ndim == 2 and image.geometry.unit == "pixel" else ".tif"
+
+
+def heatmap_suffix(image: Image) -> str:
+    """Suffix for heatmaps of an image: NIfTI where it has an affine, else TIFF."""
+    return ".nii.gz" if image.geometry.affine is not None else ".tif"
+
+
+def write_labels(path: str | os.PathLike[str], labels: ArrayLike, like: Image) -> None:
+    """Write labels on the grid of their image.
+
+    Parameters
+    ----------
+    path : path-like
+        ``.nii`` or ``.nii.gz`` for an image with an affine (see `write_nifti` for what is kept of
+        its header), else ``.png`` in 2D, or ``.tif``.
+    labels : array of integers or booleans, shape of ``like.spatial_shape``
+        Written as the smallest of uint8, uint16 and int32 that holds them.
+    like : Image
+        The image that was segmented.
+
+    Raises
+    ------
+    CamSamError
+        If the labels are no integers or of another shape, the suffix does not fit, or the file
+        cannot be written.
+    """
+    array = np.asarray(labels)
+    if array.dtype.kind not in "biu":
+        raise CamSamError(f"Labels are whole numbers, but these are of type {array.dtype}.")
+    _check_shape(array, like, "labels")
+    lowest, highest = int(array.min()), int(array.max())
+    dtype = labels_dtype(highest, lowest)
+    if suffix_of(Path(path)) in JPEG:
+        raise CamSamError(f"{path} cannot hold labels: JPEG alters values, so use .png or .tif.")
+    _write(Path(path), array.astype(dtype, copy=False), like)
+
+
+def write_heatmap(path: str | os.PathLike[str], values: ArrayLike, like: Image) -> None:
+    """Write heatmaps, or other real values, on the grid of their image as float32.
+
+    Parameters
+    ----------
+    path : path-like
+        ``.nii`` or ``.nii.gz`` for an image with an affine, else ``.tif``.
+    values : array of float, shape of ``like.spatial_shape``
+    like : Image
+
+    Raises
+    ------
+    CamSamError
+        If the shape or the suffix does not fit, or the file cannot be written.
+    """
+    array = np.asarray(values)
+    _check_shape(array, like, "heatmap")
+    if suffix_of(Path(path)) in PILLOW:
+        raise CamSamError(f"{path} cannot hold a heatmap: use .tif, or NIfTI for a NIfTI image.")
+    _write(Path(path), array.astype(np.float32, copy=False), like)
+
+
+def write_image(path: str | os.PathLike[str], image: Image) -> None:
+    """Write an image itself, e.g. a phantom, in its own type and geometry.
+
+    Parameters
+    ----------
+    path : path-like
+        ``.nii`` or ``.nii.gz`` for gray with an affine, ``.tif``, or for 8-bit 2D images ``.png``
+        or ``.jpg``; 16-bit gray may be ``.png``.
+    image : Image
+
+    Raises
+    ------
+    CamSamError
+        If the format cannot hold the image, or the file cannot be written.
+    """
+    array = np.asarray(image.data)
+    if array.dtype.kind == "b":
+        array = array.astype(np.uint8)
+    _write(Path(path), array, image, rgb=image.rgb)
+
+
+def _write(path: Path, array: NDArray[Any], like: Image, *, rgb: bool = False) -> None:
+    suffix = suffix_of(path)
+    if like.path is not None and path.exists() and like.path.exists() and path.samefile(like.path):
+        raise CamSamError(f"{path} is the image itself and would be lost: name another file.")
+    if suffix in NIFTI:
+        if rgb:
+            raise CamSamError(f"{path} cannot hold colour: use .tif or .png.")
+        if like.geometry.affine is None:
+            raise CamSamError(
+                f"{path} cannot be written as NIfTI: {like.name} has no affine; "
+                "use .tif, or .png in 2D."
+            )
+        write_atomically(path, lambda hidden: write_nifti(hidden, array, like))
+        return
+    if like.geometry.affine is not None and not rgb:
+        raise CamSamError(f"{path} would lose the affine of {like.name}: use .nii.gz or .nii.")
+    if suffix in TIFF:
+        write_atomically(path, lambda hidden: write_tiff(hidden, array, like.geometry, rgb=rgb))
+        return
+    allowed = [np.uint8] if suffix in JPEG or rgb else [np.uint8, np.uint16]
+    channels = array.shape[-1] if rgb else 1
+    if array.ndim - rgb != 2 or array.dtype not in allowed or (suffix in JPEG and channels == 4):
+        raise CamSamError(
+            f"{path} cannot hold an array of shape {array.shape} and type {array.dtype}: use .tif."
+        )
+    write_atomically(path, lambda hidden: write_pillow(hidden, array))
+
+
+def _check_shape(array: NDArray[Any], like: Image, what: str) -> None:
+    if array.shape != like.spatial_shape:
+        raise CamSamError(
+            f"The {what} have shape {array.shape}, but {like.name} has {like.spatial_shape}."
+        )
