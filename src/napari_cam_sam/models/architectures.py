@@ -1,0 +1,173 @@
+"""The architectures that a classifier's card may name, and where to look into them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import isqrt
+from typing import Any, Literal
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from napari_cam_sam.errors import CamSamError, unknown_name
+from napari_cam_sam.models.small_cnn import small_cnn
+
+__all__ = ["ARCHITECTURES", "Architecture", "build", "find_architecture", "to_grid"]
+
+Layout = Literal["channels-first", "channels-last", "tokens"]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One row of the table.
+
+    Attributes
+    ----------
+    name : str
+    layer : str
+        Dotted name of the default target layer.
+    layout : {"channels-first", "channels-last", "tokens"}
+        How the layer's output is laid out: (B, C, h, w), (B, h, w, C), or (B, 1 + h·w, C) with
+        the class token first.
+    torchvision : bool
+        True where torchvision builds it and has weights for it.
+    """
+
+    name: str
+    layer: str
+    layout: Layout = "channels-first"
+    torchvision: bool = True
+
+
+# Last spatial layer of each; for the ViT the input norm of its last block, since what follows
+# the last attention only reaches the score through the class token and gives an all-zero map.
+_ROWS = (
+    Architecture("resnet18", "layer4.1"),
+    Architecture("resnet34", "layer4.2"),
+    Architecture("resnet50", "layer4.2"),
+    Architecture("mobilenet_v3_small", "features.12"),
+    Architecture("mobilenet_v3_large", "features.16"),
+    Architecture("densenet121", "features.norm5"),
+    Architecture("efficientnet_b0", "features.8"),
+    Architecture("convnext_tiny", "features.7.2"),
+    Architecture("swin_t", "features.7.1.norm1", "channels-last"),
+    Architecture("vit_b_16", "encoder.layers.encoder_layer_11.ln_1", "tokens"),
+    Architecture("small-cnn", "stage4", torchvision=False),
+)
+ARCHITECTURES: dict[str, Architecture] = {row.name: row for row in _ROWS}
+
+
+def find_architecture(name: str) -> Architecture:
+    """Look an architecture up by name, or raise a CamSamError with the near names."""
+    try:
+        return ARCHITECTURES[name]
+    except KeyError:
+        raise unknown_name("architecture", name, ARCHITECTURES) from None
+
+
+def build(
+    name: str, *, num_classes: int, channels: int = 3, input_size: tuple[int, int] = (224, 224)
+) -> nn.Module:
+    """Build an architecture with random weights, leaving the global random state as it was.
+
+    Parameters
+    ----------
+    name : str
+        A key of ``ARCHITECTURES``.
+    num_classes : int
+        Number of logits.
+    channels : {1, 3}
+        Gray or RGB. A torchvision net of one channel is the same net with a first convolution
+        that reads one channel.
+    input_size : tuple of int
+        Rows and columns. It matters for ``vit_b_16``, whose position table has its size.
+
+    Returns
+    -------
+    nn.Module
+        In evaluation mode, on the CPU.
+
+    Raises
+    ------
+    CamSamError
+        If the name is unknown, or the input size does not suit the architecture.
+    """
+    architecture = find_architecture(name)
+    with torch.random.fork_rng(devices=[]):
+        if not architecture.torchvision:
+            module: nn.Module = small_cnn(num_classes=num_classes, in_channels=channels)
+        else:
+            options: dict[str, Any] = {}
+            if architecture.layout == "tokens":
+                if input_size[0] != input_size[1] or input_size[0] % 16:
+                    raise CamSamError(
+                        f"{name} needs a square input whose side is a multiple of 16; "
+                        f"got {input_size[0]}×{input_size[1]}."
+                    )
+                options["image_size"] = input_size[0]
+            builder: Callable[..., nn.Module] = torchvision.models.get_model_builder(name)
+            module = builder(weights=None, num_classes=num_classes, **options)
+            if channels != 3:
+                _replace_first_convolution(module, channels)
+    return module.eval()
+
+
+def _replace_first_convolution(module: nn.Module, channels: int) -> None:
+    name, old = next((n, m) for n, m in module.named_modules() if isinstance(m, nn.Conv2d))
+    parent = module.get_submodule(name.rpartition(".")[0])
+    new = nn.Conv2d(
+        channels,
+        old.out_channels,
+        old.kernel_size,  # type: ignore[arg-type]
+        old.stride,  # type: ignore[arg-type]
+        old.padding,  # type: ignore[arg-type]
+        bias=old.bias is not None,
+    )
+    setattr(parent, name.rpartition(".")[2], new)
+
+
+def to_grid(output: Tensor, layer: nn.Module, architecture: str) -> Tensor:
+    """Lay a layer's output out as (B, C, h, w), whatever the architecture.
+
+    Parameters
+    ----------
+    output : Tensor
+        (B, C, h, w), (B, h, w, C), or (B, n, C) with n = h·w or 1 + h·w tokens; a class token
+        is dropped.
+    layer : nn.Module
+        The layer that made it: a linear layer or layer norm has its channels last.
+    architecture : str
+        Name; one that is not in the table counts as channels-first.
+
+    Returns
+    -------
+    Tensor
+        A view of shape (B, C, h, w), differentiable.
+
+    Raises
+    ------
+    CamSamError
+        If the output is not spatial: of another rank, or a 1×1 grid.
+    """
+    row = ARCHITECTURES.get(architecture)
+    layout = row.layout if row is not None else "channels-first"
+    grid = output
+    if output.ndim == 3:
+        n = output.shape[1]
+        if isqrt(n) ** 2 != n and isqrt(n - 1) ** 2 == n - 1:
+            output, n = output[:, 1:], n - 1
+        if isqrt(n) ** 2 != n:
+            raise CamSamError(f"The layer's {n} tokens are no square grid; choose another layer.")
+        grid = output.transpose(1, 2).view(output.shape[0], output.shape[2], isqrt(n), isqrt(n))
+    elif output.ndim == 4:
+        last = type(layer) in (nn.Linear, nn.LayerNorm)
+        if last or (layout == "channels-last" and not isinstance(layer, nn.Conv2d)):
+            grid = output.permute(0, 3, 1, 2)
+    if grid.ndim != 4 or grid.shape[2] * grid.shape[3] < 2:
+        raise CamSamError(
+            f"The layer's output of shape {tuple(output.shape)} has no spatial grid; "
+            "choose a layer before the pooling."
+        )
+    return grid

@@ -1,0 +1,373 @@
+"""Classifiers: load one from whatever names it, feed it planes, look into it."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from napari_cam_sam.demo import shipped_models
+from napari_cam_sam.errors import CamSamError, unknown_name
+from napari_cam_sam.images.letterbox import Letterbox
+from napari_cam_sam.models.architectures import ARCHITECTURES, build
+from napari_cam_sam.models.borrowing import borrowed
+from napari_cam_sam.models.cards import ClassifierCard, beside, card_in_metadata, merge_cards
+from napari_cam_sam.models.checkpoints import (
+    Checkpoint,
+    load_into,
+    read_checkpoint,
+    weights_sha256,
+)
+from napari_cam_sam.models.devices import choose_device
+from napari_cam_sam.models.factories import call_factory, is_factory
+from napari_cam_sam.models.outputs import logits_of
+from napari_cam_sam.models.torchvision_weights import read_torchvision_weights
+
+__all__ = [
+    "Classifier",
+    "ClassifierCard",
+    "Layer",
+    "classifier_names",
+    "list_layers",
+    "load_classifier",
+]
+
+_DEFAULT_SIZE = (224, 224)
+# ITU-R BT.601 luma, the weights of Pillow's and scikit-image's conversions to gray.
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Classifier:
+    """A classifier ready to use.
+
+    Attributes
+    ----------
+    module : nn.Module
+        On ``device``. Whoever runs it goes through :func:`models.borrowing.borrowed`.
+    card : ClassifierCard
+    name : str
+        What it was loaded by.
+    sha256 : str
+        Of the file; of the weights' bytes for a factory.
+    default_layers : tuple of str
+        Dotted names of the target layers; empty where none is known.
+    device : torch.device
+    """
+
+    module: nn.Module
+    card: ClassifierCard
+    name: str
+    sha256: str
+    default_layers: tuple[str, ...]
+    device: torch.device
+
+    def class_index(self, target: int | str) -> int:
+        """Find a class by index or by name (``"3"`` is an index unless a class is called so).
+
+        Raises
+        ------
+        CamSamError
+            If there is no such class.
+        """
+        names, n = self.card.class_names, self.card.num_classes
+        if isinstance(target, str):
+            if target in names:
+                return names.index(target)
+            if not re.fullmatch(r"-?\d+", target):
+                raise unknown_name("class", target, names)
+            target = int(target)
+        try:
+            index = operator.index(target)
+        except TypeError:
+            index = -1
+        if isinstance(target, bool) or not 0 <= index < n:
+            raise CamSamError(
+                f"There is no class {target!r}: {self.name} has {n} classes, 0 to {n - 1}."
+            )
+        return index
+
+    def layer(self, name: str) -> nn.Module:
+        """Find a layer by its dotted name, or raise a CamSamError with the near names."""
+        known = [n for n, _ in self.module.named_modules() if n]
+        if name not in known:
+            near = get_close_matches(name, known, n=3, cutoff=0.5)
+            raise unknown_name("layer", name, near or [n for n, _ in self.module.named_children()])
+        return self.module.get_submodule(name)
+
+    def prepare(self, planes: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, list[Letterbox]]:
+        """Bring planes into the model's input frame.
+
+        Parameters
+        ----------
+        planes : sequence of ndarray of uint8, shape (row, column) or (row, column, 3)
+            Windowed planes, each of its own shape. Gray is repeated for an RGB model; RGB
+            becomes luma (ITU-R BT.601) for a gray one.
+
+        Returns
+        -------
+        tensor : Tensor of float32, shape (n, channels, h, w)
+            Letterboxed, divided by 255, normalised, on the model's device.
+        letterboxes : list of Letterbox
+            The way back, one a plane.
+
+        Raises
+        ------
+        CamSamError
+            If there are no planes, or one has another shape or dtype.
+        """
+        if not planes:
+            raise CamSamError("There are no planes to classify.")
+        frames, letterboxes = [], []
+        for plane in planes:
+            shape = plane.shape
+            if plane.dtype != np.uint8 or plane.ndim not in (2, 3) or shape[2:] not in ((), (3,)):
+                raise CamSamError(
+                    "A classifier takes planes of uint8, shape (rows, columns) or (rows, columns, "
+                    f"3); got {plane.dtype} of shape {shape}. Apply a window first."
+                )
+            letterbox = Letterbox.fit((shape[0], shape[1]), self.card.input_size)
+            frame = letterbox.apply(plane).astype(np.float32)
+            if frame.ndim == 3 and self.card.channels == 1:
+                frame = frame @ _LUMA
+            if frame.ndim == 2:
+                frame = np.repeat(frame[..., None], self.card.channels, axis=2)
+            frames.append(frame)
+            letterboxes.append(letterbox)
+        tensor = torch.from_numpy(np.stack(frames)).to(self.device).permute(0, 3, 1, 2)
+        mean = torch.tensor(self.card.mean, device=self.device).view(1, -1, 1, 1)
+        std = torch.tensor(self.card.std, device=self.device).view(1, -1, 1, 1)
+        return ((tensor / 255 - mean) / std).contiguous(), letterboxes
+
+    def to_probabilities(self, logits: Tensor) -> Tensor:
+        """Turn logits (n, classes) into probabilities: softmax, or sigmoid for one class."""
+        if self.card.num_classes == 1:
+            return torch.sigmoid(logits)
+        return torch.softmax(logits, dim=1)
+
+    def probabilities(
+        self, planes: Sequence[NDArray[np.uint8]], batch_size: int = 16
+    ) -> NDArray[np.float32]:
+        """Classify planes.
+
+        Parameters
+        ----------
+        planes : sequence of ndarray of uint8
+            As :meth:`prepare` takes them.
+        batch_size : int
+            Planes in one forward pass; bounds the memory.
+
+        Returns
+        -------
+        ndarray of float32, shape (n, num_classes)
+            In [0, 1]; rows add up to 1 with two classes or more.
+        """
+        out = []
+        for start in range(0, max(1, len(planes)), batch_size):
+            tensor, _ = self.prepare(planes[start : start + batch_size])
+            with borrowed(self.module), torch.no_grad():
+                logits = logits_of(self.module(tensor), self.card.num_classes)
+                out.append(self.to_probabilities(logits).float().cpu().numpy())
+        return np.concatenate(out)
+
+
+def classifier_names() -> list[str]:
+    """List the classifiers that load by name: the shipped ones, then torchvision's."""
+    return [*_shipped(), *(row.name for row in ARCHITECTURES.values() if row.torchvision)]
+
+
+def load_classifier(
+    name_or_path: str | Path,
+    *,
+    architecture: str | None = None,
+    num_classes: int | None = None,
+    class_names: Sequence[str] | None = None,
+    input_size: tuple[int, int] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    channels: int | None = None,
+    layers: Sequence[str] | None = None,
+    device: str = "auto",
+) -> Classifier:
+    """Load a classifier.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+        The name of a shipped model; a torchvision name, for torchvision's own weights
+        (downloaded once); the path of a checkpoint; or ``package.module:function``, a factory
+        that returns a module. A factory is imported and run; a file never is.
+    architecture, num_classes, class_names, input_size, mean, std, channels, layers : optional
+        Fields of the card that neither the file's metadata nor the JSON beside it gives. A
+        factory's module may have a mapping ``card`` with them. The number of classes of a
+        checkpoint is counted where nothing gives it.
+    device : str
+        As :func:`models.devices.choose_device` takes it.
+
+    Returns
+    -------
+    Classifier
+        In evaluation mode.
+
+    Raises
+    ------
+    CamSamError
+        If there is no such classifier, its file is unsound or does not fit its architecture,
+        or its card is incomplete or contradicts the arguments.
+    """
+    name = str(name_or_path)
+    where = choose_device(device)
+    arguments = {
+        "architecture": architecture,
+        "num_classes": num_classes,
+        "class_names": class_names,
+        "input_size": input_size,
+        "mean": mean,
+        "std": std,
+        "channels": channels,
+        "layers": layers,
+    }
+    if is_factory(name) and not Path(name).exists():
+        return _from_factory(name, arguments, where)
+    shipped = _shipped()
+    size = _DEFAULT_SIZE
+    if name in shipped:
+        checkpoint = read_checkpoint(shipped[name])
+    elif name in ARCHITECTURES and ARCHITECTURES[name].torchvision:
+        checkpoint, size = read_torchvision_weights(name)
+    elif Path(name).exists() or Path(name).suffix or Path(name).name != name:
+        checkpoint = read_checkpoint(name)
+    else:
+        raise unknown_name("classifier", name, classifier_names())
+    return _from_checkpoint(name, checkpoint, arguments, size, where)
+
+
+def _from_checkpoint(
+    name: str,
+    checkpoint: Checkpoint,
+    arguments: Mapping[str, Any],
+    size: tuple[int, int],
+    device: torch.device,
+) -> Classifier:
+    path = checkpoint.path
+    sources = [
+        (f"the metadata of {path.name}", card_in_metadata(checkpoint.metadata, path.name)),
+        (str(path.with_suffix(".json")), beside(path)),
+        ("the argument", arguments),
+    ]
+    if not any(values.get(k) for _, values in sources for k in ("num_classes", "class_names")):
+        sources.append(("the last layer", {"num_classes": _classes_in(checkpoint.state_dict)}))
+    card = merge_cards(sources, name, size)
+    module = build(
+        card.architecture,
+        num_classes=card.num_classes,
+        channels=card.channels,
+        input_size=card.input_size,
+    )
+    what = f"{card.architecture} with {card.num_classes} classes and {card.channels} channel(s)"
+    load_into(module, checkpoint, what=what)
+    layers = card.layers or (ARCHITECTURES[card.architecture].layer,)
+    return _checked(
+        Classifier(module.to(device).eval(), card, name, checkpoint.sha256, layers, device)
+    )
+
+
+# The biases of the last layers of the known architectures; of a sequence the last counts.
+_HEAD = re.compile(r"(?:fc|head|heads\.head|classifier(?:\.(\d+))?)\.bias")
+
+
+def _classes_in(state_dict: Mapping[str, Tensor]) -> int | None:
+    """Count the logits of a known architecture's weights, or None."""
+    heads = [m for m in map(_HEAD.fullmatch, state_dict) if m]
+    if not heads:
+        return None
+    return len(state_dict[max(heads, key=lambda m: int(m[1] or 0))[0]])
+
+
+def _from_factory(name: str, arguments: Mapping[str, Any], device: torch.device) -> Classifier:
+    module = call_factory(name)
+    own = getattr(module, "card", None)
+    sources = [
+        (f"the card of {name}", own if isinstance(own, Mapping) else {}),
+        ("the argument", arguments),
+    ]
+    if not any(source.get("architecture") for _, source in sources):
+        sources.append(("the factory's name", {"architecture": name}))
+    card = merge_cards(sources, name, _DEFAULT_SIZE)
+    layers = card.layers
+    if not layers and card.architecture in ARCHITECTURES:
+        layers = (ARCHITECTURES[card.architecture].layer,)
+    return _checked(
+        Classifier(module.to(device).eval(), card, name, weights_sha256(module), layers, device)
+    )
+
+
+def _checked(classifier: Classifier) -> Classifier:
+    for layer in classifier.default_layers:
+        classifier.layer(layer)
+    return classifier
+
+
+def _shipped() -> dict[str, Path]:
+    """Give the shipped models that are classifiers: their card names a known architecture."""
+    out = {}
+    for name, path in shipped_models().items():
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = dict(file.metadata() or {})
+        except (SafetensorError, OSError):
+            continue  # loading it by name says what is wrong with it
+        if card_in_metadata(metadata, path.name).get("architecture") in ARCHITECTURES:
+            out[name] = path
+    return out
+
+
+class Layer(NamedTuple):
+    """One layer: dotted name, type, and output shape for one plane (1, …)."""
+
+    name: str
+    type: str
+    shape: tuple[int, ...]
+
+
+def list_layers(classifier: Classifier) -> list[Layer]:
+    """List the layers whose output is a tensor, by running one empty plane.
+
+    Returns
+    -------
+    list of Layer
+        In the order of the module's definition. Any of them may be a target layer where its
+        output has a spatial grid.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    handles = []
+    module, card = classifier.module, classifier.card
+    with borrowed(module), torch.no_grad():
+        try:
+            for name, part in module.named_modules():
+
+                def keep(_: nn.Module, __: Any, output: object, name: str = name) -> None:
+                    if isinstance(output, Tensor):
+                        shapes[name] = tuple(output.shape)
+
+                if name:
+                    handles.append(part.register_forward_hook(keep))
+            module(torch.zeros(1, card.channels, *card.input_size, device=classifier.device))
+        finally:
+            for handle in handles:
+                handle.remove()
+    return [
+        Layer(name, type(part).__name__, shapes[name])
+        for name, part in module.named_modules()
+        if name in shapes
+    ]
