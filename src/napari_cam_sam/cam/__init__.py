@@ -1,0 +1,1 @@
+"""Heatmaps: class activation maps of a classifier, plane by plane."""

@@ -1,0 +1,342 @@
+"""The heatmap methods: raw signed maps of a batch of planes at target layers.
+
+The formulas come from pytorch-grad-cam's classes, called on activations and gradients that are
+gathered here. Its own call is not used: it ends in ReLU and min–max scaling for each image,
+which loses magnitude, sign and "nothing found".
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pytorch_grad_cam as library
+import torch
+from numpy.typing import NDArray
+from pytorch_grad_cam.guided_backprop import GuidedBackpropReLUasModule
+from pytorch_grad_cam.utils.find_layers import replace_all_layer_type_recursive
+from pytorch_grad_cam.utils.model_targets import (
+    ClassifierOutputReST,
+    FinerWeightedTarget,
+)
+from torch import Tensor, nn
+
+from napari_cam_sam.cam.batch import Batch
+from napari_cam_sam.cam.perturbation import HookedAblationCAM, LoopedScoreCAM
+from napari_cam_sam.cam.tracing import Target, gradients
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.models.borrowing import borrowed
+from napari_cam_sam.models.classifiers import Classifier
+
+__all__ = ["METHODS", "Method", "RawMaps", "raw_maps", "warn_if_unguided"]
+
+Maps = NDArray[np.float32]
+Kind = Literal["gradient", "activation", "perturbation", "shapley", "full", "guided"]
+
+# Eigen-CAM's decomposition holds a matrix of cells × cells.
+_MOST_CELLS = 64 * 64
+_MOST_SIMILAR = 3
+_NOT_GUIDED = (
+    nn.ELU,
+    nn.GELU,
+    nn.Hardswish,
+    nn.LeakyReLU,
+    nn.Mish,
+    nn.PReLU,
+    nn.ReLU6,
+    nn.SiLU,
+)
+
+
+@dataclass(frozen=True)
+class Method:
+    """One heatmap method.
+
+    Attributes
+    ----------
+    name : str
+    kind : str
+        What it needs: gradients at the layers, activations alone, many forward passes with
+        perturbed channels, second derivatives, all bias layers, or guided backpropagation.
+    cam : type
+        The class of pytorch-grad-cam that has its formula.
+    decomposes : bool
+        True where the map is a first component, whose sign means nothing: it is turned so that
+        its largest value is positive (Chung and Ying 2025, eq. 13).
+    uses_layers : bool
+        False where target layers do not matter.
+    """
+
+    name: str
+    kind: Kind
+    cam: Any
+    decomposes: bool = False
+    uses_layers: bool = True
+
+
+_ROWS = (
+    Method("grad-cam", "gradient", library.GradCAM),
+    Method("grad-cam++", "gradient", library.GradCAMPlusPlus),
+    Method("xgrad-cam", "gradient", library.XGradCAM),
+    Method("hires-cam", "gradient", library.HiResCAM),
+    Method("layer-cam", "gradient", library.LayerCAM),
+    Method("element-wise", "gradient", library.GradCAMElementWise),
+    Method("finer-cam", "gradient", library.GradCAM),
+    Method("shapley-cam", "shapley", library.ShapleyCAM),
+    Method("eigen-cam", "activation", library.EigenCAM, decomposes=True),
+    Method("eigen-grad-cam", "gradient", library.EigenGradCAM, decomposes=True),
+    Method("seg-eigen-cam", "gradient", library.SegEigenCAM, decomposes=True),
+    Method("kpca-cam", "activation", library.KPCA_CAM, decomposes=True),
+    Method("fem", "activation", library.FEM),
+    Method("score-cam", "perturbation", LoopedScoreCAM),
+    Method("ablation-cam", "perturbation", HookedAblationCAM),
+    Method("full-grad", "full", library.FullGrad, uses_layers=False),
+    Method("guided-grad-cam", "guided", library.GradCAM),
+)
+METHODS: dict[str, Method] = {row.name: row for row in _ROWS}
+
+
+@dataclass(frozen=True, eq=False)
+class RawMaps:
+    """What one batch of n planes gave.
+
+    Attributes
+    ----------
+    probabilities : ndarray of float32, shape (n, classes)
+    targets : ndarray of int, shape (n,)
+        The class that each map explains.
+    maps : list of ndarray of float32, shape (n, h, w)
+        Signed, one a target layer, each on its own grid.
+    finite : ndarray of bool, shape (n,)
+        False where activations, gradients, scores or maps were not finite.
+    """
+
+    probabilities: NDArray[np.float32]
+    targets: NDArray[np.intp]
+    maps: list[Maps]
+    finite: NDArray[np.bool_]
+
+
+def raw_maps(
+    classifier: Classifier,
+    planes: Sequence[NDArray[np.uint8]],
+    method: Method,
+    layers: Sequence[str],
+    target: int | None,
+    batch_size: int,
+) -> RawMaps:
+    """Compute the maps of one batch of planes, alone with the model.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        Its module is locked, and afterwards as it was.
+    planes : sequence of ndarray of uint8
+        One batch.
+    method : Method
+    layers : sequence of str
+        Dotted names that exist.
+    target : int or None
+        Class index, or None for the predicted class of each plane.
+    batch_size : int
+        Perturbed inputs in one forward pass, for methods that need them.
+
+    Returns
+    -------
+    RawMaps
+    """
+    # Both guards: a caller's no_grad or inference_mode must not reach the gradients.
+    with torch.inference_mode(False), torch.enable_grad(), borrowed(classifier.module):
+        tensor, _ = classifier.prepare(planes)
+        batch = Batch(classifier, tensor, target, batch_size)
+        maps = [
+            np.asarray(m, dtype=np.float32) for m in _COMPUTE[method.kind](batch, method, layers)
+        ]
+    if method.decomposes:
+        maps = [_turned(m) for m in maps]
+    finite = batch.finite.copy()
+    for m in maps:
+        finite &= np.isfinite(m).all(axis=(1, 2))
+    return RawMaps(batch.probabilities, batch.targets, maps, finite)
+
+
+def _from_gradients(batch: Batch, method: Method, layers: Sequence[str]) -> list[Maps]:
+    logits, outputs = batch.run(layers)
+    targets = batch.logit_targets()
+    if method.name == "finer-cam":
+        targets = _finer_targets(batch, logits)
+    grads = gradients(logits, targets, list(outputs.values()))
+    cam = method.cam(batch.model, [])
+    return [
+        _image(cam, batch, method, name, batch.array(name, output), batch.array(name, gradient))
+        for (name, output), gradient in zip(outputs.items(), grads, strict=True)
+    ]
+
+
+def _from_activations(batch: Batch, method: Method, layers: Sequence[str]) -> list[Maps]:
+    with torch.no_grad():
+        _, outputs = batch.run(layers)
+    cam = method.cam(batch.model, [])
+    return [
+        _image(cam, batch, method, name, batch.array(name, output), None)
+        for name, output in outputs.items()
+    ]
+
+
+def _from_perturbations(batch: Batch, method: Method, layers: Sequence[str]) -> list[Maps]:
+    with torch.no_grad():
+        _, outputs = batch.run(layers)
+    maps = []
+    for name, output in outputs.items():
+        if method.cam is HookedAblationCAM:
+
+            def grid_of(changed: Tensor, name: str = name) -> Tensor:
+                return batch.grid(name, changed)
+
+            cam = HookedAblationCAM(batch.model, batch.batch_size, grid_of)
+        else:
+            cam = LoopedScoreCAM(batch.model, batch.batch_size)
+        maps.append(_image(cam, batch, method, name, batch.array(name, output), None))
+    return maps
+
+
+def _image(
+    cam: Any,
+    batch: Batch,
+    method: Method,
+    name: str,
+    activations: NDArray[np.float32],
+    grads: NDArray[np.float32] | None,
+) -> Maps:
+    """Apply a class's formula, without its ReLU and scaling."""
+    h, w = activations.shape[2:]
+    if method.decomposes and h * w > _MOST_CELLS:
+        raise CamSamError(
+            f"{method.name} takes grids of at most {_MOST_CELLS} cells, and layer {name!r} has "
+            f"{h}×{w}; choose a later layer."
+        )
+    layer, targets = batch.classifier.layer(name), batch.logit_targets()
+    image: Maps = cam.get_cam_image(batch.tensor, layer, targets, activations, grads, False)
+    return image
+
+
+def _finer_targets(batch: Batch, logits: Tensor) -> list[Target]:
+    """Give Finer-CAM's targets: the class against the three whose logits are nearest to its.
+
+    Zhang et al. 2025, with the library's weights (the others' probabilities) and alpha 1.
+    """
+    if logits.shape[1] < 2:
+        raise CamSamError("finer-cam compares classes, and this classifier has only one.")
+    targets = []
+    for row, index in zip(logits.detach(), batch.targets, strict=True):
+        order = (row - row[index]).abs().argsort(stable=True).tolist()
+        others = [k for k in order if k != index][:_MOST_SIMILAR]
+        targets.append(FinerWeightedTarget(int(index), others, 1.0))
+    return targets
+
+
+def _shapley(batch: Batch, method: Method, layers: Sequence[str]) -> list[Maps]:
+    """Shapley-CAM with its paper's score, the logit minus the cross-entropy (Cai 2025)."""
+    cam = method.cam(batch.model, [])
+    maps = []
+    # The library frees the graph when it differentiates again: one forward pass a layer. Fused
+    # attention has no second derivative, the plain one has.
+    for name in layers:
+        with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+            logits, outputs = batch.run([name])
+            targets = [ClassifierOutputReST(int(index)) for index in batch.targets]
+            output = outputs[name]
+            (gradient,) = gradients(logits, targets, [output], again=True)
+            # A score that is linear in the layer has a gradient without a graph; this term,
+            # zero as its derivatives are, gives it one.
+            gradient = gradient + 0 * output
+
+            def reshape(t: Tensor, name: str = name) -> Tensor:
+                return batch.grid(name, t)
+
+            cam.activations_and_grads.reshape_transform = reshape
+            weights = cam.get_cam_weights(batch.tensor, None, targets, output, gradient)
+        activations = batch.array(name, output)
+        maps.append(np.einsum("bc,bchw->bhw", weights, activations))
+    return maps
+
+
+def _full_grad(batch: Batch, method: Method, _: Sequence[str]) -> list[Maps]:
+    """Full-Grad (Srinivas and Fleuret 2019): input × gradient and every bias × its gradient.
+
+    The library pairs biases and gradients by the order of the backward pass, which is not that
+    of the modules where branches run side by side; here they are paired by name. Its map has the
+    size of the input and no negative values.
+    """
+    cam = method.cam(batch.model, [])
+    cam.activations_and_grads.release()
+    named = {part: name for name, part in batch.classifier.module.named_modules()}
+    names = [named[part] for part in cam.target_layers]
+    batch.tensor.requires_grad_(True)
+    logits, outputs = batch.run(names)
+    found = gradients(logits, batch.logit_targets(), [batch.tensor, *outputs.values()])
+    batch.finite &= np.array([bool(torch.isfinite(row).all()) for row in found[0]])
+    by_name = [batch.array(name, gradient) for name, gradient in zip(names, found[1:], strict=True)]
+    maps = []
+    # A plane at a time: the library brings every channel to the size of the input.
+    for i in range(len(batch.tensor)):
+        one = batch.tensor[i : i + 1].detach()
+        one.grad = torch.nan_to_num(found[0][i : i + 1])
+        cam.activations_and_grads.gradients = [torch.from_numpy(g[i : i + 1]) for g in by_name]
+        maps.append(cam.compute_cam_per_layer(one, None, False).sum(axis=(0, 1)))
+    return [np.stack(maps)]
+
+
+def _guided(batch: Batch, method: Method, layers: Sequence[str]) -> list[Maps]:
+    """Guided Grad-CAM: guided backpropagation ⊙ ReLU-ed Grad-CAM (Selvaraju et al. 2017).
+
+    The gradient by the input is summed over its channels; the map has the size of the input.
+    """
+    coarse = _from_gradients(batch, method, layers)
+    # ReLU modules are replaced, on a copy: an error would leave them in the user's model.
+    guided = copy.deepcopy(batch.model)
+    replace_all_layer_type_recursive(guided, nn.ReLU, GuidedBackpropReLUasModule())
+    tensor = batch.tensor.detach().requires_grad_(True)
+    (gradient,) = gradients(guided(tensor), batch.logit_targets(), [tensor])
+    fine = gradient.sum(dim=1).float().cpu()
+    size = fine.shape[-2:]
+    maps = []
+    for m in coarse:
+        up = nn.functional.interpolate(
+            torch.from_numpy(m)[:, None].clamp_min(0), size, mode="bilinear", align_corners=False
+        )
+        maps.append((fine * up[:, 0]).numpy())
+    return maps
+
+
+def warn_if_unguided(classifier: Classifier) -> None:
+    """Warn where guided backpropagation passes activations that it does not alter."""
+    kinds = sorted(
+        {type(m).__name__ for m in classifier.module.modules() if isinstance(m, _NOT_GUIDED)}
+    )
+    if kinds:
+        warnings.warn(
+            f"guided-grad-cam alters ReLU only: {classifier.name} has {', '.join(kinds)}, whose "
+            "gradients stay as they are.",
+            stacklevel=3,
+        )
+
+
+def _turned(maps: Maps) -> Maps:
+    """Turn each map so that its value of largest magnitude is positive."""
+    flip = -maps.min(axis=(1, 2)) > maps.max(axis=(1, 2))
+    return np.where(flip[:, None, None], -maps, maps)
+
+
+_COMPUTE: dict[Kind, Callable[[Batch, Method, Sequence[str]], list[Maps]]] = {
+    "gradient": _from_gradients,
+    "activation": _from_activations,
+    "perturbation": _from_perturbations,
+    "shapley": _shapley,
+    "full": _full_grad,
+    "guided": _guided,
+}

@@ -1,0 +1,91 @@
+"""From the coarse grid of a layer to the pixels of a plane, or the voxels of a volume."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.images.letterbox import Letterbox
+
+__all__ = ["grid_to_plane", "resize_grid", "upscale_volume"]
+
+
+def grid_to_plane(grid: NDArray[np.floating], letterbox: Letterbox) -> NDArray[np.float32]:
+    """Sample a map of the model's input frame at the pixels of the plane that lies in it.
+
+    The cells of the grid tile the frame edge to edge (``align_corners=False``), so the centre
+    of cell ``i`` of ``n`` lies at frame position ``(i + 0.5) · frame / n − 0.5``. Each pixel of
+    the plane is carried to its exact frame position and interpolated linearly between the
+    cells' centres; beyond the outermost centres the outermost value holds. Nothing is resampled
+    twice, and a plane that is cut or padded by a fraction of a cell stays where it is.
+
+    Parameters
+    ----------
+    grid : ndarray of float, shape (h, w)
+    letterbox : Letterbox
+        How the plane lies in the frame.
+
+    Returns
+    -------
+    ndarray of float32, shape ``letterbox.plane_shape``
+    """
+    rows, columns = letterbox.plane_shape
+    frame_rows, _ = letterbox.to_target(np.arange(rows), np.zeros(rows))
+    _, frame_columns = letterbox.to_target(np.zeros(columns), np.arange(columns))
+    down = _linear_weights(frame_rows, grid.shape[0], letterbox.target_shape[0])
+    across = _linear_weights(frame_columns, grid.shape[1], letterbox.target_shape[1])
+    return np.asarray(down @ grid @ across.T, dtype=np.float32)
+
+
+def _linear_weights(positions: NDArray[np.float64], cells: int, pixels: int) -> NDArray[np.float64]:
+    """Give the matrix (positions, cells) that interpolates linearly between cell centres."""
+    at = np.clip((positions + 0.5) * cells / pixels - 0.5, 0, cells - 1)
+    # 1 at a centre, falling to 0 at the two next to it.
+    weights: NDArray[np.float64] = np.maximum(0, 1 - np.abs(at[:, None] - np.arange(cells)))
+    return weights
+
+
+def resize_grid(grid: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Resize a map (h, w) to another grid of the same frame, bilinear, edges on edges."""
+    tensor = torch.from_numpy(np.ascontiguousarray(grid))[None, None]
+    out = nn.functional.interpolate(tensor, shape, mode="bilinear", align_corners=False)
+    resized: NDArray[np.float32] = out[0, 0].numpy()
+    return resized
+
+
+def upscale_volume(
+    raw_volume: NDArray[np.floating], shape: tuple[int, int, int]
+) -> NDArray[np.float32]:
+    """Bring a coarse 3D map to the voxels of its volume: trilinear, edges on edges.
+
+    ``scipy.ndimage.zoom``, which pytorch-grad-cam uses, puts the corner voxels' centres onto
+    each other and rings with its cubic spline; here a peak stays where it is and no value leaves
+    the range of the input (``align_corners=False``).
+
+    Parameters
+    ----------
+    raw_volume : ndarray of float, shape (planes, h, w)
+    shape : tuple of int
+        Planes, rows and columns of the volume, each 1 or more.
+
+    Returns
+    -------
+    ndarray of float32, shape ``shape``
+
+    Raises
+    ------
+    CamSamError
+        If the map is not 3D, or ``shape`` not three sizes of 1 or more.
+    """
+    if raw_volume.ndim != 3 or raw_volume.size == 0 or len(shape) != 3 or min(shape) < 1:
+        raise CamSamError(
+            "A 3D map can be upscaled to three sizes of 1 or more; got a map of shape "
+            f"{raw_volume.shape} for {tuple(shape)}."
+        )
+    tensor = torch.from_numpy(np.ascontiguousarray(raw_volume, dtype=np.float32))[None, None]
+    out = nn.functional.interpolate(tensor, tuple(shape), mode="trilinear", align_corners=False)
+    upscaled: NDArray[np.float32] = out[0, 0].numpy()
+    return upscaled
