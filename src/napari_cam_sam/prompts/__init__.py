@@ -1,0 +1,1 @@
+"""Points and boxes: from heatmaps, from masks, and as JSON."""

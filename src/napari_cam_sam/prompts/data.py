@@ -1,0 +1,109 @@
+"""Points and boxes as plain data: what every room may import from this one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+__all__ = ["Box", "ObjectPrompt", "PlanePrompts", "Point", "Source"]
+
+Source = Literal["cam", "truth", "user"]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point prompt on one plane.
+
+    Attributes
+    ----------
+    row, column : float
+        Pixel indices of the plane: ``(0, 0)`` is the centre of the first pixel.
+    positive : bool
+        True inside the object, False outside it.
+    source : {"cam", "truth", "user"}
+        Where the prompt comes from.
+    score : float or None
+        Heatmap value at the point in [0, 1], where there is a heatmap.
+    """
+
+    row: float
+    column: float
+    positive: bool = True
+    source: Source = "user"
+    score: float | None = None
+
+
+@dataclass(frozen=True)
+class Box:
+    """A box prompt on one plane, with exclusive ends.
+
+    Attributes
+    ----------
+    row_min, column_min : float
+        First row and column of the box, in pixel indices of the plane.
+    row_max, column_max : float
+        One past the last row and column. A margin may take any of the four outside the plane.
+    source : {"cam", "truth", "user"}
+        Where the prompt comes from.
+    score : float or None
+        Mean heatmap value inside, in [0, 1], where there is a heatmap.
+    """
+
+    row_min: float
+    column_min: float
+    row_max: float
+    column_max: float
+    source: Source = "user"
+    score: float | None = None
+
+    @property
+    def height(self) -> float:
+        """Rows covered, in pixels."""
+        return self.row_max - self.row_min
+
+    @property
+    def width(self) -> float:
+        """Columns covered, in pixels."""
+        return self.column_max - self.column_min
+
+    def contains(self, row: float, column: float) -> bool:
+        """Tell whether a position lies in the half-open box."""
+        return self.row_min <= row < self.row_max and self.column_min <= column < self.column_max
+
+
+@dataclass(frozen=True)
+class ObjectPrompt:
+    """All prompts of one object on one plane: any number of points and at most one box.
+
+    Attributes
+    ----------
+    object_id : int
+        Label value of the object's mask, 1 or more.
+    points : tuple of Point
+    box : Box or None
+    """
+
+    object_id: int = 1
+    points: tuple[Point, ...] = ()
+    box: Box | None = None
+
+
+@dataclass(frozen=True)
+class PlanePrompts:
+    """The prompts of one plane, or the reason why there are none.
+
+    Attributes
+    ----------
+    axis, index : int
+        The plane: array axis of the volume that it cuts, and the index along it.
+        ``(0, 0)`` for a 2D image.
+    objects : tuple of ObjectPrompt
+        One entry an object, ordered by ``object_id``.
+    reason : str or None
+        Why ``objects`` is empty, for people; None where there are prompts.
+    """
+
+    axis: int = 0
+    index: int = 0
+    objects: tuple[ObjectPrompt, ...] = field(default=())
+    reason: str | None = None
