@@ -1,0 +1,1 @@
+"""Segmenters: registry and download, encode and decode, with weights and without."""

@@ -1,0 +1,226 @@
+"""From a name or a checkpoint to a segmenter that is ready to run."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from segment_anything import sam_model_registry
+from segment_anything.modeling import Sam
+from torch import Tensor
+
+from napari_cam_sam.errors import CamSamError, unknown_name
+from napari_cam_sam.models.checkpoints import load_into, read_checkpoint
+from napari_cam_sam.models.devices import choose_device
+from napari_cam_sam.sam.compact import build_compact_sam
+from napari_cam_sam.sam.frames import LongestSide, Stretched
+from napari_cam_sam.sam.promptable import SamSegmenter
+from napari_cam_sam.sam.registry import (
+    REGISTRY,
+    Progress,
+    download,
+    installed_path,
+    is_installed,
+    verify,
+)
+from napari_cam_sam.sam.seeded import SeededSegmenter
+from napari_cam_sam.sam.segmenter import Segmenter
+
+__all__ = [
+    "Architecture",
+    "build_sam",
+    "default_segmenter",
+    "describe_segmenter",
+    "detect_architecture",
+    "load_segmenter",
+    "segmenter_names",
+]
+
+Architecture = Literal["vit-b", "vit-l", "vit-h", "compact"]
+
+_WIDTHS: dict[int, Architecture] = {768: "vit-b", 1024: "vit-l", 1280: "vit-h"}
+_POSITIONS = "image_encoder.pos_embed"
+_SUFFIXES = (".pth", ".pt", ".safetensors")
+# The largest first. MedSAM knows boxes only, so it must be asked for.
+_BEST_FIRST = ("sam-vit-h", "sam-vit-l", "sam-vit-b")
+
+
+def segmenter_names() -> tuple[str, ...]:
+    """Names that :func:`load_segmenter` knows, whether or not their weights are installed."""
+    return ("seeded", "compact-sam", *REGISTRY)
+
+
+def default_segmenter(cache_folder: str | Path | None = None) -> str:
+    """Name the segmenter to use where none was asked for.
+
+    Returns
+    -------
+    str
+        The largest SAM whose checkpoint lies in the cache folder, else ``"seeded"``, which needs
+        no weights. It is a name, so that what is used can be said before it loads.
+    """
+    return next((name for name in _BEST_FIRST if is_installed(name, cache_folder)), "seeded")
+
+
+def load_segmenter(
+    name_or_path: str | Path,
+    device: str = "auto",
+    cache_folder: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Segmenter:
+    """Load a segmenter by name, or from a checkpoint of which the type is found out.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+        ``"seeded"``, ``"compact-sam"``, ``"sam-vit-b"``, ``"sam-vit-l"``, ``"sam-vit-h"``,
+        ``"medsam"``, or the path of a .pth, .pt or .safetensors file. Registered checkpoints that
+        are not in the cache folder are downloaded.
+    device : str
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"`` or ``"mps"``. ``seeded`` runs on the CPU,
+        whatever is given.
+    cache_folder : str or Path, optional
+        Where checkpoints are kept, see :func:`napari_cam_sam.sam.registry.cache_folder`.
+    progress : callable, optional
+        For a download, see :func:`napari_cam_sam.sam.registry.download`.
+
+    Returns
+    -------
+    Segmenter
+
+    Raises
+    ------
+    CamSamError
+        For an unknown name or device, a checkpoint that is damaged, not the published one, or
+        not of a SAM, or a download that fails.
+    """
+    name = str(name_or_path)
+    if name == "seeded":
+        choose_device(device)  # an unknown device is a mistake here too
+        return SeededSegmenter()
+    if name == "compact-sam":
+        from napari_cam_sam.demo import shipped_models
+
+        return _load_file(shipped_models()[name], device, name)
+    if name in REGISTRY:
+        if not installed_path(name, cache_folder).exists():
+            download(name, cache_folder, progress)
+        return _load_file(verify(name, cache_folder), device, name)
+    path = Path(name_or_path).expanduser()
+    if path.exists() or path.suffix.lower() in _SUFFIXES or len(path.parts) > 1:
+        return _load_file(path, device, None)
+    raise unknown_name("segmenter", name, segmenter_names())
+
+
+def describe_segmenter(
+    name_or_path: str | Path, cache_folder: str | Path | None = None
+) -> dict[str, Any] | None:
+    """Say what a segmenter is, without downloading anything.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+        As :func:`load_segmenter` takes it.
+    cache_folder : str or Path, optional
+
+    Returns
+    -------
+    dict or None
+        ``name``, ``kind``, ``architecture``, ``state`` and what else is known; None if it is no
+        segmenter's name and no checkpoint of a SAM.
+
+    Raises
+    ------
+    CamSamError
+        For a checkpoint that is damaged.
+    """
+    name, path = str(name_or_path), Path(name_or_path).expanduser()
+    if name == "seeded":
+        model_hash = SeededSegmenter().model_hash
+        return {"name": name, "kind": "segmenter", "state": "ready", "sha256": model_hash}
+    if name in REGISTRY:
+        entry = REGISTRY[name]
+        state = "installed" if is_installed(name, cache_folder) else "not installed"
+        about = {"address": entry.url, "md5": entry.md5, "licence": entry.licence}
+        return {"name": name, "kind": "segmenter", "state": state, **about, "note": entry.note}
+    if name == "compact-sam":
+        from napari_cam_sam.demo import shipped_models
+
+        path = shipped_models()[name]
+    elif path.suffix.lower() not in _SUFFIXES or not path.is_file():
+        return None
+    checkpoint = read_checkpoint(path)
+    if not any(key.startswith("image_encoder.") for key in checkpoint.state_dict):
+        return None
+    kind = detect_architecture(checkpoint.state_dict)
+    return {"name": name, "kind": "segmenter", "architecture": kind, "sha256": checkpoint.sha256}
+
+
+def detect_architecture(state_dict: Mapping[str, Tensor]) -> Architecture:
+    """Find out of which SAM weights are, from their keys and shapes.
+
+    Raises
+    ------
+    CamSamError
+        If they are not of a SAM, or of one whose input is not 1024 × 1024 pixels.
+    """
+    parts = ("image_encoder", "prompt_encoder", "mask_decoder")
+    absent = [part for part in parts if not any(key.startswith(part + ".") for key in state_dict)]
+    if absent:
+        raise CamSamError(
+            f"These are not the weights of a SAM: they have no {' and no '.join(absent)}."
+        )
+    positions = state_dict.get(_POSITIONS)
+    if positions is None:
+        if any(key.startswith("image_encoder.blocks.") for key in state_dict):
+            raise CamSamError(f"These weights are a part of a SAM: they have no {_POSITIONS}.")
+        return "compact"
+    width = positions.shape[-1]
+    if width not in _WIDTHS:
+        known = ", ".join(f"{w} ({name})" for w, name in _WIDTHS.items())
+        raise CamSamError(f"These weights are of a SAM of width {width}; known are {known}.")
+    if tuple(positions.shape[1:3]) != (64, 64):
+        rows, columns = positions.shape[1] * 16, positions.shape[2] * 16
+        raise CamSamError(
+            f"These weights are of a SAM for input of {rows} × {columns} pixels; "
+            "expected 1024 × 1024."
+        )
+    return _WIDTHS[width]
+
+
+def build_sam(architecture: Architecture) -> Sam:
+    """Build a SAM with random weights."""
+    if architecture == "compact":
+        return build_compact_sam()
+    return sam_model_registry[architecture.replace("-", "_")]()
+
+
+def _load_file(path: Path, device: str, name: str | None) -> SamSegmenter:
+    """Load a checkpoint file as the named segmenter; None for whatever it turns out to be."""
+    chosen = choose_device(device)
+    checkpoint = read_checkpoint(path)
+    try:
+        architecture = detect_architecture(checkpoint.state_dict)
+    except CamSamError as error:
+        raise CamSamError(f"{path} does not fit. {error}") from error
+    if name is None:
+        name = _registered_as(path) or f"{architecture} ({path.name})"
+    sam = build_sam(architecture)
+    load_into(sam, checkpoint, what=f"SAM {architecture}")
+    frame = Stretched() if name == "medsam" else LongestSide()
+    return SamSegmenter(sam, name, checkpoint.sha256, chosen, frame, boxes_only=name == "medsam")
+
+
+def _registered_as(path: Path) -> str | None:
+    """Name of the registered checkpoint that a file is, wherever it lies, or None.
+
+    A file of MedSAM must be recognised: it needs another input frame than SAM's.
+    """
+    for entry in REGISTRY.values():
+        if path.stat().st_size == entry.size:
+            with path.open("rb") as stream:
+                if hashlib.file_digest(stream, "md5").hexdigest() == entry.md5:
+                    return entry.name
+    return None

@@ -1,0 +1,268 @@
+"""The checkpoints that are known by name: where they are, what they must hash to, and download."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from napari_cam_sam.errors import CamSamError, unknown_name
+
+__all__ = [
+    "CACHE_VARIABLE",
+    "REGISTRY",
+    "Progress",
+    "RegisteredCheckpoint",
+    "cache_folder",
+    "download",
+    "installed_path",
+    "is_installed",
+    "registered",
+    "verify",
+]
+
+CACHE_VARIABLE = "NAPARI_CAM_SAM_CACHE"
+
+# Called with the bytes that have arrived and the bytes expected (0 where the server does not say).
+Progress = Callable[[int, int], None]
+
+_OFFICIAL = "https://dl.fbaipublicfiles.com/segment_anything/"
+
+
+@dataclass(frozen=True)
+class RegisteredCheckpoint:
+    """A checkpoint known by name.
+
+    Attributes
+    ----------
+    name : str
+    architecture : str
+        ``"vit-b"``, ``"vit-l"`` or ``"vit-h"``.
+    url : str
+        Its official address.
+    md5 : str
+        Of the file, hexadecimal.
+    size : int
+        Bytes.
+    licence : str
+    note : str
+        What a user should know, in one sentence.
+    """
+
+    name: str
+    architecture: str
+    url: str
+    md5: str
+    size: int
+    licence: str
+    note: str
+
+    @property
+    def file_name(self) -> str:
+        """Name of the file in the cache folder."""
+        return self.url.rsplit("/", 1)[-1]
+
+
+REGISTRY: dict[str, RegisteredCheckpoint] = {
+    entry.name: entry
+    for entry in (
+        RegisteredCheckpoint(
+            "sam-vit-b",
+            "vit-b",
+            _OFFICIAL + "sam_vit_b_01ec64.pth",
+            "01ec64d29a2fca3f0661936605ae66f8",
+            375_042_383,
+            "Apache-2.0",
+            "Segment Anything, smallest encoder.",
+        ),
+        RegisteredCheckpoint(
+            "sam-vit-l",
+            "vit-l",
+            _OFFICIAL + "sam_vit_l_0b3195.pth",
+            "0b3195507c641ddb6910d2bb5adee89c",
+            1_249_524_607,
+            "Apache-2.0",
+            "Segment Anything, middle encoder.",
+        ),
+        RegisteredCheckpoint(
+            "sam-vit-h",
+            "vit-h",
+            _OFFICIAL + "sam_vit_h_4b8939.pth",
+            "4b8939a88964f0f4ff5f5b2642c598a6",
+            2_564_550_879,
+            "Apache-2.0",
+            "Segment Anything, largest encoder.",
+        ),
+        # The authors publish no hash in their repository. This one is what several public
+        # programs independently ask of the file of this Zenodo record.
+        RegisteredCheckpoint(
+            "medsam",
+            "vit-b",
+            "https://zenodo.org/records/10689643/files/medsam_vit_b.pth",
+            "3bb6db55bd0c9ca30b61248bca72f8d6",
+            375_049_145,
+            "Apache-2.0 (code), CC-BY-4.0 (Zenodo record)",
+            "Segment Anything ViT-B tuned on medical images, for boxes only.",
+        ),
+    )
+}
+
+
+def registered(name: str) -> RegisteredCheckpoint:
+    """Look a checkpoint up by name.
+
+    Raises
+    ------
+    CamSamError
+        For an unknown name, with the nearest ones.
+    """
+    if name not in REGISTRY:
+        raise unknown_name("checkpoint", name, REGISTRY)
+    return REGISTRY[name]
+
+
+def cache_folder(folder: str | Path | None = None) -> Path:
+    """Folder in which checkpoints are kept; also the one to fill by hand on an offline machine.
+
+    Parameters
+    ----------
+    folder : str or Path, optional
+        Taken where given; else the environment variable ``NAPARI_CAM_SAM_CACHE``; else the
+        user's cache folder of the operating system.
+    """
+    if folder is not None:
+        return Path(folder).expanduser()
+    moved = os.environ.get(CACHE_VARIABLE)
+    if moved:
+        return Path(moved).expanduser()
+    import pooch
+
+    return Path(pooch.os_cache("napari-cam-sam"))
+
+
+def installed_path(name: str, folder: str | Path | None = None) -> Path:
+    """Path that a registered checkpoint has, or would have, in the cache folder."""
+    return cache_folder(folder) / registered(name).file_name
+
+
+def is_installed(name: str, folder: str | Path | None = None) -> bool:
+    """Tell whether the file is there with its right size; :func:`verify` reads it whole."""
+    path = installed_path(name, folder)
+    return path.is_file() and path.stat().st_size == registered(name).size
+
+
+def verify(name: str, folder: str | Path | None = None) -> Path:
+    """Check a registered checkpoint's file in the cache folder against its hash.
+
+    Returns
+    -------
+    Path
+        Of the file.
+
+    Raises
+    ------
+    CamSamError
+        If it is missing, truncated, or not the published file.
+    """
+    entry, path = registered(name), installed_path(name, folder)
+    if not path.is_file():
+        raise CamSamError(
+            f"{name} is not installed: download it with 'napari-cam-sam models download {name}', "
+            f"or put {entry.file_name} from {entry.url} into {path.parent}."
+        )
+    remedy = f"replace it with 'napari-cam-sam models download {name}'."
+    size = path.stat().st_size
+    if size != entry.size:
+        raise CamSamError(
+            f"{path} is not the published {name}, or only a part of it: it has {size} bytes, "
+            f"expected {entry.size}; {remedy}"
+        )
+    with path.open("rb") as stream:
+        found = hashlib.file_digest(stream, "md5").hexdigest()
+    if found != entry.md5:
+        raise CamSamError(
+            f"{path} is not the published {name}: its md5 is {found}, expected {entry.md5}; "
+            f"{remedy}"
+        )
+    return path
+
+
+def download(name: str, folder: str | Path | None = None, progress: Progress | None = None) -> Path:
+    """Download a registered checkpoint into the cache folder, unless it is there already.
+
+    Only a file with the known hash is kept; one of that name with another hash is replaced.
+
+    Parameters
+    ----------
+    name : str
+        A name of ``REGISTRY``.
+    folder : str or Path, optional
+        See :func:`cache_folder`.
+    progress : callable, optional
+        Called with (bytes arrived, bytes expected); None for a bar on standard error.
+
+    Returns
+    -------
+    Path
+        Of the file.
+
+    Raises
+    ------
+    CamSamError
+        If the address cannot be reached, the folder cannot be written, or what arrives is not
+        the published file.
+    """
+    import pooch
+    import requests
+
+    entry, path = registered(name), installed_path(name, folder)
+    bar: Any = True if progress is None else _Bar(progress)
+    by_hand = f"or put {entry.file_name} into {path.parent} by hand."
+    try:
+        pooch.retrieve(
+            entry.url,
+            known_hash=f"md5:{entry.md5}",
+            fname=entry.file_name,
+            path=path.parent,
+            downloader=pooch.HTTPDownloader(progressbar=bar),
+        )
+    except ValueError as error:
+        raise CamSamError(
+            f"What {entry.url} sent is not the published {name} (another md5 than {entry.md5}) "
+            f"and was not kept: try again, {by_hand}"
+        ) from error
+    # Before OSError, which requests' errors are too.
+    except requests.exceptions.RequestException as error:
+        raise CamSamError(
+            f"{entry.url} could not be downloaded ({type(error).__name__}): "
+            f"check the connection, {by_hand}"
+        ) from error
+    except OSError as error:
+        raise CamSamError(
+            f"{path.parent} cannot be written ({error.strerror or error}): give another cache "
+            f"folder, with {CACHE_VARIABLE} for instance."
+        ) from error
+    return path
+
+
+class _Bar:
+    """What pooch asks of a progress bar, handing the sums on to a callable."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.total = 0
+        self._done = 0
+        self._progress = progress
+
+    def update(self, n: int) -> None:
+        # The last chunk is counted whole, however short it is.
+        self._done = min(self._done + n, self.total) if self.total else self._done + n
+        self._progress(self._done, self.total)
+
+    def reset(self) -> None:
+        self._done = 0
+
+    def close(self) -> None:
+        pass
