@@ -1,0 +1,1 @@
+"""Overlap, surface, localisation of heatmaps, and quality of prompts."""

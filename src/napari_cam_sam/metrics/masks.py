@@ -1,0 +1,87 @@
+"""Checks and crops that the scores of masks share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from napari_cam_sam.errors import CamSamError
+
+__all__ = [
+    "BOTH_EMPTY",
+    "PREDICTION_EMPTY",
+    "TRUTH_EMPTY",
+    "as_bool",
+    "bounding_box",
+    "check_labels",
+    "check_spacing",
+    "mask_pair",
+]
+
+BOTH_EMPTY = "both-empty"
+PREDICTION_EMPTY = "prediction-empty"
+TRUTH_EMPTY = "truth-empty"
+
+
+def check_labels(labels: ArrayLike, name: str) -> NDArray[Any]:
+    """Give an array of bool or integers as it is, refuse anything else."""
+    array = np.asarray(labels)
+    if array.dtype.kind not in "bui":
+        raise CamSamError(
+            f"The {name} must be a mask of a boolean or integer type, not {array.dtype}; "
+            "threshold or round it first."
+        )
+    if array.size == 0 or array.ndim == 0:
+        raise CamSamError(f"The {name} has no pixels (shape {array.shape}).")
+    return array
+
+
+def as_bool(array: NDArray[Any]) -> NDArray[np.bool_]:
+    """Give a boolean array as it is, and what is not 0 of any other."""
+    return array if array.dtype == np.bool_ else np.not_equal(array, 0)
+
+
+def mask_pair(
+    prediction: ArrayLike, truth: ArrayLike
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Give prediction and truth as boolean arrays of one shape; what is not 0 is object."""
+    pair: list[NDArray[np.bool_]] = []
+    for labels, name in ((prediction, "prediction"), (truth, "truth")):
+        array = check_labels(labels, name)
+        pair.append(as_bool(array))
+    if pair[0].shape != pair[1].shape:
+        raise CamSamError(
+            f"The prediction has shape {pair[0].shape} but the truth {pair[1].shape}; "
+            "they must be of one shape."
+        )
+    return pair[0], pair[1]
+
+
+def check_spacing(spacing: Sequence[float], ndim: int) -> tuple[float, ...]:
+    """Give the spacing as floats; refuse one that does not fit the array or is not positive."""
+    values = tuple(float(value) for value in spacing)
+    if len(values) != ndim or not all(math.isfinite(v) and v > 0 for v in values):
+        raise CamSamError(
+            f"The spacing must be {ndim} positive numbers, one for each axis, not {values}."
+        )
+    return values
+
+
+def bounding_box(mask: NDArray[np.bool_]) -> tuple[slice, ...] | None:
+    """Smallest window that holds all of a mask, or None for an empty one.
+
+    The axis that is slowest in memory is cut first, so that a small object in a large volume
+    costs one pass over it, in C and in Fortran order alike.
+    """
+    window = [slice(None)] * mask.ndim
+    for axis in sorted(range(mask.ndim), key=lambda a: -abs(mask.strides[a])):
+        others = tuple(a for a in range(mask.ndim) if a != axis)
+        used = np.flatnonzero(mask[tuple(window)].any(axis=others))
+        if used.size == 0:
+            return None
+        window[axis] = slice(int(used[0]), int(used[-1]) + 1)
+    return tuple(window)
