@@ -1,0 +1,350 @@
+"""What a run leaves on disk: heatmap, labels, prompts, scores, overview picture and record."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, fields, is_dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.images.hashing import image_hash
+from napari_cam_sam.images.image import Image
+from napari_cam_sam.images.writing import (
+    heatmap_suffix,
+    labels_suffix,
+    write_heatmap,
+    write_labels,
+)
+from napari_cam_sam.metrics.summary import summarise_scores
+from napari_cam_sam.models.classifiers import Classifier
+from napari_cam_sam.overview import draw_overview
+from napari_cam_sam.pipeline import RunResult
+from napari_cam_sam.prompts.serialise import to_data, to_json
+from napari_cam_sam.sam.segmenter import Segmenter
+
+__all__ = [
+    "check_output",
+    "output_names",
+    "plain",
+    "run_record",
+    "scores_data",
+    "write_folder",
+    "write_run",
+]
+
+_PACKAGES = (
+    "napari-cam-sam", "torch", "torchvision", "segment-anything", "grad-cam", "numpy", "scipy",
+    "scikit-image", "nibabel",
+)  # fmt: skip
+
+
+def plain(value: Any) -> Any:
+    """Bring a value to what JSON holds; numbers that are not finite become None."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, range):
+        return {"start": value.start, "stop": value.stop}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "item"):
+        return plain(value.item())
+    return value
+
+
+def scores_data(result: RunResult) -> dict[str, Any]:
+    """Give the scores of a run as plain data.
+
+    Returns
+    -------
+    dict
+        ``planes``: a list with ``axis``, ``index``, ``label`` (0 for all that is not 0),
+        ``flags`` and the metrics; ``empty_planes``: how many planes have neither truth nor
+        prediction; ``summary``: a metric to its mean, median, quartiles, interval and number;
+        ``summary_labels``: the same for each label where there are several; ``volume``: the
+        metrics of the volume, or None; ``volume_labels``: of each label of it, where several.
+    """
+    planes = [
+        {
+            "axis": result.parameters.axis,
+            "index": index,
+            "label": label,
+            "flags": list(scores.flags),
+            **scores.values,
+        }
+        for (index, label), scores in result.scores.items()
+    ]
+    volume = result.volume
+    labels = sorted({label for _, label in result.scores})
+    by_label = {
+        label: summarise_scores(s for (_, one), s in result.scores.items() if one == label)
+        for label in (labels if len(labels) > 1 else ())
+    }
+    out: dict[str, Any] = plain(
+        {
+            "planes": planes,
+            "empty_planes": result.empty_planes,
+            "summary": {name: asdict(summary) for name, summary in result.summary.items()},
+            "summary_labels": by_label,
+            "volume": None if volume is None else {**volume.values, "flags": list(volume.flags)},
+            "volume_labels": {
+                label: {**scores.values, "flags": list(scores.flags)}
+                for label, scores in result.volume_labels.items()
+            },
+        }
+    )
+    return out
+
+
+def run_record(
+    result: RunResult,
+    segmenter: Segmenter,
+    classifier: Classifier | None,
+    truth: Image | None,
+    seed: int,
+    command: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Name all that is needed to run again: files, hashes, models, parameters, versions.
+
+    Parameters
+    ----------
+    result : RunResult
+    segmenter : Segmenter
+    classifier : Classifier or None
+    truth : Image or None
+    seed : int
+    command : sequence of str
+        Arguments of the command line, for paths relative to the folder that is recorded too.
+
+    Returns
+    -------
+    dict
+        What JSON holds.
+    """
+    parameters = result.parameters
+    record = {
+        "command": list(command),
+        "folder": os.getcwd(),
+        "image": _source(result.image),
+        "truth": None if truth is None else _source(truth),
+        "classifier": None
+        if classifier is None
+        else {
+            "name": classifier.name,
+            "sha256": classifier.sha256,
+            "card": classifier.card,
+            "layers": parameters.cam.layers or classifier.default_layers,
+            "device": str(classifier.device),
+            "heatmap_grid": result.grid_shape,
+        },
+        "segmenter": {
+            "name": segmenter.name,
+            "sha256": segmenter.model_hash,
+            "device": segmenter.device,
+        },
+        "parameters": parameters,
+        "prompt_parameters": parameters.prompt_parameters,
+        "window": result.window,
+        "seed": seed,
+        "probabilities": result.probabilities,
+        "confidence": result.confidence,
+        "seconds": result.seconds,
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+    }
+    out: dict[str, Any] = plain(record)
+    return out
+
+
+def _source(image: Image) -> dict[str, Any]:
+    return {
+        "path": None if image.path is None else str(image.path.resolve()),
+        "name": image.name,
+        "sha256": image_hash(image),
+        "shape": image.spatial_shape,
+        "spacing": image.geometry.spacing,
+        "unit": image.geometry.unit,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def output_names(image: Image) -> tuple[str, ...]:
+    """Names of all files that a run of an image may write into its folder."""
+    return (
+        f"heatmap{heatmap_suffix(image)}",
+        f"labels{labels_suffix(image)}",
+        "prompts.json",
+        "scores.csv",
+        "overview.png",
+        "run.json",
+    )
+
+
+def check_output(folder: Path, image: Image, inputs: Iterable[Path] = ()) -> None:
+    """Refuse a folder that cannot be written, before anything is computed.
+
+    Parameters
+    ----------
+    folder : Path
+    image : Image
+        Decides the names of the files.
+    inputs : iterable of Path
+        Files that must not be written over.
+
+    Raises
+    ------
+    CamSamError
+        If it is a file, it or its nearest existing parent cannot be written, one of the names is
+        a folder there, or one of them is an input.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise CamSamError(f"The output {folder} is a file; name a folder.")
+    nearest = folder
+    while not nearest.exists() and nearest != nearest.parent:
+        nearest = nearest.parent
+    if not nearest.is_dir():
+        raise CamSamError(f"The output {folder} cannot be made: {nearest} is not a folder.")
+    try:
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        raise CamSamError(
+            f"The output {folder} cannot be written ({error.strerror}); name another folder."
+        ) from error
+    given = [path for path in inputs if path.exists()]
+    for target in (folder / name for name in output_names(image)):
+        if target.is_dir():
+            raise CamSamError(f"{target} is a folder, and would be written as a file.")
+        if any(target.exists() and target.samefile(path) for path in given):
+            raise CamSamError(
+                f"{target} is an input of this run and would be written over; "
+                "name another output folder."
+            )
+
+
+def write_folder(
+    folder: Path,
+    writers: Mapping[str, Callable[[Path], object]],
+    stale: Iterable[str] = (),
+) -> None:
+    """Write several files into a folder: all of them, or none.
+
+    They are written into a hidden folder first; only when the last is complete does that folder
+    take the place, or its files take theirs in a folder that exists.
+
+    Parameters
+    ----------
+    folder : Path
+        Made with its parents where it does not exist.
+    writers : mapping of str to callable
+        A file name to what writes it at a given path.
+    stale : iterable of str
+        Names of files of an earlier run that this one does not write: removed at the end.
+
+    Raises
+    ------
+    CamSamError
+        If the disk is full, or something cannot be written; nothing is left behind.
+    """
+    made: list[Path] = []
+    partial: Path | None = None
+    try:
+        for parent in reversed([p for p in folder.parents if not p.exists()]):
+            parent.mkdir()
+            made.append(parent)
+        # Inside a folder that exists: it may be a mount, onto which nothing can be renamed.
+        place = folder if folder.exists() else folder.parent
+        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=place))
+        partial.chmod(0o755)
+        for name, writer in writers.items():
+            writer(partial / name)
+        if not folder.exists():
+            os.replace(partial, folder)
+            return
+        for name in writers:
+            os.replace(partial / name, folder / name)
+        for name in stale:
+            (folder / name).unlink(missing_ok=True)
+    except BaseException as error:
+        for parent in reversed(made):
+            shutil.rmtree(parent, ignore_errors=True)
+        if not isinstance(error, OSError):
+            raise
+        raise CamSamError(
+            f"{folder} could not be written ({error.strerror or error}); nothing there was changed."
+        ) from error
+    finally:
+        if partial is not None:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_run(
+    folder: Path, result: RunResult, record: Mapping[str, Any], truth: Image | None
+) -> list[str]:
+    """Write a run: heatmap, labels, prompts, scores, the overview picture and its record.
+
+    Parameters
+    ----------
+    folder : Path
+    result : RunResult
+    record : mapping
+        From `run_record`.
+    truth : Image or None
+        Drawn into the overview.
+
+    Returns
+    -------
+    list of str
+        Names of the files; heatmap and scores only where there are any.
+
+    Raises
+    ------
+    CamSamError
+        If they cannot all be written; then none is.
+    """
+    image = result.image
+    writers: dict[str, Callable[[Path], object]] = {}
+    if result.heatmap is not None:
+        heatmap = result.heatmap
+        writers[f"heatmap{heatmap_suffix(image)}"] = lambda p: write_heatmap(p, heatmap, image)
+    writers[f"labels{labels_suffix(image)}"] = lambda p: write_labels(p, result.labels, image)
+    writers["prompts.json"] = lambda p: p.write_text(to_json(result.prompts), encoding="utf-8")
+    if truth is not None:
+        table = pd.DataFrame(scores_data(result)["planes"])
+        if "flags" in table:
+            table["flags"] = table["flags"].map(" ".join)
+        writers["scores.csv"] = lambda p: table.to_csv(p, index=False)
+    writers["overview.png"] = lambda p: draw_overview(p, result, truth)
+    whole = dict(record) | {"scores": scores_data(result), "prompts": to_data(result.prompts)}
+    text = json.dumps(whole, indent=2, allow_nan=False) + "\n"
+    writers["run.json"] = lambda p: p.write_text(text, encoding="utf-8")
+    # Only beside a record of ours is a file of one of our names ours to remove.
+    ours = [
+        *(f"heatmap{suffix}" for suffix in (".nii.gz", ".tif")),
+        *(f"labels{suffix}" for suffix in (".nii.gz", ".tif", ".png")),
+        *output_names(image),
+    ]
+    stale = [name for name in ours if name not in writers] if (folder / "run.json").exists() else ()
+    write_folder(folder, writers, stale)
+    return list(writers)

@@ -1,0 +1,151 @@
+"""One picture of a run: image, heatmap, prompts, and the contours of mask and truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_cam_sam.images.image import Image
+from napari_cam_sam.images.windows import apply_window
+from napari_cam_sam.pipeline import RunResult
+from napari_cam_sam.prompts.data import PlanePrompts
+
+__all__ = ["draw_overview"]
+
+_MOST_PLANES = 6
+_PREDICTION, _TRUTH, _POSITIVE, _NEGATIVE = "#ffb000", "#40e0ff", "#50ff50", "#ff5050"
+
+
+def draw_overview(path: Path, result: RunResult, truth: Image | None = None) -> None:
+    """Draw up to six planes, a row each, and save them as PNG.
+
+    They are spread over the planes that have prompts or a score; colours are told apart by line
+    style too: masks are solid, the truth is dashed.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in ``.png``.
+    result : RunResult
+    truth : Image, optional
+    """
+    # The object interface leaves a user's own pyplot state, and any viewer's backend, alone.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    shown = _choose(result)
+    axis = result.parameters.axis
+    rows, columns = result.image.plane_shape(axis)
+    row_spacing, column_spacing = result.image.geometry.plane_spacing(axis)
+    aspect = row_spacing / column_spacing
+    titles = ["image", "heatmap", "prompts", "mask"] if result.heatmap is not None else [
+        "image", "prompts", "mask"
+    ]  # fmt: skip
+    height = min(3.2, max(1.0, 2.6 * rows * aspect / columns))
+    figure = Figure(figsize=(2.7 * len(titles), (height + 0.45) * len(shown) + 0.3), dpi=100)
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(len(shown), len(titles), squeeze=False)
+    for line, prompts in zip(grid, shown, strict=True):
+        index = prompts.index
+        plane = apply_window(result.image.plane(axis, index), result.window)
+        labels = _cut(result.labels, result.image, axis, index)
+        for axes, title in zip(line, titles, strict=True):
+            axes.imshow(plane, cmap="gray", vmin=0, vmax=255, aspect=aspect)
+            axes.set_axis_off()
+            if title == "heatmap" and result.heatmap is not None:
+                heat = _cut(result.heatmap, result.image, axis, index)
+                axes.imshow(
+                    heat, cmap="inferno", alpha=0.15 + 0.6 * heat, vmin=0, vmax=1, aspect=aspect
+                )
+            if title == "prompts":
+                _draw_prompts(axes, prompts)
+            if title == "mask":
+                _contour(axes, labels > 0, _PREDICTION, "solid")
+                if truth is not None:
+                    answer = np.asarray(truth.plane(axis, index))
+                    wanted = result.parameters.truth_label
+                    _contour(
+                        axes, answer > 0 if wanted is None else answer == wanted, _TRUTH, "dashed"
+                    )
+            axes.set_xlim(-0.5, columns - 0.5)
+            axes.set_ylim(rows - 0.5, -0.5)
+            axes.set_title(_title(title, result, prompts), fontsize=8)
+    figure.text(
+        0.01,
+        0.004,
+        f"{result.image.name}: {len(shown)} of {len(_worth_showing(result))} planes with prompts "
+        "or a score    orange: mask    cyan, dashed: truth    green: positive    red: negative",
+        fontsize=7,
+    )
+    figure.tight_layout(pad=0.4, rect=(0, 0.02, 1, 1))
+    figure.savefig(path, format="png")
+
+
+def _worth_showing(result: RunResult) -> list[PlanePrompts]:
+    """Planes with prompts or with a score: what was missed is as much a result."""
+    scored = {index for index, _ in result.scores}
+    return [p for p in result.prompts if p.objects or p.index in scored] or list(result.prompts)
+
+
+def _choose(result: RunResult) -> list[PlanePrompts]:
+    pool = _worth_showing(result)
+    if len(pool) <= _MOST_PLANES:
+        return pool
+    return [pool[i] for i in np.linspace(0, len(pool) - 1, _MOST_PLANES).round().astype(int)]
+
+
+def _cut(volume: NDArray[Any], image: Image, axis: int, index: int) -> NDArray[Any]:
+    return volume if image.spatial_ndim == 2 else np.take(volume, index, axis=axis)
+
+
+def _contour(axes: Any, mask: NDArray[np.bool_], colour: str, style: str) -> None:
+    if mask.any():
+        # A frame of background closes contours at the border of the plane.
+        padded = np.pad(mask.astype(float), 1)
+        x, y = np.arange(-1, mask.shape[1] + 1), np.arange(-1, mask.shape[0] + 1)
+        axes.contour(x, y, padded, levels=[0.5], colors=[colour], linewidths=1.2, linestyles=style)
+
+
+def _draw_prompts(axes: Any, prompts: PlanePrompts) -> None:
+    from matplotlib.patches import Rectangle
+
+    for prompt in prompts.objects:
+        if prompt.box is not None:
+            box = prompt.box
+            corner = (box.column_min - 0.5, box.row_min - 0.5)
+            axes.add_patch(
+                Rectangle(
+                    corner, box.width, box.height, fill=False, edgecolor=_POSITIVE, linewidth=1.2
+                )
+            )
+        for point in prompt.points:
+            axes.plot(
+                point.column,
+                point.row,
+                marker="+" if point.positive else "x",
+                color=_POSITIVE if point.positive else _NEGATIVE,
+                markersize=7,
+                markeredgewidth=1.5,
+            )
+
+
+def _title(column: str, result: RunResult, prompts: PlanePrompts) -> str:
+    index = prompts.index
+    if column == "image":
+        return (
+            result.image.name
+            if result.image.spatial_ndim == 2
+            else f"axis {prompts.axis}, plane {index}"
+        )
+    if column == "heatmap":
+        return f"heatmap, p = {result.probabilities.get(index, float('nan')):.2f}"
+    if column == "prompts":
+        return "prompts" if prompts.objects else (prompts.reason or "no prompts")[:48]
+    found = [scores for (i, _), scores in result.scores.items() if i == index]
+    if not found:
+        return "mask"
+    dice = float(np.mean([scores.values["dice"] for scores in found]))
+    return f"mask, Dice {dice:.3f}"
