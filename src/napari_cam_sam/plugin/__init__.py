@@ -1,0 +1,1 @@
+"""All that touches napari or Qt: layers to core data and back, workers, docks."""

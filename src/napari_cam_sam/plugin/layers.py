@@ -1,0 +1,113 @@
+"""Layers as the core's images, the plane that is shown, and layers of our own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.images.image import Image
+from napari_cam_sam.plugin.geometry import geometry_of
+
+__all__ = ["KEY", "frame_shown", "image_of", "own_layer", "plane_shown"]
+
+KEY = "napari_cam_sam"
+"""Our entry in a layer's metadata: layers are found by it, whatever they are renamed to."""
+
+
+def image_of(layer: Any, frame: int | None = None) -> Image:
+    """Give a layer as an image, without reading its data.
+
+    Parameters
+    ----------
+    layer : napari.layers.Image or napari.layers.Labels
+        2D, 3D or 4D with time first; RGB or gray; multiscale layers give their finest level.
+    frame : int, optional
+        Which point in time of a 4D layer.
+
+    Raises
+    ------
+    CamSamError
+        If the layer has another number of axes, or time and no frame is given.
+    """
+    geometry = geometry_of(layer)
+    data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
+    if layer.ndim == 4:
+        if frame is None:
+            raise CamSamError(f"{layer.name} is a series over time: choose a frame.")
+        data = data[frame]
+    return Image(data, bool(getattr(layer, "rgb", False)), geometry, layer.name)
+
+
+def plane_shown(viewer: Any, layer: Any) -> tuple[int, int]:
+    """Say which plane of a layer the viewer shows.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer or napari.components.ViewerModel
+    layer : napari layer
+
+    Returns
+    -------
+    axis : int
+        Of the layer's last three axes, 0 to 2; 0 in 2D.
+    index : int
+        Along it; the nearest plane where the viewer stands outside of the layer.
+
+    Raises
+    ------
+    CamSamError
+        In 3D display, which shows no single plane.
+    """
+    if viewer.dims.ndisplay != 2:
+        raise CamSamError("The viewer shows three dimensions: switch to 2D to choose a plane.")
+    if layer.ndim == 2:
+        return 0, 0
+    spatial = range(viewer.dims.ndim - 3, viewer.dims.ndim)
+    scrolled = [d for d in viewer.dims.not_displayed if d in spatial]
+    if len(scrolled) != 1:
+        raise CamSamError("The plane shown runs along time: show two axes of space.")
+    hidden = scrolled[0]
+    # A file's axes may lie across the world's: the axis is the one along which planes are hidden.
+    origin = np.array(layer.data_to_world(np.zeros(layer.ndim)))
+    steps = np.array([np.array(layer.data_to_world(e)) - origin for e in np.eye(layer.ndim)])
+    steps = steps[-3:, -3:] / np.linalg.norm(steps[-3:, -3:], axis=1, keepdims=True)
+    axis = int(np.abs(steps[:, hidden - spatial.start]).argmax())
+    index = _position(viewer, layer)[layer.ndim - 3 + axis]
+    return axis, int(np.clip(round(index), 0, layer.data.shape[layer.ndim - 3 + axis] - 1))
+
+
+def frame_shown(viewer: Any, layer: Any) -> int | None:
+    """Say which point in time of a 4D layer the viewer shows; None for others."""
+    if layer.ndim < 4:
+        return None
+    return int(np.clip(round(_position(viewer, layer)[0]), 0, layer.data.shape[0] - 1))
+
+
+def own_layer(viewer: Any, role: str, source: Any) -> Any | None:
+    """Find the layer of ours that has a role (e.g. ``"heatmap"``) for a source layer."""
+    for layer in viewer.layers:
+        mark = layer.metadata.get(KEY, {})
+        if mark.get("role") == role and mark.get("of") == source.unique_id:
+            return layer
+    return None
+
+
+def _position(viewer: Any, layer: Any) -> NDArray[np.float64]:
+    """Where the viewer stands, in the layer's data coordinates."""
+    # world_to_data takes the layer's units, whatever the viewer's are (before 0.7 it has none).
+    units = getattr(viewer.dims, "units", None)
+    if units is None:
+        return np.array(layer.world_to_data(viewer.dims.point[-layer.ndim :]))
+    point = [
+        float((value * have).to(want).magnitude) if have.is_compatible_with(want) else value
+        for value, have, want in zip(
+            viewer.dims.point[-layer.ndim :],
+            units[-layer.ndim :],
+            layer.units,
+            strict=True,
+        )
+    ]
+    return np.array(layer.world_to_data(point))

@@ -1,0 +1,96 @@
+"""NIfTI files as layers, in the right place and lazily where they are large."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+__all__ = ["LayerData", "get_reader", "read_nifti_layers"]
+
+LayerData = tuple[Any, dict[str, Any], str]
+
+# Larger files are read a plane at a time, as the viewer shows it.
+_LAZY_BYTES = 256 * 2**20
+_LABELS = re.compile(r"(?:^|[^a-z])(?:labels?|masks?|seg|segmentation|truth|gt)(?:[^a-z]|$)")
+
+
+def get_reader(
+    path: str | Sequence[str],
+) -> Callable[[str | Sequence[str]], list[LayerData]] | None:
+    """Give the reader of NIfTI files, or None where a path is none."""
+    paths = [path] if isinstance(path, str) else list(path)
+    if not paths or not all(str(p).lower().endswith((".nii", ".nii.gz")) for p in paths):
+        return None
+    return read_nifti_layers
+
+
+def read_nifti_layers(path: str | Sequence[str]) -> list[LayerData]:
+    """Read NIfTI files as layers, one each.
+
+    Integer files that say they hold labels, by the header's intent or by their name (label, mask,
+    seg, truth, gt), become labels layers, all others image layers.
+
+    Raises
+    ------
+    CamSamError
+        If a file cannot be read.
+    """
+    return [_layer(Path(p)) for p in ([path] if isinstance(path, str) else path)]
+
+
+def _layer(path: Path) -> LayerData:
+    import nibabel
+    import numpy as np
+
+    from napari_cam_sam.images.reading import read_image
+    from napari_cam_sam.plugin.geometry import placed
+    from napari_cam_sam.plugin.layers import KEY
+
+    # The core's reader says what is wrong with a broken file; frame 0 is there in any other.
+    image = read_image(path, frame=0)
+    header: Any = nibabel.load(path).header
+    shape = header.get_data_shape()
+    frames = int(shape[3]) if len(shape) == 4 else 1
+    if frames > 1:
+        data = _series(path, frames, image)
+    else:
+        data = _lazy(image.data) if _bytes(image.data) > _LAZY_BYTES else np.asarray(image.data)
+    named = bool(_LABELS.search(image.name.lower())) or header.get_intent()[0] == "label"
+    labels = named and np.dtype(data.dtype).kind in "iu" and not image.rgb
+    meta: dict[str, Any] = {
+        "name": image.name,
+        **placed(image.geometry, frames=frames > 1),
+        "metadata": {KEY: {"image": image}},
+    }
+    if not labels:
+        meta["rgb"] = image.rgb
+    return data, meta, "labels" if labels else "image"
+
+
+def _series(path: Path, frames: int, first: Any) -> Any:
+    """Stack the frames of a 4D file, each read when it is first shown."""
+    import dask.array as da
+    import numpy as np
+    from dask.delayed import delayed
+
+    from napari_cam_sam.images.reading import read_image
+
+    def frame(index: int) -> Any:
+        return np.asarray(read_image(path, index).data)
+
+    shape, dtype = first.data.shape, first.data.dtype
+    return da.stack([da.from_delayed(delayed(frame)(t), shape, dtype) for t in range(frames)])
+
+
+def _lazy(volume: Any) -> Any:
+    import dask.array as da
+
+    return da.from_array(volume, chunks=(1, *volume.shape[1:]), asarray=True, fancy=False)
+
+
+def _bytes(data: Any) -> int:
+    import numpy as np
+
+    return int(np.prod(data.shape, dtype=np.int64)) * int(np.dtype(data.dtype).itemsize)

@@ -1,0 +1,93 @@
+"""Which plane is shown, and what a layer is as an image; no window needed."""
+
+from __future__ import annotations
+
+import dask.array as da
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.plugin.layers import frame_shown, image_of, own_layer, plane_shown
+
+
+@pytest.mark.parametrize(("order", "axis"), [((0, 1, 2), 0), ((1, 0, 2), 1), ((2, 0, 1), 2)])
+def test_the_axis_follows_the_view_and_the_index_the_scale(
+    order: tuple[int, ...], axis: int
+) -> None:
+    viewer = ViewerModel()
+    layer = viewer.add_image(np.zeros((4, 5, 6)), scale=(3, 2, 1), translate=(7, -2, 30))
+    viewer.dims.order = order
+    for index in (0, 2, 3):
+        viewer.dims.set_current_step(axis, index)
+        assert plane_shown(viewer, layer) == (axis, index)
+
+
+def test_a_flipped_and_permuted_volume() -> None:
+    viewer = ViewerModel()
+    # World axis 0 runs against array axis 2.
+    affine = np.array([[0, 0, -2.0, 10], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
+    layer = viewer.add_image(np.zeros((4, 5, 6)), affine=affine)
+    viewer.dims.set_point(0, 4.0)
+    assert plane_shown(viewer, layer) == (2, 3)
+
+
+def test_units_of_the_viewer_and_of_the_layer_may_differ() -> None:
+    viewer = ViewerModel()
+    if not hasattr(viewer.dims, "units"):
+        pytest.skip("this napari has one unit for all layers")
+    coarse = viewer.add_image(np.zeros((4, 5, 6)), scale=(3, 1, 1), units="mm")
+    fine = viewer.add_image(np.zeros((40, 50, 60)), scale=(300, 100, 100), units="um")
+    viewer.dims.set_point(0, float((6 * coarse.units[0]).to(viewer.dims.units[0]).magnitude))
+    assert plane_shown(viewer, coarse) == (0, 2)
+    assert plane_shown(viewer, fine) == (0, 20)
+
+
+def test_where_the_viewer_stands_outside_the_nearest_plane_counts() -> None:
+    viewer = ViewerModel()
+    layer = viewer.add_image(np.zeros((3, 8, 8)))
+    viewer.add_image(np.zeros((30, 8, 8)))
+    viewer.dims.set_current_step(0, 25)
+    assert plane_shown(viewer, layer) == (0, 2)
+
+
+def test_series_over_time() -> None:
+    viewer = ViewerModel()
+    layer = viewer.add_image(np.arange(3)[:, None, None, None] * np.ones((3, 4, 5, 6)))
+    viewer.dims.set_current_step(0, 2)
+    viewer.dims.set_current_step(1, 1)
+    assert frame_shown(viewer, layer) == 2
+    assert plane_shown(viewer, layer) == (0, 1)
+    assert image_of(layer, 2).plane(0, 1).max() == 2
+    with pytest.raises(CamSamError, match="choose a frame"):
+        image_of(layer)
+    viewer.dims.order = (1, 2, 0, 3)
+    with pytest.raises(CamSamError, match="along time"):
+        plane_shown(viewer, layer)
+
+
+def test_three_dimensional_display_shows_no_plane() -> None:
+    viewer = ViewerModel()
+    layer = viewer.add_image(np.zeros((3, 8, 8)))
+    viewer.dims.ndisplay = 3
+    with pytest.raises(CamSamError, match="switch to 2D"):
+        plane_shown(viewer, layer)
+
+
+def test_pyramids_colour_and_lazy_layers_are_images() -> None:
+    viewer = ViewerModel()
+    levels = [np.zeros((3, 8, 8)), np.zeros((3, 4, 4))]
+    assert image_of(viewer.add_image(levels, multiscale=True)).spatial_shape == (3, 8, 8)
+    assert image_of(viewer.add_image(np.zeros((8, 9, 3), np.uint8), rgb=True)).rgb
+    lazy = image_of(viewer.add_image(da.zeros((5, 8, 9), chunks=(1, 8, 9))))
+    assert isinstance(lazy.data, da.Array)
+
+
+def test_own_layers_are_known_by_their_mark_not_their_name() -> None:
+    viewer = ViewerModel()
+    source = viewer.add_image(np.zeros((8, 8)), name="scan")
+    mark = {"napari_cam_sam": {"role": "heatmap", "of": source.unique_id}}
+    heat = viewer.add_image(np.zeros((8, 8)), name="x", metadata=mark)
+    heat.name = source.name = "renamed"
+    assert own_layer(viewer, "heatmap", source) is heat
+    assert own_layer(viewer, "masks", source) is None
