@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from napari_cam_sam.models.classifiers import Classifier
     from napari_cam_sam.pipeline import RunParameters, RunResult
     from napari_cam_sam.prompts.data import PlanePrompts
+    from napari_cam_sam.sam.segmenter import Segmenter
+    from napari_cam_sam.session import Session
 
 __all__ = ["main"]
 
@@ -172,6 +174,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_fields(prompts, "prompt rule", _prompt_parameters_class(), default="as --strategy says")
     prompts.set_defaults(command=_prompts)
 
+    replay = commands.add_parser("replay", help="run a saved annotation session again")
+    replay.add_argument("folder", type=Path, metavar="FOLDER", help="folder of the session")
+    replay.add_argument("--image", type=Path, help="its image, where it is not where it was")
+    replay.add_argument("--output", type=Path, help="labels file to write")
+    replay.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    replay.set_defaults(command=_replay)
+
     models = commands.add_parser("models", help="list, download or describe models")
     actions = models.add_subparsers(required=True, metavar="ACTION", parser_class=_Parser)
     listing = actions.add_parser("list", help="what there is, and what is installed")
@@ -183,7 +192,7 @@ def _parser() -> argparse.ArgumentParser:
     info.add_argument("file", metavar="FILE", help="checkpoint, name or package.module:function")
     _add_card(info)
     info.set_defaults(command=_models_info)
-    for command in (demo, run, metrics, prompts, listing, download, info):
+    for command in (demo, run, metrics, prompts, replay, listing, download, info):
         command.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
 
@@ -354,9 +363,10 @@ def _default_parameters(arguments: argparse.Namespace, image: Image) -> RunParam
 def _run(arguments: argparse.Namespace) -> None:
     from napari_cam_sam.images.formats import stem_of
     from napari_cam_sam.images.reading import check_same_grid, read_image
-    from napari_cam_sam.models.classifiers import classifier_names
+    from napari_cam_sam.models.names import classifier_names
     from napari_cam_sam.outputs import check_output
-    from napari_cam_sam.sam.loading import default_segmenter, load_segmenter
+    from napari_cam_sam.sam.loading import load_segmenter
+    from napari_cam_sam.sam.registry import default_segmenter
 
     if not 0 <= arguments.seed < 2**32:
         raise CamSamError(f"The seed must be 0 to {2**32 - 1}, not {arguments.seed}.")
@@ -743,11 +753,103 @@ def _prompts(arguments: argparse.Namespace) -> None:
         print(f"{count} plane(s) without prompts, {reason}")
 
 
+def _replay(arguments: argparse.Namespace) -> None:
+    import numpy as np
+
+    from napari_cam_sam.images.writing import write_labels
+    from napari_cam_sam.sam.loading import load_segmenter
+    from napari_cam_sam.session import read_session, replay
+
+    session = read_session(arguments.folder)
+    image = _session_image(session, arguments.image)
+    if arguments.output:
+        _check_labels_file(arguments.output, image, arguments.folder)
+    devices: dict[str, str] = {}
+
+    def load(name: str) -> Segmenter:
+        segmenter = load_segmenter(name, arguments.device)
+        devices[name] = segmenter.device
+        return segmenter
+
+    update, bar = _progress(arguments, image.name)
+    with bar:
+        labels = replay(session, image, load, update)
+    if arguments.output:
+        write_labels(arguments.output, labels, image)
+    planes = {(one.prompts.axis, one.prompts.index) for one in session.accepted}
+    differing = None
+    if session.labels is not None:
+        differing = int(np.count_nonzero(labels != session.labels))
+    if arguments.json:
+        _print_json(
+            {
+                "image": image.name,
+                "saved_at": session.saved_at,
+                "acceptances": len(session.accepted),
+                "planes": len(planes),
+                "segmenters": devices,
+                "voxels": labels.size,
+                "differing": differing,
+                "output": arguments.output,
+            }
+        )
+        return
+    size = " × ".join(str(n) for n in image.spatial_shape)
+    print(f"Session     {arguments.folder}, saved {session.saved_at}")
+    print(f"Image       {image.name}, {size}")
+    for name, device in devices.items():
+        print(f"Segmenter   {name} on {device}")
+    print(f"Planes      {len(planes)} run again, accepted {len(session.accepted)} times in all")
+    if differing is None:
+        print("Labels      none were saved to compare with")
+    elif differing == 0:
+        print(f"Labels      the same as those saved: none of {labels.size} voxels differs")
+    else:
+        print(f"Labels      {differing} of {labels.size} voxels differ from those saved:")
+        print("            what was painted or erased by hand is not run again, and another")
+        print("            device or version may decide differently at an outline")
+    if arguments.output:
+        print(f"\nWritten to {arguments.output}")
+
+
+def _session_image(session: Session, given: Path | None) -> Image:
+    """Read the image of a session from where it was, or from where the user says that it is."""
+    from napari_cam_sam.images.reading import read_image
+
+    record = session.image
+    if given is None and record.path is None:
+        raise CamSamError(
+            f"The image of this session, {record.name}, came from no file: "
+            "name a file that holds it by --image."
+        )
+    path = Path(record.path or "") if given is None else given
+    if given is None and not path.exists():
+        raise CamSamError(
+            f"The image of this session is no longer at {path}: name its file by --image."
+        )
+    return read_image(path, record.frame)
+
+
+def _check_labels_file(path: Path, image: Image, session: Path) -> None:
+    """Refuse a file that labels cannot be written to, before anything is computed."""
+    from napari_cam_sam.images.formats import NIFTI, TIFF, suffix_of
+
+    pictures = (".png", *TIFF) if image.spatial_ndim == 2 else TIFF
+    fitting = pictures if image.geometry.affine is None else NIFTI
+    if suffix_of(path) not in fitting:
+        raise CamSamError(
+            f"{path} cannot hold the labels of {image.name}: use {' or '.join(fitting)}."
+        )
+    if not path.parent.is_dir():
+        raise CamSamError(f"{path} cannot be written: there is no folder {path.parent}.")
+    if path.resolve().parent == session.resolve():
+        raise CamSamError(f"{path} lies in the session itself: name a file in another folder.")
+
+
 def _models_list(arguments: argparse.Namespace) -> None:
     from napari_cam_sam.demo import shipped_models
-    from napari_cam_sam.models.classifiers import classifier_names
-    from napari_cam_sam.sam.loading import default_segmenter
-    from napari_cam_sam.sam.registry import REGISTRY, cache_folder, is_installed
+    from napari_cam_sam.models.names import classifier_names
+    from napari_cam_sam.sam.registry import REGISTRY, cache_folder, default_segmenter, is_installed
 
     rows = []
     for name in classifier_names():

@@ -209,6 +209,8 @@ def write_tiff(path: Path, values: NDArray[Any], geometry: Geometry, *, rgb: boo
     if values.dtype.kind in "biu":
         options["compression"] = "zlib"
     known = values.dtype in (np.uint8, np.uint16, np.float32) and (not rgb or values.itemsize == 1)
+    # tifffile cannot read back an ImageJ stack that is one pixel wide.
+    known = known and values.shape[-1] > 1
     if known and geometry.unit == "mm":
         *depth, row, column = geometry.spacing
         options["imagej"] = True
