@@ -12,6 +12,7 @@ from torch import nn
 
 from napari_cam_sam.cam.heatmaps import CamParameters, Heatmap, compute_heatmaps
 from napari_cam_sam.cam.methods import METHODS
+from napari_cam_sam.cam.names import METHOD_NAMES
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.models.architectures import build
 from napari_cam_sam.models.classifiers import Classifier
@@ -303,3 +304,7 @@ def test_densenet_activations_survive_the_in_place_relu_after_them(planes: Plane
     gradient = (a > 0) * net[0].classifier.weight[0].detach()[:, None, None] / a[0, 0].numel()
     expected = (gradient * a).sum(dim=1)[0].numpy()
     np.testing.assert_allclose(heatmap.raw, expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_the_names_known_before_pytorch_are_the_methods_that_there_are() -> None:
+    assert list(METHOD_NAMES) == list(METHODS)

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.models import classifiers, torchvision_weights
+from napari_cam_sam.models import classifiers, names, torchvision_weights
 from napari_cam_sam.models.architectures import build
 from napari_cam_sam.models.checkpoints import file_sha256
 from napari_cam_sam.models.classifiers import (
@@ -89,7 +89,7 @@ def test_shipped_classifiers_load_by_name(tmp_path: Path, monkeypatch) -> None:
     shipped = {"lesions": _save(tmp_path / "lesions.safetensors")}
     save_file({"a": torch.zeros(1)}, tmp_path / "sam.safetensors")
     shipped["compact-sam"] = tmp_path / "sam.safetensors"
-    monkeypatch.setattr(classifiers, "shipped_models", lambda: shipped)
+    monkeypatch.setattr(names, "shipped_models", lambda: shipped)
     assert "lesions" in classifier_names()
     assert "resnet18" in classifier_names()
     assert "compact-sam" not in classifier_names()
@@ -290,3 +290,8 @@ def test_every_torchvision_architecture_has_weights_with_a_hash_in_their_name():
         if row.torchvision:
             url = torchvision.models.get_model_weights(row.name).DEFAULT.url
             assert len(Path(url).stem.rpartition("-")[2]) == 8
+
+
+def test_the_names_known_before_pytorch_are_those_that_torchvision_builds() -> None:
+    known = classifiers.ARCHITECTURES.values()
+    assert list(names.TORCHVISION_NAMES) == [r.name for r in known if r.torchvision]

@@ -13,13 +13,8 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.prompts.data import ObjectPrompt, Point
 from napari_cam_sam.sam import loading, registry
 from napari_cam_sam.sam.compact import build_compact_sam
-from napari_cam_sam.sam.loading import (
-    default_segmenter,
-    detect_architecture,
-    load_segmenter,
-    segmenter_names,
-)
-from napari_cam_sam.sam.registry import REGISTRY
+from napari_cam_sam.sam.loading import detect_architecture, load_segmenter
+from napari_cam_sam.sam.registry import REGISTRY, default_segmenter, segmenter_names
 
 
 @pytest.fixture(scope="module")

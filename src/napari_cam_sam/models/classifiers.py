@@ -13,10 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from napari_cam_sam.demo import shipped_models
 from napari_cam_sam.errors import CamSamError, unknown_name
 from napari_cam_sam.images.letterbox import Letterbox
 from napari_cam_sam.models.architectures import ARCHITECTURES, build
@@ -30,6 +28,7 @@ from napari_cam_sam.models.checkpoints import (
 )
 from napari_cam_sam.models.devices import choose_device
 from napari_cam_sam.models.factories import call_factory, is_factory
+from napari_cam_sam.models.names import classifier_names, shipped_classifiers
 from napari_cam_sam.models.outputs import logits_of
 from napari_cam_sam.models.torchvision_weights import read_torchvision_weights
 
@@ -181,11 +180,6 @@ class Classifier:
         return np.concatenate(out)
 
 
-def classifier_names() -> list[str]:
-    """List the classifiers that load by name: the shipped ones, then torchvision's."""
-    return [*_shipped(), *(row.name for row in ARCHITECTURES.values() if row.torchvision)]
-
-
 def load_classifier(
     name_or_path: str | Path,
     *,
@@ -239,7 +233,7 @@ def load_classifier(
     }
     if is_factory(name) and not Path(name).exists():
         return _from_factory(name, arguments, where)
-    shipped = _shipped()
+    shipped = shipped_classifiers()
     size = _DEFAULT_SIZE
     if name in shipped:
         checkpoint = read_checkpoint(shipped[name])
@@ -316,20 +310,6 @@ def _checked(classifier: Classifier) -> Classifier:
     for layer in classifier.default_layers:
         classifier.layer(layer)
     return classifier
-
-
-def _shipped() -> dict[str, Path]:
-    """Give the shipped models that are classifiers: their card names a known architecture."""
-    out = {}
-    for name, path in shipped_models().items():
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = dict(file.metadata() or {})
-        except (SafetensorError, OSError):
-            continue  # loading it by name says what is wrong with it
-        if card_in_metadata(metadata, path.name).get("architecture") in ARCHITECTURES:
-            out[name] = path
-    return out
 
 
 class Layer(NamedTuple):

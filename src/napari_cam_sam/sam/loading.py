@@ -23,6 +23,7 @@ from napari_cam_sam.sam.registry import (
     download,
     installed_path,
     is_installed,
+    segmenter_names,
     verify,
 )
 from napari_cam_sam.sam.seeded import SeededSegmenter
@@ -31,11 +32,9 @@ from napari_cam_sam.sam.segmenter import Segmenter
 __all__ = [
     "Architecture",
     "build_sam",
-    "default_segmenter",
     "describe_segmenter",
     "detect_architecture",
     "load_segmenter",
-    "segmenter_names",
 ]
 
 Architecture = Literal["vit-b", "vit-l", "vit-h", "compact"]
@@ -43,25 +42,6 @@ Architecture = Literal["vit-b", "vit-l", "vit-h", "compact"]
 _WIDTHS: dict[int, Architecture] = {768: "vit-b", 1024: "vit-l", 1280: "vit-h"}
 _POSITIONS = "image_encoder.pos_embed"
 _SUFFIXES = (".pth", ".pt", ".safetensors")
-# The largest first. MedSAM knows boxes only, so it must be asked for.
-_BEST_FIRST = ("sam-vit-h", "sam-vit-l", "sam-vit-b")
-
-
-def segmenter_names() -> tuple[str, ...]:
-    """Names that :func:`load_segmenter` knows, whether or not their weights are installed."""
-    return ("seeded", "compact-sam", *REGISTRY)
-
-
-def default_segmenter(cache_folder: str | Path | None = None) -> str:
-    """Name the segmenter to use where none was asked for.
-
-    Returns
-    -------
-    str
-        The largest SAM whose checkpoint lies in the cache folder, else ``"seeded"``, which needs
-        no weights. It is a name, so that what is used can be said before it loads.
-    """
-    return next((name for name in _BEST_FIRST if is_installed(name, cache_folder)), "seeded")
 
 
 def load_segmenter(

@@ -17,14 +17,19 @@ __all__ = [
     "Progress",
     "RegisteredCheckpoint",
     "cache_folder",
+    "default_segmenter",
     "download",
     "installed_path",
     "is_installed",
     "registered",
+    "segmenter_names",
     "verify",
 ]
 
 CACHE_VARIABLE = "NAPARI_CAM_SAM_CACHE"
+
+# The largest first. MedSAM knows boxes only, so it must be asked for.
+_BEST_FIRST = ("sam-vit-h", "sam-vit-l", "sam-vit-b")
 
 # Called with the bytes that have arrived and the bytes expected (0 where the server does not say).
 Progress = Callable[[int, int], None]
@@ -109,6 +114,23 @@ REGISTRY: dict[str, RegisteredCheckpoint] = {
         ),
     )
 }
+
+
+def segmenter_names() -> tuple[str, ...]:
+    """Names that ``sam.loading.load_segmenter`` knows, weights installed or not."""
+    return ("seeded", "compact-sam", *REGISTRY)
+
+
+def default_segmenter(cache_folder: str | Path | None = None) -> str:
+    """Name the segmenter to use where none was asked for.
+
+    Returns
+    -------
+    str
+        The largest SAM whose checkpoint lies in the cache folder, else ``"seeded"``, which needs
+        no weights. It is a name, so that what is used can be said before it loads.
+    """
+    return next((name for name in _BEST_FIRST if is_installed(name, cache_folder)), "seeded")
 
 
 def registered(name: str) -> RegisteredCheckpoint:

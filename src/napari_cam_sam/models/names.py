@@ -1,0 +1,39 @@
+"""The classifiers that load by name, known before PyTorch is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from napari_cam_sam.demo import shipped_models
+from napari_cam_sam.models.cards import card_in_metadata
+
+__all__ = ["TORCHVISION_NAMES", "classifier_names", "shipped_classifiers"]
+
+TORCHVISION_NAMES = (
+    "resnet18", "resnet34", "resnet50", "mobilenet_v3_small", "mobilenet_v3_large", "densenet121",
+    "efficientnet_b0", "convnext_tiny", "swin_t", "vit_b_16",
+)  # fmt: skip
+
+
+def classifier_names() -> list[str]:
+    """List the classifiers that load by name: the shipped ones, then torchvision's."""
+    return [*shipped_classifiers(), *TORCHVISION_NAMES]
+
+
+def shipped_classifiers() -> dict[str, Path]:
+    """Give the shipped models that are classifiers: their card names an architecture."""
+    out = {}
+    for name, path in shipped_models().items():
+        try:
+            with safe_open(path, framework="np") as file:
+                metadata = dict(file.metadata() or {})
+        except (SafetensorError, OSError):
+            continue  # loading it by name says what is wrong with it
+        if card_in_metadata(metadata, path.name).get("architecture") in (
+            *TORCHVISION_NAMES,
+            "small-cnn",
+        ):
+            out[name] = path
+    return out
