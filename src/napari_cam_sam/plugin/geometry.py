@@ -14,7 +14,7 @@ import numpy as np
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.geometry import Geometry, spacing_from_affine
 
-__all__ = ["TRANSFORM", "geometry_of", "placed", "transform_of"]
+__all__ = ["TRANSFORM", "geometry_of", "placed", "spatial_transform", "transform_of"]
 
 TRANSFORM = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
 """All that says where a layer lies; a layer derived from another copies every one of them."""
@@ -23,6 +23,22 @@ TRANSFORM = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_l
 def transform_of(layer: Any) -> dict[str, Any]:
     """Give a layer's transform as keywords for a layer of the same number of axes."""
     return {name: getattr(layer, name) for name in TRANSFORM}
+
+
+def spatial_transform(layer: Any, ndim: int) -> dict[str, Any]:
+    """Give a layer's transform for its last axes alone: what lies over a series has no time."""
+    where = transform_of(layer)
+    if layer.ndim == ndim:
+        return where
+    return {
+        "scale": where["scale"][-ndim:],
+        "translate": where["translate"][-ndim:],
+        "rotate": where["rotate"][-ndim:, -ndim:],
+        "shear": np.zeros(ndim * (ndim - 1) // 2),
+        "affine": np.asarray(layer.affine.affine_matrix)[-ndim - 1 :, -ndim - 1 :],
+        "units": where["units"][-ndim:],
+        "axis_labels": where["axis_labels"][-ndim:],
+    }
 
 
 def geometry_of(layer: Any) -> Geometry:

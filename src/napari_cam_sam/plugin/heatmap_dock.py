@@ -2,42 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import time
+from collections.abc import Generator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from napari.layers import Image as ImageLayer
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import (
-    QComboBox,
+    QCheckBox,
     QFileDialog,
-    QFormLayout,
     QHBoxLayout,
     QLabel,
-    QProgressBar,
     QPushButton,
-    QSizePolicy,
+    QSpinBox,
     QVBoxLayout,
     QWidget,
 )
 
+from napari_cam_sam.cam.names import METHOD_NAMES
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.plugin.geometry import transform_of
+from napari_cam_sam.images.windows import CT_PRESETS, WindowParameters
+from napari_cam_sam.models.names import classifier_names, shipped_classifiers
+from napari_cam_sam.plugin.forms import Choice, FractionSlider, form
 from napari_cam_sam.plugin.importing import import_torch
-from napari_cam_sam.plugin.layers import KEY, frame_shown, image_of, own_layer, plane_shown
-from napari_cam_sam.plugin.tasks import Task
+from napari_cam_sam.plugin.preferences import preferences
+from napari_cam_sam.plugin.task_row import TaskRow, duration
+from napari_cam_sam.plugin.workspace import HeatmapNote, Snapshot, workspace_of
 
 if TYPE_CHECKING:
     import napari
 
-    from napari_cam_sam.images.image import Image
-
 __all__ = ["HeatmapDock"]
 
 _BROWSE = "Open a checkpoint…"
-_PREDICTED = "the predicted class"
-_SHOWN, _ALL = "the plane shown", "all planes"
+_SHOWN, _RANGE, _ALL = "shown", "range", "all"
+_FOLLOW_MS = 120
+# Planes in one pass of the model; a cancel waits for the pass that runs.
+_BATCH = 4
 
 
 class HeatmapDock(QWidget):
@@ -48,289 +50,520 @@ class HeatmapDock(QWidget):
     napari_viewer : napari.viewer.Viewer
     """
 
+    computed = Signal(bool)
+    """A computation is over; True if it ran to its end."""
+
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
-        self._viewer = napari_viewer
-        self._loaded: Any = None
-        self._task: Task | None = None
+        self.workspace = workspace_of(napari_viewer)
+        self._layers: list[tuple[str, str]] = []
+        self._pace: dict[tuple[str, str], float] = {}
+        self._following = False
+        self._chosen_for: object = None
 
-        self.image = _box("The image that the classifier looks at.")
-        self.classifier = _box("A shipped classifier, torchvision's, or your own checkpoint.")
-        self.target = _box("The class whose evidence the heatmap shows.")
-        self.method = _box("How the evidence is computed. Layer-CAM is a good start.")
-        self.layer = _box("Which layer's maps: late layers mean more, early ones are finer.")
-        self.planes = _box("Of the axis along which the viewer scrolls now.")
-        self.planes.addItems([_SHOWN, _ALL])
+        self.image = Choice("The image that the classifier looks at.")
+        self.classifier = Choice("A shipped classifier, torchvision's, or your own checkpoint.")
+        self.target = Choice("The class whose evidence the heatmap shows.")
+        self.method = Choice("How the evidence is computed. Layer-CAM is a good start.")
+        self.layer = Choice("Which layer's maps: late layers mean more, early ones are finer.")
+        self.window = Choice("How intensities become gray for the models, the same on all planes.")
+        self.device = Choice("Where the models run. auto: a GPU where there is one.")
+        self.planes = Choice("Of the axis along which the viewer scrolls now.")
+        self.first, self.last = QSpinBox(), QSpinBox()
+        for spin, hint in ((self.first, "First plane."), (self.last, "Last plane, included.")):
+            spin.setToolTip(hint)
+            spin.valueChanged.connect(self._say)
+        self.range = QWidget()
+        between = QHBoxLayout(self.range)
+        between.setContentsMargins(0, 0, 0, 0)
+        between.addWidget(self.first)
+        between.addWidget(QLabel("to"))
+        between.addWidget(self.last)
+        self.least = FractionSlider("Where the class is less probable, the plane has no evidence.")
+        self.least.set_value(0.5)
+        self.follow = QCheckBox("Follow: compute as I scroll")
+        self.follow.setToolTip("Computes the plane shown, whenever it has no such heatmap yet.")
         self.run = QPushButton("Compute heatmap")
         self.run.setToolTip("Starts in the background; the window stays usable.")
-        self.cancel = QPushButton("Cancel")
-        self.cancel.setEnabled(False)
-        self.bar = QProgressBar()
-        self.bar.setVisible(False)
-        self.words = QLabel()
-        self.words.setWordWrap(True)
-        self.words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.found = QLabel()
+        self.found.setWordWrap(True)
+        self.row = TaskRow()
 
-        form = QFormLayout()
-        for name, widget in (
-            ("Image", self.image),
-            ("Classifier", self.classifier),
-            ("Class", self.target),
-            ("Method", self.method),
-            ("Layer", self.layer),
-            ("Planes", self.planes),
-        ):
-            form.addRow(name, widget)
-        buttons = QHBoxLayout()
-        buttons.addWidget(self.run)
-        buttons.addWidget(self.cancel)
+        where = QWidget()
+        beside = QHBoxLayout(where)
+        beside.setContentsMargins(0, 0, 0, 0)
+        beside.addWidget(self.planes)
+        beside.addWidget(self.range)
+        where.setToolTip(self.planes.toolTip())
         whole = QVBoxLayout(self)
-        whole.addLayout(form)
-        whole.addLayout(buttons)
-        whole.addWidget(self.bar)
-        whole.addWidget(self.words)
+        whole.addLayout(
+            form(
+                (
+                    ("Image", self.image),
+                    ("Window", self.window),
+                    ("Classifier", self.classifier),
+                    ("Class", self.target),
+                    ("Method", self.method),
+                    ("Layer", self.layer),
+                    ("Device", self.device),
+                    ("At least", self.least),
+                    ("Planes", where),
+                )
+            )
+        )
+        whole.addWidget(self.follow)
+        whole.addWidget(self.run)
+        whole.addWidget(self.row)
+        whole.addWidget(self.found)
         whole.addStretch()
 
-        self._list_classifiers()
-        self.classifier.activated.connect(self._choose_classifier)
-        self.run.clicked.connect(self.compute)
-        self.cancel.clicked.connect(self.stop)
-        events = self._viewer.layers.events
-        for event in (events.inserted, events.removed, events.reordered):
+        self.classifier.offer(
+            [("choose one…", None)]
+            + [(f"{name} (shipped)", name) for name in shipped_classifiers()]
+            + [(name, name) for name in classifier_names() if name not in shipped_classifiers()]
+            + [(_BROWSE, _BROWSE)]
+        )
+        self.method.offer((name, name, hint) for name, hint in METHOD_NAMES.items())
+        self.method.set_value("layer-cam")
+        self.device.offer([("auto", "auto"), ("CPU", "cpu")])
+        self.planes.offer([("the plane shown", _SHOWN), ("from … to …", _RANGE), ("all", _ALL)])
+        self.target.offer([("the predicted class", None)])
+        self._follow_timer = QTimer(self)
+        self._follow_timer.setSingleShot(True)
+        self._follow_timer.setInterval(_FOLLOW_MS)
+        self._follow_timer.timeout.connect(self._compute_followed)
+
+        self.image.chosen.connect(lambda: self.workspace.choose_image(self.image.value()))
+        self.classifier.chosen.connect(self._classifier_chosen)
+        self.device.chosen.connect(self._device_chosen)
+        self.window.chosen.connect(self._window_chosen)
+        self.planes.chosen.connect(self._say)
+        for choice in (self.target, self.method, self.layer):
+            choice.chosen.connect(self._say)
+            choice.chosen.connect(self._follow_soon)
+        self.least.changed.connect(self._follow_soon)
+        self.follow.toggled.connect(self._follow_soon)
+        self.run.clicked.connect(lambda: self.compute())
+        self.row.ended.connect(self._ended)
+        self.workspace.image_changed.connect(self._image_changed)
+        self.workspace.plane_changed.connect(self._plane_changed)
+        self.workspace.classifier_changed.connect(self._list_classes)
+        self.workspace.heatmaps_changed.connect(self._tell_found)
+        events = napari_viewer.layers.events
+        for event in (events.inserted, events.removed, events.reordered, events.renamed):
             event.connect(self._list_images)
-        dims = self._viewer.dims.events
-        for event in (dims.order, dims.ndisplay, dims.current_step):
-            event.connect(self._say)
-        for box in (self.image, self.target, self.planes, self.method):
-            box.currentIndexChanged.connect(self._say)
-        self._list_images()
+        self.device.set_value(self.workspace.device)
+        self._list_classes()
+        self._image_changed()
+        preferred = preferences().classifier
+        if preferred and self.classifier.value() is None:
+            self.choose(preferred)
+        self.workspace.register_state("heatmap", self.state, self.set_state)
 
     # What there is to choose from
 
     def _list_images(self, _: object = None) -> None:
-        chosen = self._image_layer()
-        self.image.blockSignals(True)
-        self.image.clear()
-        for layer in self._viewer.layers:
-            if isinstance(layer, ImageLayer) and "role" not in layer.metadata.get(KEY, {}):
-                self.image.addItem(layer.name, layer)
-        found = self.image.findData(chosen) if chosen is not None else -1
-        self.image.setCurrentIndex(found if found >= 0 else self.image.count() - 1)
-        self.image.blockSignals(False)
+        self.image.offer((layer.name, layer) for layer in self.workspace.images())
+        self.image.set_value(self.workspace.image_layer)
         self._say()
 
-    def _list_classifiers(self) -> None:
-        import_torch()
-        from napari_cam_sam.cam.methods import METHODS
-        from napari_cam_sam.models.classifiers import classifier_names
+    def _image_changed(self) -> None:
+        self._list_images()
+        # Another image, not new pixels in the same: what suits it is chosen, once.
+        layer = self.workspace.image_layer
+        if layer is not self._chosen_for:
+            self._chosen_for = layer
+            suited = self.workspace.suggestion("classifier")
+            if suited is not None:
+                self.choose(suited, self.workspace.suggestion("target"))
+        presets = [(name, WindowParameters(name)) for name in CT_PRESETS]
+        self.window.offer(
+            [
+                ("as suits the image", None, "A sample's own; 8-bit as it is; else percentiles."),
+                ("as displayed now", "displayed", "The contrast limits of this moment, kept."),
+                ("minimum to maximum", WindowParameters("minmax")),
+                *presets,
+            ]
+        )
+        self._plane_changed()
 
-        self.classifier.addItem("choose one…", None)
-        for name in classifier_names():
-            self.classifier.addItem(name, name)
-        self.classifier.addItem(_BROWSE, _BROWSE)
-        self.method.addItems(list(METHODS))
-        self.method.setCurrentText("layer-cam")
+    def _plane_changed(self) -> None:
+        try:
+            axis, _ = self.workspace.plane()
+            count = self.workspace.image().n_planes(axis)
+        except CamSamError:
+            count = 1
+        for spin in (self.first, self.last):
+            at_end = spin is self.last and spin.value() == spin.maximum()
+            spin.setMaximum(count - 1)
+            if at_end:
+                spin.setValue(count - 1)
+        self._say()
+        self._tell_found()
+        self._follow_soon()
 
-    def _choose_classifier(self, _: int = 0) -> None:
-        """Load what was chosen, and list its classes and layers."""
-        from napari_cam_sam.models.classifiers import list_layers, load_classifier
+    def _window_chosen(self) -> None:
+        chosen = self.window.value()
+        layer = self.workspace.image_layer
+        if chosen == "displayed" and layer is not None and not getattr(layer, "rgb", False):
+            low, high = (float(v) for v in layer.contrast_limits)
+            chosen = WindowParameters("limits", low, high)
+        self.workspace.choose_window(chosen if isinstance(chosen, WindowParameters) else None)
+        self._say()
+        self._follow_soon()
 
-        name = self.classifier.currentData()
-        if name == _BROWSE:
-            name, _filter = QFileDialog.getOpenFileName(
+    def _device_chosen(self) -> None:
+        self.workspace.device = self.device.value()
+        if self.workspace.classifier is not None:
+            self.load()
+        self.workspace.segmenter_changed.emit()
+
+    def _classifier_chosen(self) -> None:
+        if self.classifier.value() == _BROWSE:
+            path, _ = QFileDialog.getOpenFileName(
                 self, "A classifier's checkpoint", "", "Checkpoints (*.pth *.pt *.safetensors)"
             )
-            if not name:
-                self.classifier.setCurrentIndex(0)
+            self.classifier.setCurrentIndex(0)
+            if not path:
                 return
-            self.classifier.insertItem(1, Path(name).name, name)
+            self._add_classifier(path)
+        self.load()
+
+    def _add_classifier(self, path: str) -> None:
+        if not self.classifier.set_value(path):
+            self.classifier.insertItem(1, Path(path).name, path)
             self.classifier.setCurrentIndex(1)
-        self._loaded = None
-        self.target.clear()
-        self.layer.clear()
-        if name is not None:
-            try:
-                self._loaded = load_classifier(name)
-            except CamSamError as error:
-                self.classifier.setCurrentIndex(0)
-                self.words.setText(str(error))
-                raise
-            self.target.addItem(_PREDICTED, None)
-            for one in self._loaded.card.class_names:
-                self.target.addItem(one, one)
-            # The last class is the finding, where the first is its absence.
-            self.target.setCurrentIndex(self.target.count() - 1 if self.target.count() == 3 else 0)
-            for layer in list_layers(self._loaded):
-                if len(layer.shape) == 4 and min(layer.shape[2:]) > 1:
-                    grid = " × ".join(str(n) for n in layer.shape[2:])
-                    self.layer.addItem(f"{layer.name}  ({grid})", layer.name)
-            at = [self.layer.itemData(i) for i in range(self.layer.count())]
-            default = self._loaded.default_layers[0]
-            self.layer.setCurrentIndex(at.index(default) if default in at else -1)
-        self._say()
 
     def choose(self, classifier: str, target: str | None = None) -> None:
-        """Choose a classifier by its name in the list, and a class by its name."""
-        self.classifier.setCurrentIndex(self.classifier.findData(classifier))
-        self._choose_classifier()
-        if target is not None:
-            self.target.setCurrentIndex(self.target.findData(target))
+        """Choose a classifier by name or path, and the class to explain once it is loaded."""
+        if not self.classifier.set_value(classifier):
+            self._add_classifier(classifier)
+        self._wanted_target = target
+        if self.isVisible():
+            self.load()
+        self._say()
+
+    _wanted_target: str | None = None
+    _wanted_layer: str | None = None
+
+    def showEvent(self, event: Any) -> None:  # noqa: N802 - Qt calls it so
+        """Load what is chosen once the dock is on the screen."""
+        super().showEvent(event)
+        if self.classifier.value() is not None and not self._is_loaded():
+            QTimer.singleShot(50, self.load)
+
+    def _is_loaded(self) -> bool:
+        loaded = self.workspace.classifier
+        name = self.classifier.value()
+        return loaded is not None and loaded.name == name and self._device_fits(loaded)
+
+    def _device_fits(self, loaded: Any) -> bool:
+        wanted = self.workspace.device
+        return wanted == "auto" or str(loaded.device).startswith(wanted)
+
+    def load(self) -> None:
+        """Load the chosen classifier in the background, and list its classes and layers."""
+        if self.classifier.value() is None:
+            self.workspace.classifier = None
+            self.workspace.classifier_changed.emit()
+            return
+        if not self._is_loaded():
+            self._start([], None)
+
+    def _list_classes(self) -> None:
+        classifier = self.workspace.classifier
+        before = self.target.value()
+        self.target.clear()
+        self.target.addItem("the predicted class", None)
+        self.layer.clear()
+        if classifier is not None:
+            names = classifier.card.class_names
+            for name in names:
+                self.target.addItem(name, name)
+            wanted = self._wanted_target or before
+            # The last class is the finding, where the first is its absence.
+            if not self.target.set_value(wanted) and len(names) == 2:
+                self.target.setCurrentIndex(2)
+            for name, grid in self._layers:
+                self.layer.addItem(f"{name}  ({grid})", name)
+            if not (self._wanted_layer and self.layer.set_value(self._wanted_layer)):
+                self.layer.set_value((*classifier.default_layers, None)[0])
+            if self.classifier.value() != classifier.name:
+                self._add_classifier(classifier.name)
+        self._say()
+
+    def state(self) -> dict[str, Any]:
+        """Give the choices as plain data, for the session."""
+        window = self.workspace.window_parameters
+        return {
+            "classifier": self.classifier.value(),
+            "target": self.target.value(),
+            "method": self.method.value(),
+            "layer": self.layer.value(),
+            "planes": self.planes.value(),
+            "range": [self.first.value(), self.last.value()],
+            "at_least": self.least.value(),
+            "window": None if window is None else asdict(window),
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take choices from a session; what is no longer there is passed over."""
+        if state.get("window"):
+            self.workspace.choose_window(WindowParameters(**state["window"]))
+            self.window.set_value(self.workspace.window_parameters)
+        self.method.set_value(state.get("method"))
+        self.planes.set_value(state.get("planes"))
+        for spin, value in zip((self.first, self.last), state.get("range", ()), strict=False):
+            spin.setValue(value)
+        self.least.set_value(state.get("at_least", 0.5))
+        self._wanted_layer = state.get("layer")
+        if state.get("classifier"):
+            self.choose(state["classifier"], state.get("target"))
+        if self._is_loaded():
+            self._list_classes()
 
     # What will happen, in words
 
-    def _image_layer(self) -> Any | None:
-        layer = self.image.currentData()
-        return layer if layer is not None and layer in self._viewer.layers else None
+    def _indices(self) -> Sequence[int]:
+        _, index = self.workspace.plane()
+        axis, _ = self.workspace.plane()
+        scope = self.planes.value()
+        if scope == _ALL:
+            return range(self.workspace.image().n_planes(axis))
+        if scope == _RANGE:
+            low, high = sorted((self.first.value(), self.last.value()))
+            return range(low, high + 1)
+        return range(index, index + 1)
 
     def _say(self, _: object = None) -> None:
-        layer = self._image_layer()
-        ready = layer is not None and self._loaded is not None
-        self.run.setEnabled(ready and self._task is None)
-        if self._task is not None:
-            return
-        if layer is None:
-            self.words.setText("Open an image first: drop a file, or File → Open Sample.")
-            return
-        if self._loaded is None:
-            self.words.setText("Choose a classifier. “lesion” suits the CT and ultrasound samples.")
-            return
+        self.range.setVisible(self.planes.value() == _RANGE)
         try:
-            axis, index = plane_shown(self._viewer, layer)
+            axis, _index = self.workspace.plane()
+            indices = self._indices()
+            image = self.workspace.image()
         except CamSamError as error:
             self.run.setEnabled(False)
-            self.words.setText(str(error))
+            self.row.say(str(error))
             return
-        image = image_of(layer, frame_shown(self._viewer, layer))
-        count = image.n_planes(axis)
-        what = self.target.currentText()
-        if self.planes.currentText() == _ALL:
-            where = f"for {count} plane{'s' if count > 1 else ''}"
-        else:
-            where = f"for plane {index}"
+        name = self.classifier.value()
+        self.run.setEnabled(name is not None and not (self.row.busy and not self._following))
+        if name is None:
+            self.row.say("Choose a classifier: a checkpoint of yours, or a shipped one to try.")
+            return
+        if self.row.busy:
+            return
+        target = self.target.value() or self._wanted_target or "the predicted class"
+        n = len(indices)
+        where = f"plane {indices[0]}" if n == 1 else f"{n} planes"
         if image.spatial_ndim == 3:
             where += f" along axis {axis}"
-        self.words.setText(f"Heatmap of {what} {where}, on the {self._loaded.device}.")
+        words = f"Heatmap of {target} for {where}, on the {self._device_words()}"
+        pace = self._pace.get((str(name), str(self.method.value())))
+        words += f", {duration(pace * n)}." if pace is not None else "."
+        if name in shipped_classifiers():
+            words += " It learned from phantoms alone: for trying out, not for patients' images."
+        self.row.say(words)
+
+    def _device_words(self) -> str:
+        loaded = self.workspace.classifier
+        name = str(loaded.device) if loaded is not None else self.workspace.device
+        return {"cpu": "CPU", "auto": "GPU if there is one, else the CPU"}.get(name, name)
+
+    def _tell_found(self) -> None:
+        """Say what is known of the plane shown."""
+        try:
+            axis, index = self.workspace.plane()
+            note = self.workspace.note(axis, index)
+        except CamSamError:
+            note = None
+        if note is None:
+            self.found.setText("")
+            return
+        likely = sorted(note.probabilities.items(), key=lambda pair: -pair[1])[:3]
+        text = ", ".join(f"{name} {value:.2f}" for name, value in likely)
+        reason = "" if note.reason is None else f" No evidence: {note.reason}"
+        self.found.setText(f"Plane {index}: {text}.{reason}")
 
     # The work
 
+    def _made_by(self) -> dict[str, Any]:
+        """Name all that decides about a heatmap."""
+        return {
+            "classifier": self.classifier.value(),
+            "target": self.target.value(),
+            "method": self.method.value(),
+            "layer": self.layer.value(),
+            "at_least": self.least.value(),
+            "window": repr(self.workspace.window_parameters or self.workspace.default_window()),
+        }
+
     def compute(self) -> None:
-        """Compute heatmaps in a thread and show each as it is ready."""
-        from napari_cam_sam.cam.heatmaps import CamParameters, compute_heatmaps
-        from napari_cam_sam.images.windows import WindowParameters, apply_window, resolve_window
-
-        layer = self._image_layer()
-        if layer is None or self._loaded is None or self._task is not None:
+        """Compute the heatmaps that are chosen, in a thread, and show each as it is ready."""
+        if self._following:
+            self.row.stop()
+        try:
+            snapshot, indices = self.workspace.snapshot(), self._indices()
+        except CamSamError as error:
+            self.row.say(str(error))
             return
-        axis, index = plane_shown(self._viewer, layer)
-        image = image_of(layer, frame_shown(self._viewer, layer))
-        indices = range(image.n_planes(axis))
-        if self.planes.currentText() == _SHOWN:
-            indices = range(index, index + 1)
-        parameters = CamParameters(
-            method=self.method.currentText(),
-            target=self.target.currentData(),
-            layers=(self.layer.currentData(),) if self.layer.currentIndex() >= 0 else (),
-            batch_size=min(8, len(indices)),
-        )
-        # The window that the user sees: one for all planes, never the planes' own.
-        low, high = (float(v) for v in layer.contrast_limits)
-        limits = WindowParameters("limits", low, high) if not image.rgb else WindowParameters()
-        classifier = self._loaded
+        self._following = False
+        self._start(indices, snapshot)
 
-        def steps() -> Generator[tuple[int, Any]]:
-            window = resolve_window(image, limits)
-            planes = (apply_window(image.plane(axis, i), window) for i in indices)
-            yield from zip(indices, compute_heatmaps(classifier, planes, parameters), strict=True)
+    def _follow_soon(self, _: object = None) -> None:
+        if self.follow.isChecked():
+            self._follow_timer.start()
 
-        target = self._heatmap_layer(layer, image)
+    def _compute_followed(self) -> None:
+        """Compute the plane shown if it lacks such a heatmap; the newest plane wins."""
+        if not self.follow.isChecked() or self.classifier.value() is None:
+            return
+        try:
+            snapshot = self.workspace.snapshot()
+        except CamSamError:
+            return
+        note = self.workspace.note(snapshot.axis, snapshot.index)
+        if note is not None and note.made_by == self._made_by():
+            return
+        if self.row.busy:
+            if self._following:
+                self.row.stop()
+                self._follow_timer.start()
+            return
+        self._following = True
+        self._start([snapshot.index], snapshot)
 
-        def show(found: tuple[int, Any]) -> None:
-            at, heatmap = found
-            target.data[image.slot(axis, at)] = heatmap.values
-            target.refresh()
-            likely = np.argsort(-heatmap.probabilities)[:3]
-            names = classifier.card.class_names
-            text = ", ".join(f"{names[i]} {heatmap.probabilities[i]:.2f}" for i in likely)
-            reason = "" if heatmap.evidence else f" {heatmap.reason}"
-            self.words.setText(f"Plane {at}: {text}.{reason}")
+    def _start(self, indices: Sequence[int], snapshot: Snapshot | None) -> None:
+        """Load the classifier if it is not, then compute."""
+        workspace = self.workspace
+        name, device = str(self.classifier.value()), workspace.device
+        loaded = workspace.classifier if self._is_loaded() else None
+        wanted_target = self._wanted_target if loaded is None else None
+        target, layer = self.target.value() or wanted_target, self.layer.value()
+        least = self.least.value()
+        method, made_by = str(self.method.value()), self._made_by() | {"target": target}
 
-        viewer = self._viewer
-        self._task = Task(
+        def steps() -> Generator[Any]:
+            classifier = loaded
+            if classifier is None:
+                classifier, layers = _load(name, device)
+                yield classifier, layers
+            if snapshot is None:
+                return
+            from napari_cam_sam.cam.heatmaps import CamParameters, compute_heatmaps
+
+            chosen = target
+            if loaded is None and chosen is None and len(classifier.card.class_names) == 2:
+                chosen = classifier.card.class_names[1]
+            parameters = CamParameters(
+                method=method,
+                target=chosen,
+                layers=(layer,) if loaded is not None and layer is not None else (),
+                batch_size=min(_BATCH, max(1, len(indices))),
+                # The predicted class is whatever is likeliest: there is nothing to fall short of.
+                min_probability=least if chosen is not None else 0.0,
+            )
+            planes = (snapshot.plane(i) for i in indices)
+            begin = time.monotonic()
+            found = compute_heatmaps(classifier, planes, parameters)
+            for done, (index, heatmap) in enumerate(zip(indices, found, strict=True), start=1):
+                yield index, heatmap, (time.monotonic() - begin) / done
+
+        def show(step: tuple[Any, ...]) -> None:
+            if len(step) == 2:
+                workspace.classifier, self._layers = step
+                self._offer_devices()
+                workspace.classifier_changed.emit()
+                self.row.say(f"Loaded {name}.")
+                return
+            index, heatmap, pace = step
+            self._pace[name, method] = pace
+            self._show(snapshot, index, heatmap, made_by)
+
+        layer_there = snapshot.layer if snapshot is not None else None
+        total = len(indices) + (loaded is None)
+        description = f"Heatmaps of {snapshot.image.name}" if snapshot else f"Loading {name}"
+        if loaded is None:
+            self.row.say(f"Loading PyTorch and the classifier {name}…")
+        started = self.row.start(
             steps,
-            len(indices),
-            f"Heatmaps of {image.name}",
+            total,
+            description,
             show,
-            lambda: layer in viewer.layers and target in viewer.layers,
-            self,
+            lambda: layer_there is None or layer_there in workspace.viewer.layers,
         )
-        self._task.stepped.connect(self._stepped)
-        self._task.ended.connect(self._ended)
-        self.bar.setRange(0, len(indices))
-        self.bar.setValue(0)
-        self.bar.setVisible(True)
-        self.run.setEnabled(False)
-        self.cancel.setEnabled(True)
-        self._task.start()
+        if started:
+            self.run.setEnabled(False)
+
+    def _show(self, snapshot: Any, index: int, heatmap: Any, made_by: dict[str, Any]) -> None:
+        """Write one heatmap into the layer."""
+        workspace = self.workspace
+        if workspace.image_layer is not snapshot.layer:
+            self.row.stop()
+            return
+        layer = self._target_layer(snapshot)
+        if layer is None:
+            self.row.stop()
+            return
+        layer.data[snapshot.image.slot(snapshot.axis, index)] = heatmap.values
+        names = workspace.classifier.card.class_names
+        note = HeatmapNote(
+            heatmap.target_name,
+            {name: float(p) for name, p in zip(names, heatmap.probabilities, strict=True)},
+            heatmap.reason,
+            made_by,
+        )
+        workspace.set_note(layer, index, note)
+        layer.refresh()
+        workspace.heatmaps_changed.emit()
+
+    def _target_layer(self, snapshot: Any) -> Any | None:
+        """Find the layer to write into; None if the user deleted it while the task ran."""
+        layer = self.workspace.heatmap_layer(snapshot.axis)
+        outgrown = layer is not None and layer.data.shape != snapshot.image.spatial_shape
+        if outgrown or (layer is None and snapshot is not self._written):
+            layer = self.workspace.heatmap_layer(snapshot.axis, create=True)
+        self._written = snapshot
+        return layer
+
+    _written: object = None
+
+    def _offer_devices(self) -> None:
+        """List the devices that there are, which PyTorch alone knows."""
+        import torch
+
+        found = [("auto", "auto"), ("CPU", "cpu")]
+        found += [
+            (torch.cuda.get_device_name(i), f"cuda:{i}") for i in range(torch.cuda.device_count())
+        ]
+        if torch.backends.mps.is_available():
+            found.append(("Apple GPU", "mps"))
+        self.device.offer(found)
 
     def stop(self) -> None:
         """Cancel what runs; planes that are computed stay."""
-        if self._task is not None:
-            self._task.cancel()
+        self.row.stop()
 
-    def _stepped(self, done: int, _total: int) -> None:
-        self.bar.setValue(done)
-
-    def _ended(self, _complete: bool) -> None:
-        self._task = None
-        self.bar.setVisible(False)
-        self.cancel.setEnabled(False)
-        self.run.setEnabled(self._image_layer() is not None)
-
-    def _heatmap_layer(self, source: Any, image: Image) -> Any:
-        """Find or add the layer over the image; planes not yet computed are 0, transparent."""
-        size = image.spatial_shape
-        found = own_layer(self._viewer, "heatmap", source)
-        if found is not None and found.data.shape[-len(size) :] == size and found.ndim == len(size):
-            return found
-        where = transform_of(source)
-        mark = source.metadata.get(KEY, {}) | {"role": "heatmap", "of": source.unique_id}
-        if source.ndim > len(size):
-            where = _last_axes(where, source, len(size))
-        return self._viewer.add_image(
-            np.zeros(size, np.float32),
-            name=f"heatmap of {source.name}",
-            colormap="inferno",
-            blending="additive",
-            opacity=0.6,
-            contrast_limits=(0, 1),
-            metadata={KEY: mark},
-            **where,
-        )
-
-    def closeEvent(self, event: Any) -> None:  # noqa: N802 - Qt calls it so
-        """Stop the work that would write into a window that is gone."""
-        self.stop()
-        super().closeEvent(event)
+    def _ended(self, complete: bool) -> None:
+        self._following = False
+        if self.workspace.classifier is None and self.classifier.value() is not None:
+            # It could not be loaded; why stands in the notification.
+            self.classifier.setCurrentIndex(0)
+        self._say()
+        self._tell_found()
+        self.computed.emit(complete)
 
 
-def _last_axes(where: dict[str, Any], source: Any, ndim: int) -> dict[str, Any]:
-    """Give the transform of a series' last axes: a heatmap has no time."""
-    affine = np.asarray(source.affine.affine_matrix)[-ndim - 1 :, -ndim - 1 :]
-    return {
-        "scale": where["scale"][-ndim:],
-        "translate": where["translate"][-ndim:],
-        "rotate": where["rotate"][-ndim:, -ndim:],
-        "shear": np.zeros(ndim * (ndim - 1) // 2),
-        "affine": affine,
-        "units": where["units"][-ndim:],
-        "axis_labels": where["axis_labels"][-ndim:],
-    }
+def _load(name: str, device: str) -> tuple[Any, list[tuple[str, str]]]:
+    """Load a classifier, and list the layers that have a grid."""
+    import_torch()
+    from napari_cam_sam.models.classifiers import list_layers, load_classifier
 
-
-def _box(hint: str) -> QComboBox:
-    box = QComboBox()
-    box.setToolTip(hint)
-    box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-    box.setMinimumContentsLength(14)
-    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    return box
+    classifier = load_classifier(name, device=device)
+    layers = [
+        (layer.name, " × ".join(str(int(n)) for n in layer.shape[2:]))
+        for layer in list_layers(classifier)
+        if len(layer.shape) == 4 and min(layer.shape[2:]) > 1
+    ]
+    default = (*classifier.default_layers,)
+    known = {name for name, _ in layers}
+    return classifier, layers + [(name, "its own") for name in default if name not in known]

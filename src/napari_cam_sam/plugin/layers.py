@@ -11,7 +11,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.plugin.geometry import geometry_of
 
-__all__ = ["KEY", "frame_shown", "image_of", "own_layer", "plane_shown"]
+__all__ = ["KEY", "frame_shown", "image_of", "is_own", "own_layer", "plane_shown"]
 
 KEY = "napari_cam_sam"
 """Our entry in a layer's metadata: layers are found by it, whatever they are renamed to."""
@@ -86,11 +86,30 @@ def frame_shown(viewer: Any, layer: Any) -> int | None:
     return int(np.clip(round(_position(viewer, layer)[0]), 0, layer.data.shape[0] - 1))
 
 
-def own_layer(viewer: Any, role: str, source: Any) -> Any | None:
-    """Find the layer of ours that has a role (e.g. ``"heatmap"``) for a source layer."""
+def is_own(layer: Any) -> bool:
+    """Tell whether a layer was made by the docks, whatever it is called now."""
+    return "role" in layer.metadata.get(KEY, {})
+
+
+def own_layer(
+    viewer: Any, role: str, source: Any, axis: int | None = None, frame: int | None = None
+) -> Any | None:
+    """Find the layer of ours that has a role (e.g. ``"heatmap"``) for a source layer.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer or napari.components.ViewerModel
+    role : str
+    source : napari layer
+    axis : int, optional
+        Along which its planes lie, for roles that have one layer an axis.
+    frame : int, optional
+        Of a series.
+    """
+    wanted = {"role": role, "of": source.unique_id, "axis": axis, "frame": frame}
     for layer in viewer.layers:
         mark = layer.metadata.get(KEY, {})
-        if mark.get("role") == role and mark.get("of") == source.unique_id:
+        if all(mark.get(name) == value for name, value in wanted.items()):
             return layer
     return None
 

@@ -36,7 +36,16 @@ def _layers(name: str, **display: Any) -> list[LayerData]:
     def meta(of: Any) -> dict[str, Any]:
         return {"name": of.name, **where, "metadata": {KEY: {"image": of}}}
 
+    # What the docks choose for it without being told.
+    suited = {
+        "classifier": sample.classifier,
+        "target": sample.target,
+        "window": sample.window,
+        "segmenter": "compact-sam",
+    }
+    shown = meta(image)
+    shown["metadata"][KEY] |= suited
     return [
-        (image.data, {**meta(image), "rgb": image.rgb, **display}, "image"),
+        (image.data, {**shown, "rgb": image.rgb, **display}, "image"),
         (truth.data, {**meta(truth), "visible": False}, "labels"),
     ]

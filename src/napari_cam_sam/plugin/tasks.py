@@ -18,7 +18,7 @@ from superqt.utils import create_worker
 
 from napari_cam_sam.errors import CamSamError
 
-__all__ = ["Task"]
+__all__ = ["Newest", "Steps", "Task"]
 
 Steps = Generator[Any, None, None]
 
@@ -86,6 +86,10 @@ class Task(QObject):
         self._is_wanted = lambda: False
         self._worker.quit()
 
+    def abandon(self) -> None:
+        """Stop without a word: the window is gone, and with it whoever listened."""
+        self._worker.quit()
+
     def _step(self, value: Any) -> None:
         if not self._is_wanted():
             self.cancel()
@@ -125,3 +129,77 @@ def _notify(error: Exception) -> None:
         show_error(str(error))
     else:
         notification_manager.receive_error(type(error), error, error.__traceback__)
+
+
+class Newest(QObject):
+    """Answers one question after the other in a thread; of those that wait, the newest alone.
+
+    For what is asked at every move of the mouse: without a bar, and never queued.
+
+    Parameters
+    ----------
+    on_answer : callable
+        Takes what a question returned, in the main thread, unless it was dropped meanwhile.
+    on_error : callable
+        Takes the sentence of a `CamSamError`; other errors are notifications.
+    parent : QObject, optional
+    """
+
+    def __init__(
+        self,
+        on_answer: Callable[[Any], None],
+        on_error: Callable[[str], None],
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._on_answer, self._on_error = on_answer, on_error
+        self._waiting: Callable[[], Any] | None = None
+        self._worker: Any = None
+        self._dropped = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether a question is being answered."""
+        return self._worker is not None
+
+    def ask(self, question: Callable[[], Any]) -> None:
+        """Call a function in a thread, at once or when the one that runs is done."""
+        self._waiting = question
+        if self._worker is None:
+            self._next()
+
+    def drop(self) -> None:
+        """Forget what waits, and the answer of what runs."""
+        self._waiting = None
+        self._dropped = True
+
+    def _next(self) -> None:
+        question, self._waiting = self._waiting, None
+        if question is None:
+            return
+        self._dropped = False
+        self._worker = create_worker(_answered, question, _start_thread=False)
+        self._worker.returned.connect(self._returned)
+        self._worker.finished.connect(self._finished)
+        self._worker.start()
+
+    def _returned(self, answer: Any) -> None:
+        if self._dropped:
+            return
+        if not isinstance(answer, _Failure):
+            self._on_answer(answer)
+        elif isinstance(answer.error, CamSamError):
+            self._on_error(str(answer.error))
+        else:
+            _notify(answer.error)
+
+    def _finished(self) -> None:
+        self._worker = None
+        self._next()
+
+
+def _answered(question: Callable[[], Any]) -> Any:
+    try:
+        return question()
+    except Exception as error:
+        return _Failure(error)

@@ -30,6 +30,7 @@ __all__ = [
     "adaptive_negatives",
     "prompts_from_heatmap",
     "prompts_from_mask",
+    "pseudo_mask",
     "strategy_parameters",
 ]
 
@@ -90,6 +91,36 @@ def prompts_from_heatmap(
     cold = heat < parameters.negative_threshold
     made = _objects(regions, heat, cold, parameters, "cam", 1)
     return PlanePrompts(axis, index, tuple(made))
+
+
+def pseudo_mask(values: ArrayLike, parameters: PromptParameters) -> NDArray[np.bool_]:
+    """Mark the part of a heatmap that its prompts are taken from.
+
+    Parameters
+    ----------
+    values : array of float, shape (rows, columns)
+        Heatmap in [0, 1].
+    parameters : PromptParameters
+
+    Returns
+    -------
+    ndarray of bool, shape (rows, columns)
+        The wanted components above the threshold; empty where `prompts_from_heatmap` gives a
+        reason instead of prompts.
+
+    Raises
+    ------
+    CamSamError
+        For an array that is not 2D.
+    """
+    heat = _heatmap(values)
+    mask = np.zeros(heat.shape, bool)
+    if not np.isfinite(heat).all() or not (heat > 0).any() or heat.min() == heat.max():
+        return mask
+    foreground = heat > foreground_threshold(heat, parameters)
+    for region in _regions(foreground, heat, parameters) if foreground.any() else ():
+        mask[region.window] |= region.mask
+    return mask
 
 
 def prompts_from_mask(

@@ -1,0 +1,269 @@
+"""Widgets that every dock is made of: choices, sliders, sections, and a form of a data class."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import fields
+from typing import Any, get_args, get_type_hints
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QDoubleSpinBox,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QSizePolicy,
+    QSlider,
+    QSpinBox,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+__all__ = ["Choice", "FractionSlider", "ParameterForm", "Section", "field_help", "form"]
+
+
+class Choice(QComboBox):
+    """A list of things to choose from, each a text and what it stands for."""
+
+    chosen = Signal()
+    """The user chose, not the program."""
+
+    def __init__(self, hint: str) -> None:
+        super().__init__()
+        self.setToolTip(hint)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.setMinimumContentsLength(10)
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        # Scrolling a dock must not change what it passes over.
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.activated.connect(lambda _: self.chosen.emit())
+
+    def wheelEvent(self, event: Any) -> None:  # noqa: N802 - Qt calls it so
+        """Leave the wheel to the dock."""
+        event.ignore()
+
+    def offer(self, items: Iterable[tuple[str, Any] | tuple[str, Any, str]]) -> None:
+        """List items, each (text, value) or (text, value, hint); keep what was chosen."""
+        before = self.value()
+        self.blockSignals(True)
+        self.clear()
+        for text, value, *hint in items:
+            self.addItem(text, value)
+            if hint:
+                self.setItemData(self.count() - 1, hint[0], Qt.ItemDataRole.ToolTipRole)
+        self.set_value(before)
+        self.blockSignals(False)
+
+    def value(self) -> Any:
+        """Give what is chosen, None for nothing."""
+        return self.currentData()
+
+    def set_value(self, value: Any) -> bool:
+        """Choose by value; False, and nothing is changed, where it is not on the list."""
+        for i in range(self.count()):
+            have = self.itemData(i)
+            if have is value or (type(have) is type(value) and have == value):
+                self.setCurrentIndex(i)
+                return True
+        return False
+
+
+class FractionSlider(QWidget):
+    """A slider and a number for a value in [0, 1]."""
+
+    changed = Signal()
+
+    def __init__(self, hint: str = "") -> None:
+        super().__init__()
+        self.slider = QSlider(Qt.Orientation.Horizontal)
+        self.slider.setRange(0, 100)
+        self.number = QDoubleSpinBox()
+        self.number.setRange(0, 1)
+        self.number.setSingleStep(0.05)
+        self.number.setDecimals(2)
+        for widget in (self.slider, self.number):
+            widget.setToolTip(hint)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self.slider)
+        row.addWidget(self.number)
+        self.slider.valueChanged.connect(self._slid)
+        self.number.valueChanged.connect(self._typed)
+
+    def value(self) -> float:
+        """Give the value."""
+        return float(self.number.value())
+
+    def set_value(self, value: float) -> None:
+        """Set the value."""
+        self.number.setValue(value)
+
+    def _slid(self, value: int) -> None:
+        if round(self.number.value() * 100) != value:
+            self.number.setValue(value / 100)
+
+    def _typed(self, value: float) -> None:
+        self.slider.blockSignals(True)
+        self.slider.setValue(round(value * 100))
+        self.slider.blockSignals(False)
+        self.changed.emit()
+
+
+class Section(QWidget):
+    """A part of a dock with a title that folds it."""
+
+    def __init__(self, title: str, content: QWidget, opened: bool = True) -> None:
+        super().__init__()
+        self.title = QToolButton()
+        self.title.setText(title)
+        self.title.setCheckable(True)
+        self.title.setChecked(opened)
+        self.title.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self.title.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.title.setStyleSheet("QToolButton { font-weight: bold; border: none; padding: 4px; }")
+        self.content = content
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(0, 0, 0, 0)
+        whole.setSpacing(2)
+        whole.addWidget(self.title)
+        whole.addWidget(content)
+        self.title.toggled.connect(self._fold)
+        self._fold(opened)
+
+    def _fold(self, opened: bool) -> None:
+        arrow = Qt.ArrowType.DownArrow if opened else Qt.ArrowType.RightArrow
+        self.title.setArrowType(arrow)
+        self.content.setVisible(opened)
+
+
+class ParameterForm(QWidget):
+    """A form of a frozen data class: its fields, their defaults, and its docstring as hints.
+
+    Parameters
+    ----------
+    group : type
+        A data class with fields of type bool, int, float or a Literal of strings.
+    """
+
+    changed = Signal()
+
+    def __init__(self, group: type[Any]) -> None:
+        super().__init__()
+        self._group = group
+        self._widgets: dict[str, QWidget] = {}
+        self._setting = False
+        rows = QFormLayout(self)
+        rows.setContentsMargins(0, 0, 0, 0)
+        hints, helps = get_type_hints(group), field_help(group)
+        for field in fields(group):
+            widget = self._widget(hints[field.name], helps.get(field.name, ""), field.default)
+            self._widgets[field.name] = widget
+            rows.addRow(_spoken(field.name), widget)
+
+    def value(self) -> Any:
+        """Give the data class with what the form shows.
+
+        Raises
+        ------
+        CamSamError
+            Where the class refuses a value.
+        """
+        return self._group(**{name: self._read(w) for name, w in self._widgets.items()})
+
+    def set_value(self, value: Any) -> None:
+        """Show a data class; `changed` is sent once, if anything is another."""
+        before = {name: self._read(w) for name, w in self._widgets.items()}
+        self._setting = True
+        for name, widget in self._widgets.items():
+            one = getattr(value, name)
+            if isinstance(widget, QCheckBox):
+                widget.setChecked(one)
+            elif isinstance(widget, Choice | FractionSlider):
+                widget.set_value(one)
+            elif isinstance(widget, QSpinBox | QDoubleSpinBox):
+                widget.setValue(one)
+        self._setting = False
+        if before != {name: self._read(w) for name, w in self._widgets.items()}:
+            self.changed.emit()
+
+    def widget(self, name: str) -> Any:
+        """Give the widget of a field."""
+        return self._widgets[name]
+
+    def show_fields(self, names: Iterable[str]) -> None:
+        """Show these fields alone: the others do not matter to the rule that is chosen."""
+        wanted, layout = set(names), self.layout()
+        for name, widget in self._widgets.items():
+            widget.setVisible(name in wanted)
+            label = layout.labelForField(widget) if isinstance(layout, QFormLayout) else None
+            if label is not None:
+                label.setVisible(name in wanted)
+
+    def _widget(self, kind: Any, hint: str, default: Any) -> QWidget:
+        widget: Any
+        choices = get_args(kind)
+        if choices:
+            widget = Choice(hint)
+            widget.offer((_spoken(one), one) for one in choices)
+            widget.chosen.connect(self._tell)
+        elif kind is bool:
+            widget = QCheckBox()
+            widget.toggled.connect(self._tell)
+        elif kind is int:
+            widget = QSpinBox()
+            widget.setRange(0, 10_000)
+            widget.valueChanged.connect(self._tell)
+        elif isinstance(default, float) and 0 < default < 1:
+            widget = FractionSlider(hint)
+            widget.changed.connect(self._tell)
+        else:
+            widget = QDoubleSpinBox()
+            widget.setRange(0, 10_000)
+            widget.valueChanged.connect(self._tell)
+        widget.setToolTip(hint)
+        return widget
+
+    def _tell(self, *_: object) -> None:
+        if not self._setting:
+            self.changed.emit()
+
+    @staticmethod
+    def _read(widget: Any) -> Any:
+        return widget.isChecked() if isinstance(widget, QCheckBox) else widget.value()
+
+
+def field_help(group: type[Any]) -> dict[str, str]:
+    """Read what a data class says of each of its fields in its docstring."""
+    text = group.__doc__ or ""
+    match = re.search(r"Attributes\n\s*-+\n(.*?)(?:\n\s*\n\s*\w+\n\s*-+\n|\Z)", text, re.DOTALL)
+    found: dict[str, list[str]] = {}
+    names: list[str] = []
+    for line in (match.group(1) if match else "").splitlines():
+        head = re.fullmatch(r"    (\w+(?:, \w+)*) : .*", line)
+        if head:
+            names = head.group(1).split(", ")
+        elif line.strip():
+            for name in names:
+                found.setdefault(name, []).append(line.strip())
+    return {name: " ".join(lines).replace("``", "") for name, lines in found.items()}
+
+
+def form(rows: Iterable[tuple[str, QWidget]]) -> QFormLayout:
+    """Lay out labelled widgets one below the other."""
+    layout = QFormLayout()
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+    for name, widget in rows:
+        label = QLabel(name)
+        label.setToolTip(widget.toolTip())
+        layout.addRow(label, widget)
+    return layout
+
+
+def _spoken(name: str) -> str:
+    text = name.replace("_", " ")
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,97 @@
+"""The keys of the workflow, on the viewer and on the layers that belong to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from napari.utils.notifications import show_info
+
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.plugin.layers import is_own
+
+if TYPE_CHECKING:
+    from napari_cam_sam.plugin.workspace import Workspace
+
+__all__ = ["KEYS", "bind_keys"]
+
+KEYS: dict[str, tuple[str, str]] = {
+    "S": ("segment", "Segment the plane shown"),
+    "Shift-S": ("segment all", "Segment every plane with prompts"),
+    "C": ("accept", "Accept the mask of the plane shown"),
+    "T": ("switch", "Switch points between positive and negative"),
+    "Shift-C": ("clear", "Clear the prompts of the plane shown"),
+    "N": ("next", "Go to the next plane with prompts"),
+    "P": ("previous", "Go to the previous plane with prompts"),
+    "Control-Z": ("undo", "Undo the last edit of prompts"),
+    "Control-Shift-Z": ("redo", "Redo it"),
+}
+"""Key to action and what it does."""
+
+_HISTORY = ("undo", "redo")
+_DOCKS = {
+    "segment": "Segment", "segment all": "Segment", "accept": "Segment", "switch": "Prompts",
+    "clear": "Prompts",
+}  # fmt: skip
+
+
+def bind_keys(workspace: Workspace) -> None:
+    """Bind the keys for the viewer, and for the layers on which napari means others by them.
+
+    A layer's own keys come before the viewer's: S, P, T and C mean modes and contrast there. On
+    the image that is worked on and on the docks' own layers they mean what is said here, and the
+    digits still choose modes. Labels keep their own undo.
+    """
+    for key, (action, _) in KEYS.items():
+        workspace.viewer.bind_key(key, _pressed(workspace, action), overwrite=True)
+    bound: set[int] = set()
+
+    def bind(layer: Any) -> None:
+        if layer is None or id(layer) in bound:
+            return
+        bound.add(id(layer))
+        prompts = layer.metadata.get("napari_cam_sam", {}).get("role") in ("points", "boxes")
+        for key, (action, _) in KEYS.items():
+            if action in _HISTORY and not prompts:
+                continue
+            layer.bind_key(key, _pressed(workspace, action), overwrite=True)
+
+    def inserted(event: Any) -> None:
+        if is_own(event.value):
+            bind(event.value)
+
+    def removed(event: Any) -> None:
+        bound.discard(id(event.value))
+
+    workspace.viewer.layers.events.inserted.connect(inserted)
+    workspace.viewer.layers.events.removed.connect(removed)
+    workspace.image_changed.connect(lambda: bind(workspace.image_layer))
+    bind(workspace.image_layer)
+
+
+def _pressed(workspace: Workspace, action: str) -> Callable[[Any], None]:
+    def press(_: Any) -> None:
+        try:
+            done = _do(workspace, action)
+        except CamSamError as error:
+            show_info(str(error))
+            return
+        if not done and action in _DOCKS:
+            show_info(f"Open Plugins → CAM to SAM → {_DOCKS[action]} for this key.")
+
+    return press
+
+
+def _do(workspace: Workspace, action: str) -> bool:
+    if action == "undo":
+        return workspace.prompts.undo()
+    if action == "redo":
+        return workspace.prompts.redo()
+    if action in ("next", "previous"):
+        axis, index = workspace.plane()
+        planes = workspace.prompts.planes(axis)
+        ahead = [i for i in planes if (i > index if action == "next" else i < index)]
+        if ahead:
+            workspace.show_plane(axis, min(ahead) if action == "next" else max(ahead))
+        return bool(ahead)
+    return workspace.act(action)

@@ -1,0 +1,214 @@
+"""Masks before and after they are accepted: the preview layer and the labels layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from qtpy.QtCore import QObject, Signal
+
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.prompts.data import PlanePrompts
+from napari_cam_sam.session import Acceptance, Overlap, chosen_masks, place_masks
+
+if TYPE_CHECKING:
+    from napari_cam_sam.plugin.workspace import Workspace
+    from napari_cam_sam.sam.segmenter import MaskCandidates
+
+__all__ = ["MaskLayers", "PlaneMasks"]
+
+
+@dataclass(frozen=True, eq=False)
+class PlaneMasks:
+    """What a segmenter gave for the prompts of one plane.
+
+    Attributes
+    ----------
+    prompts : PlanePrompts
+    found : tuple of MaskCandidates
+        One an entry of ``prompts.objects``.
+    chosen : tuple of int
+        Which candidate of each is shown.
+    segmenter, segmenter_sha256 : str
+    window : tuple of float
+        Raw intensities that became 0 and 255.
+    picked : bool
+        True where the user chose a candidate.
+    """
+
+    prompts: PlanePrompts
+    found: tuple[MaskCandidates, ...]
+    chosen: tuple[int, ...]
+    segmenter: str
+    segmenter_sha256: str
+    window: tuple[float, float]
+    picked: bool = False
+
+    def masks(self) -> dict[int, NDArray[np.bool_]]:
+        """Give the mask shown of each object."""
+        return chosen_masks(self.found, self.chosen)
+
+
+class MaskLayers(QObject):
+    """The masks of the image's planes, shown in a preview layer until they are accepted.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    """
+
+    changed = Signal()
+    accepted_changed = Signal()
+
+    def __init__(self, workspace: Workspace) -> None:
+        super().__init__(workspace)
+        self._workspace = workspace
+        self._masks: dict[tuple[int, int], PlaneMasks] = {}
+        self.accepted: list[Acceptance] = []
+        self.target: Any = None
+        """The user's own labels layer to accept into; None for ours."""
+        workspace.image_changed.connect(self._forget)
+        workspace.viewer.layers.events.removed.connect(self._layer_removed)
+
+    def get(self, axis: int, index: int) -> PlaneMasks | None:
+        """Give the masks of a plane that are not accepted yet."""
+        return self._masks.get((axis, index))
+
+    def planes(self, axis: int) -> list[int]:
+        """List the planes along an axis with masks that are not accepted yet."""
+        return sorted(index for at, index in self._masks if at == axis)
+
+    def put(self, masks: PlaneMasks) -> None:
+        """Show the masks of a plane in the preview; a choice that the user made stays."""
+        key = (masks.prompts.axis, masks.prompts.index)
+        before = self._masks.get(key)
+        if before is not None and before.picked:
+            same = [len(f.masks) for f in before.found] == [len(f.masks) for f in masks.found]
+            if same:
+                masks = replace(masks, chosen=before.chosen, picked=True)
+        self._masks[key] = masks
+        self._draw(key)
+        self.changed.emit()
+
+    def drop(self, axis: int, index: int) -> None:
+        """Forget the masks of a plane that were not accepted."""
+        if self._masks.pop((axis, index), None) is not None:
+            self._draw((axis, index))
+            self.changed.emit()
+
+    def flip(self, axis: int, index: int, step: int, object_id: int | None = None) -> None:
+        """Show the next candidate, or the one before, of an object or of all."""
+        masks = self._masks.get((axis, index))
+        if masks is None:
+            return
+        chosen = tuple(
+            (c + step) % len(one.masks) if object_id in (None, one.object_id) else c
+            for c, one in zip(masks.chosen, masks.found, strict=True)
+        )
+        self._masks[axis, index] = replace(masks, chosen=chosen, picked=True)
+        self._draw((axis, index))
+        self.changed.emit()
+
+    def accept(self, axis: int, indices: list[int], overlap: Overlap) -> int:
+        """Write the masks shown into the labels layer, each plane one step of its undo.
+
+        Parameters
+        ----------
+        axis : int
+        indices : list of int
+            Planes without masks are passed over.
+        overlap : {"keep", "overwrite"}
+            Whether labels that are there stay.
+
+        Returns
+        -------
+        int
+            On how many planes masks were accepted.
+
+        Raises
+        ------
+        CamSamError
+            If the labels layer is locked or cannot be written into.
+        """
+        todo = [i for i in indices if (axis, i) in self._masks]
+        if not todo:
+            return 0
+        layer = self._target()
+        image = self._workspace.image()
+        for index in todo:
+            masks = self._masks[axis, index]
+            slot = image.slot(axis, index)
+            before = np.asarray(layer.data[slot])
+            after = place_masks(before, masks.masks(), overlap)
+            where = np.nonzero(before != after)
+            if where[0].size:
+                lifted: list[Any] = list(where)
+                if image.spatial_ndim == 3:
+                    lifted.insert(axis, np.full(where[0].shape, index))
+                # Through the layer, not into its array: so its own undo takes it back.
+                layer.data_setitem(tuple(lifted), after[where])
+            self.accepted.append(
+                Acceptance(
+                    masks.prompts,
+                    masks.chosen,
+                    overlap,
+                    masks.segmenter,
+                    masks.segmenter_sha256,
+                    masks.window,
+                )
+            )
+            del self._masks[axis, index]
+            self._draw((axis, index))
+        self.changed.emit()
+        self.accepted_changed.emit()
+        self._workspace.labels_changed.emit()
+        return len(todo)
+
+    def _target(self) -> Any:
+        workspace = self._workspace
+        layer = self.target if self.target in workspace.viewer.layers else None
+        if layer is None:
+            layer = workspace.labels_layer("labels", create=True, dtype=np.uint16)
+        reason = workspace.mismatch(layer)
+        if reason is not None:
+            raise CamSamError(reason)
+        if getattr(layer, "locked", False) or not layer.editable:
+            raise CamSamError(f"{layer.name} is locked: unlock it, or choose another labels layer.")
+        if not isinstance(layer.data, np.ndarray) or getattr(layer, "multiscale", False):
+            raise CamSamError(
+                f"{layer.name} cannot be written into: it is not a plain array in memory."
+            )
+        return layer
+
+    def _draw(self, key: tuple[int, int]) -> None:
+        """Write a plane of the preview."""
+        workspace = self._workspace
+        masks = self._masks.get(key)
+        layer = workspace.labels_layer("preview", create=masks is not None, dtype=np.uint16)
+        if layer is None:
+            return
+        image = workspace.image()
+        empty = np.zeros(image.plane_shape(key[0]), layer.data.dtype)
+        drawn = empty if masks is None else place_masks(empty, masks.masks(), "overwrite")
+        layer.data[image.slot(*key)] = drawn
+        layer.refresh()
+        workspace.labels_changed.emit()
+
+    def _forget(self) -> None:
+        # The preview of an image that is worked on no more would say nothing true.
+        preview = self._workspace.own("preview")
+        if preview is not None and self._masks:
+            preview.data = np.zeros_like(preview.data)
+        self._masks.clear()
+        self.accepted.clear()
+        self.changed.emit()
+
+    def _layer_removed(self, event: Any) -> None:
+        from napari_cam_sam.plugin.layers import KEY
+
+        mark = event.value.metadata.get(KEY, {})
+        if mark.get("role") == "preview" and self._masks:
+            self._masks.clear()
+            self.changed.emit()

@@ -1,0 +1,284 @@
+"""Plots of scores in the colours of the viewer's theme; matplotlib is imported by the first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from weakref import WeakMethod
+
+from qtpy.QtCore import Qt, QTimer, Signal
+from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+
+if TYPE_CHECKING:
+    from napari_cam_sam.metrics.curves import Curve
+
+__all__ = ["CurvesPlot", "PlanesPlot", "Plot", "ThemeColours", "listen", "theme_colours"]
+
+# Blue and orange are told apart by all eyes; a dark and a light theme need other shades of them.
+_LINES = {"dark": ("#56b4e9", "#e69f00"), "light": ("#0072b2", "#b35900")}
+
+
+@dataclass(frozen=True)
+class ThemeColours:
+    """The colours that a plot uses.
+
+    Attributes
+    ----------
+    background, text, grid : str
+    first, second : str
+        Of lines, to be seen on the background.
+    size : float
+        Of the text, in points.
+    """
+
+    background: str
+    text: str
+    grid: str
+    first: str
+    second: str
+    size: float
+
+
+def theme_colours(theme_id: str) -> ThemeColours:
+    """Read the colours of one of napari's themes."""
+    from napari.utils.theme import get_theme
+
+    theme = get_theme(theme_id)
+    kind = str(getattr(theme, "type", "") or ("light" if "light" in theme_id else "dark"))
+    first, second = _LINES.get(kind, _LINES["dark"])
+    size = float(str(getattr(theme, "font_size", "9pt")).removesuffix("pt"))
+    return ThemeColours(
+        theme.background.as_hex(), theme.text.as_hex(), theme.secondary.as_hex(), first, second,
+        max(7.0, size - 1),
+    )  # fmt: skip
+
+
+def listen(widget: QWidget, emitter: Any, method: Callable[..., None]) -> None:
+    """Connect a method of a widget to an event of napari's, for as long as Qt keeps the widget."""
+    emitter.connect(method)
+    held = WeakMethod(method)
+
+    def forget(*_: object) -> None:
+        there = held()
+        if there is not None:
+            emitter.disconnect(there)
+
+    widget.destroyed.connect(forget)
+
+
+class Plot(QWidget):
+    """A figure that is drawn once it is seen, or words while there is nothing to draw.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    height : int
+        Least height in pixels.
+    """
+
+    picked = Signal(float)
+    """Somewhere in the figure was clicked: the x coordinate there."""
+
+    def __init__(self, viewer: Any, height: int) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self._paint: Callable[[Any, ThemeColours], None] | None = None
+        self._fresh = False
+        self.figure: Any = None
+        self.canvas: Any = None
+        self.words = QLabel()
+        self.words.setWordWrap(True)
+        self.words.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self._whole = QVBoxLayout(self)
+        self._whole.setContentsMargins(0, 4, 0, 0)
+        self._whole.addWidget(self.words)
+        self.setMinimumHeight(height)
+        # Not at once: the theme's event comes while the theme is being changed.
+        self._later = QTimer(self)
+        self._later.setSingleShot(True)
+        self._later.setInterval(0)
+        self._later.timeout.connect(self._draw)
+        listen(self, viewer.events.theme, self._repaint)
+
+    def say(self, words: str) -> None:
+        """Show words instead of a figure."""
+        self._paint = None
+        self.words.setText(words)
+        self.words.setVisible(True)
+        if self.canvas is not None:
+            self.canvas.setVisible(False)
+
+    def draw(self, paint: Callable[[Any, ThemeColours], None]) -> None:
+        """Draw by a function of the figure and the colours, now and whenever these change."""
+        self._paint = paint
+        self._repaint()
+
+    def _repaint(self, _: object = None) -> None:
+        self._fresh = False
+        if self.isVisible():
+            self._later.start()
+
+    def showEvent(self, event: Any) -> None:  # noqa: N802 - Qt calls it so
+        """Draw what was to be drawn while nobody looked."""
+        super().showEvent(event)
+        if not self._fresh:
+            self._later.start()
+
+    def _draw(self) -> None:
+        if self._paint is None:
+            return
+        if self.canvas is None:
+            self._make_canvas()
+        self.words.setVisible(False)
+        self.canvas.setVisible(True)
+        colours = theme_colours(self._viewer.theme)
+        self.figure.clear()
+        self.figure.set_facecolor(colours.background)
+        self._paint(self.figure, colours)
+        self.canvas.draw_idle()
+        self._fresh = True
+
+    def _make_canvas(self) -> None:
+        from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
+        from matplotlib.figure import Figure
+
+        self.figure = Figure(layout="constrained")
+        self.canvas = FigureCanvasQTAgg(self.figure)
+        self.canvas.setToolTip(self.toolTip())
+        self.canvas.mpl_connect("button_press_event", self._pressed)
+        self._whole.addWidget(self.canvas)
+
+    def _pressed(self, event: Any) -> None:
+        if event.inaxes is not None and event.xdata is not None:
+            self.picked.emit(float(event.xdata))
+
+
+class CurvesPlot(Plot):
+    """ROC above precision–recall, each with its area and what chance gives."""
+
+    def __init__(self, viewer: Any) -> None:
+        super().__init__(viewer, 380)
+        self.setToolTip(
+            "Every threshold of the heatmap, over all its planes as one volume. "
+            "Dashed: a map that knows nothing."
+        )
+
+    def show_curves(self, roc: Curve, precision_recall: Curve, title: str) -> None:
+        """Draw both curves; ``title`` says of what."""
+
+        def paint(figure: Any, colours: ThemeColours) -> None:
+            upper, lower = figure.subplots(2, 1)
+            figure.suptitle(title, color=colours.text, fontsize=colours.size)
+            for axes, curve, name, labels, style, chance in (
+                (upper, roc, "AUROC", ("False positive rate", "True positive rate"), "default",
+                 ([0, 1], [0, 1])),
+                (lower, precision_recall, "AUPRC", ("Recall", "Precision"), "steps-pre",
+                 ([0, 1], [precision_recall.baseline] * 2)),
+            ):  # fmt: skip
+                _dress(axes, colours, *labels)
+                axes.plot(*chance, "--", color=colours.text, lw=1,
+                          label=f"chance {curve.baseline:.3f}")  # fmt: skip
+                axes.plot(
+                    curve.x, curve.y, color=colours.first, lw=1.8, drawstyle=style,
+                    label=f"{name} {_number(curve.area)}",
+                )  # fmt: skip
+                axes.set_xlim(-0.02, 1.02)
+                axes.set_ylim(-0.02, 1.02)
+                _legend(axes, colours, "best")
+
+        self.draw(paint)
+
+
+class PlanesPlot(Plot):
+    """Scores along the planes, with a line at the plane shown; a click asks for a plane."""
+
+    plane_chosen = Signal(int)
+
+    def __init__(self, viewer: Any) -> None:
+        super().__init__(viewer, 230)
+        self.setToolTip("Click to see a plane. Planes with neither mask are left out.")
+        self._planes: list[int] = []
+        self._shown: int | None = None
+        self._line: Any = None
+        self.picked.connect(self._nearest)
+
+    def show_scores(self, dice: Mapping[int, float], auroc: Mapping[int, float], axis: int) -> None:
+        """Draw the Dice of planes and the AUROC of their heatmaps."""
+        self._planes = sorted(dice)
+
+        def paint(figure: Any, colours: ThemeColours) -> None:
+            axes = figure.subplots()
+            _dress(axes, colours, f"Plane along axis {axis}", "Score")
+            for values, name, colour, mark in (
+                (dice, "Dice", colours.first, "o"),
+                (auroc, "AUROC of the heatmap", colours.second, "s"),
+            ):
+                known = [i for i in sorted(values) if not math.isnan(values[i])]
+                if known:
+                    axes.plot(*_gaps(known, values), color=colour, marker=mark, ms=4, lw=1.5,
+                              label=name)  # fmt: skip
+            axes.set_ylim(-0.03, 1.03)
+            axes.xaxis.get_major_locator().set_params(integer=True)
+            self._line = axes.axvline(0, color=colours.text, lw=1, ls=":", label="shown")
+            self._move_line()
+            low, high = min(self._planes), max(self._planes)
+            axes.set_xlim(low - 1, high + 1)
+            figure.legend(
+                *axes.get_legend_handles_labels(), loc="outside upper center", ncols=3,
+                frameon=False, fontsize=colours.size, labelcolor=colours.text,
+                handlelength=1.4, columnspacing=1.0,
+            )  # fmt: skip
+
+        self.draw(paint)
+
+    def show_plane(self, index: int | None) -> None:
+        """Move the line to the plane shown; None hides it."""
+        self._shown = index
+        if self._line is not None and self._paint is not None:
+            self._move_line()
+            self.canvas.draw_idle()
+
+    def _move_line(self) -> None:
+        self._line.set_visible(self._shown is not None)
+        if self._shown is not None:
+            self._line.set_xdata([self._shown, self._shown])
+
+    def _nearest(self, x: float) -> None:
+        if self._planes:
+            self.plane_chosen.emit(min(self._planes, key=lambda i: abs(i - x)))
+
+
+def _gaps(known: list[int], values: Mapping[int, float]) -> tuple[list[float], list[float]]:
+    """Give the points of a line that is broken where planes are missing."""
+    x: list[float] = []
+    y: list[float] = []
+    for before, index in zip([known[0], *known], known, strict=False):
+        if index - before > 1:
+            x.append((index + before) / 2)
+            y.append(math.nan)
+        x.append(index)
+        y.append(values[index])
+    return x, y
+
+
+def _dress(axes: Any, colours: ThemeColours, x: str, y: str) -> None:
+    axes.set_facecolor(colours.background)
+    axes.set_xlabel(x, color=colours.text, fontsize=colours.size)
+    axes.set_ylabel(y, color=colours.text, fontsize=colours.size)
+    axes.tick_params(colors=colours.text, labelsize=colours.size)
+    axes.grid(color=colours.grid, lw=0.5, alpha=0.6)
+    for spine in axes.spines.values():
+        spine.set_color(colours.grid)
+
+
+def _legend(axes: Any, colours: ThemeColours, where: str) -> None:
+    axes.legend(
+        loc=where, fontsize=colours.size, labelcolor=colours.text, frameon=True,
+        facecolor=colours.background, edgecolor=colours.grid, framealpha=0.8,
+    )  # fmt: skip
+
+
+def _number(value: float) -> str:
+    return "not defined" if math.isnan(value) else f"{value:.3f}"

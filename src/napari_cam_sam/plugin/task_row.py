@@ -1,0 +1,124 @@
+"""What a dock shows of its work: a line of words, a bar with an estimate, and Cancel."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
+
+from napari_cam_sam.plugin.tasks import Steps, Task
+
+__all__ = ["TaskRow", "duration"]
+
+
+class TaskRow(QWidget):
+    """Runs one task at a time and shows how far it is."""
+
+    ended = Signal(bool)
+    """A task is over; True if it ran to its end."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._task: Task | None = None
+        self._begin = 0.0
+        self._description = ""
+        self.bar = QProgressBar()
+        self.cancel = QPushButton("Cancel")
+        self.cancel.setToolTip("Stops within one plane; what is done stays.")
+        self.cancel.clicked.connect(self.stop)
+        self.words = QLabel()
+        self.words.setWordWrap(True)
+        self.words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        row = QHBoxLayout()
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self.bar)
+        row.addWidget(self.cancel)
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(0, 0, 0, 0)
+        whole.addWidget(self.words)
+        whole.addLayout(row)
+        self._show_bar(False)
+        # When the window closes, what is computed for it must not go on.
+        self.destroyed.connect(self._stopper())
+
+    @property
+    def busy(self) -> bool:
+        """Whether a task runs."""
+        return self._task is not None
+
+    def say(self, text: str) -> None:
+        """Show a line of words."""
+        self.words.setText(text)
+
+    def start(
+        self,
+        steps: Callable[[], Steps],
+        total: int,
+        description: str,
+        on_step: Callable[[Any], None],
+        is_wanted: Callable[[], bool] = lambda: True,
+    ) -> bool:
+        """Start a task, unless one runs; the arguments are those of `Task`.
+
+        Returns
+        -------
+        bool
+            False if one runs already, e.g. where a button was pressed twice.
+        """
+        if self._task is not None:
+            return False
+        self._description, self._begin = description, time.monotonic()
+        self._task = Task(steps, total, description, on_step, is_wanted, self)
+        self._task.stepped.connect(self._stepped)
+        self._task.ended.connect(self._ended)
+        # Of a single step nothing is known until it is over: a bar that moves to and fro.
+        self.bar.setRange(0, total if total > 1 else 0)
+        self.bar.setValue(0)
+        self.bar.setFormat(description)
+        self._show_bar(True)
+        self._task.start()
+        return True
+
+    def stop(self) -> None:
+        """Cancel what runs."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def _stopper(self) -> Callable[..., None]:
+        held = self.__dict__
+
+        def stop(*_: object) -> None:
+            task = held.get("_task")
+            if task is not None:
+                task.abandon()
+
+        return stop
+
+    def _show_bar(self, shown: bool) -> None:
+        self.bar.setVisible(shown)
+        self.cancel.setVisible(shown)
+
+    def _stepped(self, done: int, total: int) -> None:
+        if total > 1:
+            left = (time.monotonic() - self._begin) / done * (total - done)
+            self.bar.setFormat(f"{done} of {total}, {duration(left)} left")
+            self.bar.setValue(done)
+
+    def _ended(self, complete: bool) -> None:
+        self._task = None
+        self._show_bar(False)
+        self.ended.emit(complete)
+
+
+def duration(seconds: float) -> str:
+    """Say a duration as people do, e.g. ``"about 4 s"``, ``"about 3 min"``."""
+    if seconds < 1:
+        return "about 1 s"
+    if seconds < 90:
+        return f"about {seconds:.0f} s"
+    if seconds < 5400:
+        return f"about {seconds / 60:.0f} min"
+    return f"about {seconds / 3600:.1f} h"

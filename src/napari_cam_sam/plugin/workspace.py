@@ -1,0 +1,502 @@
+"""What the docks of one viewer share: the image, its models, its layers, and what was found."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from napari.layers import Image as ImageLayer
+from napari.layers import Labels
+from numpy.typing import NDArray
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.images.image import Image
+from napari_cam_sam.images.windows import (
+    Window,
+    WindowParameters,
+    apply_window,
+    parse_window,
+    resolve_window,
+)
+from napari_cam_sam.plugin.geometry import geometry_of, spatial_transform
+from napari_cam_sam.plugin.keys import bind_keys
+from napari_cam_sam.plugin.layers import KEY, frame_shown, image_of, is_own, own_layer, plane_shown
+from napari_cam_sam.plugin.mask_layers import MaskLayers
+from napari_cam_sam.plugin.preferences import preferences
+from napari_cam_sam.plugin.prompt_layers import PromptLayers
+from napari_cam_sam.plugin.session_keeper import SessionKeeper
+from napari_cam_sam.prompts.parameters import PromptParameters
+from napari_cam_sam.sam.embeddings import EmbeddingCache
+
+__all__ = ["HeatmapNote", "Snapshot", "Workspace", "workspace_of"]
+
+NO_IMAGE = "Open an image first: drop a file, or File → Open Sample."
+
+
+@dataclass(frozen=True)
+class HeatmapNote:
+    """What is known of a computed heatmap beside its values.
+
+    Attributes
+    ----------
+    target : str
+        The class that it explains.
+    probabilities : dict of str to float
+        Of every class.
+    reason : str or None
+        Why there is no evidence, where there is none.
+    made_by : dict of str
+        Classifier, its hash, method, layers and window, as plain data.
+    """
+
+    target: str
+    probabilities: dict[str, float]
+    reason: str | None
+    made_by: dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """All that a thread may know of the image: read on the main thread, before it starts.
+
+    Attributes
+    ----------
+    layer : napari layer
+        To ask whether it is still there; never read in the thread.
+    image : Image
+    axis, index : int
+        The plane shown.
+    parameters : WindowParameters
+    """
+
+    layer: Any
+    image: Image
+    axis: int
+    index: int
+    parameters: WindowParameters
+    _windows: dict[Any, Window]
+    _lock: threading.Lock
+
+    def window(self) -> Window:
+        """Resolve the window, once an image: percentiles read the whole volume."""
+        key = id(self.image.data), self.parameters
+        with self._lock:
+            if key not in self._windows:
+                self._windows[key] = resolve_window(self.image, self.parameters)
+            return self._windows[key]
+
+    def plane(self, index: int) -> NDArray[np.uint8]:
+        """Read a plane along the axis and window it."""
+        return apply_window(self.image.plane(self.axis, index), self.window())
+
+
+class Workspace(QObject):
+    """The state that the docks of one viewer share; get it by `workspace_of`.
+
+    Signals say that something changed, and no more: whoever listens reads it here.
+    """
+
+    image_changed = Signal()
+    window_changed = Signal()
+    plane_changed = Signal()
+    classifier_changed = Signal()
+    segmenter_changed = Signal()
+    heatmaps_changed = Signal()
+    masks_changed = Signal()
+    labels_changed = Signal()
+
+    def __init__(self, viewer: Any) -> None:
+        super().__init__()
+        self.viewer = viewer
+        self.classifier: Any = None
+        self.segmenter: Any = None
+        self.segmenter_held: tuple[str, str] | None = None
+        chosen = preferences()
+        self.device = chosen.device
+        self.window_parameters: WindowParameters | None = None
+        self.prompt_parameters = PromptParameters()
+        self.embeddings = EmbeddingCache(chosen.memory_mb << 20)
+        self.notes: dict[tuple[str, int], HeatmapNote] = {}
+        self._image_layer: Any = None
+        self._windows: dict[Any, Window] = {}
+        self._lock = threading.Lock()
+        self._shown: tuple[Any, ...] | None = None
+        # Scrolling sends several events a step: one look after them all.
+        self._actions: dict[str, list[Any]] = {}
+        self._states: set[str] = set()
+        self.prompts = PromptLayers(self)
+        self.masks = MaskLayers(self)
+        self._look = QTimer(self)
+        self._look.setSingleShot(True)
+        self._look.setInterval(0)
+        self._look.timeout.connect(self._look_at_plane)
+        events = viewer.layers.events
+        events.inserted.connect(self._layers_changed)
+        events.removed.connect(self._layer_removed)
+        for event in (viewer.dims.events.order, viewer.dims.events.ndisplay):
+            event.connect(self._plane_may_differ)
+        viewer.dims.events.current_step.connect(self._plane_may_differ)
+        self._layers_changed()
+        self.keeper = SessionKeeper(self)
+
+    # What keys do
+
+    def register(self, action: str, method: Any) -> None:
+        """Let a dock answer a key; the dock opened last, of those that are open, answers."""
+        self._actions.setdefault(action, []).append(weakref.WeakMethod(method))
+
+    def act(self, action: str) -> bool:
+        """Do what a key stands for; False if no open dock answers it."""
+        method = self._answering(action)
+        if method is not None:
+            method()
+        return method is not None
+
+    def _answering(self, action: str) -> Any | None:
+        """Give the method of the dock opened last that is still there."""
+        for held in reversed(self._actions.get(action, [])):
+            method = held()
+            try:
+                if method is not None and method.__self__.isEnabled():
+                    return method
+            except RuntimeError:
+                continue  # Qt has deleted that dock
+        return None
+
+    def register_state(self, name: str, give: Any, take: Any) -> None:
+        """Let a dock put its choices into the session, as plain data, and take them back."""
+        self._states.add(name)
+        self.register(f"give {name}", give)
+        self.register(f"take {name}", take)
+
+    def dock_states(self) -> dict[str, Any]:
+        """Give the choices of the open docks, as plain data."""
+        giving = {name: self._answering(f"give {name}") for name in sorted(self._states)}
+        return {name: give() for name, give in giving.items() if give is not None}
+
+    def restore_docks(self, states: dict[str, Any]) -> None:
+        """Give the open docks the choices of a session."""
+        for name, state in states.items():
+            take = self._answering(f"take {name}")
+            if take is not None:
+                take(state)
+
+    def score_rows(self) -> list[dict[str, Any]]:
+        """Give the rows of the score table, if a dock holds one."""
+        rows = self._answering("score rows")
+        return [] if rows is None else rows()
+
+    # The image
+
+    def images(self) -> list[Any]:
+        """List the image layers that are the user's."""
+        return [x for x in self.viewer.layers if isinstance(x, ImageLayer) and not is_own(x)]
+
+    @property
+    def image_layer(self) -> Any | None:
+        """The image layer that is worked on."""
+        return self._image_layer
+
+    def choose_image(self, layer: Any | None) -> None:
+        """Work on another image layer."""
+        if layer is self._image_layer:
+            return
+        if self._image_layer is not None:
+            self._image_layer.events.data.disconnect(self._data_replaced)
+        self._image_layer = layer
+        self.window_parameters = None
+        if layer is not None:
+            layer.events.data.connect(self._data_replaced)
+        self._shown = None
+        self.image_changed.emit()
+        self._look.start()
+
+    def image(self) -> Image:
+        """Give the chosen image, of a series the frame shown.
+
+        Raises
+        ------
+        CamSamError
+            If there is none, or its layer is none that can be worked on.
+        """
+        if self._image_layer is None:
+            raise CamSamError(NO_IMAGE)
+        return image_of(self._image_layer, self.frame())
+
+    def frame(self) -> int | None:
+        """Point in time shown, of a series; else None."""
+        layer = self._image_layer
+        return None if layer is None else frame_shown(self.viewer, layer)
+
+    def plane(self) -> tuple[int, int]:
+        """Give axis and index of the plane shown.
+
+        Raises
+        ------
+        CamSamError
+            Without an image, or where the viewer shows no single plane of it.
+        """
+        if self._image_layer is None:
+            raise CamSamError(NO_IMAGE)
+        return plane_shown(self.viewer, self._image_layer)
+
+    def show_plane(self, axis: int, index: int) -> None:
+        """Scroll to a plane, turning the view where it shows another axis."""
+        layer = self._image_layer
+        if layer is None or layer.ndim == 2:
+            return
+        viewer = self.viewer
+        if viewer.dims.ndisplay != 2:
+            viewer.dims.ndisplay = 2
+        if self.plane()[0] != axis:
+            before = viewer.dims.order
+            *front, _, _, _ = range(viewer.dims.ndim)
+            space = range(viewer.dims.ndim - 3, viewer.dims.ndim)
+            # The two axes that are shown keep their order: no view comes out transposed.
+            for hidden in space:
+                viewer.dims.order = (*front, hidden, *(d for d in space if d != hidden))
+                if self.plane()[0] == axis:
+                    break
+            else:
+                viewer.dims.order = before
+        middle = [(n - 1) / 2 for n in self.image().spatial_shape]
+        middle[axis] = index
+        frames = [0.0 if self.frame() is None else float(self.frame() or 0)]
+        point = (*frames[: layer.ndim - 3], *middle)
+        offset = viewer.dims.ndim - layer.ndim
+        world = self._in_viewer_units(layer, layer.data_to_world(point))
+        viewer.dims.set_point(range(offset, viewer.dims.ndim), world)
+
+    def _in_viewer_units(self, layer: Any, world: Any) -> list[float]:
+        units = getattr(self.viewer.dims, "units", None)
+        if units is None:
+            return [float(v) for v in world]
+        return [
+            float((v * have).to(want).magnitude) if have.is_compatible_with(want) else float(v)
+            for v, have, want in zip(world, layer.units, units[-layer.ndim :], strict=True)
+        ]
+
+    def snapshot(self) -> Snapshot:
+        """Read what a thread needs to know of the image and the plane shown.
+
+        Raises
+        ------
+        CamSamError
+            As `image` and `plane`.
+        """
+        image = self.image()
+        axis, index = self.plane()
+        parameters = self.window_parameters or self.default_window()
+        return Snapshot(
+            self._image_layer, image, axis, index, parameters, self._windows, self._lock
+        )
+
+    def choose_window(self, parameters: WindowParameters | None) -> None:
+        """Look at the image through another window; None for the one that suits it."""
+        if parameters != self.window_parameters:
+            self.window_parameters = parameters
+            self.window_changed.emit()
+
+    def default_window(self) -> WindowParameters:
+        """Give the window that suits the image: a sample's own, else as the core chooses."""
+        if self._image_layer is None:
+            return WindowParameters()
+        return parse_window(self._image_layer.metadata.get(KEY, {}).get("window", "auto"))
+
+    def _data_replaced(self, _: object = None) -> None:
+        """Forget what was found on other pixels."""
+        self._windows.clear()
+        self.notes.clear()
+        for layer in list(self.viewer.layers):
+            mark = layer.metadata.get(KEY, {})
+            if mark.get("role") == "heatmap" and mark.get("of") == self._image_layer.unique_id:
+                layer.data = np.zeros_like(layer.data)
+        self.image_changed.emit()
+
+    def _layers_changed(self, _: object = None) -> None:
+        if self._image_layer is None or self._image_layer not in self.viewer.layers:
+            there = self.images()
+            self.choose_image(there[-1] if there else None)
+
+    def _layer_removed(self, event: Any) -> None:
+        self._layers_changed()
+        removed = event.value
+        if removed.metadata.get(KEY, {}).get("role") == "heatmap":
+            gone = str(removed.unique_id)
+            self.notes = {key: note for key, note in self.notes.items() if key[0] != gone}
+            self.heatmaps_changed.emit()
+
+    def _plane_may_differ(self, _: object = None) -> None:
+        self._look.start()
+
+    def _look_at_plane(self) -> None:
+        try:
+            shown: tuple[Any, ...] = (*self.plane(), self.frame())
+        except CamSamError as error:
+            shown = (str(error),)
+        if shown != self._shown:
+            self._shown = shown
+            self.plane_changed.emit()
+
+    # Layers of ours
+
+    def suggestion(self, name: str) -> str | None:
+        """Give what a sample says suits it: its ``classifier``, ``target`` or ``segmenter``."""
+        layer = self._image_layer
+        return None if layer is None else layer.metadata.get(KEY, {}).get(name)
+
+    def own(self, role: str, axis: int | None = None) -> Any | None:
+        """Find the layer of ours with a role for the image, the axis and the frame shown."""
+        if self._image_layer is None:
+            return None
+        return own_layer(self.viewer, role, self._image_layer, axis, self.frame())
+
+    def mark(self, role: str, axis: int | None = None) -> dict[str, Any]:
+        """Give the metadata of a new layer of ours over the image."""
+        source = self._image_layer
+        known = {k: v for k, v in source.metadata.get(KEY, {}).items() if k == "image"}
+        own = {"role": role, "of": source.unique_id, "axis": axis, "frame": self.frame()}
+        return {KEY: known | own}
+
+    def placement(self) -> dict[str, Any]:
+        """Give the transform of a new layer over the image, without its time."""
+        return spatial_transform(self._image_layer, len(self.image().spatial_shape))
+
+    def heatmap_layer(self, axis: int, create: bool = False) -> Any:
+        """Find, or add, the layer of heatmaps along an axis; planes not computed are 0."""
+        found = self.own("heatmap", axis)
+        image = self.image() if create else None
+        if found is not None and image is not None and found.data.shape != image.spatial_shape:
+            self.viewer.layers.remove(found)
+            found = None
+        if found is not None or image is None:
+            return found
+        for other in self._others("heatmap"):
+            other.visible = False
+        name = f"heatmap of {image.name}" + (f", axis {axis}" if axis else "")
+        active = self.viewer.layers.selection.active
+        layer = self.viewer.add_image(
+            np.zeros(image.spatial_shape, np.float32),
+            name=name,
+            colormap="inferno",
+            blending="additive",
+            opacity=0.6,
+            contrast_limits=(0, 1),
+            metadata=self.mark("heatmap", axis),
+            **self.placement(),
+        )
+        self._below_prompts(layer, active)
+        return layer
+
+    def labels_layer(self, role: str, create: bool = False, dtype: Any = np.uint8) -> Any:
+        """Find, or add, the labels layer of ours: ``"labels"`` accepted, ``"preview"`` not yet."""
+        found = self.own(role)
+        if found is not None or not create:
+            return found
+        image = self.image()
+        preview = role == "preview"
+        active = self.viewer.layers.selection.active
+        layer = self.viewer.add_labels(
+            np.zeros(image.spatial_shape, dtype),
+            name=f"{'mask preview' if preview else 'labels'} of {image.name}",
+            opacity=0.45 if preview else 0.6,
+            metadata=self.mark(role),
+            **self.placement(),
+        )
+        self._below_prompts(layer, active)
+        return layer
+
+    def note(self, axis: int, index: int) -> HeatmapNote | None:
+        """Give what is known of a plane's heatmap, None where it was not computed."""
+        layer = self.own("heatmap", axis)
+        return None if layer is None else self.notes.get((str(layer.unique_id), index))
+
+    def set_note(self, layer: Any, index: int, note: HeatmapNote) -> None:
+        """Record what is known of a plane's heatmap."""
+        self.notes[str(layer.unique_id), index] = note
+
+    def noted_planes(self, axis: int) -> list[int]:
+        """List the planes along an axis whose heatmap was computed."""
+        layer = self.own("heatmap", axis)
+        if layer is None:
+            return []
+        return sorted(i for key, i in self.notes if key == str(layer.unique_id))
+
+    def heatmap_values(self, axis: int, index: int) -> NDArray[np.float32] | None:
+        """Give the heatmap of a plane; None where it was not computed."""
+        layer = self.own("heatmap", axis)
+        if layer is None or self.note(axis, index) is None:
+            return None
+        return np.asarray(layer.data[self.image().slot(axis, index)])
+
+    def _others(self, role: str) -> list[Any]:
+        return [x for x in self.viewer.layers if x.metadata.get(KEY, {}).get("role") == role]
+
+    def _below_prompts(self, layer: Any, active: Any) -> None:
+        """Move a new layer below points and boxes, and leave to the user which is active."""
+        layers = self.viewer.layers
+        prompts = [
+            i for i, x in enumerate(layers)
+            if x.metadata.get(KEY, {}).get("role") in ("points", "boxes")
+        ]  # fmt: skip
+        if prompts and layers.index(layer) > min(prompts):
+            layers.move(layers.index(layer), min(prompts))
+        if active is not None and active in layers:
+            layers.selection.active = active
+
+    # The truth
+
+    def labels_layers(self) -> list[Any]:
+        """List all labels layers but the preview."""
+        return [
+            layer
+            for layer in self.viewer.layers
+            if isinstance(layer, Labels) and layer.metadata.get(KEY, {}).get("role") != "preview"
+            and layer.metadata.get(KEY, {}).get("role") != "comparison"
+        ]  # fmt: skip
+
+    def mismatch(self, layer: Any) -> str | None:
+        """Say in words why a layer does not lie on the image's grid; None where it does."""
+        try:
+            image, other = self.image(), image_of(layer, frame_shown(self.viewer, layer))
+        except CamSamError as error:
+            return str(error)
+        if other.spatial_shape != image.spatial_shape:
+            return (
+                f"{layer.name} has shape {other.spatial_shape}, {image.name} "
+                f"{image.spatial_shape}: they must be of one grid."
+            )
+        reason = geometry_of(self._image_layer).matches(geometry_of(layer))
+        if reason is not None:
+            return f"{layer.name} does not lie where {image.name} does: {reason}."
+        return None
+
+    def guessed_truth(self) -> Any | None:
+        """Find the labels layer that is most likely the truth: not ours, on the image's grid."""
+        fitting = [
+            layer
+            for layer in self.labels_layers()
+            if not is_own(layer) and self.mismatch(layer) is None
+        ]
+        named = [x for x in fitting if any(w in x.name.lower() for w in ("truth", "gt", "label"))]
+        return (named or fitting or [None])[0]
+
+
+_WORKSPACES: weakref.WeakValueDictionary[int, Workspace] = weakref.WeakValueDictionary()
+
+
+def workspace_of(viewer: Any) -> Workspace:
+    """Give the workspace of a viewer: one for all its docks, as long as the viewer lives."""
+    # Docks are given a proxy of the viewer, each its own.
+    key = id(getattr(viewer, "__wrapped__", viewer))
+    found = _WORKSPACES.get(key)
+    if found is None:
+        found = Workspace(viewer)
+        _WORKSPACES[key] = found
+        # The viewer's own keys hold the workspace: it lives as long as the viewer.
+        bind_keys(found)
+    return found
