@@ -44,20 +44,28 @@ def read(path: Path) -> ImageLayer | Labels:
 
 @pytest.mark.parametrize("name", AFFINES)
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
-def test_every_voxel_lies_where_nibabel_says(name: str, suffix: str, tmp_path: Path) -> None:
+def test_a_volume_is_shown_upright_and_keeps_its_true_place(
+    name: str, suffix: str, tmp_path: Path
+) -> None:
     data = np.random.default_rng(0).integers(0, 900, (5, 6, 7), dtype=np.int16)
-    layer = read(save(tmp_path / f"scan{suffix}", data, AFFINES[name]))
-    np.testing.assert_allclose(layer.scale, nib.affines.voxel_sizes(AFFINES[name])[::-1], rtol=1e-5)
+    affine = AFFINES[name]
+    layer = read(save(tmp_path / f"scan{suffix}", data, affine))
+    np.testing.assert_array_equal(layer.data, data.transpose())
+    sizes = nib.affines.voxel_sizes(affine)[::-1]
+    np.testing.assert_allclose(layer.scale, sizes, rtol=1e-5)
     assert [str(u) for u in layer.units] == ["millimeter"] * 3
-    for i, j, k in ((0, 0, 0), (4, 5, 6), (1, 3, 2)):
-        right, anterior, superior = nib.affines.apply_affine(AFFINES[name], (i, j, k))
-        np.testing.assert_allclose(
-            layer.data_to_world((k, j, i)), (-superior, -anterior, -right), atol=1e-4
-        )
-        assert layer.data[k, j, i] == data[i, j, k]
+    centre = nib.affines.apply_affine(affine, (2, 2.5, 3))
+    shown = np.array(layer.data_to_world((3, 2.5, 2)))
+    codes = nib.aff2axcodes(affine)[::-1]
+    for axis, code in enumerate(codes):
+        step = np.array(layer.data_to_world(np.eye(3)[axis])) - layer.data_to_world((0, 0, 0))
+        # Down the screen is to the feet or the back, to the right is the patient's left.
+        sign = 1 if code in "LPI" else -1
+        np.testing.assert_allclose(step, sign * sizes[axis] * np.eye(3)[axis], atol=1e-4)
+        assert shown[axis] == pytest.approx(-centre["RL AP SI".index(code) // 3], abs=1e-3)
     geometry = geometry_of(layer)
     assert geometry.affine is not None
-    np.testing.assert_allclose(geometry.affine[:, [2, 1, 0, 3]], AFFINES[name], atol=1e-4)
+    np.testing.assert_allclose(geometry.affine[:, [2, 1, 0, 3]], affine, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", AFFINES)

@@ -1,20 +1,29 @@
 """Where a layer lies: its transform as the core's geometry, and the way back.
 
-The world of the viewer is (inferior, posterior, left) in mm for what our reader opens: NIfTI's RAS+
-turned round and in the order of the array's axes. Rows run down and columns to the right on the
-screen, so every view is as radiologists hang it: head or front up, the patient's right on the left.
+The viewer cuts along the axes of its world alone: it cannot show a volume that lies oblique there
+where the cursor is, and one whose axes are permuted not at all. So what our reader opens is shown
+on its own grid: the axes of the array are those of the viewer, in mm, each turned so that every
+view is hung as radiologists do, head or front up and the patient's right on the left. Its centre
+stays in its true place, as (inferior, posterior, left) in mm, which is NIfTI's RAS+ turned round.
+The true affine is kept with the layer: masks are matched by it, and files are written with it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.geometry import Geometry, spacing_from_affine
 
-__all__ = ["TRANSFORM", "geometry_of", "placed", "spatial_transform", "transform_of"]
+__all__ = ["KEY", "TRANSFORM", "geometry_of", "placed", "spatial_transform", "transform_of"]
+
+KEY = "napari_cam_sam"
+"""Our entry in a layer's metadata: layers are found by it, whatever they are renamed to."""
 
 TRANSFORM = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
 """All that says where a layer lies; a layer derived from another copies every one of them."""
@@ -60,6 +69,9 @@ def geometry_of(layer: Any) -> Geometry:
     CamSamError
         If the layer has another number of axes, or a transform that is no position in space.
     """
+    true = _true_geometry(layer)
+    if true is not None:
+        return true
     if not 2 <= layer.ndim <= 4:
         raise CamSamError(f"{layer.name} has {layer.ndim} axes; an image here has 2, 3 or 4.")
     spatial = min(layer.ndim, 3)
@@ -81,12 +93,14 @@ def geometry_of(layer: Any) -> Geometry:
     return Geometry(spacing=spacing, affine=affine, unit="mm")
 
 
-def placed(geometry: Geometry, frames: bool = False) -> dict[str, Any]:
+def placed(geometry: Geometry, shape: Sequence[int], frames: bool = False) -> dict[str, Any]:
     """Give the keywords that put a layer where a geometry says.
 
     Parameters
     ----------
     geometry : Geometry
+    shape : sequence of int
+        Of its two or three axes.
     frames : bool
         Whether the array has one axis more in front, time.
 
@@ -94,13 +108,13 @@ def placed(geometry: Geometry, frames: bool = False) -> dict[str, Any]:
     -------
     dict
         ``scale`` is the spacing, so that whoever reads it alone is right about sizes; ``affine``
-        holds the rest.
+        holds the rest, signs and the true centre.
     """
     ndim = len(geometry.spacing)
     spacing = np.array(geometry.spacing)
     rest = np.eye(ndim + 1)
     if geometry.affine is not None and ndim == 3:
-        world = np.diag([-1.0, -1.0, -1.0, 1.0]) @ geometry.affine[[2, 1, 0, 3]]
+        world = _upright(geometry.affine, shape)
         rest = world @ np.diag([*(1 / spacing_from_affine(geometry.affine)), 1])
     units = ["mm" if geometry.unit == "mm" else "pixel"] * ndim
     if frames:
@@ -109,6 +123,46 @@ def placed(geometry: Geometry, frames: bool = False) -> dict[str, Any]:
         larger[1:, 1:] = rest
         rest, units = larger, ["pixel", *units]
     return {"scale": spacing, "affine": rest, "units": units}
+
+
+def _true_geometry(layer: Any) -> Geometry | None:
+    """Give the geometry that came with a layer, if it still lies where that put it."""
+    image = layer.metadata.get(KEY, {}).get("image")
+    if image is None or image.geometry.affine is None or not 3 <= layer.ndim <= 4:
+        return None
+    shape = tuple(int(n) for n in layer.data.shape[layer.ndim - 3 : layer.ndim])
+    if shape != image.spatial_shape:
+        return None
+    where = placed(image.geometry, shape, frames=layer.ndim == 4)
+    have = np.asarray(layer.affine.affine_matrix)
+    same = (
+        np.allclose(layer.scale, where["scale"], rtol=1e-5)
+        and np.allclose(have, where["affine"], rtol=1e-5, atol=1e-4)
+        and not np.any(layer.translate)
+        and np.allclose(layer.rotate, np.eye(layer.ndim))
+        and not np.any(layer.shear)
+        and [str(unit) for unit in layer.units[-3:]] == ["millimeter"] * 3
+    )
+    geometry: Geometry = image.geometry
+    return geometry if same else None
+
+
+def _upright(affine: NDArray[np.float64], shape: Sequence[int]) -> NDArray[np.float64]:
+    """Give the diagonal affine, from array to viewer, of a volume with an affine to RAS+."""
+    # RAS+ turned round, in the order of a usual array: inferior, posterior, left.
+    world = np.diag([-1.0, -1.0, -1.0, 1.0]) @ affine[[2, 1, 0, 3]]
+    steps = world[:3, :3]
+    spacing = np.linalg.norm(steps, axis=0)
+    directions = steps / spacing
+    # Which direction of the patient each axis is nearest to, no two the same.
+    rows, columns = linear_sum_assignment(-np.abs(directions))
+    nearest = np.empty(3, dtype=int)
+    nearest[columns] = rows
+    signs = np.sign(directions[nearest, range(3)])
+    middle = (np.array(shape, float) - 1) / 2
+    upright = np.diag([*(signs * spacing), 1.0])
+    upright[:3, 3] = (steps @ middle + world[:3, 3])[nearest] - signs * spacing * middle
+    return upright
 
 
 def _mm(unit: Any) -> float | None:

@@ -9,12 +9,9 @@ from numpy.typing import NDArray
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
-from napari_cam_sam.plugin.geometry import geometry_of
+from napari_cam_sam.plugin.geometry import KEY, geometry_of
 
 __all__ = ["KEY", "frame_shown", "image_of", "is_own", "own_layer", "plane_shown"]
-
-KEY = "napari_cam_sam"
-"""Our entry in a layer's metadata: layers are found by it, whatever they are renamed to."""
 
 
 def image_of(layer: Any, frame: int | None = None) -> Image:

@@ -66,6 +66,8 @@ class PromptLayers(QObject):
         self._writing = False
         self._undo: list[_State] = []
         self._redo: list[_State] = []
+        # A shape that was dragged is told of at the end: what was before must be known by then.
+        self._last: _State | None = None
         self._before: _State | None = None
         self._object, self._polarity = 1, "positive"
         self._pause = QTimer(self)
@@ -107,7 +109,7 @@ class PromptLayers(QObject):
                 name=f"boxes of {image.name}",
                 face_color="transparent",
                 edge_color=COLOURS["user"],
-                edge_width=max(0.5, size / 6),
+                edge_width=max(1.0, size / 6),
                 features=_table(0),
                 feature_defaults=pd.DataFrame([self._defaults()]),
                 metadata=self._workspace.mark("boxes"),
@@ -158,6 +160,7 @@ class PromptLayers(QObject):
 
     def _listen(self, layer: Any) -> None:
         self._heard.append(layer)
+        self._last = self._state()
         layer.events.data.connect(self._edited)
         layer.mouse_drag_callbacks.append(self._dragged)
 
@@ -176,7 +179,7 @@ class PromptLayers(QObject):
     def _clear_history(self) -> None:
         self._undo.clear()
         self._redo.clear()
-        self._before = None
+        self._last = self._before = None
 
     # Reading
 
@@ -195,10 +198,12 @@ class PromptLayers(QObject):
 
     def touched(self) -> set[Plane]:
         """Planes on which the user added, changed or deleted prompts."""
-        layer = self.points
-        if layer is None:
-            return set()
-        return {(int(a), int(i)) for a, i in layer.metadata.get("touched", ())}
+        return {
+            (int(a), int(i))
+            for layer in (self.points, self.boxes)
+            if layer is not None
+            for a, i in layer.metadata.get("touched", ())
+        }
 
     def _rows(self, axis: int) -> Iterator[tuple[int, int, Point | Box]]:
         """Yield plane, object and prompt of all that lies along an axis."""
@@ -291,6 +296,8 @@ class PromptLayers(QObject):
                 table = pd.concat([_complete(boxes.features, len(boxes.data)), _frame(frames)])
                 boxes.add(drawn, shape_type="rectangle")
                 self._set_features(boxes, table)
+            # napari selects what is added: T, Delete and the object's number would mean all of it.
+            points.selected_data = boxes.selected_data = set()
             self._set_touched(touched - (cleared if conflict == "replace" else set()))
         self._announce()
         return sum(bool(plane.objects) for plane in wanted)
@@ -417,7 +424,9 @@ class PromptLayers(QObject):
 
     def _label_new(self, layer: Any, rows: list[int]) -> None:
         """Say of new prompts where they lie, and what the heatmap has there."""
-        axis, _ = self._workspace.plane()
+        axis, shown = self._workspace.plane()
+        if layer.ndim == 3:
+            self._put_on_plane(layer, rows, axis, shown)
         table = _complete(layer.features, len(layer.data))
         flat = layer.ndim == 2
         table.loc[rows, "axis"] = 0 if flat else axis
@@ -430,6 +439,27 @@ class PromptLayers(QObject):
             in_plane = vertices if flat else np.delete(vertices, axis, axis=1)
             table.loc[i, "score"] = self._score(in_plane, axis, index)
         self._set_features(layer, table)
+
+    def _put_on_plane(self, layer: Any, rows: list[int], axis: int, index: int) -> None:
+        """Move new prompts to where they were seen, on the plane shown.
+
+        The cursor's coordinate along the axis is fractional where the viewer stands between two
+        planes, and in a layer that lies oblique it changes over the plane: napari draws the plane
+        without its slant, but turns the cursor's place into data with it.
+        """
+        origin = np.array(layer.data_to_world(np.zeros(3)))
+        steps = np.array([np.array(layer.data_to_world(e)) - origin for e in np.eye(3)]).T
+        inside = [a for a in range(3) if a != axis]
+        data = [np.atleast_2d(np.array(one, float)) for one in layer.data]
+        for i in rows:
+            world = data[i] @ steps.T + origin
+            seen = (world - origin)[:, inside] @ np.linalg.inv(steps[np.ix_(inside, inside)]).T
+            data[i][:, inside], data[i][:, axis] = seen, index
+        with self._as_ours():
+            if layer.metadata[KEY]["role"] == "points":
+                layer.data = np.concatenate(data)
+            elif any(not np.allclose(a, b) for a, b in zip(data, layer.data, strict=True)):
+                layer.data = list(zip(data, layer.shape_type, strict=True))
 
     def _score(self, in_plane: NDArray[np.float64], axis: int, index: int) -> float:
         """Give the heatmap's value at a point, or its mean in a box; NaN without heatmap."""
@@ -454,9 +484,10 @@ class PromptLayers(QObject):
         self._set_touched(self.touched() | {self._place(layer, i, table) for i in rows})
 
     def _set_touched(self, planes: set[Plane]) -> None:
-        layer = self.points
-        if layer is not None:
-            layer.metadata["touched"] = sorted(planes)
+        # On both layers: the user may delete one of them.
+        for layer in (self.points, self.boxes):
+            if layer is not None:
+                layer.metadata["touched"] = sorted(planes)
 
     def mark_touched(self, planes: Iterable[Plane]) -> None:
         """Take planes as the user's, e.g. those of a session that is opened again."""
@@ -515,7 +546,7 @@ class PromptLayers(QObject):
     def _keep_for_undo(self) -> None:
         """Keep the state before a burst of edits, once a burst."""
         if self._before is None:
-            self._before = self._state()
+            self._before = self._last or self._state()
             self._pause.start()
 
     def _settle(self) -> None:
@@ -524,7 +555,8 @@ class PromptLayers(QObject):
         if self._before is None:
             return
         before, self._before = self._before, None
-        if not _same(before, self._state()):
+        self._last = self._state()
+        if not _same(before, self._last):
             self._undo.append(before)
             del self._undo[:-_UNDO_LEVELS]
             self._redo.clear()
@@ -558,6 +590,7 @@ class PromptLayers(QObject):
             for layer in (points, boxes):
                 layer.selected_data = set()
             self._set_touched(set(state.touched))
+        self._last = self._state()
 
 
 def _same(one: _State, other: _State) -> bool:

@@ -64,6 +64,7 @@ class PromptsDock(QWidget):
         self.workspace = workspace_of(napari_viewer)
         self._sketch = Sketch(self.workspace)
         self._pending: tuple[PlanePrompts, ...] = ()
+        self._rule_moved = False
 
         self.strategy = Choice("The rule that turns a heatmap into points and boxes.")
         self.threshold = FractionSlider("How much of the heatmap counts; drag it and watch.")
@@ -139,7 +140,9 @@ class PromptsDock(QWidget):
         self.question.answered.connect(self._answered)
         prompts.settled.connect(self._tell)
         prompts.changed.connect(self._tell_polarity)
+        prompts.settled.connect(self._draw_soon)
         workspace = self.workspace
+        workspace.plane_changed.connect(self._leave_rule)
         for signal in (workspace.plane_changed, workspace.heatmaps_changed):
             signal.connect(self._draw_soon)
             signal.connect(self._tell)
@@ -199,6 +202,7 @@ class PromptsDock(QWidget):
         else:
             self.strategy.setCurrentIndex(-1)
             self.strategy.setPlaceholderText("my own rule")
+        self._rule_moved = True
         self._draw_soon()
 
     def _parameters(self) -> PromptParameters:
@@ -216,6 +220,9 @@ class PromptsDock(QWidget):
         self.truth_rule.set_value(state.get("take"))
 
     # The preview
+
+    def _leave_rule(self) -> None:
+        self._rule_moved = False
 
     def _draw_soon(self, _: object = None) -> None:
         self._redraw.start()
@@ -235,6 +242,12 @@ class PromptsDock(QWidget):
             self._sketch.hide()
             return
         prompts = prompts_from_heatmap(values, parameters, axis=axis, index=index)
+        placed = workspace.prompts.read(axis, index)
+        edited = (axis, index) in workspace.prompts.touched()
+        if placed.objects == prompts.objects or (edited and not self._rule_moved):
+            # What is there already, or what the user has made better, needs no proposal.
+            self._sketch.hide()
+            return
         self._sketch.show(pseudo_mask(values, parameters), prompts)
 
     def hideEvent(self, event: object) -> None:  # noqa: N802 - Qt calls it so
@@ -347,6 +360,7 @@ class PromptsDock(QWidget):
         except CamSamError as error:
             self.row.say(str(error))
             return
+        self._rule_moved = False
         self._edit_mode(1 if any(o.box for p in planes for o in p.objects) else 0, "select")
         empty = [plane for plane in planes if not plane.objects]
         if len(planes) == 1 and empty:

@@ -61,7 +61,7 @@ def _layer(path: Path) -> LayerData:
     labels = named and np.dtype(data.dtype).kind in "iu" and not image.rgb
     meta: dict[str, Any] = {
         "name": image.name,
-        **placed(image.geometry, frames=frames > 1),
+        **placed(image.geometry, image.spatial_shape, frames=frames > 1),
         "metadata": {KEY: {"image": image}},
     }
     if not labels:

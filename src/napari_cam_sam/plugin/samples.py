@@ -31,7 +31,7 @@ def _layers(name: str, **display: Any) -> list[LayerData]:
 
     sample = make_sample(name)
     image, truth = sample.image, sample.truth
-    where = placed(image.geometry)
+    where = placed(image.geometry, image.spatial_shape)
 
     def meta(of: Any) -> dict[str, Any]:
         return {"name": of.name, **where, "metadata": {KEY: {"image": of}}}

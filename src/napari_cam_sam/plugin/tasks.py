@@ -13,12 +13,14 @@ from typing import Any
 
 from napari.utils import progress
 from napari.utils.notifications import notification_manager, show_error
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 from superqt.utils import create_worker
 
 from napari_cam_sam.errors import CamSamError
 
 __all__ = ["Newest", "Steps", "Task"]
+
+_TELL_MS = 100
 
 Steps = Generator[Any, None, None]
 
@@ -70,6 +72,13 @@ class Task(QObject):
         self._on_step, self._is_wanted = on_step, is_wanted
         self._complete = False
         self._bar = progress(total=total, desc=description)
+        # napari's bar lets the window live inside its update, and the next steps come in there:
+        # told at every step, a quick task would go deeper and deeper until the process ends.
+        self._behind, self._telling = 0, False
+        self._teller = QTimer(self)
+        self._teller.setInterval(_TELL_MS)
+        self._teller.timeout.connect(self._tell)
+        self._teller.start()
         # However it ends, the activity dock must not keep the bar.
         weakref.finalize(self, self._bar.close)
         self._worker = create_worker(_guarded, steps, _start_thread=False)
@@ -105,13 +114,25 @@ class Task(QObject):
             _notify(error)
             return
         self._done += 1
-        self._bar.update(1)
+        self._behind += 1
         self.stepped.emit(self._done, self._total)
+
+    def _tell(self) -> None:
+        """Tell the activity dock how far it is."""
+        if self._telling or not self._behind:
+            return
+        self._telling = True
+        behind, self._behind = self._behind, 0
+        try:
+            self._bar.update(behind)
+        finally:
+            self._telling = False
 
     def _returned(self, _: Any) -> None:
         self._complete = self._is_wanted()
 
     def _finished(self) -> None:
+        self._teller.stop()
         self._bar.close()
         self.ended.emit(self._complete)
 

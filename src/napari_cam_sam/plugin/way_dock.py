@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.forms import Section
@@ -47,7 +54,7 @@ class WayDock(QWidget):
         self.stop = QPushButton("Stop")
         self.stop.setToolTip("What is done stays.")
         self.stop.setEnabled(False)
-        self.words = QLabel()
+        self.words = QLabel("From the image to the scores in one go, or step by step below.")
         self.words.setWordWrap(True)
         rows = (f"<tr><td><b>{k}</b>&nbsp;</td><td>{t}</td></tr>" for k, (_, t) in KEYS.items())
         keys = QLabel(f"<table>{''.join(rows)}</table>")
@@ -55,9 +62,11 @@ class WayDock(QWidget):
 
         inside = QWidget()
         steps = QVBoxLayout(inside)
-        steps.setContentsMargins(2, 2, 2, 2)
-        steps.addWidget(self.run)
-        steps.addWidget(self.stop)
+        steps.setContentsMargins(4, 4, 8, 4)
+        both = QHBoxLayout()
+        both.addWidget(self.run, stretch=1)
+        both.addWidget(self.stop)
+        steps.addLayout(both)
         steps.addWidget(self.words)
         self.sections = [
             Section("1  Heatmap: why?", self.heatmap),

@@ -64,6 +64,7 @@ def _like(data: Any, meta: dict[str, Any], kind: str) -> Image:
     known = {key: meta[key] for key in TRANSFORM if key in meta}
     # A layer of one cell's memory: only its transform is asked for.
     stand_in = np.broadcast_to(np.uint8(0), shape)
+    known["metadata"] = meta.get("metadata", {})
     layer = Labels(stand_in, **known) if kind == "labels" else ImageLayer(stand_in, **known)
     geometry = geometry_of(layer)
     if geometry.affine is None:

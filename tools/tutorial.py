@@ -1,0 +1,114 @@
+"""Do the tutorial in a real window, with mouse and keys, and take its pictures.
+
+    xvfb-run -a -s "-screen 0 1500x1000x24" .venv/bin/python tools/tutorial.py --output docs/images
+
+Prints the figures that the tutorial names. Needs a display.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+
+from napari_cam_sam.metrics.overlap import overlap
+from window import Window, dices, shown
+
+
+def tutorial(window: Window, table: Path) -> Iterator[str]:
+    """Do the steps of docs/tutorial.md; yield what is to be said about them."""
+    viewer = window.viewer
+    window.picture("tutorial-1-empty")
+    viewer.open_sample("napari-cam-sam", "ct")
+    _, way = viewer.window.add_plugin_dock_widget("napari-cam-sam", "CAM → SAM")
+    image, truth = viewer.layers["CT-like phantom"], viewer.layers["CT-like phantom, truth"]
+    window.wait(lambda: way.workspace.classifier is not None and not way.heatmap.row.busy)
+    window.picture("tutorial-2-dock")
+
+    way.heatmap.planes.setFocus()
+    QTest.keyClick(way.heatmap.planes, Qt.Key.Key_End)
+    way.heatmap.planes.chosen.emit()
+    begin = time.monotonic()
+    window.press(way.run)
+    window.wait(lambda: way.run.isEnabled())
+    yield f"image to scores: {time.monotonic() - begin:.1f} s, the pauses of this script included"
+    way.workspace.show_plane(0, 11)
+    window.picture("tutorial-3-run")
+
+    preview = way.workspace.own("preview")
+    before = dices(truth.data, preview.data)
+    yield f"mean Dice without edits: {np.mean(list(before.values())):.3f} over {len(before)} planes"
+    yield "  " + ", ".join(f"{i}: {d:.2f}" for i, d in before.items())
+
+    # The prompted plane whose mask is worst, and its box dragged over the lesion.
+    prompted = way.workspace.prompts.planes(0)
+    worst = min((i for i in prompted if truth.data[i].any()), key=lambda i: before[i])
+    way.workspace.show_plane(0, worst)
+    window.pause()
+    boxes = way.workspace.prompts.boxes
+    viewer.layers.selection.active = boxes
+    boxes.mode = "select"
+    where = [k for k, v in enumerate(boxes.data) if round(v[:, 0].mean()) == worst]
+    corners = boxes.data[where[0]]
+    rows, columns = np.nonzero(truth.data[worst])
+    goal = np.array([rows.mean(), columns.mean()])
+    start = corners[:, 1:].mean(axis=0)
+    # A little off the middle, where no point lies in the way.
+    grip = start + 0.3 * (corners[:, 1:].max(axis=0) - start)
+    a, b = (shown(boxes, [[worst, *p]])[0] for p in (grip, grip + goal - start))
+    window.picture("tutorial-4-worst")
+    window.drag(a, b)
+    window.wait(lambda: not way.segment.row.busy)
+    window.pause(0.8)
+    window.picture("tutorial-5-edited")
+    after = dices(truth.data, preview.data)
+    yield f"plane {worst}: {before[worst]:.3f} before its box was dragged, {after[worst]:.3f} after"
+    yield f"mean Dice after one box was moved: {np.mean(list(after.values())):.3f}"
+    moved = way.workspace.prompts.read(0, worst).objects[0]
+    yield f"the box is now the {moved.box.source}'s"
+
+    window.key(Qt.Key.Key_C)
+    assert len(way.workspace.masks.accepted) == 1, way.segment.row.words.text()
+    window.press(way.segment.accept_all)
+    labels = way.workspace.own("labels")
+    np.testing.assert_array_equal(labels.data.shape, image.data.shape)
+    way.scores.choose_prediction(labels)
+    window.press(way.scores.run)
+    window.wait(lambda: not way.scores.row.busy)
+    way.sections[0].title.setChecked(False)
+    way.sections[1].title.setChecked(False)
+    way.sections[2].title.setChecked(False)
+    window.picture("tutorial-6-scores")
+    way.scores.to_csv(table)
+    lines = table.read_text(encoding="utf-8").splitlines()
+    yield f"CSV: {len(lines) - 1} rows, columns {lines[0]}"
+    volume = overlap(labels.data > 0, truth.data > 0).dice
+    yield f"Dice of the volume: {volume:.3f}"
+
+
+def main() -> None:
+    """Take the pictures and print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--output", type=Path, help="folder for pictures; none without it")
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    os.environ["NAPARI_CAM_SAM_SESSIONS"] = tempfile.mkdtemp()
+    if arguments.output is not None:
+        arguments.output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        for line in tutorial(Window(arguments.output), Path(folder) / "scores.csv"):
+            print(line, flush=True)
+    # Qt's own teardown after a script is no part of the tutorial.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""A napari window that a script uses as a person does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import napari
+import numpy as np
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication, QScrollArea, QWidget
+
+from napari_cam_sam.metrics.overlap import overlap
+
+__all__ = ["Window", "dices", "shown"]
+
+LEFT, NONE = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
+
+
+class Window:
+    """A napari window that is used as a person does: by the mouse, by keys, and by eye."""
+
+    def __init__(self, pictures: Path | None) -> None:
+        self.viewer = napari.Viewer()
+        self.viewer.window.resize(1500, 1000)
+        self.app = QApplication.instance()
+        self.pictures = pictures
+        self.pause(0.5)
+        (self.canvas,) = (
+            w for w in QApplication.allWidgets() if "CanvasBackend" in type(w).__name__
+        )
+
+    def pause(self, seconds: float = 0.4) -> None:
+        """Let the window live for a while."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.app.processEvents()
+            time.sleep(0.005)
+
+    def wait(self, until: Callable[[], Any], seconds: float = 120) -> None:
+        """Let the window live until something is so."""
+        end = time.monotonic() + seconds
+        while not until():
+            if time.monotonic() > end:
+                raise SystemExit("The window did not do what was expected.")
+            self.pause(0.02)
+        self.pause()
+
+    def picture(self, name: str) -> None:
+        """Take a picture of the whole window."""
+        self.pause()
+        if self.pictures is not None:
+            self.viewer.screenshot(str(self.pictures / f"{name}.png"), canvas_only=False)
+
+    def press(self, button: QWidget) -> None:
+        """Click on a button, scrolling its dock to it first."""
+        parent = button.parentWidget()
+        while parent is not None and not isinstance(parent, QScrollArea):
+            parent = parent.parentWidget()
+        if parent is not None:
+            parent.ensureWidgetVisible(button)
+        self.pause(0.1)
+        QTest.mouseClick(button, LEFT)
+        self.pause(0.1)
+
+    def key(self, key: Qt.Key, modifier: Qt.KeyboardModifier = NONE) -> None:
+        """Press a key in the canvas."""
+        self.canvas.setFocus()
+        QTest.keyClick(self.canvas, key, modifier)
+        self.pause()
+
+    def drag(self, start: Any, end: Any) -> None:
+        """Drag in the canvas, from and to a place in the world of the two shown axes."""
+        a, b = self._pixel(start), self._pixel(end)
+        QTest.mouseMove(self.canvas, a)
+        self.pause(0.2)
+        QTest.mousePress(self.canvas, LEFT, NONE, a)
+        for part in np.linspace(0.1, 1, 10):
+            QTest.mouseMove(self.canvas, a + (b - a) * float(part))
+            self.pause(0.03)
+        QTest.mouseRelease(self.canvas, LEFT, NONE, b)
+        self.pause()
+
+    def _pixel(self, world: Any) -> QPoint:
+        centre = np.array(self.viewer.camera.center[-2:])
+        row, column = (np.array(world) - centre) * self.viewer.camera.zoom
+        return QPoint(
+            round(self.canvas.width() / 2 + column), round(self.canvas.height() / 2 + row)
+        )
+
+
+def dices(truth: Any, prediction: Any, axis: int = 0) -> dict[int, float]:
+    """Dice of each plane where truth or prediction is not empty."""
+    pairs = zip(np.moveaxis(truth > 0, axis, 0), np.moveaxis(prediction > 0, axis, 0), strict=True)
+    return {i: overlap(p, t).dice for i, (t, p) in enumerate(pairs) if t.any() or p.any()}
+
+
+def shown(layer: Any, vertices: Any) -> Any:
+    """Give the places of data coordinates in the world of the two shown axes."""
+    return np.array([layer.data_to_world(v)[-2:] for v in np.atleast_2d(vertices)])
