@@ -17,6 +17,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+from napari.utils import DirectLabelColormap
 
 from napari_cam_sam.metrics.overlap import overlap
 from window import Window, dices
@@ -37,7 +38,8 @@ def main() -> None:
     viewer = window.viewer
     (image,) = viewer.open(arguments.image, plugin="napari-cam-sam")
     (truth,) = viewer.open(arguments.truth, plugin="napari-cam-sam", layer_type="labels")
-    truth.contour = 1
+    truth.contour, truth.opacity = 2, 1.0
+    truth.colormap = DirectLabelColormap(color_dict={None: "cyan", 0: "transparent"})
     _, way = viewer.window.add_plugin_dock_widget("napari-cam-sam", "CAM → SAM")
     way.workspace.choose_image(image)
     way.segment.choose(arguments.segmenter)

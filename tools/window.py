@@ -74,7 +74,7 @@ class Window:
 
     def drag(self, start: Any, end: Any) -> None:
         """Drag in the canvas, from and to a place in the world of the two shown axes."""
-        a, b = self._pixel(start), self._pixel(end)
+        a, b = self.pixel(start), self.pixel(end)
         QTest.mouseMove(self.canvas, a)
         self.pause(0.2)
         QTest.mousePress(self.canvas, LEFT, NONE, a)
@@ -84,7 +84,8 @@ class Window:
         QTest.mouseRelease(self.canvas, LEFT, NONE, b)
         self.pause()
 
-    def _pixel(self, world: Any) -> QPoint:
+    def pixel(self, world: Any) -> QPoint:
+        """Where on the canvas a place in the world of the two shown axes is."""
         centre = np.array(self.viewer.camera.center[-2:])
         row, column = (np.array(world) - centre) * self.viewer.camera.zoom
         return QPoint(

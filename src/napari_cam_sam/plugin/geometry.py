@@ -20,7 +20,16 @@ from scipy.optimize import linear_sum_assignment
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.geometry import Geometry, spacing_from_affine
 
-__all__ = ["KEY", "TRANSFORM", "geometry_of", "placed", "spatial_transform", "transform_of"]
+__all__ = [
+    "KEY",
+    "TRANSFORM",
+    "geometry_of",
+    "placed",
+    "shown_geometry",
+    "spatial_transform",
+    "transform_of",
+    "true_geometry",
+]
 
 KEY = "napari_cam_sam"
 """Our entry in a layer's metadata: layers are found by it, whatever they are renamed to."""
@@ -69,9 +78,11 @@ def geometry_of(layer: Any) -> Geometry:
     CamSamError
         If the layer has another number of axes, or a transform that is no position in space.
     """
-    true = _true_geometry(layer)
-    if true is not None:
-        return true
+    return true_geometry(layer) or shown_geometry(layer)
+
+
+def shown_geometry(layer: Any) -> Geometry:
+    """Give the geometry by which the viewer shows a layer; as `geometry_of`."""
     if not 2 <= layer.ndim <= 4:
         raise CamSamError(f"{layer.name} has {layer.ndim} axes; an image here has 2, 3 or 4.")
     spatial = min(layer.ndim, 3)
@@ -125,7 +136,7 @@ def placed(geometry: Geometry, shape: Sequence[int], frames: bool = False) -> di
     return {"scale": spacing, "affine": rest, "units": units}
 
 
-def _true_geometry(layer: Any) -> Geometry | None:
+def true_geometry(layer: Any) -> Geometry | None:
     """Give the geometry that came with a layer, if it still lies where that put it."""
     image = layer.metadata.get(KEY, {}).get("image")
     if image is None or image.geometry.affine is None or not 3 <= layer.ndim <= 4:

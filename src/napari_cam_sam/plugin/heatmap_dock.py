@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,7 @@ _SHOWN, _RANGE, _ALL = "shown", "range", "all"
 _FOLLOW_MS = 120
 # Planes in one pass of the model; a cancel waits for the pass that runs.
 _BATCH = 4
+_PAINT_SECONDS = 0.3
 
 
 class HeatmapDock(QWidget):
@@ -513,8 +515,17 @@ class HeatmapDock(QWidget):
             made_by,
         )
         workspace.set_note(layer, index, note)
-        layer.refresh()
-        workspace.heatmaps_changed.emit()
+        try:
+            across = workspace.plane()[0] != snapshot.axis
+            seen = across or workspace.plane()[1] == index
+        except CamSamError:
+            across = seen = True
+        now = time.monotonic()
+        if seen and (not across or now - self._painted_at > _PAINT_SECONDS):
+            # Painting takes longer than a small classifier: only what can be seen is painted.
+            self._painted_at = now
+            layer.refresh(thumbnail=False, highlight=False, extent=False)
+            workspace.heatmaps_changed.emit()
 
     def _target_layer(self, snapshot: Any) -> Any | None:
         """Find the layer to write into; None if the user deleted it while the task ran."""
@@ -526,6 +537,7 @@ class HeatmapDock(QWidget):
         return layer
 
     _written: object = None
+    _painted_at = 0.0
 
     def _offer_devices(self) -> None:
         """List the devices that there are, which PyTorch alone knows."""
@@ -548,14 +560,21 @@ class HeatmapDock(QWidget):
         if self.workspace.classifier is None and self.classifier.value() is not None:
             # It could not be loaded; why stands in the notification.
             self.classifier.setCurrentIndex(0)
+        with suppress(CamSamError):
+            layer = self.workspace.heatmap_layer(self.workspace.plane()[0])
+            if layer is not None:
+                layer.refresh()
+        self.workspace.heatmaps_changed.emit()
         self._say()
-        self._tell_found()
         self.computed.emit(complete)
 
 
 def _load(name: str, device: str) -> tuple[Any, list[tuple[str, str]]]:
     """Load a classifier, and list the layers that have a grid."""
     import_torch()
+    # The preview of a strategy needs it, and would load it while the window waits.
+    import skimage.measure  # noqa: F401
+
     from napari_cam_sam.models.classifiers import list_layers, load_classifier
 
     classifier = load_classifier(name, device=device)

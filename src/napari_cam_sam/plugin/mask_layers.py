@@ -193,7 +193,8 @@ class MaskLayers(QObject):
         empty = np.zeros(image.plane_shape(key[0]), layer.data.dtype)
         drawn = empty if masks is None else place_masks(empty, masks.masks(), "overwrite")
         layer.data[image.slot(*key)] = drawn
-        layer.refresh()
+        # Neither thumbnail nor extent: this comes with every move of the mouse.
+        layer.refresh(thumbnail=False, highlight=False, extent=False)
         workspace.labels_changed.emit()
 
     def _forget(self) -> None:

@@ -5,15 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from napari_cam_sam.plugin.boxes_layer import BoxesLayer
 from napari_cam_sam.plugin.layers import KEY
-from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts, Point, Source
+from napari_cam_sam.plugin.prompt_features import (
+    COLUMNS,
+    box_of,
+    complete,
+    entries,
+    frame,
+    number,
+    point_of,
+    records,
+    table_of,
+)
+from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts, Point
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.workspace import Workspace
@@ -26,8 +38,6 @@ Plane = tuple[int, int]
 COLOURS = {"positive": "#21e05c", "negative": "#ff3d3d", "cam": "#ffb000", "truth": "#35d0ff",
            "user": "#ffffff"}  # fmt: skip
 _SYMBOLS = {"positive": "disc", "negative": "x"}
-_COLUMNS = {"object": 1, "polarity": "positive", "source": "user", "score": np.nan, "plane": 0,
-            "axis": 0}  # fmt: skip
 _UNDO_LEVELS = 100
 # Edits of one drag come one after the other: a pause of this length ends a step of the history.
 _PAUSE_MS = 250
@@ -103,18 +113,20 @@ class PromptLayers(QObject):
         size = max(3.0, min(image.spatial_shape[-2:]) / 40)
         boxes, points = self.boxes, self.points
         if boxes is None:
-            boxes = viewer.add_shapes(
+            drawn = BoxesLayer(
                 None,
                 ndim=ndim,
                 name=f"boxes of {image.name}",
                 face_color="transparent",
                 edge_color=COLOURS["user"],
                 edge_width=max(1.0, size / 6),
-                features=_table(0),
+                features=table_of(0),
                 feature_defaults=pd.DataFrame([self._defaults()]),
                 metadata=self._workspace.mark("boxes"),
                 **self._workspace.placement(),
             )
+            drawn.plane_shown = self._workspace.plane
+            boxes = viewer.add_layer(drawn)
             self._listen(boxes)
         if points is None:
             points = viewer.add_points(
@@ -125,7 +137,7 @@ class PromptLayers(QObject):
                 border_color=COLOURS["user"],
                 border_width=0.15,
                 size=size,
-                features=_table(0),
+                features=table_of(0),
                 feature_defaults=pd.DataFrame([self._defaults()]),
                 metadata=self._workspace.mark("points"),
                 **self._workspace.placement(),
@@ -149,7 +161,7 @@ class PromptLayers(QObject):
                 self._touch_rows(layer, chosen)
 
     def _defaults(self) -> dict[str, Any]:
-        return _COLUMNS | {"object": self._object, "polarity": self._polarity}
+        return COLUMNS | {"object": self._object, "polarity": self._polarity}
 
     def _listened(self, role: str) -> Any | None:
         """Find a layer of ours; one that came with a session or a drop is listened to as well."""
@@ -208,11 +220,11 @@ class PromptLayers(QObject):
     def _rows(self, axis: int) -> Iterator[tuple[int, int, Point | Box]]:
         """Yield plane, object and prompt of all that lies along an axis."""
         flat = len(self._workspace.image().spatial_shape) == 2 if self._heard else False
-        for layer, convert in ((self.points, _point), (self.boxes, _box)):
+        for layer, convert in ((self.points, point_of), (self.boxes, box_of)):
             if layer is None:
                 continue
-            table = _complete(layer.features, len(layer.data))
-            for vertices, row in zip(layer.data, _records(table), strict=True):
+            data = layer.data
+            for vertices, row in zip(data, records(layer.features, len(data)), strict=True):
                 if not flat and int(row["axis"]) != axis:
                     continue
                 vertices = np.atleast_2d(np.asarray(vertices, float))
@@ -235,7 +247,7 @@ class PromptLayers(QObject):
         objects: dict[int, list[ObjectPrompt]] = {}
         for index, object_id in sorted({*points, *boxes}):
             own, rects = points.get((index, object_id), []), boxes.get((index, object_id), [])
-            objects.setdefault(index, []).extend(_entries(object_id, own, rects))
+            objects.setdefault(index, []).extend(entries(object_id, own, rects))
         return {i: PlanePrompts(axis, i, tuple(found)) for i, found in objects.items()}
 
     # Writing
@@ -280,20 +292,20 @@ class PromptLayers(QObject):
                         polarity = "positive" if point.positive else "negative"
                         rows.append(
                             base | {"polarity": polarity, "source": point.source}
-                            | {"score": _number(point.score)}
+                            | {"score": number(point.score)}
                         )  # fmt: skip
                     if prompt.box is not None:
                         drawn.append(self._rectangle(prompt.box, plane))
                         frames.append(
                             base | {"polarity": "positive", "source": prompt.box.source}
-                            | {"score": _number(prompt.box.score)}
+                            | {"score": number(prompt.box.score)}
                         )  # fmt: skip
             if places:
-                table = pd.concat([_complete(points.features, len(points.data)), _frame(rows)])
+                table = pd.concat([complete(points.features, len(points.data)), frame(rows)])
                 points.add(np.array(places))
                 self._set_features(points, table)
             if drawn:
-                table = pd.concat([_complete(boxes.features, len(boxes.data)), _frame(frames)])
+                table = pd.concat([complete(boxes.features, len(boxes.data)), frame(frames)])
                 boxes.add(drawn, shape_type="rectangle")
                 self._set_features(boxes, table)
             # napari selects what is added: T, Delete and the object's number would mean all of it.
@@ -322,7 +334,8 @@ class PromptLayers(QObject):
             The polarity that now holds.
         """
         points, _ = self.create()
-        chosen = sorted(points.selected_data)
+        # While points are added the last one is selected, but what is meant are those to come.
+        chosen = [] if str(points.mode) == "add" else sorted(points.selected_data)
         if not chosen:
             self._polarity = "positive" if self._polarity == "negative" else "negative"
             points.feature_defaults = pd.DataFrame([self._defaults()])
@@ -344,7 +357,7 @@ class PromptLayers(QObject):
         for layer in (self.points, self.boxes):
             if layer is None or not planes or not len(layer.data):
                 continue
-            table = _complete(layer.features, len(layer.data))
+            table = complete(layer.features, len(layer.data))
             keys = [self._place(layer, i, table) for i in range(len(layer.data))]
             gone = [i for i, key in enumerate(keys) if key in planes]
             if gone:
@@ -418,7 +431,7 @@ class PromptLayers(QObject):
             yield
 
     def _places(self, layer: Any, indices: Iterable[int]) -> set[Plane]:
-        table = _complete(layer.features, len(layer.data))
+        table = complete(layer.features, len(layer.data))
         count = len(layer.data)
         return {self._place(layer, int(i) % count, table) for i in indices} if count else set()
 
@@ -427,7 +440,7 @@ class PromptLayers(QObject):
         axis, shown = self._workspace.plane()
         if layer.ndim == 3:
             self._put_on_plane(layer, rows, axis, shown)
-        table = _complete(layer.features, len(layer.data))
+        table = complete(layer.features, len(layer.data))
         flat = layer.ndim == 2
         table.loc[rows, "axis"] = 0 if flat else axis
         table.loc[rows, "polarity"] = self._polarity if layer is self.points else "positive"
@@ -475,7 +488,7 @@ class PromptLayers(QObject):
 
     def _touch_rows(self, layer: Any, rows: list[int]) -> None:
         """Mark prompts, and the planes on which they lie, as the user's."""
-        table = _complete(layer.features, len(layer.data))
+        table = complete(layer.features, len(layer.data))
         table.loc[rows, "source"] = "user"
         for i in rows:
             table.loc[i, "plane"] = self._place(layer, i, table)[1]
@@ -568,10 +581,10 @@ class PromptLayers(QObject):
         n_boxes = 0 if boxes is None else len(boxes.data)
         return _State(
             np.array(points.data, float) if points is not None else np.zeros((0, 2)),
-            _complete(points.features, n_points) if points is not None else _table(0),
+            complete(points.features, n_points) if points is not None else table_of(0),
             [np.array(v, float) for v in boxes.data] if boxes is not None else [],
             [str(kind) for kind in boxes.shape_type] if boxes is not None else [],
-            _complete(boxes.features, n_boxes) if boxes is not None else _table(0),
+            complete(boxes.features, n_boxes) if boxes is not None else table_of(0),
             frozenset(self.touched()),
         )
 
@@ -602,68 +615,3 @@ def _same(one: _State, other: _State) -> bool:
         and one.box_features.equals(other.box_features)
         and one.touched == other.touched
     )
-
-
-def _entries(object_id: int, points: list[Point], boxes: list[Box]) -> Iterator[ObjectPrompt]:
-    """Make the entries of an object: points go with the box that holds them, else the first."""
-    if not boxes:
-        yield ObjectPrompt(object_id, tuple(points))
-        return
-    groups: list[list[Point]] = [[] for _ in boxes]
-    for point in points:
-        inside = [i for i, box in enumerate(boxes) if box.contains(point.row, point.column)]
-        groups[inside[0] if inside else 0].append(point)
-    for box, group in zip(boxes, groups, strict=True):
-        yield ObjectPrompt(object_id, tuple(group), box)
-
-
-def _point(in_plane: NDArray[np.float64], row: dict[str, Any]) -> Point:
-    r, c = (float(v) for v in in_plane[0])
-    return Point(r, c, row["polarity"] != "negative", _source(row), _score(row))
-
-
-def _box(in_plane: NDArray[np.float64], row: dict[str, Any]) -> Box | None:
-    """Give the box round any shape; None for one without height or width, a mere click."""
-    (top, left), (bottom, right) = in_plane.min(axis=0) + 0.5, in_plane.max(axis=0) + 0.5
-    box = Box(float(top), float(left), float(bottom), float(right), _source(row), _score(row))
-    return box if box.height > 0 and box.width > 0 else None
-
-
-def _source(row: dict[str, Any]) -> Source:
-    return row["source"] if row["source"] in get_args(Source) else "user"
-
-
-def _score(row: dict[str, Any]) -> float | None:
-    value = float(row["score"])
-    return value if np.isfinite(value) else None
-
-
-def _number(score: float | None) -> float:
-    return float("nan") if score is None else score
-
-
-def _table(rows: int) -> pd.DataFrame:
-    return _frame([dict(_COLUMNS) for _ in range(rows)])
-
-
-def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    table = pd.DataFrame(rows, columns=list(_COLUMNS))
-    return table.astype(
-        {"object": int, "polarity": object, "source": object, "score": float, "plane": int,
-         "axis": int}
-    )  # fmt: skip
-
-
-def _complete(features: pd.DataFrame, rows: int) -> pd.DataFrame:
-    """Give a layer's features with every column of ours: the user may have removed some."""
-    table = features.reindex(range(rows)).copy()
-    for name, default in _COLUMNS.items():
-        if name not in table:
-            table.insert(len(table.columns), name, [default] * rows)
-        elif name != "score":
-            table[name] = table[name].where(table[name].notna(), default)
-    return _frame(_records(table))
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return [dict(zip(_COLUMNS, row, strict=True)) for row in table[list(_COLUMNS)].to_numpy()]

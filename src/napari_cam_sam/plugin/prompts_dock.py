@@ -366,7 +366,7 @@ class PromptsDock(QWidget):
         if len(planes) == 1 and empty:
             self.row.say(f"No prompt on plane {planes[0].index}: {planes[0].reason}.")
         else:
-            without = f", none on {len(empty)} without evidence" if empty else ""
+            without = f", none on {len(empty)} ({empty[0].reason})" if empty else ""
             self.row.say(f"Prompts on {count} plane{'s' if count != 1 else ''}{without}.")
 
     # Editing

@@ -1,4 +1,7 @@
-"""Plots of scores in the colours of the viewer's theme; matplotlib is imported by the first."""
+"""Scores as pictures: the layer of agreement, and plots in the colours of the viewer's theme.
+
+matplotlib is imported by the first plot that is seen.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,32 @@ from weakref import WeakMethod
 from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
-if TYPE_CHECKING:
-    from napari_cam_sam.metrics.curves import Curve
+from napari_cam_sam.plugin.layers import KEY
 
-__all__ = ["CurvesPlot", "PlanesPlot", "Plot", "ThemeColours", "listen", "theme_colours"]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_cam_sam.metrics.curves import Curve
+    from napari_cam_sam.plugin.workspace import Workspace
+
+__all__ = [
+    "AGREEMENT",
+    "AgreementLayer",
+    "CurvesPlot",
+    "PlanesPlot",
+    "Plot",
+    "ThemeColours",
+    "listen",
+    "theme_colours",
+]
+
+AGREEMENT = {
+    1: ("TP", "#00c08b", "in both"),
+    2: ("FP", "#e8622c", "in the prediction alone"),
+    3: ("FN", "#56b4e9", "in the truth alone"),
+}
+"""Values of the layer of agreement, in colours that all eyes tell apart and that show on gray."""
 
 # Blue and orange are told apart by all eyes; a dark and a light theme need other shades of them.
 _LINES = {"dark": ("#56b4e9", "#e69f00"), "light": ("#0072b2", "#b35900")}
@@ -66,6 +91,60 @@ def listen(widget: QWidget, emitter: Any, method: Callable[..., None]) -> None:
             emitter.disconnect(there)
 
     widget.destroyed.connect(forget)
+
+
+class AgreementLayer:
+    """The labels layer that shows where prediction and truth agree."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+
+    def there(self) -> list[Any]:
+        """List the layers of agreement over the image: one, or none."""
+        image = self._workspace.image_layer
+        return [
+            layer
+            for layer in self._workspace.viewer.layers
+            if image is not None
+            and layer.metadata.get(KEY, {}).get("role") == "comparison"
+            and layer.metadata[KEY].get("of") == image.unique_id
+        ]
+
+    def show(self, data: NDArray[np.uint8], name: str) -> None:
+        """Show an array of `AGREEMENT`, which the layer does not copy."""
+        from napari.utils import DirectLabelColormap
+
+        viewer = self._workspace.viewer
+        layer = self._workspace.own("comparison")
+        for old in self.there():
+            if old != layer:
+                viewer.layers.remove(old)
+        if layer is not None and layer.data.shape == data.shape:
+            layer.data, layer.name = data, f"TP/FP/FN of {name}"
+            return
+        active = viewer.layers.selection.active
+        colours: dict[int | None, str] = {None: "transparent", 0: "transparent"}
+        colours |= {value: colour for value, (_, colour, _) in AGREEMENT.items()}
+        viewer.add_labels(
+            data,
+            name=f"TP/FP/FN of {name}",
+            opacity=0.7,
+            colormap=DirectLabelColormap(color_dict=colours),
+            metadata=self._workspace.mark("comparison"),
+            **self._workspace.placement(),
+        )
+        # The user goes on to paint in the layer that was selected.
+        viewer.layers.selection.active = active
+
+    def refresh(self) -> None:
+        """Show what changed in the array."""
+        for layer in self.there():
+            layer.refresh()
+
+    def remove(self) -> None:
+        """Take the layer away."""
+        for layer in self.there():
+            self._workspace.viewer.layers.remove(layer)
 
 
 class Plot(QWidget):
@@ -159,7 +238,7 @@ class CurvesPlot(Plot):
     """ROC above precision–recall, each with its area and what chance gives."""
 
     def __init__(self, viewer: Any) -> None:
-        super().__init__(viewer, 380)
+        super().__init__(viewer, 320)
         self.setToolTip(
             "Every threshold of the heatmap, over all its planes as one volume. "
             "Dashed: a map that knows nothing."

@@ -1,20 +1,40 @@
-"""The table of scores, and the same as text: of planes, of objects, and of the volume."""
+"""The tables of scores: of planes, objects and the volume, also as text, and of ways to a mask."""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QAbstractItemView, QTableWidget, QTableWidgetItem
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QPushButton,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)  # fmt: skip
+
+from napari_cam_sam.plugin.importing import import_torch
+from napari_cam_sam.plugin.layers import frame_shown, image_of
+from napari_cam_sam.plugin.task_row import TaskRow
+from napari_cam_sam.prompts.data import PlanePrompts
 
 if TYPE_CHECKING:
-    from napari_cam_sam.comparison import ScoredRow, VariantSummary
+    from napari_cam_sam.comparison import (
+        ComparedPlane,
+        PlaneToCompare,
+        ScoredRow,
+        ToScore,
+        VariantSummary,
+    )  # fmt: skip
+    from napari_cam_sam.plugin.workspace import Workspace
 
-__all__ = ["METRICS", "ComparisonTable", "ScoreTable", "as_data", "as_text", "remarks", "spoken"]
+__all__ = ["METRICS", "ComparePage", "ScoreTable", "as_data", "as_text", "remarks", "spoken"]
 
 METRICS = {
     "dice": ("Dice", "Twice the shared area over the sum of both areas: 1 is best, 0 is worst."),
@@ -71,7 +91,7 @@ def remarks(row: ScoredRow, older: bool = False) -> str:
     said = [_WORDS.get(flag, flag) for flag in row.scores.flags]
     if row.kind == "object" and row.partner not in (None, row.number):
         said.append(f"is {row.partner} in the prediction")
-    return "; ".join([*said, *([_OLDER] if older else [])])
+    return "; ".join([*said, _OLDER] if older else said)
 
 
 class _NumberItem(QTableWidgetItem):
@@ -83,14 +103,12 @@ class _NumberItem(QTableWidgetItem):
         self.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
 
     def __lt__(self, other: Any) -> bool:
-        """Compare as Qt asks, which turns the question round for the descending order."""
+        # Qt turns the question round for the descending order.
         finite = math.isfinite(self._key), math.isfinite(other._key)
         if all(finite):
             return bool(self._key < other._key)
-        table = self.tableWidget()
-        down = table is not None and (
-            table.horizontalHeader().sortIndicatorOrder() == Qt.SortOrder.DescendingOrder
-        )
+        order = self.tableWidget().horizontalHeader().sortIndicatorOrder()
+        down = order == Qt.SortOrder.DescendingOrder
         return finite[1] if down and not finite[0] else finite[0] and not down
 
 
@@ -177,9 +195,8 @@ class ScoreTable(QTableWidget):
             for column, metric in enumerate(METRICS, start=1):
                 value = row.scores.values.get(metric, math.nan)
                 self.setItem(at, column, _NumberItem(_shown(metric, value), value))
-            words = remarks(row)
-            last = QTableWidgetItem(words)
-            last.setToolTip(words)
+            last = QTableWidgetItem(remarks(row))
+            last.setToolTip(remarks(row))
             self.setItem(at, len(METRICS) + 1, last)
         self.setSortingEnabled(True)
 
@@ -196,50 +213,142 @@ class ScoreTable(QTableWidget):
             self.plane_chosen.emit(row.plane)
 
 
-class ComparisonTable(QTableWidget):
+class ComparePage(QWidget):
     """The ways to a mask, a line each, beside what the truth's prompts give."""
 
-    def __init__(self) -> None:
-        super().__init__(0, 5)
-        _dress(self)
-        self.setToolTip("The same planes and the same segmenter in every line.")
-        _head(
-            self,
-            [
-                ("From", "What the mask is made from."),
-                ("Dice", "Mean Dice over the planes with truth or with any of the masks."),
-                ("IoU", "Mean IoU over the same planes."),
-                ("Volume", "Dice of these planes as one volume."),
-                ("% of truth", "Mean Dice as a percentage of that of prompts from the truth."),
-            ],
+    def __init__(self, workspace: Workspace) -> None:
+        super().__init__()
+        self._workspace = workspace
+        self._found: list[ComparedPlane] = []
+        self.button = QPushButton("Compare with truth prompts")
+        self.button.setToolTip(
+            "Segments each plane that has a heatmap, from its prompts and from the truth's."
         )
+        self.row = TaskRow()
+        self.table = QTableWidget(0, 5)
+        _dress(self.table)
+        self.table.setToolTip("The same planes and the same segmenter in every line.")
+        heads = [
+            ("From", "What the masks are made from."),
+            ("Dice", "Mean Dice over the planes with truth or with any of the masks."),
+            ("IoU", "Mean IoU over the same planes."),
+            ("Volume", "Dice of these planes as one volume."),
+            ("% of truth", "Mean Dice as a percentage of that of prompts from the truth."),
+        ]
+        _head(self.table, heads)
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(0, 4, 0, 0)
+        for widget in (self.button, self.row, self.table):
+            whole.addWidget(widget)
+        self.row.ended.connect(self._ended)
+        self.clear()
 
-    def set_lines(self, lines: Iterable[VariantSummary]) -> None:
-        """Show these lines alone."""
-        self.setRowCount(0)
-        for line in lines:
-            at = self.rowCount()
-            self.insertRow(at)
-            self.setItem(at, 0, QTableWidgetItem(line.variant))
+    def clear(self) -> None:
+        """Show nothing."""
+        self._found = []
+        self.lines: tuple[VariantSummary, ...] = ()
+        self.table.setRowCount(0)
+
+    def tell(self, problem: str | None) -> None:
+        """Say what is missing, if anything is; ``problem`` is what the scores lack already."""
+        if problem is None and not self._workspace.noted_planes(self._workspace.plane()[0]):
+            problem = "Compute heatmaps along this axis first (step 1)."
+        if problem is None and self._workspace.segmenter is None:
+            problem = "Load a segmenter first (step 3)."
+        self.button.setEnabled(problem is None and not self.row.busy)
+        if self.row.busy or (problem is None and self.lines):
+            return
+        self.row.say(problem or "CAM alone, CAM → SAM, edited prompts or accepted labels, truth.")
+
+    def start(self, job: ToScore) -> bool:
+        """Compare the planes with a heatmap, and with truth or prediction, in the background."""
+        workspace, axis = self._workspace, job.axis
+        snapshot, planes = workspace.snapshot(), workspace.noted_planes(axis)
+        segmenter, parameters = workspace.segmenter, workspace.prompt_parameters
+        heat: dict[int, Any] = {}
+        for i in planes:
+            note, values = workspace.note(axis, i), workspace.heatmap_values(axis, i)
+            evident = note is not None and note.reason is None and values is not None
+            heat[i] = np.array(values) if evident else None
+        placed = {one.index: one for one in workspace.prompts.read_all(axis)}
+        for touched_axis, i in workspace.prompts.touched():
+            if touched_axis == axis:  # also where the user deleted them all
+                placed.setdefault(i, PlanePrompts(axis, i))
+        accepted, embeddings = self._accepted(job), workspace.embeddings
+
+        def given() -> Iterator[PlaneToCompare]:
+            from napari_cam_sam.comparison import PlaneToCompare
+
+            for i in planes:
+                truth = job.plane(job.truth, i)
+                if not truth.any() and not job.plane(job.prediction, i).any():
+                    continue
+                labels = None if accepted is None else accepted[job.image.slot(axis, i)]
+                labels = labels if labels is not None and labels.any() else None
+                yield PlaneToCompare(i, snapshot.plane(i), heat[i], truth, placed.get(i), labels)
+
+        def steps() -> Generator[Any]:
+            import_torch()
+            from napari_cam_sam.comparison import compare_planes
+
+            yield from compare_planes(given(), segmenter, encode, parameters)
+
+        def encode(plane: Any) -> Any:
+            return embeddings.encode(segmenter, plane)
+
+        def wanted() -> bool:
+            return snapshot.layer in workspace.viewer.layers
+
+        self.clear()
+        self.button.setEnabled(False)
+        self.row.say(f"Comparing with {segmenter.name}…")
+        words = f"Comparison of {job.image.name}"
+        return self.row.start(steps, len(planes), words, self._found.append, wanted)
+
+    def _accepted(self, job: ToScore) -> Any | None:
+        """Give what the user accepted, of the label that is meant where it occurs."""
+        workspace = self._workspace
+        target = workspace.masks.target
+        layer = target if target in workspace.viewer.layers else workspace.own("labels")
+        if layer is None or workspace.mismatch(layer) is not None:
+            return None
+        labels = np.array(image_of(layer, frame_shown(workspace.viewer, layer)).data)
+        meant = job.chosen(labels)
+        return meant if meant.any() else labels
+
+    def _ended(self, complete: bool) -> None:
+        self.button.setEnabled(True)
+        if not self._found:
+            self.row.say("No plane with a heatmap has truth or prediction." if complete else "")
+            return
+        from napari_cam_sam.comparison import summarise_comparison
+
+        self.lines = summarise_comparison(self._found)
+        self.table.setRowCount(len(self.lines))
+        for at, line in enumerate(self.lines):
+            self.table.setItem(at, 0, QTableWidgetItem(line.variant))
             values = (line.dice, line.iou, line.volume_dice)
             for column, value in enumerate(values, start=1):
-                self.setItem(at, column, _NumberItem(_shown("", value), value))
+                self.table.setItem(at, column, _NumberItem(_shown("", value), value))
             share = line.percent_of_truth_prompts
-            text = "–" if math.isnan(share) else f"{share:.1f}"
-            self.setItem(at, 4, _NumberItem(text, share))
-        self.resizeColumnsToContents()
+            self.table.setItem(at, 4, _NumberItem(_shown("", share, 1), share))
+        self.table.resizeColumnsToContents()
+        words = f"{self.lines[0].n_planes} planes with truth or masks"
+        self.row.say(f"{words}." if complete else f"Stopped after {words}.")
 
 
-def as_data(rows: Iterable[ScoredRow], about: Mapping[str, Any]) -> list[dict[str, Any]]:
+def as_data(
+    rows: Iterable[ScoredRow], about: Mapping[str, Any], older: Iterable[ScoredRow] = ()
+) -> list[dict[str, Any]]:
     """Give rows as plain data, as JSON holds it: numbers that are not finite are None."""
-    out = []
+    out, old = [], list(older)
     for row in rows:
-        values = {name: row.scores.values.get(name, math.nan) for name in METRICS}
-        numbers = {k: float(v) if math.isfinite(v) else None for k, v in values.items()}
+        values = ((name, row.scores.values.get(name, math.nan)) for name in METRICS)
+        numbers = {k: float(v) if math.isfinite(v) else None for k, v in values}
         out.append(
             {**about, "scored": spoken(row), "kind": row.kind, "number": row.number}
             | numbers
-            | {"flags": list(row.scores.flags), "remarks": remarks(row)}
+            | {"flags": list(row.scores.flags), "remarks": remarks(row, row in old)}
         )
     return out
 
@@ -247,8 +356,8 @@ def as_data(rows: Iterable[ScoredRow], about: Mapping[str, Any]) -> list[dict[st
 def as_text(
     rows: Sequence[ScoredRow],
     about: Mapping[str, Any],
-    delimiter: str = ",",
     older: Iterable[ScoredRow] = (),
+    delimiter: str = ",",
 ) -> str:
     """Give rows as a table of text in full precision; an infinite distance stands as ``inf``."""
     text, old = io.StringIO(), list(older)
@@ -258,9 +367,8 @@ def as_text(
     for row in rows:
         values = [row.scores.values.get(name, math.nan) for name in METRICS]
         numbers = ["" if math.isnan(value) else repr(float(value)) for value in values]
-        named = [spoken(row), row.kind, row.number]
-        flags = " ".join(row.scores.flags)
-        writer.writerow([*fixed, *named, *numbers, flags, remarks(row, row in old)])
+        flags = (" ".join(row.scores.flags), remarks(row, row in old))
+        writer.writerow([*fixed, spoken(row), row.kind, row.number, *numbers, *flags])
     return text.getvalue()
 
 
@@ -268,7 +376,6 @@ def _dress(table: QTableWidget) -> None:
     table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
     table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
     table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-    table.setAlternatingRowColors(True)
     table.verticalHeader().setVisible(False)
     table.verticalHeader().setDefaultSectionSize(22)
 
@@ -284,11 +391,11 @@ def _place(row: ScoredRow) -> tuple[int, int]:
     return _ORDER[row.kind], row.number
 
 
-def _shown(metric: str, value: float) -> str:
+def _shown(metric: str, value: float, digits: int = 3) -> str:
     if math.isnan(value):
         return "–"
     if math.isinf(value):
         return "∞"
     if metric == "pointing_hit":
         return "hit" if value else "miss"
-    return f"{value:.3f}"
+    return f"{value:.{digits}f}"

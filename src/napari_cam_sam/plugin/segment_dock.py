@@ -52,6 +52,8 @@ _HINTS = {
 }
 # A segmenter that encodes a plane in less time does so at every edit.
 _AT_ONCE_SECONDS = 1.0
+# While a prompt is dragged, masks on the way are shown no more often than this.
+_SHOWN_SECONDS = 0.15
 
 
 class SegmentDock(QWidget):
@@ -120,6 +122,7 @@ class SegmentDock(QWidget):
                 ("overwrite", "overwrite", "The new mask wins."),
             ]
         )
+        self._shown_at = 0.0
         self._newest = Newest(self._decoded, self._refused, self)
         self._live_timer = QTimer(self)
         self._live_timer.setSingleShot(True)
@@ -333,6 +336,10 @@ class SegmentDock(QWidget):
     def _decoded(self, masks: PlaneMasks | None) -> None:
         if masks is None or self.workspace.image_layer is None:
             return
+        now = time.monotonic()
+        if self._newest.busy and now - self._shown_at < _SHOWN_SECONDS:
+            return  # a newer one is on its way, and painting this one would delay it
+        self._shown_at = now
         self.masks.put(masks)
 
     def _refused(self, sentence: str) -> None:

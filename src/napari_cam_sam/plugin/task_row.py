@@ -13,6 +13,19 @@ from napari_cam_sam.plugin.tasks import Steps, Task
 
 __all__ = ["TaskRow", "duration"]
 
+_TELL_SECONDS = 0.3
+
+
+# What answers to the end of a widget must not be part of the same garbage: collected together,
+# Python would take it apart first, and Qt then call what is left of it.
+_STOPPERS: set[Callable[..., None]] = set()
+
+
+class _Held:
+    """The task that runs, apart from the row that started it."""
+
+    task: Task | None = None
+
 
 class TaskRow(QWidget):
     """Runs one task at a time and shows how far it is."""
@@ -22,8 +35,8 @@ class TaskRow(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._task: Task | None = None
-        self._begin = 0.0
+        self._held = _Held()
+        self._starting, self._begin, self._told = False, 0.0, 0.0
         self._description = ""
         self.bar = QProgressBar()
         self.cancel = QPushButton("Cancel")
@@ -47,7 +60,7 @@ class TaskRow(QWidget):
     @property
     def busy(self) -> bool:
         """Whether a task runs."""
-        return self._task is not None
+        return self._held.task is not None
 
     def say(self, text: str) -> None:
         """Show a line of words."""
@@ -68,33 +81,34 @@ class TaskRow(QWidget):
         bool
             False if one runs already, e.g. where a button was pressed twice.
         """
-        if self._task is not None:
+        if self._held.task is not None:
             return False
         self._description, self._begin = description, time.monotonic()
-        self._task = Task(steps, total, description, on_step, is_wanted, self)
-        self._task.stepped.connect(self._stepped)
-        self._task.ended.connect(self._ended)
+        self._held.task = Task(steps, total, description, on_step, is_wanted, self)
+        self._held.task.stepped.connect(self._stepped)
+        self._held.task.ended.connect(self._ended)
         # Of a single step nothing is known until it is over: a bar that moves to and fro.
         self.bar.setRange(0, total if total > 1 else 0)
         self.bar.setValue(0)
         self.bar.setFormat(description)
         self._show_bar(True)
-        self._task.start()
+        self._held.task.start()
         return True
 
     def stop(self) -> None:
         """Cancel what runs."""
-        if self._task is not None:
-            self._task.cancel()
+        if self._held.task is not None:
+            self._held.task.cancel()
 
     def _stopper(self) -> Callable[..., None]:
-        held = self.__dict__
+        held = self._held
 
         def stop(*_: object) -> None:
-            task = held.get("_task")
-            if task is not None:
-                task.abandon()
+            _STOPPERS.discard(stop)
+            if held.task is not None:
+                held.task.abandon()
 
+        _STOPPERS.add(stop)
         return stop
 
     def _show_bar(self, shown: bool) -> None:
@@ -102,13 +116,16 @@ class TaskRow(QWidget):
         self.cancel.setVisible(shown)
 
     def _stepped(self, done: int, total: int) -> None:
-        if total > 1:
-            left = (time.monotonic() - self._begin) / done * (total - done)
+        now = time.monotonic()
+        # A bar paints the whole window at once whenever its value is set.
+        if total > 1 and (now - self._told > _TELL_SECONDS or done == total):
+            self._told = now
+            left = (now - self._begin) / done * (total - done)
             self.bar.setFormat(f"{done} of {total}, {duration(left)} left")
             self.bar.setValue(done)
 
     def _ended(self, complete: bool) -> None:
-        self._task = None
+        self._held.task = None
         self._show_bar(False)
         self.ended.emit(complete)
 

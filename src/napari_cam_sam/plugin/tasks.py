@@ -6,6 +6,7 @@ starts, and what it yields is written by the main thread. It can be cancelled at
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
@@ -13,14 +14,14 @@ from typing import Any
 
 from napari.utils import progress
 from napari.utils.notifications import notification_manager, show_error
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, QRunnable, QThreadPool, QTimer, Signal
 from superqt.utils import create_worker
 
 from napari_cam_sam.errors import CamSamError
 
 __all__ = ["Newest", "Steps", "Task"]
 
-_TELL_MS = 100
+_TELL_MS = 500
 
 Steps = Generator[Any, None, None]
 
@@ -155,7 +156,8 @@ def _notify(error: Exception) -> None:
 class Newest(QObject):
     """Answers one question after the other in a thread; of those that wait, the newest alone.
 
-    For what is asked at every move of the mouse: without a bar, and never queued.
+    For what is asked at every move of the mouse: without a bar, never queued, and the thread goes
+    on to the next question without waiting for a window that is busy painting.
 
     Parameters
     ----------
@@ -166,6 +168,8 @@ class Newest(QObject):
     parent : QObject, optional
     """
 
+    _answered = Signal(int, object)
+
     def __init__(
         self,
         on_answer: Callable[[Any], None],
@@ -174,38 +178,25 @@ class Newest(QObject):
     ) -> None:
         super().__init__(parent)
         self._on_answer, self._on_error = on_answer, on_error
-        self._waiting: Callable[[], Any] | None = None
-        self._worker: Any = None
-        self._dropped = False
+        self._questions = _Questions()
+        self._answered.connect(self._hand_on)
 
     @property
     def busy(self) -> bool:
-        """Whether a question is being answered."""
-        return self._worker is not None
+        """Whether a question is being answered or waits."""
+        return self._questions.busy
 
     def ask(self, question: Callable[[], Any]) -> None:
         """Call a function in a thread, at once or when the one that runs is done."""
-        self._waiting = question
-        if self._worker is None:
-            self._next()
+        if self._questions.put(question):
+            QThreadPool.globalInstance().start(_Answering(self._questions, self._answered))
 
     def drop(self) -> None:
         """Forget what waits, and the answer of what runs."""
-        self._waiting = None
-        self._dropped = True
+        self._questions.drop()
 
-    def _next(self) -> None:
-        question, self._waiting = self._waiting, None
-        if question is None:
-            return
-        self._dropped = False
-        self._worker = create_worker(_answered, question, _start_thread=False)
-        self._worker.returned.connect(self._returned)
-        self._worker.finished.connect(self._finished)
-        self._worker.start()
-
-    def _returned(self, answer: Any) -> None:
-        if self._dropped:
+    def _hand_on(self, number: int, answer: Any) -> None:
+        if number <= self._questions.dropped:
             return
         if not isinstance(answer, _Failure):
             self._on_answer(answer)
@@ -214,13 +205,56 @@ class Newest(QObject):
         else:
             _notify(answer.error)
 
-    def _finished(self) -> None:
-        self._worker = None
-        self._next()
+
+class _Questions:
+    """What the main thread asks and a pool's thread answers, under one lock."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: Callable[[], Any] | None = None
+        self._asked = self.dropped = 0
+        self.busy = False
+
+    def put(self, question: Callable[[], Any]) -> bool:
+        """Replace what waits; True where no thread is at work on it."""
+        with self._lock:
+            self._waiting = question
+            self._asked += 1
+            idle, self.busy = not self.busy, True
+            return idle
+
+    def take(self) -> tuple[int, Callable[[], Any]] | None:
+        """Give the newest question and its number; None, and idle, where none waits."""
+        with self._lock:
+            question, self._waiting = self._waiting, None
+            if question is None:
+                self.busy = False
+                return None
+            return self._asked, question
+
+    def drop(self) -> None:
+        """Forget what waits and what was asked so far."""
+        with self._lock:
+            self._waiting = None
+            self.dropped = self._asked
 
 
-def _answered(question: Callable[[], Any]) -> Any:
-    try:
-        return question()
-    except Exception as error:
-        return _Failure(error)
+class _Answering(QRunnable):
+    """Answers until no question waits."""
+
+    def __init__(self, questions: _Questions, answered: Any) -> None:
+        super().__init__()
+        self._questions, self._answered = questions, answered
+
+    def run(self) -> None:
+        """Answer; in a thread of the pool."""
+        while (taken := self._questions.take()) is not None:
+            number, question = taken
+            try:
+                answer = question()
+            except Exception as error:
+                answer = _Failure(error)
+            try:
+                self._answered.emit(number, answer)
+            except RuntimeError:
+                return  # the window is gone, and with it whoever asked

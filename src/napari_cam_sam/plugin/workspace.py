@@ -22,7 +22,12 @@ from napari_cam_sam.images.windows import (
     parse_window,
     resolve_window,
 )
-from napari_cam_sam.plugin.geometry import geometry_of, spatial_transform
+from napari_cam_sam.plugin.geometry import (
+    geometry_of,
+    shown_geometry,
+    spatial_transform,
+    true_geometry,
+)
 from napari_cam_sam.plugin.keys import bind_keys
 from napari_cam_sam.plugin.layers import KEY, frame_shown, image_of, is_own, own_layer, plane_shown
 from napari_cam_sam.plugin.mask_layers import MaskLayers
@@ -470,7 +475,9 @@ class Workspace(QObject):
                 f"{layer.name} has shape {other.spatial_shape}, {image.name} "
                 f"{image.spatial_shape}: they must be of one grid."
             )
-        reason = geometry_of(self._image_layer).matches(geometry_of(layer))
+        # A layer made in the viewer, as by its button for new labels, copies what is shown alone.
+        of = shown_geometry if true_geometry(layer) is None else geometry_of
+        reason = of(self._image_layer).matches(of(layer))
         if reason is not None:
             return f"{layer.name} does not lie where {image.name} does: {reason}."
         return None

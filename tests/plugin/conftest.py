@@ -1,0 +1,72 @@
+"""What tests of the docks share: a viewer, waiting for work, and autosaves out of the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.utils.notifications import notification_manager
+from superqt.utils import WorkerBase
+
+from napari_cam_sam.plugin.session_keeper import FOLDER_VARIABLE
+from napari_cam_sam.plugin.workspace import Workspace, workspace_of
+
+TIMEOUT = 120_000
+
+
+@pytest.fixture(autouse=True)
+def autosaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Keep autosaves in a folder of the test, and leave no thread behind."""
+    folder = tmp_path / "autosaves"
+    monkeypatch.setenv(FOLDER_VARIABLE, str(folder))
+    yield folder
+    WorkerBase.await_workers(TIMEOUT)
+
+
+@pytest.fixture
+def viewer(make_napari_viewer_proxy: Any) -> Any:
+    return make_napari_viewer_proxy()
+
+
+@pytest.fixture
+def finish(qtbot: Any) -> Callable[[Any], None]:
+    """Wait until a row of a dock has no task any more."""
+
+    def wait(row: Any) -> None:
+        qtbot.waitUntil(lambda: not row.busy, timeout=TIMEOUT)
+
+    return wait
+
+
+@pytest.fixture
+def notices() -> Iterator[list[str]]:
+    """Collect what napari would show as notifications."""
+    seen: list[str] = []
+
+    def keep(notification: Any) -> None:
+        seen.append(str(notification.message))
+
+    notification_manager.notification_ready.connect(keep)
+    yield seen
+    notification_manager.notification_ready.disconnect(keep)
+
+
+@pytest.fixture
+def model(qapp: Any) -> ViewerModel:
+    """Give a viewer without a window, with a small volume."""
+    viewer = ViewerModel()
+    pixels = np.random.default_rng(0).random((6, 20, 24))
+    # Flipped, moved and of three spacings: a prompt that lies elsewhere shows at once.
+    turned = np.array([[-1, 0, 0, 5], [0, 1, 0, -7], [0, 0, -1, 20], [0, 0, 0, 1.0]])
+    viewer.add_image(pixels, scale=(3, 1, 0.5), affine=turned, units="mm", name="scan")
+    workspace_of(viewer).show_plane(0, 2)
+    return viewer
+
+
+@pytest.fixture
+def workspace(model: ViewerModel) -> Workspace:
+    return workspace_of(model)

@@ -1,0 +1,282 @@
+"""Prompts as layers: written, read, edited by hand, and taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from napari.components import ViewerModel
+from napari.utils.colormaps.standardize_color import transform_color
+from napari.utils.interactions import (
+    mouse_move_callbacks,
+    mouse_press_callbacks,
+    mouse_release_callbacks,
+)
+
+from napari_cam_sam.plugin.prompt_layers import COLOURS, PromptLayers
+from napari_cam_sam.plugin.samples import ct_sample
+from napari_cam_sam.plugin.workspace import HeatmapNote, Workspace, workspace_of
+from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts, Point
+
+BOX = Box(3, 4, 11, 15, "cam", 0.5)
+FROM_CAM = ObjectPrompt(1, (Point(6, 7, True, "cam", 0.75), Point(1, 2, False, "cam", 0.25)), BOX)
+PLANE = PlanePrompts(0, 2, (FROM_CAM,))
+BY_USER = Box(3, 4, 11, 15, "user", 0.5)
+
+
+@pytest.fixture
+def prompts(workspace: Workspace) -> PromptLayers:
+    return workspace.prompts
+
+
+def write(prompts: PromptLayers, qtbot: Any, *planes: PlanePrompts) -> None:
+    """Place prompts, and wait until that is one step of the history."""
+    with qtbot.waitSignal(prompts.settled, timeout=10_000):
+        prompts.write(planes)
+
+
+def drag(layer: Any, *way: tuple[float, ...]) -> None:
+    """Press the mouse at the first position of the layer, move along the others, release."""
+    event = SimpleNamespace(
+        modifiers=(), view_direction=None, up_direction=None, dims_displayed=[1, 2], button=1,
+        is_dragging=False, handled=False,
+    )  # fmt: skip
+
+    def go(callbacks: Callable[[Any, Any], None], kind: str, place: tuple[float, ...]) -> None:
+        event.type, event.pos = kind, 50 * np.array(place[-2:])
+        event.position = event.dims_point = layer.data_to_world(place)
+        callbacks(layer, event)
+
+    go(mouse_press_callbacks, "mouse_press", way[0])
+    for place in way[1:]:
+        go(mouse_move_callbacks, "mouse_move", place)
+    go(mouse_release_callbacks, "mouse_release", way[-1])
+
+
+def test_features_hold_the_provenance_and_colours_show_it(prompts: PromptLayers) -> None:
+    prompts.write([PLANE, PlanePrompts(1, 4, (ObjectPrompt(7, (Point(1, 2, True, "truth"),)),))])
+    table = prompts.points.features
+    assert list(table["object"]) == [1, 1, 7]
+    assert list(table["polarity"]) == ["positive", "negative", "positive"]
+    assert list(table["source"]) == ["cam", "cam", "truth"]
+    assert list(table["plane"]) == [2, 2, 4]
+    assert list(table["axis"]) == [0, 0, 1]
+    np.testing.assert_array_equal(table["score"], [0.75, 0.25, np.nan])
+    wanted = [COLOURS["positive"], COLOURS["negative"], COLOURS["positive"]]
+    np.testing.assert_allclose(prompts.points.face_color, transform_color(wanted))
+    assert list(prompts.boxes.features["source"]) == ["cam"]
+
+
+def test_a_point_that_is_added_is_the_users_and_so_is_its_plane(
+    workspace: Workspace, prompts: PromptLayers
+) -> None:
+    heat = workspace.heatmap_layer(0, create=True)
+    heat.data[3, 5, 6] = 0.625
+    workspace.set_note(heat, 3, HeatmapNote("a", {"a": 1.0}, None, {}))
+    prompts.write([PLANE])
+    prompts.set_object(2)
+    # The viewer stands between planes as often as on one.
+    workspace.show_plane(0, 3)
+    prompts.points.add(np.array([[3.4, 5, 6]]))
+    assert prompts.read(0, 3).objects == (ObjectPrompt(2, (Point(5, 6, True, "user", 0.625),)),)
+    assert prompts.touched() == {(0, 3)}
+    assert prompts.read(0, 2) == PLANE
+
+
+def test_a_point_that_is_dragged_becomes_the_users(prompts: PromptLayers, qtbot: Any) -> None:
+    write(prompts, qtbot, PLANE)
+    prompts.points.mode = "select"
+    drag(prompts.points, (2, 6, 7), (2, 7, 8), (2, 9, 10.5))
+    moved = Point(9, 10.5, True, "user", 0.75)
+    assert prompts.read(0, 2).objects == (ObjectPrompt(1, (moved, FROM_CAM.points[1]), BOX),)
+    assert prompts.touched() == {(0, 2)}
+    assert prompts.undo()
+    assert prompts.read(0, 2) == PLANE
+    assert prompts.touched() == set()
+
+
+@pytest.mark.parametrize("between", [2.0, 2.4])
+def test_a_box_that_is_drawn_or_dragged_is_the_users(
+    prompts: PromptLayers, qtbot: Any, between: float
+) -> None:
+    write(prompts, qtbot, PLANE)
+    prompts.boxes.mode = "add_rectangle"
+    # As in a window: a pixel of the image is many of the canvas.
+    prompts.boxes.scale_factor = 0.01
+    with qtbot.waitSignal(prompts.settled, timeout=10_000):
+        drag(prompts.boxes, (between, 12, 3), (between, 14, 4), (between, 16, 8))
+    assert set(prompts.boxes.data[1][:, 0]) == {2}
+    (first, second) = prompts.read(0, 2).objects
+    assert first == FROM_CAM
+    assert second.box is not None
+    assert (second.box.row_min, second.box.row_max) == (12.5, 16.5)
+    assert (second.box.column_min, second.box.column_max) == (3.5, 8.5)
+    assert second.box.source == "user"
+    prompts.boxes.mode = "select"
+    prompts.boxes.selected_data = set()
+    drag(prompts.boxes, (2, 5, 6), (2, 6, 6), (2, 7, 9))
+    moved = prompts.read(0, 2).objects[0].box
+    assert moved is not None
+    assert (moved.row_min, moved.column_min, moved.height, moved.width) == (5, 7, 8, 11)
+    assert moved.source == "user"
+    assert prompts.undo()
+    assert prompts.read(0, 2).objects == (first, second)
+
+
+def test_the_last_prompt_deleted_leaves_a_plane_that_is_the_users(prompts: PromptLayers) -> None:
+    prompts.write([PLANE, PlanePrompts(0, 4, (FROM_CAM,))])
+    for layer in (prompts.points, prompts.boxes):
+        rows = np.flatnonzero(layer.features["plane"] == 2)
+        layer.selected_data = set(rows.tolist())
+        layer.remove_selected()
+    assert prompts.planes(0) == [4]
+    assert prompts.touched() == {(0, 2)}
+    # What the user deleted does not come back by itself.
+    assert prompts.write([PLANE]) == 0
+    assert prompts.read(0, 2).objects == ()
+
+
+@pytest.mark.parametrize("conflict", ["keep", "replace", "add"])
+def test_edited_planes_are_kept_replaced_or_added_to(prompts: PromptLayers, conflict: Any) -> None:
+    prompts.write([PLANE, PlanePrompts(0, 4, (FROM_CAM,))])
+    mine = Point(18, 19)
+    prompts.points.add(np.array([[2.0, 18, 19]]))
+    new = ObjectPrompt(1, (Point(8, 8, True, "truth"),))
+    planes = [PlanePrompts(0, 2, (new,)), PlanePrompts(0, 4, (new,))]
+    assert prompts.write(planes, conflict) == (1 if conflict == "keep" else 2)
+    assert prompts.read(0, 4).objects == (new,)
+    both = (*FROM_CAM.points, mine)
+    expected = {
+        "keep": ObjectPrompt(1, both, BOX),
+        "replace": new,
+        "add": ObjectPrompt(1, (*both, *new.points), BOX),
+    }
+    assert prompts.read(0, 2).objects == (expected[conflict],)
+    assert prompts.touched() == (set() if conflict == "replace" else {(0, 2)})
+
+
+def test_undo_and_redo_go_several_steps_also_past_a_clear(
+    prompts: PromptLayers, qtbot: Any
+) -> None:
+    states = [prompts.read_all(0)]
+
+    def step(edit: Callable[[], object]) -> None:
+        with qtbot.waitSignal(prompts.settled, timeout=10_000):
+            edit()
+        states.append(prompts.read_all(0))
+
+    def turn() -> None:
+        prompts.points.selected_data = {0}
+        prompts.switch_polarity()
+
+    rectangle = np.array([[2, 2, 2], [2, 2, 8], [2, 9, 8], [2, 9, 2.0]])
+    step(lambda: prompts.write([PLANE]))
+    step(lambda: prompts.points.add(np.array([[2.0, 5, 6]])))
+    step(turn)
+    step(lambda: prompts.clear(0, 2))
+    step(lambda: prompts.boxes.add(rectangle, shape_type="rectangle"))
+    assert [len(planes) for planes in states] == [0, 1, 1, 1, 0, 1]
+    assert len(set(map(repr, states))) == 5
+    for wanted in reversed(states[:-1]):
+        assert prompts.undo()
+        assert prompts.read_all(0) == wanted
+    assert not prompts.undo()
+    assert prompts.touched() == set()
+    for wanted in states[1:]:
+        assert prompts.redo()
+        assert prompts.read_all(0) == wanted
+    assert not prompts.redo()
+    assert prompts.touched() == {(0, 2)}
+    # A new edit ends what could be redone.
+    prompts.undo()
+    prompts.write([PlanePrompts(0, 4, (FROM_CAM,))])
+    assert not prompts.redo()
+
+
+def test_t_turns_the_selected_points_else_those_to_come(prompts: PromptLayers) -> None:
+    prompts.write([PLANE])
+    assert prompts.switch_polarity() == "negative"
+    prompts.points.add(np.array([[2.0, 9, 9]]))
+    prompts.points.selected_data = set()
+    assert prompts.read(0, 2).objects[0].points == (*FROM_CAM.points, Point(9, 9, False))
+    prompts.points.selected_data = {0, 1}
+    # The first one says which way all are turned.
+    assert prompts.switch_polarity() == "negative"
+    assert [p.positive for p in prompts.read(0, 2).objects[0].points] == [False] * 3
+    assert prompts.polarity == "negative"
+    assert prompts.switch_polarity() == "positive"
+    assert [p.positive for p in prompts.read(0, 2).objects[0].points] == [True, True, False]
+    # napari selects the point that was just added; those to come are meant.
+    prompts.points.mode = "add"
+    prompts.points.selected_data = {0}
+    assert prompts.switch_polarity() == "positive"
+    assert [p.positive for p in prompts.read(0, 2).objects[0].points] == [True, True, False]
+    assert {p.source for p in prompts.read(0, 2).objects[0].points} == {"user"}
+
+
+def test_selected_prompts_move_to_another_object(prompts: PromptLayers, qtbot: Any) -> None:
+    write(prompts, qtbot, PLANE)
+    prompts.points.selected_data = {1}
+    prompts.set_object(5)
+    assert [o.object_id for o in prompts.read(0, 2).objects] == [1, 5]
+    assert prompts.touched() == {(0, 2)}
+    assert prompts.undo()
+    assert prompts.read(0, 2) == PLANE
+
+
+def test_features_that_the_user_removed_count_as_never_said(prompts: PromptLayers) -> None:
+    prompts.write([PlanePrompts(0, 2, (ObjectPrompt(4, FROM_CAM.points, BOX),))])
+    prompts.points.features = pd.DataFrame(index=range(2))
+    prompts.boxes.features = prompts.boxes.features.drop(columns=["source", "score"])
+    bare = (Point(6, 7), Point(1, 2))
+    assert prompts.read(0, 2).objects == (
+        ObjectPrompt(1, bare),
+        ObjectPrompt(4, (), Box(3, 4, 11, 15)),
+    )
+    prompts.points.add(np.array([[2.0, 9, 9]]))
+    assert prompts.read(0, 2).objects[0].points == (*bare, Point(9, 9))
+
+
+def test_a_layer_that_is_deleted_takes_its_prompts_but_not_whose_the_plane_is(
+    model: ViewerModel, prompts: PromptLayers
+) -> None:
+    prompts.write([PLANE])
+    prompts.boxes.add(np.array([[2, 2, 2], [2, 2, 8], [2, 9, 8], [2, 9, 2.0]]))
+    model.layers.remove(prompts.points)
+    assert prompts.points is None
+    assert not prompts.undo()
+    assert prompts.read(0, 2).objects[0].box == BOX
+    assert prompts.touched() == {(0, 2)}
+    assert prompts.write([PLANE]) == 0
+    prompts.points.add(np.array([[2.0, 9, 9]]))
+    assert len(prompts.read(0, 2).objects[0].points) == 1
+
+
+def test_prompts_of_another_image_stay_with_it(model: ViewerModel, workspace: Workspace) -> None:
+    workspace.prompts.write([PLANE])
+    other = model.add_image(np.zeros((6, 20, 24)), name="other")
+    workspace.choose_image(other)
+    assert workspace.prompts.read_all(0) == ()
+    assert not workspace.prompts.undo()
+    workspace.choose_image(model.layers["scan"])
+    assert workspace.prompts.read_all(0) == (PLANE,)
+
+
+def test_a_box_can_be_clicked_wherever_the_slider_stops(qapp: Any) -> None:
+    (data, meta, _), _ = ct_sample()
+    viewer = ViewerModel()
+    image = viewer.add_image(data, **meta)
+    workspace = workspace_of(viewer)
+    box = ObjectPrompt(1, (), Box(30, 40, 50, 60))
+    workspace.prompts.write(PlanePrompts(0, i, (box,)) for i in range(len(data)))
+    layer = workspace.prompts.boxes
+    clicked = []
+    for step in range(viewer.dims.nsteps[0]):
+        viewer.dims.set_current_step(0, step)
+        at = image.data_to_world((workspace.plane()[1], 40, 50))
+        clicked.append(layer.get_value(at, world=True)[0])
+    assert sorted(clicked) == list(range(24))
