@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import re
+import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
@@ -96,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--sam", default="compact-sam", help="segmenter (%(default)s)")
     demo.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     demo.add_argument(
-        "--headless", action="store_true", help="open no window (none is opened so far)"
+        "--headless", action="store_true", help="open no window, also where there is a display"
     )
     demo.add_argument(
         "--output", type=Path, default=Path("demo-output"), help="folder (%(default)s)"
@@ -602,6 +604,21 @@ def _demo(arguments: argparse.Namespace) -> None:
     )
     if not arguments.json:
         print(f"With truth prompts the mean Dice of the planes would be {bound['dice']:.4f}.")
+    if not (arguments.headless or arguments.json) and _has_display():
+        print("Opening the sample in napari; press “Run all four steps” there.", flush=True)
+        window = [sys.executable, "-m", "napari_cam_sam.plugin.demo_window", arguments.sample]
+        if subprocess.run(window, check=False).returncode != 0:
+            raise CamSamError(
+                "napari could not be opened; install it with a Qt backend: "
+                'pip install "napari-cam-sam[all]".'
+            )
+
+
+def _has_display() -> bool:
+    """Tell whether a window could be shown."""
+    if sys.platform in ("win32", "darwin"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 def _metrics(arguments: argparse.Namespace) -> None:

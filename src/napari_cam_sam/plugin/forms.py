@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from typing import Any, get_args, get_type_hints
+from weakref import WeakMethod
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
@@ -23,7 +24,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-__all__ = ["Choice", "FractionSlider", "ParameterForm", "Section", "field_help", "form"]
+__all__ = ["Choice", "FractionSlider", "ParameterForm", "Section", "field_help", "form", "listen"]
 
 
 class Choice(QComboBox):
@@ -267,3 +268,16 @@ def form(rows: Iterable[tuple[str, QWidget]]) -> QFormLayout:
 def _spoken(name: str) -> str:
     text = name.replace("_", " ")
     return text[:1].upper() + text[1:]
+
+
+def listen(widget: QWidget, emitter: Any, method: Callable[..., None]) -> None:
+    """Connect a method of a widget to an event of napari's, for as long as Qt keeps the widget."""
+    emitter.connect(method)
+    held = WeakMethod(method)
+
+    def forget(*_: object) -> None:
+        there = held()
+        if there is not None:
+            emitter.disconnect(there)
+
+    widget.destroyed.connect(forget)

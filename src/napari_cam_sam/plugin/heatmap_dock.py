@@ -25,7 +25,7 @@ from napari_cam_sam.cam.names import METHOD_NAMES
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.windows import CT_PRESETS, WindowParameters
 from napari_cam_sam.models.names import classifier_names, shipped_classifiers
-from napari_cam_sam.plugin.forms import Choice, FractionSlider, form
+from napari_cam_sam.plugin.forms import Choice, FractionSlider, form, listen
 from napari_cam_sam.plugin.importing import import_torch
 from napari_cam_sam.plugin.preferences import preferences
 from napari_cam_sam.plugin.task_row import TaskRow, duration
@@ -153,7 +153,7 @@ class HeatmapDock(QWidget):
         self.workspace.heatmaps_changed.connect(self._tell_found)
         events = napari_viewer.layers.events
         for event in (events.inserted, events.removed, events.reordered, events.renamed):
-            event.connect(self._list_images)
+            listen(self, event, self._list_images)
         self.device.set_value(self.workspace.device)
         self._list_classes()
         self._image_changed()

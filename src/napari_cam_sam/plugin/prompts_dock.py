@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.plugin.forms import Choice, FractionSlider, ParameterForm, Section, form
+from napari_cam_sam.plugin.forms import Choice, FractionSlider, ParameterForm, Section, form, listen
 from napari_cam_sam.plugin.layers import frame_shown, image_of
 from napari_cam_sam.plugin.prompt_layers import Conflict
 from napari_cam_sam.plugin.sketch import Sketch
@@ -149,7 +149,7 @@ class PromptsDock(QWidget):
         workspace.image_changed.connect(self._image_changed)
         events = napari_viewer.layers.events
         for event in (events.inserted, events.removed, events.renamed):
-            event.connect(self._list_truths)
+            listen(self, event, self._list_truths)
         self.rule.set_value(workspace.prompt_parameters)
         self._rule_changed()
         self._image_changed()

@@ -9,11 +9,11 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from weakref import WeakMethod
 
 from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
+from napari_cam_sam.plugin.forms import listen
 from napari_cam_sam.plugin.layers import KEY
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ __all__ = [
     "PlanesPlot",
     "Plot",
     "ThemeColours",
-    "listen",
     "theme_colours",
 ]
 
@@ -78,19 +77,6 @@ def theme_colours(theme_id: str) -> ThemeColours:
         theme.background.as_hex(), theme.text.as_hex(), theme.secondary.as_hex(), first, second,
         max(7.0, size - 1),
     )  # fmt: skip
-
-
-def listen(widget: QWidget, emitter: Any, method: Callable[..., None]) -> None:
-    """Connect a method of a widget to an event of napari's, for as long as Qt keeps the widget."""
-    emitter.connect(method)
-    held = WeakMethod(method)
-
-    def forget(*_: object) -> None:
-        there = held()
-        if there is not None:
-            emitter.disconnect(there)
-
-    widget.destroyed.connect(forget)
 
 
 class AgreementLayer:

@@ -34,7 +34,16 @@ if TYPE_CHECKING:
     )  # fmt: skip
     from napari_cam_sam.plugin.workspace import Workspace
 
-__all__ = ["METRICS", "ComparePage", "ScoreTable", "as_data", "as_text", "remarks", "spoken"]
+__all__ = [
+    "METRICS",
+    "ComparePage",
+    "ScoreTable",
+    "as_data",
+    "as_text",
+    "from_data",
+    "remarks",
+    "spoken",
+]
 
 METRICS = {
     "dice": ("Dice", "Twice the shared area over the sum of both areas: 1 is best, 0 is worst."),
@@ -350,6 +359,20 @@ def as_data(
             | numbers
             | {"flags": list(row.scores.flags), "remarks": remarks(row, row in old)}
         )
+    return out
+
+
+def from_data(rows: Iterable[Mapping[str, Any]]) -> list[ScoredRow]:
+    """Make rows of what `as_data` gave; an infinite distance comes back as NaN."""
+    from napari_cam_sam.comparison import ScoredRow
+    from napari_cam_sam.metrics.scoring import Scores
+
+    out = []
+    for row in rows:
+        values = {n: math.nan if row.get(n) is None else float(row[n]) for n in METRICS}
+        plane = row["number"] if row["kind"] in ("plane", "image") else None
+        scores = Scores(values, tuple(row["flags"]))
+        out.append(ScoredRow(row["kind"], row["number"], plane, scores))
     return out
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,16 +27,15 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.geometry import Geometry
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.writing import write_atomically
-from napari_cam_sam.plugin.forms import Choice, form
+from napari_cam_sam.plugin.forms import Choice, form, listen
 from napari_cam_sam.plugin.layers import frame_shown, image_of, is_own
 from napari_cam_sam.plugin.score_plots import (
     AGREEMENT,
     AgreementLayer,
     CurvesPlot,
     PlanesPlot,
-    listen,
 )
-from napari_cam_sam.plugin.score_table import ComparePage, ScoreTable, as_data, as_text
+from napari_cam_sam.plugin.score_table import ComparePage, ScoreTable, as_data, as_text, from_data
 from napari_cam_sam.plugin.task_row import TaskRow
 from napari_cam_sam.plugin.tasks import Newest
 from napari_cam_sam.plugin.workspace import workspace_of
@@ -170,9 +169,10 @@ class ScoresDock(QWidget):
         self.workspace.labels_changed.connect(self._labels_changed)
         events = napari_viewer.layers.events
         for name in ("inserted", "removed", "reordered", "renamed"):
-            if hasattr(events, name):  # napari before 0.6.5 tells of no new names
-                listen(self, getattr(events, name), self._list_layers)
+            listen(self, getattr(events, name), self._list_layers)
         self._image_changed()
+        self.workspace.register("score rows", self.rows)
+        self.workspace.register("take score rows", self.take_rows)
 
     # What there is to choose from
 
@@ -553,6 +553,10 @@ class ScoresDock(QWidget):
         """Give the table as plain data, each row with what was compared."""
         rows, about = self.table.rows(), {} if self._state is None else self._state.about
         return as_data(rows, about, filter(self.table.is_older, rows))
+
+    def take_rows(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Show rows of a session."""
+        self.table.set_rows(from_data(rows))
 
     def table_text(self) -> str:
         """Give the table as it is sorted, with tabs between its columns."""

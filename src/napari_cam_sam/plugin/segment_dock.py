@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.plugin.forms import Choice, form
+from napari_cam_sam.plugin.forms import Choice, form, listen
 from napari_cam_sam.plugin.importing import import_torch
 from napari_cam_sam.plugin.layers import is_own
 from napari_cam_sam.plugin.mask_layers import PlaneMasks
@@ -145,7 +145,7 @@ class SegmentDock(QWidget):
         self.masks.changed.connect(self._tell)
         events = napari_viewer.layers.events
         for event in (events.inserted, events.removed, events.renamed):
-            event.connect(self._list_targets)
+            listen(self, event, self._list_targets)
         self._image_changed()
         workspace.register("segment", self.segment)
         workspace.register("segment all", self.segment_all)

@@ -292,6 +292,7 @@ class SessionKeeper(QObject):
         workspace.masks.accepted[:] = session.accepted
         workspace.masks.accepted_changed.emit()
         workspace.labels_changed.emit()
+        workspace.restore_score_rows(session.scores)
         limits = session.choices.get("contrast_limits")
         layer = workspace.image_layer
         if limits is not None and layer is not None:

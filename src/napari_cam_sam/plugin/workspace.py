@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -194,6 +195,12 @@ class Workspace(QObject):
         """Give the rows of the score table, if a dock holds one."""
         rows = self._answering("score rows")
         return [] if rows is None else rows()
+
+    def restore_score_rows(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Give the score table the rows of a session."""
+        take = self._answering("take score rows")
+        if take is not None:
+            take(rows)
 
     # The image
 
