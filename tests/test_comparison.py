@@ -102,7 +102,8 @@ def test_cam_to_sam_and_truth_prompts_are_those_of_whole_runs(
     assert lines[CAM_TO_SAM].iou == pytest.approx(run.summary["iou"].mean)
     assert run.volume is not None
     assert lines[CAM_TO_SAM].volume_dice == pytest.approx(run.volume.values["dice"])
-    bound = replace(run.parameters, strategy="truth-box")
+    rule = replace(strategy_parameters("truth-box-point"), margin=PromptParameters().margin)
+    bound = replace(run.parameters, strategy="truth-box-point", prompts=rule)
     best = run_image(sample.image, segmenter, None, bound, sample.truth)
     assert lines[TRUTH_PROMPTS].dice == pytest.approx(best.summary["dice"].mean)
     assert lines[TRUTH_PROMPTS].percent_of_truth_prompts == pytest.approx(100)

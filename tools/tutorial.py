@@ -83,10 +83,19 @@ def tutorial(window: Window, table: Path) -> Iterator[str]:
     way.scores.choose_prediction(labels)
     window.press(way.scores.run)
     window.wait(lambda: not way.scores.row.busy)
-    way.sections[0].title.setChecked(False)
-    way.sections[1].title.setChecked(False)
-    way.sections[2].title.setChecked(False)
+    for section in way.sections[:3]:
+        section.title.setChecked(False)
+    window.pause()
+    window.scroll_to(way.sections[3])
     window.picture("tutorial-6-scores")
+    way.scores.tabs.setCurrentWidget(way.scores.curves)
+    window.picture("tutorial-7-curves")
+    way.scores.tabs.setCurrentWidget(way.scores.comparison)
+    window.press(way.scores.comparison.button)
+    window.wait(lambda: not way.scores.comparison.row.busy)
+    window.picture("tutorial-8-compare")
+    for line in way.scores.comparison.lines:
+        yield f"  {line}"
     way.scores.to_csv(table)
     lines = table.read_text(encoding="utf-8").splitlines()
     yield f"CSV: {len(lines) - 1} rows, columns {lines[0]}"

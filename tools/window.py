@@ -9,6 +9,7 @@ from typing import Any
 
 import napari
 import numpy as np
+from PIL import Image
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QScrollArea, QWidget
@@ -53,7 +54,20 @@ class Window:
         """Take a picture of the whole window."""
         self.pause()
         if self.pictures is not None:
-            self.viewer.screenshot(str(self.pictures / f"{name}.png"), canvas_only=False)
+            path = self.pictures / f"{name}.png"
+            self.viewer.screenshot(str(path), canvas_only=False)
+            with Image.open(path) as picture:
+                picture.convert("RGB").save(path, optimize=True)
+
+    def scroll_to(self, widget: QWidget) -> None:
+        """Bring the top of a part of a dock to the top of its scroll area."""
+        parent = widget.parentWidget()
+        while parent is not None and not isinstance(parent, QScrollArea):
+            parent = parent.parentWidget()
+        if parent is not None:
+            bar = parent.verticalScrollBar()
+            bar.setValue(widget.mapTo(parent.widget(), QPoint(0, 0)).y())
+        self.pause(0.2)
 
     def press(self, button: QWidget) -> None:
         """Click on a button, scrolling its dock to it first."""

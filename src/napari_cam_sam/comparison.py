@@ -433,8 +433,14 @@ def compare_plane(
         edited = given.labels != 0
     elif given.prompts is not None:
         edited = segment(given.prompts)
-    # Several components of a label are parts of it, as in a run with prompts from the truth.
-    bound = replace(strategy_parameters("truth-box"), one_object=True)
+    # With the kind of prompt and the margin of the rule that it is to be the bound of. Several
+    # components of a label are parts of it, as in a run with prompts from the truth.
+    bound = replace(
+        strategy_parameters("truth-box-point"),
+        kind=parameters.kind,
+        margin=parameters.margin,
+        one_object=True,
+    )
     whole = given.truth.dtype == np.bool_
     from_truth = segment(prompts_from_mask(given.truth, bound), by_label=not whole)
     alone = heatmap_mask(given.heatmap, parameters, shape)

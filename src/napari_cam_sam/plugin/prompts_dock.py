@@ -364,9 +364,11 @@ class PromptsDock(QWidget):
         self._edit_mode(1 if any(o.box for p in planes for o in p.objects) else 0, "select")
         empty = [plane for plane in planes if not plane.objects]
         if len(planes) == 1 and empty:
-            self.row.say(f"No prompt on plane {planes[0].index}: {planes[0].reason}.")
+            self.row.say(
+                f"No prompt on plane {planes[0].index}: {planes[0].reason}".rstrip(".") + "."
+            )
         else:
-            without = f", none on {len(empty)} ({empty[0].reason})" if empty else ""
+            without = f", none on {len(empty)}: {empty[0].reason}".rstrip(".") if empty else ""
             self.row.say(f"Prompts on {count} plane{'s' if count != 1 else ''}{without}.")
 
     # Editing

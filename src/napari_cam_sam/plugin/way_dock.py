@@ -86,7 +86,9 @@ class WayDock(QWidget):
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
         whole.addWidget(scroll)
-        self.setMinimumWidth(340)
+        bar = scroll.verticalScrollBar()
+        beside = 0 if bar is None else bar.sizeHint().width()
+        self.setMinimumWidth(max(340, inside.minimumSizeHint().width() + beside + 4))
 
         self.run.clicked.connect(self.run_all)
         self.stop.clicked.connect(self.cancel)

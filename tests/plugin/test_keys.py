@@ -1,0 +1,212 @@
+"""The keys of the workflow, pressed on the canvas of a real window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QApplication
+
+from napari_cam_sam.plugin.keys import KEYS
+from napari_cam_sam.plugin.prompts_dock import PromptsDock
+from napari_cam_sam.plugin.segment_dock import SegmentDock
+from napari_cam_sam.plugin.workspace import Workspace, workspace_of
+from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts, Point
+
+Press = Callable[[str], None]
+ONE = ObjectPrompt(1, (Point(10, 12),), Box(5, 6, 15, 18))
+KINDS = ("image", "points", "boxes", "preview")
+
+
+@pytest.fixture
+def workspace(viewer: Any) -> Workspace:
+    """Give the workspace of a viewer with a volume whose planes 1, 3 and 4 have prompts."""
+    pixels = np.random.default_rng(0).normal(40, 4, (6, 24, 28)).astype(np.float32)
+    pixels[:, 6:14, 7:17] += 60
+    viewer.add_image(pixels, scale=(3, 1, 1), name="scan")
+    found = workspace_of(viewer)
+    found.show_plane(0, 3)
+    return found
+
+
+@pytest.fixture
+def press(viewer: Any, qtbot: Any) -> Press:
+    """Press a key, named as in the table of keys, where the image is drawn."""
+    native = [w for w in QApplication.allWidgets() if type(w).__name__ == "CanvasBackendDesktop"]
+    assert len(native) == 1
+
+    def send(name: str) -> None:
+        *held, key = name.split("-")
+        modifiers = Qt.KeyboardModifier.NoModifier
+        for one in held:
+            modifiers |= getattr(Qt.KeyboardModifier, f"{one}Modifier")
+        qtbot.keyClick(native[0], getattr(Qt.Key, f"Key_{key}"), modifiers)
+
+    return send
+
+
+@pytest.fixture
+def docks(workspace: Workspace, finish: Any, qtbot: Any) -> Any:
+    found = PromptsDock(workspace.viewer), SegmentDock(workspace.viewer)
+    for dock in found:
+        workspace.viewer.window.add_dock_widget(dock)
+    found[1].choose("seeded")
+    found[1].live.setChecked(False)
+    with qtbot.waitSignal(workspace.prompts.settled, timeout=10_000):
+        workspace.prompts.write(PlanePrompts(0, i, (ONE,)) for i in (1, 3, 4))
+    yield found
+    finish(found[1].row)
+
+
+def activate(workspace: Workspace, kind: str) -> Any:
+    if kind == "preview":
+        workspace.labels_layer("preview", create=True, dtype=np.uint16)
+    layer = workspace.image_layer if kind == "image" else workspace.own(kind)
+    workspace.viewer.layers.selection.active = layer
+    assert workspace.viewer.layers.selection.active == layer
+    return layer
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_masks_are_made_and_accepted_by_keys(
+    workspace: Workspace, docks: Any, press: Press, finish: Any, kind: str
+) -> None:
+    segment = docks[1]
+    layer = activate(workspace, kind)
+    mode = layer.mode
+    press("S")
+    assert segment.row.busy
+    finish(segment.row)
+    assert segment.masks.planes(0) == [3]
+    mask = workspace.own("preview").data[3].copy()
+    assert mask.any()
+    press("C")
+    np.testing.assert_array_equal(workspace.own("labels").data[3], mask)
+    assert segment.masks.planes(0) == []
+    press("Shift-S")
+    finish(segment.row)
+    assert segment.masks.planes(0) == [1, 3, 4]
+    # napari's own meaning of the keys, a mode, is not had as well.
+    assert layer.mode == mode
+    assert workspace.viewer.layers.selection.active == layer
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_planes_with_prompts_are_gone_through_by_keys(
+    workspace: Workspace, docks: Any, press: Press, kind: str
+) -> None:
+    layer = activate(workspace, kind)
+    mode = layer.mode
+    seen = []
+    for key in ("N", "N", "P", "P", "P"):
+        press(key)
+        seen.append(workspace.plane()[1])
+    assert seen == [4, 4, 3, 1, 1]
+    assert layer.mode == mode
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_points_turn_and_planes_are_cleared_by_keys(
+    workspace: Workspace, docks: Any, press: Press, kind: str
+) -> None:
+    prompts = workspace.prompts
+    layer = activate(workspace, kind)
+    mode = layer.mode
+    press("T")
+    assert prompts.polarity == "negative"
+    prompts.points.add(np.array([[4.0, 20, 20]]))
+    prompts.points.selected_data = set()
+    press("T")
+    assert prompts.polarity == "positive"
+    added = Point(20, 20, False)
+    assert prompts.read(0, 3).objects[0].points == (*ONE.points, added)
+    prompts.points.selected_data = {1}
+    press("T")
+    assert prompts.polarity == "positive"
+    assert [p.positive for p in prompts.read(0, 3).objects[0].points] == [False, False]
+    press("Shift-C")
+    assert prompts.planes(0) == [1, 4]
+    assert prompts.touched() == {(0, 3)}
+    assert layer.mode == mode
+
+
+@pytest.mark.parametrize("kind", ["image", "points", "boxes"])
+def test_edits_of_prompts_are_taken_back_by_keys(
+    workspace: Workspace, docks: Any, press: Press, qtbot: Any, kind: str
+) -> None:
+    activate(workspace, kind)
+    with qtbot.waitSignal(workspace.prompts.settled, timeout=10_000):
+        press("Shift-C")
+    assert workspace.prompts.planes(0) == [1, 4]
+    press("Control-Z")
+    assert workspace.prompts.planes(0) == [1, 3, 4]
+    assert workspace.prompts.read(0, 3).objects == (ONE,)
+    press("Control-Z")
+    assert workspace.prompts.planes(0) == []
+    press("Control-Shift-Z")
+    press("Control-Shift-Z")
+    assert workspace.prompts.planes(0) == [1, 4]
+
+
+def test_labels_keep_their_own_undo(
+    workspace: Workspace, docks: Any, press: Press, finish: Any
+) -> None:
+    press("S")
+    finish(docks[1].row)
+    press("C")
+    labels = activate(workspace, "labels")
+    before = labels.data.copy()
+    assert before.any()
+    press("Control-Z")
+    assert not labels.data.any()
+    assert workspace.prompts.planes(0) == [1, 3, 4]
+    press("Control-Shift-Z")
+    np.testing.assert_array_equal(labels.data, before)
+
+
+def test_other_layers_keep_their_own_keys(workspace: Workspace, docks: Any, press: Press) -> None:
+    other = workspace.viewer.add_points(np.zeros((1, 3)))
+    workspace.viewer.layers.selection.active = other
+    press("S")
+    assert other.mode == "select"
+    assert not docks[1].row.busy
+
+
+def test_keys_without_their_dock_say_which_to_open(
+    workspace: Workspace, press: Press, notices: list[str]
+) -> None:
+    workspace.prompts.write([PlanePrompts(0, 3, (ONE,))])
+    workspace.viewer.layers.selection.active = workspace.image_layer
+    for key, dock in (("S", "Segment"), ("Shift-S", "Segment"), ("C", "Segment"),
+                      ("T", "Prompts"), ("Shift-C", "Prompts")):  # fmt: skip
+        notices.clear()
+        press(key)
+        assert len(notices) == 1
+        assert f"CAM to SAM → {dock} " in notices[0]
+    # These need none.
+    notices.clear()
+    press("Control-Z")
+    assert workspace.prompts.planes(0) == []
+    assert notices == []
+
+
+def test_in_three_dimensions_a_key_says_why_it_does_nothing(
+    workspace: Workspace, docks: Any, press: Press, notices: list[str]
+) -> None:
+    workspace.viewer.layers.selection.active = workspace.image_layer
+    workspace.viewer.dims.ndisplay = 3
+    press("N")
+    assert any("switch to 2D" in notice for notice in notices)
+    press("S")
+    assert "switch to 2D" in docks[1].row.words.text()
+    assert not docks[1].row.busy
+
+
+def test_every_key_is_bound_on_the_viewer(workspace: Workspace) -> None:
+    bound = {
+        str(key).replace("+", "-").replace("Ctrl", "Control") for key in workspace.viewer.keymap
+    }
+    assert set(KEYS) <= bound
