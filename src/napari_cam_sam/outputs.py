@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -26,11 +26,14 @@ from napari_cam_sam.images.writing import (
     write_labels,
 )
 from napari_cam_sam.metrics.summary import summarise_scores
-from napari_cam_sam.models.classifiers import Classifier
-from napari_cam_sam.overview import draw_overview
-from napari_cam_sam.pipeline import RunResult
 from napari_cam_sam.prompts.serialise import to_data, to_json
-from napari_cam_sam.sam.segmenter import Segmenter
+
+# Sessions are written by the viewer, at a time when PyTorch may not have been imported: these
+# bring it.
+if TYPE_CHECKING:
+    from napari_cam_sam.models.classifiers import Classifier
+    from napari_cam_sam.pipeline import RunResult
+    from napari_cam_sam.sam.segmenter import Segmenter
 
 __all__ = [
     "check_output",
@@ -323,6 +326,8 @@ def write_run(
     CamSamError
         If they cannot all be written; then none is.
     """
+    from napari_cam_sam.overview import draw_overview
+
     image = result.image
     writers: dict[str, Callable[[Path], object]] = {}
     if result.heatmap is not None:

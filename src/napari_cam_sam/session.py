@@ -341,7 +341,7 @@ def write_session(folder: str | os.PathLike[str], session: Session, image: Image
         If a field is wrong or no plain data, the folder holds a session of another image or a
         ``session.json`` that is none, or cannot be written.
     """
-    # Here, not above: PyTorch and pandas come with it, and the viewer must open without.
+    # Here, not above: pandas comes with it, and the viewer opens sooner without.
     from napari_cam_sam.outputs import plain, write_folder
 
     folder = Path(folder)

@@ -12,6 +12,8 @@ from napari.components import ViewerModel
 from napari.utils.notifications import notification_manager
 from superqt.utils import WorkerBase
 
+from napari_cam_sam.plugin import session_keeper
+from napari_cam_sam.plugin.preferences import Preferences
 from napari_cam_sam.plugin.session_keeper import FOLDER_VARIABLE
 from napari_cam_sam.plugin.workspace import Workspace, workspace_of
 
@@ -20,8 +22,10 @@ TIMEOUT = 120_000
 
 @pytest.fixture(autouse=True)
 def autosaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Keep autosaves in a folder of the test, and leave no thread behind."""
+    """Keep autosaves in a folder of the test and switched off, and leave no thread behind."""
     folder = tmp_path / "autosaves"
+    off = Preferences(autosave=False, autosave_seconds=0)
+    monkeypatch.setattr(session_keeper, "preferences", lambda: off)
     monkeypatch.setenv(FOLDER_VARIABLE, str(folder))
     yield folder
     WorkerBase.await_workers(TIMEOUT)

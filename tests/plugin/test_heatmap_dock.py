@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +10,6 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import pytest
-import torch
 from napari.components import ViewerModel
 
 from napari_cam_sam.cam import heatmaps
@@ -23,7 +20,6 @@ from napari_cam_sam.models.classifiers import load_classifier
 from napari_cam_sam.plugin.heatmap_dock import HeatmapDock
 from napari_cam_sam.plugin.layers import KEY
 from napari_cam_sam.plugin.samples import ct_sample, shapes_sample
-from napari_cam_sam.plugin.tasks import Task
 from napari_cam_sam.plugin.workspace import workspace_of
 
 Finish = Callable[[Any], None]
@@ -324,47 +320,3 @@ def test_a_checkpoint_that_is_refused_is_not_chosen_any_more(
     dock.compute()
     finish(dock.row)
     assert dock.workspace.note(0, 11) is not None
-
-
-def test_every_error_of_a_task_is_a_notification_and_ends_it(
-    qapp: Any, qtbot: Any, notices: list[str]
-) -> None:
-    def steps() -> Any:
-        yield 1
-        raise torch.OutOfMemoryError("out of memory, as torch says it")
-
-    task = Task(steps, 2, "fails", lambda _: None)
-    with qtbot.waitSignal(task.ended, timeout=60_000) as ended:
-        task.start()
-    assert ended.args == [False]
-    assert any("out of memory" in notice for notice in notices)
-
-
-DOCKS = """
-import os, sys, napari
-viewer = napari.Viewer(show=False)
-viewer.open_sample("napari-cam-sam", "ct")
-from napari_cam_sam.plugin.heatmap_dock import HeatmapDock
-from napari_cam_sam.plugin.prompts_dock import PromptsDock
-from napari_cam_sam.plugin.segment_dock import SegmentDock
-docks = [kind(viewer) for kind in (HeatmapDock, PromptsDock, SegmentDock)]
-assert docks[0].classifier.value() == "lesion"
-assert "torch" not in sys.modules
-from napari_cam_sam.plugin.importing import import_torch
-import_torch()
-import torch, torchvision
-assert torch.ones(2).sum() == 2
-print("both")
-os._exit(0)
-"""
-
-
-def test_docks_open_without_torch_and_it_may_come_after_the_window(tmp_path: Path) -> None:
-    # With Mesa's LLVM in the process, an import of torch as it is ends the process.
-    script = tmp_path / "docks.py"
-    script.write_text(DOCKS)
-    done = subprocess.run(
-        [sys.executable, str(script)], capture_output=True, text=True, timeout=400
-    )
-    assert done.stdout.strip().endswith("both"), done.stderr[-2000:]
-    assert done.returncode == 0

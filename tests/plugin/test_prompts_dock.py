@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -89,7 +88,7 @@ def test_every_plane_with_a_heatmap_and_those_without_evidence_say_so(
     assert workspace.prompts.planes(0) == [1, 4]
     assert workspace.prompts.planes(2) == []
     words = dock.row.words.text()
-    assert "Prompts on 2 planes, none on 1 " in words
+    assert words.startswith("Prompts on 2 planes, none on 1")
     assert "'a' has 0.03, less than 0.50." in words
     assert dock.extract()
     finish(dock.row)
@@ -289,13 +288,6 @@ def test_buttons_edit_the_plane_shown(model: ViewerModel, dock: PromptsDock, qtb
         new = (ObjectPrompt(1, (Point(3, 3),), Box(1, 2, 5, 6)), ObjectPrompt(2, (Point(9, 9),)))
         prompts.write([PlanePrompts(0, 2, new), PlanePrompts(0, 4, new)], "replace")
     assert dock.found.text() == "Plane 2: 1 box, 2 points; 2 planes with prompts."
-
-
-def test_a_dock_that_nobody_holds_goes_quietly(qapp: Any) -> None:
-    # Widgets that Python's collector takes apart tell Qt's slots of their end meanwhile.
-    for _ in range(3):
-        PromptsDock(ViewerModel())
-        gc.collect()
 
 
 def test_three_dimensions_show_no_plane_to_place_on(model: ViewerModel, dock: PromptsDock) -> None:

@@ -92,6 +92,14 @@ class MaskLayers(QObject):
         self._draw(key)
         self.changed.emit()
 
+    def credit(self, prompts: PlanePrompts) -> None:
+        """Take over the source and score of prompts that lie where those of the masks do."""
+        key = (prompts.axis, prompts.index)
+        masks = self._masks.get(key)
+        if masks is not None and masks.prompts != prompts:
+            self._masks[key] = replace(masks, prompts=prompts)
+            self.changed.emit()
+
     def drop(self, axis: int, index: int) -> None:
         """Forget the masks of a plane that were not accepted."""
         if self._masks.pop((axis, index), None) is not None:

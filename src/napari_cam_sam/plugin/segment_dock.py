@@ -53,7 +53,8 @@ _HINTS = {
 # A segmenter that encodes a plane in less time does so at every edit.
 _AT_ONCE_SECONDS = 1.0
 # While a prompt is dragged, masks on the way are shown no more often than this.
-_SHOWN_SECONDS = 0.15
+_SHOWN_SECONDS = 0.3
+_TELL_MS = 100
 
 
 class SegmentDock(QWidget):
@@ -123,7 +124,12 @@ class SegmentDock(QWidget):
             ]
         )
         self._shown_at = 0.0
+        self._asked: tuple[Any, ...] = ()
         self._newest = Newest(self._decoded, self._refused, self)
+        self._tell_timer = QTimer(self)
+        self._tell_timer.setSingleShot(True)
+        self._tell_timer.setInterval(_TELL_MS)
+        self._tell_timer.timeout.connect(self._tell)
         self._live_timer = QTimer(self)
         self._live_timer.setSingleShot(True)
         self._live_timer.setInterval(0)
@@ -299,8 +305,10 @@ class SegmentDock(QWidget):
         return self.segment(everywhere=True)
 
     def _prompts_changed(self) -> None:
-        self._live_timer.start()
-        self._tell()
+        # At once: a timer would come only after the window has painted what was dragged.
+        self._decode_live()
+        if not self._tell_timer.isActive():
+            self._tell_timer.start()
 
     def _decode_live(self) -> None:
         """Decode the plane shown again, if that takes no time worth a bar."""
@@ -315,9 +323,16 @@ class SegmentDock(QWidget):
             segmenter = self._loaded()
             if not self.live.isChecked() or segmenter is None or self.row.busy:
                 return
-            known = self.masks.get(axis, index)
-            if known is not None and known.prompts == prompts and not self._newest.busy:
+            # At the end of a drag a prompt becomes the user's, where it was decoded already.
+            wanted = (id(workspace.image_layer), self.segmenter.value(), _places(prompts))
+            if wanted == self._asked and self._newest.busy:
                 return
+            known = self.masks.get(axis, index)
+            same = known is not None and _places(known.prompts) == _places(prompts)
+            if same and not self._newest.busy:
+                self.masks.credit(prompts)
+                return
+            self._asked = wanted
             snapshot = workspace.snapshot()
         except CamSamError as error:
             self.row.say(str(error))
@@ -341,6 +356,8 @@ class SegmentDock(QWidget):
             return  # a newer one is on its way, and painting this one would delay it
         self._shown_at = now
         self.masks.put(masks)
+        if not self._newest.busy:
+            self._decode_live()
 
     def _refused(self, sentence: str) -> None:
         self.row.say(sentence)
@@ -493,6 +510,18 @@ def _decode(
         name,
         segmenter.model_hash,
         (window.low, window.high),
+    )
+
+
+def _places(prompts: PlanePrompts) -> tuple[Any, ...]:
+    """Give all of a plane's prompts that a segmenter looks at: not their source or score."""
+    return tuple(
+        (
+            one.object_id,
+            tuple((p.row, p.column, p.positive) for p in one.points),
+            one.box and (one.box.row_min, one.box.column_min, one.box.row_max, one.box.column_max),
+        )
+        for one in prompts.objects
     )
 
 

@@ -168,8 +168,6 @@ class Newest(QObject):
     parent : QObject, optional
     """
 
-    _answered = Signal(int, object)
-
     def __init__(
         self,
         on_answer: Callable[[Any], None],
@@ -179,7 +177,7 @@ class Newest(QObject):
         super().__init__(parent)
         self._on_answer, self._on_error = on_answer, on_error
         self._questions = _Questions()
-        self._answered.connect(self._hand_on)
+        self._questions.told.connect(self._hand_on)
 
     @property
     def busy(self) -> bool:
@@ -189,14 +187,15 @@ class Newest(QObject):
     def ask(self, question: Callable[[], Any]) -> None:
         """Call a function in a thread, at once or when the one that runs is done."""
         if self._questions.put(question):
-            QThreadPool.globalInstance().start(_Answering(self._questions, self._answered))
+            QThreadPool.globalInstance().start(_Answering(self._questions))
 
     def drop(self) -> None:
         """Forget what waits, and the answer of what runs."""
         self._questions.drop()
 
     def _hand_on(self, number: int, answer: Any) -> None:
-        if number <= self._questions.dropped:
+        # While the window painted, a newer answer may have come in behind this one.
+        if number <= self._questions.dropped or number < self._questions.answered:
             return
         if not isinstance(answer, _Failure):
             self._on_answer(answer)
@@ -206,13 +205,19 @@ class Newest(QObject):
             _notify(answer.error)
 
 
-class _Questions:
-    """What the main thread asks and a pool's thread answers, under one lock."""
+class _Questions(QObject):
+    """What the main thread asks and a pool's thread answers, under one lock.
+
+    The answers are told from here: a thread must not send from what the window takes with it.
+    """
+
+    told = Signal(int, object)
 
     def __init__(self) -> None:
+        super().__init__()
         self._lock = threading.Lock()
         self._waiting: Callable[[], Any] | None = None
-        self._asked = self.dropped = 0
+        self._asked = self.dropped = self.answered = 0
         self.busy = False
 
     def put(self, question: Callable[[], Any]) -> bool:
@@ -242,9 +247,9 @@ class _Questions:
 class _Answering(QRunnable):
     """Answers until no question waits."""
 
-    def __init__(self, questions: _Questions, answered: Any) -> None:
+    def __init__(self, questions: _Questions) -> None:
         super().__init__()
-        self._questions, self._answered = questions, answered
+        self._questions = questions
 
     def run(self) -> None:
         """Answer; in a thread of the pool."""
@@ -254,7 +259,5 @@ class _Answering(QRunnable):
                 answer = question()
             except Exception as error:
                 answer = _Failure(error)
-            try:
-                self._answered.emit(number, answer)
-            except RuntimeError:
-                return  # the window is gone, and with it whoever asked
+            self._questions.answered = number
+            self._questions.told.emit(number, answer)

@@ -1,0 +1,324 @@
+"""Sessions in the viewer: saved, opened, saved by themselves, and found again after a crash."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from qtpy.QtCore import QThreadPool
+from qtpy.QtWidgets import QApplication, QFileDialog
+
+from napari_cam_sam.demo.samples import make_sample
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.images.reading import read_image
+from napari_cam_sam.images.writing import write_image
+from napari_cam_sam.plugin import session_keeper
+from napari_cam_sam.plugin.heatmap_dock import HeatmapDock
+from napari_cam_sam.plugin.preferences import Preferences
+from napari_cam_sam.plugin.prompts_dock import PromptsDock
+from napari_cam_sam.plugin.reading import get_reader
+from napari_cam_sam.plugin.segment_dock import SegmentDock
+from napari_cam_sam.plugin.session_keeper import FOLDER_VARIABLE
+from napari_cam_sam.plugin.session_row import SessionRow
+from napari_cam_sam.plugin.workspace import Workspace, workspace_of
+from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts, Point
+from napari_cam_sam.session import read_session, replay
+
+Finish = Callable[[Any], None]
+FROM_CAM = ObjectPrompt(
+    1, (Point(50, 60, True, "cam", 0.75), Point(20, 30, False, "cam", 0.0)),
+    Box(40, 48, 64, 76, "cam", 0.5),
+)  # fmt: skip
+FROM_TRUTH = ObjectPrompt(7, (), Box(8, 30, 14, 52, "truth"))
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> Path:
+    path = tmp_path / "scan.nii.gz"
+    write_image(path, make_sample("ct").image)
+    return path
+
+
+@pytest.fixture
+def quick(autosaves: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Save by itself at once, but for viewers of earlier tests."""
+    gc.collect()
+    soon = Preferences(autosave_seconds=0.05)
+    monkeypatch.setattr(session_keeper, "preferences", lambda: soon)
+
+
+def opened(path: Path) -> Workspace:
+    """Open a file in a new viewer."""
+    viewer = ViewerModel()
+    reader = get_reader(str(path))
+    assert reader is not None
+    ((data, meta, _),) = reader(str(path))
+    viewer.add_image(data, **meta)
+    # The workspace lives as long as the viewer, which it holds.
+    return workspace_of(viewer)
+
+
+def looked(workspace: Workspace) -> Any:
+    """Wait until all threads are done and heard; give what was left behind."""
+    QThreadPool.globalInstance().waitForDone()
+    QApplication.processEvents()
+    return workspace.keeper.left
+
+
+def edit(workspace: Workspace) -> None:
+    """Place prompts along two axes, and add a point by hand."""
+    workspace.prompts.write(
+        [PlanePrompts(0, 11, (FROM_CAM,)), PlanePrompts(0, 9, (FROM_CAM,)),
+         PlanePrompts(1, 60, (FROM_TRUTH,))]
+    )  # fmt: skip
+    workspace.show_plane(0, 11)
+    workspace.prompts.points.add(np.array([[11.0, 90, 33.5]]))
+
+
+def all_prompts(workspace: Workspace) -> list[tuple[PlanePrompts, ...]]:
+    return [workspace.prompts.read_all(axis) for axis in range(3)]
+
+
+def save(workspace: Workspace, folder: Path, qtbot: Any) -> str:
+    """Save by hand; give what was said."""
+    with qtbot.waitSignal(workspace.keeper.saved, timeout=60_000) as saved:
+        workspace.keeper.save(folder)
+    return str(saved.args[0])
+
+
+def test_a_session_is_the_same_in_another_viewer(
+    qapp: Any, scan: Path, tmp_path: Path, qtbot: Any, finish: Finish
+) -> None:
+    first = opened(scan)
+    heatmap, prompts, segment = (
+        kind(first.viewer) for kind in (HeatmapDock, PromptsDock, SegmentDock)
+    )
+    edit(first)
+    heatmap.method.set_value("grad-cam")
+    heatmap.planes.set_value("range")
+    heatmap.first.setValue(3)
+    heatmap.last.setValue(14)
+    heatmap.least.set_value(0.25)
+    prompts.choose_strategy("s4-mode4")
+    prompts.truth_rule.set_value("truth-point")
+    segment.choose("seeded")
+    segment.overlap.set_value("overwrite")
+    segment.segment()
+    finish(segment.row)
+    segment.accept_masks()
+    first.image_layer.contrast_limits = (-120, 200)
+    first.show_plane(1, 60)
+    assert save(first, tmp_path / "session", qtbot) == f"Saved to {tmp_path / 'session'}."
+
+    second = opened(scan)
+    others = [kind(second.viewer) for kind in (HeatmapDock, PromptsDock, SegmentDock)]
+    second.keeper.open(tmp_path / "session")
+    assert all_prompts(second) == all_prompts(first)
+    assert [len(planes) for planes in all_prompts(second)] == [2, 1, 0]
+    assert second.prompts.touched() == {(0, 11)}
+    labels = first.own("labels").data
+    assert labels.any()
+    np.testing.assert_array_equal(second.own("labels").data, labels)
+    assert second.plane() == (1, 60)
+    assert list(second.image_layer.contrast_limits) == [-120, 200]
+    assert [dock.state() for dock in others] == [d.state() for d in (heatmap, prompts, segment)]
+    assert others[0].state()["range"] == [3, 14]
+    assert [a.prompts.index for a in second.masks.accepted] == [11]
+    # What was there before comes back by undo.
+    assert second.prompts.undo()
+    assert all_prompts(second) == [(), (), ()]
+
+
+def test_what_was_accepted_is_made_again_without_a_viewer(
+    qapp: Any, scan: Path, tmp_path: Path, qtbot: Any, finish: Finish
+) -> None:
+    workspace = opened(scan)
+    segment = SegmentDock(workspace.viewer)
+    for name, index in (("seeded", 11), ("compact-sam", 9), ("seeded", 12)):
+        workspace.prompts.write([PlanePrompts(0, index, (FROM_CAM,))])
+        workspace.show_plane(0, index)
+        segment.choose(name)
+        segment.segment()
+        finish(segment.row)
+        segment.flip(1)
+        segment.accept_masks()
+    save(workspace, tmp_path / "session", qtbot)
+    session = read_session(tmp_path / "session")
+    assert len(session.accepted) == 3
+    assert session.labels is not None
+    assert np.flatnonzero(session.labels.any(axis=(1, 2))).tolist() == [9, 11, 12]
+    np.testing.assert_array_equal(session.labels, workspace.own("labels").data)
+    np.testing.assert_array_equal(replay(session, read_image(scan)), session.labels)
+
+
+def test_a_session_of_another_image_is_refused_in_words(
+    qapp: Any, scan: Path, tmp_path: Path, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = opened(scan)
+    edit(first)
+    save(first, tmp_path / "session", qtbot)
+    other = tmp_path / "other.nii.gz"
+    write_image(other, make_sample("ct", seed=12).image)
+    second = opened(other)
+    with pytest.raises(CamSamError, match="is not the image of the session"):
+        second.keeper.open(tmp_path / "session")
+    row = SessionRow(second)
+    for folder, words in (
+        (tmp_path / "session", "is not the image of the session"),
+        (tmp_path, "holds no session"),
+        (scan, "is a file"),
+    ):
+        monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_, f=folder: str(f))
+        row.open.click()
+        assert words in row.words.text()
+    assert all_prompts(second) == [(), (), ()]
+    assert second.own("labels") is None
+
+
+def test_a_folder_that_cannot_be_written_is_said(
+    qapp: Any, scan: Path, tmp_path: Path, qtbot: Any, quick: None, autosaves: Path
+) -> None:
+    workspace = opened(scan)
+    edit(workspace)
+    said = save(workspace, scan, qtbot)
+    assert said.startswith("Not saved: ")
+    assert str(scan) in said
+    # The same where autosaves should lie: a file is in their place.
+    autosaves.write_text("in the way")
+    with qtbot.waitSignal(workspace.keeper.saved, timeout=60_000) as saved:
+        workspace.prompts.clear(0, 9)
+    assert saved.args[0].startswith("Not saved: ")
+    assert autosaves.read_text() == "in the way"
+    assert workspace.prompts.planes(0) == [11]
+
+
+def test_an_edit_is_saved_by_itself_and_gone_once_saved_by_hand(
+    qapp: Any, scan: Path, tmp_path: Path, qtbot: Any, quick: None, autosaves: Path
+) -> None:
+    workspace = opened(scan)
+    with qtbot.waitSignal(workspace.keeper.saved, timeout=60_000) as saved:
+        edit(workspace)
+    assert saved.args == ["Saved by itself."]
+    (folder,) = autosaves.iterdir()
+    session = read_session(folder)
+    assert {(p.axis, p.index): p for p in session.prompts} == {
+        (p.axis, p.index): p for planes in all_prompts(workspace) for p in planes
+    }
+    assert session.touched == ((0, 11),)
+    # This process lives: what it saved is nobody else's to take.
+    assert looked(opened(scan)) is None
+    save(workspace, tmp_path / "session", qtbot)
+    assert list(autosaves.iterdir()) == []
+
+
+def test_without_autosave_nothing_is_written(
+    qapp: Any, scan: Path, autosaves: Path, qtbot: Any
+) -> None:
+    # As set in the Preferences, here by the fixture of all these tests.
+    workspace = opened(scan)
+    with qtbot.waitSignal(workspace.prompts.settled, timeout=10_000):
+        edit(workspace)
+    looked(workspace)
+    workspace.keeper.autosave()
+    looked(workspace)
+    assert not autosaves.exists()
+
+
+KILLED = """
+import os, signal, sys
+import napari, numpy as np
+from napari_cam_sam.plugin import session_keeper
+from napari_cam_sam.plugin.preferences import Preferences
+from napari_cam_sam.plugin.workspace import workspace_of
+from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts, Point
+
+session_keeper.preferences = lambda: Preferences(autosave_seconds=0.05)
+viewer = napari.Viewer(show=False)
+viewer.open(sys.argv[1], plugin="napari-cam-sam")
+workspace = workspace_of(viewer)
+one = ObjectPrompt(2, (Point(50, 60, True, "cam", 0.75),), Box(40, 48, 64, 76, "cam", 0.5))
+workspace.prompts.write([PlanePrompts(0, 5, (one,))])
+workspace.show_plane(0, 11)
+workspace.prompts.points.add(np.array([[11.0, 90, 33.5]]))
+labels = workspace.labels_layer("labels", create=True, dtype=np.uint16)
+labels.data[11, 3:9, 4:8] = 2
+
+def end(said):
+    # PyTorch, imported beside Mesa without care, ends a process by itself.
+    assert "torch" not in sys.modules
+    os.kill(os.getpid(), signal.SIGKILL)
+
+workspace.keeper.saved.connect(end)
+napari.run()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_the_work_of_a_killed_process_is_offered_and_taken(
+    qapp: Any, scan: Path, tmp_path: Path, autosaves: Path, qtbot: Any, quick: None
+) -> None:
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    command = [sys.executable, str(script), str(scan)]
+    environment = os.environ | {FOLDER_VARIABLE: str(autosaves)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    assert done.returncode == -9, done.stderr[-2000:]
+    (left,) = autosaves.iterdir()
+
+    workspace = opened(scan)
+    row = SessionRow(workspace)
+    with qtbot.waitSignal(workspace.keeper.found, timeout=60_000) as found:
+        pass
+    assert found.args[0].folder == left
+    assert row.offer.isVisibleTo(row)
+    assert "prompts on 2 planes, 1 edited" in row.question.text()
+    with qtbot.waitSignal(workspace.keeper.saved, timeout=60_000):
+        row.restore.click()
+    assert not row.offer.isVisibleTo(row)
+    one = ObjectPrompt(2, (Point(50, 60, True, "cam", 0.75),), Box(40, 48, 64, 76, "cam", 0.5))
+    assert workspace.prompts.read_all(0) == (
+        PlanePrompts(0, 5, (one,)),
+        PlanePrompts(0, 11, (ObjectPrompt(1, (Point(90, 33.5),)),)),
+    )
+    assert workspace.prompts.touched() == {(0, 11)}
+    assert workspace.plane() == (0, 11)
+    painted = np.zeros((24, 128, 128), int)
+    painted[11, 3:9, 4:8] = 2
+    np.testing.assert_array_equal(workspace.own("labels").data, painted)
+    # It lies on disk until this process has saved the same.
+    qtbot.waitUntil(lambda: not left.exists(), timeout=60_000)
+    (mine,) = autosaves.iterdir()
+    assert read_session(mine).touched == ((0, 11),)
+
+
+@pytest.mark.parametrize("answer", ["image", "discard"])
+def test_what_is_left_behind_is_of_its_image_alone_and_may_be_discarded(
+    qapp: Any, scan: Path, tmp_path: Path, autosaves: Path, qtbot: Any, quick: None, answer: str
+) -> None:
+    first = opened(scan)
+    with qtbot.waitSignal(first.keeper.saved, timeout=60_000):
+        edit(first)
+    (folder,) = autosaves.iterdir()
+    hash_and_frame = "-".join(folder.name.split("-")[:2])
+    # As if its process, whose number no other has, were gone.
+    dead = folder.rename(autosaves / f"{hash_and_frame}-4194304999-1-1")
+    if answer == "image":
+        other = tmp_path / "other.nii.gz"
+        write_image(other, make_sample("ct", seed=12).image)
+        assert looked(opened(other)) is None
+        return
+    second = opened(scan)
+    row = SessionRow(second)
+    assert looked(second).folder == dead
+    row.discard.click()
+    assert not dead.exists()
+    assert not row.offer.isVisibleTo(row)
+    assert second.keeper.left is None

@@ -1,0 +1,92 @@
+"""Work in threads: its errors, and PyTorch, which comes when a window is open."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from napari.components import ViewerModel
+from qtpy.QtCore import QObject, QThreadPool
+
+from napari_cam_sam.plugin.heatmap_dock import HeatmapDock
+from napari_cam_sam.plugin.prompts_dock import PromptsDock
+from napari_cam_sam.plugin.segment_dock import SegmentDock
+from napari_cam_sam.plugin.tasks import Newest, Task
+
+
+def test_every_error_of_a_task_is_a_notification_and_ends_it(
+    qapp: Any, qtbot: Any, notices: list[str]
+) -> None:
+    def steps() -> Any:
+        yield 1
+        raise torch.OutOfMemoryError("out of memory, as torch says it")
+
+    task = Task(steps, 2, "fails", lambda _: None)
+    with qtbot.waitSignal(task.ended, timeout=60_000) as ended:
+        task.start()
+    assert ended.args == [False]
+    assert any("out of memory" in notice for notice in notices)
+
+
+def test_an_answer_that_nobody_waits_for_any_more_is_dropped(qapp: Any, qtbot: Any) -> None:
+    entered, opened, answers = threading.Event(), threading.Event(), []
+
+    def question() -> int:
+        entered.set()
+        assert opened.wait(60)
+        return 1
+
+    window = QObject()
+    Newest(answers.append, answers.append, window).ask(question)
+    qtbot.waitUntil(entered.is_set, timeout=60_000)
+    with qtbot.waitSignal(window.destroyed, timeout=10_000):
+        window.deleteLater()
+    opened.set()
+    # An error in the thread would be raised here by the test's Qt.
+    QThreadPool.globalInstance().waitForDone()
+    qapp.processEvents()
+    assert answers == []
+
+
+@pytest.mark.parametrize("kind", [HeatmapDock, PromptsDock, SegmentDock])
+def test_a_dock_that_nobody_holds_goes_quietly(qapp: Any, kind: Any) -> None:
+    # What Python's collector takes apart tells Qt's slots of its end meanwhile.
+    for _ in range(3):
+        kind(ViewerModel())
+        gc.collect()
+
+
+DOCKS = """
+import os, sys, napari
+viewer = napari.Viewer(show=False)
+viewer.open_sample("napari-cam-sam", "ct")
+from napari_cam_sam.plugin.heatmap_dock import HeatmapDock
+from napari_cam_sam.plugin.prompts_dock import PromptsDock
+from napari_cam_sam.plugin.segment_dock import SegmentDock
+docks = [kind(viewer) for kind in (HeatmapDock, PromptsDock, SegmentDock)]
+assert docks[0].classifier.value() == "lesion"
+assert "torch" not in sys.modules
+from napari_cam_sam.plugin.importing import import_torch
+import_torch()
+import torch, torchvision
+assert torch.ones(2).sum() == 2
+print("both")
+os._exit(0)
+"""
+
+
+def test_docks_open_without_torch_and_it_may_come_after_the_window(tmp_path: Path) -> None:
+    # With Mesa's LLVM in the process, an import of torch as it is ends the process.
+    script = tmp_path / "docks.py"
+    script.write_text(DOCKS)
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=400
+    )
+    assert done.stdout.strip().endswith("both"), done.stderr[-2000:]
+    assert done.returncode == 0

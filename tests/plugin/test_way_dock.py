@@ -1,0 +1,140 @@
+"""The dock for the whole way, and what the manifest promises."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from napari.settings import get_plugin_settings
+from npe2 import PluginManager
+
+from napari_cam_sam.cam.heatmaps import CamParameters
+from napari_cam_sam.demo.samples import make_sample
+from napari_cam_sam.images.windows import parse_window
+from napari_cam_sam.models.classifiers import load_classifier
+from napari_cam_sam.pipeline import RunParameters, run_image
+from napari_cam_sam.plugin.preferences import Preferences, preferences
+from napari_cam_sam.plugin.way_dock import WayDock
+from napari_cam_sam.sam.loading import load_segmenter
+
+
+@pytest.fixture
+def way(viewer: Any) -> Any:
+    viewer.open_sample("napari-cam-sam", "ct")
+    dock = WayDock(viewer)
+    viewer.window.add_dock_widget(dock)
+    return dock
+
+
+def test_one_button_goes_from_the_image_to_the_scores(viewer: Any, way: Any, qtbot: Any) -> None:
+    way.heatmap.planes.set_value("all")
+    way.run.click()
+    assert not way.run.isEnabled()
+    qtbot.waitUntil(way.run.isEnabled, timeout=120_000)
+    assert way.words.text().startswith("Done")
+    sample = make_sample("ct")
+    expected = run_image(
+        sample.image,
+        load_segmenter("compact-sam", "cpu"),
+        load_classifier("lesion", device="cpu"),
+        RunParameters(
+            window=parse_window(sample.window),
+            cam=CamParameters(target="lesion", min_probability=0.5),
+        ),
+        sample.truth,
+    )
+    np.testing.assert_array_equal(way.workspace.own("preview").data, expected.labels)
+    np.testing.assert_allclose(way.workspace.own("heatmap", 0).data, expected.heatmap, atol=1e-5)
+    dice = {row["number"]: row["dice"] for row in way.scores.rows() if row["kind"] == "plane"}
+    assert dice == pytest.approx({i: s.values["dice"] for (i, _), s in expected.scores.items()})
+    # Nothing was accepted without being asked for.
+    assert way.workspace.own("labels") is None
+
+
+def test_stop_ends_the_step_and_what_would_follow(viewer: Any, way: Any, qtbot: Any) -> None:
+    viewer.dims.order = (1, 0, 2)
+    way.heatmap.planes.set_value("all")
+    way.run.click()
+    qtbot.waitUntil(lambda: len(way.workspace.noted_planes(1)) > 2, timeout=120_000)
+    way.stop.click()
+    qtbot.waitUntil(lambda: not way.heatmap.row.busy, timeout=120_000)
+    assert way.run.isEnabled()
+    assert "Stopped" in way.words.text()
+    assert len(way.workspace.noted_planes(1)) < 128
+    assert way.workspace.own("boxes") is None
+
+
+def test_without_an_image_it_says_what_is_missing(viewer: Any, qtbot: Any) -> None:
+    way = WayDock(viewer)
+    qtbot.addWidget(way)
+    way.run.click()
+    assert "Open an image" in way.words.text()
+    viewer.add_image(np.random.default_rng(0).random((40, 40)))
+    way.run.click()
+    assert "Choose a classifier" in way.words.text()
+
+
+def test_a_class_that_is_nowhere_ends_in_words(
+    way: Any, qtbot: Any, finish: Callable[[Any], None]
+) -> None:
+    way.workspace.show_plane(0, 0)
+    qtbot.waitUntil(lambda: way.workspace.classifier is not None, timeout=120_000)
+    finish(way.heatmap.row)
+    way.run.click()
+    qtbot.waitUntil(way.run.isEnabled, timeout=120_000)
+    assert "no prompts, no masks" in way.words.text()
+    assert "below the cut-off" in way.heatmap.found.text()
+
+
+def test_every_widget_of_the_manifest_opens_from_the_menu(viewer: Any) -> None:
+    viewer.open_sample("napari-cam-sam", "shapes")
+    for name in ("CAM → SAM", "Heatmap", "Prompts", "Segment", "Scores"):
+        dock, widget = viewer.window.add_plugin_dock_widget("napari-cam-sam", name)
+        assert widget.isVisibleTo(dock)
+
+
+def test_menus_are_those_that_napari_has() -> None:
+    manifest = PluginManager.instance().get_manifest("napari-cam-sam")
+    menus = manifest.contributions.menus
+    # npe2 accepts any name; these are the ones that a plugin may fill.
+    assert set(menus) == {
+        f"napari/layers/{m}" for m in ("segment", "annotate", "visualize", "measure")
+    }
+    commands = {command.id for command in manifest.contributions.commands}
+    assert all(item.command in commands for items in menus.values() for item in items)
+    assert manifest.display_name == "CAM to SAM"
+    assert manifest.icon
+
+
+def test_preferences_are_those_of_the_manifest(make_napari_viewer_proxy: Any) -> None:
+    manifest = PluginManager.instance().get_manifest("napari-cam-sam")
+    declared = manifest.contributions.configurations["general"].properties
+    assert {name: one.default for name, one in declared.items()} == vars(Preferences())
+    get_plugin_settings("napari-cam-sam").general.device = "cpu"
+    assert preferences().device == "cpu"
+
+
+def test_docks_open_without_pytorch(tmp_path: Path) -> None:
+    code = (
+        "import sys, os, napari\n"
+        "viewer = napari.Viewer(show=False)\n"
+        "viewer.open_sample('napari-cam-sam', 'ct')\n"
+        "viewer.window.add_plugin_dock_widget('napari-cam-sam', 'CAM → SAM')\n"
+        "print('torch' in sys.modules, 'matplotlib.pyplot' in sys.modules)\n"
+        "sys.stdout.flush(); os._exit(0)\n"
+    )
+    environment = {"NAPARI_CAM_SAM_SESSIONS": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, **environment},
+    )
+    assert done.stdout.split()[:2] == ["False", "False"], done.stderr[-2000:]
