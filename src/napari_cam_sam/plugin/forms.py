@@ -27,6 +27,9 @@ from qtpy.QtWidgets import (
 __all__ = ["Choice", "FractionSlider", "ParameterForm", "Section", "field_help", "form", "listen"]
 
 
+_FORGETTING: set[Callable[..., None]] = set()
+
+
 class Choice(QComboBox):
     """A list of things to choose from, each a text and what it stands for."""
 
@@ -276,8 +279,11 @@ def listen(widget: QWidget, emitter: Any, method: Callable[..., None]) -> None:
     held = WeakMethod(method)
 
     def forget(*_: object) -> None:
+        _FORGETTING.discard(forget)
         there = held()
         if there is not None:
             emitter.disconnect(there)
 
+    # Held here: Python may take the widget, and all that hangs on it, before Qt sends this.
+    _FORGETTING.add(forget)
     widget.destroyed.connect(forget)
