@@ -227,15 +227,15 @@ def test_the_preview_follows_the_threshold_and_disappears(dock: PromptsDock, qtb
     # It is no prompt, and gone with its reason.
     assert workspace.prompts.read_all(0) == ()
     workspace.show_plane(0, 4)
-    qtbot.waitUntil(lambda: sketch(workspace) is None)
+    qtbot.waitUntil(lambda: not sketch(workspace).visible)
     workspace.show_plane(0, 2)
-    qtbot.waitUntil(lambda: sketch(workspace) is not None)
+    qtbot.waitUntil(lambda: sketch(workspace).visible)
     dock.preview.setChecked(False)
     qtbot.waitUntil(lambda: sketch(workspace) is None)
     dock.preview.setChecked(True)
     qtbot.waitUntil(lambda: sketch(workspace) is not None)
     workspace.viewer.layers.remove(workspace.own("heatmap", 0))
-    qtbot.waitUntil(lambda: sketch(workspace) is None)
+    qtbot.waitUntil(lambda: not sketch(workspace).visible)
 
 
 def test_the_preview_goes_when_the_dock_is_hidden(dock: PromptsDock, qtbot: Any) -> None:

@@ -25,8 +25,9 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.forms import Choice, FractionSlider, ParameterForm, Section, form, listen
 from napari_cam_sam.plugin.layers import frame_shown, image_of
 from napari_cam_sam.plugin.prompt_layers import Conflict
-from napari_cam_sam.plugin.sketch import Sketch
+from napari_cam_sam.plugin.sketch import Proposal, Sketch, propose
 from napari_cam_sam.plugin.task_row import TaskRow
+from napari_cam_sam.plugin.tasks import Newest
 from napari_cam_sam.plugin.workspace import workspace_of
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.prompts.parameters import PRESETS, TRUTH_PRESETS, PromptParameters
@@ -117,6 +118,7 @@ class PromptsDock(QWidget):
         whole.addWidget(self.found)
         whole.addStretch()
 
+        self._proposals = Newest(self._drawn, self.row.say, self)
         self._redraw = QTimer(self)
         self._redraw.setSingleShot(True)
         self._redraw.setInterval(15)
@@ -228,27 +230,39 @@ class PromptsDock(QWidget):
         self._redraw.start()
 
     def _draw(self) -> None:
-        """Draw what the rule would place on the plane shown."""
-        from napari_cam_sam.prompts.strategies import prompts_from_heatmap, pseudo_mask
-
+        """Ask what the rule would place on the plane shown."""
         workspace = self.workspace
+        if not self.preview.isChecked() or not self.isVisible():
+            self._proposals.drop()
+            self._sketch.remove()
+            return
         try:
             axis, index = workspace.plane()
             values = workspace.heatmap_values(axis, index)
             parameters = self._parameters()
         except CamSamError:
             values = None
-        if values is None or not self.preview.isChecked() or not self.isVisible():
+        if values is None:
+            self._proposals.drop()
             self._sketch.hide()
             return
-        prompts = prompts_from_heatmap(values, parameters, axis=axis, index=index)
-        placed = workspace.prompts.read(axis, index)
-        edited = (axis, index) in workspace.prompts.touched()
-        if placed.objects == prompts.objects or (edited and not self._rule_moved):
-            # What is there already, or what the user has made better, needs no proposal.
-            self._sketch.hide()
+        copied = values.copy()
+        self._proposals.ask(lambda: propose(copied, parameters, axis, index))
+
+    def _drawn(self, proposal: Proposal) -> None:
+        """Draw it, unless it is there already, or the user has made it better."""
+        workspace, there = self.workspace, proposal.prompts
+        try:
+            if workspace.plane() != (there.axis, there.index):
+                return
+            placed = workspace.prompts.read(there.axis, there.index)
+        except CamSamError:
             return
-        self._sketch.show(pseudo_mask(values, parameters), prompts)
+        edited = (there.axis, there.index) in workspace.prompts.touched()
+        if placed.objects == there.objects or (edited and not self._rule_moved):
+            self._sketch.hide()
+        else:
+            self._sketch.show(proposal)
 
     def hideEvent(self, event: object) -> None:  # noqa: N802 - Qt calls it so
         """Leave no preview behind when the dock is folded or closed."""

@@ -352,11 +352,11 @@ class SegmentDock(QWidget):
         if masks is None or self.workspace.image_layer is None:
             return
         now = time.monotonic()
-        if self._newest.busy and now - self._shown_at < _SHOWN_SECONDS:
+        if self._newest.overtaken and now - self._shown_at < _SHOWN_SECONDS:
             return  # a newer one is on its way, and painting this one would delay it
         self._shown_at = now
         self.masks.put(masks)
-        if not self._newest.busy:
+        if not self._newest.overtaken:
             self._decode_live()
 
     def _refused(self, sentence: str) -> None:

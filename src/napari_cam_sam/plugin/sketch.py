@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,15 +10,44 @@ from numpy.typing import NDArray
 
 from napari_cam_sam.plugin.prompt_layers import COLOURS
 from napari_cam_sam.prompts.data import PlanePrompts
+from napari_cam_sam.prompts.parameters import PromptParameters
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.workspace import Workspace
 
-__all__ = ["Sketch"]
+__all__ = ["Proposal", "Sketch", "propose"]
 
 _SEGMENTS = 12
 # Of no prompt that is placed: what is drawn so is not there yet.
 _COLOUR = "#e040fb"
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """What a strategy would place on a plane.
+
+    Attributes
+    ----------
+    prompts : PlanePrompts
+    outlines : tuple of ndarray, shape (n, 2)
+        Of the part of the heatmap that the prompts are taken from, in pixels.
+    plane_shape : tuple of int
+    """
+
+    prompts: PlanePrompts
+    outlines: tuple[NDArray[np.float64], ...]
+    plane_shape: tuple[int, int]
+
+
+def propose(
+    values: NDArray[np.float32], parameters: PromptParameters, axis: int, index: int
+) -> Proposal:
+    """Work out what a strategy would place; in a thread."""
+    from napari_cam_sam.prompts.strategies import prompts_from_heatmap, pseudo_mask
+
+    prompts = prompts_from_heatmap(values, parameters, axis=axis, index=index)
+    outlines = tuple(_outlines(pseudo_mask(values, parameters)))
+    return Proposal(prompts, outlines, (values.shape[0], values.shape[1]))
 
 
 class Sketch:
@@ -32,25 +62,24 @@ class Sketch:
         self._workspace = workspace
 
     def hide(self) -> None:
+        """Show nothing; the layer stays, as making one takes napari a while."""
+        layer = self._workspace.own("sketch")
+        if layer is not None:
+            layer.visible = False
+
+    def remove(self) -> None:
         """Remove the layer."""
         layer = self._workspace.own("sketch")
         if layer is not None:
             self._workspace.viewer.layers.remove(layer)
 
-    def show(self, mask: NDArray[np.bool_], prompts: PlanePrompts) -> None:
-        """Draw the outline of a pseudo-mask, and boxes and points as outlines.
-
-        Parameters
-        ----------
-        mask : ndarray of bool, shape (rows, columns)
-        prompts : PlanePrompts
-        """
-        shapes, kinds, colours = [], [], []
-        for outline in _outlines(mask):
-            shapes.append(outline)
-            kinds.append("path")
-            colours.append(_COLOUR)
-        size = max(1.0, min(mask.shape) / 60)
+    def show(self, proposal: Proposal) -> None:
+        """Draw the outline of a pseudo-mask, and boxes and points as outlines."""
+        prompts = proposal.prompts
+        shapes = list(proposal.outlines)
+        kinds = ["path"] * len(shapes)
+        colours = [_COLOUR] * len(shapes)
+        size = max(1.0, min(proposal.plane_shape) / 60)
         turn = np.linspace(0, 2 * np.pi, _SEGMENTS, endpoint=False)
         circle = size * np.stack([np.sin(turn), np.cos(turn)], axis=1)
         for prompt in prompts.objects:
@@ -73,6 +102,7 @@ class Sketch:
                 lifted = [self._lifted(shape, prompts) for shape in shapes]
                 layer.add(lifted, shape_type=kinds, edge_color=colours)
             layer.selected_data = set()
+        layer.visible = True
 
     def _layer(self) -> Any:
         workspace = self._workspace

@@ -176,6 +176,7 @@ class Newest(QObject):
     ) -> None:
         super().__init__(parent)
         self._on_answer, self._on_error = on_answer, on_error
+        self._handed = 0
         self._questions = _Questions()
         self._questions.told.connect(self._hand_on)
 
@@ -183,6 +184,11 @@ class Newest(QObject):
     def busy(self) -> bool:
         """Whether a question is being answered or waits."""
         return self._questions.busy
+
+    @property
+    def overtaken(self) -> bool:
+        """Whether a newer question was asked than the one whose answer is handed on now."""
+        return self._questions.asked > self._handed
 
     def ask(self, question: Callable[[], Any]) -> None:
         """Call a function in a thread, at once or when the one that runs is done."""
@@ -197,6 +203,7 @@ class Newest(QObject):
         # While the window painted, a newer answer may have come in behind this one.
         if number <= self._questions.dropped or number < self._questions.answered:
             return
+        self._handed = number
         if not isinstance(answer, _Failure):
             self._on_answer(answer)
         elif isinstance(answer.error, CamSamError):
@@ -217,14 +224,14 @@ class _Questions(QObject):
         super().__init__()
         self._lock = threading.Lock()
         self._waiting: Callable[[], Any] | None = None
-        self._asked = self.dropped = self.answered = 0
+        self.asked = self.dropped = self.answered = 0
         self.busy = False
 
     def put(self, question: Callable[[], Any]) -> bool:
         """Replace what waits; True where no thread is at work on it."""
         with self._lock:
             self._waiting = question
-            self._asked += 1
+            self.asked += 1
             idle, self.busy = not self.busy, True
             return idle
 
@@ -235,13 +242,13 @@ class _Questions(QObject):
             if question is None:
                 self.busy = False
                 return None
-            return self._asked, question
+            return self.asked, question
 
     def drop(self) -> None:
         """Forget what waits and what was asked so far."""
         with self._lock:
             self._waiting = None
-            self.dropped = self._asked
+            self.dropped = self.asked
 
 
 class _Answering(QRunnable):
