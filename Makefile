@@ -6,6 +6,8 @@
 PYTHON ?= python3
 QT ?= pyqt6
 RESOLUTION ?= highest
+# PySide6 6.12.0 loses a reference to None with every call on Python 3.11, until Python aborts.
+QT_PACKAGE := $(if $(filter pyside6,$(QT)),pyside6!=6.12.0,$(QT))
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(QT)-$(RESOLUTION)
@@ -31,7 +33,7 @@ $(STAMP): pyproject.toml | system
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 		echo "No virtual environment could be made. On Debian and Ubuntu: sudo apt-get install python3-venv"; exit 1; }
 	$(BIN)/python -m pip install --quiet --upgrade uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode $(QT)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode '$(QT_PACKAGE)'
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --resolution $(RESOLUTION) \
 		--compile-bytecode --group test --group check --editable .
 	@rm -f $(VENV)/.installed-*

@@ -442,7 +442,7 @@ class HeatmapDock(QWidget):
         wanted_target = self._wanted_target if loaded is None else None
         target, layer = self.target.value() or wanted_target, self.layer.value()
         least = self.least.value()
-        method, made_by = str(self.method.value()), self._made_by() | {"target": target}
+        method, made_by = str(self.method.value()), self._made_by()
 
         def steps() -> Generator[Any]:
             classifier = loaded
@@ -464,11 +464,13 @@ class HeatmapDock(QWidget):
                 # The predicted class is whatever is likeliest: there is nothing to fall short of.
                 min_probability=least if chosen is not None else 0.0,
             )
+            used = parameters.layers or classifier.default_layers
+            made = made_by | {"target": chosen, "layer": (*used, None)[0]}
             planes = (snapshot.plane(i) for i in indices)
             begin = time.monotonic()
             found = compute_heatmaps(classifier, planes, parameters)
             for done, (index, heatmap) in enumerate(zip(indices, found, strict=True), start=1):
-                yield index, heatmap, (time.monotonic() - begin) / done
+                yield index, heatmap, made, (time.monotonic() - begin) / done
 
         def show(step: tuple[Any, ...]) -> None:
             if len(step) == 2:
@@ -477,9 +479,9 @@ class HeatmapDock(QWidget):
                 workspace.classifier_changed.emit()
                 self.row.say(f"Loaded {name}.")
                 return
-            index, heatmap, pace = step
+            index, heatmap, made, pace = step
             self._pace[name, method] = pace
-            self._show(snapshot, index, heatmap, made_by)
+            self._show(snapshot, index, heatmap, made)
 
         layer_there = snapshot.layer if snapshot is not None else None
         total = len(indices) + (loaded is None)
@@ -506,7 +508,6 @@ class HeatmapDock(QWidget):
         if layer is None:
             self.row.stop()
             return
-        layer.data[snapshot.image.slot(snapshot.axis, index)] = heatmap.values
         names = workspace.classifier.card.class_names
         note = HeatmapNote(
             heatmap.target_name,
@@ -515,6 +516,7 @@ class HeatmapDock(QWidget):
             made_by,
         )
         workspace.set_note(layer, index, note)
+        layer.data[snapshot.image.slot(snapshot.axis, index)] = heatmap.values
         try:
             across = workspace.plane()[0] != snapshot.axis
             seen = across or workspace.plane()[1] == index

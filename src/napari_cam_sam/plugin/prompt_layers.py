@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.boxes_layer import BoxesLayer
 from napari_cam_sam.plugin.layers import KEY
 from napari_cam_sam.plugin.prompt_features import (
@@ -79,7 +80,7 @@ class PromptLayers(QObject):
         # A shape that was dragged is told of at the end: what was before must be known by then.
         self._last: _State | None = None
         self._before: _State | None = None
-        self._object, self._polarity = 1, "positive"
+        self._object, self._polarity, self._axis = 1, "positive", 0
         self._pause = QTimer(self)
         self._pause.setSingleShot(True)
         self._pause.setInterval(_PAUSE_MS)
@@ -437,7 +438,15 @@ class PromptLayers(QObject):
 
     def _label_new(self, layer: Any, rows: list[int]) -> None:
         """Say of new prompts where they lie, and what the heatmap has there."""
-        axis, shown = self._workspace.plane()
+        try:
+            axis, shown = self._workspace.plane()
+        except CamSamError:
+            # In three dimensions no plane is shown: along the axis that was, where it was put.
+            axis, shown = (
+                self._axis,
+                round(float(np.atleast_2d(layer.data[rows[0]])[0][self._axis])),
+            )
+        self._axis = axis
         if layer.ndim == 3:
             self._put_on_plane(layer, rows, axis, shown)
         table = complete(layer.features, len(layer.data))

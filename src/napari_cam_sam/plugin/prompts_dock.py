@@ -124,6 +124,8 @@ class PromptsDock(QWidget):
         self._redraw.setInterval(15)
         self._redraw.timeout.connect(self._draw)
         self.strategy.chosen.connect(self._strategy_chosen)
+        self.truth.chosen.connect(lambda: self.workspace.choose_truth(self.truth.value()))
+        self.workspace.truth_changed.connect(self._list_truths)
         self.threshold.changed.connect(self._threshold_moved)
         self.rule.changed.connect(self._rule_changed)
         self.preview.toggled.connect(self._draw_soon)
@@ -172,8 +174,8 @@ class PromptsDock(QWidget):
         before = self.truth.value()
         layers = self.workspace.labels_layers()
         self.truth.offer([("choose one…", None), *((layer.name, layer) for layer in layers)])
-        if before is None or before not in layers:
-            self.truth.set_value(self.workspace.guessed_truth())
+        if before is None or before not in layers or before is not self.workspace.truth():
+            self.truth.set_value(self.workspace.truth())
 
     def _strategy_chosen(self) -> None:
         self.rule.set_value(PRESETS[self.strategy.value()])

@@ -165,6 +165,7 @@ class ScoresDock(QWidget):
         self.workspace.image_changed.connect(self._image_changed)
         self.workspace.plane_changed.connect(self._plane_changed)
         self.workspace.heatmaps_changed.connect(self._list_layers)
+        self.workspace.truth_changed.connect(self._truth_changed)
         self.workspace.segmenter_changed.connect(self._say)
         self.workspace.labels_changed.connect(self._labels_changed)
         events = napari_viewer.layers.events
@@ -185,8 +186,14 @@ class ScoresDock(QWidget):
 
     def _chosen(self, name: str) -> None:
         self._picked.add(name)
+        if name == "truth":
+            self.workspace.choose_truth(self.truth.value())
         self._hear_layers()
         self._say()
+
+    def _truth_changed(self) -> None:
+        self._picked.discard("truth")
+        self._list_layers()
 
     def _image_changed(self) -> None:
         self._state = None
@@ -199,7 +206,7 @@ class ScoresDock(QWidget):
 
     def _list_layers(self, _: object = None) -> None:
         workspace = self.workspace
-        labels, truth = workspace.labels_layers(), workspace.guessed_truth()
+        labels, truth = workspace.labels_layers(), workspace.truth()
         ours = [x for x in (workspace.own("labels"), workspace.own("preview")) if x is not None]
         others = [layer for layer in labels if layer not in ours]
         maps = self._heatmap_layers()

@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.forms import Choice, form, listen
 from napari_cam_sam.plugin.importing import import_torch
-from napari_cam_sam.plugin.layers import is_own
+from napari_cam_sam.plugin.layers import frame_shown, image_of, is_own
 from napari_cam_sam.plugin.mask_layers import PlaneMasks
 from napari_cam_sam.plugin.preferences import preferences
 from napari_cam_sam.plugin.task_row import TaskRow, duration
@@ -458,21 +458,25 @@ class SegmentDock(QWidget):
             which = f"mask {chosen + 1} of {len(one.masks)}"
             label = f"object {one.object_id}: " if len(masks.found) > 1 else ""
             parts.append(f"{label}{which}, the model expects IoU {one.scores[chosen]:.2f}")
+        words = "; ".join(parts) + "."
         dice = self._dice(masks)
-        return "; ".join(parts) + (f". Dice with the truth {dice:.3f}." if dice else ".")
+        if dice is not None:
+            words += f" Dice with the truth {dice:.3f}."
+        now = self.workspace.prompts.read(masks.prompts.axis, masks.prompts.index)
+        if _places(now) != _places(masks.prompts) and not self._newest.busy:
+            words += " It is of the prompts as they were before: press S."
+        return words
 
     def _dice(self, masks: PlaneMasks) -> float | None:
         """Dice of the masks shown with the truth, where there is one on this plane."""
         from napari_cam_sam.metrics.overlap import overlap
 
-        workspace, truth = self.workspace, self.workspace.guessed_truth()
+        workspace, truth = self.workspace, self.workspace.truth()
         if truth is None:
             return None
-        image = workspace.image()
-        data = np.asarray(truth.data)
-        if data.shape != image.spatial_shape:
-            return None
-        answer = np.asarray(data[image.slot(masks.prompts.axis, masks.prompts.index)]) > 0
+        prompts = masks.prompts
+        image = image_of(truth, frame_shown(workspace.viewer, truth))
+        answer = image.plane(prompts.axis, prompts.index) > 0
         if not answer.any():
             return None
         whole = np.zeros(answer.shape, bool)

@@ -147,7 +147,7 @@ class WayDock(QWidget):
         if not complete:
             self._over("Stopped while masks were made.")
             return
-        if self.workspace.guessed_truth() is None:
+        if self.workspace.truth() is None:
             self._over("Masks are in the preview; there is no truth to score them against.")
             return
         self._go(4, "4 of 4: scores…")

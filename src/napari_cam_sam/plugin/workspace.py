@@ -112,7 +112,7 @@ class Workspace(QObject):
     classifier_changed = Signal()
     segmenter_changed = Signal()
     heatmaps_changed = Signal()
-    masks_changed = Signal()
+    truth_changed = Signal()
     labels_changed = Signal()
 
     def __init__(self, viewer: Any) -> None:
@@ -128,6 +128,7 @@ class Workspace(QObject):
         self.embeddings = EmbeddingCache(chosen.memory_mb << 20)
         self.notes: dict[tuple[str, int], HeatmapNote] = {}
         self._image_layer: Any = None
+        self._truth: Any = None
         self._windows: dict[Any, Window] = {}
         self._lock = threading.Lock()
         self._shown: tuple[Any, ...] | None = None
@@ -141,7 +142,7 @@ class Workspace(QObject):
         self._look.setInterval(0)
         self._look.timeout.connect(self._look_at_plane)
         events = viewer.layers.events
-        events.inserted.connect(self._layers_changed)
+        events.inserted.connect(self._layer_inserted)
         events.removed.connect(self._layer_removed)
         for event in (viewer.dims.events.order, viewer.dims.events.ndisplay):
             event.connect(self._plane_may_differ)
@@ -220,7 +221,7 @@ class Workspace(QObject):
         if self._image_layer is not None:
             self._image_layer.events.data.disconnect(self._data_replaced)
         self._image_layer = layer
-        self.window_parameters = None
+        self.window_parameters = self._truth = None
         if layer is not None:
             layer.events.data.connect(self._data_replaced)
         self._shown = None
@@ -329,6 +330,21 @@ class Workspace(QObject):
                 layer.data = np.zeros_like(layer.data)
         self.image_changed.emit()
 
+    def _layer_inserted(self, event: Any) -> None:
+        self._layers_changed()
+        self._adopt(event.value)
+
+    def _adopt(self, layer: Any) -> None:
+        """Let labels that were made over the image be saved on its grid.
+
+        napari's button for new labels copies what is shown, which is not all that a file holds.
+        """
+        source = None if self._image_layer is None else self._image_layer.metadata.get(KEY, {})
+        if not isinstance(layer, Labels) or not source or "image" not in source:
+            return
+        if "image" not in layer.metadata.get(KEY, {}) and self.mismatch(layer) is None:
+            layer.metadata.setdefault(KEY, {})["image"] = source["image"]
+
     def _layers_changed(self, _: object = None) -> None:
         if self._image_layer is None or self._image_layer not in self.viewer.layers:
             there = self.images()
@@ -428,8 +444,18 @@ class Workspace(QObject):
         return None if layer is None else self.notes.get((str(layer.unique_id), index))
 
     def set_note(self, layer: Any, index: int, note: HeatmapNote) -> None:
-        """Record what is known of a plane's heatmap."""
-        self.notes[str(layer.unique_id), index] = note
+        """Record what is known of a plane's heatmap.
+
+        Heatmaps of another class, classifier, method or window are cleared: side by side in one
+        layer nobody could tell them apart, and prompts would be taken from both.
+        """
+        name, image = str(layer.unique_id), None
+        for key, other in list(self.notes.items()):
+            if key[0] == name and other.made_by != note.made_by:
+                image = image or self.image()
+                layer.data[image.slot(layer.metadata[KEY]["axis"], key[1])] = 0
+                del self.notes[key]
+        self.notes[name, index] = note
 
     def noted_planes(self, axis: int) -> list[int]:
         """List the planes along an axis whose heatmap was computed."""
@@ -489,8 +515,19 @@ class Workspace(QObject):
             return f"{layer.name} does not lie where {image.name} does: {reason}."
         return None
 
-    def guessed_truth(self) -> Any | None:
-        """Find the labels layer that is most likely the truth: not ours, on the image's grid."""
+    def choose_truth(self, layer: Any | None) -> None:
+        """Take a labels layer as the truth, in every dock."""
+        if layer is not self._truth:
+            self._truth = layer
+            self.truth_changed.emit()
+
+    def truth(self) -> Any | None:
+        """Give the labels layer that was chosen as the truth, or that most likely is it.
+
+        That is one that is not ours, on the image's grid.
+        """
+        if self._truth is not None and self._truth in self.viewer.layers:
+            return self._truth
         fitting = [
             layer
             for layer in self.labels_layers()
