@@ -207,7 +207,7 @@ def test_an_edit_is_saved_by_itself_and_gone_once_saved_by_hand(
     with qtbot.waitSignal(workspace.keeper.saved, timeout=60_000) as saved:
         edit(workspace)
     assert saved.args == ["Saved by itself."]
-    (folder,) = autosaves.iterdir()
+    (folder,) = autosaves.glob("[!.]*")
     session = read_session(folder)
     assert {(p.axis, p.index): p for p in session.prompts} == {
         (p.axis, p.index): p for planes in all_prompts(workspace) for p in planes
@@ -271,7 +271,7 @@ def test_the_work_of_a_killed_process_is_offered_and_taken(
     environment = os.environ | {FOLDER_VARIABLE: str(autosaves)}
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode == -9, done.stderr[-2000:]
-    (left,) = autosaves.iterdir()
+    (left,) = autosaves.glob("[!.]*")
 
     workspace = opened(scan)
     row = SessionRow(workspace)
@@ -295,7 +295,7 @@ def test_the_work_of_a_killed_process_is_offered_and_taken(
     np.testing.assert_array_equal(workspace.own("labels").data, painted)
     # It lies on disk until this process has saved the same.
     qtbot.waitUntil(lambda: not left.exists(), timeout=60_000)
-    (mine,) = autosaves.iterdir()
+    (mine,) = autosaves.glob("[!.]*")
     assert read_session(mine).touched == ((0, 11),)
 
 
@@ -306,7 +306,7 @@ def test_what_is_left_behind_is_of_its_image_alone_and_may_be_discarded(
     first = opened(scan)
     with qtbot.waitSignal(first.keeper.saved, timeout=60_000):
         edit(first)
-    (folder,) = autosaves.iterdir()
+    (folder,) = autosaves.glob("[!.]*")
     hash_and_frame = "-".join(folder.name.split("-")[:2])
     # As if its process, whose number no other has, were gone.
     dead = folder.rename(autosaves / f"{hash_and_frame}-4194304999-1-1")

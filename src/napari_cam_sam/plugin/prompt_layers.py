@@ -67,7 +67,9 @@ class PromptLayers(QObject):
     """
 
     changed = Signal()
-    """Whatever changed the prompts: the user, a new extraction, undo. Also while dragging."""
+    """Whatever changed the prompts: the user, a new extraction, undo."""
+    moving = Signal()
+    """A prompt is being dragged; `changed` follows when it is let go."""
     settled = Signal()
     """The same, once a drag or a burst is over."""
 
@@ -428,7 +430,7 @@ class PromptLayers(QObject):
         yield
         while event.type == "mouse_move":
             if layer.selected_data:
-                self.changed.emit()
+                self.moving.emit()
             yield
 
     def _places(self, layer: Any, indices: Iterable[int]) -> set[Plane]:

@@ -123,7 +123,7 @@ class SegmentDock(QWidget):
                 ("overwrite", "overwrite", "The new mask wins."),
             ]
         )
-        self._shown_at = 0.0
+        self._shown_at = self._moved_at = 0.0
         self._asked: tuple[Any, ...] = ()
         self._newest = Newest(self._decoded, self._refused, self)
         self._tell_timer = QTimer(self)
@@ -145,6 +145,7 @@ class SegmentDock(QWidget):
         self.accept_all.clicked.connect(lambda: self.accept_masks(everywhere=True))
         self.row.ended.connect(self._ended)
         workspace.prompts.changed.connect(self._prompts_changed)
+        workspace.prompts.moving.connect(self._prompt_moving)
         workspace.plane_changed.connect(self._tell)
         workspace.image_changed.connect(self._image_changed)
         workspace.segmenter_changed.connect(self._segmenter_changed)
@@ -303,6 +304,12 @@ class SegmentDock(QWidget):
     def segment_all(self) -> bool:
         """Make masks of every plane with prompts along the axis shown; as `segment`."""
         return self.segment(everywhere=True)
+
+    def _prompt_moving(self) -> None:
+        # Not at every move: where a prompt is let go counts, and nothing shall be in its way then.
+        if time.monotonic() - self._moved_at > _SHOWN_SECONDS:
+            self._moved_at = time.monotonic()
+            self._decode_live()
 
     def _prompts_changed(self) -> None:
         # At once: a timer would come only after the window has painted what was dragged.
