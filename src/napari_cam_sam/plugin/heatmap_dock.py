@@ -403,6 +403,9 @@ class HeatmapDock(QWidget):
         """Compute the heatmaps that are chosen, in a thread, and show each as it is ready."""
         if self._following:
             self.row.stop()
+        if self._loading:
+            self._queued = True  # as soon as the classifier is there
+            return
         try:
             snapshot, indices = self.workspace.snapshot(), self._indices()
         except CamSamError as error:
@@ -496,6 +499,7 @@ class HeatmapDock(QWidget):
             lambda: layer_there is None or layer_there in workspace.viewer.layers,
         )
         if started:
+            self._loading = snapshot is None
             self.run.setEnabled(False)
 
     def _show(self, snapshot: Any, index: int, heatmap: Any, made_by: dict[str, Any]) -> None:
@@ -539,6 +543,7 @@ class HeatmapDock(QWidget):
         return layer
 
     _written: object = None
+    _loading = _queued = False
     _painted_at = 0.0
 
     def _offer_devices(self) -> None:
@@ -558,7 +563,11 @@ class HeatmapDock(QWidget):
         self.row.stop()
 
     def _ended(self, complete: bool) -> None:
-        self._following = False
+        self._following = self._loading = False
+        queued, self._queued = self._queued, False
+        if queued and complete and self.workspace.classifier is not None:
+            self.compute()
+            return
         if self.workspace.classifier is None and self.classifier.value() is not None:
             # It could not be loaded; why stands in the notification.
             self.classifier.setCurrentIndex(0)

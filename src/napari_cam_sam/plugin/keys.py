@@ -23,7 +23,7 @@ KEYS: dict[str, tuple[str, str]] = {
     "Shift-C": ("clear", "Clear the prompts of the plane shown"),
     "N": ("next", "Go to the next plane with prompts"),
     "P": ("previous", "Go to the previous plane with prompts"),
-    "Control-Z": ("undo", "Undo the last edit of prompts"),
+    "Control-Z": ("undo", "Undo the last edit of prompts, or acceptance"),
     "Control-Shift-Z": ("redo", "Redo it"),
 }
 """Key to action and what it does."""
@@ -84,6 +84,9 @@ def _pressed(workspace: Workspace, action: str) -> Callable[[Any], None]:
 
 def _do(workspace: Workspace, action: str) -> bool:
     if action == "undo":
+        # Whatever came last.
+        if workspace.masks.accepted_at > workspace.prompts.edited_at:
+            return workspace.masks.undo_accept() > 0
         return workspace.prompts.undo()
     if action == "redo":
         return workspace.prompts.redo()

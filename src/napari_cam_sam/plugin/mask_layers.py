@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,17 @@ class PlaneMasks:
         return chosen_masks(self.found, self.chosen)
 
 
+@dataclass(frozen=True, eq=False)
+class _Accepted:
+    """What is needed to take an acceptance back."""
+
+    layer: Any
+    masks: PlaneMasks
+    record: Acceptance
+    before: NDArray[Any]
+    after: NDArray[Any]
+
+
 class MaskLayers(QObject):
     """The masks of the image's planes, shown in a preview layer until they are accepted.
 
@@ -67,6 +79,9 @@ class MaskLayers(QObject):
         self._workspace = workspace
         self._masks: dict[tuple[int, int], PlaneMasks] = {}
         self.accepted: list[Acceptance] = []
+        self.accepted_at = 0.0
+        """When masks were last accepted, on the clock of `time.monotonic`."""
+        self._undo: list[list[_Accepted]] = []
         self.target: Any = None
         """The user's own labels layer to accept into; None for ours."""
         workspace.image_changed.connect(self._forget)
@@ -145,34 +160,87 @@ class MaskLayers(QObject):
             return 0
         layer = self._target()
         image = self._workspace.image()
+        together: list[_Accepted] = []
         for index in todo:
             masks = self._masks[axis, index]
             slot = image.slot(axis, index)
-            before = np.asarray(layer.data[slot])
+            before = np.array(layer.data[slot])
             after = place_masks(before, masks.masks(), overlap)
-            where = np.nonzero(before != after)
-            if where[0].size:
-                lifted: list[Any] = list(where)
-                if image.spatial_ndim == 3:
-                    lifted.insert(axis, np.full(where[0].shape, index))
-                # Through the layer, not into its array: so its own undo takes it back.
-                layer.data_setitem(tuple(lifted), after[where])
-            self.accepted.append(
-                Acceptance(
-                    masks.prompts,
-                    masks.chosen,
-                    overlap,
-                    masks.segmenter,
-                    masks.segmenter_sha256,
-                    masks.window,
-                )
+            self._write(layer, axis, index, before, after)
+            record = Acceptance(
+                masks.prompts,
+                masks.chosen,
+                overlap,
+                masks.segmenter,
+                masks.segmenter_sha256,
+                masks.window,
             )
+            self.accepted.append(record)
+            together.append(_Accepted(layer, masks, record, before, after))
             del self._masks[axis, index]
             self._draw((axis, index))
+        self._undo.append(together)
+        self.accepted_at = time.monotonic()
+        self._accepted_changed()
+        return len(todo)
+
+    def undo_accept(self) -> int:
+        """Take back what was accepted last: labels as they were, masks in the preview again.
+
+        Pixels that were painted over since then stay.
+
+        Returns
+        -------
+        int
+            On how many planes; 0 where nothing is left to take back.
+        """
+        if not self._undo:
+            return 0
+        together = self._undo.pop()
+        self.accepted_at = 0.0
+        for one in reversed(together):
+            axis, index = one.masks.prompts.axis, one.masks.prompts.index
+            if one.record in self.accepted:
+                self.accepted.remove(one.record)
+            if one.layer in self._workspace.viewer.layers:
+                now = np.array(one.layer.data[self._workspace.image().slot(axis, index)])
+                ours = (now == one.after) & (one.before != one.after)
+                self._write(one.layer, axis, index, now, np.where(ours, one.before, now))
+            self._masks[axis, index] = one.masks
+            self._draw((axis, index))
+        self._accepted_changed()
+        return len(together)
+
+    def _accepted_changed(self) -> None:
         self.changed.emit()
         self.accepted_changed.emit()
         self._workspace.labels_changed.emit()
-        return len(todo)
+
+    def _write(
+        self, layer: Any, axis: int, index: int, before: NDArray[Any], after: NDArray[Any]
+    ) -> None:
+        """Write a plane through the layer, not into its array: so its own undo takes it back."""
+        where = np.nonzero(before != after)
+        if not where[0].size:
+            return
+        lifted: list[Any] = list(where)
+        if self._workspace.image().spatial_ndim == 3:
+            lifted.insert(axis, np.full(where[0].shape, index))
+        layer.data_setitem(tuple(lifted), after[where])
+
+    def show_axis(self, axis: int) -> None:
+        """Show the masks along an axis alone: those of others are bands across its planes."""
+        layer = self._workspace.own("preview")
+        if layer is None:
+            return
+        image = self._workspace.image()
+        for key in self._masks:
+            if key[0] != axis:
+                layer.data[image.slot(*key)] = 0
+        for key in self._masks:
+            if key[0] == axis:
+                self._draw(key)
+        layer.refresh()
 
     def _target(self) -> Any:
         workspace = self._workspace
@@ -212,6 +280,7 @@ class MaskLayers(QObject):
             preview.data = np.zeros_like(preview.data)
         self._masks.clear()
         self.accepted.clear()
+        self._undo.clear()
         self.changed.emit()
 
     def _layer_removed(self, event: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -78,6 +79,8 @@ class PromptLayers(QObject):
         self._workspace = workspace
         self._writing = False
         self._undo: list[_State] = []
+        self.edited_at = 0.0
+        """When prompts were last changed, on the clock of `time.monotonic`."""
         self._redo: list[_State] = []
         # A shape that was dragged is told of at the end: what was before must be known by then.
         self._last: _State | None = None
@@ -195,6 +198,12 @@ class PromptLayers(QObject):
         self._undo.clear()
         self._redo.clear()
         self._last = self._before = None
+
+    def show_axis(self, axis: int) -> None:
+        """Show the points of planes along an axis alone; boxes across the view are hidden anyway."""
+        layer = self.points
+        if layer is not None and layer.ndim == 3 and len(layer.data):
+            layer.shown = [row["axis"] == axis for row in records(layer.features, len(layer.data))]
 
     # Reading
 
@@ -582,6 +591,7 @@ class PromptLayers(QObject):
         self._last = self._state()
         if not _same(before, self._last):
             self._undo.append(before)
+            self.edited_at = time.monotonic()
             del self._undo[:-_UNDO_LEVELS]
             self._redo.clear()
         self.settled.emit()

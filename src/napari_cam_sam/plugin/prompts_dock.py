@@ -227,6 +227,8 @@ class PromptsDock(QWidget):
 
     def _leave_rule(self) -> None:
         self._rule_moved = False
+        if not self.row.busy:
+            self.row.say("")
 
     def _draw_soon(self, _: object = None) -> None:
         self._redraw.start()
@@ -384,7 +386,9 @@ class PromptsDock(QWidget):
                 f"No prompt on plane {planes[0].index}: {planes[0].reason}".rstrip(".") + "."
             )
         else:
-            without = f", none on {len(empty)}: {empty[0].reason}".rstrip(".") if empty else ""
+            reasons = {plane.reason for plane in empty}
+            why = f": {reasons.pop()}" if len(reasons) == 1 else " without evidence"
+            without = f", none on {len(empty)}{why}".rstrip(".") if empty else ""
             self.row.say(f"Prompts on {count} plane{'s' if count != 1 else ''}{without}.")
 
     # Editing

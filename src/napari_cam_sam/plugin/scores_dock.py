@@ -166,6 +166,7 @@ class ScoresDock(QWidget):
         self.workspace.plane_changed.connect(self._plane_changed)
         self.workspace.heatmaps_changed.connect(self._list_layers)
         self.workspace.truth_changed.connect(self._truth_changed)
+        self.workspace.masks.accepted_changed.connect(self._accepted)
         self.workspace.segmenter_changed.connect(self._say)
         self.workspace.labels_changed.connect(self._labels_changed)
         events = napari_viewer.layers.events
@@ -190,6 +191,12 @@ class ScoresDock(QWidget):
             self.workspace.choose_truth(self.truth.value())
         self._hear_layers()
         self._say()
+
+    def _accepted(self) -> None:
+        """Score what was accepted: the preview holds it no more."""
+        workspace = self.workspace
+        if workspace.masks.accepted and self.prediction.value() is workspace.own("preview"):
+            self.choose_prediction(workspace.masks.target or workspace.own("labels"))
 
     def _truth_changed(self) -> None:
         self._picked.discard("truth")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from napari.utils.notifications import show_info
 from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import (
     QCheckBox,
@@ -93,7 +94,8 @@ class SegmentDock(QWidget):
         self.shown = QLabel()
         self.shown.setWordWrap(True)
         self.accept = _button("Accept (C)", "Writes the mask of this plane into the labels.")
-        self.accept_all = _button("Accept all planes", "Writes every mask of the preview.")
+        self.accept_all = _button("Accept all", "Writes every mask of the preview.")
+        self.undo = _button("Undo acceptance", "Labels as they were before, masks in the preview.")
         self.row = TaskRow()
 
         whole = QVBoxLayout(self)
@@ -112,6 +114,7 @@ class SegmentDock(QWidget):
         accepting = QHBoxLayout()
         accepting.addWidget(self.accept)
         accepting.addWidget(self.accept_all)
+        accepting.addWidget(self.undo)
         whole.addLayout(accepting)
         whole.addWidget(self.row)
         whole.addStretch()
@@ -143,6 +146,7 @@ class SegmentDock(QWidget):
         self.after.clicked.connect(lambda: self.flip(1))
         self.accept.clicked.connect(lambda: self.accept_masks())
         self.accept_all.clicked.connect(lambda: self.accept_masks(everywhere=True))
+        self.undo.clicked.connect(self.undo_accept)
         self.row.ended.connect(self._ended)
         workspace.prompts.changed.connect(self._prompts_changed)
         workspace.prompts.moving.connect(self._prompt_moving)
@@ -264,6 +268,8 @@ class SegmentDock(QWidget):
                 raise CamSamError(f"{where} prompts: place some (step 2), or draw a box.")
         except CamSamError as error:
             self.row.say(str(error))
+            # The dock may be scrolled elsewhere when a key is pressed.
+            show_info(str(error))
             return False
         self._newest.drop()
         held, name, device = self._loaded(), str(self.segmenter.value()), workspace.device
@@ -402,9 +408,15 @@ class SegmentDock(QWidget):
             return
         if count == 0:
             self.row.say("There is no mask to accept here: press S first.")
+            show_info("There is no mask to accept here: press S first.")
         else:
             what = "mask of this plane" if not everywhere else f"masks of {count} planes"
-            self.row.say(f"Accepted the {what}; Ctrl-Z on the labels layer takes it back.")
+            self.row.say(f"Accepted the {what}; Ctrl-Z takes it back.")
+
+    def undo_accept(self) -> None:
+        """Take back what was accepted last."""
+        count = self.masks.undo_accept()
+        self.row.say(f"Taken back on {count} planes." if count else "Nothing was accepted.")
 
     # In words
 

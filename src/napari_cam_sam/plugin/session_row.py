@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
@@ -81,8 +82,9 @@ class SessionRow(QWidget):
         self._found = found
         session = found.session
         planes = len(session.prompts)
+        when = datetime.fromisoformat(session.saved_at).astimezone()
         self.question.setText(
-            f"Work on this image was not saved when napari ended ({session.saved_at}): prompts on "
+            f"Unsaved work on this image from {when:%Y-%m-%d %H:%M} was found: prompts on "
             f"{planes} plane{'s' if planes != 1 else ''}, {len(session.touched)} edited, "
             f"{len(session.accepted)} accepted."
         )

@@ -68,12 +68,12 @@ class WayDock(QWidget):
         both.addWidget(self.stop)
         steps.addLayout(both)
         steps.addWidget(self.words)
+        steps.addWidget(SessionRow(self.workspace))
         self.sections = [
             Section("1  Heatmap: why?", self.heatmap),
             Section("2  Prompts: where?", self.prompts),
             Section("3  Segment: what?", self.segment),
             Section("4  Scores: how right?", self.scores, opened=False),
-            Section("Session", SessionRow(self.workspace)),
             Section("Keys", keys, opened=False),
         ]
         for section in self.sections:

@@ -367,8 +367,18 @@ class Workspace(QObject):
         except CamSamError as error:
             shown = (str(error),)
         if shown != self._shown:
+            turned = self._shown is not None and len(shown) == 3 and shown[0] != self._shown[0]
             self._shown = shown
+            if turned:
+                self._show_axis(shown[0])
             self.plane_changed.emit()
+
+    def _show_axis(self, axis: int) -> None:
+        """Hide what belongs to planes along other axes: it would lie across these as bands."""
+        self.prompts.show_axis(axis)
+        self.masks.show_axis(axis)
+        for layer in self._others("heatmap"):
+            layer.visible = layer is self.own("heatmap", axis)
 
     # Layers of ours
 
