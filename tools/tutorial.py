@@ -80,7 +80,6 @@ def tutorial(window: Window, table: Path) -> Iterator[str]:
     window.press(way.segment.accept_all)
     labels = way.workspace.own("labels")
     np.testing.assert_array_equal(labels.data.shape, image.data.shape)
-    way.scores.choose_prediction(labels)
     window.press(way.scores.run)
     window.wait(lambda: not way.scores.row.busy)
     for section in way.sections[:3]:

@@ -169,7 +169,10 @@ def test_prompts_off_any_plane_are_refused_in_words(
     assert "This plane has no prompts" in dock.row.words.text()
     dock.segment_all()
     finish(dock.row)
-    assert notices == ["CT-like phantom has no plane 51 along axis 0: its planes are 0 to 23."]
+    assert notices == [
+        "This plane has no prompts: place some (step 2), or draw a box.",
+        "CT-like phantom has no plane 51 along axis 0: its planes are 0 to 23.",
+    ]
     assert preview(dock) is None
 
 
@@ -302,3 +305,38 @@ def test_labels_that_cannot_be_written_into_are_refused_in_words(
     assert not np.asarray(own.data).any()
     # The mask is not lost.
     assert preview(dock).data[11].any()
+
+
+def test_an_acceptance_is_taken_back_and_the_mask_is_there_again(
+    dock: SegmentDock, finish: Finish
+) -> None:
+    place(dock, ONE)
+    dock.run.click()
+    finish(dock.row)
+    shown = preview(dock).data.copy()
+    dock.accept.click()
+    labels = dock.workspace.own("labels")
+    assert np.array_equal(labels.data, shown)
+    assert not preview(dock).data.any()
+    labels.data_setitem((np.array([11]), np.array([0]), np.array([0])), 5)
+    dock.undo.click()
+    # What was painted since then stays.
+    assert labels.data[11, 0, 0] == 5
+    assert np.count_nonzero(labels.data) == 1
+    assert np.array_equal(preview(dock).data, shown)
+    assert dock.masks.accepted == []
+    dock.accept.click()
+    assert np.count_nonzero(labels.data == 1) == np.count_nonzero(shown)
+
+
+def test_masks_of_one_axis_lie_over_no_other(dock: SegmentDock, finish: Finish, qtbot: Any) -> None:
+    place(dock, ONE)
+    dock.run.click()
+    finish(dock.row)
+    shown = preview(dock).data.copy()
+    dock.workspace.show_plane(1, 60)
+    qtbot.waitUntil(lambda: not preview(dock).data.any())
+    assert not dock.workspace.prompts.points.shown.any()
+    dock.workspace.show_plane(0, 11)
+    qtbot.waitUntil(lambda: np.array_equal(preview(dock).data, shown))
+    assert dock.workspace.prompts.points.shown.all()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import dask.array as da
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from napari.components import ViewerModel
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.layers import frame_shown, image_of, own_layer, plane_shown
+from napari_cam_sam.plugin.workspace import workspace_of
 
 
 @pytest.mark.parametrize(("order", "axis"), [((0, 1, 2), 0), ((1, 0, 2), 1), ((2, 0, 1), 2)])
@@ -91,3 +94,19 @@ def test_own_layers_are_known_by_their_mark_not_their_name() -> None:
     heat.name = source.name = "renamed"
     assert own_layer(viewer, "heatmap", source) is heat
     assert own_layer(viewer, "masks", source) is None
+
+
+def test_each_frame_and_each_image_has_its_own_window(qapp: Any) -> None:
+    viewer = ViewerModel()
+    random = np.random.default_rng(0)
+    series = 10 * np.arange(3)[:, None, None, None] + random.random((3, 4, 8, 8))
+    layer = viewer.add_image(series, name="series")
+    workspace = workspace_of(viewer)
+    for frame in (0, 1, 2, 0):
+        viewer.dims.set_current_step(0, frame)
+        window = workspace.snapshot().window()
+        assert 10 * frame <= window.low < window.high <= 10 * frame + 1
+    for low in (30, 40):
+        viewer.layers.remove(layer)
+        layer = viewer.add_image(low + random.random((4, 8, 8)))
+        assert low <= workspace.snapshot().window().low

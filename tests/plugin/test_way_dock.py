@@ -56,6 +56,21 @@ def test_one_button_goes_from_the_image_to_the_scores(viewer: Any, way: Any, qtb
     assert way.workspace.own("labels") is None
 
 
+def test_pressed_while_the_classifier_loads_it_runs_when_that_is_there(
+    way: Any, qtbot: Any
+) -> None:
+    way.workspace.show_plane(0, 11)
+    way.heatmap.load()
+    assert way.heatmap.row.busy
+    way.run.click()
+    qtbot.waitUntil(way.run.isEnabled, timeout=120_000)
+    assert way.words.text().startswith("Done")
+    assert way.workspace.noted_planes(0) == [11]
+    # What is accepted is what is scored from then on.
+    way.segment.accept.click()
+    assert way.scores.prediction.value() is way.workspace.own("labels")
+
+
 def test_stop_ends_the_step_and_what_would_follow(viewer: Any, way: Any, qtbot: Any) -> None:
     viewer.dims.order = (1, 0, 2)
     way.heatmap.planes.set_value("all")

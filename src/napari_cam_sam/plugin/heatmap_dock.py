@@ -179,6 +179,9 @@ class HeatmapDock(QWidget):
             if suited is not None:
                 self.choose(suited, self.workspace.suggestion("target"))
         presets = [(name, WindowParameters(name)) for name in CT_PRESETS]
+        chosen = self.workspace.window_parameters
+        if chosen is not None and chosen.kind == "limits":
+            presets.insert(0, (f"{chosen.low:g} to {chosen.high:g}", chosen))
         self.window.offer(
             [
                 ("as suits the image", None, "A sample's own; 8-bit as it is; else percentiles."),
@@ -187,6 +190,7 @@ class HeatmapDock(QWidget):
                 *presets,
             ]
         )
+        self.window.set_value(chosen)
         self._plane_changed()
 
     def _plane_changed(self) -> None:
@@ -282,9 +286,10 @@ class HeatmapDock(QWidget):
             names = classifier.card.class_names
             for name in names:
                 self.target.addItem(name, name)
-            wanted = self._wanted_target or before
+            wanted, self._wanted_target = self._wanted_target or before, None
             # The last class is the finding, where the first is its absence.
-            if not self.target.set_value(wanted) and len(names) == 2:
+            known = wanted is not None and self.target.set_value(wanted)
+            if not known and len(names) == 2:
                 self.target.setCurrentIndex(2)
             for name, grid in self._layers:
                 self.layer.addItem(f"{name}  ({grid})", name)
@@ -310,9 +315,9 @@ class HeatmapDock(QWidget):
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Take choices from a session; what is no longer there is passed over."""
-        if state.get("window"):
-            self.workspace.choose_window(WindowParameters(**state["window"]))
-            self.window.set_value(self.workspace.window_parameters)
+        window = state.get("window")
+        self.workspace.choose_window(WindowParameters(**window) if window else None)
+        self._image_changed()
         self.method.set_value(state.get("method"))
         self.planes.set_value(state.get("planes"))
         for spin, value in zip((self.first, self.last), state.get("range", ()), strict=False):
@@ -403,8 +408,8 @@ class HeatmapDock(QWidget):
         """Compute the heatmaps that are chosen, in a thread, and show each as it is ready."""
         if self._following:
             self.row.stop()
-        if self._loading:
-            self._queued = True  # as soon as the classifier is there
+        if self.row.busy and (self._loading or self._following):
+            self._queued = True  # as soon as the classifier is there, or the plane before is done
             return
         try:
             snapshot, indices = self.workspace.snapshot(), self._indices()
@@ -486,7 +491,6 @@ class HeatmapDock(QWidget):
             self._pace[name, method] = pace
             self._show(snapshot, index, heatmap, made)
 
-        layer_there = snapshot.layer if snapshot is not None else None
         total = len(indices) + (loaded is None)
         description = f"Heatmaps of {snapshot.image.name}" if snapshot else f"Loading {name}"
         if loaded is None:
@@ -496,7 +500,7 @@ class HeatmapDock(QWidget):
             total,
             description,
             show,
-            lambda: layer_there is None or layer_there in workspace.viewer.layers,
+            lambda: snapshot is None or workspace.is_current(snapshot),
         )
         if started:
             self._loading = snapshot is None
@@ -565,7 +569,7 @@ class HeatmapDock(QWidget):
     def _ended(self, complete: bool) -> None:
         self._following = self._loading = False
         queued, self._queued = self._queued, False
-        if queued and complete and self.workspace.classifier is not None:
+        if queued and self.workspace.classifier is not None:
             self.compute()
             return
         if self.workspace.classifier is None and self.classifier.value() is not None:

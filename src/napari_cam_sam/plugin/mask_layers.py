@@ -82,6 +82,9 @@ class MaskLayers(QObject):
         self.accepted_at = 0.0
         """When masks were last accepted, on the clock of `time.monotonic`."""
         self._undo: list[list[_Accepted]] = []
+        self._preview: Any = None
+        self._of: tuple[Any, ...] = ()
+        self._accepted_of: dict[tuple[Any, ...], list[Acceptance]] = {}
         self.target: Any = None
         """The user's own labels layer to accept into; None for ours."""
         workspace.image_changed.connect(self._forget)
@@ -250,6 +253,11 @@ class MaskLayers(QObject):
         reason = workspace.mismatch(layer)
         if reason is not None:
             raise CamSamError(reason)
+        if layer.ndim != workspace.image().spatial_ndim:
+            raise CamSamError(
+                f"{layer.name} has {layer.ndim} axes, the image {workspace.image().spatial_ndim}: "
+                "choose another labels layer, or a new one."
+            )
         if getattr(layer, "locked", False) or not layer.editable:
             raise CamSamError(f"{layer.name} is locked: unlock it, or choose another labels layer.")
         if not isinstance(layer.data, np.ndarray) or getattr(layer, "multiscale", False):
@@ -265,6 +273,7 @@ class MaskLayers(QObject):
         layer = workspace.labels_layer("preview", create=masks is not None, dtype=np.uint16)
         if layer is None:
             return
+        self._preview = layer
         image = workspace.image()
         empty = np.zeros(image.plane_shape(key[0]), layer.data.dtype)
         drawn = empty if masks is None else place_masks(empty, masks.masks(), "overwrite")
@@ -274,13 +283,21 @@ class MaskLayers(QObject):
         workspace.labels_changed.emit()
 
     def _forget(self) -> None:
-        # The preview of an image that is worked on no more would say nothing true.
-        preview = self._workspace.own("preview")
-        if preview is not None and self._masks:
-            preview.data = np.zeros_like(preview.data)
+        """Leave the masks of another image, or of other pixels; what was accepted is kept."""
+        workspace = self._workspace
+        if self._preview is not None and self._preview in workspace.viewer.layers:
+            # It would say nothing true any more.
+            workspace.viewer.layers.remove(self._preview)
+        self._preview = None
         self._masks.clear()
-        self.accepted.clear()
         self._undo.clear()
+        self._accepted_of[self._of] = self.accepted
+        layer = workspace.image_layer
+        of = () if layer is None else (layer.unique_id, workspace.frame())
+        if of != self._of:
+            self.target = None
+        self._of = of
+        self.accepted = self._accepted_of.get(of, [])
         self.changed.emit()
 
     def _layer_removed(self, event: Any) -> None:

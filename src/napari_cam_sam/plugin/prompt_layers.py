@@ -200,7 +200,7 @@ class PromptLayers(QObject):
         self._last = self._before = None
 
     def show_axis(self, axis: int) -> None:
-        """Show the points of planes along an axis alone; boxes across the view are hidden anyway."""
+        """Show the points along an axis alone; boxes across the view are hidden anyway."""
         layer = self.points
         if layer is not None and layer.ndim == 3 and len(layer.data):
             layer.shown = [row["axis"] == axis for row in records(layer.features, len(layer.data))]

@@ -280,6 +280,11 @@ class PromptsDock(QWidget):
 
     # Placing
 
+    @property
+    def asking(self) -> bool:
+        """Whether prompts wait for an answer on what is to happen to edited ones."""
+        return bool(self._pending)
+
     def extract(self, everywhere: bool = False) -> bool:
         """Place prompts from the heatmap of the plane shown, or of all that have one.
 

@@ -279,7 +279,9 @@ class ComparePage(QWidget):
             note, values = workspace.note(axis, i), workspace.heatmap_values(axis, i)
             evident = note is not None and note.reason is None and values is not None
             heat[i] = np.array(values) if evident else None
-        placed = {one.index: one for one in workspace.prompts.read_all(axis)}
+        edited = {index for at, index in workspace.prompts.touched() if at == axis}
+        every = workspace.prompts.read_all(axis)
+        placed = {one.index: one for one in every if one.index in edited}
         for touched_axis, i in workspace.prompts.touched():
             if touched_axis == axis:  # also where the user deleted them all
                 placed.setdefault(i, PlanePrompts(axis, i))

@@ -203,6 +203,7 @@ class ScoresDock(QWidget):
         self._list_layers()
 
     def _image_changed(self) -> None:
+        self.row.stop()
         self._state = None
         self._picked.clear()
         self.table.set_rows([])

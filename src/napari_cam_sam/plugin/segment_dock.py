@@ -302,7 +302,7 @@ class SegmentDock(QWidget):
             len(todo) + (held is None),
             description,
             show,
-            lambda: workspace.image_layer is snapshot.layer,
+            lambda: workspace.is_current(snapshot),
         )
         self._enable()
         return started
@@ -491,7 +491,7 @@ class SegmentDock(QWidget):
         from napari_cam_sam.metrics.overlap import overlap
 
         workspace, truth = self.workspace, self.workspace.truth()
-        if truth is None:
+        if truth is None or workspace.mismatch(truth) is not None:
             return None
         prompts = masks.prompts
         image = image_of(truth, frame_shown(workspace.viewer, truth))

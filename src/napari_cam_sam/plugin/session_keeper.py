@@ -76,6 +76,8 @@ class SessionKeeper(QObject):
         self._workspace = workspace
         self._record: tuple[int | None, ImageRecord] | None = None
         self._changes = self._saved_changes = 0
+        # Which opening of an image it is: what a thread brings of an earlier one is not this.
+        self._opening = 0
         self._saver = Newest(self._was_saved, self._was_not_saved, self)
         self._looker = Newest(self._looked, lambda _: None, self)
         self._timer = QTimer(self)
@@ -97,7 +99,9 @@ class SessionKeeper(QObject):
         workspace = self._workspace
         prompts: list[PlanePrompts] = []
         for axis in range(len(record.shape) if len(record.shape) == 3 else 1):
-            prompts.extend(workspace.prompts.read_all(axis))
+            count = record.shape[axis] if len(record.shape) == 3 else 1
+            # One that lies off every plane is no part of the work, and must not hinder its saving.
+            prompts.extend(p for p in workspace.prompts.read_all(axis) if 0 <= p.index < count)
         choices: dict[str, Any] = {"docks": workspace.dock_states()}
         layer = workspace.image_layer
         if layer is not None and not getattr(layer, "rgb", False):
@@ -119,7 +123,7 @@ class SessionKeeper(QObject):
             return masks.target
         return self._workspace.own("labels")
 
-    def _writer(self, folder: Path, by_hand: bool) -> Callable[[], str]:
+    def _writer(self, folder: Path, by_hand: bool) -> Callable[[], Any]:
         """Give what writes the session as it is now, in a thread."""
         workspace = self._workspace
         image, frame = workspace.image(), workspace.frame()
@@ -127,17 +131,14 @@ class SessionKeeper(QObject):
         session = self._session(record or _unknown(image, frame))
         layer = self._labels_layer()
         data = None if layer is None else layer.data
-        changes = self._changes
+        changes, opening = self._changes, self._opening
 
-        def write() -> str:
+        def write() -> tuple[str, int, int | None, ImageRecord, int, bool]:
             known = record or image_record(image, frame)
             labels = None if data is None else np.array(data)
             write_session(folder, replace(session, image=known, labels=labels), image)
-            self._record = frame, known
-            self._saved_changes = changes
-            if by_hand:
-                self.forget_autosave()
-            return f"Saved to {folder}." if by_hand else "Saved by itself."
+            words = f"Saved to {folder}." if by_hand else "Saved by itself."
+            return words, opening, frame, known, changes, by_hand
 
         return write
 
@@ -180,12 +181,16 @@ class SessionKeeper(QObject):
 
     def _own_folder(self, record: ImageRecord) -> Path:
         me = psutil.Process()
-        name = (
-            f"{record.sha256[:16]}-{record.frame or 0}-{me.pid}-{int(me.create_time())}-{id(self)}"
-        )
-        return autosave_folder() / name
+        owner = f"{me.pid}-{int(me.create_time())}-{id(self)}-{self._opening}"
+        return autosave_folder() / f"{record.sha256[:16]}-{record.frame or 0}-{owner}"
 
-    def _was_saved(self, words: str) -> None:
+    def _was_saved(self, answer: tuple[str, int, int | None, ImageRecord, int, bool]) -> None:
+        words, opening, frame, record, changes, by_hand = answer
+        if opening == self._opening:
+            self._record = frame, record
+            self._saved_changes = changes
+            if by_hand:
+                self.forget_autosave()
         if self._taken is not None:
             self.discard(self._taken)
             self._taken = None
@@ -214,6 +219,7 @@ class SessionKeeper(QObject):
         self._timer.stop()
         self._record = self.left = None
         self._changes = self._saved_changes = 0
+        self._opening += 1
         try:
             image, frame = self._workspace.image(), self._workspace.frame()
         except CamSamError:
@@ -222,20 +228,17 @@ class SessionKeeper(QObject):
 
     def _look(self, image: Image, frame: int | None) -> None:
         """Hash the image, and look for work on it that was left behind, in a thread."""
+        opening = self._opening
 
-        def look() -> tuple[Image, int | None, ImageRecord, Found | None]:
+        def look() -> tuple[int, int | None, ImageRecord, Found | None]:
             record = image_record(image, frame)
-            return image, frame, record, _left_behind(record)
+            return opening, frame, record, _left_behind(record, self._own_folder(record))
 
         self._looker.ask(look)
 
-    def _looked(self, answer: tuple[Image, int | None, ImageRecord, Found | None]) -> None:
-        image, frame, record, found = answer
-        try:
-            now = self._workspace.image()
-        except CamSamError:
-            return
-        if now.data is not image.data and now.spatial_shape != image.spatial_shape:
+    def _looked(self, answer: tuple[int, int | None, ImageRecord, Found | None]) -> None:
+        opening, frame, record, found = answer
+        if opening != self._opening:
             return
         self._record = frame, record
         if found is not None and not self._changes:
@@ -288,7 +291,9 @@ class SessionKeeper(QObject):
         workspace.prompts.mark_touched(session.touched)
         if session.labels is not None:
             layer = workspace.labels_layer("labels", create=True, dtype=np.uint16)
-            layer.data = session.labels.astype(layer.data.dtype, copy=False)
+            layer.data = session.labels.astype(np.promote_types(session.labels.dtype, np.uint16))
+        elif (layer := workspace.own("labels")) is not None:
+            layer.data = np.zeros_like(layer.data)
         workspace.masks.accepted[:] = session.accepted
         workspace.masks.accepted_changed.emit()
         workspace.labels_changed.emit()
@@ -302,8 +307,8 @@ class SessionKeeper(QObject):
         self.saved.emit(f"Opened the session of {session.saved_at}.")
 
 
-def _left_behind(record: ImageRecord) -> Found | None:
-    """Find the newest autosave of an image whose process is gone."""
+def _left_behind(record: ImageRecord, own: Path) -> Found | None:
+    """Find the newest autosave of an image whose process, or whose opening in it, is gone."""
     newest: Found | None = None
     start = f"{record.sha256[:16]}-{record.frame or 0}-"
     try:
@@ -311,7 +316,9 @@ def _left_behind(record: ImageRecord) -> Found | None:
     except OSError:
         return None
     for folder in folders:
-        if _is_open(folder.name.removeprefix(start)):
+        # The same but for the number of the opening: the image was closed since, in this window.
+        earlier = folder != own and folder.name.rpartition("-")[0] == own.name.rpartition("-")[0]
+        if not earlier and _is_open(folder.name.removeprefix(start)):
             continue
         try:
             session = read_session(folder)

@@ -60,7 +60,7 @@ class TaskRow(QWidget):
     @property
     def busy(self) -> bool:
         """Whether a task runs."""
-        return self._held.task is not None
+        return self._starting or self._held.task is not None
 
     def say(self, text: str) -> None:
         """Show a line of words."""
@@ -81,10 +81,15 @@ class TaskRow(QWidget):
         bool
             False if one runs already, e.g. where a button was pressed twice.
         """
-        if self._held.task is not None:
+        if self.busy:
             return False
         self._description, self._begin = description, time.monotonic()
-        self._held.task = Task(steps, total, description, on_step, is_wanted, self)
+        # napari lets the window live while it makes a bar: a second press may come in there.
+        self._starting = True
+        try:
+            self._held.task = Task(steps, total, description, on_step, is_wanted, self)
+        finally:
+            self._starting = False
         self._held.task.stepped.connect(self._stepped)
         self._held.task.ended.connect(self._ended)
         # Of a single step nothing is known until it is over: a bar that moves to and fro.

@@ -267,4 +267,7 @@ class _Answering(QRunnable):
             except Exception as error:
                 answer = _Failure(error)
             self._questions.answered = number
-            self._questions.told.emit(number, answer)
+            try:
+                self._questions.told.emit(number, answer)
+            except RuntimeError:
+                return  # the window is gone, and with it whoever asked

@@ -94,6 +94,7 @@ class WayDock(QWidget):
         self.stop.clicked.connect(self.cancel)
         self.heatmap.computed.connect(self._heatmaps_done)
         self.prompts.row.ended.connect(self._prompts_done)
+        self.prompts.question.answered.connect(lambda _: self._prompts_done(True))
         self.segment.segmented.connect(self._masks_done)
         self.scores.row.ended.connect(self._scores_done)
 
@@ -136,6 +137,9 @@ class WayDock(QWidget):
             return
         if not complete:
             self._over("Stopped while prompts were made.")
+            return
+        if self.prompts.asking:
+            self.words.setText("2 of 4: answer the question in step 2 to go on.")
             return
         self._go(3, "3 of 4: masks…")
         if not self.segment.segment_all():

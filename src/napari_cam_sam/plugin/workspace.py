@@ -77,6 +77,8 @@ class Snapshot:
     axis, index : int
         The plane shown.
     parameters : WindowParameters
+    frame : int or None
+        Point in time, of a series.
     """
 
     layer: Any
@@ -84,12 +86,13 @@ class Snapshot:
     axis: int
     index: int
     parameters: WindowParameters
+    frame: int | None
     _windows: dict[Any, Window]
     _lock: threading.Lock
 
     def window(self) -> Window:
         """Resolve the window, once an image: percentiles read the whole volume."""
-        key = id(self.image.data), self.parameters
+        key = self.layer.unique_id, self.frame, self.parameters
         with self._lock:
             if key not in self._windows:
                 self._windows[key] = resolve_window(self.image, self.parameters)
@@ -305,7 +308,23 @@ class Workspace(QObject):
         axis, index = self.plane()
         parameters = self.window_parameters or self.default_window()
         return Snapshot(
-            self._image_layer, image, axis, index, parameters, self._windows, self._lock
+            self._image_layer,
+            image,
+            axis,
+            index,
+            parameters,
+            self.frame(),
+            self._windows,
+            self._lock,
+        )
+
+    def is_current(self, snapshot: Snapshot) -> bool:
+        """Tell whether the image and the frame of a snapshot are still those worked on."""
+        layer = snapshot.layer
+        return (
+            layer is self._image_layer
+            and layer in self.viewer.layers
+            and self.frame() == snapshot.frame
         )
 
     def choose_window(self, parameters: WindowParameters | None) -> None:
@@ -367,11 +386,23 @@ class Workspace(QObject):
         except CamSamError as error:
             shown = (str(error),)
         if shown != self._shown:
-            turned = self._shown is not None and len(shown) == 3 and shown[0] != self._shown[0]
+            before = self._shown if self._shown is not None and len(self._shown) == 3 else None
+            turned = before is not None and len(shown) == 3 and shown[0] != before[0]
+            moved = before is not None and len(shown) == 3 and shown[2] != before[2]
             self._shown = shown
+            if moved:
+                self._show_frame(shown[2])
             if turned:
                 self._show_axis(shown[0])
             self.plane_changed.emit()
+
+    def _show_frame(self, frame: int | None) -> None:
+        """Go to another point in time: another image, with layers of its own."""
+        for layer in self.viewer.layers:
+            mark = layer.metadata.get(KEY, {})
+            if is_own(layer) and mark.get("of") == self._image_layer.unique_id:
+                layer.visible = mark.get("frame") == frame
+        self.image_changed.emit()
 
     def _show_axis(self, axis: int) -> None:
         """Hide what belongs to planes along other axes: it would lie across these as bands."""
