@@ -6,12 +6,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from napari.settings import get_plugin_settings
-from npe2 import PluginManager, PluginManifest
+from npe2 import PluginManifest
 
 from napari_cam_sam.cam.heatmaps import CamParameters
 from napari_cam_sam.demo.samples import make_sample
@@ -122,13 +122,14 @@ def test_menus_are_those_that_napari_has() -> None:
     assert manifest.icon
 
 
-def test_preferences_are_those_of_the_manifest(make_napari_viewer_proxy: Any) -> None:
-    PluginManager.instance().discover()
-    manifest = PluginManager.instance().get_manifest("napari-cam-sam")
+def test_preferences_are_those_of_the_manifest(monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = PluginManifest.from_distribution("napari-cam-sam")
     declared = manifest.contributions.configurations["general"].properties
     assert {name: one.default for name, one in declared.items()} == vars(Preferences())
-    get_plugin_settings("napari-cam-sam").general.device = "cpu"
-    assert preferences().device == "cpu"
+    # Not napari's own: it would write into the settings of whoever runs the tests.
+    chosen = SimpleNamespace(general=SimpleNamespace(device="cpu", autosave_seconds=9.0))
+    monkeypatch.setattr("napari.settings.get_plugin_settings", lambda _: chosen)
+    assert preferences() == Preferences(device="cpu", autosave_seconds=9.0)
 
 
 def test_docks_open_without_pytorch(tmp_path: Path) -> None:
