@@ -94,7 +94,7 @@ class ScoredRow:
 
 @dataclass(frozen=True, eq=False)
 class ToScore:
-    """What is scored: arrays that nobody else writes into.
+    """What is scored; `taken` makes sure that nobody else writes into it meanwhile.
 
     Attributes
     ----------
@@ -118,6 +118,15 @@ class ToScore:
     heatmap: Any = None
     heatmap_planes: tuple[int, ...] = ()
     heatmap_name: str = "The heatmap"
+
+    def taken(self) -> ToScore:
+        """Copy what lies in memory, which others may write into; to be called in a thread."""
+        return replace(
+            self,
+            prediction=_own(self.prediction),
+            truth=_own(self.truth),
+            heatmap=_own(self.heatmap),
+        )
 
     def plane(self, labels: Any, index: int) -> NDArray[Any]:
         """Cut a plane, with the label that is meant alone."""
@@ -499,3 +508,8 @@ def summarise_comparison(planes: Sequence[ComparedPlane]) -> tuple[VariantSummar
             )
         )
     return tuple(lines)
+
+
+def _own(array: Any) -> Any:
+    """Copy an array in memory; one on disk is read where it is needed."""
+    return np.array(array) if isinstance(array, np.ndarray) else array

@@ -314,10 +314,10 @@ class PromptsDock(QWidget):
         def one(index: int, heat: NDArray[np.float32]) -> PlanePrompts:
             if reasons.get(index):
                 return PlanePrompts(axis, index, (), reasons[index])
-            return prompts_from_heatmap(heat, parameters, axis=axis, index=index)
+            # A copy: the layer may be written meanwhile.
+            return prompts_from_heatmap(heat.copy(), parameters, axis=axis, index=index)
 
-        # Copies: the layer may be written while the thread reads.
-        jobs = [partial(one, i, v.copy()) for i, v in given]
+        jobs = [partial(one, i, v) for i, v in given]
         return self._extract(jobs, "Prompts from heatmaps")
 
     def extract_from_truth(self, everywhere: bool = False) -> bool:

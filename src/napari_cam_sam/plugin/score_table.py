@@ -278,7 +278,7 @@ class ComparePage(QWidget):
         for i in planes:
             note, values = workspace.note(axis, i), workspace.heatmap_values(axis, i)
             evident = note is not None and note.reason is None and values is not None
-            heat[i] = np.array(values) if evident else None
+            heat[i] = values if evident else None
         edited = {index for at, index in workspace.prompts.touched() if at == axis}
         every = workspace.prompts.read_all(axis)
         placed = {one.index: one for one in every if one.index in edited}

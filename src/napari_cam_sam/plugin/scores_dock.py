@@ -368,7 +368,7 @@ class ScoresDock(QWidget):
         def steps() -> Generator[Any]:
             from napari_cam_sam.comparison import score_steps
 
-            yield from score_steps(job)
+            yield from score_steps(job.taken())
 
         def wanted() -> bool:
             return all(layer in workspace.viewer.layers for layer in layers)
@@ -381,7 +381,7 @@ class ScoresDock(QWidget):
         self._say()
 
     def _job(self, image: Image) -> ToScore:
-        """Take what is scored out of the layers, as it is now."""
+        """Say what is scored: the layers' own arrays."""
         from napari_cam_sam.comparison import ToScore
 
         axis, _ = self.workspace.plane()
@@ -389,13 +389,16 @@ class ScoresDock(QWidget):
         planes: tuple[int, ...] = ()
         if layer is not None and is_own(layer):
             planes = tuple(self.workspace.noted_planes(axis))
-            slots = [image.slot(axis, i) for i in planes]
-            maps = np.stack([np.asarray(layer.data[s]) for s in slots]) if slots else None
+            values = layer.data if image.spatial_ndim == 2 else np.moveaxis(layer.data, axis, 0)
+            values = values[None] if image.spatial_ndim == 2 else values
+            # A view where all planes have one: a large volume is copied in the thread.
+            every = len(planes) == len(values)
+            maps = (values if every else values[list(planes)]) if planes else None
         elif layer is not None:
             planes = tuple(range(image.n_planes(axis)))
-            data = _copied(self._array(layer))
+            data = self._array(layer)
             maps = np.moveaxis(data, axis, 0) if image.spatial_ndim == 3 else data[None]
-        labels = [_copied(self._array(x)) for x in (self.prediction.value(), self.truth.value())]
+        labels = [self._array(x) for x in (self.prediction.value(), self.truth.value())]
         name = self.heatmap.currentText()
         return ToScore(image, axis, labels[0], labels[1], self.label.value(), maps, planes, name)
 
@@ -524,7 +527,8 @@ class ScoresDock(QWidget):
         axis, index = self.workspace.plane()
         job, layers = state.job, (self.prediction.value(), self.truth.value())
         slot = job.image.slot(axis, index)
-        cuts = [_copied(self._array(layer)[slot]) for layer in layers]
+        live = [self._array(layer)[slot] for layer in layers]
+        cuts = [np.array(one) if isinstance(one, np.ndarray) else one for one in live]
         heat = job.heat(index)
         geometry = job.image.geometry
         flat = Geometry(geometry.plane_spacing(axis), unit=geometry.unit)
@@ -600,11 +604,6 @@ class ScoresDock(QWidget):
                 self.to_csv(path)
             except CamSamError as error:
                 show_error(str(error))
-
-
-def _copied(array: Any) -> Any:
-    """Copy an array in memory, which the user may paint in; one on disk is read in the thread."""
-    return np.array(array) if isinstance(array, np.ndarray) else array
 
 
 def _line(*widgets: QWidget) -> QHBoxLayout:
