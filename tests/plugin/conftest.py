@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.utils.notifications import notification_manager
+from qtpy.QtCore import QThreadPool
 from superqt.utils import WorkerBase
 
 from napari_cam_sam.plugin import session_keeper
 from napari_cam_sam.plugin.preferences import Preferences
 from napari_cam_sam.plugin.session_keeper import FOLDER_VARIABLE
-from napari_cam_sam.plugin.workspace import Workspace, workspace_of
+from napari_cam_sam.plugin.workspace import _WORKSPACES, Workspace, workspace_of
 
 TIMEOUT = 120_000
 
@@ -28,6 +29,10 @@ def autosaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     monkeypatch.setattr(session_keeper, "preferences", lambda: off)
     monkeypatch.setenv(FOLDER_VARIABLE, str(folder))
     yield folder
+    # A viewer that is closed may not be collected yet, and must not save into the next test.
+    for one in list(_WORKSPACES.values()):
+        one.keeper.stop()
+    QThreadPool.globalInstance().waitForDone(TIMEOUT)
     WorkerBase.await_workers(TIMEOUT)
 
 
