@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.utils.notifications import notification_manager
-from qtpy.QtCore import QThreadPool
+from qtpy.QtCore import QThreadPool, QTimer
 from superqt.utils import WorkerBase
 
 from napari_cam_sam.plugin import session_keeper
@@ -29,9 +29,10 @@ def autosaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     monkeypatch.setattr(session_keeper, "preferences", lambda: off)
     monkeypatch.setenv(FOLDER_VARIABLE, str(folder))
     yield folder
-    # A viewer that is closed may not be collected yet, and must not save into the next test.
+    # A viewer that is closed may not be collected yet: its timers must not save into the next test.
     for one in list(_WORKSPACES.values()):
-        one.keeper.stop()
+        for timer in one.findChildren(QTimer):
+            timer.stop()
     QThreadPool.globalInstance().waitForDone(TIMEOUT)
     WorkerBase.await_workers(TIMEOUT)
 

@@ -157,11 +157,6 @@ class SessionKeeper(QObject):
         """
         self._saver.ask(self._writer(Path(folder), by_hand=True))
 
-    def stop(self) -> None:
-        """Save no more by itself until something changes, e.g. as the window is closed."""
-        self._timer.stop()
-        self._saved_changes = self._changes
-
     def forget_autosave(self) -> None:
         """Delete this process's autosave: what it holds was saved by hand."""
         if self._record is not None:
