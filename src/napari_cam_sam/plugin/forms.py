@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QFormLayout,
     QHBoxLayout,
     QLabel,
+    QPushButton,
     QSizePolicy,
     QSlider,
     QSpinBox,
@@ -24,7 +25,17 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-__all__ = ["Choice", "FractionSlider", "ParameterForm", "Section", "field_help", "form", "listen"]
+__all__ = [
+    "Choice",
+    "FractionSlider",
+    "ParameterForm",
+    "Section",
+    "button",
+    "field_help",
+    "form",
+    "line",
+    "listen",
+]
 
 
 _FORGETTING: set[Callable[..., None]] = set()
@@ -266,6 +277,21 @@ def form(rows: Iterable[tuple[str, QWidget]]) -> QFormLayout:
         label.setToolTip(widget.toolTip())
         layout.addRow(label, widget)
     return layout
+
+
+def button(text: str, hint: str) -> QPushButton:
+    """Make a button with a tooltip."""
+    made = QPushButton(text)
+    made.setToolTip(hint)
+    return made
+
+
+def line(*widgets: QWidget) -> QHBoxLayout:
+    """Lay out widgets side by side; buttons share the room that is left."""
+    made = QHBoxLayout()
+    for widget in widgets:
+        made.addWidget(widget, 1 if isinstance(widget, QPushButton) else 0)
+    return made
 
 
 def _spoken(name: str) -> str:

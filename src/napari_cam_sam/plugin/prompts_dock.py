@@ -13,16 +13,23 @@ from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import (
     QCheckBox,
     QGridLayout,
-    QHBoxLayout,
     QLabel,
-    QPushButton,
     QSpinBox,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.plugin.forms import Choice, FractionSlider, ParameterForm, Section, form, listen
+from napari_cam_sam.plugin.forms import (
+    Choice,
+    FractionSlider,
+    ParameterForm,
+    Section,
+    button,
+    form,
+    line,
+    listen,
+)
 from napari_cam_sam.plugin.layers import frame_shown, image_of
 from napari_cam_sam.plugin.prompt_layers import Conflict
 from napari_cam_sam.plugin.sketch import Proposal, Sketch, propose
@@ -73,21 +80,21 @@ class PromptsDock(QWidget):
         self.preview = QCheckBox("Show what the rule would place")
         self.preview.setChecked(True)
         self.preview.setToolTip("Outline of the heatmap's part, box and points; nothing is placed.")
-        self.place = _button("Place on this plane", "Takes the heatmap of the plane shown.")
-        self.place_all = _button("…on all with a heatmap", "Along the axis that is shown.")
+        self.place = button("Place on this plane", "Takes the heatmap of the plane shown.")
+        self.place_all = button("…on all with a heatmap", "Along the axis that is shown.")
         self.truth = Choice("A labels layer that holds the right answer.")
         self.truth_rule = Choice("What is taken from it: the best that prompts can be.")
-        self.from_truth = _button("Place on this plane", "Takes the truth of the plane shown.")
-        self.from_truth_all = _button("…on all with a truth", "Along the axis that is shown.")
+        self.from_truth = button("Place on this plane", "Takes the truth of the plane shown.")
+        self.from_truth_all = button("…on all with a truth", "Along the axis that is shown.")
         self.object = QSpinBox()
         self.object.setRange(1, 65535)
         self.object.setToolTip("New prompts, and those selected now, belong to this object.")
-        self.draw_box = _button("Draw a box", "Then drag a rectangle in the image.")
-        self.add_point = _button("Add a point", "Then click into the image.")
-        self.polarity = _button("New points: positive (T)", "T switches; also selected points.")
-        self.clear = _button("Clear plane (Shift-C)", "Removes all prompts of the plane shown.")
-        self.undo = _button("Undo (Ctrl-Z)", "Takes back the last edit of prompts.")
-        self.redo = _button("Redo (Ctrl-Shift-Z)", "Takes back the last undo.")
+        self.draw_box = button("Draw a box", "Then drag a rectangle in the image.")
+        self.add_point = button("Add a point", "Then click into the image.")
+        self.polarity = button("New points: positive (T)", "T switches; also selected points.")
+        self.clear = button("Clear plane (Shift-C)", "Removes all prompts of the plane shown.")
+        self.undo = button("Undo (Ctrl-Z)", "Takes back the last edit of prompts.")
+        self.redo = button("Redo (Ctrl-Shift-Z)", "Takes back the last undo.")
         self.found = QLabel()
         self.found.setWordWrap(True)
         self.row = TaskRow()
@@ -99,12 +106,12 @@ class PromptsDock(QWidget):
         whole.addLayout(form((("Strategy", self.strategy), ("Threshold", self.threshold))))
         whole.addWidget(Section("The rule in detail", self.rule, opened=False))
         whole.addWidget(self.preview)
-        whole.addLayout(_line(self.place, self.place_all))
+        whole.addLayout(line(self.place, self.place_all))
         truth = QWidget()
         inner = QVBoxLayout(truth)
         inner.setContentsMargins(0, 0, 0, 0)
         inner.addLayout(form((("Truth", self.truth), ("Take", self.truth_rule))))
-        inner.addLayout(_line(self.from_truth, self.from_truth_all))
+        inner.addLayout(line(self.from_truth, self.from_truth_all))
         whole.addWidget(Section("From the truth", truth, opened=False))
         edit = QGridLayout()
         for i, widget in enumerate(
@@ -451,13 +458,13 @@ class _Question(QWidget):
         super().__init__()
         self.words = QLabel()
         self.words.setWordWrap(True)
-        self.keep = _button("Keep mine", "New prompts go only to planes that you did not edit.")
-        self.replace = _button("Replace", "Your edits on these planes are lost; undo brings them.")
-        self.add = _button("Add", "New prompts are placed beside yours.")
+        self.keep = button("Keep mine", "New prompts go only to planes that you did not edit.")
+        self.replace = button("Replace", "Your edits on these planes are lost; undo brings them.")
+        self.add = button("Add", "New prompts are placed beside yours.")
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
         whole.addWidget(self.words)
-        whole.addLayout(_line(self.keep, self.replace, self.add))
+        whole.addLayout(line(self.keep, self.replace, self.add))
         for name in ("keep", "replace", "add"):
             getattr(self, name).clicked.connect(lambda _=False, name=name: self._answer(name))
         self.hide()
@@ -470,19 +477,6 @@ class _Question(QWidget):
     def _answer(self, name: str) -> None:
         self.hide()
         self.answered.emit(name)
-
-
-def _button(text: str, hint: str) -> QPushButton:
-    button = QPushButton(text)
-    button.setToolTip(hint)
-    return button
-
-
-def _line(*widgets: QWidget) -> QHBoxLayout:
-    line = QHBoxLayout()
-    for widget in widgets:
-        line.addWidget(widget)
-    return line
 
 
 def _count(number: int, one: str, many: str = "") -> str:

@@ -15,9 +15,7 @@ from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import (
     QCheckBox,
     QFileDialog,
-    QHBoxLayout,
     QLabel,
-    QPushButton,
     QTabWidget,
     QVBoxLayout,
     QWidget,
@@ -27,7 +25,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.geometry import Geometry
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.writing import write_atomically
-from napari_cam_sam.plugin.forms import Choice, form, listen
+from napari_cam_sam.plugin.forms import Choice, button, form, line, listen
 from napari_cam_sam.plugin.layers import frame_shown, image_of, is_own
 from napari_cam_sam.plugin.score_plots import (
     AGREEMENT,
@@ -106,17 +104,17 @@ class ScoresDock(QWidget):
         self.heatmap = Choice("A heatmap to score too: ours, or a gray layer within 0 to 1.")
         self.label = Choice("Which label of both layers is compared.")
         self.label.offer([_ALL_LABELS])
-        self.run = QPushButton("Score")
-        self.run.setToolTip("Scores every plane along the axis shown, every object, the volume.")
+        self.run = button(
+            "Score", "Every plane along the axis shown, every object, and the volume."
+        )
         self.overlay = QCheckBox("Overlay")
         self.overlay.setToolTip("A layer that shows where both agree and where they do not.")
         legend = QLabel(
             " ".join(f'<span style="color:{c}">■</span>&nbsp;{n}' for n, c, _ in AGREEMENT.values())
         )
         legend.setToolTip("; ".join(f"{n}: {words}" for n, _, words in AGREEMENT.values()))
-        self.copy, self.save = QPushButton("Copy"), QPushButton("Save CSV…")
-        self.copy.setToolTip("The table to the clipboard, to paste into a spreadsheet.")
-        self.save.setToolTip("The table in full precision, with what was compared.")
+        self.copy = button("Copy", "The table to the clipboard, to paste into a spreadsheet.")
+        self.save = button("Save CSV…", "The table in full precision, with what was compared.")
         self.row = TaskRow()
         self.table = ScoreTable()
         self.curves, self.along = CurvesPlot(napari_viewer), PlanesPlot(napari_viewer)
@@ -140,10 +138,10 @@ class ScoresDock(QWidget):
                 )
             )
         )
-        whole.addLayout(_line(self.run, self.overlay, legend))
+        whole.addLayout(line(self.run, self.overlay, legend))
         whole.addWidget(self.row)
         whole.addWidget(self.tabs, 1)
-        whole.addLayout(_line(self.copy, self.save))
+        whole.addLayout(line(self.copy, self.save))
 
         self._newest = Newest(self._plane_scored, self.row.say, self)
         self._finder = Newest(self._offer_labels, self.row.say, self)
@@ -328,8 +326,8 @@ class ScoresDock(QWidget):
         problem, state = self._problem(), self._state
         self.run.setEnabled(problem is None and self._next is None)
         self.comparison.tell(problem)
-        for button in (self.copy, self.save):
-            button.setEnabled(bool(self.table.rows()))
+        for one in (self.copy, self.save):
+            one.setEnabled(bool(self.table.rows()))
         if self._next is not None:
             return
         if problem is None and state is None:
@@ -604,10 +602,3 @@ class ScoresDock(QWidget):
                 self.to_csv(path)
             except CamSamError as error:
                 show_error(str(error))
-
-
-def _line(*widgets: QWidget) -> QHBoxLayout:
-    line = QHBoxLayout()
-    for widget in widgets:
-        line.addWidget(widget, 1 if isinstance(widget, QPushButton) else 0)
-    return line

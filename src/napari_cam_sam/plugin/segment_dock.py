@@ -16,13 +16,12 @@ from qtpy.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
     QLabel,
-    QPushButton,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.plugin.forms import Choice, form, listen
+from napari_cam_sam.plugin.forms import Choice, button, form, listen
 from napari_cam_sam.plugin.importing import import_torch
 from napari_cam_sam.plugin.layers import frame_shown, image_of, is_own
 from napari_cam_sam.plugin.mask_layers import PlaneMasks
@@ -81,21 +80,19 @@ class SegmentDock(QWidget):
             "The labels layer that accepted masks go into, as labels of their objects."
         )
         self.overlap = Choice("What becomes of labels of other objects that a mask covers.")
-        self.run = _button("Segment plane (S)", "The prompts of the plane shown.")
-        self.run_all = _button(
-            "…all prompted (Shift-S)", "Every plane along the axis with prompts."
-        )
+        self.run = button("Segment plane (S)", "The prompts of the plane shown.")
+        self.run_all = button("…all prompted (Shift-S)", "Every plane along the axis with prompts.")
         self.live = QCheckBox("Live: again whenever a prompt moves")
         self.live.setChecked(True)
         self.live.setToolTip("Decodes at once where the plane is encoded.")
-        self.before = _button("◀", "The candidate mask before this one.")
-        self.after = _button("▶", "The next candidate mask.")
+        self.before = button("◀", "The candidate mask before this one.")
+        self.after = button("▶", "The next candidate mask.")
         self.which = Choice("Whose candidates the arrows flip through.")
         self.shown = QLabel()
         self.shown.setWordWrap(True)
-        self.accept = _button("Accept (C)", "Writes the mask of this plane into the labels.")
-        self.accept_all = _button("Accept all", "Writes every mask of the preview.")
-        self.undo = _button("Undo acceptance", "Labels as they were before, masks in the preview.")
+        self.accept = button("Accept (C)", "Writes the mask of this plane into the labels.")
+        self.accept_all = button("Accept all", "Writes every mask of the preview.")
+        self.undo = button("Undo acceptance", "Labels as they were before, masks in the preview.")
         self.row = TaskRow()
 
         whole = QVBoxLayout(self)
@@ -439,8 +436,8 @@ class SegmentDock(QWidget):
             self.run.setEnabled(False)
             self.run_all.setEnabled(False)
             return
-        for button in (self.before, self.after, self.accept):
-            button.setEnabled(masks is not None)
+        for one in (self.before, self.after, self.accept):
+            one.setEnabled(masks is not None)
         self.accept_all.setEnabled(bool(self.masks.planes(axis)))
         if masks is None:
             self.which.offer([("all objects", None)])
@@ -546,9 +543,3 @@ def _places(prompts: PlanePrompts) -> tuple[Any, ...]:
         )
         for one in prompts.objects
     )
-
-
-def _button(text: str, hint: str) -> QPushButton:
-    button = QPushButton(text)
-    button.setToolTip(hint)
-    return button

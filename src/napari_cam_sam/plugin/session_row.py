@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QLabel, QVBoxLayout, QWidget
 
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.plugin.forms import button, line
 from napari_cam_sam.plugin.session_keeper import Found
 
 if TYPE_CHECKING:
@@ -28,27 +29,25 @@ class SessionRow(QWidget):
         super().__init__()
         self._keeper = workspace.keeper
         self._found: Found | None = None
-        self.save = QPushButton("Save session…")
-        self.save.setToolTip("Choices, prompts, accepted labels and scores, into a folder.")
-        self.open = QPushButton("Open session…")
-        self.open.setToolTip("A session of the image that is open.")
+        self.save = button(
+            "Save session…", "Choices, prompts, accepted labels and scores, into a folder."
+        )
+        self.open = button("Open session…", "A session of the image that is open.")
         self.words = QLabel()
         self.words.setWordWrap(True)
         self.offer = QWidget()
         self.question = QLabel()
         self.question.setWordWrap(True)
-        self.restore = QPushButton("Bring it back")
-        self.restore.setToolTip("Prompts, labels and choices as they were.")
-        self.discard = QPushButton("Discard")
-        self.discard.setToolTip("Deletes what was saved.")
+        self.restore = button("Bring it back", "Prompts, labels and choices as they were.")
+        self.discard = button("Discard", "Deletes what was saved.")
         offer = QVBoxLayout(self.offer)
         offer.setContentsMargins(0, 0, 0, 0)
         offer.addWidget(self.question)
-        offer.addLayout(_line(self.restore, self.discard))
+        offer.addLayout(line(self.restore, self.discard))
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
         whole.addWidget(self.offer)
-        whole.addLayout(_line(self.save, self.open))
+        whole.addLayout(line(self.save, self.open))
         whole.addWidget(self.words)
         self.offer.hide()
 
@@ -101,10 +100,3 @@ class SessionRow(QWidget):
         self.offer.hide()
         if found is not None:
             self._keeper.discard(found)
-
-
-def _line(*buttons: QPushButton) -> QHBoxLayout:
-    line = QHBoxLayout()
-    for button in buttons:
-        line.addWidget(button)
-    return line
