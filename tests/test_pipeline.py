@@ -156,7 +156,7 @@ def test_every_row_names_its_label_and_a_label_in_two_parts_is_one_object(
 class _Nested:
     """A segmenter with two candidates: the core and the whole, the whole scored higher."""
 
-    name, device, model_hash = "nested", "cpu", "0"
+    name, device, precision, model_hash = "nested", "cpu", "float32", "0"
 
     def encode(self, plane: NDArray[np.uint8]) -> Embedding:
         return Embedding(None, (plane.shape[0], plane.shape[1]), self.model_hash)

@@ -58,6 +58,7 @@ class SamSegmenter:
         self.name = name
         self.model_hash = model_hash
         self.device = str(device)
+        self.precision = "float32"
         self._sam = sam.to(device).eval().requires_grad_(False)
         self._frame = frame or LongestSide()
         self._boxes_only = boxes_only

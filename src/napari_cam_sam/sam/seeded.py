@@ -62,6 +62,7 @@ class SeededSegmenter:
 
     name = "seeded"
     device = "cpu"
+    precision = "float32"
 
     def __init__(self, parameters: SeededParameters | None = None) -> None:
         self.parameters = parameters or SeededParameters()

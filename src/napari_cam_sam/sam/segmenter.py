@@ -71,6 +71,11 @@ class Segmenter(Protocol):
         ...
 
     @property
+    def precision(self) -> str:
+        """Type of the numbers in which a plane is encoded, e.g. ``"float32"``."""
+        ...
+
+    @property
     def device(self) -> str:
         """Where it runs, e.g. ``"cpu"``, ``"cuda:0"``."""
         ...
