@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 from napari.components import ViewerModel
@@ -17,7 +19,6 @@ from qtpy.QtCore import QThreadPool
 from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_cam_sam.demo.samples import make_sample
-from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.reading import read_image
 from napari_cam_sam.images.writing import write_image
 from napari_cam_sam.plugin import session_keeper
@@ -94,6 +95,15 @@ def save(workspace: Workspace, folder: Path, qtbot: Any) -> str:
     return str(saved.args[0])
 
 
+def open_session(workspace: Workspace, folder: Path, qtbot: Any) -> str:
+    """Open a session; give what was said at the end."""
+    with qtbot.waitSignal(
+        workspace.keeper.saved, timeout=60_000, check_params_cb=lambda words: "…" not in words
+    ) as said:
+        workspace.keeper.open(folder)
+    return str(said.args[0])
+
+
 def test_a_session_is_the_same_in_another_viewer(
     qapp: Any, scan: Path, tmp_path: Path, qtbot: Any, finish: Finish
 ) -> None:
@@ -120,7 +130,7 @@ def test_a_session_is_the_same_in_another_viewer(
 
     second = opened(scan)
     others = [kind(second.viewer) for kind in (HeatmapDock, PromptsDock, SegmentDock)]
-    second.keeper.open(tmp_path / "session")
+    assert open_session(second, tmp_path / "session", qtbot).startswith("Opened the session of ")
     assert all_prompts(second) == all_prompts(first)
     assert [len(planes) for planes in all_prompts(second)] == [2, 1, 0]
     assert second.prompts.touched() == {(0, 11)}
@@ -156,6 +166,38 @@ def test_what_was_accepted_is_made_again_without_a_viewer(
     assert session.labels is not None
     assert np.flatnonzero(session.labels.any(axis=(1, 2))).tolist() == [9, 11, 12]
     np.testing.assert_array_equal(session.labels, workspace.own("labels").data)
+    assert session.image.path == str(scan)
+    assert session.image.sha256 == hashlib.sha256(scan.read_bytes()).hexdigest()
+    np.testing.assert_array_equal(replay(session, read_image(scan)), session.labels)
+    # On the grid of the file, with its header.
+    (file,) = (tmp_path / "session").glob("labels-*.nii.gz")
+    np.testing.assert_array_equal(nibabel.load(file).affine, nibabel.load(scan).affine)
+
+
+def test_what_the_layers_own_undo_took_back_is_not_made_again(
+    qapp: Any, scan: Path, tmp_path: Path, qtbot: Any, finish: Finish
+) -> None:
+    workspace = opened(scan)
+    segment = SegmentDock(workspace.viewer)
+    segment.choose("seeded")
+    for index in (11, 9):
+        workspace.prompts.write([PlanePrompts(0, index, (FROM_CAM,))])
+        workspace.show_plane(0, index)
+        segment.segment()
+        finish(segment.row)
+        segment.accept_masks()
+    labels = workspace.own("labels")
+    labels.undo()  # as Ctrl-Z does while the labels layer is active
+    save(workspace, tmp_path / "session", qtbot)
+    session = read_session(tmp_path / "session")
+    assert [one.prompts.index for one in session.accepted] == [11]
+    assert session.labels is not None
+    assert not session.labels[9].any()
+    np.testing.assert_array_equal(replay(session, read_image(scan)), session.labels)
+    labels.redo()
+    save(workspace, tmp_path / "session", qtbot)
+    session = read_session(tmp_path / "session")
+    assert [one.prompts.index for one in session.accepted] == [11, 9]
     np.testing.assert_array_equal(replay(session, read_image(scan)), session.labels)
 
 
@@ -168,8 +210,6 @@ def test_a_session_of_another_image_is_refused_in_words(
     other = tmp_path / "other.nii.gz"
     write_image(other, make_sample("ct", seed=12).image)
     second = opened(other)
-    with pytest.raises(CamSamError, match="is not the image of the session"):
-        second.keeper.open(tmp_path / "session")
     row = SessionRow(second)
     for folder, words in (
         (tmp_path / "session", "is not the image of the session"),
@@ -178,7 +218,7 @@ def test_a_session_of_another_image_is_refused_in_words(
     ):
         monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_, f=folder: str(f))
         row.open.click()
-        assert words in row.words.text()
+        qtbot.waitUntil(lambda w=words: w in row.words.text(), timeout=60_000)
     assert all_prompts(second) == [(), (), ()]
     assert second.own("labels") is None
 
@@ -297,6 +337,64 @@ def test_the_work_of_a_killed_process_is_offered_and_taken(
     qtbot.waitUntil(lambda: not left.exists(), timeout=60_000)
     (mine,) = autosaves.glob("[!.]*")
     assert read_session(mine).touched == ((0, 11),)
+
+
+CLOSED = """
+import sys
+import napari, numpy as np
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QApplication
+from napari_cam_sam.plugin import session_keeper
+from napari_cam_sam.plugin.preferences import Preferences
+from napari_cam_sam.plugin.workspace import workspace_of
+
+session_keeper.preferences = lambda: Preferences(autosave_seconds=600)
+viewer = napari.Viewer(show=False)
+viewer.open(sys.argv[1], plugin="napari-cam-sam")
+workspace = workspace_of(viewer)
+workspace.show_plane(0, 11)
+workspace.prompts.create()[0].add(np.array([[11.0, 90, 33.5]]))
+
+def end():
+    viewer.close()
+    QApplication.quit()  # a window that was never shown does not end the program by its closing
+
+workspace.prompts.settled.connect(lambda: QTimer.singleShot(0, end))
+napari.run()
+"""
+
+
+def test_what_was_done_just_before_the_window_closes_is_not_lost(
+    qapp: Any, scan: Path, tmp_path: Path, autosaves: Path, qtbot: Any
+) -> None:
+    script = tmp_path / "closed.py"
+    script.write_text(CLOSED)
+    command = [sys.executable, str(script), str(scan)]
+    environment = os.environ | {FOLDER_VARIABLE: str(autosaves)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = looked(opened(scan))
+    assert [p.index for p in found.session.prompts] == [11]
+
+
+def test_what_was_done_just_before_another_image_is_not_lost(
+    qapp: Any, scan: Path, autosaves: Path, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = opened(scan)
+    looked(workspace)
+    late = Preferences(autosave_seconds=600)
+    monkeypatch.setattr(session_keeper, "preferences", lambda: late)
+    with qtbot.waitSignal(workspace.prompts.settled, timeout=10_000):
+        edit(workspace)
+    first = workspace.image_layer
+    other = workspace.viewer.add_image(np.zeros((4, 5, 6)))
+    workspace.choose_image(other)
+    looked(workspace)
+    (folder,) = autosaves.glob("[!.]*")
+    assert [p.index for p in read_session(folder).prompts] == [9, 11, 60]
+    # Back on the first image it is there, as the layers are: nothing to be offered is lost.
+    workspace.choose_image(first)
+    assert looked(workspace).folder == folder
 
 
 @pytest.mark.parametrize("answer", ["image", "discard"])

@@ -19,10 +19,12 @@ from scipy.optimize import linear_sum_assignment
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.geometry import Geometry, spacing_from_affine
+from napari_cam_sam.images.image import Image
 
 __all__ = [
     "KEY",
     "TRANSFORM",
+    "file_of",
     "geometry_of",
     "placed",
     "shown_geometry",
@@ -156,6 +158,19 @@ def true_geometry(layer: Any) -> Geometry | None:
     )
     geometry: Geometry = image.geometry
     return geometry if same else None
+
+
+def file_of(layer: Any) -> Image | None:
+    """Give what our reader read of a file, if the layer still shows that, in that place.
+
+    A session or a score names the file for what comes from it, not for what took its place.
+    """
+    known = layer.metadata.get(KEY, {})
+    read = known.get("read")
+    if read is None or read() is not layer.data or true_geometry(layer) is None:
+        return None
+    image: Image = known["image"]
+    return image
 
 
 def _upright(affine: NDArray[np.float64], shape: Sequence[int]) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
-from napari_cam_sam.plugin.geometry import KEY, geometry_of
+from napari_cam_sam.plugin.geometry import KEY, file_of, geometry_of
 
 __all__ = ["KEY", "frame_shown", "image_of", "is_own", "own_layer", "plane_shown"]
 
@@ -30,12 +30,14 @@ def image_of(layer: Any, frame: int | None = None) -> Image:
         If the layer has another number of axes, or time and no frame is given.
     """
     geometry = geometry_of(layer)
+    file = file_of(layer)
+    path, source = (None, None) if file is None else (file.path, file.source)
     data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
     if layer.ndim == 4:
         if frame is None:
             raise CamSamError(f"{layer.name} is a series over time: choose a frame.")
         data = data[frame]
-    return Image(data, bool(getattr(layer, "rgb", False)), geometry, layer.name)
+    return Image(data, bool(getattr(layer, "rgb", False)), geometry, layer.name, path, source)
 
 
 def plane_shown(viewer: Any, layer: Any) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.plugin.geometry import KEY
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.session import Acceptance, Overlap, chosen_masks, place_masks
 
@@ -203,8 +205,7 @@ class MaskLayers(QObject):
         self.accepted_at = 0.0
         for one in reversed(together):
             axis, index = one.masks.prompts.axis, one.masks.prompts.index
-            if one.record in self.accepted:
-                self.accepted.remove(one.record)
+            self.accepted[:] = [a for a in self.accepted if a is not one.record]
             if one.layer in self._workspace.viewer.layers:
                 now = np.array(one.layer.data[self._workspace.image().slot(axis, index)])
                 ours = (now == one.after) & (one.before != one.after)
@@ -213,6 +214,32 @@ class MaskLayers(QObject):
             self._draw((axis, index))
         self._accepted_changed()
         return len(together)
+
+    def standing(self) -> tuple[Acceptance, ...]:
+        """List the acceptances that still show in the labels.
+
+        One is left out if all that it changed is again as it was before: the layer's own undo, or
+        the eraser, took it back, and run again it would come out other than the labels are.
+        """
+        gone: list[Acceptance] = []
+        image = self._workspace.image() if self._undo else None
+        for one in (one for together in self._undo for one in together):
+            if image is None or one.layer not in self._workspace.viewer.layers:
+                continue
+            if one.layer.data.shape != image.spatial_shape:
+                continue  # other data took their place
+            prompts = one.masks.prompts
+            now = np.asarray(one.layer.data[image.slot(prompts.axis, prompts.index)])
+            changed = one.before != one.after
+            if changed.any() and np.array_equal(now[changed], one.before[changed]):
+                gone.append(one.record)
+        return tuple(one for one in self.accepted if not any(one is g for g in gone))
+
+    def restore(self, accepted: Iterable[Acceptance]) -> None:
+        """Take what a session says was accepted, in place of what was; no undo goes behind it."""
+        self.accepted[:] = accepted
+        self._undo.clear()
+        self._accepted_changed()
 
     def _accepted_changed(self) -> None:
         self.changed.emit()
@@ -245,9 +272,15 @@ class MaskLayers(QObject):
                 self._draw(key)
         layer.refresh()
 
+    def accept_layer(self) -> Any | None:
+        """Give the labels layer that masks are accepted into: the user's choice, else ours."""
+        if self.target is not None and self.target in self._workspace.viewer.layers:
+            return self.target
+        return self._workspace.own("labels")
+
     def _target(self) -> Any:
         workspace = self._workspace
-        layer = self.target if self.target in workspace.viewer.layers else None
+        layer = self.accept_layer()
         if layer is None:
             layer = workspace.labels_layer("labels", create=True, dtype=np.uint16)
         reason = workspace.mismatch(layer)
@@ -301,8 +334,6 @@ class MaskLayers(QObject):
         self.changed.emit()
 
     def _layer_removed(self, event: Any) -> None:
-        from napari_cam_sam.plugin.layers import KEY
-
         mark = event.value.metadata.get(KEY, {})
         if mark.get("role") == "preview" and self._masks:
             self._masks.clear()

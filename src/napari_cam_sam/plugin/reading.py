@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ def _layer(path: Path) -> LayerData:
     meta: dict[str, Any] = {
         "name": image.name,
         **placed(image.geometry, image.spatial_shape, frames=frames > 1),
-        "metadata": {KEY: {"image": image}},
+        "metadata": {KEY: {"image": image, "read": weakref.ref(data)}},
     }
     if not labels:
         meta["rgb"] = image.rgb

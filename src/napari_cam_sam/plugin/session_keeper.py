@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import psutil
 from platformdirs import user_data_path
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QCoreApplication, QObject, QThreadPool, QTimer, Signal
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
@@ -36,6 +37,21 @@ __all__ = ["FOLDER_VARIABLE", "Found", "SessionKeeper", "autosave_folder"]
 
 FOLDER_VARIABLE = "NAPARI_CAM_SAM_SESSIONS"
 """Environment variable that moves the folder of autosaves."""
+
+# How long the end of the program waits for what is still being written.
+_LAST_SAVE_MS = 30_000
+
+
+@dataclass(frozen=True)
+class _Written:
+    """What a thread tells of a session that it saved."""
+
+    words: str
+    opening: int
+    frame: int | None
+    record: ImageRecord
+    changes: int
+    by_hand: bool
 
 
 @dataclass(frozen=True)
@@ -79,6 +95,9 @@ class SessionKeeper(QObject):
         # Which opening of an image it is: what a thread brings of an earlier one is not this.
         self._opening = 0
         self._saver = Newest(self._was_saved, self._was_not_saved, self)
+        self._opener = Newest(self._read, self.saved.emit, self)
+        # Of two saves that wait for each other the later one counts, whichever thread comes first.
+        self._writing, self._asked, self._written = threading.Lock(), 0, 0
         self._looker = Newest(self._looked, lambda _: None, self)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -89,6 +108,13 @@ class SessionKeeper(QObject):
         workspace.prompts.settled.connect(self._changed)
         workspace.masks.accepted_changed.connect(self._accepted)
         workspace.image_changed.connect(self._image_changed)
+        # What was done a moment ago is saved before its layers go.
+        workspace.image_about_to_change.connect(self.flush)
+        workspace.viewer.layers.events.removing.connect(self._layer_goes)
+        self._going = QTimer(self)
+        self._going.setSingleShot(True)
+        if (application := QCoreApplication.instance()) is not None:
+            application.aboutToQuit.connect(self._quit)
         if workspace.image_layer is not None:
             self._image_changed()
 
@@ -113,32 +139,40 @@ class SessionKeeper(QObject):
             choices,
             tuple(prompts),
             tuple(sorted(workspace.prompts.touched())),
-            tuple(workspace.masks.accepted),
+            workspace.masks.standing(),
             tuple(workspace.score_rows()),
         )
 
-    def _labels_layer(self) -> Any | None:
-        masks = self._workspace.masks
-        if masks.target is not None and masks.target in self._workspace.viewer.layers:
-            return masks.target
-        return self._workspace.own("labels")
+    def _writer(self, folder: Path | None) -> Callable[[], _Written]:
+        """Give what writes the session as it is now, in a thread.
 
-    def _writer(self, folder: Path, by_hand: bool) -> Callable[[], Any]:
-        """Give what writes the session as it is now, in a thread."""
+        Parameters
+        ----------
+        folder : Path or None
+            Where it is saved by hand; None for the folder of this process's autosaves.
+        """
         workspace = self._workspace
         image, frame = workspace.image(), workspace.frame()
         record = self._known_record(frame)
         session = self._session(record or _unknown(image, frame))
-        layer = self._labels_layer()
+        layer = workspace.masks.accept_layer()
         data = None if layer is None else layer.data
         changes, opening = self._changes, self._opening
+        own_folder = self._own_folder
+        self._asked += 1
+        number = self._asked
 
-        def write() -> tuple[str, int, int | None, ImageRecord, int, bool]:
-            known = record or image_record(image, frame)
+        def write() -> _Written:
+            known = record or _record(image, frame)
+            where = folder or own_folder(known, opening)
             labels = None if data is None else np.array(data)
-            write_session(folder, replace(session, image=known, labels=labels), image)
-            words = f"Saved to {folder}." if by_hand else "Saved by itself."
-            return words, opening, frame, known, changes, by_hand
+            with self._writing:
+                if number > self._written or folder is not None:
+                    full = replace(session, image=known, labels=labels)
+                    write_session(where, full, image)
+                    self._written = max(number, self._written)
+            words = "Saved by itself." if folder is None else f"Saved to {folder}."
+            return _Written(words, opening, frame, known, changes, folder is not None)
 
         return write
 
@@ -155,12 +189,13 @@ class SessionKeeper(QObject):
         CamSamError
             Without an image.
         """
-        self._saver.ask(self._writer(Path(folder), by_hand=True))
+        self._saver.ask(self._writer(Path(folder)))
 
     def forget_autosave(self) -> None:
         """Delete this process's autosave: what it holds was saved by hand."""
         if self._record is not None:
-            shutil.rmtree(self._own_folder(self._record[1]), ignore_errors=True)
+            folder = self._own_folder(self._record[1], self._opening)
+            shutil.rmtree(folder, ignore_errors=True)
 
     def autosave(self) -> None:
         """Save by itself, if anything changed since the last time."""
@@ -170,31 +205,48 @@ class SessionKeeper(QObject):
             self._timer.start()
             return
         try:
-            image, frame = self._workspace.image(), self._workspace.frame()
+            self._saver.ask(self._writer(None))
+        except CamSamError:
+            return  # no image: nothing to save
+
+    def flush(self, _: object = None) -> None:
+        """Save by itself now what else would be saved in a moment, e.g. before an image goes."""
+        saved = self._changes == self._saved_changes or self._going.isActive()
+        if saved or not preferences().autosave:
+            return
+        try:
+            write = self._writer(None)
         except CamSamError:
             return
-        record = self._known_record(frame)
-        if record is None:
-            self._look(image, frame)
-            return
-        self._saver.ask(self._writer(self._own_folder(record), by_hand=False))
+        # Not by the saver: what waits there gives way to what is newer, and this is the last.
+        Newest(self._was_saved, self._was_not_saved, self).ask(write)
+        self._saved_changes = self._changes
 
-    def _own_folder(self, record: ImageRecord) -> Path:
+    def _layer_goes(self, _: object = None) -> None:
+        """Save before the first of several layers goes: a window that closes removes them all."""
+        if not self._going.isActive():
+            self.flush()
+        self._going.start(0)
+
+    def _quit(self) -> None:
+        self.flush()
+        QThreadPool.globalInstance().waitForDone(_LAST_SAVE_MS)
+
+    def _own_folder(self, record: ImageRecord, opening: int) -> Path:
         me = psutil.Process()
-        owner = f"{me.pid}-{int(me.create_time())}-{id(self)}-{self._opening}"
+        owner = f"{me.pid}-{int(me.create_time())}-{id(self)}-{opening}"
         return autosave_folder() / f"{record.sha256[:16]}-{record.frame or 0}-{owner}"
 
-    def _was_saved(self, answer: tuple[str, int, int | None, ImageRecord, int, bool]) -> None:
-        words, opening, frame, record, changes, by_hand = answer
-        if opening == self._opening:
-            self._record = frame, record
-            self._saved_changes = changes
-            if by_hand:
+    def _was_saved(self, done: _Written) -> None:
+        if done.opening == self._opening:
+            self._record = done.frame, done.record
+            self._saved_changes = max(done.changes, self._saved_changes)
+            if done.by_hand:
                 self.forget_autosave()
         if self._taken is not None:
             self.discard(self._taken)
             self._taken = None
-        self.saved.emit(words)
+        self.saved.emit(done.words)
 
     def _was_not_saved(self, sentence: str) -> None:
         self.saved.emit(f"Not saved: {sentence}")
@@ -206,7 +258,7 @@ class SessionKeeper(QObject):
             self._timer.start()
 
     def _accepted(self) -> None:
-        layer = self._labels_layer()
+        layer = self._workspace.masks.accept_layer()
         if layer is not None and layer is not self._heard:
             # What is painted by hand is work, too.
             self._heard = layer
@@ -231,8 +283,9 @@ class SessionKeeper(QObject):
         opening = self._opening
 
         def look() -> tuple[int, int | None, ImageRecord, Found | None]:
-            record = image_record(image, frame)
-            return opening, frame, record, _left_behind(record, self._own_folder(record))
+            record = _record(image, frame)
+            left = _left_behind(record, self._own_folder(record, opening))
+            return opening, frame, record, left
 
         self._looker.ask(look)
 
@@ -254,6 +307,9 @@ class SessionKeeper(QObject):
 
     def take(self, found: Found) -> None:
         """Bring an autosave back; it stays on disk until this process has saved the same."""
+        if self._record is None or self._record[1].sha256 != found.session.image.sha256:
+            self.saved.emit("That work was done on another image than the one that is open.")
+            return
         self.restore(found.session)
         self._taken = found
         self._changed()
@@ -263,14 +319,29 @@ class SessionKeeper(QObject):
     def open(self, folder: str | Path) -> None:
         """Open a session on the image that is open: prompts, labels, choices, scores, plane.
 
+        It is read in a thread; `saved` tells when it is there, or why it is not: no session, or
+        one of another image.
+
         Raises
         ------
         CamSamError
-            If it is no session, or one of another image.
+            Without an image.
         """
-        session = read_session(folder)
-        check_session_image(session, self._workspace.image(), self._workspace.frame())
-        self.restore(session)
+        image, frame = self._workspace.image(), self._workspace.frame()
+        opening = self._opening
+
+        def read() -> tuple[int, Session]:
+            session = read_session(folder)
+            check_session_image(session, image, frame)
+            return opening, session
+
+        self.saved.emit("Opening the session…")
+        self._opener.ask(read)
+
+    def _read(self, answer: tuple[int, Session]) -> None:
+        opening, session = answer
+        if opening == self._opening:
+            self.restore(session)
 
     def restore(self, session: Session) -> None:
         """Put a session of the image that is open into the layers and the docks.
@@ -294,9 +365,7 @@ class SessionKeeper(QObject):
             layer.data = session.labels.astype(np.promote_types(session.labels.dtype, np.uint16))
         elif (layer := workspace.own("labels")) is not None:
             layer.data = np.zeros_like(layer.data)
-        workspace.masks.accepted[:] = session.accepted
-        workspace.masks.accepted_changed.emit()
-        workspace.labels_changed.emit()
+        workspace.masks.restore(session.accepted)
         workspace.restore_score_rows(session.scores)
         limits = session.choices.get("contrast_limits")
         layer = workspace.image_layer
@@ -341,6 +410,14 @@ def _is_open(process: str) -> bool:
         return int(psutil.Process(int(pid)).create_time()) == int(started)
     except psutil.Error:
         return False
+
+
+def _record(image: Image, frame: int | None) -> ImageRecord:
+    """Hash the image: its file, or its values where the file was moved away since."""
+    try:
+        return image_record(image, frame)
+    except CamSamError:
+        return image_record(replace(image, path=None), frame)
 
 
 def _unknown(image: Image, frame: int | None) -> ImageRecord:

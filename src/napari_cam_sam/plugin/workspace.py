@@ -79,6 +79,8 @@ class Snapshot:
     parameters : WindowParameters
     frame : int or None
         Point in time, of a series.
+    opening : int
+        Which image, or which data of it, in the order in which they were worked on.
     """
 
     layer: Any
@@ -87,6 +89,7 @@ class Snapshot:
     index: int
     parameters: WindowParameters
     frame: int | None
+    opening: int
     _windows: dict[Any, Window]
     _lock: threading.Lock
 
@@ -109,6 +112,7 @@ class Workspace(QObject):
     Signals say that something changed, and no more: whoever listens reads it here.
     """
 
+    image_about_to_change = Signal()
     image_changed = Signal()
     window_changed = Signal()
     plane_changed = Signal()
@@ -131,15 +135,16 @@ class Workspace(QObject):
         self.embeddings = EmbeddingCache(chosen.memory_mb << 20)
         self.notes: dict[tuple[str, int], HeatmapNote] = {}
         self._image_layer: Any = None
+        self._opening = 0
         self._truth: Any = None
         self._windows: dict[Any, Window] = {}
         self._lock = threading.Lock()
         self._shown: tuple[Any, ...] | None = None
-        # Scrolling sends several events a step: one look after them all.
         self._actions: dict[str, list[Any]] = {}
         self._states: set[str] = set()
         self.prompts = PromptLayers(self)
         self.masks = MaskLayers(self)
+        # Scrolling sends several events a step: one look after them all.
         self._look = QTimer(self)
         self._look.setSingleShot(True)
         self._look.setInterval(0)
@@ -150,7 +155,7 @@ class Workspace(QObject):
         for event in (viewer.dims.events.order, viewer.dims.events.ndisplay):
             event.connect(self._plane_may_differ)
         viewer.dims.events.current_step.connect(self._plane_may_differ)
-        self._layers_changed()
+        self._take_an_image()
         self.keeper = SessionKeeper(self)
 
     # What keys do
@@ -221,6 +226,8 @@ class Workspace(QObject):
         """Work on another image layer."""
         if layer is self._image_layer:
             return
+        self.image_about_to_change.emit()
+        self._opening += 1
         if self._image_layer is not None:
             self._image_layer.events.data.disconnect(self._data_replaced)
         self._image_layer = layer
@@ -314,16 +321,16 @@ class Workspace(QObject):
             index,
             parameters,
             self.frame(),
+            self._opening,
             self._windows,
             self._lock,
         )
 
     def is_current(self, snapshot: Snapshot) -> bool:
-        """Tell whether the image and the frame of a snapshot are still those worked on."""
-        layer = snapshot.layer
+        """Tell whether image, data and frame of a snapshot are still those worked on."""
         return (
-            layer is self._image_layer
-            and layer in self.viewer.layers
+            snapshot.opening == self._opening
+            and snapshot.layer in self.viewer.layers
             and self.frame() == snapshot.frame
         )
 
@@ -341,6 +348,7 @@ class Workspace(QObject):
 
     def _data_replaced(self, _: object = None) -> None:
         """Forget what was found on other pixels."""
+        self._opening += 1
         self._windows.clear()
         self.notes.clear()
         for layer in list(self.viewer.layers):
@@ -350,7 +358,7 @@ class Workspace(QObject):
         self.image_changed.emit()
 
     def _layer_inserted(self, event: Any) -> None:
-        self._layers_changed()
+        self._take_an_image()
         self._adopt(event.value)
 
     def _adopt(self, layer: Any) -> None:
@@ -364,13 +372,14 @@ class Workspace(QObject):
         if "image" not in layer.metadata.get(KEY, {}) and self.mismatch(layer) is None:
             layer.metadata.setdefault(KEY, {})["image"] = source["image"]
 
-    def _layers_changed(self, _: object = None) -> None:
+    def _take_an_image(self) -> None:
+        """Work on the image added last, where the one worked on is gone."""
         if self._image_layer is None or self._image_layer not in self.viewer.layers:
             there = self.images()
             self.choose_image(there[-1] if there else None)
 
     def _layer_removed(self, event: Any) -> None:
-        self._layers_changed()
+        self._take_an_image()
         removed = event.value
         if removed.metadata.get(KEY, {}).get("role") == "heatmap":
             gone = str(removed.unique_id)
