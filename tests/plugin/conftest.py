@@ -14,8 +14,8 @@ from qtpy.QtCore import QThreadPool, QTimer
 from superqt.utils import WorkerBase
 
 from napari_cam_sam.plugin import session_keeper
+from napari_cam_sam.plugin.autosaves import FOLDER_VARIABLE
 from napari_cam_sam.plugin.preferences import Preferences
-from napari_cam_sam.plugin.session_keeper import FOLDER_VARIABLE
 from napari_cam_sam.plugin.workspace import _WORKSPACES, Workspace, workspace_of
 
 TIMEOUT = 120_000

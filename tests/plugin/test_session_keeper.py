@@ -22,12 +22,12 @@ from napari_cam_sam.demo.samples import make_sample
 from napari_cam_sam.images.reading import read_image
 from napari_cam_sam.images.writing import write_image
 from napari_cam_sam.plugin import session_keeper
+from napari_cam_sam.plugin.autosaves import FOLDER_VARIABLE
 from napari_cam_sam.plugin.heatmap_dock import HeatmapDock
 from napari_cam_sam.plugin.preferences import Preferences
 from napari_cam_sam.plugin.prompts_dock import PromptsDock
 from napari_cam_sam.plugin.reading import get_reader
 from napari_cam_sam.plugin.segment_dock import SegmentDock
-from napari_cam_sam.plugin.session_keeper import FOLDER_VARIABLE
 from napari_cam_sam.plugin.session_row import SessionRow
 from napari_cam_sam.plugin.workspace import Workspace, workspace_of
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts, Point

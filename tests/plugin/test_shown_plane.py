@@ -110,3 +110,19 @@ def test_each_frame_and_each_image_has_its_own_window(qapp: Any) -> None:
         viewer.layers.remove(layer)
         layer = viewer.add_image(low + random.random((4, 8, 8)))
         assert low <= workspace.snapshot().window().low
+
+
+def test_a_snapshot_is_of_the_data_that_were_there(model: ViewerModel) -> None:
+    workspace = workspace_of(model)
+    snapshot = workspace.snapshot()
+    assert workspace.is_current(snapshot)
+    layer = workspace.image_layer
+    layer.data = np.flip(layer.data)
+    assert not workspace.is_current(snapshot)
+    again = workspace.snapshot()
+    # Another image and back: what runs for the first opening may have been told to stop.
+    other = model.add_image(np.zeros((4, 5, 6)))
+    workspace.choose_image(other)
+    workspace.choose_image(layer)
+    assert not workspace.is_current(again)
+    assert workspace.is_current(workspace.snapshot())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import threading
 from collections.abc import Callable
@@ -12,12 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import psutil
-from platformdirs import user_data_path
 from qtpy.QtCore import QCoreApplication, QObject, QThreadPool, QTimer, Signal
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
+from napari_cam_sam.plugin.autosaves import Found, left_behind, own_folder
 from napari_cam_sam.plugin.preferences import preferences
 from napari_cam_sam.plugin.tasks import Newest
 from napari_cam_sam.prompts.data import PlanePrompts
@@ -33,10 +31,7 @@ from napari_cam_sam.session import (
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.workspace import Workspace
 
-__all__ = ["FOLDER_VARIABLE", "Found", "SessionKeeper", "autosave_folder"]
-
-FOLDER_VARIABLE = "NAPARI_CAM_SAM_SESSIONS"
-"""Environment variable that moves the folder of autosaves."""
+__all__ = ["SessionKeeper"]
 
 # How long the end of the program waits for what is still being written.
 _LAST_SAVE_MS = 30_000
@@ -52,26 +47,6 @@ class _Written:
     record: ImageRecord
     changes: int
     by_hand: bool
-
-
-@dataclass(frozen=True)
-class Found:
-    """An autosave that was left behind for the image that is open.
-
-    Attributes
-    ----------
-    folder : Path
-    session : Session
-    """
-
-    folder: Path
-    session: Session
-
-
-def autosave_folder() -> Path:
-    """Give the folder in which autosaves lie, one folder each."""
-    moved = os.environ.get(FOLDER_VARIABLE)
-    return Path(moved) if moved else user_data_path("napari-cam-sam") / "autosaves"
 
 
 class SessionKeeper(QObject):
@@ -158,13 +133,13 @@ class SessionKeeper(QObject):
         layer = workspace.masks.accept_layer()
         data = None if layer is None else layer.data
         changes, opening = self._changes, self._opening
-        own_folder = self._own_folder
+        me = id(self)
         self._asked += 1
         number = self._asked
 
         def write() -> _Written:
             known = record or _record(image, frame)
-            where = folder or own_folder(known, opening)
+            where = folder or own_folder(me, known, opening)
             labels = None if data is None else np.array(data)
             with self._writing:
                 if number > self._written or folder is not None:
@@ -194,7 +169,7 @@ class SessionKeeper(QObject):
     def forget_autosave(self) -> None:
         """Delete this process's autosave: what it holds was saved by hand."""
         if self._record is not None:
-            folder = self._own_folder(self._record[1], self._opening)
+            folder = own_folder(id(self), self._record[1], self._opening)
             shutil.rmtree(folder, ignore_errors=True)
 
     def autosave(self) -> None:
@@ -231,11 +206,6 @@ class SessionKeeper(QObject):
     def _quit(self) -> None:
         self.flush()
         QThreadPool.globalInstance().waitForDone(_LAST_SAVE_MS)
-
-    def _own_folder(self, record: ImageRecord, opening: int) -> Path:
-        me = psutil.Process()
-        owner = f"{me.pid}-{int(me.create_time())}-{id(self)}-{opening}"
-        return autosave_folder() / f"{record.sha256[:16]}-{record.frame or 0}-{owner}"
 
     def _was_saved(self, done: _Written) -> None:
         if done.opening == self._opening:
@@ -284,7 +254,7 @@ class SessionKeeper(QObject):
 
         def look() -> tuple[int, int | None, ImageRecord, Found | None]:
             record = _record(image, frame)
-            left = _left_behind(record, self._own_folder(record, opening))
+            left = left_behind(record, own_folder(id(self), record, opening))
             return opening, frame, record, left
 
         self._looker.ask(look)
@@ -374,42 +344,6 @@ class SessionKeeper(QObject):
         if "plane" in session.choices and len(session.image.shape) == 3:
             workspace.show_plane(*session.choices["plane"])
         self.saved.emit(f"Opened the session of {session.saved_at}.")
-
-
-def _left_behind(record: ImageRecord, own: Path) -> Found | None:
-    """Find the newest autosave of an image whose process, or whose opening in it, is gone."""
-    newest: Found | None = None
-    start = f"{record.sha256[:16]}-{record.frame or 0}-"
-    try:
-        folders = sorted(autosave_folder().glob(f"{start}*"))
-    except OSError:
-        return None
-    for folder in folders:
-        # The same but for the number of the opening: the image was closed since, in this window.
-        earlier = folder != own and folder.name.rpartition("-")[0] == own.name.rpartition("-")[0]
-        if not earlier and _is_open(folder.name.removeprefix(start)):
-            continue
-        try:
-            session = read_session(folder)
-        except CamSamError:
-            continue  # killed before the first save was whole: there is nothing in it
-        if session.image.sha256 != record.sha256:
-            continue
-        if newest is None or session.saved_at > newest.session.saved_at:
-            newest = Found(folder, session)
-    return newest
-
-
-def _is_open(process: str) -> bool:
-    """Tell whether the process that owns an autosave, named pid-start-…, still runs."""
-    pid, _, rest = process.partition("-")
-    started = rest.partition("-")[0]
-    if not (pid.isdigit() and started.isdigit()):
-        return True  # none of ours
-    try:
-        return int(psutil.Process(int(pid)).create_time()) == int(started)
-    except psutil.Error:
-        return False
 
 
 def _record(image: Image, frame: int | None) -> ImageRecord:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QFileDialog, QLabel, QVBoxLayout, QWidget
 
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.plugin.autosaves import Found
 from napari_cam_sam.plugin.forms import button, line
-from napari_cam_sam.plugin.session_keeper import Found
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.workspace import Workspace
