@@ -115,8 +115,8 @@ def own_layer(
 
 def _position(viewer: Any, layer: Any) -> NDArray[np.float64]:
     """Where the viewer stands, in the layer's data coordinates."""
-    # world_to_data takes the layer's units, whatever the viewer's are (before 0.7 it has none).
-    units = getattr(viewer.dims, "units", None)
+    # world_to_data takes the layer's units, whatever the viewer's are.
+    units = viewer.dims.units
     if units is None:
         return np.array(layer.world_to_data(viewer.dims.point[-layer.ndim :]))
     point = [

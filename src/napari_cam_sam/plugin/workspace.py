@@ -295,7 +295,7 @@ class Workspace(QObject):
         viewer.dims.set_point(range(offset, viewer.dims.ndim), world)
 
     def _in_viewer_units(self, layer: Any, world: Any) -> list[float]:
-        units = getattr(self.viewer.dims, "units", None)
+        units = self.viewer.dims.units
         if units is None:
             return [float(v) for v in world]
         return [
