@@ -50,7 +50,7 @@ def dock(viewer: Any, qtbot: Any) -> Iterator[ScoresDock]:
 
 
 def settled(dock: ScoresDock) -> bool:
-    tasks = (dock.row, dock.comparison.row, dock._newest, dock._finder)
+    tasks = (dock.row, dock.comparison.row, dock._newest, dock.choices._finder)
     return not any(one.busy for one in tasks) and not dock._pause.isActive()
 
 
@@ -82,7 +82,9 @@ def add_heatmaps(dock: ScoresDock, viewer: Any) -> Any:
 
 def test_every_number_is_the_cores(viewer: Any, dock: ScoresDock, qtbot: Any) -> None:
     heat = np.asarray(add_heatmaps(dock, viewer).data)
-    assert [c.currentText() for c in (dock.prediction, dock.truth, dock.heatmap, dock.label)] == [
+    choices = dock.choices
+    chosen = (choices.prediction, choices.truth, choices.heatmap, choices.label)
+    assert [c.currentText() for c in chosen] == [
         "shifted", "CT-like phantom, truth", "heatmap of CT-like phantom", "all that is not 0",
     ]  # fmt: skip
     assert "24 planes along axis 0, distances in mm" in dock.row.words.text()
@@ -182,7 +184,9 @@ def test_the_overlay_shows_where_they_agree(viewer: Any, dock: ScoresDock, qtbot
     shown = viewer.layers["TP/FP/FN of shifted"]
     a, b = np.asarray(layer.data) > 0, np.asarray(truth.data) > 0
     np.testing.assert_array_equal(np.asarray(shown.data), np.where(a & b, 1, a * 2 + b * 3))
-    assert shown.name not in [dock.prediction.itemText(i) for i in range(dock.prediction.count())]
+    assert shown.name not in [
+        dock.choices.prediction.itemText(i) for i in range(dock.choices.prediction.count())
+    ]
     assert viewer.layers.selection.active == layer
     for point in np.random.default_rng(0).uniform(0, 20, (3, 3)):
         np.testing.assert_allclose(shown.data_to_world(point), layer.data_to_world(point))
@@ -209,13 +213,13 @@ def test_what_does_not_fit_is_named_before_anything_runs(
         (moved, "moved does not lie where CT-like phantom does"),
         (truth, "chosen as prediction and as truth"),
     ):
-        dock.choose_prediction(layer)
+        dock.choices.choose_prediction(layer)
         assert words in dock.row.words.text()
         assert not dock.run.isEnabled()
         assert not dock.comparison.button.isEnabled()
         dock.score()
         assert not dock.row.busy
-    dock.choose_prediction(viewer.layers["shifted"])
+    dock.choices.choose_prediction(viewer.layers["shifted"])
     assert dock.run.isEnabled()
     viewer.layers["shifted"].scale = np.asarray(viewer.layers["shifted"].scale) * 1.0
     viewer.dims.ndisplay = 3
@@ -283,9 +287,9 @@ def test_an_image_without_depth_and_one_with_an_empty_truth(viewer: Any, qtbot: 
     for index in (1, 2):
         dock.tabs.setCurrentIndex(index)
     # Labels to choose from, and one of them alone.
-    qtbot.waitUntil(lambda: dock.label.count() == 3, timeout=WAIT)
-    dock.label.setCurrentText("label 7")
-    dock._chosen("label")
+    qtbot.waitUntil(lambda: dock.choices.label.count() == 3, timeout=WAIT)
+    dock.choices.label.setCurrentText("label 7")
+    dock.choices._chosen("label")
     assert "press Score" in dock.row.words.text()
     rows = score(dock, qtbot)
     assert rows["image"]["flags"] == ["prediction-empty"]
@@ -332,10 +336,10 @@ def test_a_heatmap_of_ones_own(viewer: Any, dock: ScoresDock, qtbot: Any) -> Non
     viewer.add_image(heat * 300, name="too high", metadata=dict(image.metadata),
                      **transform_of(image))  # fmt: skip
     viewer.add_image(heat[:5], name="too short")
-    offered = [dock.heatmap.itemText(i) for i in range(dock.heatmap.count())]
+    offered = [dock.choices.heatmap.itemText(i) for i in range(dock.choices.heatmap.count())]
     assert offered == ["none", "mine"]
-    dock.heatmap.setCurrentText("mine")
-    dock._chosen("heatmap")
+    dock.choices.heatmap.setCurrentText("mine")
+    dock.choices._chosen("heatmap")
     rows = score(dock, qtbot)
     assert rows["volume"]["auc_judd"] == pytest.approx(0.5, abs=0.02)
     viewer.layers["mine"].data = heat * 2
@@ -423,12 +427,12 @@ def test_the_four_ways_to_a_mask(viewer: Any, dock: ScoresDock, qtbot: Any) -> N
 def test_masks_of_the_plugin_are_scored_first(viewer: Any, dock: ScoresDock, qtbot: Any) -> None:
     workspace = dock.workspace
     preview = workspace.labels_layer("preview", create=True)
-    assert dock.prediction.value() == preview
+    assert dock.choices.prediction.value() == preview
     own = workspace.labels_layer("labels", create=True)
-    assert dock.prediction.value() == own
-    dock.choose_prediction(preview)
+    assert dock.choices.prediction.value() == own
+    dock.choices.choose_prediction(preview)
     viewer.add_labels(np.zeros((24, 128, 128), np.uint8), name="another")
-    assert dock.prediction.value() == preview
+    assert dock.choices.prediction.value() == preview
     preview.data[11, 40:60, 40:60] = 1
     before = score(dock, qtbot)
     # Drawn into without an event of its own, as previews are.
@@ -440,7 +444,7 @@ def test_masks_of_the_plugin_are_scored_first(viewer: Any, dock: ScoresDock, qtb
         timeout=WAIT,
     )
     viewer.layers["another"].name = "renamed"
-    texts = [dock.prediction.itemText(i) for i in range(dock.prediction.count())]
+    texts = [dock.choices.prediction.itemText(i) for i in range(dock.choices.prediction.count())]
     assert "renamed" in texts
     assert "another" not in texts
 

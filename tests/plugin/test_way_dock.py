@@ -68,7 +68,7 @@ def test_pressed_while_the_classifier_loads_it_runs_when_that_is_there(
     assert way.workspace.noted_planes(0) == [11]
     # What is accepted is what is scored from then on.
     way.segment.accept.click()
-    assert way.scores.prediction.value() is way.workspace.own("labels")
+    assert way.scores.choices.prediction.value() is way.workspace.own("labels")
 
 
 def test_stop_ends_the_step_and_what_would_follow(viewer: Any, way: Any, qtbot: Any) -> None:

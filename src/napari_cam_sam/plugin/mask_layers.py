@@ -245,6 +245,12 @@ class MaskLayers(QObject):
                 self._draw(key)
         layer.refresh()
 
+    def accept_layer(self) -> Any | None:
+        """Give the labels layer that masks are accepted into: the user's choice, else ours."""
+        if self.target is not None and self.target in self._workspace.viewer.layers:
+            return self.target
+        return self._workspace.own("labels")
+
     def _target(self) -> Any:
         workspace = self._workspace
         layer = self.target if self.target in workspace.viewer.layers else None
