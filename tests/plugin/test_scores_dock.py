@@ -64,7 +64,7 @@ def over(viewer: Any, source: Any, data: Any, name: str) -> Any:
 def score(dock: ScoresDock, qtbot: Any) -> dict[str, dict[str, Any]]:
     with qtbot.waitSignal(dock.scored, timeout=WAIT):
         dock.run.click()
-    return {row["scored"]: row for row in dock.rows()}
+    return {row["scored"]: row for row in dock.table.as_data()}
 
 
 def add_heatmaps(dock: ScoresDock, viewer: Any) -> Any:
@@ -105,7 +105,7 @@ def test_every_number_is_the_cores(viewer: Any, dock: ScoresDock, qtbot: Any) ->
         assert rows["volume"][name] == pytest.approx(whole[name])
     (one,) = score_objects(predicted, truth, geometry.spacing)
     assert rows["object 1"]["assd"] == pytest.approx(one.scores.values["assd"])
-    json.dumps(dock.rows(), allow_nan=False)
+    json.dumps(dock.table.as_data(), allow_nan=False)
     volume = dock._state.volume  # type: ignore[union-attr]
     assert volume.roc.area == pytest.approx(whole["auc_judd"])  # type: ignore[union-attr]
 
@@ -116,7 +116,7 @@ def test_rows_sort_by_number_and_a_click_goes_to_the_plane(
     layer = viewer.layers["shifted"]
     layer.data[2, 5:9, 5:9] = 1  # where the truth has nothing: infinite distances
     rows = score(dock, qtbot)
-    assert rows["plane 2"]["hd95"] is None
+    assert rows["plane 2"]["hd95"] == "inf"
     assert rows["plane 2"]["remarks"] == "not in the truth"
     table = dock.table
     for order in (Qt.SortOrder.AscendingOrder, Qt.SortOrder.DescendingOrder):
@@ -158,13 +158,13 @@ def test_an_edit_scores_its_plane_again(
         layer.data_setitem(index, np.asarray(truth.data)[index])
 
     def dice() -> float:
-        return next(r["dice"] for r in dock.rows() if r["scored"] == "plane 11")
+        return next(r["dice"] for r in dock.table.as_data() if r["scored"] == "plane 11")
 
     qtbot.waitUntil(lambda: dice() == 1, timeout=WAIT)
     names = [dock.table.item(i, 0).text() for i in range(dock.table.rowCount())]
     assert "volume (before the last edit)" in names
     assert "Plane 11: Dice 1.000" in dock.row.words.text()
-    rows = {row["scored"]: row for row in dock.rows()}
+    rows = {row["scored"]: row for row in dock.table.as_data()}
     assert rows["volume"]["dice"] == before["volume"]["dice"]
     assert "before the last edit" in rows["volume"]["remarks"]
     if way == "undo":
@@ -236,7 +236,7 @@ def test_what_is_missing_is_said(viewer: Any, qtbot: Any) -> None:
     viewer.add_labels(np.ones((4, 30, 30), np.uint8), name="truth")
     assert "There is no prediction" in dock.row.words.text()
     assert not dock.run.isEnabled()
-    assert dock.rows() == []
+    assert dock.table.as_data() == []
     viewer.add_labels(np.zeros((4, 30, 30), np.uint8), name="mine")
     assert dock.run.isEnabled()
     assert "Compute heatmaps" in dock.comparison.row.words.text()
@@ -282,7 +282,7 @@ def test_an_image_without_depth_and_one_with_an_empty_truth(viewer: Any, qtbot: 
     dock.table.cellClicked.emit(0, 0)
     mine.data_setitem((np.arange(5, 20), np.full(15, 21)), 3)
     qtbot.waitUntil(
-        lambda: {r["scored"]: r for r in dock.rows()}["image"]["dice"] > 0.87, timeout=WAIT
+        lambda: {r["scored"]: r for r in dock.table.as_data()}["image"]["dice"] > 0.87, timeout=WAIT
     )
     for index in (1, 2):
         dock.tabs.setCurrentIndex(index)
@@ -373,7 +373,7 @@ def test_plots_follow_the_theme_and_take_clicks(viewer: Any, dock: ScoresDock, q
 def test_csv_and_clipboard(viewer: Any, dock: ScoresDock, qtbot: Any, tmp_path: Path) -> None:
     assert not dock.save.isEnabled()
     rows = score(dock, qtbot)
-    dock.to_csv(tmp_path / "scores.csv")
+    dock.table.to_csv(tmp_path / "scores.csv")
     with (tmp_path / "scores.csv").open(encoding="utf-8") as file:
         read = list(csv.DictReader(file))
     assert [row["scored"] for row in read] == list(rows)
@@ -388,7 +388,7 @@ def test_csv_and_clipboard(viewer: Any, dock: ScoresDock, qtbot: Any, tmp_path: 
     assert len(lines) == len(rows) + 1
     assert lines[1].split("\t")[0] == "volume"
     with pytest.raises(CamSamError, match="could not be written"):
-        dock.to_csv(tmp_path / "no" / "folder.csv")
+        dock.table.to_csv(tmp_path / "no" / "folder.csv")
 
 
 def test_the_four_ways_to_a_mask(viewer: Any, dock: ScoresDock, qtbot: Any) -> None:
@@ -440,7 +440,7 @@ def test_masks_of_the_plugin_are_scored_first(viewer: Any, dock: ScoresDock, qtb
     preview.refresh()
     workspace.labels_changed.emit()
     qtbot.waitUntil(
-        lambda: {r["scored"]: r for r in dock.rows()}["plane 11"] != before["plane 11"],
+        lambda: {r["scored"]: r for r in dock.table.as_data()}["plane 11"] != before["plane 11"],
         timeout=WAIT,
     )
     viewer.layers["another"].name = "renamed"

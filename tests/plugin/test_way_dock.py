@@ -50,7 +50,9 @@ def test_one_button_goes_from_the_image_to_the_scores(viewer: Any, way: Any, qtb
     )
     np.testing.assert_array_equal(way.workspace.own("preview").data, expected.labels)
     np.testing.assert_allclose(way.workspace.own("heatmap", 0).data, expected.heatmap, atol=1e-5)
-    dice = {row["number"]: row["dice"] for row in way.scores.rows() if row["kind"] == "plane"}
+    dice = {
+        row["number"]: row["dice"] for row in way.scores.table.as_data() if row["kind"] == "plane"
+    }
     assert dice == pytest.approx({i: s.values["dice"] for (i, _), s in expected.scores.items()})
     # Nothing was accepted without being asked for.
     assert way.workspace.own("labels") is None

@@ -12,8 +12,10 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.images.image import Image
 from napari_cam_sam.plugin.forms import Choice, form, listen
 from napari_cam_sam.plugin.layers import frame_shown, image_of, is_own
+from napari_cam_sam.plugin.score_rows import Subject
 from napari_cam_sam.plugin.tasks import Newest
 
 if TYPE_CHECKING:
@@ -216,7 +218,8 @@ class ScoreChoices(QWidget):
 
     def key(self) -> tuple[Any, ...]:
         """Say what is chosen: scores are of the choices of their time."""
-        ids = [None if layer is None else layer.unique_id for layer in self.layers()]
+        layers = (self._workspace.image_layer, *self.layers())
+        ids = [None if layer is None else layer.unique_id for layer in layers]
         return (*ids, self.label.value(), self._workspace.plane()[0], self._workspace.frame())
 
     def key_or_none(self) -> tuple[Any, ...] | None:
@@ -243,13 +246,22 @@ class ScoreChoices(QWidget):
         reasons = (workspace.mismatch(layer) for layer in (prediction, truth))
         return next((reason for reason in reasons if reason is not None), None)
 
+    def subject(self) -> Subject:
+        """Give what is chosen in words."""
+        image, (axis, _) = self._workspace.image(), self._workspace.plane()
+        prediction, truth, heatmap = (None if x is None else x.name for x in self.layers())
+        return Subject(
+            image.name, self._workspace.frame(), axis, self.label.value() or "all",
+            str(prediction), str(truth), heatmap, _unit(image),
+        )  # fmt: skip
+
     def words(self) -> str:
         """Say what would be scored."""
         image, (axis, _) = self._workspace.image(), self._workspace.plane()
         along = f", {image.n_planes(axis)} planes along axis {axis}"
         return (
             f"{self.prediction.currentText()} against {self.truth.currentText()}"
-            f"{along if image.spatial_ndim == 3 else ''}, distances in {image.geometry.unit}."
+            f"{along if image.spatial_ndim == 3 else ''}, distances in {_unit(image)}."
         )
 
     def to_score(self) -> ToScore:
@@ -277,3 +289,7 @@ class ScoreChoices(QWidget):
     def array(self, layer: Any) -> Any:
         """Give the array of a layer, of a series that of the frame shown."""
         return image_of(layer, frame_shown(self._workspace.viewer, layer)).data
+
+
+def _unit(image: Image) -> str:
+    return "px" if image.geometry.unit == "pixel" else image.geometry.unit

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QTableWidget, QTableWidgetItem
 
+from napari_cam_sam.images.writing import write_atomically
 from napari_cam_sam.plugin.score_cells import NumberItem, dress, head, shown
-from napari_cam_sam.plugin.score_rows import METRICS, OLDER, place, remarks, spoken
+from napari_cam_sam.plugin.score_rows import (
+    METRICS,
+    OLDER,
+    Key,
+    Subject,
+    as_data,
+    as_text,
+    key,
+    place,
+    remarks,
+    spoken,
+)
 
 if TYPE_CHECKING:
     from napari_cam_sam.comparison import ScoredRow
@@ -25,20 +38,21 @@ class ScoreTable(QTableWidget):
 
     def __init__(self) -> None:
         super().__init__(0, len(METRICS) + 2)
-        self._rows: dict[tuple[str, int], ScoredRow] = {}
-        self._older = False
+        self._rows: dict[Key, ScoredRow] = {}
+        self._older: set[Key] = set()
+        self.subject: Subject | None = None
+        """What the rows are scores of; None where there was no scoring."""
         dress(self)
         self.horizontalHeader().setStretchLastSection(True)
         self.setMinimumHeight(190)
         self.setToolTip("Click a row to see its plane, a header to sort by it.")
-        self.set_unit("px")
+        self._set_unit("px")
         self.setSortingEnabled(True)
         self.sortByColumn(0, Qt.SortOrder.AscendingOrder)
         self.cellClicked.connect(self._chosen)
         self.cellActivated.connect(self._chosen)
 
-    def set_unit(self, unit: str) -> None:
-        """Say what distances are in."""
+    def _set_unit(self, unit: str) -> None:
         heads = [("Scored", "The volume, its objects, and the planes along the axis shown.")]
         heads += METRICS.values()
         heads += [("Remarks", "What to know before the numbers are used.")]
@@ -50,12 +64,16 @@ class ScoreTable(QTableWidget):
 
     def is_older(self, row: ScoredRow) -> bool:
         """Whether a row was scored before the last edit."""
-        return self._older and row.kind in ("volume", "object", "extra")
+        return key(row) in self._older
 
-    def set_rows(self, rows: Iterable[ScoredRow]) -> None:
-        """Show these rows alone."""
-        self._older = False
-        self._rows = {(row.kind, row.number): row for row in rows}
+    def set_rows(
+        self, rows: Iterable[ScoredRow], subject: Subject | None, older: Iterable[Key] = ()
+    ) -> None:
+        """Show these rows alone, and mark those that were scored before the last edit."""
+        self.subject, self._older = subject, set(older)
+        self._rows = {key(row): row for row in rows}
+        if subject is not None:
+            self._set_unit(subject.unit)
         self._fill()
         self.resizeColumnsToContents()
 
@@ -63,15 +81,24 @@ class ScoreTable(QTableWidget):
         """Replace, add or remove the row of a plane."""
         for kind in ("plane", "image"):
             self._rows.pop((kind, index), None)
+            self._older.discard((kind, index))
         if row is not None:
-            self._rows[row.kind, row.number] = row
+            self._rows[key(row)] = row
         self._fill()
         self.select_plane(index)
 
-    def set_older(self) -> None:
-        """Mark all that an edit on some plane may have changed, until all is scored again."""
-        if self._rows and not self._older:
-            self._older = True
+    def set_older(self, planes: bool) -> None:
+        """Mark all that an edit may have changed, until it is scored again.
+
+        Parameters
+        ----------
+        planes : bool
+            Whether planes are marked, too: nobody scores the edited one again by itself.
+        """
+        kinds = ("volume", "object", "extra", *(("plane", "image") if planes else ()))
+        marked = {one for one in self._rows if one[0] in kinds}
+        if not marked <= self._older:
+            self._older |= marked
             self._fill()
             self.resizeColumnToContents(0)
 
@@ -88,6 +115,29 @@ class ScoreTable(QTableWidget):
     def shown(self) -> list[ScoredRow]:
         """Give the rows in the order in which they are sorted now."""
         return [row for row in map(self._at, range(self.rowCount())) if row is not None]
+
+    # Out of the viewer
+
+    def as_data(self) -> list[dict[str, Any]]:
+        """Give the rows as plain data, each with what was compared."""
+        return [] if self.subject is None else as_data(self.rows(), self.subject, self.is_older)
+
+    def as_shown(self) -> str:
+        """Give the rows as they are sorted, with tabs between their columns."""
+        return as_text(self.shown(), None, self.is_older, "\t")
+
+    def to_csv(self, path: str | Path) -> None:
+        """Write the rows, each with what was compared.
+
+        Raises
+        ------
+        CamSamError
+            If the file cannot be written.
+        """
+        text = as_text(self.rows(), self.subject, self.is_older)
+        write_atomically(path, lambda hidden: hidden.write_text(text, encoding="utf-8"))
+
+    # The cells
 
     def _fill(self) -> None:
         self.setSortingEnabled(False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping
-from pathlib import Path
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +20,6 @@ from qtpy.QtWidgets import (
 )
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.images.writing import write_atomically
 from napari_cam_sam.plugin.compare_page import ComparePage
 from napari_cam_sam.plugin.forms import button, line, listen
 from napari_cam_sam.plugin.score_choices import ScoreChoices
@@ -30,7 +29,7 @@ from napari_cam_sam.plugin.score_plots import (
     CurvesPlot,
     PlanesPlot,
 )
-from napari_cam_sam.plugin.score_rows import as_data, as_text, from_data
+from napari_cam_sam.plugin.score_rows import from_data
 from napari_cam_sam.plugin.score_table import ScoreTable
 from napari_cam_sam.plugin.scoring import Scoring
 from napari_cam_sam.plugin.task_row import TaskRow
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["ScoresDock"]
 
 _PAUSE_MS = 300
+_RESTORED = "The scores are those of the session: press Score for new ones."
 
 
 class ScoresDock(QWidget):
@@ -120,17 +120,28 @@ class ScoresDock(QWidget):
         self.workspace.labels_changed.connect(self._labels_changed)
         listen(self, napari_viewer.layers.events.removed, self._layer_removed)
         self._image_changed()
-        self.workspace.register("score rows", self.rows)
+        self.workspace.register("score rows", self.table.as_data)
         self.workspace.register("take score rows", self.take_rows)
 
     def _image_changed(self) -> None:
-        self.row.stop()
+        # The viewer tells of another frame a moment after it shows it: what was begun meanwhile
+        # is of that frame, and goes on.
+        if self._next is None or self._next.key != self.choices.key_or_none():
+            self._forget()
         self._state = None
-        self.table.set_rows([])
+        self.table.set_rows([], None)
         self.comparison.clear()
         self.curves.say("Choose a heatmap, then press Score.")
         self.along.say("Press Score.")
         self._say()
+
+    def _forget(self) -> None:
+        """Leave what was scored, and what is being scored: it would come into another table."""
+        self.row.stop()
+        self._newest.drop()
+        self._state = None
+        if self._next is not None:
+            self._next.wanted = False
 
     # What will happen, in words
 
@@ -142,13 +153,15 @@ class ScoresDock(QWidget):
             one.setEnabled(bool(self.table.rows()))
         if self._next is not None:
             return
-        if problem is None and state is None:
-            self.row.say(self.choices.words())
-        elif problem is None and state is not None:
-            same = state.key == self.choices.key()
-            self.row.say(state.words if same else "The scores are of other choices: press Score.")
+        if problem is not None:
+            self.row.say(problem)
+            return
+        if state is None:
+            words = _RESTORED if self.table.subject is not None else self.choices.words()
         else:
-            self.row.say(str(problem))
+            same = state.key == self.choices.key()
+            words = state.words if same else "The scores are of other choices: press Score."
+        self.row.say(words)
 
     # Scoring
 
@@ -160,14 +173,9 @@ class ScoresDock(QWidget):
             return
         workspace, job = self.workspace, self.choices.to_score()
         image = job.image
-        chosen = self.choices.layers()
-        layers = [layer for layer in chosen if layer is not None]
-        unit = "px" if image.geometry.unit == "pixel" else image.geometry.unit
-        names = [None if layer is None else layer.name for layer in chosen]
-        about = {"image": image.name, "frame": workspace.frame(), "axis": job.axis}
-        about |= {"label": job.label or "all"}
-        about |= dict(zip(("prediction", "truth", "heatmap"), names, strict=True)) | {"unit": unit}
-        found = Scoring(self.choices.key(), about, job, np.zeros(image.spatial_shape, np.uint8))
+        layers = [layer for layer in self.choices.layers() if layer is not None]
+        subject = self.choices.subject()
+        found = Scoring(self.choices.key(), subject, job, np.zeros(image.spatial_shape, np.uint8))
         self._next = found
 
         def steps() -> Generator[Any]:
@@ -179,7 +187,7 @@ class ScoresDock(QWidget):
             return all(layer in workspace.viewer.layers for layer in layers)
 
         self._newest.drop()
-        self.row.say(f"Scoring {names[0]} against {names[1]}…")
+        self.row.say(f"Scoring {subject.prediction} against {subject.truth}…")
         total = image.n_planes(job.axis) + 2
         if not self.row.start(steps, total, f"Scores of {image.name}", found.keep, wanted):
             self._next = None
@@ -187,22 +195,12 @@ class ScoresDock(QWidget):
 
     def _ended(self, complete: bool) -> None:
         found, self._next = self._next, None
-        if found is None or not found.marks:
+        if found is None or not found.wanted or not found.marks:
             self._say()
             return
         self._state = found
-        planes = [row for row in found.rows if row.kind in ("plane", "image")]
-        best = [row for row in found.rows if row.kind in ("volume", "image")]
-        done, total = len(found.marks), found.job.image.n_planes(found.job.axis)
-        if not complete:
-            found.words = f"Stopped after {done} of {total} planes."
-        elif not planes:
-            found.words = "Neither layer has anything to score."
-        else:
-            found.words = f"Dice {best[0].scores.values['dice']:.3f}"
-            found.words += f", {len(planes)} of {total} planes are not empty." * (total > 1)
-        self.table.set_unit(found.about["unit"])
-        self.table.set_rows(found.rows)
+        found.say(complete)
+        self.table.set_rows(found.rows, found.subject)
         self._plot_along()
         self._plot_curves()
         if self.overlay.isChecked() and found.key == self.choices.key_or_none():
@@ -222,16 +220,16 @@ class ScoresDock(QWidget):
     # What the table is of, in pictures
 
     def _plot_along(self) -> None:
-        state = self._state
-        planes = [row for row in state.rows if row.kind == "plane"] if state is not None else []
-        if state is None or not planes:
+        subject = self.table.subject
+        planes = [row for row in self.table.rows() if row.kind == "plane"]
+        if subject is None or not planes:
             self.along.say("There is nothing to plot along planes.")
         else:
             dice, auroc = (
                 {r.number: r.scores.values.get(name, np.nan) for r in planes}
                 for name in ("dice", "auc_judd")
             )
-            self.along.show_scores(dice, auroc, state.job.axis)
+            self.along.show_scores(dice, auroc, subject.axis)
 
     def _plot_curves(self) -> None:
         state = self._state
@@ -242,7 +240,7 @@ class ScoresDock(QWidget):
             self.curves.say("Curves need pixels inside and outside of the truth.")
         else:
             n = len(state.job.heatmap_planes)
-            title = f"{state.about['heatmap']}, {n} plane{'' if n == 1 else 's'}"
+            title = f"{state.subject.heatmap}, {n} plane{'' if n == 1 else 's'}"
             self.curves.show_curves(volume.roc, volume.precision_recall, title)
 
     def _show_overlay(self, wanted: bool) -> None:
@@ -253,31 +251,33 @@ class ScoresDock(QWidget):
         elif (
             self.choices.problem() is None and state is not None and state.key == self.choices.key()
         ):
-            self._agreement.show(state.agreement, state.about["prediction"])
+            self._agreement.show(state.agreement, state.subject.prediction)
             self._overlaid = True
         else:
             self.score()
 
     def _go(self, index: int) -> None:
-        if self._state is not None:
-            self.workspace.show_plane(self._state.job.axis, index)
+        if self.table.subject is not None:
+            self.workspace.show_plane(self.table.subject.axis, index)
 
     def _layer_removed(self, _: object = None) -> None:
         if self._overlaid and not self._agreement.there():
             self.overlay.setChecked(False)  # the user deleted the layer
 
     def _mark_plane(self) -> None:
-        key, state = self.choices.key_or_none(), self._state
-        here = None
-        if key is not None and state is not None and key[-2] == state.job.axis:
-            here = self.workspace.plane()[1]
+        subject, here = self.table.subject, None
+        with suppress(CamSamError):  # in three dimensions no plane is shown
+            axis, index = self.workspace.plane()
+            here = index if subject is not None and axis == subject.axis else None
         self.table.select_plane(here)
         self.along.show_plane(here)
 
     # Edits
 
     def _edited(self, _: object = None) -> None:
-        self.table.set_older()
+        state = self._state
+        alive = state is not None and state.key == self.choices.key_or_none()
+        self.table.set_older(planes=not alive)
         self._pause.start()
 
     def _labels_changed(self) -> None:
@@ -312,51 +312,43 @@ class ScoresDock(QWidget):
         state, index, found = answer
         if state is not self._state or state.marks.get(index) == found.mark:
             return
+        edited = index in state.marks  # else the scoring was stopped before it came here
         row, flat = state.replace_plane(index, found), state.job.image.spatial_ndim == 2
-        self.table.set_older()
+        self.table.set_older(planes=False)
         self.table.set_plane(index, row)
         self._agreement.refresh()
         self._plot_along()
         dice = "nothing in either" if row is None else f"Dice {row.scores.values['dice']:.3f}"
         where = "" if flat else f"Plane {index}: "
-        state.words = f"{where}{dice}, after your edit. Press Score for all else."
+        after = ", after your edit" if edited else ""
+        state.words = f"{where}{dice}{after}. Press Score for all else."
         self._say()
 
     # Out of the viewer
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Give the table as plain data, each row with what was compared."""
-        rows, about = self.table.rows(), {} if self._state is None else self._state.about
-        return as_data(rows, about, filter(self.table.is_older, rows))
-
-    def take_rows(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Show rows of a session."""
-        self.table.set_rows(from_data(rows))
-
-    def table_text(self) -> str:
-        """Give the table as it is sorted, with tabs between its columns."""
-        shown = self.table.shown()
-        return as_text(shown, {}, filter(self.table.is_older, shown), "\t")
-
-    def to_csv(self, path: str | Path) -> None:
-        """Write the table, each row with what was compared.
-
-        Raises
-        ------
-        CamSamError
-            If the file cannot be written.
-        """
-        rows, about = self.table.rows(), {} if self._state is None else self._state.about
-        text = as_text(rows, about, filter(self.table.is_older, rows))
-        write_atomically(path, lambda hidden: hidden.write_text(text, encoding="utf-8"))
+    def take_rows(self, data: Iterable[Mapping[str, Any]]) -> None:
+        """Show rows of a session, as they were saved."""
+        try:
+            rows, subject, older = from_data(data)
+        except CamSamError as error:
+            # All else of the session is good, and scores can be had again.
+            rows, subject, older = [], None, set()
+            show_error(str(error))
+        self._forget()
+        self.overlay.setChecked(False)
+        self.table.set_rows(rows, subject, older)
+        self._plot_along()
+        self.curves.say("Press Score: a session keeps no curves.")
+        self._mark_plane()
+        self._say()
 
     def _copy(self) -> None:
-        QGuiApplication.clipboard().setText(self.table_text())
+        QGuiApplication.clipboard().setText(self.table.as_shown())
 
     def _save(self) -> None:
         path, _ = QFileDialog.getSaveFileName(self, "Save scores", "scores.csv", "CSV (*.csv)")
         if path:
             try:
-                self.to_csv(path)
+                self.table.to_csv(path)
             except CamSamError as error:
                 show_error(str(error))

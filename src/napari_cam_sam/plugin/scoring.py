@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_cam_sam.images.geometry import Geometry
 from napari_cam_sam.images.image import Image
+from napari_cam_sam.plugin.score_rows import Subject, missing
 
 if TYPE_CHECKING:
     from napari_cam_sam.comparison import PlaneScored, ScoredRow, ToScore, VolumeScored
@@ -22,7 +23,7 @@ class Scoring:
     ----------
     key : tuple
         The choices of that time, see `ScoreChoices.key`.
-    about : dict
+    subject : Subject
         The same in words, for whoever reads the table.
     job : ToScore
     agreement : ndarray of uint8, shape of the image's grid
@@ -32,16 +33,19 @@ class Scoring:
     volume : VolumeScored or None
     words : str
         What the dock says of it.
+    wanted : bool
+        False once the table holds something else, e.g. another image's rows.
     """
 
     key: tuple[Any, ...]
-    about: dict[str, Any]
+    subject: Subject
     job: ToScore
     agreement: Any
     marks: dict[int, int] = field(default_factory=dict)
     rows: list[ScoredRow] = field(default_factory=list)
     volume: VolumeScored | None = None
     words: str = ""
+    wanted: bool = True
 
     def keep(self, step: Any) -> None:
         """Take a step of the scoring."""
@@ -75,3 +79,21 @@ class Scoring:
         self.marks[index] = found.mark
         self.agreement[self.job.image.slot(self.job.axis, index)] = found.agreement
         return row
+
+    def say(self, complete: bool) -> None:
+        """Say in words what was found, and what of the truth nobody segmented."""
+        planes = [row for row in self.rows if row.kind in ("plane", "image")]
+        done, total = len(self.marks), self.job.image.n_planes(self.job.axis)
+        if not complete:
+            self.words = f"Stopped after {done} of {total} planes."
+            return
+        if not planes:
+            self.words = "Neither layer has anything to score."
+            return
+        whole = next(row for row in self.rows if row.kind in ("volume", "image"))
+        said = [f"Dice {whole.scores.values['dice']:.3f}"]
+        if total > 1:
+            said[0] += f", {len(planes)} of {total} planes are not empty"
+        if whole.empty_planes:
+            said.append(f"{missing(whole)} and count as missed")
+        self.words = "; ".join(said) + "."
