@@ -224,3 +224,28 @@ def test_planes_that_nobody_segmented_are_named(open_dock: Open, qtbot: Any) -> 
     layer.data = np.where(truth > 0, 5, 0).astype(np.uint8)
     assert not score(dock, qtbot)["volume"]["remarks"]
     assert "no mask" not in dock.row.words.text()
+
+
+@pytest.mark.parametrize(
+    ("image", "truth", "words", "unit"),
+    [
+        (MM, {}, "Distances are in mm, by the spacing of scan: truth has no unit.", "mm"),
+        ({}, MM, "Distances are in px: scan has no unit, though truth is in mm.", "px"),
+        (MM, MM, None, "mm"),
+        ({}, {}, None, "px"),
+    ],
+)
+def test_layers_of_different_units_are_scored_with_a_remark(
+    open_dock: Open, qtbot: Any, image: Any, truth: Any, words: str | None, unit: str
+) -> None:
+    dock = open_dock(image, truth)
+    assert dock.run.isEnabled()
+    for _ in range(2):  # before it is scored, and after
+        said = dock.row.words.text()
+        assert ("Distances are in" in said) == (words is not None)
+        assert words is None or words in said
+        rows = score(dock, qtbot)
+    assert rows["volume"]["unit"] == unit
+    true, mine = (np.asarray(dock.workspace.viewer.layers[n].data) for n in ("truth", "mine"))
+    spacing = (3, 1, 0.5) if unit == "mm" else (1, 1, 1)
+    assert rows["volume"]["assd"] == score_masks(mine > 0, true > 0, spacing).values["assd"]

@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.plugin.forms import Choice, form, listen
+from napari_cam_sam.plugin.geometry import geometry_of
 from napari_cam_sam.plugin.layers import frame_shown, image_of, is_own
 from napari_cam_sam.plugin.score_rows import Subject
 from napari_cam_sam.plugin.tasks import Newest
@@ -254,6 +255,27 @@ class ScoreChoices(QWidget):
             image.name, self._workspace.frame(), axis, self.label.value() or "all",
             str(prediction), str(truth), heatmap, _unit(image),
         )  # fmt: skip
+
+    def unit_remark(self) -> str | None:
+        """Say which unit distances are in where a layer has another than the image.
+
+        One of them has none then: a mask in pixels fits any image of its shape.
+        """
+        image = self._workspace.image()
+        layers = [layer for layer in self.layers()[:2] if layer is not None]
+        others = [x.name for x in layers if geometry_of(x).unit != image.geometry.unit]
+        if not others:
+            return None
+        names, many = " and ".join(others), len(others) > 1
+        if image.geometry.unit == "mm":
+            return (
+                f"Distances are in mm, by the spacing of {image.name}: {names} "
+                f"{'have' if many else 'has'} no unit."
+            )
+        return (
+            f"Distances are in px: {image.name} has no unit, though {names} "
+            f"{'are' if many else 'is'} in mm."
+        )
 
     def words(self) -> str:
         """Say what would be scored."""

@@ -161,7 +161,7 @@ class ScoresDock(QWidget):
         else:
             same = state.key == self.choices.key()
             words = state.words if same else "The scores are of other choices: press Score."
-        self.row.say(words)
+        self.row.say(" ".join(filter(None, (words, self.choices.unit_remark()))))
 
     # Scoring
 
