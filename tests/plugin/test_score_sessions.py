@@ -128,6 +128,24 @@ def test_a_table_is_the_same_after_it_was_saved(
     assert again.scores == session.scores
 
 
+def test_labels_that_come_back_with_the_table_do_not_make_it_old(
+    open_dock: Open, qtbot: Any, tmp_path: Path
+) -> None:
+    first, second = open_dock(), open_dock()
+    labels = first.workspace.labels_layer("labels", create=True, dtype=np.uint16)
+    labels.data = np.asarray(first.workspace.viewer.layers["mine"].data).astype(np.uint16)
+    assert first.choices.prediction.value() is labels
+    score(first, qtbot)
+    with qtbot.waitSignal(first.workspace.keeper.saved, timeout=WAIT):
+        first.workspace.keeper.save(tmp_path / "session")
+    second.workspace.labels_layer("labels", create=True, dtype=np.uint16)
+    score(second, qtbot)
+    second.workspace.keeper.open(tmp_path / "session")
+    qtbot.waitUntil(lambda: settled(second), timeout=WAIT)
+    assert cells(second) == cells(first)
+    assert not any(row["older"] for row in second.table.as_data())
+
+
 def test_a_restored_table_is_no_dead_one(open_dock: Open, qtbot: Any, tmp_path: Path) -> None:
     first, second = open_dock(), open_dock()
     score(first, qtbot)
