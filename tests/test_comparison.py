@@ -231,6 +231,32 @@ def test_planes_objects_and_volume_of_a_mask_with_any_axis(sample: Sample) -> No
         assert objects.rows[1].plane == (2, 5, 5)[axis]
 
 
+def test_planes_of_the_truth_without_any_mask_are_counted_and_change_no_score() -> None:
+    truth = np.zeros((9, 12, 12), np.uint8)
+    truth[1:8, 2:5, 2:5] = 1  # on seven planes
+    truth[3:6, 8:10, 8:10] = 2  # on three, beside it
+    mask = np.zeros_like(truth)
+    mask[3:7, 2:5, 2:5] = 5
+    image = image_from_array(truth)
+
+    def counts(axis: int, predicted: NDArray[np.uint8], true: NDArray[np.uint8]) -> Any:
+        *_, objects, volume = score_steps(ToScore(image, axis, predicted, true))
+        assert isinstance(objects, VolumeScored)
+        assert isinstance(volume, VolumeScored)
+        expected = score_masks(predicted > 0, true > 0, image.geometry.spacing)
+        assert volume.rows[0].scores == expected
+        rows = [*volume.rows, *objects.rows]
+        return {f"{r.kind} {r.number}": (r.truth_planes, r.empty_planes) for r in rows}
+
+    assert counts(0, mask, truth) == {"volume 0": (7, 3), "object 1": (7, 3), "object 2": (3, 0)}
+    # Along another axis it is another count: the truth lies on five rows, the mask on three.
+    assert counts(1, mask, truth) == {"volume 0": (5, 2), "object 1": (3, 0), "object 2": (2, 2)}
+    assert counts(0, truth, mask) == {"volume 0": (4, 0), "object 5": (4, 0), "extra 2": (0, 0)}
+    # Also where all that there is lies on one plane.
+    one = np.where(np.arange(9)[:, None, None] == 4, truth, 0).astype(np.uint8)
+    assert counts(0, np.zeros_like(one), one)["object 2"] == (1, 1)
+
+
 def test_a_heatmap_is_scored_on_its_own_planes_alone(sample: Sample) -> None:
     truth = np.asarray(sample.truth.data)
     heat = np.random.default_rng(0).random((3, *truth.shape[1:]), dtype=np.float32)

@@ -95,7 +95,7 @@ def tutorial(window: Window, table: Path) -> Iterator[str]:
     window.picture("tutorial-8-compare")
     for line in way.scores.comparison.lines:
         yield f"  {line}"
-    way.scores.to_csv(table)
+    way.scores.table.to_csv(table)
     lines = table.read_text(encoding="utf-8").splitlines()
     yield f"CSV: {len(lines) - 1} rows, columns {lines[0]}"
     volume = overlap(labels.data > 0, truth.data > 0).dice

@@ -83,6 +83,10 @@ class ScoredRow:
     scores : Scores
     partner : int or None
         The predicted object that one of the truth is matched with.
+    truth_planes, empty_planes : int
+        Of the volume or an object of the truth: how many planes along the axis hold it in the
+        truth, and on how many of these nothing at all is predicted. These count as missed,
+        whether they were looked at or not.
     """
 
     kind: Literal["plane", "image", "object", "extra", "volume"]
@@ -90,6 +94,8 @@ class ScoredRow:
     plane: int | None
     scores: Scores
     partner: int | None = None
+    truth_planes: int = 0
+    empty_planes: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,20 +235,37 @@ def _object_rows(job: ToScore, predicted: NDArray[Any], true: NDArray[Any]) -> l
     if window is None:
         return []
     predicted, true = predicted[window], true[window]
+    filled = _areas(job, predicted) > 0
     if max(np.unique(one[one != 0]).size for one in (predicted, true)) > MOST_OBJECTS:
         return []
     rows = []
     for one in score_objects(predicted, true, job.image.geometry.spacing):
-        of, number = true, one.truth_id
-        if number is None:
-            of, number = predicted, one.prediction_id
-        plane = 0
-        if of.ndim == 3:
-            others = tuple(a for a in range(3) if a != job.axis)
-            plane = window[job.axis].start + int((of == number).sum(axis=others).argmax())
         kind: Literal["object", "extra"] = "extra" if one.truth_id is None else "object"
-        rows.append(ScoredRow(kind, int(number or 0), plane, one.scores, one.prediction_id))
+        of, number = (true, one.truth_id) if kind == "object" else (predicted, one.prediction_id)
+        areas = _areas(job, of == number)
+        plane = int(areas.argmax()) + (window[job.axis].start if of.ndim == 3 else 0)
+        counts = _planes_without(job, areas > 0, filled) if kind == "object" else (0, 0)
+        rows.append(
+            ScoredRow(kind, int(number or 0), plane, one.scores, one.prediction_id, *counts)
+        )
     return rows
+
+
+def _areas(job: ToScore, labels: NDArray[Any]) -> NDArray[np.int64]:
+    """Count what is not 0 on each plane along the axis; an image of two axes is one plane."""
+    if labels.ndim == 2:
+        return np.array([np.count_nonzero(labels)])
+    others = tuple(a for a in range(3) if a != job.axis)
+    return np.asarray(np.count_nonzero(labels, axis=others))
+
+
+def _planes_without(
+    job: ToScore, true: NDArray[np.bool_], filled: NDArray[np.bool_]
+) -> tuple[int, int]:
+    """Count planes of the truth, and those of them with nothing predicted; none in 2D."""
+    if job.image.spatial_ndim == 2:
+        return 0, 0
+    return int(true.sum()), int((true & ~filled).sum())
 
 
 def _volume(job: ToScore, predicted: NDArray[np.bool_], true: NDArray[np.bool_]) -> VolumeScored:
@@ -260,7 +283,8 @@ def _volume(job: ToScore, predicted: NDArray[np.bool_], true: NDArray[np.bool_])
             flags = tuple(dict.fromkeys((*scores.flags, *found.flags)))
             scores = Scores({**scores.values, **found.values}, flags)
     if scores is not None:
-        rows.append(ScoredRow("volume", 0, None, scores))
+        counts = _planes_without(job, _areas(job, true) > 0, _areas(job, predicted) > 0)
+        rows.append(ScoredRow("volume", 0, None, scores, None, *counts))
     return VolumeScored(rows, roc, precision_recall)
 
 

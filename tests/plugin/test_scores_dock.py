@@ -50,7 +50,7 @@ def dock(viewer: Any, qtbot: Any) -> Iterator[ScoresDock]:
 
 
 def settled(dock: ScoresDock) -> bool:
-    tasks = (dock.row, dock.comparison.row, dock._newest, dock._finder)
+    tasks = (dock.row, dock.comparison.row, dock._newest, dock.choices._finder)
     return not any(one.busy for one in tasks) and not dock._pause.isActive()
 
 
@@ -64,7 +64,7 @@ def over(viewer: Any, source: Any, data: Any, name: str) -> Any:
 def score(dock: ScoresDock, qtbot: Any) -> dict[str, dict[str, Any]]:
     with qtbot.waitSignal(dock.scored, timeout=WAIT):
         dock.run.click()
-    return {row["scored"]: row for row in dock.rows()}
+    return {row["scored"]: row for row in dock.table.as_data()}
 
 
 def add_heatmaps(dock: ScoresDock, viewer: Any) -> Any:
@@ -82,7 +82,9 @@ def add_heatmaps(dock: ScoresDock, viewer: Any) -> Any:
 
 def test_every_number_is_the_cores(viewer: Any, dock: ScoresDock, qtbot: Any) -> None:
     heat = np.asarray(add_heatmaps(dock, viewer).data)
-    assert [c.currentText() for c in (dock.prediction, dock.truth, dock.heatmap, dock.label)] == [
+    choices = dock.choices
+    chosen = (choices.prediction, choices.truth, choices.heatmap, choices.label)
+    assert [c.currentText() for c in chosen] == [
         "shifted", "CT-like phantom, truth", "heatmap of CT-like phantom", "all that is not 0",
     ]  # fmt: skip
     assert "24 planes along axis 0, distances in mm" in dock.row.words.text()
@@ -103,7 +105,7 @@ def test_every_number_is_the_cores(viewer: Any, dock: ScoresDock, qtbot: Any) ->
         assert rows["volume"][name] == pytest.approx(whole[name])
     (one,) = score_objects(predicted, truth, geometry.spacing)
     assert rows["object 1"]["assd"] == pytest.approx(one.scores.values["assd"])
-    json.dumps(dock.rows(), allow_nan=False)
+    json.dumps(dock.table.as_data(), allow_nan=False)
     volume = dock._state.volume  # type: ignore[union-attr]
     assert volume.roc.area == pytest.approx(whole["auc_judd"])  # type: ignore[union-attr]
 
@@ -114,7 +116,7 @@ def test_rows_sort_by_number_and_a_click_goes_to_the_plane(
     layer = viewer.layers["shifted"]
     layer.data[2, 5:9, 5:9] = 1  # where the truth has nothing: infinite distances
     rows = score(dock, qtbot)
-    assert rows["plane 2"]["hd95"] is None
+    assert rows["plane 2"]["hd95"] == "inf"
     assert rows["plane 2"]["remarks"] == "not in the truth"
     table = dock.table
     for order in (Qt.SortOrder.AscendingOrder, Qt.SortOrder.DescendingOrder):
@@ -156,13 +158,13 @@ def test_an_edit_scores_its_plane_again(
         layer.data_setitem(index, np.asarray(truth.data)[index])
 
     def dice() -> float:
-        return next(r["dice"] for r in dock.rows() if r["scored"] == "plane 11")
+        return next(r["dice"] for r in dock.table.as_data() if r["scored"] == "plane 11")
 
     qtbot.waitUntil(lambda: dice() == 1, timeout=WAIT)
     names = [dock.table.item(i, 0).text() for i in range(dock.table.rowCount())]
     assert "volume (before the last edit)" in names
     assert "Plane 11: Dice 1.000" in dock.row.words.text()
-    rows = {row["scored"]: row for row in dock.rows()}
+    rows = {row["scored"]: row for row in dock.table.as_data()}
     assert rows["volume"]["dice"] == before["volume"]["dice"]
     assert "before the last edit" in rows["volume"]["remarks"]
     if way == "undo":
@@ -182,7 +184,9 @@ def test_the_overlay_shows_where_they_agree(viewer: Any, dock: ScoresDock, qtbot
     shown = viewer.layers["TP/FP/FN of shifted"]
     a, b = np.asarray(layer.data) > 0, np.asarray(truth.data) > 0
     np.testing.assert_array_equal(np.asarray(shown.data), np.where(a & b, 1, a * 2 + b * 3))
-    assert shown.name not in [dock.prediction.itemText(i) for i in range(dock.prediction.count())]
+    assert shown.name not in [
+        dock.choices.prediction.itemText(i) for i in range(dock.choices.prediction.count())
+    ]
     assert viewer.layers.selection.active == layer
     for point in np.random.default_rng(0).uniform(0, 20, (3, 3)):
         np.testing.assert_allclose(shown.data_to_world(point), layer.data_to_world(point))
@@ -209,13 +213,13 @@ def test_what_does_not_fit_is_named_before_anything_runs(
         (moved, "moved does not lie where CT-like phantom does"),
         (truth, "chosen as prediction and as truth"),
     ):
-        dock.choose_prediction(layer)
+        dock.choices.choose_prediction(layer)
         assert words in dock.row.words.text()
         assert not dock.run.isEnabled()
         assert not dock.comparison.button.isEnabled()
         dock.score()
         assert not dock.row.busy
-    dock.choose_prediction(viewer.layers["shifted"])
+    dock.choices.choose_prediction(viewer.layers["shifted"])
     assert dock.run.isEnabled()
     viewer.layers["shifted"].scale = np.asarray(viewer.layers["shifted"].scale) * 1.0
     viewer.dims.ndisplay = 3
@@ -232,7 +236,7 @@ def test_what_is_missing_is_said(viewer: Any, qtbot: Any) -> None:
     viewer.add_labels(np.ones((4, 30, 30), np.uint8), name="truth")
     assert "There is no prediction" in dock.row.words.text()
     assert not dock.run.isEnabled()
-    assert dock.rows() == []
+    assert dock.table.as_data() == []
     viewer.add_labels(np.zeros((4, 30, 30), np.uint8), name="mine")
     assert dock.run.isEnabled()
     assert "Compute heatmaps" in dock.comparison.row.words.text()
@@ -278,14 +282,14 @@ def test_an_image_without_depth_and_one_with_an_empty_truth(viewer: Any, qtbot: 
     dock.table.cellClicked.emit(0, 0)
     mine.data_setitem((np.arange(5, 20), np.full(15, 21)), 3)
     qtbot.waitUntil(
-        lambda: {r["scored"]: r for r in dock.rows()}["image"]["dice"] > 0.87, timeout=WAIT
+        lambda: {r["scored"]: r for r in dock.table.as_data()}["image"]["dice"] > 0.87, timeout=WAIT
     )
     for index in (1, 2):
         dock.tabs.setCurrentIndex(index)
     # Labels to choose from, and one of them alone.
-    qtbot.waitUntil(lambda: dock.label.count() == 3, timeout=WAIT)
-    dock.label.setCurrentText("label 7")
-    dock._chosen("label")
+    qtbot.waitUntil(lambda: dock.choices.label.count() == 3, timeout=WAIT)
+    dock.choices.label.setCurrentText("label 7")
+    dock.choices._chosen("label")
     assert "press Score" in dock.row.words.text()
     rows = score(dock, qtbot)
     assert rows["image"]["flags"] == ["prediction-empty"]
@@ -332,10 +336,10 @@ def test_a_heatmap_of_ones_own(viewer: Any, dock: ScoresDock, qtbot: Any) -> Non
     viewer.add_image(heat * 300, name="too high", metadata=dict(image.metadata),
                      **transform_of(image))  # fmt: skip
     viewer.add_image(heat[:5], name="too short")
-    offered = [dock.heatmap.itemText(i) for i in range(dock.heatmap.count())]
+    offered = [dock.choices.heatmap.itemText(i) for i in range(dock.choices.heatmap.count())]
     assert offered == ["none", "mine"]
-    dock.heatmap.setCurrentText("mine")
-    dock._chosen("heatmap")
+    dock.choices.heatmap.setCurrentText("mine")
+    dock.choices._chosen("heatmap")
     rows = score(dock, qtbot)
     assert rows["volume"]["auc_judd"] == pytest.approx(0.5, abs=0.02)
     viewer.layers["mine"].data = heat * 2
@@ -369,7 +373,7 @@ def test_plots_follow_the_theme_and_take_clicks(viewer: Any, dock: ScoresDock, q
 def test_csv_and_clipboard(viewer: Any, dock: ScoresDock, qtbot: Any, tmp_path: Path) -> None:
     assert not dock.save.isEnabled()
     rows = score(dock, qtbot)
-    dock.to_csv(tmp_path / "scores.csv")
+    dock.table.to_csv(tmp_path / "scores.csv")
     with (tmp_path / "scores.csv").open(encoding="utf-8") as file:
         read = list(csv.DictReader(file))
     assert [row["scored"] for row in read] == list(rows)
@@ -384,7 +388,7 @@ def test_csv_and_clipboard(viewer: Any, dock: ScoresDock, qtbot: Any, tmp_path: 
     assert len(lines) == len(rows) + 1
     assert lines[1].split("\t")[0] == "volume"
     with pytest.raises(CamSamError, match="could not be written"):
-        dock.to_csv(tmp_path / "no" / "folder.csv")
+        dock.table.to_csv(tmp_path / "no" / "folder.csv")
 
 
 def test_the_four_ways_to_a_mask(viewer: Any, dock: ScoresDock, qtbot: Any) -> None:
@@ -423,12 +427,12 @@ def test_the_four_ways_to_a_mask(viewer: Any, dock: ScoresDock, qtbot: Any) -> N
 def test_masks_of_the_plugin_are_scored_first(viewer: Any, dock: ScoresDock, qtbot: Any) -> None:
     workspace = dock.workspace
     preview = workspace.labels_layer("preview", create=True)
-    assert dock.prediction.value() == preview
+    assert dock.choices.prediction.value() == preview
     own = workspace.labels_layer("labels", create=True)
-    assert dock.prediction.value() == own
-    dock.choose_prediction(preview)
+    assert dock.choices.prediction.value() == own
+    dock.choices.choose_prediction(preview)
     viewer.add_labels(np.zeros((24, 128, 128), np.uint8), name="another")
-    assert dock.prediction.value() == preview
+    assert dock.choices.prediction.value() == preview
     preview.data[11, 40:60, 40:60] = 1
     before = score(dock, qtbot)
     # Drawn into without an event of its own, as previews are.
@@ -436,11 +440,11 @@ def test_masks_of_the_plugin_are_scored_first(viewer: Any, dock: ScoresDock, qtb
     preview.refresh()
     workspace.labels_changed.emit()
     qtbot.waitUntil(
-        lambda: {r["scored"]: r for r in dock.rows()}["plane 11"] != before["plane 11"],
+        lambda: {r["scored"]: r for r in dock.table.as_data()}["plane 11"] != before["plane 11"],
         timeout=WAIT,
     )
     viewer.layers["another"].name = "renamed"
-    texts = [dock.prediction.itemText(i) for i in range(dock.prediction.count())]
+    texts = [dock.choices.prediction.itemText(i) for i in range(dock.choices.prediction.count())]
     assert "renamed" in texts
     assert "another" not in texts
 

@@ -50,7 +50,9 @@ def test_one_button_goes_from_the_image_to_the_scores(viewer: Any, way: Any, qtb
     )
     np.testing.assert_array_equal(way.workspace.own("preview").data, expected.labels)
     np.testing.assert_allclose(way.workspace.own("heatmap", 0).data, expected.heatmap, atol=1e-5)
-    dice = {row["number"]: row["dice"] for row in way.scores.rows() if row["kind"] == "plane"}
+    dice = {
+        row["number"]: row["dice"] for row in way.scores.table.as_data() if row["kind"] == "plane"
+    }
     assert dice == pytest.approx({i: s.values["dice"] for (i, _), s in expected.scores.items()})
     # Nothing was accepted without being asked for.
     assert way.workspace.own("labels") is None
@@ -68,7 +70,7 @@ def test_pressed_while_the_classifier_loads_it_runs_when_that_is_there(
     assert way.workspace.noted_planes(0) == [11]
     # What is accepted is what is scored from then on.
     way.segment.accept.click()
-    assert way.scores.prediction.value() is way.workspace.own("labels")
+    assert way.scores.choices.prediction.value() is way.workspace.own("labels")
 
 
 def test_stop_ends_the_step_and_what_would_follow(viewer: Any, way: Any, qtbot: Any) -> None:

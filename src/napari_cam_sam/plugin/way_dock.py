@@ -156,7 +156,7 @@ class WayDock(QWidget):
             return
         self._go(4, "4 of 4: scores…")
         self.sections[3].title.setChecked(True)
-        self.scores.choose_prediction(self.workspace.own("preview"))
+        self.scores.choices.choose_prediction(self.workspace.own("preview"))
         self.scores.score()
         if not self.scores.row.busy:
             self._over("Masks are in the preview; why there are no scores stands in step 4.")

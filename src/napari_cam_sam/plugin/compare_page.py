@@ -1,0 +1,146 @@
+"""The page that compares the ways to a mask."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qtpy.QtWidgets import QPushButton, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
+
+from napari_cam_sam.plugin.importing import import_torch
+from napari_cam_sam.plugin.layers import frame_shown, image_of
+from napari_cam_sam.plugin.score_cells import NumberItem, dress, head, shown
+from napari_cam_sam.plugin.task_row import TaskRow
+from napari_cam_sam.prompts.data import PlanePrompts
+
+if TYPE_CHECKING:
+    from napari_cam_sam.comparison import ComparedPlane, PlaneToCompare, ToScore, VariantSummary
+    from napari_cam_sam.plugin.workspace import Workspace
+
+__all__ = ["ComparePage"]
+
+
+class ComparePage(QWidget):
+    """The ways to a mask, a line each, beside what the truth's prompts give."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        super().__init__()
+        self._workspace = workspace
+        self._found: list[ComparedPlane] = []
+        self.button = QPushButton("Compare with truth prompts")
+        self.button.setToolTip(
+            "Segments each plane that has a heatmap, from its prompts and from the truth's."
+        )
+        self.row = TaskRow()
+        self.table = QTableWidget(0, 5)
+        dress(self.table)
+        self.table.setToolTip("The same planes and the same segmenter in every line.")
+        heads = [
+            ("From", "What the masks are made from."),
+            ("Dice", "Mean Dice over the planes with truth or with any of the masks."),
+            ("IoU", "Mean IoU over the same planes."),
+            ("Volume", "Dice of these planes as one volume."),
+            ("% of truth", "Mean Dice as a percentage of that of prompts from the truth."),
+        ]
+        head(self.table, heads)
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(0, 4, 0, 0)
+        for widget in (self.button, self.row, self.table):
+            whole.addWidget(widget)
+        self.row.ended.connect(self._ended)
+        self.clear()
+
+    def clear(self) -> None:
+        """Show nothing."""
+        self._found = []
+        self.lines: tuple[VariantSummary, ...] = ()
+        self.table.setRowCount(0)
+
+    def tell(self, problem: str | None) -> None:
+        """Say what is missing, if anything is; ``problem`` is what the scores lack already."""
+        if problem is None and not self._workspace.noted_planes(self._workspace.plane()[0]):
+            problem = "Compute heatmaps along this axis first (step 1)."
+        if problem is None and self._workspace.segmenter is None:
+            problem = "Load a segmenter first (step 3)."
+        self.button.setEnabled(problem is None and not self.row.busy)
+        if self.row.busy or (problem is None and self.lines):
+            return
+        self.row.say(problem or "CAM alone, CAM → SAM, edited prompts or accepted labels, truth.")
+
+    def start(self, job: ToScore) -> bool:
+        """Compare the planes with a heatmap, and with truth or prediction, in the background."""
+        workspace, axis = self._workspace, job.axis
+        snapshot, planes = workspace.snapshot(), workspace.noted_planes(axis)
+        segmenter, parameters = workspace.segmenter, workspace.prompt_parameters
+        heat: dict[int, Any] = {}
+        for i in planes:
+            note, values = workspace.note(axis, i), workspace.heatmap_values(axis, i)
+            evident = note is not None and note.reason is None and values is not None
+            heat[i] = values if evident else None
+        edited = {index for at, index in workspace.prompts.touched() if at == axis}
+        every = workspace.prompts.read_all(axis)
+        placed = {one.index: one for one in every if one.index in edited}
+        for touched_axis, i in workspace.prompts.touched():
+            if touched_axis == axis:  # also where the user deleted them all
+                placed.setdefault(i, PlanePrompts(axis, i))
+        accepted, embeddings = self._accepted(job), workspace.embeddings
+
+        def given() -> Iterator[PlaneToCompare]:
+            from napari_cam_sam.comparison import PlaneToCompare
+
+            for i in planes:
+                truth = job.plane(job.truth, i)
+                if not truth.any() and not job.plane(job.prediction, i).any():
+                    continue
+                labels = None if accepted is None else accepted[job.image.slot(axis, i)]
+                labels = labels if labels is not None and labels.any() else None
+                yield PlaneToCompare(i, snapshot.plane(i), heat[i], truth, placed.get(i), labels)
+
+        def steps() -> Generator[Any]:
+            import_torch()
+            from napari_cam_sam.comparison import compare_planes
+
+            yield from compare_planes(given(), segmenter, encode, parameters)
+
+        def encode(plane: Any) -> Any:
+            return embeddings.encode(segmenter, plane)
+
+        def wanted() -> bool:
+            return snapshot.layer in workspace.viewer.layers
+
+        self.clear()
+        self.button.setEnabled(False)
+        self.row.say(f"Comparing with {segmenter.name}…")
+        words = f"Comparison of {job.image.name}"
+        return self.row.start(steps, len(planes), words, self._found.append, wanted)
+
+    def _accepted(self, job: ToScore) -> Any | None:
+        """Give what the user accepted, of the label that is meant where it occurs."""
+        workspace = self._workspace
+        layer = workspace.masks.accept_layer()
+        if layer is None or workspace.mismatch(layer) is not None:
+            return None
+        labels = np.array(image_of(layer, frame_shown(workspace.viewer, layer)).data)
+        meant = job.chosen(labels)
+        return meant if meant.any() else labels
+
+    def _ended(self, complete: bool) -> None:
+        self.button.setEnabled(True)
+        if not self._found:
+            self.row.say("No plane with a heatmap has truth or prediction." if complete else "")
+            return
+        from napari_cam_sam.comparison import summarise_comparison
+
+        self.lines = summarise_comparison(self._found)
+        self.table.setRowCount(len(self.lines))
+        for at, line in enumerate(self.lines):
+            self.table.setItem(at, 0, QTableWidgetItem(line.variant))
+            values = (line.dice, line.iou, line.volume_dice)
+            for column, value in enumerate(values, start=1):
+                self.table.setItem(at, column, NumberItem(shown("", value), value))
+            share = line.percent_of_truth_prompts
+            self.table.setItem(at, 4, NumberItem(shown("", share, 1), share))
+        self.table.resizeColumnsToContents()
+        words = f"{self.lines[0].n_planes} planes with truth or masks"
+        self.row.say(f"{words}." if complete else f"Stopped after {words}.")

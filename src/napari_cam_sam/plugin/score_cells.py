@@ -1,0 +1,58 @@
+"""What tables of scores are made of: how they look, and cells that sort by their numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QAbstractItemView, QTableWidget, QTableWidgetItem
+
+__all__ = ["NumberItem", "dress", "head", "shown"]
+
+
+class NumberItem(QTableWidgetItem):
+    """A cell that sorts by its number; what is no number stays last, whichever way."""
+
+    def __init__(self, text: str, key: float) -> None:
+        super().__init__(text)
+        self._key = key
+        self.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+
+    def __lt__(self, other: Any) -> bool:
+        # Qt turns the question round for the descending order.
+        finite = math.isfinite(self._key), math.isfinite(other._key)
+        if all(finite):
+            return bool(self._key < other._key)
+        order = self.tableWidget().horizontalHeader().sortIndicatorOrder()
+        down = order == Qt.SortOrder.DescendingOrder
+        return finite[1] if down and not finite[0] else finite[0] and not down
+
+
+def dress(table: QTableWidget) -> None:
+    """Make a table one of rows that are read, not edited."""
+    table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+    table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+    table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+    table.verticalHeader().setVisible(False)
+    table.verticalHeader().setDefaultSectionSize(22)
+
+
+def head(table: QTableWidget, heads: Iterable[tuple[str, str]]) -> None:
+    """Head the columns of a table, each with a text and a hint."""
+    for column, (text, hint) in enumerate(heads):
+        item = QTableWidgetItem(text)
+        item.setToolTip(hint)
+        table.setHorizontalHeaderItem(column, item)
+
+
+def shown(metric: str, value: float, digits: int = 3) -> str:
+    """Write a score as a cell shows it."""
+    if math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞"
+    if metric == "pointing_hit":
+        return "hit" if value else "miss"
+    return f"{value:.{digits}f}"
