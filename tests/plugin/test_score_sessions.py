@@ -140,7 +140,10 @@ def test_labels_that_come_back_with_the_table_do_not_make_it_old(
         first.workspace.keeper.save(tmp_path / "session")
     second.workspace.labels_layer("labels", create=True, dtype=np.uint16)
     score(second, qtbot)
-    second.workspace.keeper.open(tmp_path / "session")
+    with qtbot.waitSignal(
+        second.workspace.keeper.saved, timeout=WAIT, check_params_cb=lambda words: "…" not in words
+    ):
+        second.workspace.keeper.open(tmp_path / "session")
     qtbot.waitUntil(lambda: settled(second), timeout=WAIT)
     assert cells(second) == cells(first)
     assert not any(row["older"] for row in second.table.as_data())
