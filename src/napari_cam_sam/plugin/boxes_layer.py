@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from napari.layers import Shapes
+from numpy.typing import NDArray
 
 from napari_cam_sam.errors import CamSamError
 
-__all__ = ["BoxesLayer"]
+__all__ = ["BoxesLayer", "extents"]
 
 
 class BoxesLayer(Shapes):
@@ -35,15 +36,31 @@ class BoxesLayer(Shapes):
             return found
         place = np.asarray(self.world_to_data(position) if how.get("world") else position)
         place = np.delete(place, axis)
+        low, high, centre = extents(self.data)
+        drawn = high[:, axis] - low[:, axis] <= 0.5
+        drawn &= np.rint(centre[:, axis]) == index
+        low, high = np.delete(low, axis, axis=1), np.delete(high, axis, axis=1)
+        hit = np.flatnonzero(drawn & (low <= place).all(axis=1) & (place <= high).all(axis=1))
         # The one that was drawn last lies on top.
-        for i in reversed(range(len(self.data))):
-            vertices = np.asarray(self.data[i])
-            along, inside = vertices[:, axis], np.delete(vertices, axis, axis=1)
-            if np.ptp(along) > 0.5 or round(float(along.mean())) != index:
-                continue
-            if (inside.min(axis=0) <= place).all() and (place <= inside.max(axis=0)).all():
-                return i, None
-        return found
+        return (int(hit[-1]), None) if len(hit) else found
+
+
+def extents(
+    shapes: Sequence[NDArray[Any]],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Give the least, the greatest and the mean coordinates of each shape, all at once.
+
+    Under the cursor every shape is looked at, at every move of the mouse.
+    """
+    if not len(shapes):
+        none = np.zeros((0, 3))
+        return none, none, none
+    counts = np.array([len(vertices) for vertices in shapes])
+    starts = np.cumsum(counts) - counts
+    vertices = np.concatenate(shapes).astype(float)
+    low = np.minimum.reduceat(vertices, starts)
+    high = np.maximum.reduceat(vertices, starts)
+    return low, high, np.add.reduceat(vertices, starts) / counts[:, None]
 
 
 # napari tells kinds of layers, also in files, by the name of their class.
