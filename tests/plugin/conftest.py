@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from napari.components import ViewerModel
+from napari.utils.interactions import (
+    mouse_move_callbacks,
+    mouse_press_callbacks,
+    mouse_release_callbacks,
+)
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QThreadPool, QTimer
 from superqt.utils import WorkerBase
@@ -80,3 +86,26 @@ def model(qapp: Any) -> ViewerModel:
 @pytest.fixture
 def workspace(model: ViewerModel) -> Workspace:
     return workspace_of(model)
+
+
+@pytest.fixture
+def drag() -> Callable[..., None]:
+    """Press the mouse at the first position in a layer, move along the others, release."""
+
+    def drag(layer: Any, *way: tuple[float, ...]) -> None:
+        event = SimpleNamespace(
+            modifiers=(), view_direction=None, up_direction=None, dims_displayed=[1, 2], button=1,
+            is_dragging=False, handled=False,
+        )  # fmt: skip
+
+        def go(callbacks: Callable[[Any, Any], None], kind: str, place: tuple[float, ...]) -> None:
+            event.type, event.pos = kind, 50 * np.array(place[-2:])
+            event.position = event.dims_point = layer.data_to_world(place)
+            callbacks(layer, event)
+
+        go(mouse_press_callbacks, "mouse_press", way[0])
+        for place in way[1:]:
+            go(mouse_move_callbacks, "mouse_move", place)
+        go(mouse_release_callbacks, "mouse_release", way[-1])
+
+    return drag

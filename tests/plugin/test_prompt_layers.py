@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,17 +10,13 @@ import pandas as pd
 import pytest
 from napari.components import ViewerModel
 from napari.utils.colormaps.standardize_color import transform_color
-from napari.utils.interactions import (
-    mouse_move_callbacks,
-    mouse_press_callbacks,
-    mouse_release_callbacks,
-)
 
 from napari_cam_sam.plugin.prompt_layers import COLOURS, PromptLayers
 from napari_cam_sam.plugin.samples import ct_sample
 from napari_cam_sam.plugin.workspace import HeatmapNote, Workspace, workspace_of
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts, Point
 
+Drag = Callable[..., None]
 BOX = Box(3, 4, 11, 15, "cam", 0.5)
 FROM_CAM = ObjectPrompt(1, (Point(6, 7, True, "cam", 0.75), Point(1, 2, False, "cam", 0.25)), BOX)
 PLANE = PlanePrompts(0, 2, (FROM_CAM,))
@@ -37,24 +32,6 @@ def write(prompts: PromptLayers, qtbot: Any, *planes: PlanePrompts) -> None:
     """Place prompts, and wait until that is one step of the history."""
     with qtbot.waitSignal(prompts.settled, timeout=10_000):
         prompts.write(planes)
-
-
-def drag(layer: Any, *way: tuple[float, ...]) -> None:
-    """Press the mouse at the first position of the layer, move along the others, release."""
-    event = SimpleNamespace(
-        modifiers=(), view_direction=None, up_direction=None, dims_displayed=[1, 2], button=1,
-        is_dragging=False, handled=False,
-    )  # fmt: skip
-
-    def go(callbacks: Callable[[Any, Any], None], kind: str, place: tuple[float, ...]) -> None:
-        event.type, event.pos = kind, 50 * np.array(place[-2:])
-        event.position = event.dims_point = layer.data_to_world(place)
-        callbacks(layer, event)
-
-    go(mouse_press_callbacks, "mouse_press", way[0])
-    for place in way[1:]:
-        go(mouse_move_callbacks, "mouse_move", place)
-    go(mouse_release_callbacks, "mouse_release", way[-1])
 
 
 def test_features_hold_the_provenance_and_colours_show_it(prompts: PromptLayers) -> None:
@@ -87,7 +64,9 @@ def test_a_point_that_is_added_is_the_users_and_so_is_its_plane(
     assert prompts.read(0, 2) == PLANE
 
 
-def test_a_point_that_is_dragged_becomes_the_users(prompts: PromptLayers, qtbot: Any) -> None:
+def test_a_point_that_is_dragged_becomes_the_users(
+    prompts: PromptLayers, qtbot: Any, drag: Drag
+) -> None:
     write(prompts, qtbot, PLANE)
     prompts.points.mode = "select"
     drag(prompts.points, (2, 6, 7), (2, 7, 8), (2, 9, 10.5))
@@ -101,7 +80,7 @@ def test_a_point_that_is_dragged_becomes_the_users(prompts: PromptLayers, qtbot:
 
 @pytest.mark.parametrize("between", [2.0, 2.4])
 def test_a_box_that_is_drawn_or_dragged_is_the_users(
-    prompts: PromptLayers, qtbot: Any, between: float
+    prompts: PromptLayers, qtbot: Any, drag: Drag, between: float
 ) -> None:
     write(prompts, qtbot, PLANE)
     prompts.boxes.mode = "add_rectangle"
@@ -280,3 +259,137 @@ def test_a_box_can_be_clicked_wherever_the_slider_stops(qapp: Any) -> None:
         at = image.data_to_world((workspace.plane()[1], 40, 50))
         clicked.append(layer.get_value(at, world=True)[0])
     assert sorted(clicked) == list(range(24))
+
+
+CORNERS = np.array([[2, 2, 2], [2, 2, 8], [2, 9, 8], [2, 9, 2.0]])
+
+
+def test_a_pasted_box_is_the_users_and_keeps_its_object(
+    workspace: Workspace, prompts: PromptLayers, qtbot: Any
+) -> None:
+    given = PlanePrompts(0, 2, (ObjectPrompt(4, (), BOX),))
+    write(prompts, qtbot, given)
+    prompts.boxes.selected_data = {0}
+    prompts.boxes._copy_data()
+    workspace.show_plane(0, 3)
+    with qtbot.waitSignals([prompts.changed, prompts.settled], timeout=10_000):
+        prompts.boxes._paste_data()
+    pasted = ObjectPrompt(4, (), Box(3, 4, 11, 15, "user"))
+    assert prompts.read_all(0) == (given, PlanePrompts(0, 3, (pasted,)))
+    assert prompts.touched() == {(0, 3)}
+    # What a rule places does not take it away, and undo does.
+    assert prompts.write([PlanePrompts(0, 3, (FROM_CAM,))]) == 0
+    assert prompts.undo()
+    assert prompts.read_all(0) == (given,)
+
+
+def test_a_pasted_point_is_the_users_and_keeps_its_polarity(qapp: Any, qtbot: Any) -> None:
+    # On a volume napari's own pasting of points fails.
+    viewer = ViewerModel()
+    viewer.add_image(np.zeros((20, 24)))
+    prompts = workspace_of(viewer).prompts
+    write(prompts, qtbot, PlanePrompts(0, 0, (ObjectPrompt(4, FROM_CAM.points[1:]),)))
+    prompts.points.selected_data = {0}
+    prompts.points._copy_data()
+    with qtbot.waitSignals([prompts.changed, prompts.settled], timeout=10_000):
+        prompts.points._paste_data()
+    pasted = Point(1, 2, False, "user")
+    assert prompts.read(0, 0).objects == (ObjectPrompt(4, (FROM_CAM.points[1], pasted)),)
+    assert prompts.touched() == {(0, 0)}
+
+
+def test_boxes_that_are_added_together_all_lie_on_the_plane_shown(
+    workspace: Workspace, prompts: PromptLayers
+) -> None:
+    prompts.write([PLANE])
+    workspace.show_plane(1, 4)
+    corners = np.array([[1, 4, 2], [1, 4, 8], [5, 4, 8], [5, 4, 2.0]])
+    prompts.boxes.add([corners, np.add(corners, (0, 0, 3))], shape_type="rectangle")
+    found = [o.box for o in prompts.read(1, 4).objects]
+    assert found == [Box(1.5, 2.5, 5.5, 8.5), Box(1.5, 5.5, 5.5, 11.5)]
+    assert prompts.read_all(0) == (PLANE,)
+    assert prompts.touched() == {(1, 4)}
+
+
+def test_a_path_that_is_given_up_leaves_other_boxes_where_they_are(
+    workspace: Workspace, prompts: PromptLayers, drag: Drag
+) -> None:
+    there = PlanePrompts(0, 4, (FROM_CAM,))
+    prompts.write([there])
+    workspace.show_plane(0, 2)
+    prompts.boxes.mode = "add_path"
+    drag(prompts.boxes, (2, 5, 5))
+    assert prompts.boxes.nshapes == 2
+    # As Escape does.
+    prompts.boxes._finish_drawing()
+    assert prompts.boxes.nshapes == 1
+    assert prompts.read_all(0) == (there,)
+    assert prompts.touched() == set()
+
+
+def test_a_polygon_drawn_between_two_planes_lies_on_the_one_shown(
+    prompts: PromptLayers, drag: Drag
+) -> None:
+    prompts.write([PlanePrompts(0, 4, (FROM_CAM,))])
+    prompts.boxes.mode = "add_polygon"
+    prompts.boxes.scale_factor = 0.01
+    for corner in ((2.4, 12, 3), (2.4, 12, 9), (2.4, 16, 9), (2.4, 16, 3)):
+        drag(prompts.boxes, corner)
+    prompts.boxes.mode = "select"
+    (drawn,) = prompts.read(0, 2).objects
+    assert drawn.box is not None
+    assert (drawn.box.row_min, drawn.box.column_max) == (12.5, 9.5)
+    assert set(prompts.boxes.data[1][:, 0]) == {2}
+    assert prompts.touched() == {(0, 2)}
+
+
+def test_a_box_put_on_its_plane_is_shown_there(workspace: Workspace, prompts: PromptLayers) -> None:
+    prompts.write([PLANE])
+    workspace.show_plane(0, 5)
+    # Farther off than napari draws it.
+    prompts.boxes.add(np.add(CORNERS, (2.3, 0, 0)), shape_type="rectangle")
+    assert set(prompts.boxes.data[1][:, 0]) == {5}
+    assert prompts.boxes._data_view._displayed.tolist() == [False, True]
+
+
+def test_a_point_that_changes_planes_makes_both_the_users(
+    prompts: PromptLayers, qtbot: Any
+) -> None:
+    write(prompts, qtbot, PLANE, PlanePrompts(0, 4, (FROM_CAM,)))
+    data = prompts.points.data.copy()
+    data[0, 0] = 3
+    prompts.points.data = data
+    assert prompts.touched() == {(0, 2), (0, 3)}
+    assert prompts.read(0, 4).objects == (FROM_CAM,)
+
+
+def test_points_along_another_axis_are_hidden_whenever_they_come(
+    prompts: PromptLayers, qtbot: Any
+) -> None:
+    across = PlanePrompts(1, 6, (ObjectPrompt(1, (Point(2, 3),)),))
+    write(prompts, qtbot, PLANE, across)
+    assert prompts.points.shown.tolist() == [True, True, False]
+    with qtbot.waitSignal(prompts.settled, timeout=10_000):
+        prompts.clear(1, 6)
+    prompts.undo()
+    assert prompts.points.shown.tolist() == [True, True, False]
+
+
+def test_undo_leaves_the_prompts_before_the_edited_one_alone(
+    prompts: PromptLayers, qtbot: Any
+) -> None:
+    planes = [PlanePrompts(0, i, (ObjectPrompt(i + 1, FROM_CAM.points, BOX),)) for i in range(5)]
+    write(prompts, qtbot, *planes)
+    for layer, shift in ((prompts.boxes, np.float32([0, 1, 1])), (prompts.points, [0, 1, 1])):
+        with qtbot.waitSignal(prompts.settled, timeout=10_000):
+            layer.data = [one + shift if i == 1 else one for i, one in enumerate(layer.data)]
+    first = prompts.boxes._data_view.shapes[0]
+    edited = prompts.read_all(0)
+    assert prompts.undo()
+    assert prompts.undo()
+    assert prompts.read_all(0) == tuple(planes)
+    assert prompts.boxes._data_view.shapes[0] is first
+    assert prompts.redo()
+    assert prompts.redo()
+    assert prompts.read_all(0) == edited
+    np.testing.assert_array_equal(prompts.boxes.features["object"], [1, 2, 3, 4, 5])

@@ -1,102 +1,67 @@
-"""What the features of a prompt in a layer mean, and the way from a row to a prompt."""
+"""What the features of a prompt in a layer mean: columns without gaps, whatever the user did."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from napari_cam_sam.prompts.data import Box, ObjectPrompt, Point, Source
-
-__all__ = [
-    "COLUMNS",
-    "box_of",
-    "complete",
-    "entries",
-    "frame",
-    "number",
-    "point_of",
-    "records",
-    "table_of",
-]
+__all__ = ["COLUMNS", "column", "columns", "complete", "frame", "table_from", "table_of"]
 
 COLUMNS = {"object": 1, "polarity": "positive", "source": "user", "score": np.nan, "plane": 0,
            "axis": 0}  # fmt: skip
 """Features of every prompt, and what holds for one that lacks them."""
 
+_TYPES: dict[str, type] = {"object": int, "polarity": object, "source": object, "score": float,
+                           "plane": int, "axis": int}  # fmt: skip
 
-def records(features: pd.DataFrame, rows: int) -> list[dict[str, Any]]:
-    """Read a layer's features, row by row, without pandas' machinery: it is read at every drag.
 
-    The user may have removed columns, or napari may not have filled in a new row: the defaults of
-    `COLUMNS` stand there then.
+def column(features: pd.DataFrame, name: str, rows: int) -> NDArray[Any]:
+    """Read one feature of every prompt, without pandas' rows: it is read at every drag.
+
+    The user may have removed a column or written into it, or napari may not have filled in a new
+    row: the default of `COLUMNS` stands there then.
     """
-    columns = []
-    for name, default in COLUMNS.items():
-        values = features[name].tolist() if name in features else []
-        values += [default] * (rows - len(values))
+    default, kind = COLUMNS[name], _TYPES[name]
+    values: NDArray[Any] = np.full(rows, default, kind)
+    if name not in features:
+        return values
+    given = features[name].iloc[:rows]
+    if kind is object:
+        found = given.to_numpy(object)
         # NaN is what is not equal to itself.
-        columns.append([default if v is None or v != v else v for v in values[:rows]])
-    return [dict(zip(COLUMNS, row, strict=True)) for row in zip(*columns, strict=True)]
+        values[: len(found)] = [default if v is None or v != v else v for v in found]
+        return values
+    if given.dtype.kind not in "iuf":
+        given = pd.to_numeric(given, errors="coerce")
+    numbers = given.to_numpy(float, na_value=np.nan)
+    said = np.isfinite(numbers)
+    values[: len(numbers)][said] = numbers[said]
+    return values
+
+
+def columns(features: pd.DataFrame, rows: int) -> dict[str, NDArray[Any]]:
+    """Copy every column of ours, without gaps."""
+    return {name: column(features, name, rows) for name in COLUMNS}
+
+
+def table_from(values: dict[str, NDArray[Any]]) -> pd.DataFrame:
+    """Give columns as a table with the types of `COLUMNS`."""
+    return pd.DataFrame(values).astype(_TYPES)
 
 
 def complete(features: pd.DataFrame, rows: int) -> pd.DataFrame:
-    """Give a layer's features with every column of ours and no gaps."""
-    return frame(records(features, rows))
+    """Copy a layer's features, with every column of ours and no gaps."""
+    return table_from(columns(features, rows))
 
 
 def frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Give rows as a table with the types of `COLUMNS`."""
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
-    return table.astype(
-        {"object": int, "polarity": object, "source": object, "score": float, "plane": int,
-         "axis": int}
-    )  # fmt: skip
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(_TYPES)
 
 
 def table_of(rows: int) -> pd.DataFrame:
     """Give a table of defaults."""
-    return frame([dict(COLUMNS) for _ in range(rows)])
-
-
-def entries(object_id: int, points: list[Point], boxes: list[Box]) -> Iterator[ObjectPrompt]:
-    """Make the entries of an object: points go with the box that holds them, else the first."""
-    if not boxes:
-        yield ObjectPrompt(object_id, tuple(points))
-        return
-    groups: list[list[Point]] = [[] for _ in boxes]
-    for point in points:
-        inside = [i for i, box in enumerate(boxes) if box.contains(point.row, point.column)]
-        groups[inside[0] if inside else 0].append(point)
-    for box, group in zip(boxes, groups, strict=True):
-        yield ObjectPrompt(object_id, tuple(group), box)
-
-
-def point_of(in_plane: NDArray[np.float64], row: dict[str, Any]) -> Point:
-    """Give the point of a row; it lies at the first vertex."""
-    r, c = (float(v) for v in in_plane[0])
-    return Point(r, c, row["polarity"] != "negative", _source(row), _score(row))
-
-
-def box_of(in_plane: NDArray[np.float64], row: dict[str, Any]) -> Box | None:
-    """Give the box round any shape; None for one without height or width, a mere click."""
-    (top, left), (bottom, right) = in_plane.min(axis=0) + 0.5, in_plane.max(axis=0) + 0.5
-    box = Box(float(top), float(left), float(bottom), float(right), _source(row), _score(row))
-    return box if box.height > 0 and box.width > 0 else None
-
-
-def _source(row: dict[str, Any]) -> Source:
-    return row["source"] if row["source"] in get_args(Source) else "user"
-
-
-def _score(row: dict[str, Any]) -> float | None:
-    value = float(row["score"])
-    return value if np.isfinite(value) else None
-
-
-def number(score: float | None) -> float:
-    """Give a score as a feature: NaN where there is none."""
-    return float("nan") if score is None else score
+    return complete(pd.DataFrame(), rows)
