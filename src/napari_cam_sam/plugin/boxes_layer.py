@@ -44,15 +44,6 @@ class BoxesLayer(Shapes):
         # The one that was drawn last lies on top.
         return (int(hit[-1]), None) if len(hit) else found
 
-    def move(self, rows: dict[int, NDArray[np.float64]]) -> None:
-        """Give some shapes other vertices; nobody is told.
-
-        Setting all data makes every shape anew, and fails while a polygon is being drawn.
-        """
-        for i, vertices in rows.items():
-            self._data_view.edit(i, vertices)
-        self.refresh()
-
 
 def extents(
     shapes: Sequence[NDArray[Any]],

@@ -10,7 +10,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.plugin.boxes_layer import BoxesLayer
 from napari_cam_sam.plugin.layers import KEY
 from napari_cam_sam.plugin.prompt_features import complete, table_from
 from napari_cam_sam.plugin.prompt_history import PromptHistory
@@ -198,8 +197,6 @@ class UserEdits:
                 whole = np.array(data, float)
                 whole[list(moved)] = np.concatenate(list(moved.values()))
                 layer.data = whole
-            elif isinstance(layer, BoxesLayer):
-                layer.move(moved)
             else:
                 shapes = [moved.get(i, vertices) for i, vertices in enumerate(data)]
                 layer.data = list(zip(shapes, layer.shape_type, strict=True))
