@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, get_args, get_type_hints
 from weakref import WeakMethod
 
@@ -30,6 +31,7 @@ __all__ = [
     "FractionSlider",
     "ParameterForm",
     "Section",
+    "SpinBox",
     "button",
     "field_help",
     "form",
@@ -41,7 +43,27 @@ __all__ = [
 _FORGETTING: set[Callable[..., None]] = set()
 
 
-class Choice(QComboBox):
+class _LeavesWheel:
+    """Leaves the wheel to the dock: scrolling it must not change what it passes over."""
+
+    def wheelEvent(self, event: Any) -> None:  # noqa: N802 - Qt calls it so
+        """Let the event go on to the scroll area."""
+        event.ignore()
+
+
+class SpinBox(_LeavesWheel, QSpinBox):
+    """A whole number."""
+
+
+class _DoubleSpinBox(_LeavesWheel, QDoubleSpinBox):
+    """A number."""
+
+
+class _Slider(_LeavesWheel, QSlider):
+    """A slider."""
+
+
+class Choice(_LeavesWheel, QComboBox):
     """A list of things to choose from, each a text and what it stands for."""
 
     chosen = Signal()
@@ -53,13 +75,8 @@ class Choice(QComboBox):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setMinimumContentsLength(10)
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        # Scrolling a dock must not change what it passes over.
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.activated.connect(lambda _: self.chosen.emit())
-
-    def wheelEvent(self, event: Any) -> None:  # noqa: N802 - Qt calls it so
-        """Leave the wheel to the dock."""
-        event.ignore()
 
     def offer(self, items: Iterable[tuple[str, Any] | tuple[str, Any, str]]) -> None:
         """List items, each (text, value) or (text, value, hint); keep what was chosen."""
@@ -86,6 +103,13 @@ class Choice(QComboBox):
                 return True
         return False
 
+    def add_path(self, path: str, place: int) -> None:
+        """Choose a file, which is put on the list at a place if it is not there yet."""
+        if not self.set_value(path):
+            self.insertItem(place, Path(path).name, path)
+            self.setItemData(place, path, Qt.ItemDataRole.ToolTipRole)
+            self.setCurrentIndex(place)
+
 
 class FractionSlider(QWidget):
     """A slider and a number for a value in [0, 1]."""
@@ -94,9 +118,9 @@ class FractionSlider(QWidget):
 
     def __init__(self, hint: str = "") -> None:
         super().__init__()
-        self.slider = QSlider(Qt.Orientation.Horizontal)
+        self.slider = _Slider(Qt.Orientation.Horizontal)
         self.slider.setRange(0, 100)
-        self.number = QDoubleSpinBox()
+        self.number = _DoubleSpinBox()
         self.number.setRange(0, 1)
         self.number.setSingleStep(0.05)
         self.number.setDecimals(2)
@@ -116,6 +140,10 @@ class FractionSlider(QWidget):
     def set_value(self, value: float) -> None:
         """Set the value."""
         self.number.setValue(value)
+
+    def say_unit(self, unit: str) -> None:
+        """Say behind the number what it is a fraction of."""
+        self.number.setSuffix(f" {unit}" if unit else "")
 
     def _slid(self, value: int) -> None:
         if round(self.number.value() * 100) != value:
@@ -229,14 +257,14 @@ class ParameterForm(QWidget):
             widget = QCheckBox()
             widget.toggled.connect(self._tell)
         elif kind is int:
-            widget = QSpinBox()
+            widget = SpinBox()
             widget.setRange(0, 10_000)
             widget.valueChanged.connect(self._tell)
         elif isinstance(default, float) and 0 < default < 1:
             widget = FractionSlider(hint)
             widget.changed.connect(self._tell)
         else:
-            widget = QDoubleSpinBox()
+            widget = _DoubleSpinBox()
             widget.setRange(0, 10_000)
             widget.valueChanged.connect(self._tell)
         widget.setToolTip(hint)

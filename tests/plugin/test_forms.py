@@ -1,0 +1,66 @@
+"""The widgets that docks are made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from qtpy.QtCore import QPoint, QPointF, Qt
+from qtpy.QtGui import QWheelEvent
+from qtpy.QtWidgets import QApplication, QVBoxLayout, QWidget
+
+from napari_cam_sam.plugin.forms import Choice, FractionSlider, SpinBox
+
+
+def _turn(widget: QWidget) -> bool:
+    """Turn the wheel over a widget; True where the widget kept that to itself."""
+    point = QPointF(widget.rect().center())
+    event = QWheelEvent(
+        point,
+        QPointF(widget.mapToGlobal(widget.rect().center())),
+        QPoint(),
+        QPoint(0, -120),
+        Qt.MouseButton.NoButton,
+        Qt.KeyboardModifier.NoModifier,
+        Qt.ScrollPhase.NoScrollPhase,
+        False,
+    )
+    QApplication.sendEvent(widget, event)
+    return event.isAccepted()
+
+
+@pytest.mark.parametrize("kind", ["choice", "number", "slider", "fraction"])
+def test_the_wheel_scrolls_the_dock_and_changes_nothing_on_the_way(qtbot: Any, kind: str) -> None:
+    choice, number, fraction = Choice("one"), SpinBox(), FractionSlider("part")
+    choice.offer((str(i), i) for i in range(9))
+    dock = QWidget()
+    rows = QVBoxLayout(dock)
+    for one in (choice, number, fraction):
+        rows.addWidget(one)
+    qtbot.addWidget(dock)
+    dock.show()
+    qtbot.waitExposed(dock)
+    choice.set_value(4)
+    number.setValue(40)
+    fraction.set_value(0.4)
+    over = {
+        "choice": choice,
+        "number": number,
+        "slider": fraction.slider,
+        "fraction": fraction.number,
+    }
+    # What a widget does not keep goes on to the scroll area that it lies in.
+    assert not _turn(over[kind])
+    assert (choice.value(), number.value(), fraction.value()) == (4, 40, 0.4)
+
+
+def test_a_file_is_put_on_the_list_once(qapp: Any) -> None:
+    choice = Choice("a model")
+    choice.offer([("none", None), ("shipped", "shipped")])
+    for _ in range(2):
+        choice.add_path("/somewhere/else/model.pth", place=1)
+        assert choice.value() == "/somewhere/else/model.pth"
+    assert [choice.itemText(i) for i in range(choice.count())] == ["none", "model.pth", "shipped"]
+    choice.add_path("shipped", place=1)
+    assert choice.currentText() == "shipped"
+    assert choice.count() == 3
