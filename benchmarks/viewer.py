@@ -149,7 +149,7 @@ def drags(window: Window, way: Any, painted: Painted) -> list[float]:
 
 def use(way: Any, name: str, segmenter: Any) -> None:
     """Give the docks a segmenter that is loaded already."""
-    way.segment.choose(name)
+    way.segment.segmenter.choose(name)
     way.workspace.segmenter = segmenter
     way.workspace.segmenter_held = (name, way.workspace.device)
     way.workspace.segmenter_changed.emit()
@@ -195,7 +195,7 @@ def main() -> None:
     way.heatmap.compute()
     window.wait(lambda: not way.heatmap.row.busy)
     print(f"first heatmap, for which napari makes a layer: {heart.stop()}", flush=True)
-    way.heatmap.planes.set_value("all")
+    way.heatmap.planes.scope.set_value("all")
     heart.start()
     begin = time.perf_counter()
     way.heatmap.compute()

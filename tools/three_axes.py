@@ -42,8 +42,8 @@ def main() -> None:
     truth.colormap = DirectLabelColormap(color_dict={None: "cyan", 0: "transparent"})
     _, way = viewer.window.add_plugin_dock_widget("napari-cam-sam", "CAM → SAM")
     way.workspace.choose_image(image)
-    way.segment.choose(arguments.segmenter)
-    way.prompts.truth.set_value(truth)
+    way.segment.segmenter.choose(arguments.segmenter)
+    way.prompts.truth.layer.set_value(truth)
     source = nibabel.load(arguments.image)
     for axis in range(3):
         counts = np.count_nonzero(truth.data, axis=tuple(a for a in range(3) if a != axis))
@@ -53,7 +53,7 @@ def main() -> None:
         window.wait(lambda: not way.prompts.row.busy)
         way.segment.segment_all()
         window.wait(lambda: not way.segment.row.busy, seconds=600)
-        window.press(way.segment.accept_all)
+        window.press(way.segment.review.accept_all)
         labels = way.workspace.own("labels")
         for name in ("boxes", "points", "preview"):
             layer = way.workspace.own(name)

@@ -33,9 +33,8 @@ def tutorial(window: Window, table: Path) -> Iterator[str]:
     window.wait(lambda: way.workspace.classifier is not None and not way.heatmap.row.busy)
     window.picture("tutorial-2-dock")
 
-    way.heatmap.planes.setFocus()
-    QTest.keyClick(way.heatmap.planes, Qt.Key.Key_End)
-    way.heatmap.planes.chosen.emit()
+    way.heatmap.planes.scope.setFocus()
+    QTest.keyClick(way.heatmap.planes.scope, Qt.Key.Key_End)
     begin = time.monotonic()
     window.press(way.run)
     window.wait(lambda: way.run.isEnabled())
@@ -77,7 +76,7 @@ def tutorial(window: Window, table: Path) -> Iterator[str]:
 
     window.key(Qt.Key.Key_C)
     assert len(way.workspace.masks.accepted) == 1, way.segment.row.words.text()
-    window.press(way.segment.accept_all)
+    window.press(way.segment.review.accept_all)
     labels = way.workspace.own("labels")
     np.testing.assert_array_equal(labels.data.shape, image.data.shape)
     window.press(way.scores.run)

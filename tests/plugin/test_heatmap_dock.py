@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from napari_cam_sam.cam.heatmaps import CamParameters, Heatmap, compute_heatmaps
 from napari_cam_sam.images.image import image_from_array
 from napari_cam_sam.images.windows import apply_window, parse_window, resolve_window
 from napari_cam_sam.models.classifiers import load_classifier
+from napari_cam_sam.plugin import heatmap_run
 from napari_cam_sam.plugin.heatmap_dock import HeatmapDock
 from napari_cam_sam.plugin.layers import KEY
+from napari_cam_sam.plugin.plane_words import slider_words
 from napari_cam_sam.plugin.samples import ct_sample, shapes_sample
 from napari_cam_sam.plugin.workspace import workspace_of
 
@@ -83,11 +86,22 @@ def test_the_plane_shown_gets_the_heatmap_that_the_core_computes(
     assert expected.evidence
     np.testing.assert_allclose(heat(dock).data[11], expected.values, atol=1e-5)
     assert not np.delete(heat(dock).data, 11, axis=0).any()
-    assert f"Plane 11: lesion {expected.probability:.2f}" in dock.found.text()
+    # The sample's file counts from the feet, napari's slider from the head.
+    assert f"Plane 11 (slider: 12): lesion {expected.probability:.2f}" in dock.found.text()
     note = dock.workspace.note(0, 11)
     assert note is not None
     assert note.target == "lesion"
     assert note.probabilities["lesion"] == pytest.approx(expected.probability, abs=1e-5)
+    loaded = dock.workspace.classifier
+    assert note.made_by == {
+        "classifier": "lesion",
+        "classifier_sha256": load_classifier("lesion", device="cpu").sha256,
+        "target": "lesion",
+        "method": "layer-cam",
+        "layers": [loaded.default_layers[0]],
+        "min_probability": 0.5,
+        "window": asdict(parse_window("ct-abdomen")),
+    }
 
 
 def test_the_layer_lies_exactly_over_its_image(
@@ -116,8 +130,7 @@ def test_the_layer_lies_exactly_over_its_image(
 
 def test_all_planes_of_the_axis_in_view(ct: ViewerModel, dock: HeatmapDock, finish: Finish) -> None:
     ct.dims.order = (1, 0, 2)
-    dock.planes.set_value("all")
-    dock.planes.chosen.emit()
+    dock.planes.scope.set_value("all")
     assert "128 planes along axis 1" in dock.row.words.text()
     dock.run.click()
     assert dock.row.cancel.isVisibleTo(dock)
@@ -133,16 +146,16 @@ def test_all_planes_of_the_axis_in_view(ct: ViewerModel, dock: HeatmapDock, fini
 
 
 def test_a_range_of_planes(dock: HeatmapDock, finish: Finish) -> None:
-    dock.planes.set_value("range")
-    dock.first.setValue(12)
-    dock.last.setValue(10)
+    dock.planes.scope.set_value("range")
+    dock.planes.first.setValue(12)
+    dock.planes.last.setValue(10)
     dock.compute()
     finish(dock.row)
     assert dock.workspace.noted_planes(0) == [10, 11, 12]
 
 
 def test_cancel_keeps_what_is_done(dock: HeatmapDock, finish: Finish) -> None:
-    dock.planes.set_value("all")
+    dock.planes.scope.set_value("all")
     ended: list[bool] = []
     dock.computed.connect(ended.append)
     at_first_heatmap(dock, dock.row.cancel.click)
@@ -157,7 +170,7 @@ def test_cancel_keeps_what_is_done(dock: HeatmapDock, finish: Finish) -> None:
 def test_a_layer_that_goes_away_ends_the_work_quietly(
     ct: ViewerModel, dock: HeatmapDock, finish: Finish, notices: list[str], what: str
 ) -> None:
-    dock.planes.set_value("all")
+    dock.planes.scope.set_value("all")
     image = ct.layers[0]
     at_first_heatmap(dock, lambda: ct.layers.remove(image if what == "image" else heat(dock)))
     dock.compute()
@@ -174,7 +187,7 @@ def test_another_image_is_not_written_into(
 ) -> None:
     first = ct.layers[0]
     other = ct.add_image(first.data.copy(), name="other")
-    dock.planes.set_value("all")
+    dock.planes.scope.set_value("all")
     at_first_heatmap(dock, lambda: dock.workspace.choose_image(other))
     dock.compute()
     finish(dock.row)
@@ -282,8 +295,8 @@ def test_following_computes_the_newest_plane_and_again_for_another_class(
     first = heat(dock).data[7].copy()
     assert workspace.note(0, 7).target == "lesion"
     others = [name for name in workspace.classifier.card.class_names if name != "lesion"]
-    dock.target.set_value(others[0])
-    dock.target.chosen.emit()
+    dock.classifier.target.set_value(others[0])
+    dock.classifier.target.chosen.emit()
     qtbot.waitUntil(lambda: workspace.note(0, 7).target == others[0], timeout=60_000)
     finish(dock.row)
     assert not np.array_equal(heat(dock).data[7], first)
@@ -314,9 +327,103 @@ def test_a_checkpoint_that_is_refused_is_not_chosen_any_more(
     dock.load()
     finish(dock.row)
     assert any("notes.pth" in notice for notice in notices)
-    assert dock.classifier.value() is None
+    assert dock.classifier.name.value() is None
     assert not dock.run.isEnabled()
     dock.choose("lesion", "lesion")
     dock.compute()
     finish(dock.row)
     assert dock.workspace.note(0, 11) is not None
+
+
+def test_a_checkpoint_that_is_refused_leaves_the_one_that_is_loaded(
+    dock: HeatmapDock, finish: Finish, notices: list[str], tmp_path: Path
+) -> None:
+    dock.load()
+    finish(dock.row)
+    path = tmp_path / "notes.pth"
+    path.write_text("no weights, only words")
+    dock.choose(str(path), "words")
+    dock.load()
+    finish(dock.row)
+    assert any("notes.pth" in notice for notice in notices)
+    assert dock.classifier.name.value() == "lesion"
+    assert dock.classifier.target.value() == "lesion"
+
+
+def test_the_class_of_another_classifier_is_not_asked_of_this_one(
+    ct: ViewerModel, dock: HeatmapDock, finish: Finish, notices: list[str]
+) -> None:
+    dock.load()
+    finish(dock.row)
+    (data, meta, _), _ = shapes_sample()
+    ct.add_image(data, **meta)
+    dock.workspace.choose_image(ct.layers[-1])
+    # The dock is folded: the classifier that suits the image is loaded when it is needed.
+    assert dock.classifier.loaded() is None
+    wanted = dock.workspace.suggestion("target")
+    assert wanted not in (None, "lesion")
+    assert f"Heatmap of {wanted} for" in dock.row.words.text()
+    dock.compute()
+    finish(dock.row)
+    assert notices == []
+    assert dock.workspace.note(0, 0).target == wanted
+
+
+def test_layer_and_class_of_a_session_are_taken_once_the_classifier_is_there(
+    dock: HeatmapDock, finish: Finish
+) -> None:
+    state = dock.state() | {"layer": "stage2", "target": "normal"}
+    dock.set_state(state)
+    dock.least.set_value(0)
+    dock.compute()
+    finish(dock.row)
+    made_by = dock.workspace.note(0, 11).made_by
+    assert (made_by["layers"], made_by["target"]) == (["stage2"], "normal")
+    assert dock.classifier.layer.value() == "stage2"
+    # Loaded again, as for another device, what the user chose since then stays.
+    dock.classifier.layer.set_value("stage3")
+    dock.workspace.classifier_changed.emit()
+    assert dock.classifier.layer.value() == "stage3"
+    assert dock.classifier.target.value() == "normal"
+
+
+def test_scrolling_while_the_classifier_loads_does_not_stop_that(
+    dock: HeatmapDock, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered, opened = threading.Event(), threading.Event()
+    load = heatmap_run.load
+
+    def held(*given: Any) -> Any:
+        entered.set()
+        assert opened.wait(60)
+        return load(*given)
+
+    monkeypatch.setattr(heatmap_run, "load", held)
+    try:
+        dock.follow.setChecked(True)
+        qtbot.waitUntil(entered.is_set, timeout=60_000)
+        dock.workspace.show_plane(0, 7)
+        with qtbot.waitSignal(dock.workspace.plane_changed):
+            pass
+        dock._compute_followed()
+    finally:
+        opened.set()
+    qtbot.waitUntil(lambda: dock.workspace.note(0, 7) is not None, timeout=60_000)
+    assert dock.classifier.name.value() == "lesion"
+
+
+def test_the_slider_is_named_only_where_it_counts_otherwise(qapp: Any) -> None:
+    viewer = ViewerModel()
+    viewer.add_image(np.zeros((6, 8, 9)), affine=np.diag([-3.0, 1, 1, 1]))
+    workspace = workspace_of(viewer)
+    workspace.show_plane(0, 1)
+    assert viewer.dims.current_step[0] == 4
+    assert slider_words(workspace) == " (slider: 4)"
+    workspace.show_plane(1, 3)
+    assert slider_words(workspace) == ""
+    # Two grids: the slider's steps are those of neither.
+    workspace.show_plane(0, 1)
+    viewer.add_image(np.zeros((60, 8, 9)), scale=(0.3, 1, 1))
+    assert slider_words(workspace) == ""
+    workspace.choose_image(viewer.add_image(np.zeros((8, 9))))
+    assert slider_words(workspace) == ""

@@ -53,7 +53,7 @@ def docks(workspace: Workspace, finish: Any, qtbot: Any) -> Any:
     found = PromptsDock(workspace.viewer), SegmentDock(workspace.viewer)
     for dock in found:
         workspace.viewer.window.add_dock_widget(dock)
-    found[1].choose("seeded")
+    found[1].segmenter.choose("seeded")
     found[1].live.setChecked(False)
     with qtbot.waitSignal(workspace.prompts.settled, timeout=10_000):
         workspace.prompts.write(PlanePrompts(0, i, (ONE,)) for i in (1, 3, 4))

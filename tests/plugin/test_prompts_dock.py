@@ -150,9 +150,9 @@ def test_the_truth_of_all_planes_gives_what_the_core_takes_from_it(
     truth[2, 12:18, 14:20] = 7
     model.add_labels(truth, name="truth", scale=image.scale, affine=image.affine, units="mm")
     dock.workspace.show_plane(axis, 3)
-    assert dock.truth.value().name == "truth"
-    assert dock.truth_rule.set_value(take)
-    dock.from_truth_all.click()
+    assert dock.truth.layer.value().name == "truth"
+    assert dock.truth.rule.set_value(take)
+    dock.truth.place_all.click()
     finish(dock.row)
     planes = [np.take(truth, i, axis=axis) for i in range(truth.shape[axis])]
     for i, plane in enumerate(planes):
@@ -180,22 +180,22 @@ def test_a_truth_that_lies_elsewhere_is_refused_in_words(
     image = model.layers["scan"]
     where = {"scale": image.scale, "affine": image.affine, "units": "mm"} | changed
     truth = model.add_labels(np.ones(shape, np.uint8), name="truth", **where)
-    assert dock.truth.value() is None
-    assert dock.truth.set_value(truth)
+    assert dock.truth.layer.value() is None
+    assert dock.truth.layer.set_value(truth)
     assert not dock.extract_from_truth(everywhere=True)
     assert words in dock.row.words.text()
     assert dock.workspace.prompts.read_all(0) == ()
 
 
 def test_without_a_truth_the_dock_asks_for_one(model: ViewerModel, dock: PromptsDock) -> None:
-    dock.from_truth.click()
+    dock.truth.place.click()
     assert "Open a truth first" in dock.row.words.text()
     image = model.layers["scan"]
     same = {"scale": image.scale, "affine": image.affine, "units": "mm"}
     truth = model.add_labels(np.ones((6, 20, 24), np.uint8), name="truth", **same)
-    assert dock.truth.value() is truth
+    assert dock.truth.layer.value() is truth
     model.layers.remove(truth)
-    assert dock.truth.value() is None
+    assert dock.truth.layer.value() is None
 
 
 def test_the_preview_follows_the_threshold_and_disappears(dock: PromptsDock, qtbot: Any) -> None:
@@ -247,6 +247,31 @@ def test_the_preview_goes_when_the_dock_is_hidden(dock: PromptsDock, qtbot: Any)
     qtbot.waitUntil(lambda: sketch(dock.workspace) is not None)
 
 
+def test_the_threshold_says_what_it_is_of(dock: PromptsDock) -> None:
+    said = {}
+    for name in ("ours", "s1"):
+        dock.choose_strategy(name)
+        said[name] = dock.threshold.number.text()
+    assert said == {"ours": "0.30 of max", "s1": "0.80 absolute"}
+    dock.rule.widget("threshold_rule").set_value("otsu")
+    dock.rule.changed.emit()
+    assert not dock.threshold.isEnabled()
+    assert dock.threshold.number.text() == "0.80"
+
+
+def test_what_was_placed_is_still_said_when_the_plane_is_told_late(
+    dock: PromptsDock, finish: Finish
+) -> None:
+    put_heatmap(dock.workspace, 0, 2, hill((20, 24), 6, 8))
+    dock.extract()
+    finish(dock.row)
+    dock.workspace.plane_changed.emit()
+    assert dock.row.words.text() == "Prompts on 1 plane."
+    dock.workspace.show_plane(0, 4)
+    dock.workspace.plane_changed.emit()
+    assert dock.row.words.text() == ""
+
+
 def test_strategy_and_rule_say_the_same(dock: PromptsDock) -> None:
     for name, preset in PRESETS.items():
         dock.choose_strategy(name)
@@ -287,13 +312,13 @@ def test_buttons_edit_the_plane_shown(model: ViewerModel, dock: PromptsDock, qtb
     with qtbot.waitSignal(prompts.settled, timeout=10_000):
         new = (ObjectPrompt(1, (Point(3, 3),), Box(1, 2, 5, 6)), ObjectPrompt(2, (Point(9, 9),)))
         prompts.write([PlanePrompts(0, 2, new), PlanePrompts(0, 4, new)], "replace")
-    assert dock.found.text() == "Plane 2: 1 box, 2 points; 2 planes with prompts."
+    assert dock.found.text() == "Plane 2 (slider: 3): 1 box, 2 points; 2 planes with prompts."
 
 
 def test_three_dimensions_show_no_plane_to_place_on(model: ViewerModel, dock: PromptsDock) -> None:
     put_heatmap(dock.workspace, 0, 2, hill((20, 24), 9, 11))
     model.dims.ndisplay = 3
-    for button in (dock.place, dock.place_all, dock.from_truth, dock.draw_box, dock.clear):
+    for button in (dock.place, dock.place_all, dock.truth.place, dock.draw_box, dock.clear):
         dock.row.say("")
         button.click()
         assert "switch to 2D" in dock.row.words.text()

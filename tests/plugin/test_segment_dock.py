@@ -46,7 +46,7 @@ def ct(qapp: Any) -> Any:
 @pytest.fixture
 def dock(ct: Any, finish: Finish) -> Iterator[SegmentDock]:
     widget = SegmentDock(ct)
-    widget.choose("seeded")
+    widget.segmenter.choose("seeded")
     yield widget
     finish(widget.row)
 
@@ -74,7 +74,7 @@ def test_masks_are_those_of_the_library(
 ) -> None:
     scale = 1 if axis == 0 else 24 / 128
     one, two = (_squeezed(o, scale) for o in (ONE, TWO))
-    dock.choose(name)
+    dock.segmenter.choose(name)
     dock.workspace.show_plane(axis, index)
     place(dock, one, two, axis=axis, index=index)
     dock.run.click()
@@ -122,7 +122,7 @@ def test_every_prompted_plane_in_one_run(dock: SegmentDock, finish: Finish) -> N
 def test_points_or_boxes_alone_do(
     dock: SegmentDock, finish: Finish, name: str, objects: Any
 ) -> None:
-    dock.choose(name)
+    dock.segmenter.choose(name)
     place(dock, *objects)
     dock.run.click()
     finish(dock.row)
@@ -130,7 +130,7 @@ def test_points_or_boxes_alone_do(
     wanted = expected(image, "ct-abdomen", name, 0, 11, *objects)
     assert wanted.any()
     np.testing.assert_array_equal(preview(dock).data[11], wanted)
-    dock.accept.click()
+    dock.review.accept.click()
     np.testing.assert_array_equal(dock.workspace.own("labels").data[11], wanted)
 
 
@@ -189,19 +189,20 @@ def test_the_other_candidates_are_a_click_away(dock: SegmentDock, finish: Finish
         chosen = {1: first.masks[one % 3], 2: second.masks[two % 3]}
         return place_masks(np.zeros((128, 128), np.uint16), chosen, "overwrite")
 
-    assert f"mask {a + 1} of 3" in dock.shown.text()
+    assert dock.review.shown.text().startswith("Preview, not accepted yet (C accepts): object 1")
+    assert f"mask {a + 1} of 3" in dock.review.shown.text()
     seen = [preview(dock).data[11].copy()]
     for step in (1, 2):
-        dock.after.click()
+        dock.review.after.click()
         seen.append(preview(dock).data[11].copy())
         np.testing.assert_array_equal(seen[-1], drawn(a + step, b + step))
     assert len({one.tobytes() for one in seen}) == 3
-    dock.after.click()
+    dock.review.after.click()
     np.testing.assert_array_equal(preview(dock).data[11], seen[0])
-    assert dock.which.set_value(2)
-    dock.before.click()
+    assert dock.review.which.set_value(2)
+    dock.review.before.click()
     np.testing.assert_array_equal(preview(dock).data[11], drawn(a, b - 1))
-    dock.accept.click()
+    dock.review.accept.click()
     np.testing.assert_array_equal(dock.workspace.own("labels").data[11], drawn(a, b - 1))
     assert not preview(dock).data.any()
 
@@ -210,7 +211,7 @@ def test_the_other_candidates_are_a_click_away(dock: SegmentDock, finish: Finish
 def test_a_box_that_moves_is_decoded_at_once_as_from_scratch(
     dock: SegmentDock, finish: Finish, qtbot: Any, name: str
 ) -> None:
-    dock.choose(name)
+    dock.segmenter.choose(name)
     with qtbot.waitSignal(dock.workspace.prompts.settled, timeout=10_000):
         place(dock, ONE)
     dock.run.click()
@@ -238,7 +239,7 @@ def test_accepted_masks_go_away_by_the_labels_own_undo(dock: SegmentDock, finish
     dock.run.click()
     finish(dock.row)
     mask = preview(dock).data[11].copy()
-    dock.accept.click()
+    dock.review.accept.click()
     labels = dock.workspace.own("labels")
     np.testing.assert_array_equal(labels.data[11], mask)
     assert np.count_nonzero(labels.data) == np.count_nonzero(mask)
@@ -246,8 +247,9 @@ def test_accepted_masks_go_away_by_the_labels_own_undo(dock: SegmentDock, finish
     assert not labels.data.any()
     labels.redo()
     np.testing.assert_array_equal(labels.data[11], mask)
-    assert not dock.accept.isEnabled()
-    dock.accept_masks()
+    assert not dock.review.accept.isEnabled()
+    assert dock.review.shown.text() == "A mask was accepted on this plane; S makes another."
+    dock.review.accept_masks()
     assert "no mask to accept" in dock.row.words.text()
 
 
@@ -261,15 +263,15 @@ def test_labels_that_are_there_stay_or_go(
     own = ct.add_labels(
         mine.copy(), name="mine", scale=image.scale, affine=image.affine, units="mm"
     )
-    assert dock.target.set_value(own)
-    dock.target.chosen.emit()
-    assert dock.overlap.set_value(overlap)
+    assert dock.review.target.set_value(own)
+    dock.review.target.chosen.emit()
+    assert dock.review.overlap.set_value(overlap)
     place(dock, ONE)
     dock.run.click()
     finish(dock.row)
     mask = preview(dock).data[11] == 1
     assert (mask & (mine[11] == 9)).any()
-    dock.accept.click()
+    dock.review.accept.click()
     wanted = mine[11].copy()
     wanted[mask & (mine[11] == 0) if overlap == "keep" else mask] = 1
     np.testing.assert_array_equal(own.data[11], wanted)
@@ -298,7 +300,7 @@ def test_labels_that_cannot_be_written_into_are_refused_in_words(
     place(dock, ONE)
     dock.run.click()
     finish(dock.row)
-    dock.accept.click()
+    dock.review.accept.click()
     words = {"shape": "must be of one grid", "place": "does not lie where",
              "dask": "not a plain array"}.get(why, "mine is locked")  # fmt: skip
     assert words in dock.row.words.text()
@@ -314,18 +316,18 @@ def test_an_acceptance_is_taken_back_and_the_mask_is_there_again(
     dock.run.click()
     finish(dock.row)
     shown = preview(dock).data.copy()
-    dock.accept.click()
+    dock.review.accept.click()
     labels = dock.workspace.own("labels")
     assert np.array_equal(labels.data, shown)
     assert not preview(dock).data.any()
     labels.data_setitem((np.array([11]), np.array([0]), np.array([0])), 5)
-    dock.undo.click()
+    dock.review.undo.click()
     # What was painted since then stays.
     assert labels.data[11, 0, 0] == 5
     assert np.count_nonzero(labels.data) == 1
     assert np.array_equal(preview(dock).data, shown)
     assert dock.masks.accepted == []
-    dock.accept.click()
+    dock.review.accept.click()
     assert np.count_nonzero(labels.data == 1) == np.count_nonzero(shown)
 
 

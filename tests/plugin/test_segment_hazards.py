@@ -59,7 +59,7 @@ def volume() -> Any:
 def new_dock(viewer: Any) -> SegmentDock:
     """Add the dock to a viewer whose plane 2 has prompts."""
     dock = SegmentDock(viewer)
-    dock.choose("seeded")
+    dock.segmenter.choose("seeded")
     dock.workspace.show_plane(0, 2)
     index = dock.workspace.plane()[1]
     dock.workspace.prompts.write([PlanePrompts(0, index, (ONE,))])
@@ -112,7 +112,7 @@ def test_a_preview_that_is_deleted_comes_back_with_the_next_mask(
     finish(dock.row)
     viewer.layers.remove(dock.workspace.own("preview"))
     assert dock.masks.get(0, 2) is None
-    assert not dock.accept.isEnabled()
+    assert not dock.review.accept.isEnabled()
     dock.run.click()
     finish(dock.row)
     np.testing.assert_array_equal(
@@ -244,7 +244,7 @@ def test_two_viewers_know_nothing_of_each_other(
         np.testing.assert_array_equal(
             dock.workspace.own("preview").data[2], wanted(one[2], whole=one)
         )
-    docks[0].accept.click()
+    docks[0].review.accept.click()
     assert docks[1].workspace.own("labels") is None
     assert docks[1].masks.get(0, 2) is not None
 
@@ -265,7 +265,7 @@ def test_a_dask_volume_and_a_frame_of_a_series(qapp: Any, finish: Finish) -> Non
         shown = dock.workspace.own("preview").data
         assert shown.shape == (6, 24, 28)
         np.testing.assert_array_equal(shown[2], wanted(whole[2], whole=whole))
-        dock.accept.click()
+        dock.review.accept.click()
         labels = dock.workspace.own("labels")
         np.testing.assert_array_equal(labels.data[2], wanted(whole[2], whole=whole))
         if frame is not None:
@@ -280,14 +280,14 @@ def test_flat_pictures_gray_and_coloured(qapp: Any, finish: Finish, sample: Any)
     viewer.add_image(data, **meta)
     workspace = workspace_of(viewer)
     dock = SegmentDock(viewer)
-    dock.choose("seeded")
+    dock.segmenter.choose("seeded")
     workspace.prompts.write([PlanePrompts(0, 0, (ONE,))])
     dock.run.click()
     finish(dock.row)
     expected = wanted(data, rgb=meta["rgb"])
     assert expected.any()
     np.testing.assert_array_equal(workspace.own("preview").data, expected)
-    dock.accept.click()
+    dock.review.accept.click()
     np.testing.assert_array_equal(workspace.own("labels").data, expected)
     workspace.own("labels").undo()
     assert not workspace.own("labels").data.any()

@@ -70,7 +70,7 @@ from napari_cam_sam.plugin.heatmap_dock import HeatmapDock
 from napari_cam_sam.plugin.prompts_dock import PromptsDock
 from napari_cam_sam.plugin.segment_dock import SegmentDock
 docks = [kind(viewer) for kind in (HeatmapDock, PromptsDock, SegmentDock)]
-assert docks[0].classifier.value() == "lesion"
+assert docks[0].classifier.name.value() == "lesion"
 assert "torch" not in sys.modules
 from napari_cam_sam.plugin.importing import import_torch
 import_torch()

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from npe2 import PluginManifest
+from qtpy.QtWidgets import QScrollArea
 
 from napari_cam_sam.cam.heatmaps import CamParameters
 from napari_cam_sam.demo.samples import make_sample
@@ -32,7 +33,7 @@ def way(viewer: Any) -> Any:
 
 
 def test_one_button_goes_from_the_image_to_the_scores(viewer: Any, way: Any, qtbot: Any) -> None:
-    way.heatmap.planes.set_value("all")
+    way.heatmap.planes.scope.set_value("all")
     way.run.click()
     assert not way.run.isEnabled()
     qtbot.waitUntil(way.run.isEnabled, timeout=120_000)
@@ -69,13 +70,13 @@ def test_pressed_while_the_classifier_loads_it_runs_when_that_is_there(
     assert way.words.text().startswith("Done")
     assert way.workspace.noted_planes(0) == [11]
     # What is accepted is what is scored from then on.
-    way.segment.accept.click()
+    way.segment.review.accept.click()
     assert way.scores.choices.prediction.value() is way.workspace.own("labels")
 
 
 def test_stop_ends_the_step_and_what_would_follow(viewer: Any, way: Any, qtbot: Any) -> None:
     viewer.dims.order = (1, 0, 2)
-    way.heatmap.planes.set_value("all")
+    way.heatmap.planes.scope.set_value("all")
     way.run.click()
     qtbot.waitUntil(lambda: len(way.workspace.noted_planes(1)) > 2, timeout=120_000)
     way.stop.click()
@@ -84,6 +85,20 @@ def test_stop_ends_the_step_and_what_would_follow(viewer: Any, way: Any, qtbot: 
     assert "Stopped" in way.words.text()
     assert len(way.workspace.noted_planes(1)) < 128
     assert way.workspace.own("boxes") is None
+
+
+def test_a_range_of_planes_is_shown_without_a_wider_dock(way: Any, qtbot: Any) -> None:
+    # As wide as the dock was made for, and nothing of it beyond the edge.
+    inside = way.findChild(QScrollArea).widget()
+    planes = way.heatmap.planes
+    inside.layout().activate()
+    before = inside.minimumSizeHint().width()
+    assert not planes.first.isVisibleTo(way)
+    planes.scope.set_value("range")
+    assert planes.first.isVisibleTo(way)
+    for layout in (planes.layout(), way.heatmap.layout(), inside.layout()):
+        layout.activate()
+    assert inside.minimumSizeHint().width() == before
 
 
 def test_without_an_image_it_says_what_is_missing(viewer: Any, qtbot: Any) -> None:

@@ -5,58 +5,60 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import QTimer, Signal
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QGridLayout,
-    QLabel,
-    QSpinBox,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.plugin.edited_question import EditedQuestion
 from napari_cam_sam.plugin.forms import (
     Choice,
     FractionSlider,
     ParameterForm,
     Section,
+    SpinBox,
     button,
     form,
     line,
-    listen,
 )
-from napari_cam_sam.plugin.layers import frame_shown, image_of
-from napari_cam_sam.plugin.prompt_layers import Conflict
-from napari_cam_sam.plugin.sketch import Proposal, Sketch, propose
+from napari_cam_sam.plugin.plane_words import slider_words
+from napari_cam_sam.plugin.strategy_preview import StrategyPreview
 from napari_cam_sam.plugin.task_row import TaskRow
-from napari_cam_sam.plugin.tasks import Newest
+from napari_cam_sam.plugin.truth_prompts import TruthPrompts
 from napari_cam_sam.plugin.workspace import workspace_of
 from napari_cam_sam.prompts.data import PlanePrompts
-from napari_cam_sam.prompts.parameters import PRESETS, TRUTH_PRESETS, PromptParameters
+from napari_cam_sam.prompts.parameters import PRESETS, PromptParameters
 
 if TYPE_CHECKING:
     import napari
 
 __all__ = ["PromptsDock"]
 
-_HINTS = {
-    "ours": "The part with the maximum, above a third of it: box and point.",
-    "s1": "Box and point of the largest part above .8 (Dhamale and Pawar).",
-    "s2-fg": "Nine points at the centre of mass (Paradowski).",
-    "s2-fg-bg": "The same with four background points.",
-    "s2-adaptive": "The same, background points only where the mask leaks.",
-    "s4-mode1": "One point in the largest part (Mazurowski et al.).",
-    "s4-mode2": "One point in each of up to three parts.",
-    "s4-mode3": "A box round the largest part.",
-    "s4-mode4": "A box round each of up to three parts.",
-    "s4-mode5": "One box round everything.",
+_STRATEGIES = {
+    "ours": (
+        "Strongest part: box, point",
+        "The part with the heatmap's maximum, above 30 % of it.",
+    ),
+    "s1": ("Largest part: box, point", "The part above 0.8 (Dhamale and Pawar)."),
+    "s2-fg": ("Centre: 9 points", "At the centre of mass (Paradowski)."),
+    "s2-fg-bg": ("Centre: 9 points, 4 outside", "As s2-fg (Paradowski)."),
+    "s2-adaptive": (
+        "Centre: 9 points, adaptive",
+        "As s2-fg; background points come where the first mask leaks, but not here: the command "
+        "line and the comparison of step 4 add them (Paradowski).",
+    ),
+    "s4-mode1": ("Largest part: a point", "Mazurowski et al., mode 1."),
+    "s4-mode2": ("Three parts: a point each", "At most three; Mazurowski et al., mode 2."),
+    "s4-mode3": ("Largest part: a box", "Mazurowski et al., mode 3."),
+    "s4-mode4": ("Three parts: a box each", "At most three; Mazurowski et al., mode 4."),
+    "s4-mode5": ("All parts: one box", "Mazurowski et al., mode 5."),
 }
-_WITH_THRESHOLD = ("fixed", "fraction-of-max", "percentile")
+"""Name of a strategy to how it is listed, and where it is from."""
+
+_UNITS = {"fraction-of-max": "of max", "fixed": "absolute", "percentile": "quantile"}
+"""Rule to what its threshold means; the other rules have none."""
 
 
 class PromptsDock(QWidget):
@@ -70,23 +72,16 @@ class PromptsDock(QWidget):
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.workspace = workspace_of(napari_viewer)
-        self._sketch = Sketch(self.workspace)
-        self._pending: tuple[PlanePrompts, ...] = ()
-        self._rule_moved = False
-
+        self._placed_on: tuple[int, int] | None = None
         self.strategy = Choice("The rule that turns a heatmap into points and boxes.")
-        self.threshold = FractionSlider("How much of the heatmap counts; drag it and watch.")
+        self.threshold = FractionSlider(
+            "What lies above it counts: a fraction of the heatmap's maximum on the plane, its "
+            "value as it is, or a quantile of it, as the rule in detail says. Drag it and watch."
+        )
         self.rule = ParameterForm(PromptParameters)
-        self.preview = QCheckBox("Show what the rule would place")
-        self.preview.setChecked(True)
-        self.preview.setToolTip("Outline of the heatmap's part, box and points; nothing is placed.")
         self.place = button("Place on this plane", "Takes the heatmap of the plane shown.")
         self.place_all = button("…on all with a heatmap", "Along the axis that is shown.")
-        self.truth = Choice("A labels layer that holds the right answer.")
-        self.truth_rule = Choice("What is taken from it: the best that prompts can be.")
-        self.from_truth = button("Place on this plane", "Takes the truth of the plane shown.")
-        self.from_truth_all = button("…on all with a truth", "Along the axis that is shown.")
-        self.object = QSpinBox()
+        self.object = SpinBox()
         self.object.setRange(1, 65535)
         self.object.setToolTip("New prompts, and those selected now, belong to this object.")
         self.draw_box = button("Draw a box", "Then drag a rectangle in the image.")
@@ -98,21 +93,19 @@ class PromptsDock(QWidget):
         self.found = QLabel()
         self.found.setWordWrap(True)
         self.row = TaskRow()
-        self.question = _Question()
+        self.preview = StrategyPreview(self.workspace, self.row)
+        self.truth = TruthPrompts(self.workspace)
+        self.question = EditedQuestion(self.workspace)
 
-        self.strategy.offer((name, name, _HINTS.get(name, "")) for name in PRESETS)
-        self.truth_rule.offer((name.removeprefix("truth-"), name) for name in TRUTH_PRESETS)
+        self.strategy.offer(
+            (text, name, f"{name}: {hint}") for name, (text, hint) in _STRATEGIES.items()
+        )
         whole = QVBoxLayout(self)
         whole.addLayout(form((("Strategy", self.strategy), ("Threshold", self.threshold))))
         whole.addWidget(Section("The rule in detail", self.rule, opened=False))
         whole.addWidget(self.preview)
         whole.addLayout(line(self.place, self.place_all))
-        truth = QWidget()
-        inner = QVBoxLayout(truth)
-        inner.setContentsMargins(0, 0, 0, 0)
-        inner.addLayout(form((("Truth", self.truth), ("Take", self.truth_rule))))
-        inner.addLayout(line(self.from_truth, self.from_truth_all))
-        whole.addWidget(Section("From the truth", truth, opened=False))
+        whole.addWidget(Section("From the truth", self.truth, opened=False))
         edit = QGridLayout()
         for i, widget in enumerate(
             (self.draw_box, self.add_point, self.polarity, self.clear, self.undo, self.redo)
@@ -125,21 +118,12 @@ class PromptsDock(QWidget):
         whole.addWidget(self.found)
         whole.addStretch()
 
-        self._proposals = Newest(self._drawn, self.row.say, self)
-        self._redraw = QTimer(self)
-        self._redraw.setSingleShot(True)
-        self._redraw.setInterval(15)
-        self._redraw.timeout.connect(self._draw)
         self.strategy.chosen.connect(self._strategy_chosen)
-        self.truth.chosen.connect(lambda: self.workspace.choose_truth(self.truth.value()))
-        self.workspace.truth_changed.connect(self._list_truths)
         self.threshold.changed.connect(self._threshold_moved)
         self.rule.changed.connect(self._rule_changed)
-        self.preview.toggled.connect(self._draw_soon)
         self.place.clicked.connect(lambda: self.extract())
         self.place_all.clicked.connect(lambda: self.extract(everywhere=True))
-        self.from_truth.clicked.connect(lambda: self.extract_from_truth())
-        self.from_truth_all.clicked.connect(lambda: self.extract_from_truth(everywhere=True))
+        self.truth.wanted.connect(self.extract_from_truth)
         prompts = self.workspace.prompts
         self.object.valueChanged.connect(prompts.set_object)
         self.draw_box.clicked.connect(lambda: self._edit_mode(1, "add_rectangle"))
@@ -148,19 +132,14 @@ class PromptsDock(QWidget):
         self.clear.clicked.connect(self.clear_plane)
         self.undo.clicked.connect(lambda: prompts.undo())
         self.redo.clicked.connect(lambda: prompts.redo())
-        self.question.answered.connect(self._answered)
+        self.question.placed.connect(self._placed)
+        self.question.refused.connect(self.row.say)
         prompts.settled.connect(self._tell)
         prompts.changed.connect(self._tell_polarity)
-        prompts.settled.connect(self._draw_soon)
         workspace = self.workspace
-        workspace.plane_changed.connect(self._leave_rule)
-        for signal in (workspace.plane_changed, workspace.heatmaps_changed):
-            signal.connect(self._draw_soon)
-            signal.connect(self._tell)
+        workspace.plane_changed.connect(self._plane_changed)
+        workspace.heatmaps_changed.connect(self._tell)
         workspace.image_changed.connect(self._image_changed)
-        events = napari_viewer.layers.events
-        for event in (events.inserted, events.removed, events.renamed):
-            listen(self, event, self._list_truths)
         self.rule.set_value(workspace.prompt_parameters)
         self._rule_changed()
         self._image_changed()
@@ -171,18 +150,20 @@ class PromptsDock(QWidget):
     # What there is to choose from
 
     def _image_changed(self) -> None:
-        self.question.hide()
-        self._pending = ()
-        self._list_truths()
+        self.question.forget()
         self._tell()
-        self._draw_soon()
 
-    def _list_truths(self, _: object = None) -> None:
-        before = self.truth.value()
-        layers = self.workspace.labels_layers()
-        self.truth.offer([("choose one…", None), *((layer.name, layer) for layer in layers)])
-        if before is None or before not in layers or before is not self.workspace.truth():
-            self.truth.set_value(self.workspace.truth())
+    def _plane_changed(self) -> None:
+        # Told late, after quick work on this plane: what that said stays.
+        if not self.row.busy and self._plane() != self._placed_on:
+            self.row.say("")
+        self._tell()
+
+    def _plane(self) -> tuple[int, int] | None:
+        try:
+            return self.workspace.plane()
+        except CamSamError:
+            return None
 
     def _strategy_chosen(self) -> None:
         self.rule.set_value(PRESETS[self.strategy.value()])
@@ -206,15 +187,15 @@ class PromptsDock(QWidget):
         self.threshold.blockSignals(True)
         self.threshold.set_value(parameters.threshold)
         self.threshold.blockSignals(False)
-        self.threshold.setEnabled(parameters.threshold_rule in _WITH_THRESHOLD)
+        self.threshold.setEnabled(parameters.threshold_rule in _UNITS)
+        self.threshold.say_unit(_UNITS.get(parameters.threshold_rule, ""))
         named = [name for name, preset in PRESETS.items() if preset == parameters]
         if named:
             self.strategy.set_value(named[0])
         else:
             self.strategy.setCurrentIndex(-1)
             self.strategy.setPlaceholderText("my own rule")
-        self._rule_moved = True
-        self._draw_soon()
+        self.preview.move_rule()
 
     def _parameters(self) -> PromptParameters:
         value: PromptParameters = self.rule.value()
@@ -222,75 +203,15 @@ class PromptsDock(QWidget):
 
     def state(self) -> dict[str, Any]:
         """Give the choices as plain data, for the session."""
-        return {"rule": asdict(self.workspace.prompt_parameters), "take": self.truth_rule.value()}
+        return {"rule": asdict(self.workspace.prompt_parameters), "take": self.truth.rule.value()}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Take choices from a session."""
         if "rule" in state:
             self.rule.set_value(PromptParameters(**state["rule"]))
-        self.truth_rule.set_value(state.get("take"))
-
-    # The preview
-
-    def _leave_rule(self) -> None:
-        self._rule_moved = False
-        if not self.row.busy:
-            self.row.say("")
-
-    def _draw_soon(self, _: object = None) -> None:
-        self._redraw.start()
-
-    def _draw(self) -> None:
-        """Ask what the rule would place on the plane shown."""
-        workspace = self.workspace
-        if not self.preview.isChecked() or not self.isVisible():
-            self._proposals.drop()
-            self._sketch.remove()
-            return
-        try:
-            axis, index = workspace.plane()
-            values = workspace.heatmap_values(axis, index)
-            parameters = self._parameters()
-        except CamSamError:
-            values = None
-        if values is None:
-            self._proposals.drop()
-            self._sketch.hide()
-            return
-        copied = values.copy()
-        self._proposals.ask(lambda: propose(copied, parameters, axis, index))
-
-    def _drawn(self, proposal: Proposal) -> None:
-        """Draw it, unless it is there already, or the user has made it better."""
-        workspace, there = self.workspace, proposal.prompts
-        try:
-            if workspace.plane() != (there.axis, there.index):
-                return
-            placed = workspace.prompts.read(there.axis, there.index)
-        except CamSamError:
-            return
-        edited = (there.axis, there.index) in workspace.prompts.touched()
-        if placed.objects == there.objects or (edited and not self._rule_moved):
-            self._sketch.hide()
-        else:
-            self._sketch.show(proposal)
-
-    def hideEvent(self, event: object) -> None:  # noqa: N802 - Qt calls it so
-        """Leave no preview behind when the dock is folded or closed."""
-        super().hideEvent(event)
-        self._redraw.start()
-
-    def showEvent(self, event: object) -> None:  # noqa: N802 - Qt calls it so
-        """Bring the preview back."""
-        super().showEvent(event)
-        self._redraw.start()
+        self.truth.rule.set_value(state.get("take"))
 
     # Placing
-
-    @property
-    def asking(self) -> bool:
-        """Whether prompts wait for an answer on what is to happen to edited ones."""
-        return bool(self._pending)
 
     def extract(self, everywhere: bool = False) -> bool:
         """Place prompts from the heatmap of the plane shown, or of all that have one.
@@ -329,28 +250,12 @@ class PromptsDock(QWidget):
 
     def extract_from_truth(self, everywhere: bool = False) -> bool:
         """Place prompts from the truth of the plane shown, or of all planes; as `extract`."""
-        from napari_cam_sam.prompts.strategies import prompts_from_mask, strategy_parameters
-
-        workspace, layer = self.workspace, self.truth.value()
         try:
-            axis, shown = workspace.plane()
-            if layer is None or layer not in workspace.viewer.layers:
-                raise CamSamError("Open a truth first: a labels layer on the image's grid.")
-            reason = workspace.mismatch(layer)
-            if reason is not None:
-                raise CamSamError(reason)
-            truth = image_of(layer, frame_shown(workspace.viewer, layer))
+            jobs = self.truth.jobs(everywhere)
         except CamSamError as error:
             self.row.say(str(error))
             return False
-        rule = replace(strategy_parameters(self.truth_rule.value()), one_object=True)
-        indices = range(truth.n_planes(axis)) if everywhere else [shown]
-
-        def one(index: int) -> PlanePrompts:
-            plane = np.asarray(truth.plane(axis, index))
-            return prompts_from_mask(plane, rule, axis=axis, index=index)
-
-        return self._extract([partial(one, i) for i in indices], "Prompts from the truth")
+        return self._extract(jobs, "Prompts from the truth")
 
     def _extract(self, jobs: Sequence[Callable[[], PlanePrompts]], description: str) -> bool:
         workspace, image_layer = self.workspace, self.workspace.image_layer
@@ -359,7 +264,7 @@ class PromptsDock(QWidget):
         def keep(plane: PlanePrompts) -> None:
             found.append(plane)
             if len(found) == len(jobs):
-                self._place_or_ask(tuple(found))
+                self.question.place(tuple(found))
 
         return self.row.start(
             lambda: (job() for job in jobs),
@@ -369,28 +274,10 @@ class PromptsDock(QWidget):
             lambda: workspace.image_layer is image_layer,
         )
 
-    def _place_or_ask(self, planes: tuple[PlanePrompts, ...]) -> None:
-        """Place prompts; where the user has edited planes, ask what is to happen there."""
-        touched = self.workspace.prompts.touched()
-        mine = [plane for plane in planes if (plane.axis, plane.index) in touched and plane.objects]
-        if mine:
-            self._pending = planes
-            where = f"Plane {mine[0].index} has" if len(mine) == 1 else f"{len(mine)} planes have"
-            self.question.ask(f"{where} prompts that you edited.")
-            return
-        self._write(planes, "keep")
-
-    def _answered(self, answer: str) -> None:
-        pending, self._pending = self._pending, ()
-        self._write(pending, cast(Conflict, answer))
-
-    def _write(self, planes: tuple[PlanePrompts, ...], conflict: Conflict) -> None:
-        try:
-            count = self.workspace.prompts.write(planes, conflict)
-        except CamSamError as error:
-            self.row.say(str(error))
-            return
-        self._rule_moved = False
+    def _placed(self, planes: tuple[PlanePrompts, ...], count: int) -> None:
+        """Select what was placed, and say how much it is."""
+        self.preview.leave_rule()
+        self._placed_on = self._plane()
         self._edit_mode(1 if any(o.box for p in planes for o in p.objects) else 0, "select")
         empty = [plane for plane in planes if not plane.objects]
         if len(planes) == 1 and empty:
@@ -438,45 +325,16 @@ class PromptsDock(QWidget):
             axis, index = self.workspace.plane()
             prompts = self.workspace.prompts.read(axis, index)
             planes = self.workspace.prompts.planes(axis)
+            slider = slider_words(self.workspace)
         except CamSamError as error:
             self.found.setText(str(error))
             return
         points = sum(len(prompt.points) for prompt in prompts.objects)
         boxes = sum(prompt.box is not None for prompt in prompts.objects)
-        text = f"Plane {index}: {_count(boxes, 'box', 'boxes')}, {_count(points, 'point')}"
+        text = f"Plane {index}{slider}: {_count(boxes, 'box', 'boxes')}, {_count(points, 'point')}"
         if planes:
             text += f"; {_count(len(planes), 'plane')} with prompts"
         self.found.setText(text + ".")
-
-
-class _Question(QWidget):
-    """Asks what is to happen to prompts that the user edited."""
-
-    answered = Signal(str)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.words = QLabel()
-        self.words.setWordWrap(True)
-        self.keep = button("Keep mine", "New prompts go only to planes that you did not edit.")
-        self.replace = button("Replace", "Your edits on these planes are lost; undo brings them.")
-        self.add = button("Add", "New prompts are placed beside yours.")
-        whole = QVBoxLayout(self)
-        whole.setContentsMargins(0, 0, 0, 0)
-        whole.addWidget(self.words)
-        whole.addLayout(line(self.keep, self.replace, self.add))
-        for name in ("keep", "replace", "add"):
-            getattr(self, name).clicked.connect(lambda _=False, name=name: self._answer(name))
-        self.hide()
-
-    def ask(self, words: str) -> None:
-        """Show the question."""
-        self.words.setText(words)
-        self.show()
-
-    def _answer(self, name: str) -> None:
-        self.hide()
-        self.answered.emit(name)
 
 
 def _count(number: int, one: str, many: str = "") -> str:

@@ -94,7 +94,7 @@ class WayDock(QWidget):
         self.stop.clicked.connect(self.cancel)
         self.heatmap.computed.connect(self._heatmaps_done)
         self.prompts.row.ended.connect(self._prompts_done)
-        self.prompts.question.answered.connect(lambda _: self._prompts_done(True))
+        self.prompts.question.answered.connect(lambda: self._prompts_done(True))
         self.segment.segmented.connect(self._masks_done)
         self.scores.row.ended.connect(self._scores_done)
 
@@ -104,7 +104,7 @@ class WayDock(QWidget):
             return
         try:
             self.workspace.snapshot()
-            if self.heatmap.classifier.value() is None:
+            if self.heatmap.classifier.name.value() is None:
                 raise CamSamError("Choose a classifier in step 1 first.")
         except CamSamError as error:
             self.words.setText(str(error))
@@ -138,7 +138,7 @@ class WayDock(QWidget):
         if not complete:
             self._over("Stopped while prompts were made.")
             return
-        if self.prompts.asking:
+        if self.prompts.question.asking:
             self.words.setText("2 of 4: answer the question in step 2 to go on.")
             return
         self._go(3, "3 of 4: masks…")

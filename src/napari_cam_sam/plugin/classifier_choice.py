@@ -1,0 +1,253 @@
+"""Which classifier, which of its classes and layers, and where it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, Signal
+from qtpy.QtWidgets import QFileDialog, QWidget
+
+from napari_cam_sam.models.names import classifier_names, shipped_classifiers
+from napari_cam_sam.plugin.forms import Choice
+from napari_cam_sam.plugin.importing import import_torch
+
+if TYPE_CHECKING:
+    from napari_cam_sam.models.classifiers import Classifier
+    from napari_cam_sam.plugin.workspace import Workspace
+
+__all__ = ["PREDICTED", "ClassifierChoice", "LoadedClassifier", "load"]
+
+PREDICTED = ""
+"""Stands for the predicted class, among names of classes."""
+
+_BROWSE = "Open a checkpoint…"
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedClassifier:
+    """A classifier, and what there is to choose of it.
+
+    Attributes
+    ----------
+    classifier : Classifier
+    layers : tuple of (str, str)
+        Name of each layer that has a grid, and the grid in words.
+    """
+
+    classifier: Classifier
+    layers: tuple[tuple[str, str], ...]
+
+    def target(self, wanted: Iterable[str | None]) -> str:
+        """Give the first wanted class that it knows; else of two the finding, or `PREDICTED`."""
+        names = self.classifier.card.class_names
+        for one in wanted:
+            if one is not None and (one == PREDICTED or one in names):
+                return one
+        # The last class is the finding, where the first is its absence.
+        return names[1] if len(names) == 2 else PREDICTED
+
+    def layer(self, wanted: Iterable[str | None]) -> str | None:
+        """Give the first wanted layer that it has; else its default."""
+        names = [name for name, _ in self.layers]
+        for one in wanted:
+            if one in names:
+                return one
+        return (*self.classifier.default_layers, None)[0]
+
+
+def load(name: str, device: str) -> LoadedClassifier:
+    """Load a classifier, and list the layers that have a grid; in a thread."""
+    import_torch()
+    # The preview of a strategy needs it, and would load it while the window waits.
+    import skimage.measure  # noqa: F401
+
+    from napari_cam_sam.models.classifiers import list_layers, load_classifier
+
+    classifier = load_classifier(name, device=device)
+    layers = [
+        (layer.name, " × ".join(str(int(n)) for n in layer.shape[2:]))
+        for layer in list_layers(classifier)
+        if len(layer.shape) == 4 and min(layer.shape[2:]) > 1
+    ]
+    return LoadedClassifier(classifier, (*layers, *_own_grids(classifier, layers)))
+
+
+def _own_grids(classifier: Classifier, known: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Give the default layers whose grid only the method knows, such as a transformer's."""
+    names = {name for name, _ in known}
+    return [(name, "its own") for name in classifier.default_layers if name not in names]
+
+
+class ClassifierChoice(QObject):
+    """The lists of classifiers, classes, layers and devices; a dock lays them out in its form.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Holds the classifier that is loaded, for all docks.
+    parent : QWidget
+        The dock.
+    """
+
+    load_wanted = Signal()
+    """The user chose a classifier or a device: what is chosen now is to be loaded."""
+    changed = Signal()
+    """Another class or layer was chosen, or other ones are listed."""
+
+    def __init__(self, workspace: Workspace, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._workspace = workspace
+        self._known: LoadedClassifier | None = None
+        # Of a classifier that is not loaded yet.
+        self._wanted_target: str | None = None
+        self._wanted_layer: str | None = None
+        self._listed: str | None = None
+
+        self.name = Choice("A shipped classifier, torchvision's, or your own checkpoint.")
+        self.target = Choice("The class whose evidence the heatmap shows.")
+        self.layer = Choice("Which layer's maps: late layers mean more, early ones are finer.")
+        self.device = Choice("Where the models run. auto: a GPU where there is one.")
+        shipped = shipped_classifiers()
+        self.name.offer(
+            [("choose one…", None)]
+            + [(f"{name} (shipped)", name) for name in shipped]
+            + [(name, name) for name in classifier_names() if name not in shipped]
+            + [(_BROWSE, _BROWSE)]
+        )
+        self.device.offer([("auto", "auto"), ("CPU", "cpu")])
+        self.device.set_value(workspace.device)
+        self.name.chosen.connect(self._name_chosen)
+        self.device.chosen.connect(self._device_chosen)
+        self.target.chosen.connect(self.changed)
+        self.layer.chosen.connect(self.changed)
+        workspace.classifier_changed.connect(self._list)
+        self._list()
+
+    def choose(self, name: str, target: str | None = None, layer: str | None = None) -> None:
+        """Choose a classifier by name or path, and class and layer, listed once it is loaded."""
+        self.name.add_path(name, place=1)
+        self._wanted_target, self._wanted_layer = target, layer
+        if self.loaded() is not None:
+            self._list()
+
+    def loaded(self) -> LoadedClassifier | None:
+        """Give the classifier if it is the one that is chosen, on the device that is chosen."""
+        held, wanted = self._workspace.classifier, self._workspace.device
+        if held is None or held.name != self.name.value():
+            return None
+        if wanted != "auto" and not str(held.device).startswith(wanted):
+            return None
+        return self._held()
+
+    def targets(self) -> tuple[str | None, ...]:
+        """Give the classes that are wanted; the first that the classifier knows is taken."""
+        shown = self.target.value()
+        carried = self._is_listed() or shown != PREDICTED
+        return self._wanted_target, shown if carried else None
+
+    def layers(self) -> tuple[str | None, ...]:
+        """Give the layers that are wanted, as `targets`."""
+        # Layers of two classifiers may be called alike, and be others.
+        return self._wanted_layer, self.layer.value() if self._is_listed() else None
+
+    def target_words(self) -> str:
+        """Say which class will be explained, as far as that is known."""
+        return next((one for one in self.targets() if one is not None), "") or "the predicted class"
+
+    def adopt(self, loaded: LoadedClassifier) -> None:
+        """Take a classifier that was loaded, and list what there is to choose of it."""
+        self._known = loaded
+        self._workspace.classifier = loaded.classifier
+        self._list_devices()
+        self._workspace.classifier_changed.emit()
+
+    def fall_back(self) -> None:
+        """Choose what is loaded: what was chosen could not be."""
+        self._wanted_target = self._wanted_layer = None
+        held = self._workspace.classifier
+        if held is None or not self.name.set_value(held.name):
+            self.name.setCurrentIndex(0)
+
+    def device_words(self) -> str:
+        """Say where the classifier runs, or will."""
+        held = self._workspace.classifier
+        name = str(held.device) if held is not None else self._workspace.device
+        return {"cpu": "CPU", "auto": "GPU if there is one, else the CPU"}.get(name, name)
+
+    def state(self) -> dict[str, Any]:
+        """Give the choices as plain data, for the session."""
+        return {
+            "classifier": self.name.value(),
+            "target": self.target.value(),
+            "layer": self.layer.value(),
+        }
+
+    def _held(self) -> LoadedClassifier:
+        """Give what is loaded; of what another dock loaded only the default layers are known."""
+        held = self._workspace.classifier
+        if self._known is None or self._known.classifier is not held:
+            self._known = LoadedClassifier(held, tuple(_own_grids(held, ())))
+        return self._known
+
+    def _name_chosen(self) -> None:
+        self._wanted_target = self._wanted_layer = None
+        if self.name.value() == _BROWSE:
+            path, _ = QFileDialog.getOpenFileName(
+                self.name, "A classifier's checkpoint", "", "Checkpoints (*.pth *.pt *.safetensors)"
+            )
+            self.name.setCurrentIndex(0)
+            if not path:
+                return
+            self.name.add_path(path, place=1)
+        if self.name.value() is None:
+            self._workspace.classifier = None
+            self._workspace.classifier_changed.emit()
+        else:
+            self.load_wanted.emit()
+
+    def _device_chosen(self) -> None:
+        self._workspace.device = self.device.value()
+        if self._workspace.classifier is not None:
+            self.load_wanted.emit()
+        self._workspace.segmenter_changed.emit()
+
+    def _is_listed(self) -> bool:
+        """Tell whether the classes and layers on the lists are of the classifier chosen."""
+        return self._listed is not None and self.name.value() == self._listed
+
+    def _list(self) -> None:
+        """List classes and layers of what is loaded; what was chosen stays, where it is there."""
+        classifier = self._workspace.classifier
+        if classifier is not None:
+            self.name.add_path(classifier.name, place=1)
+        targets, layers = self.targets(), self.layers()
+        self.target.clear()
+        self.target.addItem("the predicted class", PREDICTED)
+        self.layer.clear()
+        if classifier is not None:
+            held = self._held()
+            for name in classifier.card.class_names:
+                self.target.addItem(name, name)
+            for name, grid in held.layers:
+                self.layer.addItem(f"{name}  ({grid})", name)
+            self.target.set_value(held.target(targets))
+            self.layer.set_value(held.layer(layers))
+            self._wanted_target = self._wanted_layer = None
+        self._listed = None if classifier is None else classifier.name
+        self.changed.emit()
+
+    def _list_devices(self) -> None:
+        """List the devices that there are, which PyTorch alone knows."""
+        import torch
+
+        found = [("auto", "auto"), ("CPU", "cpu")]
+        found += [
+            (torch.cuda.get_device_name(i), f"cuda:{i}") for i in range(torch.cuda.device_count())
+        ]
+        if torch.backends.mps.is_available():
+            found.append(("Apple GPU", "mps"))
+        self.device.offer(found)
+        # Preferences may name one that was not on the list before.
+        self.device.set_value(self._workspace.device)

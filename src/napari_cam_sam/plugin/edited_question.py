@@ -1,0 +1,87 @@
+"""Placing prompts, and the question what is to happen to those that the user edited."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.plugin.forms import button, line
+from napari_cam_sam.plugin.prompt_layers import Conflict
+from napari_cam_sam.prompts.data import PlanePrompts
+
+if TYPE_CHECKING:
+    from napari_cam_sam.plugin.workspace import Workspace
+
+__all__ = ["EditedQuestion"]
+
+
+class EditedQuestion(QWidget):
+    """Places prompts at once, or once the user said what becomes of edited ones; hidden till then.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    """
+
+    placed = Signal(object, int)
+    """The planes that were to be placed, and on how many there are prompts now."""
+    refused = Signal(str)
+    """Why they could not be placed."""
+    answered = Signal()
+    """The question was answered, and what waited for it is done."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        super().__init__()
+        self._workspace = workspace
+        self._pending: tuple[PlanePrompts, ...] = ()
+        self.words = QLabel()
+        self.words.setWordWrap(True)
+        self.keep = button("Keep mine", "New prompts go only to planes that you did not edit.")
+        self.replace = button("Replace", "Your edits on these planes are lost; undo brings them.")
+        self.add = button("Add", "New prompts are placed beside yours.")
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(0, 0, 0, 0)
+        whole.addWidget(self.words)
+        whole.addLayout(line(self.keep, self.replace, self.add))
+        for name in ("keep", "replace", "add"):
+            getattr(self, name).clicked.connect(lambda _=False, name=name: self._answer(name))
+        self.hide()
+
+    @property
+    def asking(self) -> bool:
+        """Whether prompts wait for the answer."""
+        return bool(self._pending)
+
+    def place(self, planes: tuple[PlanePrompts, ...]) -> None:
+        """Place prompts; where the user has edited planes, ask what is to happen there."""
+        touched = self._workspace.prompts.touched()
+        mine = [plane for plane in planes if (plane.axis, plane.index) in touched and plane.objects]
+        if mine:
+            self._pending = planes
+            where = f"Plane {mine[0].index} has" if len(mine) == 1 else f"{len(mine)} planes have"
+            self.words.setText(f"{where} prompts that you edited.")
+            self.show()
+        else:
+            self._write(planes, "keep")
+
+    def forget(self) -> None:
+        """Ask no more: what waits is of another image."""
+        self._pending = ()
+        self.hide()
+
+    def _answer(self, answer: str) -> None:
+        pending = self._pending
+        self.forget()
+        self._write(pending, cast(Conflict, answer))
+        self.answered.emit()
+
+    def _write(self, planes: tuple[PlanePrompts, ...], conflict: Conflict) -> None:
+        try:
+            count = self._workspace.prompts.write(planes, conflict)
+        except CamSamError as error:
+            self.refused.emit(str(error))
+            return
+        self.placed.emit(planes, count)

@@ -1,0 +1,234 @@
+"""The task over planes: load the classifier, compute heatmaps, write each into the layer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, Signal
+from qtpy.QtWidgets import QWidget
+
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.images.windows import WindowParameters
+from napari_cam_sam.plugin.classifier_choice import (
+    PREDICTED,
+    ClassifierChoice,
+    LoadedClassifier,
+    load,
+)
+from napari_cam_sam.plugin.task_row import TaskRow
+from napari_cam_sam.plugin.workspace import HeatmapNote, Snapshot, Workspace
+
+if TYPE_CHECKING:
+    from napari_cam_sam.cam.heatmaps import Heatmap
+
+__all__ = ["HeatmapRun", "Recipe"]
+
+# Planes in one pass of the model; a cancel waits for the pass that runs.
+_BATCH = 4
+_PAINT_SECONDS = 0.3
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What decides about a heatmap beside the plane, as the dock shows it.
+
+    Attributes
+    ----------
+    classifier, device : str
+    targets, layers : tuple of str or None
+        Classes and layers that are wanted; of each the first is taken that the classifier has.
+    method : str
+    min_probability : float
+        Of the class; below it the plane has no evidence.
+    window : WindowParameters
+    """
+
+    classifier: str
+    device: str
+    targets: tuple[str | None, ...]
+    layers: tuple[str | None, ...]
+    method: str
+    min_probability: float
+    window: WindowParameters
+
+    def made_by(self, loaded: LoadedClassifier) -> dict[str, Any]:
+        """Name all that decides about a heatmap of a classifier, as plain data."""
+        target, layer = loaded.target(self.targets), loaded.layer(self.layers)
+        return {
+            "classifier": self.classifier,
+            # Of the file, hashed when it was read.
+            "classifier_sha256": loaded.classifier.sha256,
+            "target": None if target == PREDICTED else target,
+            "method": self.method,
+            "layers": [] if layer is None else [layer],
+            # The predicted class is whatever is likeliest: there is nothing to fall short of.
+            "min_probability": 0.0 if target == PREDICTED else self.min_probability,
+            "window": asdict(self.window),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class _Computed:
+    """One step of the task: the heatmap of a plane, and the seconds a plane took so far."""
+
+    index: int
+    heatmap: Heatmap
+    made_by: dict[str, Any]
+    pace: float
+
+
+class HeatmapRun(QObject):
+    """Loads classifiers and computes heatmaps, one task at a time.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    classifier : ClassifierChoice
+    row : TaskRow
+        Runs the tasks and shows how far they are.
+    parent : QWidget
+        The dock.
+    """
+
+    ended = Signal(bool)
+    """A task is over; True if it ran to its end."""
+
+    def __init__(
+        self, workspace: Workspace, classifier: ClassifierChoice, row: TaskRow, parent: QWidget
+    ) -> None:
+        super().__init__(parent)
+        self._workspace, self._classifier, self._row = workspace, classifier, row
+        self._pace: dict[tuple[str, str], float] = {}
+        self._loads: str | None = None
+        self._written: Snapshot | None = None
+        self._painted_at = 0.0
+        row.ended.connect(self._ended)
+
+    @property
+    def loading(self) -> bool:
+        """Whether the task that runs has no classifier yet."""
+        return self._loads is not None
+
+    def pace(self, classifier: str, method: str) -> float | None:
+        """Give the seconds that a plane takes, None where that is not known."""
+        return self._pace.get((classifier, method))
+
+    def start(self, recipe: Recipe, snapshot: Snapshot | None, indices: Sequence[int] = ()) -> bool:
+        """Load the classifier if it is not, then compute heatmaps; without a snapshot only load.
+
+        Returns
+        -------
+        bool
+            False if a task runs already.
+        """
+        if self._row.busy:
+            return False
+        workspace, name = self._workspace, recipe.classifier
+        known = self._classifier.loaded()
+        self._loads = None if known is not None else name
+
+        def show(step: Any) -> None:
+            if isinstance(step, LoadedClassifier):
+                self._loads = None
+                self._classifier.adopt(step)
+                self._row.say(f"Loaded {name}.")
+            else:
+                self._pace[name, recipe.method] = step.pace
+                self._show(snapshot, step)
+
+        def wanted() -> bool:
+            # A classifier that is being loaded is of use for whatever image there is by then.
+            return self._loads is not None or snapshot is None or workspace.is_current(snapshot)
+
+        if known is None:
+            self._row.say(f"Loading PyTorch and the classifier {name}…")
+        return self._row.start(
+            lambda: _steps(recipe, known, snapshot, indices),
+            len(indices) + (known is None),
+            f"Loading {name}" if snapshot is None else f"Heatmaps of {snapshot.image.name}",
+            show,
+            wanted,
+        )
+
+    def _show(self, snapshot: Any, step: _Computed) -> None:
+        """Write one heatmap into the layer."""
+        workspace, index, heatmap = self._workspace, step.index, step.heatmap
+        layer = self._layer(snapshot)
+        if layer is None:
+            self._row.stop()
+            return
+        names = workspace.classifier.card.class_names
+        note = HeatmapNote(
+            heatmap.target_name,
+            {name: float(p) for name, p in zip(names, heatmap.probabilities, strict=True)},
+            heatmap.reason,
+            step.made_by,
+        )
+        workspace.set_note(layer, index, note)
+        layer.data[snapshot.image.slot(snapshot.axis, index)] = heatmap.values
+        try:
+            axis, shown = workspace.plane()
+            across = axis != snapshot.axis
+            seen = across or shown == index
+        except CamSamError:
+            across = seen = True
+        now = time.monotonic()
+        if seen and (not across or now - self._painted_at > _PAINT_SECONDS):
+            # Painting takes longer than a small classifier: only what can be seen is painted.
+            self._painted_at = now
+            layer.refresh(thumbnail=False, highlight=False, extent=False)
+            workspace.heatmaps_changed.emit()
+
+    def _layer(self, snapshot: Snapshot) -> Any | None:
+        """Find the layer to write into; None if the user deleted it while the task ran."""
+        layer = self._workspace.heatmap_layer(snapshot.axis)
+        outgrown = layer is not None and layer.data.shape != snapshot.image.spatial_shape
+        if outgrown or (layer is None and snapshot is not self._written):
+            layer = self._workspace.heatmap_layer(snapshot.axis, create=True)
+        self._written = snapshot
+        return layer
+
+    def _ended(self, complete: bool) -> None:
+        if self._loads is not None and self._loads == self._classifier.name.value():
+            # It could not be loaded; why stands in the notification.
+            self._classifier.fall_back()
+        self._loads = None
+        with suppress(CamSamError):
+            layer = self._workspace.heatmap_layer(self._workspace.plane()[0])
+            if layer is not None:
+                layer.refresh()
+        self._workspace.heatmaps_changed.emit()
+        self.ended.emit(complete)
+
+
+def _steps(
+    recipe: Recipe,
+    loaded: LoadedClassifier | None,
+    snapshot: Snapshot | None,
+    indices: Sequence[int],
+) -> Generator[LoadedClassifier | _Computed]:
+    """Load and compute; in a thread."""
+    if loaded is None:
+        loaded = load(recipe.classifier, recipe.device)
+        yield loaded
+    if snapshot is None:
+        return
+    from napari_cam_sam.cam.heatmaps import CamParameters, compute_heatmaps
+
+    made_by = recipe.made_by(loaded)
+    parameters = CamParameters(
+        method=made_by["method"],
+        target=made_by["target"],
+        layers=tuple(made_by["layers"]),
+        batch_size=min(_BATCH, max(1, len(indices))),
+        min_probability=made_by["min_probability"],
+    )
+    planes = (snapshot.plane(i) for i in indices)
+    begin = time.monotonic()
+    found = compute_heatmaps(loaded.classifier, planes, parameters)
+    for done, (index, heatmap) in enumerate(zip(indices, found, strict=True), start=1):
+        yield _Computed(index, heatmap, made_by, (time.monotonic() - begin) / done)

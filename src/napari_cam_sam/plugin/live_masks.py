@@ -1,0 +1,116 @@
+"""Masks that follow the prompts while these are dragged."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtWidgets import QCheckBox
+
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.plugin.mask_decoding import decode, places
+from napari_cam_sam.plugin.mask_layers import PlaneMasks
+from napari_cam_sam.plugin.segmenter_choice import SegmenterChoice
+from napari_cam_sam.plugin.task_row import TaskRow
+from napari_cam_sam.plugin.tasks import Newest
+
+if TYPE_CHECKING:
+    from napari_cam_sam.plugin.workspace import Workspace
+
+__all__ = ["LiveMasks"]
+
+# A segmenter that encodes a plane in less time does so at every edit.
+_AT_ONCE_SECONDS = 1.0
+# While a prompt is dragged, masks on the way are shown no more often than this.
+_SHOWN_SECONDS = 0.3
+
+
+class LiveMasks(QCheckBox):
+    """Decodes the plane shown again whenever its prompts change, while it is checked.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    segmenter : SegmenterChoice
+    row : TaskRow
+        Says what went wrong; while it runs a task nothing is decoded beside it.
+    """
+
+    def __init__(self, workspace: Workspace, segmenter: SegmenterChoice, row: TaskRow) -> None:
+        super().__init__("Live: again whenever a prompt moves")
+        self.setToolTip("Decodes at once where the plane is encoded.")
+        self.setChecked(True)
+        self._workspace, self._segmenter, self._row = workspace, segmenter, row
+        self._shown_at = self._moved_at = 0.0
+        self._asked: tuple[Any, ...] = ()
+        self._newest = Newest(self._decoded, row.say, self)
+        # At once: a timer would come only after the window has painted what was dragged.
+        workspace.prompts.changed.connect(self.decode)
+        workspace.prompts.moving.connect(self._moving)
+        workspace.image_changed.connect(self.drop)
+        workspace.segmenter_changed.connect(self.drop)
+
+    @property
+    def busy(self) -> bool:
+        """Whether masks are on their way."""
+        return self._newest.busy
+
+    def drop(self) -> None:
+        """Forget the masks that are on their way."""
+        self._newest.drop()
+
+    def decode(self) -> None:
+        """Decode the plane shown again, if that takes no time worth a bar."""
+        workspace, masks = self._workspace, self._workspace.masks
+        try:
+            axis, index = workspace.plane()
+            prompts = workspace.prompts.read(axis, index)
+            if not prompts.objects:
+                self._newest.drop()
+                masks.drop(axis, index)
+                return
+            segmenter = self._segmenter.loaded()
+            if not self.isChecked() or segmenter is None or self._row.busy:
+                return
+            # At the end of a drag a prompt becomes the user's, where it was decoded already.
+            name = str(self._segmenter.value())
+            wanted = (id(workspace.image_layer), name, places(prompts))
+            if wanted == self._asked and self._newest.busy:
+                return
+            known = masks.get(axis, index)
+            same = known is not None and places(known.prompts) == places(prompts)
+            if same and not self._newest.busy:
+                masks.credit(prompts)
+                return
+            self._asked = wanted
+            snapshot = workspace.snapshot()
+        except CamSamError as error:
+            self._row.say(str(error))
+            return
+        seconds = self._segmenter.seconds()
+        quick = seconds is not None and seconds < _AT_ONCE_SECONDS
+        embeddings = workspace.embeddings
+
+        def question() -> PlaneMasks | None:
+            if not quick and embeddings.get(segmenter, snapshot.plane(index)) is None:
+                return None
+            return decode(segmenter, name, embeddings, snapshot, prompts)
+
+        self._newest.ask(question)
+
+    def _moving(self) -> None:
+        # Not at every move: where a prompt is let go counts, and nothing shall be in its way then.
+        if time.monotonic() - self._moved_at > _SHOWN_SECONDS:
+            self._moved_at = time.monotonic()
+            self.decode()
+
+    def _decoded(self, masks: PlaneMasks | None) -> None:
+        if masks is None or self._workspace.image_layer is None:
+            return
+        now = time.monotonic()
+        if self._newest.overtaken and now - self._shown_at < _SHOWN_SECONDS:
+            return  # a newer one is on its way, and painting this one would delay it
+        self._shown_at = now
+        self._workspace.masks.put(masks)
+        if not self._newest.overtaken:
+            self.decode()

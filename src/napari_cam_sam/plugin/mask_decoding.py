@@ -1,0 +1,52 @@
+"""From the prompts of a plane to its masks, in a thread."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from napari_cam_sam.plugin.mask_layers import PlaneMasks
+from napari_cam_sam.prompts.data import PlanePrompts
+
+if TYPE_CHECKING:
+    from napari_cam_sam.plugin.workspace import Snapshot
+    from napari_cam_sam.sam.embeddings import EmbeddingCache
+    from napari_cam_sam.sam.segmenter import Segmenter
+
+__all__ = ["decode", "places"]
+
+
+def decode(
+    segmenter: Segmenter,
+    name: str,
+    embeddings: EmbeddingCache,
+    snapshot: Snapshot,
+    prompts: PlanePrompts,
+) -> PlaneMasks:
+    """Encode a plane where it is not yet, and decode its prompts."""
+    from napari_cam_sam.prompts.bounds import check_prompts
+    from napari_cam_sam.sam.choice import choose_mask
+
+    plane = snapshot.plane(prompts.index)
+    check_prompts(prompts, (plane.shape[0], plane.shape[1]))
+    found = segmenter.decode(embeddings.encode(segmenter, plane), prompts.objects)
+    window = snapshot.window()
+    return PlaneMasks(
+        prompts,
+        tuple(found),
+        tuple(choose_mask(one, "best") for one in found),
+        name,
+        segmenter.model_hash,
+        (window.low, window.high),
+    )
+
+
+def places(prompts: PlanePrompts) -> tuple[Any, ...]:
+    """Give all of a plane's prompts that a segmenter looks at: not their source or score."""
+    return tuple(
+        (
+            one.object_id,
+            tuple((p.row, p.column, p.positive) for p in one.points),
+            one.box and (one.box.row_min, one.box.column_min, one.box.row_max, one.box.column_max),
+        )
+        for one in prompts.objects
+    )

@@ -1,0 +1,190 @@
+"""Masks before they are labels: choosing among candidates, and accepting."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.utils.notifications import show_info
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
+
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.plugin.forms import Choice, button, form, line, listen
+from napari_cam_sam.plugin.layers import frame_shown, image_of, is_own
+from napari_cam_sam.plugin.live_masks import LiveMasks
+from napari_cam_sam.plugin.mask_decoding import places
+from napari_cam_sam.plugin.mask_layers import PlaneMasks
+
+if TYPE_CHECKING:
+    from napari_cam_sam.plugin.workspace import Workspace
+
+__all__ = ["MaskReview"]
+
+
+class MaskReview(QWidget):
+    """What the preview shows on the plane shown, and the way from there into labels.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    live : LiveMasks
+        Knows whether the masks that are shown are about to be replaced.
+    """
+
+    said = Signal(str)
+    """In words: what was done, or why it could not be."""
+
+    def __init__(self, workspace: Workspace, live: LiveMasks) -> None:
+        super().__init__()
+        self._workspace, self._masks, self._live = workspace, workspace.masks, live
+        self.before = button("◀", "The candidate mask before this one.")
+        self.after = button("▶", "The next candidate mask.")
+        self.which = Choice("Whose candidates the arrows flip through.")
+        self.shown = QLabel()
+        self.shown.setWordWrap(True)
+        self.target = Choice(
+            "The labels layer that accepted masks go into, as labels of their objects."
+        )
+        self.overlap = Choice("What becomes of labels of other objects that a mask covers.")
+        self.overlap.offer(
+            [
+                ("keep what is there", "keep", "Labels of other objects stay."),
+                ("overwrite", "overwrite", "The new mask wins."),
+            ]
+        )
+        self.accept = button("Accept plane (C)", "Writes the mask of this plane into the labels.")
+        self.accept_all = button(
+            "Accept all planes", "Writes every mask of the preview along the axis shown."
+        )
+        self.undo = button("Undo acceptance", "Labels as they were before, masks in the preview.")
+
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(0, 0, 0, 0)
+        flip = QHBoxLayout()
+        for widget in (self.before, self.after, self.which):
+            flip.addWidget(widget)
+        whole.addLayout(flip)
+        whole.addWidget(self.shown)
+        whole.addLayout(form((("Into", self.target), ("Overlap", self.overlap))))
+        whole.addLayout(line(self.accept, self.accept_all))
+        whole.addWidget(self.undo)
+
+        self.before.clicked.connect(lambda: self.flip(-1))
+        self.after.clicked.connect(lambda: self.flip(1))
+        self.target.chosen.connect(self._target_chosen)
+        self.accept.clicked.connect(lambda: self.accept_masks())
+        self.accept_all.clicked.connect(lambda: self.accept_masks(everywhere=True))
+        self.undo.clicked.connect(self.undo_accept)
+        workspace.image_changed.connect(self._list_targets)
+        events = workspace.viewer.layers.events
+        for event in (events.inserted, events.removed, events.renamed):
+            listen(self, event, self._list_targets)
+        self._list_targets()
+        workspace.register("accept", self.accept_masks)
+
+    def flip(self, step: int) -> None:
+        """Show another candidate on the plane shown."""
+        try:
+            axis, index = self._workspace.plane()
+        except CamSamError as error:
+            self.said.emit(str(error))
+            return
+        self._masks.flip(axis, index, step, self.which.value())
+
+    def accept_masks(self, everywhere: bool = False) -> None:
+        """Write the mask of the plane shown, or all of the preview, into the labels."""
+        try:
+            axis, index = self._workspace.plane()
+            planes = self._masks.planes(axis) if everywhere else [index]
+            count = self._masks.accept(axis, planes, self.overlap.value())
+        except CamSamError as error:
+            self.said.emit(str(error))
+            return
+        if count == 0:
+            words = "There is no mask to accept here: press S first."
+            # The dock may be scrolled elsewhere when a key is pressed.
+            show_info(words)
+        else:
+            what = "mask of this plane" if not everywhere else f"masks of {count} planes"
+            words = f"Accepted the {what}; Ctrl-Z takes it back."
+        self.said.emit(words)
+
+    def undo_accept(self) -> None:
+        """Take back what was accepted last."""
+        count = self._masks.undo_accept()
+        planes = f"{count} plane{'s' if count != 1 else ''}"
+        self.said.emit(f"Taken back on {planes}." if count else "Nothing was accepted.")
+
+    def tell(self) -> None:
+        """Say what is shown on the plane shown, and offer what can be done with it.
+
+        Raises
+        ------
+        CamSamError
+            Without an image, or where the viewer shows no single plane of it.
+        """
+        axis, index = self._workspace.plane()
+        masks = self._masks.get(axis, index)
+        for one in (self.before, self.after, self.accept):
+            one.setEnabled(masks is not None)
+        self.accept_all.setEnabled(bool(self._masks.planes(axis)))
+        ids = [] if masks is None else sorted({one.object_id for one in masks.found})
+        self.which.offer([("all objects", None), *((f"object {i}", i) for i in ids)])
+        self.shown.setText(self._words(axis, index) if masks is None else self._words_of(masks))
+
+    def clear(self) -> None:
+        """Say nothing, and offer nothing: no plane is shown."""
+        self.shown.setText("")
+        for one in (self.before, self.after, self.accept, self.accept_all):
+            one.setEnabled(False)
+
+    def _list_targets(self, _: object = None) -> None:
+        own = [x for x in self._workspace.labels_layers() if not is_own(x)]
+        ours = self._workspace.own("labels")
+        name = "a new layer" if ours is None else ours.name
+        self.target.offer([(name, None), *((layer.name, layer) for layer in own)])
+
+    def _target_chosen(self) -> None:
+        self._masks.target = self.target.value()
+
+    def _words(self, axis: int, index: int) -> str:
+        """Say why no mask is shown."""
+        accepted = self._masks.accepted
+        if any((a.prompts.axis, a.prompts.index) == (axis, index) for a in accepted):
+            return "A mask was accepted on this plane; S makes another."
+        prompted = self._workspace.prompts.read(axis, index).objects
+        return "No mask on this plane yet: S makes one." if prompted else "No prompts here."
+
+    def _words_of(self, masks: PlaneMasks) -> str:
+        """Say which candidates are shown, and how good they are held to be."""
+        parts = []
+        for one, chosen in zip(masks.found, masks.chosen, strict=True):
+            which = f"mask {chosen + 1} of {len(one.masks)}"
+            label = f"object {one.object_id}: " if len(masks.found) > 1 else ""
+            parts.append(f"{label}{which}, the model expects IoU {one.scores[chosen]:.2f}")
+        words = f"Preview, not accepted yet (C accepts): {'; '.join(parts)}."
+        dice = self._dice(masks)
+        if dice is not None:
+            words += f" Dice with the truth {dice:.3f}."
+        now = self._workspace.prompts.read(masks.prompts.axis, masks.prompts.index)
+        if places(now) != places(masks.prompts) and not self._live.busy:
+            words += " It is of the prompts as they were before: press S."
+        return words
+
+    def _dice(self, masks: PlaneMasks) -> float | None:
+        """Dice of the masks shown with the truth, where there is one on this plane."""
+        from napari_cam_sam.metrics.overlap import overlap
+
+        workspace, truth = self._workspace, self._workspace.truth()
+        if truth is None or workspace.mismatch(truth) is not None:
+            return None
+        prompts = masks.prompts
+        image = image_of(truth, frame_shown(workspace.viewer, truth))
+        answer: Any = image.plane(prompts.axis, prompts.index) > 0
+        if not answer.any():
+            return None
+        whole = np.zeros(answer.shape, bool)
+        for mask in masks.masks().values():
+            whole |= mask
+        return overlap(whole, answer).dice

@@ -1,0 +1,109 @@
+"""Which segmenter: from the registry, or a checkpoint of the user's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QFileDialog
+
+from napari_cam_sam.plugin.forms import Choice
+from napari_cam_sam.plugin.importing import import_torch
+from napari_cam_sam.plugin.preferences import preferences
+from napari_cam_sam.sam.registry import (
+    REGISTRY,
+    default_segmenter,
+    is_installed,
+    segmenter_names,
+)
+
+if TYPE_CHECKING:
+    from napari_cam_sam.plugin.workspace import Workspace
+    from napari_cam_sam.sam.segmenter import Segmenter
+
+__all__ = ["SegmenterChoice", "load"]
+
+_BROWSE = "Open a checkpoint…"
+_HINTS = {
+    "seeded": "Needs no weights: a random walk from the prompts.",
+    "compact-sam": "Shipped; it learned from phantoms alone. For trying out.",
+}
+
+
+def load(name: str, device: str) -> Segmenter:
+    """Load a segmenter, downloading it where it is not there; in a thread."""
+    import_torch()
+    from napari_cam_sam.sam.loading import load_segmenter
+
+    return load_segmenter(name, device, preferences().cache_folder or None)
+
+
+class SegmenterChoice(Choice):
+    """The list of segmenters, and what is known of the one that is chosen.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Holds the segmenter that is loaded, for all docks.
+    """
+
+    changed = Signal()
+    """Another one was chosen, by the user or by the program."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        super().__init__("The model that turns prompts into masks.")
+        self._workspace = workspace
+        self._seconds: dict[str, float] = {}
+        items: list[tuple[str, Any, str]] = []
+        folder = preferences().cache_folder or None
+        for name in segmenter_names():
+            if name in REGISTRY:
+                entry = REGISTRY[name]
+                ready = is_installed(name, folder)
+                text = name if ready else f"{name} (download, {entry.size / 1e6:.0f} MB)"
+                items.append((text, name, entry.note or entry.licence))
+            else:
+                items.append((name, name, _HINTS.get(name, "")))
+        self.offer([*items, (_BROWSE, _BROWSE, "A .pth or .safetensors of a SAM.")])
+        self.choose(preferences().segmenter or default_segmenter(folder))
+        self.chosen.connect(self._user_chose)
+
+    def choose(self, name: str) -> None:
+        """Choose a segmenter by its name, or by the path of a checkpoint."""
+        self.add_path(name, place=0)
+        self.changed.emit()
+
+    def loaded(self) -> Segmenter | None:
+        """Give the segmenter if it is the one that is chosen, on the device that is chosen."""
+        workspace = self._workspace
+        held = workspace.segmenter_held
+        return workspace.segmenter if held == (self.value(), workspace.device) else None
+
+    def adopt(self, segmenter: Segmenter, name: str, device: str) -> None:
+        """Take a segmenter that was loaded."""
+        workspace = self._workspace
+        workspace.segmenter, workspace.segmenter_held = segmenter, (name, device)
+        workspace.segmenter_changed.emit()
+
+    def seconds(self) -> float | None:
+        """Give what the last plane took to encode and decode; None where that is not known."""
+        return self._seconds.get(str(self.value()))
+
+    def tell_seconds(self, name: str, seconds: float) -> None:
+        """Record what a plane took."""
+        self._seconds[name] = seconds
+
+    def words(self) -> str:
+        """Say which segmenter will run, and where."""
+        segmenter, device = self.loaded(), self._workspace.device
+        on_cpu = device in ("auto", "cpu") if segmenter is None else segmenter.device == "cpu"
+        return f"{self.value()} on the {'CPU' if on_cpu else device}"
+
+    def _user_chose(self) -> None:
+        if self.value() == _BROWSE:
+            path, _ = QFileDialog.getOpenFileName(
+                self, "A SAM's checkpoint", "", "Checkpoints (*.pth *.pt *.safetensors)"
+            )
+            self.choose(path or default_segmenter(preferences().cache_folder or None))
+        else:
+            self.changed.emit()
