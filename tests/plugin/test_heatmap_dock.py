@@ -427,3 +427,22 @@ def test_the_slider_is_named_only_where_it_counts_otherwise(qapp: Any) -> None:
     assert slider_words(workspace) == ""
     workspace.choose_image(viewer.add_image(np.zeros((8, 9))))
     assert slider_words(workspace) == ""
+
+
+def test_another_choice_while_planes_are_computed_leaves_these_as_they_are(
+    dock: HeatmapDock, finish: Finish, notices: list[str]
+) -> None:
+    def choose_none() -> None:
+        dock.classifier.name.set_value(None)
+        dock.classifier.name.chosen.emit()
+
+    dock.planes.scope.set_value("all")
+    at_first_heatmap(dock, choose_none)
+    dock.compute()
+    finish(dock.row)
+    assert notices == []
+    assert dock.workspace.noted_planes(0) == list(range(24))
+    assert dock.workspace.classifier is None
+    note = dock.workspace.note(0, 11)
+    assert note is not None
+    assert set(note.probabilities) == {"lesion", "normal"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from napari_cam_sam.plugin.prompts_dock import PromptsDock
 from napari_cam_sam.plugin.workspace import HeatmapNote, Workspace, workspace_of
+from napari_cam_sam.prompts import strategies
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts, Point
 from napari_cam_sam.prompts.parameters import PRESETS
 from napari_cam_sam.prompts.strategies import (
@@ -337,3 +339,32 @@ def test_each_frame_of_a_series_has_its_own_prompts(qapp: Any) -> None:
     assert workspace.prompts.read_all(0) == ()
     viewer.dims.set_point(0, 1)
     assert workspace.prompts.read_all(0) == (one,)
+
+
+def test_prompts_of_one_frame_are_not_placed_on_another(
+    qapp: Any, qtbot: Any, finish: Finish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered, opened = threading.Event(), threading.Event()
+
+    def held(*given: Any, **named: Any) -> PlanePrompts:
+        entered.set()
+        assert opened.wait(60)
+        return prompts_from_heatmap(*given, **named)
+
+    monkeypatch.setattr(strategies, "prompts_from_heatmap", held)
+    viewer = ViewerModel()
+    viewer.add_image(np.zeros((3, 6, 20, 24)))
+    workspace = workspace_of(viewer)
+    viewer.dims.set_point(range(2), (1, 2))
+    dock = PromptsDock(viewer)
+    put_heatmap(workspace, 0, 2, hill((20, 24), 6, 8))
+    try:
+        assert dock.extract()
+        qtbot.waitUntil(entered.is_set, timeout=60_000)
+        viewer.dims.set_point(0, 2)
+    finally:
+        opened.set()
+    finish(dock.row)
+    for frame in (2, 1):
+        viewer.dims.set_point(0, frame)
+        assert workspace.prompts.read_all(0) == ()

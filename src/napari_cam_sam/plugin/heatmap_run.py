@@ -6,8 +6,10 @@ import time
 from collections.abc import Generator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QWidget
 
@@ -21,9 +23,6 @@ from napari_cam_sam.plugin.classifier_choice import (
 )
 from napari_cam_sam.plugin.task_row import TaskRow
 from napari_cam_sam.plugin.workspace import HeatmapNote, Snapshot, Workspace
-
-if TYPE_CHECKING:
-    from napari_cam_sam.cam.heatmaps import Heatmap
 
 __all__ = ["HeatmapRun", "Recipe"]
 
@@ -76,8 +75,8 @@ class _Computed:
     """One step of the task: the heatmap of a plane, and the seconds a plane took so far."""
 
     index: int
-    heatmap: Heatmap
-    made_by: dict[str, Any]
+    values: NDArray[np.float32]
+    note: HeatmapNote
     pace: float
 
 
@@ -156,20 +155,13 @@ class HeatmapRun(QObject):
 
     def _show(self, snapshot: Any, step: _Computed) -> None:
         """Write one heatmap into the layer."""
-        workspace, index, heatmap = self._workspace, step.index, step.heatmap
+        workspace, index = self._workspace, step.index
         layer = self._layer(snapshot)
         if layer is None:
             self._row.stop()
             return
-        names = workspace.classifier.card.class_names
-        note = HeatmapNote(
-            heatmap.target_name,
-            {name: float(p) for name, p in zip(names, heatmap.probabilities, strict=True)},
-            heatmap.reason,
-            step.made_by,
-        )
-        workspace.set_note(layer, index, note)
-        layer.data[snapshot.image.slot(snapshot.axis, index)] = heatmap.values
+        workspace.set_note(layer, index, step.note)
+        layer.data[snapshot.image.slot(snapshot.axis, index)] = step.values
         try:
             axis, shown = workspace.plane()
             across = axis != snapshot.axis
@@ -231,4 +223,12 @@ def _steps(
     begin = time.monotonic()
     found = compute_heatmaps(loaded.classifier, planes, parameters)
     for done, (index, heatmap) in enumerate(zip(indices, found, strict=True), start=1):
-        yield _Computed(index, heatmap, made_by, (time.monotonic() - begin) / done)
+        # By the classifier that computed it: the dock may hold another by now.
+        likely = zip(loaded.classifier.card.class_names, heatmap.probabilities, strict=True)
+        note = HeatmapNote(
+            heatmap.target_name,
+            {name: float(probability) for name, probability in likely},
+            heatmap.reason,
+            made_by,
+        )
+        yield _Computed(index, heatmap.values, note, (time.monotonic() - begin) / done)

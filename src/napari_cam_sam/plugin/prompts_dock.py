@@ -258,7 +258,7 @@ class PromptsDock(QWidget):
         return self._extract(jobs, "Prompts from the truth")
 
     def _extract(self, jobs: Sequence[Callable[[], PlanePrompts]], description: str) -> bool:
-        workspace, image_layer = self.workspace, self.workspace.image_layer
+        workspace, snapshot = self.workspace, self.workspace.snapshot()
         found: list[PlanePrompts] = []
 
         def keep(plane: PlanePrompts) -> None:
@@ -271,7 +271,7 @@ class PromptsDock(QWidget):
             len(jobs),
             description,
             keep,
-            lambda: workspace.image_layer is image_layer,
+            lambda: workspace.is_current(snapshot),
         )
 
     def _placed(self, planes: tuple[PlanePrompts, ...], count: int) -> None:
