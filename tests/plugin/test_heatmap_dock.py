@@ -88,7 +88,7 @@ def test_the_plane_shown_gets_the_heatmap_that_the_core_computes(
     assert not np.delete(heat(dock).data, 11, axis=0).any()
     # The sample's file counts from the feet, napari's slider from the head.
     assert f"Plane 11 (slider: 12): lesion {expected.probability:.2f}" in dock.found.text()
-    note = dock.workspace.note(0, 11)
+    note = dock.workspace.heatmaps.note(0, 11)
     assert note is not None
     assert note.target == "lesion"
     assert note.probabilities["lesion"] == pytest.approx(expected.probability, abs=1e-5)
@@ -136,7 +136,7 @@ def test_all_planes_of_the_axis_in_view(ct: ViewerModel, dock: HeatmapDock, fini
     assert dock.row.cancel.isVisibleTo(dock)
     assert not dock.run.isEnabled()
     finish(dock.row)
-    assert dock.workspace.noted_planes(1) == list(range(128))
+    assert dock.workspace.heatmaps.noted_planes(1) == list(range(128))
     assert heat(dock) is None
     data = ct.layers[0].data
     for index in (40, 64, 90):
@@ -151,7 +151,7 @@ def test_a_range_of_planes(dock: HeatmapDock, finish: Finish) -> None:
     dock.planes.last.setValue(10)
     dock.compute()
     finish(dock.row)
-    assert dock.workspace.noted_planes(0) == [10, 11, 12]
+    assert dock.workspace.heatmaps.noted_planes(0) == [10, 11, 12]
 
 
 def test_cancel_keeps_what_is_done(dock: HeatmapDock, finish: Finish) -> None:
@@ -162,7 +162,7 @@ def test_cancel_keeps_what_is_done(dock: HeatmapDock, finish: Finish) -> None:
     dock.compute()
     finish(dock.row)
     assert ended == [False]
-    assert dock.workspace.noted_planes(0) == [0]
+    assert dock.workspace.heatmaps.noted_planes(0) == [0]
     assert dock.run.isEnabled()
 
 
@@ -177,7 +177,7 @@ def test_a_layer_that_goes_away_ends_the_work_quietly(
     finish(dock.row)
     assert notices == []
     assert heat(dock) is None
-    assert dock.workspace.noted_planes(0) == []
+    assert dock.workspace.heatmaps.noted_planes(0) == []
     if what == "image":
         assert "Open an image first" in dock.row.words.text()
 
@@ -194,7 +194,7 @@ def test_another_image_is_not_written_into(
     assert notices == []
     assert heat(dock) is None
     dock.workspace.choose_image(first)
-    assert dock.workspace.noted_planes(0) == [0]
+    assert dock.workspace.heatmaps.noted_planes(0) == [0]
 
 
 def test_a_second_press_starts_nothing(
@@ -289,15 +289,15 @@ def test_following_computes_the_newest_plane_and_again_for_another_class(
             workspace.show_plane(0, index)
     finally:
         opened.set()
-    qtbot.waitUntil(lambda: workspace.note(0, 7) is not None, timeout=60_000)
-    assert set(workspace.noted_planes(0)) <= {7, 11}
+    qtbot.waitUntil(lambda: workspace.heatmaps.note(0, 7) is not None, timeout=60_000)
+    assert set(workspace.heatmaps.noted_planes(0)) <= {7, 11}
     finish(dock.row)
     first = heat(dock).data[7].copy()
-    assert workspace.note(0, 7).target == "lesion"
+    assert workspace.heatmaps.note(0, 7).target == "lesion"
     others = [name for name in workspace.classifier.card.class_names if name != "lesion"]
     dock.classifier.target.set_value(others[0])
     dock.classifier.target.chosen.emit()
-    qtbot.waitUntil(lambda: workspace.note(0, 7).target == others[0], timeout=60_000)
+    qtbot.waitUntil(lambda: workspace.heatmaps.note(0, 7).target == others[0], timeout=60_000)
     finish(dock.row)
     assert not np.array_equal(heat(dock).data[7], first)
 
@@ -308,7 +308,7 @@ def test_a_plane_without_evidence_says_so_and_stays_clear(
     dock.workspace.show_plane(0, 0)
     dock.compute()
     finish(dock.row)
-    note = dock.workspace.note(0, 0)
+    note = dock.workspace.heatmaps.note(0, 0)
     assert note is not None
     assert note.probabilities["lesion"] < 0.5
     assert note.reason is not None
@@ -332,7 +332,7 @@ def test_a_checkpoint_that_is_refused_is_not_chosen_any_more(
     dock.choose("lesion", "lesion")
     dock.compute()
     finish(dock.row)
-    assert dock.workspace.note(0, 11) is not None
+    assert dock.workspace.heatmaps.note(0, 11) is not None
 
 
 def test_a_checkpoint_that_is_refused_leaves_the_one_that_is_loaded(
@@ -366,7 +366,7 @@ def test_the_class_of_another_classifier_is_not_asked_of_this_one(
     dock.compute()
     finish(dock.row)
     assert notices == []
-    assert dock.workspace.note(0, 0).target == wanted
+    assert dock.workspace.heatmaps.note(0, 0).target == wanted
 
 
 def test_layer_and_class_of_a_session_are_taken_once_the_classifier_is_there(
@@ -377,7 +377,7 @@ def test_layer_and_class_of_a_session_are_taken_once_the_classifier_is_there(
     dock.least.set_value(0)
     dock.compute()
     finish(dock.row)
-    made_by = dock.workspace.note(0, 11).made_by
+    made_by = dock.workspace.heatmaps.note(0, 11).made_by
     assert (made_by["layers"], made_by["target"]) == (["stage2"], "normal")
     assert dock.classifier.layer.value() == "stage2"
     # Loaded again, as for another device, what the user chose since then stays.
@@ -408,7 +408,7 @@ def test_scrolling_while_the_classifier_loads_does_not_stop_that(
         dock._compute_followed()
     finally:
         opened.set()
-    qtbot.waitUntil(lambda: dock.workspace.note(0, 7) is not None, timeout=60_000)
+    qtbot.waitUntil(lambda: dock.workspace.heatmaps.note(0, 7) is not None, timeout=60_000)
     assert dock.classifier.name.value() == "lesion"
 
 
@@ -441,8 +441,8 @@ def test_another_choice_while_planes_are_computed_leaves_these_as_they_are(
     dock.compute()
     finish(dock.row)
     assert notices == []
-    assert dock.workspace.noted_planes(0) == list(range(24))
+    assert dock.workspace.heatmaps.noted_planes(0) == list(range(24))
     assert dock.workspace.classifier is None
-    note = dock.workspace.note(0, 11)
+    note = dock.workspace.heatmaps.note(0, 11)
     assert note is not None
     assert set(note.probabilities) == {"lesion", "normal"}

@@ -11,9 +11,10 @@ import pytest
 from napari.components import ViewerModel
 from napari.utils.colormaps.standardize_color import transform_color
 
+from napari_cam_sam.plugin.heatmap_layers import HeatmapNote
 from napari_cam_sam.plugin.prompt_layers import COLOURS, PromptLayers
 from napari_cam_sam.plugin.samples import ct_sample
-from napari_cam_sam.plugin.workspace import HeatmapNote, Workspace, workspace_of
+from napari_cam_sam.plugin.workspace import Workspace, workspace_of
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts, Point
 
 Drag = Callable[..., None]
@@ -51,9 +52,9 @@ def test_features_hold_the_provenance_and_colours_show_it(prompts: PromptLayers)
 def test_a_point_that_is_added_is_the_users_and_so_is_its_plane(
     workspace: Workspace, prompts: PromptLayers
 ) -> None:
-    heat = workspace.heatmap_layer(0, create=True)
+    heat = workspace.heatmaps.layer(0, create=True)
     heat.data[3, 5, 6] = 0.625
-    workspace.set_note(heat, 3, HeatmapNote("a", {"a": 1.0}, None, {}))
+    workspace.heatmaps.set_note(heat, 3, HeatmapNote("a", {"a": 1.0}, None, {}))
     prompts.write([PLANE])
     prompts.set_object(2)
     # The viewer stands between planes as often as on one.

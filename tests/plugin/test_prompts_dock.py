@@ -11,8 +11,9 @@ import pytest
 from napari.components import ViewerModel
 from numpy.typing import NDArray
 
+from napari_cam_sam.plugin.heatmap_layers import HeatmapNote
 from napari_cam_sam.plugin.prompts_dock import PromptsDock
-from napari_cam_sam.plugin.workspace import HeatmapNote, Workspace, workspace_of
+from napari_cam_sam.plugin.workspace import Workspace, workspace_of
 from napari_cam_sam.prompts import strategies
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts, Point
 from napari_cam_sam.prompts.parameters import PRESETS
@@ -45,9 +46,9 @@ def hill(shape: tuple[int, int], row: float, column: float, width: float = 4) ->
 def put_heatmap(
     workspace: Workspace, axis: int, index: int, values: Any, reason: str | None = None
 ) -> None:
-    layer = workspace.heatmap_layer(axis, create=True)
+    layer = workspace.heatmaps.layer(axis, create=True)
     layer.data[workspace.image().slot(axis, index)] = values
-    workspace.set_note(layer, index, HeatmapNote("a", {"a": 1.0}, reason, {}))
+    workspace.heatmaps.set_note(layer, index, HeatmapNote("a", {"a": 1.0}, reason, {}))
     workspace.heatmaps_changed.emit()
 
 

@@ -22,8 +22,8 @@ from napari_cam_sam.demo.samples import make_sample
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.metrics.scoring import score_heatmap, score_masks, score_objects
 from napari_cam_sam.plugin.geometry import transform_of
+from napari_cam_sam.plugin.heatmap_layers import HeatmapNote
 from napari_cam_sam.plugin.scores_dock import ScoresDock
-from napari_cam_sam.plugin.workspace import HeatmapNote
 from napari_cam_sam.prompts.parameters import PromptParameters
 from napari_cam_sam.sam.loading import load_segmenter
 
@@ -71,11 +71,13 @@ def add_heatmaps(dock: ScoresDock, viewer: Any) -> Any:
     """Add heatmaps near the truth, on its planes, with notes as the heatmap dock leaves them."""
     workspace = dock.workspace
     truth = np.asarray(viewer.layers["CT-like phantom, truth"].data)
-    layer = workspace.heatmap_layer(0, create=True)
+    layer = workspace.heatmaps.layer(0, create=True)
     for index in np.flatnonzero(truth.any(axis=(1, 2))):
         blurred = gaussian_filter(np.roll(truth[index], 2).astype(np.float32), 5)
         layer.data[index] = blurred / blurred.max()
-        workspace.set_note(layer, int(index), HeatmapNote("lesion", {"lesion": 0.9}, None, {}))
+        workspace.heatmaps.set_note(
+            layer, int(index), HeatmapNote("lesion", {"lesion": 0.9}, None, {})
+        )
     workspace.heatmaps_changed.emit()
     return layer
 

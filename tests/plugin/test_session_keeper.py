@@ -179,13 +179,13 @@ def test_what_the_layers_own_undo_took_back_is_not_made_again(
 ) -> None:
     workspace = opened(scan)
     segment = SegmentDock(workspace.viewer)
-    segment.choose("seeded")
+    segment.segmenter.choose("seeded")
     for index in (11, 9):
         workspace.prompts.write([PlanePrompts(0, index, (FROM_CAM,))])
         workspace.show_plane(0, index)
         segment.segment()
         finish(segment.row)
-        segment.accept_masks()
+        segment.review.accept_masks()
     labels = workspace.own("labels")
     labels.undo()  # as Ctrl-Z does while the labels layer is active
     save(workspace, tmp_path / "session", qtbot)

@@ -68,7 +68,7 @@ def test_pressed_while_the_classifier_loads_it_runs_when_that_is_there(
     way.run.click()
     qtbot.waitUntil(way.run.isEnabled, timeout=120_000)
     assert way.words.text().startswith("Done")
-    assert way.workspace.noted_planes(0) == [11]
+    assert way.workspace.heatmaps.noted_planes(0) == [11]
     # What is accepted is what is scored from then on.
     way.segment.review.accept.click()
     assert way.scores.choices.prediction.value() is way.workspace.own("labels")
@@ -78,12 +78,12 @@ def test_stop_ends_the_step_and_what_would_follow(viewer: Any, way: Any, qtbot: 
     viewer.dims.order = (1, 0, 2)
     way.heatmap.planes.scope.set_value("all")
     way.run.click()
-    qtbot.waitUntil(lambda: len(way.workspace.noted_planes(1)) > 2, timeout=120_000)
+    qtbot.waitUntil(lambda: len(way.workspace.heatmaps.noted_planes(1)) > 2, timeout=120_000)
     way.stop.click()
     qtbot.waitUntil(lambda: not way.heatmap.row.busy, timeout=120_000)
     assert way.run.isEnabled()
     assert "Stopped" in way.words.text()
-    assert len(way.workspace.noted_planes(1)) < 128
+    assert len(way.workspace.heatmaps.noted_planes(1)) < 128
     assert way.workspace.own("boxes") is None
 
 
@@ -145,7 +145,8 @@ def test_preferences_are_those_of_the_manifest(monkeypatch: pytest.MonkeyPatch) 
     assert {name: one.default for name, one in declared.items()} == vars(Preferences())
     # Not napari's own: it would write into the settings of whoever runs the tests.
     chosen = SimpleNamespace(general=SimpleNamespace(device="cpu", autosave_seconds=9.0))
-    monkeypatch.setattr("napari.settings.get_plugin_settings", lambda _: chosen)
+    # napari has it from 0.9 on.
+    monkeypatch.setattr("napari.settings.get_plugin_settings", lambda _: chosen, raising=False)
     assert preferences() == Preferences(device="cpu", autosave_seconds=9.0)
 
 

@@ -59,7 +59,9 @@ class ComparePage(QWidget):
 
     def tell(self, problem: str | None) -> None:
         """Say what is missing, if anything is; ``problem`` is what the scores lack already."""
-        if problem is None and not self._workspace.noted_planes(self._workspace.plane()[0]):
+        if problem is None and not self._workspace.heatmaps.noted_planes(
+            self._workspace.plane()[0]
+        ):
             problem = "Compute heatmaps along this axis first (step 1)."
         if problem is None and self._workspace.segmenter is None:
             problem = "Load a segmenter first (step 3)."
@@ -71,11 +73,11 @@ class ComparePage(QWidget):
     def start(self, job: ToScore) -> bool:
         """Compare the planes with a heatmap, and with truth or prediction, in the background."""
         workspace, axis = self._workspace, job.axis
-        snapshot, planes = workspace.snapshot(), workspace.noted_planes(axis)
+        snapshot, planes = workspace.snapshot(), workspace.heatmaps.noted_planes(axis)
         segmenter, parameters = workspace.segmenter, workspace.prompt_parameters
         heat: dict[int, Any] = {}
         for i in planes:
-            note, values = workspace.note(axis, i), workspace.heatmap_values(axis, i)
+            note, values = workspace.heatmaps.note(axis, i), workspace.heatmaps.values(axis, i)
             evident = note is not None and note.reason is None and values is not None
             heat[i] = values if evident else None
         edited = {index for at, index in workspace.prompts.touched() if at == axis}

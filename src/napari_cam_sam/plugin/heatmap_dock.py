@@ -119,7 +119,7 @@ class HeatmapDock(QWidget):
         preferred = preferences().classifier
         if preferred and self.classifier.name.value() is None:
             self.choose(preferred)
-        workspace.register_state("heatmap", self.state, self.set_state)
+        workspace.docks.register_state("heatmap", self.state, self.set_state)
 
     # What there is to choose from
 
@@ -251,7 +251,7 @@ class HeatmapDock(QWidget):
         """Say what is known of the plane shown."""
         try:
             axis, index = self.workspace.plane()
-            note = self.workspace.note(axis, index)
+            note = self.workspace.heatmaps.note(axis, index)
             slider = slider_words(self.workspace)
         except CamSamError:
             note = None
@@ -305,7 +305,7 @@ class HeatmapDock(QWidget):
         except CamSamError:
             return
         recipe, loaded = self._recipe(), self.classifier.loaded()
-        note = self.workspace.note(snapshot.axis, snapshot.index)
+        note = self.workspace.heatmaps.note(snapshot.axis, snapshot.index)
         if note is not None and loaded is not None and note.made_by == recipe.made_by(loaded):
             return
         if not self.row.busy:

@@ -21,8 +21,10 @@ from napari_cam_sam.plugin.classifier_choice import (
     LoadedClassifier,
     load,
 )
+from napari_cam_sam.plugin.heatmap_layers import HeatmapNote
+from napari_cam_sam.plugin.snapshot import Snapshot
 from napari_cam_sam.plugin.task_row import TaskRow
-from napari_cam_sam.plugin.workspace import HeatmapNote, Snapshot, Workspace
+from napari_cam_sam.plugin.workspace import Workspace
 
 __all__ = ["HeatmapRun", "Recipe"]
 
@@ -160,7 +162,7 @@ class HeatmapRun(QObject):
         if layer is None:
             self._row.stop()
             return
-        workspace.set_note(layer, index, step.note)
+        workspace.heatmaps.set_note(layer, index, step.note)
         layer.data[snapshot.image.slot(snapshot.axis, index)] = step.values
         try:
             axis, shown = workspace.plane()
@@ -177,10 +179,10 @@ class HeatmapRun(QObject):
 
     def _layer(self, snapshot: Snapshot) -> Any | None:
         """Find the layer to write into; None if the user deleted it while the task ran."""
-        layer = self._workspace.heatmap_layer(snapshot.axis)
+        layer = self._workspace.heatmaps.layer(snapshot.axis)
         outgrown = layer is not None and layer.data.shape != snapshot.image.spatial_shape
         if outgrown or (layer is None and snapshot is not self._written):
-            layer = self._workspace.heatmap_layer(snapshot.axis, create=True)
+            layer = self._workspace.heatmaps.layer(snapshot.axis, create=True)
         self._written = snapshot
         return layer
 
@@ -190,7 +192,7 @@ class HeatmapRun(QObject):
             self._classifier.fall_back()
         self._loads = None
         with suppress(CamSamError):
-            layer = self._workspace.heatmap_layer(self._workspace.plane()[0])
+            layer = self._workspace.heatmaps.layer(self._workspace.plane()[0])
             if layer is not None:
                 layer.refresh()
         self._workspace.heatmaps_changed.emit()

@@ -97,4 +97,4 @@ def _do(workspace: Workspace, action: str) -> bool:
         if ahead:
             workspace.show_plane(axis, min(ahead) if action == "next" else max(ahead))
         return bool(ahead)
-    return workspace.act(action)
+    return workspace.docks.act(action)

@@ -8,7 +8,7 @@ from napari_cam_sam.plugin.mask_layers import PlaneMasks
 from napari_cam_sam.prompts.data import PlanePrompts
 
 if TYPE_CHECKING:
-    from napari_cam_sam.plugin.workspace import Snapshot
+    from napari_cam_sam.plugin.snapshot import Snapshot
     from napari_cam_sam.sam.embeddings import EmbeddingCache
     from napari_cam_sam.sam.segmenter import Segmenter
 

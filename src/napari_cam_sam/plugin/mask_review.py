@@ -81,7 +81,7 @@ class MaskReview(QWidget):
         for event in (events.inserted, events.removed, events.renamed):
             listen(self, event, self._list_targets)
         self._list_targets()
-        workspace.register("accept", self.accept_masks)
+        workspace.docks.register("accept", self.accept_masks)
 
     def flip(self, step: int) -> None:
         """Show another candidate on the plane shown."""

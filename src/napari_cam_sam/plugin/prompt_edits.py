@@ -206,7 +206,7 @@ class UserEdits:
         image = self._workspace.image()
         if not 0 <= index < image.n_planes(axis):
             return float("nan")
-        values = self._workspace.heatmap_values(axis, index)
+        values = self._workspace.heatmaps.values(axis, index)
         if values is None:
             return float("nan")
         vertices = np.atleast_2d(np.asarray(vertices, float))

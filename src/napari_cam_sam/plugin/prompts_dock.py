@@ -143,9 +143,9 @@ class PromptsDock(QWidget):
         self.rule.set_value(workspace.prompt_parameters)
         self._rule_changed()
         self._image_changed()
-        workspace.register("clear", self.clear_plane)
-        workspace.register("switch", self.switch_polarity)
-        workspace.register_state("prompts", self.state, self.set_state)
+        workspace.docks.register("clear", self.clear_plane)
+        workspace.docks.register("switch", self.switch_polarity)
+        workspace.docks.register_state("prompts", self.state, self.set_state)
 
     # What there is to choose from
 
@@ -230,14 +230,16 @@ class PromptsDock(QWidget):
         except CamSamError as error:
             self.row.say(str(error))
             return False
-        indices = workspace.noted_planes(axis) if everywhere else [shown]
-        values = [workspace.heatmap_values(axis, i) for i in indices]
+        indices = workspace.heatmaps.noted_planes(axis) if everywhere else [shown]
+        values = [workspace.heatmaps.values(axis, i) for i in indices]
         given = [(i, v) for i, v in zip(indices, values, strict=True) if v is not None]
         if not given:
             which = "on any plane" if everywhere else "on this plane"
             self.row.say(f"There is no heatmap {which}: compute one first (step 1).")
             return False
-        reasons = {i: n.reason for i in indices if (n := workspace.note(axis, i)) is not None}
+        reasons = {
+            i: n.reason for i in indices if (n := workspace.heatmaps.note(axis, i)) is not None
+        }
 
         def one(index: int, heat: NDArray[np.float32]) -> PlanePrompts:
             if reasons.get(index):

@@ -120,8 +120,8 @@ class ScoresDock(QWidget):
         self.workspace.labels_changed.connect(self._labels_changed)
         listen(self, napari_viewer.layers.events.removed, self._layer_removed)
         self._image_changed()
-        self.workspace.register("score rows", self.table.as_data)
-        self.workspace.register("take score rows", self.take_rows)
+        self.workspace.docks.register("score rows", self.table.as_data)
+        self.workspace.docks.register("take score rows", self.take_rows)
 
     def _image_changed(self) -> None:
         # The viewer tells of another frame a moment after it shows it: what was begun meanwhile

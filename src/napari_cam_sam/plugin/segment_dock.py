@@ -77,9 +77,9 @@ class SegmentDock(QWidget):
         workspace.segmenter_changed.connect(self._tell)
         self.masks.changed.connect(self._tell)
         self._image_changed()
-        workspace.register("segment", self.segment)
-        workspace.register("segment all", self.segment_all)
-        workspace.register_state("segment", self.state, self.set_state)
+        workspace.docks.register("segment", self.segment)
+        workspace.docks.register("segment all", self.segment_all)
+        workspace.docks.register_state("segment", self.state, self.set_state)
 
     def _image_changed(self) -> None:
         layer = self.workspace.image_layer

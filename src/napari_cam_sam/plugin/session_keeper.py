@@ -103,7 +103,7 @@ class SessionKeeper(QObject):
             count = record.shape[axis] if len(record.shape) == 3 else 1
             # One that lies off every plane is no part of the work, and must not hinder its saving.
             prompts.extend(p for p in workspace.prompts.read_all(axis) if 0 <= p.index < count)
-        choices: dict[str, Any] = {"docks": workspace.dock_states()}
+        choices: dict[str, Any] = {"docks": workspace.docks.states()}
         layer = workspace.image_layer
         if layer is not None and not getattr(layer, "rgb", False):
             choices["contrast_limits"] = [float(v) for v in layer.contrast_limits]
@@ -115,7 +115,7 @@ class SessionKeeper(QObject):
             tuple(prompts),
             tuple(sorted(workspace.prompts.touched())),
             workspace.masks.standing(),
-            tuple(workspace.score_rows()),
+            tuple(workspace.docks.score_rows()),
         )
 
     def _writer(self, folder: Path | None) -> Callable[[], _Written]:
@@ -321,7 +321,7 @@ class SessionKeeper(QObject):
         """
         workspace = self._workspace
         self._record = session.image.frame, session.image
-        workspace.restore_docks(session.choices.get("docks", {}))
+        workspace.docks.restore(session.choices.get("docks", {}))
         there = [
             PlanePrompts(axis, index)
             for axis in range(len(session.image.shape))
@@ -336,7 +336,7 @@ class SessionKeeper(QObject):
         elif (layer := workspace.own("labels")) is not None:
             layer.data = np.zeros_like(layer.data)
         workspace.masks.restore(session.accepted)
-        workspace.restore_score_rows(session.scores)
+        workspace.docks.restore_score_rows(session.scores)
         limits = session.choices.get("contrast_limits")
         layer = workspace.image_layer
         if limits is not None and layer is not None:

@@ -80,7 +80,7 @@ class StrategyPreview(QCheckBox):
             return
         try:
             axis, index = workspace.plane()
-            values = workspace.heatmap_values(axis, index)
+            values = workspace.heatmaps.values(axis, index)
         except CamSamError:
             values = None
         if values is None:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from napari.layers import Image as ImageLayer
 from napari.layers import Labels
-from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_cam_sam.errors import CamSamError
@@ -19,9 +16,7 @@ from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.windows import (
     Window,
     WindowParameters,
-    apply_window,
     parse_window,
-    resolve_window,
 )
 from napari_cam_sam.plugin.geometry import (
     geometry_of,
@@ -29,81 +24,21 @@ from napari_cam_sam.plugin.geometry import (
     spatial_transform,
     true_geometry,
 )
+from napari_cam_sam.plugin.heatmap_layers import HeatmapLayers
 from napari_cam_sam.plugin.keys import bind_keys
 from napari_cam_sam.plugin.layers import KEY, frame_shown, image_of, is_own, own_layer, plane_shown
 from napari_cam_sam.plugin.mask_layers import MaskLayers
+from napari_cam_sam.plugin.open_docks import OpenDocks
 from napari_cam_sam.plugin.preferences import preferences
 from napari_cam_sam.plugin.prompt_layers import PromptLayers
 from napari_cam_sam.plugin.session_keeper import SessionKeeper
+from napari_cam_sam.plugin.snapshot import Snapshot
 from napari_cam_sam.prompts.parameters import PromptParameters
 from napari_cam_sam.sam.embeddings import EmbeddingCache
 
-__all__ = ["HeatmapNote", "Snapshot", "Workspace", "workspace_of"]
+__all__ = ["Workspace", "workspace_of"]
 
 NO_IMAGE = "Open an image first: drop a file, or File → Open Sample."
-
-
-@dataclass(frozen=True)
-class HeatmapNote:
-    """What is known of a computed heatmap beside its values.
-
-    Attributes
-    ----------
-    target : str
-        The class that it explains.
-    probabilities : dict of str to float
-        Of every class.
-    reason : str or None
-        Why there is no evidence, where there is none.
-    made_by : dict of str
-        Classifier, its hash, method, layers and window, as plain data.
-    """
-
-    target: str
-    probabilities: dict[str, float]
-    reason: str | None
-    made_by: dict[str, Any]
-
-
-@dataclass(frozen=True, eq=False)
-class Snapshot:
-    """All that a thread may know of the image: read on the main thread, before it starts.
-
-    Attributes
-    ----------
-    layer : napari layer
-        To ask whether it is still there; never read in the thread.
-    image : Image
-    axis, index : int
-        The plane shown.
-    parameters : WindowParameters
-    frame : int or None
-        Point in time, of a series.
-    opening : int
-        Which image, or which data of it, in the order in which they were worked on.
-    """
-
-    layer: Any
-    image: Image
-    axis: int
-    index: int
-    parameters: WindowParameters
-    frame: int | None
-    opening: int
-    _windows: dict[Any, Window]
-    _lock: threading.Lock
-
-    def window(self) -> Window:
-        """Resolve the window, once an image: percentiles read the whole volume."""
-        key = self.layer.unique_id, self.frame, self.parameters
-        with self._lock:
-            if key not in self._windows:
-                self._windows[key] = resolve_window(self.image, self.parameters)
-            return self._windows[key]
-
-    def plane(self, index: int) -> NDArray[np.uint8]:
-        """Read a plane along the axis and window it."""
-        return apply_window(self.image.plane(self.axis, index), self.window())
 
 
 class Workspace(QObject):
@@ -133,15 +68,14 @@ class Workspace(QObject):
         self.window_parameters: WindowParameters | None = None
         self.prompt_parameters = PromptParameters()
         self.embeddings = EmbeddingCache(chosen.memory_mb << 20)
-        self.notes: dict[tuple[str, int], HeatmapNote] = {}
         self._image_layer: Any = None
         self._opening = 0
         self._truth: Any = None
         self._windows: dict[Any, Window] = {}
         self._lock = threading.Lock()
         self._shown: tuple[Any, ...] | None = None
-        self._actions: dict[str, list[Any]] = {}
-        self._states: set[str] = set()
+        self.docks = OpenDocks()
+        self.heatmaps = HeatmapLayers(self)
         self.prompts = PromptLayers(self)
         self.masks = MaskLayers(self)
         # Scrolling sends several events a step: one look after them all.
@@ -157,59 +91,6 @@ class Workspace(QObject):
         viewer.dims.events.current_step.connect(self._plane_may_differ)
         self._take_an_image()
         self.keeper = SessionKeeper(self)
-
-    # What keys do
-
-    def register(self, action: str, method: Any) -> None:
-        """Let a dock answer a key; the dock opened last, of those that are open, answers."""
-        self._actions.setdefault(action, []).append(weakref.WeakMethod(method))
-
-    def act(self, action: str) -> bool:
-        """Do what a key stands for; False if no open dock answers it."""
-        method = self._answering(action)
-        if method is not None:
-            method()
-        return method is not None
-
-    def _answering(self, action: str) -> Any | None:
-        """Give the method of the dock opened last that is still there."""
-        for held in reversed(self._actions.get(action, [])):
-            method = held()
-            try:
-                if method is not None and method.__self__.isEnabled():
-                    return method
-            except RuntimeError:
-                continue  # Qt has deleted that dock
-        return None
-
-    def register_state(self, name: str, give: Any, take: Any) -> None:
-        """Let a dock put its choices into the session, as plain data, and take them back."""
-        self._states.add(name)
-        self.register(f"give {name}", give)
-        self.register(f"take {name}", take)
-
-    def dock_states(self) -> dict[str, Any]:
-        """Give the choices of the open docks, as plain data."""
-        giving = {name: self._answering(f"give {name}") for name in sorted(self._states)}
-        return {name: give() for name, give in giving.items() if give is not None}
-
-    def restore_docks(self, states: dict[str, Any]) -> None:
-        """Give the open docks the choices of a session."""
-        for name, state in states.items():
-            take = self._answering(f"take {name}")
-            if take is not None:
-                take(state)
-
-    def score_rows(self) -> list[dict[str, Any]]:
-        """Give the rows of the score table, if a dock holds one."""
-        rows = self._answering("score rows")
-        return [] if rows is None else rows()
-
-    def restore_score_rows(self, rows: Iterable[dict[str, Any]]) -> None:
-        """Give the score table the rows of a session."""
-        take = self._answering("take score rows")
-        if take is not None:
-            take(rows)
 
     # The image
 
@@ -350,11 +231,7 @@ class Workspace(QObject):
         """Forget what was found on other pixels."""
         self._opening += 1
         self._windows.clear()
-        self.notes.clear()
-        for layer in list(self.viewer.layers):
-            mark = layer.metadata.get(KEY, {})
-            if mark.get("role") == "heatmap" and mark.get("of") == self._image_layer.unique_id:
-                layer.data = np.zeros_like(layer.data)
+        self.heatmaps.forget()
         self.image_changed.emit()
 
     def _layer_inserted(self, event: Any) -> None:
@@ -380,11 +257,7 @@ class Workspace(QObject):
 
     def _layer_removed(self, event: Any) -> None:
         self._take_an_image()
-        removed = event.value
-        if removed.metadata.get(KEY, {}).get("role") == "heatmap":
-            gone = str(removed.unique_id)
-            self.notes = {key: note for key, note in self.notes.items() if key[0] != gone}
-            self.heatmaps_changed.emit()
+        self.heatmaps.layer_removed(event.value)
 
     def _plane_may_differ(self, _: object = None) -> None:
         self._look.start()
@@ -417,7 +290,7 @@ class Workspace(QObject):
         """Hide what belongs to planes along other axes: it would lie across these as bands."""
         self.prompts.show_axis(axis)
         self.masks.show_axis(axis)
-        for layer in self._others("heatmap"):
+        for layer in self.layers_of_role("heatmap"):
             layer.visible = layer is self.own("heatmap", axis)
 
     # Layers of ours
@@ -444,32 +317,6 @@ class Workspace(QObject):
         """Give the transform of a new layer over the image, without its time."""
         return spatial_transform(self._image_layer, len(self.image().spatial_shape))
 
-    def heatmap_layer(self, axis: int, create: bool = False) -> Any:
-        """Find, or add, the layer of heatmaps along an axis; planes not computed are 0."""
-        found = self.own("heatmap", axis)
-        image = self.image() if create else None
-        if found is not None and image is not None and found.data.shape != image.spatial_shape:
-            self.viewer.layers.remove(found)
-            found = None
-        if found is not None or image is None:
-            return found
-        for other in self._others("heatmap"):
-            other.visible = False
-        name = f"heatmap of {image.name}" + (f", axis {axis}" if axis else "")
-        active = self.viewer.layers.selection.active
-        layer = self.viewer.add_image(
-            np.zeros(image.spatial_shape, np.float32),
-            name=name,
-            colormap="inferno",
-            blending="additive",
-            opacity=0.6,
-            contrast_limits=(0, 1),
-            metadata=self.mark("heatmap", axis),
-            **self.placement(),
-        )
-        self._below_prompts(layer, active)
-        return layer
-
     def labels_layer(self, role: str, create: bool = False, dtype: Any = np.uint8) -> Any:
         """Find, or add, the labels layer of ours: ``"labels"`` accepted, ``"preview"`` not yet."""
         found = self.own(role)
@@ -481,50 +328,21 @@ class Workspace(QObject):
         layer = self.viewer.add_labels(
             np.zeros(image.spatial_shape, dtype),
             name=f"{'mask preview' if preview else 'labels'} of {image.name}",
-            opacity=0.45 if preview else 0.6,
+            opacity=1.0 if preview else 0.6,
             metadata=self.mark(role),
             **self.placement(),
         )
-        self._below_prompts(layer, active)
+        if preview:
+            # An outline: what is accepted is filled, and the two must not be taken for each other.
+            layer.contour = max(1, round(min(image.spatial_shape[-2:]) / 256))
+        self.put_below_prompts(layer, active)
         return layer
 
-    def note(self, axis: int, index: int) -> HeatmapNote | None:
-        """Give what is known of a plane's heatmap, None where it was not computed."""
-        layer = self.own("heatmap", axis)
-        return None if layer is None else self.notes.get((str(layer.unique_id), index))
-
-    def set_note(self, layer: Any, index: int, note: HeatmapNote) -> None:
-        """Record what is known of a plane's heatmap.
-
-        Heatmaps of another class, classifier, method or window are cleared: side by side in one
-        layer nobody could tell them apart, and prompts would be taken from both.
-        """
-        name, image = str(layer.unique_id), None
-        for key, other in list(self.notes.items()):
-            if key[0] == name and other.made_by != note.made_by:
-                image = image or self.image()
-                layer.data[image.slot(layer.metadata[KEY]["axis"], key[1])] = 0
-                del self.notes[key]
-        self.notes[name, index] = note
-
-    def noted_planes(self, axis: int) -> list[int]:
-        """List the planes along an axis whose heatmap was computed."""
-        layer = self.own("heatmap", axis)
-        if layer is None:
-            return []
-        return sorted(i for key, i in self.notes if key == str(layer.unique_id))
-
-    def heatmap_values(self, axis: int, index: int) -> NDArray[np.float32] | None:
-        """Give the heatmap of a plane; None where it was not computed."""
-        layer = self.own("heatmap", axis)
-        if layer is None or self.note(axis, index) is None:
-            return None
-        return np.asarray(layer.data[self.image().slot(axis, index)])
-
-    def _others(self, role: str) -> list[Any]:
+    def layers_of_role(self, role: str) -> list[Any]:
+        """List the layers of ours with a role, whatever image, axis or frame they are of."""
         return [x for x in self.viewer.layers if x.metadata.get(KEY, {}).get("role") == role]
 
-    def _below_prompts(self, layer: Any, active: Any) -> None:
+    def put_below_prompts(self, layer: Any, active: Any) -> None:
         """Move a new layer below points and boxes, and leave to the user which is active."""
         layers = self.viewer.layers
         prompts = [
