@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any
 
 from napari_cam_sam import __version__
+from napari_cam_sam.cli.cache import add_cache_commands
+from napari_cam_sam.cli.shared import (
+    AXIS_HELP,
+    Parser,
+    add_fields,
+    cell,
+    changed,
+    print_json,
+    print_table,
+    progress,
+    window_help,
+)
 from napari_cam_sam.errors import CamSamError
 
 if TYPE_CHECKING:
@@ -28,20 +39,10 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-T = TypeVar("T")
-
-_AXIS_HELP = "array axis that the planes cut; of a NIfTI 0 is k, 1 j, 2 i (%(default)s)"
 _METHODS_HELP = (
     "method of the heatmap: layer-cam, grad-cam, grad-cam++, hires-cam, score-cam, eigen-cam, …; "
     "an unknown one lists all (%(default)s)"
 )
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser that says what is wrong in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        raise CamSamError(f"{message} (see {self.prog} --help)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,8 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CamSamError as error:
         print("napari-cam-sam: " + " ".join(str(error).split()), file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("napari-cam-sam: stopped; nothing was written.", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"napari-cam-sam: stopped; {stop or 'nothing was written'}.", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # The reader of our output, e.g. `head`, has seen enough.
@@ -80,18 +81,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from napari_cam_sam.images.windows import CT_PRESETS
     from napari_cam_sam.prompts.parameters import PRESETS, TRUTH_PRESETS
 
     rules = (
         f"rule that makes prompts: {', '.join(PRESETS)}; from the truth {', '.join(TRUTH_PRESETS)}"
     )
-    parser = _Parser(
+    parser = Parser(
         prog="napari-cam-sam",
         description="Class activation maps → prompts → Segment Anything → scores.",
     )
     parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
 
     demo = commands.add_parser("demo", help="the main job on a shipped sample and models")
     demo.add_argument("--sample", default="ct", help="ct, ultrasound or shapes (%(default)s)")
@@ -115,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--min-probability", type=float, default=0.0, help="below it: no evidence")
     run.add_argument("--batch-size", type=int, default=16, help="planes in one pass (%(default)s)")
     run.add_argument("--prompts", default="ours", help=rules + " (%(default)s)")
-    _add_fields(run, "prompt rule", _prompt_parameters_class(), default="as --prompts says")
+    add_fields(run, "prompt rule", _prompt_parameters_class(), default="as --prompts says")
     run.add_argument("--sam", help="segmenter or checkpoint; by default the best one installed")
     run.add_argument("--mask-choice", default="best", help="single, first, best or oracle")
     run.add_argument(
@@ -124,20 +124,15 @@ def _parser() -> argparse.ArgumentParser:
         default="prompts",
         help="heatmap: from its own high and low regions, with seeded (%(default)s)",
     )
-    run.add_argument("--axis", type=int, default=0, help=_AXIS_HELP)
+    run.add_argument("--axis", type=int, default=0, help=AXIS_HELP)
     run.add_argument("--planes", help="A:B (B not included) or one index; by default all")
-    run.add_argument(
-        "--window",
-        default="auto",
-        help="auto (8-bit as it is, else the volume's percentiles 0.5 and 99.5; the default), "
-        f"minmax, percentiles:1,99, limits:A,B, or in HU {', '.join(CT_PRESETS)}",
-    )
+    run.add_argument("--window", default="auto", help=window_help())
     run.add_argument("--truth", type=Path, help="labels to compare with")
     run.add_argument("--truth-label", type=int, help="the label of the truth that is meant")
     run.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     run.add_argument("--seed", type=int, default=0, help="of whatever is random (%(default)s)")
     run.add_argument("--output", type=Path, help="folder; by default IMAGE's name + -cam-sam")
-    _add_fields(
+    add_fields(
         run, "preprocessing of the segmenter's planes", _preprocessing_class(), "preprocess-"
     )
     _add_card(run)
@@ -159,7 +154,7 @@ def _parser() -> argparse.ArgumentParser:
     metrics.add_argument(
         "--each", choices=["plane", "label", "object"], help="score these one by one, too"
     )
-    metrics.add_argument("--axis", type=int, default=0, help="for --each plane: " + _AXIS_HELP)
+    metrics.add_argument("--axis", type=int, default=0, help="for --each plane: " + AXIS_HELP)
     metrics.set_defaults(command=_metrics)
 
     prompts = commands.add_parser("prompts", help="points and boxes from a heatmap or a mask")
@@ -170,10 +165,10 @@ def _parser() -> argparse.ArgumentParser:
         "--strategy",
         help=rules + "; by default ours, of a mask truth-box-point",
     )
-    prompts.add_argument("--axis", type=int, default=0, help=_AXIS_HELP)
+    prompts.add_argument("--axis", type=int, default=0, help=AXIS_HELP)
     prompts.add_argument("--planes", help="A:B or one index; by default all")
     prompts.add_argument("--output", type=Path, help="JSON file to write")
-    _add_fields(prompts, "prompt rule", _prompt_parameters_class(), default="as --strategy says")
+    add_fields(prompts, "prompt rule", _prompt_parameters_class(), default="as --strategy says")
     prompts.set_defaults(command=_prompts)
 
     replay = commands.add_parser("replay", help="run a saved annotation session again")
@@ -184,7 +179,7 @@ def _parser() -> argparse.ArgumentParser:
     replay.set_defaults(command=_replay)
 
     models = commands.add_parser("models", help="list, download or describe models")
-    actions = models.add_subparsers(required=True, metavar="ACTION", parser_class=_Parser)
+    actions = models.add_subparsers(required=True, metavar="ACTION", parser_class=Parser)
     listing = actions.add_parser("list", help="what there is, and what is installed")
     listing.set_defaults(command=_models_list)
     download = actions.add_parser("download", help="fetch a checkpoint and check its hash")
@@ -194,7 +189,8 @@ def _parser() -> argparse.ArgumentParser:
     info.add_argument("file", metavar="FILE", help="checkpoint, name or package.module:function")
     _add_card(info)
     info.set_defaults(command=_models_info)
-    for command in (demo, run, metrics, prompts, replay, listing, download, info):
+    added = add_cache_commands(commands)
+    for command in (demo, run, metrics, prompts, replay, listing, download, info, *added):
         command.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
 
@@ -237,100 +233,12 @@ def _preprocessing_class() -> type[Any]:
     return PreprocessingParameters
 
 
-def _add_fields(
-    parser: argparse.ArgumentParser,
-    title: str,
-    group: type[Any],
-    prefix: str = "",
-    default: str | None = None,
-) -> None:
-    """Add an option for each field of a parameter group; what is not given stays None.
-
-    `default` says in words what holds then, where it is not the field's own default.
-    """
-    options = parser.add_argument_group(title)
-    hints = get_type_hints(group)
-    for field in fields(group):
-        flag = "--" + prefix + field.name.replace("_", "-")
-        name = prefix.replace("-", "_") + field.name
-        kind = hints[field.name]
-        choices = [str(one) for one in get_args(kind) if isinstance(one, str)]
-        text = " | ".join(choices)
-        if default is None:
-            text = f"{text} (default {field.default})".strip()
-        elif not text:
-            text = default
-        if kind is bool:
-            options.add_argument(
-                flag,
-                dest=name,
-                action=argparse.BooleanOptionalAction,
-                default=None,
-                help=text,
-            )
-        elif kind in (int, float):
-            options.add_argument(flag, dest=name, type=kind, help=text)
-        elif isinstance(field.default, tuple):
-            n = len(field.default)
-            options.add_argument(flag, dest=name, type=int, nargs=n, help=text)
-        else:
-            options.add_argument(flag, dest=name, help=text)
-
-
-def _changed(group: T, arguments: argparse.Namespace, prefix: str = "") -> T:
-    """Apply the options that were given to a parameter group."""
-    changes: dict[str, Any] = {}
-    for field in fields(group):  # type: ignore[arg-type]
-        value = getattr(arguments, prefix.replace("-", "_") + field.name, None)
-        if value is not None:
-            changes[field.name] = tuple(value) if isinstance(value, list) else value
-    return replace(group, **changes)  # type: ignore[type-var]
-
-
 def _seed(seed: int) -> None:
     import numpy as np
     import torch
 
     np.random.seed(seed)  # noqa: NPY002 - for libraries that draw from numpy's global state
     torch.manual_seed(seed)
-
-
-def _progress(arguments: argparse.Namespace, what: str) -> tuple[Callable[[int, int], None], Any]:
-    from tqdm import tqdm
-
-    bar = tqdm(desc=what, unit="plane", disable=arguments.json or not sys.stderr.isatty())
-
-    def update(done: int, total: int) -> None:
-        bar.total = total
-        bar.update(done - bar.n)
-
-    return update, bar
-
-
-def _print_json(data: Mapping[str, Any]) -> None:
-    from napari_cam_sam.outputs import plain
-
-    print(json.dumps(plain(dict(data)), allow_nan=False))
-
-
-def _print_table(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print rows under the keys of the first; numbers to four places, aligned right."""
-    if not rows:
-        return
-    names = list(rows[0])
-    cells = [[_cell(row.get(name)) for name in names] for row in rows]
-    widths = [max(len(n), *(len(line[i]) for line in cells)) for i, n in enumerate(names)]
-    print("  ".join(n.ljust(w) for n, w in zip(names, widths, strict=True)).rstrip())
-    for line in cells:
-        print("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip())
-
-
-def _cell(value: Any) -> str:
-    if value is None or value != value:
-        return "–"
-    if isinstance(value, float):
-        return f"{value:.4g}" if abs(value) >= 1 else f"{value:.4f}"
-    return str(value)
 
 
 def _default_parameters(arguments: argparse.Namespace, image: Image) -> RunParameters:
@@ -346,7 +254,7 @@ def _default_parameters(arguments: argparse.Namespace, image: Image) -> RunParam
         axis=arguments.axis,
         planes=parse_planes(arguments.planes, image.n_planes(arguments.axis)),
         window=parse_window(arguments.window),
-        preprocessing=_changed(_preprocessing_class()(), arguments, "preprocess-"),
+        preprocessing=changed(_preprocessing_class()(), arguments, "preprocess-"),
         cam=CamParameters(
             method=arguments.cam,
             target=arguments.target,
@@ -355,7 +263,7 @@ def _default_parameters(arguments: argparse.Namespace, image: Image) -> RunParam
             min_probability=arguments.min_probability,
         ),
         strategy=arguments.prompts,
-        prompts=_changed(strategy_parameters(arguments.prompts), arguments),
+        prompts=changed(strategy_parameters(arguments.prompts), arguments),
         mask_choice=arguments.mask_choice,
         mask_from=arguments.mask_from,
         truth_label=arguments.truth_label,
@@ -423,14 +331,14 @@ def _run_and_report(
 
     seed = getattr(arguments, "seed", seed)
     _seed(seed)
-    update, bar = _progress(arguments, image.name)
+    update, bar = progress(arguments, image.name)
     with bar:
         result = run_image(image, segmenter, classifier, parameters, truth, update)
     record = run_record(result, segmenter, classifier, truth, seed, arguments.argv)
     record |= dict(extra or {})
     files = write_run(output, result, record, truth)
     if arguments.json:
-        _print_json(
+        print_json(
             {
                 "scores": scores_data(result),
                 "prompts": to_data(result.prompts),
@@ -481,7 +389,7 @@ def _report(result: RunResult, segmenter: Any, classifier: Any) -> None:
         rows.append(row | {"note": " ".join(scores.flags)})
     if rows:
         print()
-        _print_table(rows)
+        print_table(rows)
     if len(result.scores) > 1:
         print()
         shown = (
@@ -495,7 +403,7 @@ def _report(result: RunResult, segmenter: Any, classifier: Any) -> None:
             "pointing_hit",
             "fg_hit_rate",
         )
-        _print_table(
+        print_table(
             [
                 {
                     "over planes": name,
@@ -503,7 +411,7 @@ def _report(result: RunResult, segmenter: Any, classifier: Any) -> None:
                     "median": s.median,
                     "25 %": s.q25,
                     "75 %": s.q75,
-                    "95 % interval": f"{_cell(s.ci_low)} to {_cell(s.ci_high)}",
+                    "95 % interval": f"{cell(s.ci_low)} to {cell(s.ci_high)}",
                     "n": s.n,
                 }
                 for name, s in result.summary.items()
@@ -514,7 +422,7 @@ def _report(result: RunResult, segmenter: Any, classifier: Any) -> None:
         print(
             f"\nPlanes {result.prompts[0].index} to {result.prompts[-1].index} as one volume: "
             + ", ".join(
-                f"{n} {_cell(result.volume.values[n])}" for n in ("iou", "dice", "hd95", "nsd")
+                f"{n} {cell(result.volume.values[n])}" for n in ("iou", "dice", "hd95", "nsd")
             )
         )
     if result.scores:
@@ -654,12 +562,12 @@ def _metrics(arguments: argparse.Namespace) -> None:
     if arguments.json:
         more = {} if arguments.each is None else {f"{arguments.each}s": each}
         settings = {"spacing": spacing, "unit": unit, "tolerance": tolerance}
-        _print_json(values | {"flags": flags} | settings | more)
+        print_json(values | {"flags": flags} | settings | more)
         return
-    _print_table([{"metric": name, "value": value} for name, value in values.items()])
+    print_table([{"metric": name, "value": value} for name, value in values.items()])
     if each:
         print()
-        _print_table([{**row, "flags": " ".join(row["flags"])} for row in each])
+        print_table([{**row, "flags": " ".join(row["flags"])} for row in each])
     print(_rule(spacing, unit, tolerance))
     if flags:
         print("Note: " + ", ".join(flags))
@@ -732,7 +640,7 @@ def _prompts(arguments: argparse.Namespace) -> None:
     name = arguments.strategy or ("truth-box-point" if from_mask else "ours")
     if name.startswith("truth-") and not from_mask:
         raise CamSamError(f"The strategy {name!r} makes prompts from a mask: give --mask.")
-    strategy = _changed(strategy_parameters(name), arguments)
+    strategy = changed(strategy_parameters(name), arguments)
     image = read_labels(arguments.mask) if from_mask else _read_heatmap(arguments.heatmap)
     found = []
     for index in parse_planes(arguments.planes, image.n_planes(arguments.axis)):
@@ -747,7 +655,7 @@ def _prompts(arguments: argparse.Namespace) -> None:
         text = to_json(found)
         write_atomically(arguments.output, lambda path: path.write_text(text, encoding="utf-8"))
     if arguments.json:
-        _print_json(to_data(found) | {"output": arguments.output})
+        print_json(to_data(found) | {"output": arguments.output})
         return
     rows = []
     for plane_prompts in found:
@@ -765,7 +673,7 @@ def _prompts(arguments: argparse.Namespace) -> None:
                     "points (row, column)": " ".join(points) or None,
                 }
             )
-    _print_table(rows)
+    print_table(rows)
     for reason, count in _reasons(found).items():
         print(f"{count} plane(s) without prompts, {reason}")
 
@@ -788,7 +696,7 @@ def _replay(arguments: argparse.Namespace) -> None:
         devices[name] = segmenter.device
         return segmenter
 
-    update, bar = _progress(arguments, image.name)
+    update, bar = progress(arguments, image.name)
     with bar:
         labels = replay(session, image, load, update)
     if arguments.output:
@@ -798,7 +706,7 @@ def _replay(arguments: argparse.Namespace) -> None:
     if session.labels is not None:
         differing = int(np.count_nonzero(labels != session.labels))
     if arguments.json:
-        _print_json(
+        print_json(
             {
                 "image": image.name,
                 "saved_at": session.saved_at,
@@ -885,9 +793,9 @@ def _models_list(arguments: argparse.Namespace) -> None:
         note = f"{entry.licence}. {entry.note}"
         rows.append({"name": entry.name, "kind": "segmenter", "state": state, "note": note})
     if arguments.json:
-        _print_json({"models": rows, "default": default_segmenter(), "folder": str(cache_folder())})
+        print_json({"models": rows, "default": default_segmenter(), "folder": str(cache_folder())})
         return
-    _print_table(rows)
+    print_table(rows)
     print(f"\nSegmenter taken where none is named: {default_segmenter()}")
     print(f"Checkpoints are kept in {cache_folder()}")
 
@@ -898,7 +806,7 @@ def _models_download(arguments: argparse.Namespace) -> None:
     entry = registered(arguments.name)
     path = download(arguments.name)
     if arguments.json:
-        _print_json({"name": entry.name, "path": str(path), "md5": entry.md5})
+        print_json({"name": entry.name, "path": str(path), "md5": entry.md5})
     else:
         print(f"{entry.name} is at {path}. Licence: {entry.licence}. {entry.note}")
 
@@ -915,14 +823,10 @@ def _models_info(arguments: argparse.Namespace) -> None:
         data = {"kind": "classifier", **found.pop("card"), **found}
         layers = data.pop("layers")
     if arguments.json:
-        _print_json(data | {"layers": layers})
+        print_json(data | {"layers": layers})
         return
     for key, value in data.items():
         print(f"{key:<16}{value}")
     if layers:
         print()
-        _print_table(layers)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        print_table(layers)
