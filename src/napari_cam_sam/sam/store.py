@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 import threading
 import time
 import warnings
@@ -309,6 +310,8 @@ class EmbeddingStore:
             for file in _listing(model, _ENTRY, _UNFINISHED):
                 with suppress(OSError):  # another process has just deleted it
                     status = file.stat()
+                    if not stat.S_ISREG(status.st_mode):
+                        continue
                     if file.name.startswith("."):
                         if status.st_mtime_ns < too_old:
                             os.unlink(file)
