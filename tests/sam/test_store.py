@@ -465,7 +465,7 @@ def test_a_folder_that_works_again_is_used_again(
     folder.write_text("in the way")
     store = EmbeddingStore(folder, 1 << 30)
     key = embedding_key(tiny, PLANE)
-    with pytest.warns(UserWarning):
+    with pytest.warns(UserWarning, match="Make room"):
         assert not store.put(tiny, key, tiny.encode(PLANE))
     folder.unlink()
     assert not store.put(tiny, key, tiny.encode(PLANE))
