@@ -232,6 +232,7 @@ class Counting:
     def __init__(self, name: str) -> None:
         self._inner = load_segmenter(name)
         self.name, self.model_hash, self.device = name, self._inner.model_hash, "cpu"
+        self.precision = self._inner.precision
         self.encoded = 0
 
     def encode(self, plane: np.ndarray) -> Embedding:
