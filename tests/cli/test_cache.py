@@ -149,8 +149,8 @@ def test_after_a_kill_only_what_is_missing_is_encoded(
         known = {path: (path.stat().st_ino, path.read_bytes()) for path in entries(folder)}
         assert 0 < len(known) < PLANES
     said = re.fullmatch(
-        rf"napari-cam-sam: stopped; (\d+) of {PLANES} planes are on disk, and the same command goes "
-        r"on from there\.\s*",
+        rf"napari-cam-sam: stopped; (\d+) of {PLANES} planes are on disk, and the same command "
+        r"goes on from there\.\s*",
         err,
     )
     assert said

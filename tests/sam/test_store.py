@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -533,6 +534,32 @@ assert store.trouble is None
         assert found is not None
         assert torch.equal(found.features, round_features(tiny.encode(plane)).features)
     assert len(list((tmp_path / ("a" * 16)).iterdir())) == 40
+
+
+@pytest.mark.parametrize("name", ["_write", "_read"])
+def test_ctrl_c_waits_for_an_entry_to_be_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    tiny, store = Tiny(), EmbeddingStore(tmp_path, 1 << 30)
+    fill(store, tiny, 1)
+    work = getattr(store_module, name)
+    ended = []
+
+    def interrupted(*arguments: Any) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        result = work(*arguments)
+        ended.append(result)
+        return result
+
+    monkeypatch.setattr(store_module, name, interrupted)
+    key = embedding_key(tiny, PLANE if name == "_write" else planes(1)[0])
+    made = tiny.encode(PLANE)
+    with pytest.raises(KeyboardInterrupt):
+        store.put(tiny, key, made) if name == "_write" else store.get(tiny, key)
+    assert len(ended) == 1
+    monkeypatch.undo()
+    assert store.get(tiny, key) is not None
+    assert not [path for path in tmp_path.rglob(".*") if path.is_file()]
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts files by /proc")

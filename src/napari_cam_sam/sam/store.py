@@ -12,15 +12,16 @@ import hashlib
 import json
 import os
 import re
+import signal
 import stat
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,8 @@ from napari_cam_sam.sam.registry import cache_folder
 from napari_cam_sam.sam.segmenter import Embedding, Segmenter
 
 __all__ = ["EmbeddingStore", "StoredModel", "embedding_folder", "embedding_key"]
+
+T = TypeVar("T")
 
 # Raise it when an entry is written otherwise, or when the same weights would encode otherwise.
 _FORMAT = 1
@@ -168,7 +171,7 @@ class EmbeddingStore:
         if not os.path.isfile(path):
             return None
         try:
-            values, about = _read(path)
+            values, about = _to_the_end(lambda: _read(path))
             if about["key"] != key or about["model_hash"] != segmenter.model_hash:
                 return None
             embedding = _embedding(values, about, segmenter.device)
@@ -219,7 +222,9 @@ class EmbeddingStore:
         path = self._path(segmenter, key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, lambda hidden: _write(hidden, values, about))
+            _to_the_end(
+                lambda: write_atomically(path, lambda hidden: _write(hidden, values, about))
+            )
             size = path.stat().st_size
         except (CamSamError, OSError, ValueError) as error:
             # On Windows a file that another process reads cannot be replaced: it is there.
@@ -374,9 +379,35 @@ def _listing(
 def _model_name(entries: list[_Entry]) -> str | None:
     newest = max(entries, key=lambda one: one.used_ns)
     try:
-        return str(_read(newest.path)[1]["model"])
+        return str(_to_the_end(lambda: _read(newest.path))[1]["model"])
     except Exception:  # as in EmbeddingStore.get
         return None
+
+
+def _to_the_end(work: Callable[[], T]) -> T:
+    """Do work that takes milliseconds to its end before Ctrl-C is heeded; a second one stops it.
+
+    zarr works in a thread of its own. Where Ctrl-C stops the wait for it, it is left with half an
+    entry, and the interrupt may come out as another error.
+    """
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or signal.getsignal(signal.SIGINT) is None:
+        return work()  # Ctrl-C raises nothing here
+    pressed = False
+
+    def remember(*_: object) -> None:
+        nonlocal pressed
+        if pressed:
+            raise KeyboardInterrupt
+        pressed = True
+
+    before = signal.signal(signal.SIGINT, remember)
+    try:
+        return work()
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if pressed:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _write(path: Path, values: NDArray[np.float16], about: dict[str, Any]) -> None:
