@@ -80,8 +80,8 @@ def smooth_along_axis(
     """Smooth the objects of a volume from plane to plane.
 
     Each object's signed distances within its planes are blurred by a Gaussian along the axis and
-    cut at 0. A plane without the object counts as far outside as the nearest one with it is deep
-    inside, so that the ends of a cylinder stay where they are.
+    cut at 0. Where the nearest plane with the object is inside, a plane without it counts as
+    equally far outside, so that the ends of a cylinder stay where they are.
 
     Parameters
     ----------
@@ -90,7 +90,8 @@ def smooth_along_axis(
     axis : int
         The axis along which the planes were segmented: 0, 1 or 2.
     sigma : float
-        Standard deviation of the Gaussian, in the unit of ``spacing``; 0 changes nothing.
+        Standard deviation of the Gaussian, in the unit of ``spacing``. 0, or less than a
+        thousandth of the distance of two planes, changes nothing.
     spacing : sequence of three float
         Distance between neighbours along each axis, e.g. in mm.
 
@@ -110,7 +111,7 @@ def smooth_along_axis(
         raise CamSamError(f"A volume has axes 0, 1 and 2, not {axis}.")
     if not (math.isfinite(sigma) and sigma >= 0):
         raise CamSamError(f"Sigma must be 0 or more, not {sigma!r}.")
-    if sigma == 0:
+    if sigma < 1e-3 * spacing[axis]:
         return labels.copy()
     in_planes = [s for i, s in enumerate(spacing) if i != axis]
     best = np.zeros(labels.shape, np.float32)
@@ -134,6 +135,5 @@ def _plane_distances(mask: NDArray[np.bool_], spacing: Sequence[float]) -> NDArr
     filled = mask.any(axis=(1, 2))
     used = np.flatnonzero(filled)
     for i in np.flatnonzero(~filled).tolist():
-        nearest = planes[used[np.abs(used - i).argmin()]]
-        planes[i] = nearest - 2 * nearest.max()
+        planes[i] = -np.abs(planes[used[np.abs(used - i).argmin()]])
     return planes
