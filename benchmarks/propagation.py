@@ -29,10 +29,11 @@ from napari_cam_sam.images.windows import apply_window, parse_window, resolve_wi
 from napari_cam_sam.metrics.overlap import overlap
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
 from napari_cam_sam.sam.choice import choose_mask
+from napari_cam_sam.sam.consensus import find_consensus
 from napari_cam_sam.sam.embeddings import EmbeddingCache
 from napari_cam_sam.sam.loading import load_segmenter
 from napari_cam_sam.sam.propagation import PropagationParameters, propagate
-from napari_cam_sam.sam.segmenter import Segmenter
+from napari_cam_sam.sam.segmenter import Embedding, Segmenter
 from napari_cam_sam.sam.smoothing import smooth_along_axis
 
 FIRST_SEED = 700_000
@@ -60,13 +61,13 @@ class Case:
 
     image: Image
     truth: NDArray[np.bool_]
-    read_plane: Callable[[int], NDArray[np.uint8]]
+    read_plane: Callable[[int, int], NDArray[np.uint8]]
 
 
 def make_case(image: Image, truth: NDArray[np.bool_], window: str) -> Case:
     """Put a volume with its axis of thick planes first and its window together."""
     chosen = resolve_window(image, parse_window(window))
-    return Case(image, truth, lambda index: apply_window(image.plane(0, index), chosen))
+    return Case(image, truth, lambda axis, index: apply_window(image.plane(axis, index), chosen))
 
 
 def phantoms(first: int, count: int) -> Iterator[Case]:
@@ -104,6 +105,25 @@ def dice(labels: NDArray[np.generic], case: Case) -> float:
     return overlap(labels != 0, case.truth).dice
 
 
+def propagated(
+    case: Case,
+    segmenter: Segmenter,
+    parameters: PropagationParameters,
+    encode: Callable[[NDArray[np.uint8]], Embedding],
+    axis: int = 0,
+) -> NDArray[np.uint8]:
+    """Labels from one box of the truth on the middle plane that it has along an axis."""
+    truth = np.moveaxis(case.truth, axis, 0)
+    used = np.flatnonzero(truth.any(axis=(1, 2))).tolist()
+    middle = used[len(used) // 2]
+    prompts = [PlanePrompts(axis, middle, (ObjectPrompt(1, box=truth_box(truth[middle])),))]
+    labels = np.zeros(truth.shape, np.uint8)
+    read_plane = partial(case.read_plane, axis)
+    for plane in propagate(case.image, segmenter, prompts, read_plane, parameters, encode=encode):
+        labels[plane.index] = plane.labels
+    return np.moveaxis(labels, 0, axis)
+
+
 def score(case: Case, segmenter: Segmenter) -> dict[str, float]:
     """Dice of every row of the table on one volume."""
     encode = partial(EmbeddingCache().encode, segmenter)
@@ -112,7 +132,7 @@ def score(case: Case, segmenter: Segmenter) -> dict[str, float]:
 
     def boxed(index: int) -> NDArray[np.bool_]:
         prompt = ObjectPrompt(1, box=truth_box(case.truth[index]))
-        found = segmenter.decode(encode(case.read_plane(index)), [prompt])[0]
+        found = segmenter.decode(encode(case.read_plane(0, index)), [prompt])[0]
         return found.masks[choose_mask(found, "best")]
 
     rows = {}
@@ -124,13 +144,8 @@ def score(case: Case, segmenter: Segmenter) -> dict[str, float]:
     floor = np.zeros_like(case.truth)
     floor[used] = first
     rows["floor: first mask, planes of the truth"] = dice(floor, case)
-    prompts = [PlanePrompts(0, middle, (ObjectPrompt(1, box=truth_box(case.truth[middle])),))]
     for name, parameters in CASES.items():
-        labels = np.zeros(case.truth.shape, np.uint8)
-        for plane in propagate(
-            case.image, segmenter, prompts, case.read_plane, parameters, encode=encode
-        ):
-            labels[plane.index] = plane.labels
+        labels = propagated(case, segmenter, parameters, encode)
         rows[name] = dice(labels, case)
         if name == "default":
             given = labels.any(axis=(1, 2))
@@ -142,6 +157,12 @@ def score(case: Case, segmenter: Segmenter) -> dict[str, float]:
             for planes in SMOOTHING:
                 smooth = smooth_along_axis(labels, 0, planes * spacing[0], spacing)
                 rows[f"default, smoothed by {planes:g} planes"] = dice(smooth, case)
+            others = [propagated(case, segmenter, parameters, encode, axis) for axis in (1, 2)]
+            for axis, along in enumerate(others, start=1):
+                rows[f"default, along axis {axis}"] = dice(along, case)
+            for rule in ("majority", "mean-distance"):
+                both = find_consensus([labels, *others], rule, spacing)
+                rows[f"default, consensus of three axes, {rule}"] = dice(both.labels, case)
     return rows
 
 
@@ -166,11 +187,11 @@ def main() -> int:
         start = time.process_time()
         found = [score(case, segmenter) for case in phantoms(options.first_seed, options.seeds)]
         print(f"{name}: volume Dice, {options.seeds} phantoms from seed {options.first_seed}")
-        print(f"{'':<42}{'mean':>8}{'least':>8}{'brain1' if real else '':>8}")
+        print(f"{'':<48}{'mean':>8}{'least':>8}{'brain1' if real else '':>8}")
         for row in found[0]:
             values = [rows[row] for rows in found]
             print(
-                f"{row:<42}{np.mean(values):>8.3f}{min(values):>8.3f}"
+                f"{row:<48}{np.mean(values):>8.3f}{min(values):>8.3f}"
                 + (f"{real[row]:>8.3f}" if real else "")
             )
         print(f"CPU time: {time.process_time() - start:.0f} s\n", flush=True)
