@@ -34,6 +34,10 @@ class InputFrame(Protocol):
         """Masks at the plane's resolution, bool (B, C, H, W), of logits (B, C, h, w)."""
         ...
 
+    def upscale(self, sam: Sam, logits: Tensor, plane_shape: tuple[int, int]) -> Tensor:
+        """Logits at the plane's resolution, (B, C, H, W); the masks are where they exceed 0."""
+        ...
+
 
 class LongestSide:
     """segment-anything's own frame: longest side to the input size, padded right and below."""
@@ -54,8 +58,12 @@ class LongestSide:
 
     def masks(self, sam: Sam, logits: Tensor, plane_shape: tuple[int, int]) -> Tensor:
         """Upscale the logits, crop the padding, and cut at 0."""
+        return self.upscale(sam, logits, plane_shape) > 0
+
+    def upscale(self, sam: Sam, logits: Tensor, plane_shape: tuple[int, int]) -> Tensor:
+        """Upscale the logits and crop the padding."""
         full: Tensor = sam.postprocess_masks(logits, self._resized(sam, plane_shape), plane_shape)
-        return full > 0
+        return full
 
     def _resized(self, sam: Sam, plane_shape: tuple[int, int]) -> tuple[int, int]:
         height, width = ResizeLongestSide.get_preprocess_shape(
@@ -93,8 +101,13 @@ class Stretched:
 
     def masks(self, sam: Sam, logits: Tensor, plane_shape: tuple[int, int]) -> Tensor:
         """Upscale the probabilities and cut at 0.5."""
-        probability = torch.sigmoid(logits)
-        full = torch.nn.functional.interpolate(
-            probability, size=plane_shape, mode="bilinear", align_corners=False
+        return self._probabilities(logits, plane_shape) > 0.5
+
+    def upscale(self, sam: Sam, logits: Tensor, plane_shape: tuple[int, int]) -> Tensor:
+        """Logits of the upscaled probabilities."""
+        return torch.logit(self._probabilities(logits, plane_shape))
+
+    def _probabilities(self, logits: Tensor, plane_shape: tuple[int, int]) -> Tensor:
+        return torch.nn.functional.interpolate(
+            torch.sigmoid(logits), size=plane_shape, mode="bilinear", align_corners=False
         )
-        return full > 0.5

@@ -183,6 +183,64 @@ class SamSegmenter:
             boxes = self._tensor(corners * np.tile(scale, 2))
         if previous:
             masks = self._tensor(np.stack(previous)[:, None])
+        logits, scores = self._predict(embedding, points, boxes, masks, multimask)
+        full = self._frame.masks(sam, logits, embedding.plane_shape)
+        arrays = (full.cpu().numpy(), scores.float().cpu().numpy(), logits.float().cpu().numpy())
+        return [
+            MaskCandidates(prompt.object_id, mask, score, low)
+            for prompt, mask, score, low in zip(prompts, *arrays, strict=True)
+        ]
+
+    @torch.no_grad()
+    def decode_points(
+        self, embedding: Embedding, points: NDArray[np.floating]
+    ) -> tuple[Tensor, Tensor]:
+        """Decode points, each an object of its own, as far as the low-resolution logits.
+
+        Most masks of a grid of points are dropped for their scores; only the others need
+        :meth:`upscale`, which is the greater part of the work.
+
+        Parameters
+        ----------
+        embedding : Embedding
+            From this segmenter's :meth:`encode`.
+        points : ndarray of float, shape (n, 2)
+            Rows and columns, in pixel indices of the plane.
+
+        Returns
+        -------
+        logits : Tensor of float, shape (n, 3, h, w)
+        scores : Tensor of float, shape (n, 3)
+            The model's estimates of each mask's IoU.
+
+        Raises
+        ------
+        CamSamError
+            For another model's embedding, or a model that knows boxes only.
+        """
+        check_embedding(embedding, self.model_hash, self.name)
+        if self._boxes_only:
+            raise CamSamError(f"{self.name} knows boxes only and makes nothing of points.")
+        scale = np.array(self._frame.scale(self._sam, embedding.plane_shape))
+        xy = self._tensor(points[:, None, ::-1] * scale)
+        labels = torch.ones(len(points), 1, dtype=torch.int, device=self._sam.device)
+        return self._predict(embedding, (xy, labels), None, None, True)
+
+    @torch.no_grad()
+    def upscale(self, logits: Tensor, plane_shape: tuple[int, int]) -> Tensor:
+        """Bring logits (B, C, h, w) to the plane, (B, C, rows, columns); masks are above 0."""
+        return self._frame.upscale(self._sam, logits, plane_shape)
+
+    def _predict(
+        self,
+        embedding: Embedding,
+        points: tuple[Tensor, Tensor] | None,
+        boxes: Tensor | None,
+        masks: Tensor | None,
+        multimask: bool,
+    ) -> tuple[Tensor, Tensor]:
+        """Run prompt encoder and mask decoder: logits (n, c, h, w) and scores (n, c)."""
+        sam = self._sam
         sparse, dense = sam.prompt_encoder(points=points, boxes=boxes, masks=masks)
         logits, scores = sam.mask_decoder(
             image_embeddings=embedding.features.to(sam.device),
@@ -191,12 +249,7 @@ class SamSegmenter:
             dense_prompt_embeddings=dense,
             multimask_output=multimask,
         )
-        full = self._frame.masks(sam, logits, embedding.plane_shape)
-        arrays = (full.cpu().numpy(), scores.float().cpu().numpy(), logits.float().cpu().numpy())
-        return [
-            MaskCandidates(prompt.object_id, mask, score, low)
-            for prompt, mask, score, low in zip(prompts, *arrays, strict=True)
-        ]
+        return logits, scores
 
     def _tensor(self, values: NDArray[np.generic], dtype: torch.dtype = torch.float) -> Tensor:
         # In two steps: MPS has no float64, which an array's coordinates are.
