@@ -53,12 +53,15 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
 
 
 def test_known_checkpoints_are_the_published_ones():
-    names = {entry.file_name: entry.md5 for entry in REGISTRY.values()}
+    entries = REGISTRY.values()
+    names = {entry.file_name: entry.md5 for entry in entries}
     # The first digits of each md5 are in the official file names.
     for name, md5 in names.items():
         if name.startswith("sam_vit"):
+            assert md5 is not None
             assert name.removesuffix(".pth").rsplit("_", 1)[1] == md5[:6]
-    assert set(REGISTRY) == {"sam-vit-b", "sam-vit-l", "sam-vit-h", "medsam"}
+    assert set(REGISTRY) == {"sam-vit-b", "sam-vit-l", "sam-vit-h", "medsam", "mobile-sam"}
+    assert all(len(entry.md5 or "") == 32 or len(entry.sha256 or "") == 64 for entry in entries)
     assert all(entry.url.startswith("https://") for entry in REGISTRY.values())
     assert all(entry.licence for entry in REGISTRY.values())
 

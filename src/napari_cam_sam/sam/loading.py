@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from napari_cam_sam.models.checkpoints import load_into, read_checkpoint
 from napari_cam_sam.models.devices import choose_device
 from napari_cam_sam.sam.compact import build_compact_sam
 from napari_cam_sam.sam.frames import LongestSide, Stretched
+from napari_cam_sam.sam.mobile import build_mobile_sam, is_mobile_sam, rename_mobile_sam
 from napari_cam_sam.sam.promptable import SamSegmenter
 from napari_cam_sam.sam.registry import (
     REGISTRY,
@@ -37,7 +38,7 @@ __all__ = [
     "load_segmenter",
 ]
 
-Architecture = Literal["vit-b", "vit-l", "vit-h", "compact"]
+Architecture = Literal["vit-b", "vit-l", "vit-h", "vit-t", "compact"]
 
 _WIDTHS: dict[int, Architecture] = {768: "vit-b", 1024: "vit-l", 1280: "vit-h"}
 _POSITIONS = "image_encoder.pos_embed"
@@ -56,8 +57,8 @@ def load_segmenter(
     ----------
     name_or_path : str or Path
         ``"seeded"``, ``"compact-sam"``, ``"sam-vit-b"``, ``"sam-vit-l"``, ``"sam-vit-h"``,
-        ``"medsam"``, or the path of a .pth, .pt or .safetensors file. Registered checkpoints that
-        are not in the cache folder are downloaded.
+        ``"medsam"``, ``"mobile-sam"`` (which needs timm), or the path of a .pth, .pt or
+        .safetensors file. Registered checkpoints that are not in the cache folder are downloaded.
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"`` or ``"mps"``. ``seeded`` runs on the CPU,
         whatever is given.
@@ -123,7 +124,8 @@ def describe_segmenter(
     if name in REGISTRY:
         entry = REGISTRY[name]
         state = "installed" if is_installed(name, cache_folder) else "not installed"
-        about = {"address": entry.url, "md5": entry.md5, "licence": entry.licence}
+        algorithm, expected = entry.known_hash.split(":")
+        about = {"address": entry.url, algorithm: expected, "licence": entry.licence}
         return {"name": name, "kind": "segmenter", "state": state, **about, "note": entry.note}
     if name == "compact-sam":
         from napari_cam_sam.demo import shipped_models
@@ -152,6 +154,8 @@ def detect_architecture(state_dict: Mapping[str, Tensor]) -> Architecture:
         raise CamSamError(
             f"These are not the weights of a SAM: they have no {' and no '.join(absent)}."
         )
+    if is_mobile_sam(state_dict):
+        return "vit-t"
     positions = state_dict.get(_POSITIONS)
     if positions is None:
         if any(key.startswith("image_encoder.blocks.") for key in state_dict):
@@ -171,9 +175,17 @@ def detect_architecture(state_dict: Mapping[str, Tensor]) -> Architecture:
 
 
 def build_sam(architecture: Architecture) -> Sam:
-    """Build a SAM with random weights."""
+    """Build a SAM with random weights.
+
+    Raises
+    ------
+    CamSamError
+        If it needs timm (``"vit-t"``), which is not installed.
+    """
     if architecture == "compact":
         return build_compact_sam()
+    if architecture == "vit-t":
+        return build_mobile_sam()
     return sam_model_registry[architecture.replace("-", "_")]()
 
 
@@ -188,6 +200,8 @@ def _load_file(path: Path, device: str, name: str | None) -> SamSegmenter:
     if name is None:
         name = _registered_as(path) or f"{architecture} ({path.name})"
     sam = build_sam(architecture)
+    if architecture == "vit-t":
+        checkpoint = replace(checkpoint, state_dict=rename_mobile_sam(checkpoint.state_dict))
     load_into(sam, checkpoint, what=f"SAM {architecture}")
     frame = Stretched() if name == "medsam" else LongestSide()
     return SamSegmenter(sam, name, checkpoint.sha256, chosen, frame, boxes_only=name == "medsam")
@@ -199,8 +213,6 @@ def _registered_as(path: Path) -> str | None:
     A file of MedSAM must be recognised: it needs another input frame than SAM's.
     """
     for entry in REGISTRY.values():
-        if path.stat().st_size == entry.size:
-            with path.open("rb") as stream:
-                if hashlib.file_digest(stream, "md5").hexdigest() == entry.md5:
-                    return entry.name
+        if path.stat().st_size == entry.size and entry.hash_of(path) == entry.known_hash:
+            return entry.name
     return None

@@ -45,30 +45,44 @@ class RegisteredCheckpoint:
     ----------
     name : str
     architecture : str
-        ``"vit-b"``, ``"vit-l"`` or ``"vit-h"``.
+        ``"vit-b"``, ``"vit-l"``, ``"vit-h"`` or ``"vit-t"``.
     url : str
         Its official address.
-    md5 : str
-        Of the file, hexadecimal.
+    md5 : str or None
+        Of the file, hexadecimal; None where its publisher states none.
     size : int
         Bytes.
     licence : str
     note : str
         What a user should know, in one sentence.
+    sha256 : str or None
+        Of the file, hexadecimal; needed where there is no md5.
     """
 
     name: str
     architecture: str
     url: str
-    md5: str
+    md5: str | None
     size: int
     licence: str
     note: str
+    sha256: str | None = None
 
     @property
     def file_name(self) -> str:
         """Name of the file in the cache folder."""
         return self.url.rsplit("/", 1)[-1]
+
+    @property
+    def known_hash(self) -> str:
+        """What the file must hash to, as ``"algorithm:hexadecimal"``."""
+        return f"md5:{self.md5}" if self.md5 else f"sha256:{self.sha256}"
+
+    def hash_of(self, path: Path) -> str:
+        """Hash a file in the way of :attr:`known_hash`, to compare with it."""
+        algorithm = self.known_hash.partition(":")[0]
+        with path.open("rb") as stream:
+            return f"{algorithm}:{hashlib.file_digest(stream, algorithm).hexdigest()}"
 
 
 REGISTRY: dict[str, RegisteredCheckpoint] = {
@@ -111,6 +125,18 @@ REGISTRY: dict[str, RegisteredCheckpoint] = {
             375_049_145,
             "Apache-2.0 (code), CC-BY-4.0 (Zenodo record)",
             "Segment Anything ViT-B tuned on medical images, for boxes only.",
+        ),
+        # As for MedSAM: what several public programs ask of the file at this very address.
+        RegisteredCheckpoint(
+            "mobile-sam",
+            "vit-t",
+            "https://raw.githubusercontent.com/ChaoningZhang/MobileSAM/"
+            "f706ad9c4eb7f219c00d9050e46328518ffb65d2/weights/mobile_sam.pt",
+            None,
+            40_728_226,
+            "Apache-2.0",
+            "MobileSAM, a light encoder that needs timm (the extra mobile).",
+            "6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
         ),
     )
 }
@@ -202,11 +228,11 @@ def verify(name: str, folder: str | Path | None = None) -> Path:
             f"{path} is not the published {name}, or only a part of it: it has {size} bytes, "
             f"expected {entry.size}; {remedy}"
         )
-    with path.open("rb") as stream:
-        found = hashlib.file_digest(stream, "md5").hexdigest()
-    if found != entry.md5:
+    algorithm, found = entry.hash_of(path).split(":")
+    expected = entry.known_hash.partition(":")[2]
+    if found != expected:
         raise CamSamError(
-            f"{path} is not the published {name}: its md5 is {found}, expected {entry.md5}; "
+            f"{path} is not the published {name}: its {algorithm} is {found}, expected {expected}; "
             f"{remedy}"
         )
     return path
@@ -246,14 +272,14 @@ def download(name: str, folder: str | Path | None = None, progress: Progress | N
     try:
         pooch.retrieve(
             entry.url,
-            known_hash=f"md5:{entry.md5}",
+            known_hash=entry.known_hash,
             fname=entry.file_name,
             path=path.parent,
             downloader=pooch.HTTPDownloader(progressbar=bar),
         )
     except ValueError as error:
         raise CamSamError(
-            f"What {entry.url} sent is not the published {name} (another md5 than {entry.md5}) "
+            f"What {entry.url} sent is not the published {name} (not {entry.known_hash}) "
             f"and was not kept: try again, {by_hand}"
         ) from error
     # Before OSError, which requests' errors are too.
