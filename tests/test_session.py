@@ -11,7 +11,7 @@ import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import nibabel as nib
 import numpy as np
@@ -31,11 +31,13 @@ from napari_cam_sam.images.windows import WindowParameters, apply_window, resolv
 from napari_cam_sam.images.writing import write_image
 from napari_cam_sam.pipeline import segment_plane
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts, Point
+from napari_cam_sam.sam.kept_masks import keep_mask
 from napari_cam_sam.sam.loading import load_segmenter
 from napari_cam_sam.sam.segmenter import Embedding, MaskCandidates
 from napari_cam_sam.session import (
     SINGLE,
     Acceptance,
+    MaskSource,
     Session,
     check_session_image,
     chosen_masks,
@@ -384,10 +386,18 @@ def images(draw: st.DrawFn) -> Image:
 
 @st.composite
 def acceptances(draw: st.DrawFn, shape: tuple[int, ...]) -> Acceptance:
-    prompts = tuple(draw(st.lists(objects, max_size=3)))
+    source = draw(st.sampled_from(get_args(MaskSource)))
+    prompts = tuple(draw(st.lists(objects, max_size=3))) if source == "prompted" else ()
     low = draw(finite)
+    axis, index = draw(planes_of(shape))
+    kept = []
+    if source != "prompted":
+        plane = tuple(n for i, n in enumerate(shape) if len(shape) == 2 or i != axis)
+        kept = draw(st.lists(st.builds(keep_mask, st.integers(1, 300), hnp.arrays(bool, plane))))
     return Acceptance(
-        prompts=PlanePrompts(*draw(planes_of(shape)), prompts, draw(st.none() | st.text())),
+        source=source,
+        masks=tuple(kept),
+        prompts=PlanePrompts(axis, index, prompts, draw(st.none() | st.text())),
         candidates=tuple(draw(st.integers(-1, 9)) for _ in prompts),
         overlap=draw(st.sampled_from(["keep", "overwrite"])),
         segmenter=draw(st.text()),
@@ -870,3 +880,23 @@ def test_replay_refuses_in_one_line(
     moved = replace(session, image=replace(session.image, path=str(tmp_path / "gone.nii")))
     write_session(folder, moved, image)
     assert "no longer at" in refused(capsys, folder)
+
+
+def test_masks_that_no_prompt_makes_are_kept(image: Image, tmp_path: Path) -> None:
+    masks = {3: np.zeros(image.plane_shape(1), bool), 300: np.zeros(image.plane_shape(1), bool)}
+    masks[3][2:5, 3:9] = masks[300][4:8, 6:7] = True
+    kept = Acceptance(
+        PlanePrompts(1, 7), (), "keep", "not to be loaded", "0" * 64, WINDOW, "propagated",
+        tuple(keep_mask(i, mask) for i, mask in masks.items()),
+    )  # fmt: skip
+    write_session(tmp_path, Session(image_record(image), accepted=(kept,)), image)
+    session = read_session(tmp_path)
+    assert session.accepted == (kept,)
+    labels = replay(session, image)
+    expected = np.zeros(image.spatial_shape, int)
+    expected[:, 7] = place_masks(expected[:, 7], masks, "keep")
+    np.testing.assert_array_equal(labels, expected)
+    # Of masks of prompts nothing is kept: two truths could differ.
+    wrong = Session(image_record(image), accepted=(replace(kept, source="prompted"),))
+    with pytest.raises(CamSamError, match=r"accepted\[0\]\.masks must be empty"):
+        write_session(tmp_path, wrong, image)

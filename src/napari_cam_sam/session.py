@@ -8,7 +8,8 @@ A session is a folder of two files, ``session.json`` and the labels on the image
                "spacing": [3.0, 1.0, 1.0], "unit": "mm", "frame": null},
      "choices": {}, "prompts": {"format": "napari-cam-sam prompts", …}, "touched": [[0, 4]],
      "accepted": [{"prompts": {"axis": 0, "index": 4, …}, "candidates": [1], "overlap": "keep",
-                   "segmenter": "compact-sam", "segmenter_sha256": "…", "window": [-150, 250]}],
+                   "segmenter": "compact-sam", "segmenter_sha256": "…", "window": [-150, 250],
+                   "source": "prompted", "masks": []}],
      "scores": [], "labels": {"file": "labels-0123456789abcdef.nii.gz", "sha256": "…"}}
 
 A session is saved often, and may be killed while it is. Two files cannot take their places in one
@@ -53,6 +54,7 @@ from napari_cam_sam.prompts.serialise import FORMAT as PROMPTS_FORMAT
 from napari_cam_sam.prompts.serialise import VERSION as PROMPTS_VERSION
 from napari_cam_sam.prompts.serialise import from_data, to_data
 from napari_cam_sam.sam.embeddings import EmbeddingCache
+from napari_cam_sam.sam.kept_masks import KeptMask
 from napari_cam_sam.sam.segmenter import MaskCandidates, Segmenter
 
 __all__ = [
@@ -61,6 +63,7 @@ __all__ = [
     "VERSION",
     "Acceptance",
     "ImageRecord",
+    "MaskSource",
     "Overlap",
     "Session",
     "check_session_image",
@@ -78,6 +81,8 @@ SINGLE = -1
 """Stands for the one mask of a decode with ``multimask=False`` where a candidate is recorded."""
 
 Overlap = Literal["keep", "overwrite"]
+MaskSource = Literal["prompted", "propagated", "interpolated", "automatic"]
+"""Where the masks of a plane come from: prompts there, other planes, or everything mode."""
 
 _FILE = "session.json"
 _LABELS_FILE = re.compile(r"labels-[0-9a-f]{16}\.(nii\.gz|png|tif)")
@@ -120,7 +125,8 @@ class Acceptance:
     Attributes
     ----------
     prompts : PlanePrompts
-        As they were decoded, all objects in one call.
+        As they were decoded, all objects in one call. Without objects, and so without candidates,
+        where ``masks`` are kept.
     candidates : tuple of int
         For each entry of ``prompts.objects``, in their order, the index of the mask that was
         taken of the segmenter's several, or `SINGLE`.
@@ -132,6 +138,10 @@ class Acceptance:
         The segmenter's ``model_hash``.
     window : tuple of float or None
         Raw intensities that became 0 and 255; None for the pixels of an 8-bit image as they are.
+    source : {"prompted", "propagated", "interpolated", "automatic"}
+        Where the masks come from. Those that this plane's prompts do not make are kept.
+    masks : tuple of KeptMask
+        For ``source`` other than ``"prompted"``: the masks themselves.
     """
 
     prompts: PlanePrompts
@@ -140,6 +150,8 @@ class Acceptance:
     segmenter: str
     segmenter_sha256: str
     window: tuple[float, float] | None
+    source: MaskSource = "prompted"
+    masks: tuple[KeptMask, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -452,13 +464,16 @@ def replay(
     check_session_image(session, image, session.image.frame)
     segmenters = _load_segmenters(session, load or _load)
     ids = [prompt.object_id for one in session.accepted for prompt in one.prompts.objects]
+    ids += [kept.object_id for one in session.accepted for kept in one.masks]
     labels = np.zeros(image.spatial_shape, labels_dtype(max(ids, default=0)))
     embeddings = EmbeddingCache()
     for done, acceptance in enumerate(session.accepted, start=1):
         axis, index = acceptance.prompts.axis, acceptance.prompts.index
+        masks = {one.object_id: one.mask() for one in acceptance.masks}
         if acceptance.prompts.objects:
             plane = _windowed(image.plane(axis, index), acceptance.window)
             masks = _decode(segmenters[acceptance.segmenter], embeddings, plane, acceptance)
+        if masks:
             where = image.slot(axis, index)
             labels[where] = place_masks(labels[where], masks, acceptance.overlap)
         if progress is not None:
@@ -476,6 +491,8 @@ def _load_segmenters(session: Session, load: Callable[[str], Segmenter]) -> dict
     """Load each segmenter once, and refuse one that changed before anything is computed."""
     loaded: dict[str, Segmenter] = {}
     for acceptance in session.accepted:
+        if acceptance.masks:
+            continue  # nothing is decoded
         name, wanted = acceptance.segmenter, acceptance.segmenter_sha256
         if name not in loaded:
             loaded[name] = load(name)
@@ -614,7 +631,10 @@ def _data(session: Session) -> dict[str, Any]:
         "prompts": to_data(session.prompts),
         "touched": session.touched,
         "accepted": [
-            vars(one) | {"prompts": to_data([one.prompts])["planes"][0]} for one in session.accepted
+            vars(one)
+            | {"prompts": to_data([one.prompts])["planes"][0]}
+            | {"masks": [{"object": m.object_id, "runs": m.runs} for m in one.masks]}
+            for one in session.accepted
         ],
         "scores": session.scores,
         "labels": None,
@@ -725,8 +745,9 @@ def _image(data: object) -> ImageRecord:
 
 def _acceptance(data: object, path: str, shape: tuple[int, ...]) -> Acceptance:
     given = _fields(
-        data, path, "prompts", "candidates", "overlap", "segmenter", "segmenter_sha256", "window"
-    )
+        data, path, "prompts", "candidates", "overlap", "segmenter", "segmenter_sha256", "window",
+        "source", "masks",
+    )  # fmt: skip
     document = {
         "format": PROMPTS_FORMAT,
         "version": PROMPTS_VERSION,
@@ -742,6 +763,12 @@ def _acceptance(data: object, path: str, shape: tuple[int, ...]) -> Acceptance:
         raise _wrong(f"{path}.candidates", f"a list of {n}, one an object", given["candidates"])
     if given["overlap"] not in get_args(Overlap):
         raise _wrong(f"{path}.overlap", "keep or overwrite", given["overlap"])
+    if given["source"] not in get_args(MaskSource):
+        sources = ", ".join(get_args(MaskSource))
+        raise _wrong(f"{path}.source", f"one of {sources}", given["source"])
+    masks = _kept_masks(given["masks"], f"{path}.masks", prompts.axis, shape)
+    if masks and (given["source"] == "prompted" or candidates):
+        raise _wrong(f"{path}.masks", "empty where masks come from prompts", given["masks"])
     window = given["window"]
     if window is not None:
         limits = _list(window, f"{path}.window")
@@ -758,7 +785,24 @@ def _acceptance(data: object, path: str, shape: tuple[int, ...]) -> Acceptance:
         segmenter=_text(given["segmenter"], f"{path}.segmenter"),
         segmenter_sha256=_sha256(given["segmenter_sha256"], f"{path}.segmenter_sha256"),
         window=window,
+        source=given["source"],
+        masks=masks,
     )
+
+
+def _kept_masks(data: object, path: str, axis: int, shape: tuple[int, ...]) -> tuple[KeptMask, ...]:
+    rows, columns = (n for i, n in enumerate(shape) if len(shape) == 2 or i != axis)
+    masks = []
+    for i, item in enumerate(_list(data, path)):
+        given = _fields(item, f"{path}[{i}]", "object", "runs")
+        runs = _list(given["runs"], f"{path}[{i}].runs")
+        lengths = tuple(_whole(n, f"{path}[{i}].runs[{k}]", 0) for k, n in enumerate(runs))
+        object_id = _whole(given["object"], f"{path}[{i}].object", 1)
+        try:
+            masks.append(KeptMask(object_id, (rows, columns), lengths))
+        except CamSamError as error:
+            raise CamSamError(f"{path}[{i}] of the session is wrong. {error}") from error
+    return tuple(masks)
 
 
 def _prompts(data: object, path: str, shape: tuple[int, ...]) -> tuple[PlanePrompts, ...]:

@@ -14,7 +14,8 @@ from qtpy.QtCore import QObject, Signal
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.geometry import KEY
 from napari_cam_sam.prompts.data import PlanePrompts
-from napari_cam_sam.session import Acceptance, Overlap, chosen_masks, place_masks
+from napari_cam_sam.sam.kept_masks import keep_mask
+from napari_cam_sam.session import Acceptance, MaskSource, Overlap, chosen_masks, place_masks
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.workspace import Workspace
@@ -39,6 +40,10 @@ class PlaneMasks:
         Raw intensities that became 0 and 255.
     picked : bool
         True where the user chose a candidate.
+    source : {"prompted", "propagated", "interpolated", "automatic"}
+        Where the masks come from; if not from ``prompts``, these have no objects.
+    about : str
+        For the user, e.g. ``"propagated from plane 11"``; empty for masks of prompts.
     """
 
     prompts: PlanePrompts
@@ -48,6 +53,8 @@ class PlaneMasks:
     segmenter_sha256: str
     window: tuple[float, float]
     picked: bool = False
+    source: MaskSource = "prompted"
+    about: str = ""
 
     def masks(self) -> dict[int, NDArray[np.bool_]]:
         """Give the mask shown of each object."""
@@ -172,14 +179,7 @@ class MaskLayers(QObject):
             before = np.array(layer.data[slot])
             after = place_masks(before, masks.masks(), overlap)
             self._write(layer, axis, index, before, after)
-            record = Acceptance(
-                masks.prompts,
-                masks.chosen,
-                overlap,
-                masks.segmenter,
-                masks.segmenter_sha256,
-                masks.window,
-            )
+            record = _record(masks, overlap)
             self.accepted.append(record)
             together.append(_Accepted(layer, masks, record, before, after))
             del self._masks[axis, index]
@@ -338,3 +338,19 @@ class MaskLayers(QObject):
         if mark.get("role") == "preview" and self._masks:
             self._masks.clear()
             self.changed.emit()
+
+
+def _record(masks: PlaneMasks, overlap: Overlap) -> Acceptance:
+    """Record an acceptance; masks that no prompt makes again are kept themselves."""
+    made = masks.source == "prompted"
+    kept = () if made else tuple(keep_mask(i, mask) for i, mask in masks.masks().items())
+    return Acceptance(
+        masks.prompts,
+        masks.chosen if made else (),
+        overlap,
+        masks.segmenter,
+        masks.segmenter_sha256,
+        masks.window,
+        masks.source,
+        kept,
+    )

@@ -158,17 +158,23 @@ class MaskReview(QWidget):
 
     def _words_of(self, masks: PlaneMasks) -> str:
         """Say which candidates are shown, and how good they are held to be."""
-        parts = []
+        parts = [masks.about] if masks.about else []
         for one, chosen in zip(masks.found, masks.chosen, strict=True):
             which = f"mask {chosen + 1} of {len(one.masks)}"
             label = f"object {one.object_id}: " if len(masks.found) > 1 else ""
-            parts.append(f"{label}{which}, the model expects IoU {one.scores[chosen]:.2f}")
+            score = float(one.scores[chosen])
+            expects = f", the model expects IoU {score:.2f}" if np.isfinite(score) else ""
+            if len(one.masks) > 1 or not masks.about:
+                parts.append(f"{label}{which}{expects}")
+            elif expects:
+                parts.append(label + expects.removeprefix(", "))
         words = f"Preview, not accepted yet (C accepts): {'; '.join(parts)}."
         dice = self._dice(masks)
         if dice is not None:
             words += f" Dice with the truth {dice:.3f}."
         now = self._workspace.prompts.read(masks.prompts.axis, masks.prompts.index)
-        if places(now) != places(masks.prompts) and not self._live.busy:
+        made = masks.source == "prompted"
+        if made and places(now) != places(masks.prompts) and not self._live.busy:
             words += " It is of the prompts as they were before: press S."
         return words
 
