@@ -49,7 +49,7 @@ def compare(architecture: str, device: str, folder: Path) -> bool:
 
     plane = np.random.default_rng(0).integers(0, 256, (471, 562, 3), dtype=np.uint8)
     start = time.perf_counter()
-    segmenter = load_segmenter(path, device)
+    segmenter = load_segmenter(path, device, precision="float32")
     loaded = time.perf_counter()
     embedding = segmenter.encode(plane)
     encoded = time.perf_counter()

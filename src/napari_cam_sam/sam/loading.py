@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from segment_anything import sam_model_registry
 from segment_anything.modeling import Sam
 from torch import Tensor
@@ -17,6 +18,7 @@ from napari_cam_sam.models.devices import choose_device
 from napari_cam_sam.sam.compact import build_compact_sam
 from napari_cam_sam.sam.frames import LongestSide, Stretched
 from napari_cam_sam.sam.mobile import build_mobile_sam, is_mobile_sam, rename_mobile_sam
+from napari_cam_sam.sam.precision import Precision, choose_precision
 from napari_cam_sam.sam.promptable import SamSegmenter
 from napari_cam_sam.sam.registry import (
     REGISTRY,
@@ -50,6 +52,7 @@ def load_segmenter(
     device: str = "auto",
     cache_folder: str | Path | None = None,
     progress: Progress | None = None,
+    precision: Precision = "auto",
 ) -> Segmenter:
     """Load a segmenter by name, or from a checkpoint of which the type is found out.
 
@@ -66,6 +69,10 @@ def load_segmenter(
         Where checkpoints are kept, see :func:`napari_cam_sam.sam.registry.cache_folder`.
     progress : callable, optional
         For a download, see :func:`napari_cam_sam.sam.registry.download`.
+    precision : {"auto", "float32", "bfloat16", "float16"}
+        Numbers in which a vision transformer encodes; ``"auto"`` is the fastest on the device, see
+        :func:`napari_cam_sam.sam.precision.choose_precision`. The other segmenters, and every
+        decoder, run in float32. ``Segmenter.precision`` says which it is.
 
     Returns
     -------
@@ -74,24 +81,25 @@ def load_segmenter(
     Raises
     ------
     CamSamError
-        For an unknown name or device, a checkpoint that is damaged, not the published one, or
-        not of a SAM, or a download that fails.
+        For an unknown name, device or precision, a checkpoint that is damaged, not the published
+        one, or not of a SAM, or a download that fails.
     """
     name = str(name_or_path)
+    chosen = choose_device(device)
+    dtype = choose_precision(precision, chosen)
     if name == "seeded":
-        choose_device(device)  # an unknown device is a mistake here too
         return SeededSegmenter()
     if name == "compact-sam":
         from napari_cam_sam.demo import shipped_models
 
-        return _load_file(shipped_models()[name], device, name)
+        return _load_file(shipped_models()[name], chosen, dtype, name)
     if name in REGISTRY:
         if not installed_path(name, cache_folder).exists():
             download(name, cache_folder, progress)
-        return _load_file(verify(name, cache_folder), device, name)
+        return _load_file(verify(name, cache_folder), chosen, dtype, name)
     path = Path(name_or_path).expanduser()
     if path.exists() or path.suffix.lower() in _SUFFIXES or len(path.parts) > 1:
-        return _load_file(path, device, None)
+        return _load_file(path, chosen, dtype, None)
     raise unknown_name("segmenter", name, segmenter_names())
 
 
@@ -189,9 +197,10 @@ def build_sam(architecture: Architecture) -> Sam:
     return sam_model_registry[architecture.replace("-", "_")]()
 
 
-def _load_file(path: Path, device: str, name: str | None) -> SamSegmenter:
+def _load_file(
+    path: Path, device: torch.device, precision: torch.dtype, name: str | None
+) -> SamSegmenter:
     """Load a checkpoint file as the named segmenter; None for whatever it turns out to be."""
-    chosen = choose_device(device)
     checkpoint = read_checkpoint(path)
     try:
         architecture = detect_architecture(checkpoint.state_dict)
@@ -203,8 +212,16 @@ def _load_file(path: Path, device: str, name: str | None) -> SamSegmenter:
     if architecture == "vit-t":
         checkpoint = replace(checkpoint, state_dict=rename_mobile_sam(checkpoint.state_dict))
     load_into(sam, checkpoint, what=f"SAM {architecture}")
-    frame = Stretched() if name == "medsam" else LongestSide()
-    return SamSegmenter(sam, name, checkpoint.sha256, chosen, frame, boxes_only=name == "medsam")
+    medsam = name == "medsam"
+    return SamSegmenter(
+        sam,
+        name,
+        checkpoint.sha256,
+        device,
+        Stretched() if medsam else LongestSide(),
+        boxes_only=medsam,
+        precision=precision,
+    )
 
 
 def _registered_as(path: Path) -> str | None:

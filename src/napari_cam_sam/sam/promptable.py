@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from segment_anything.modeling import Sam
+from segment_anything.modeling import ImageEncoderViT, Sam
 from torch import Tensor
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.prompts.data import ObjectPrompt
 from napari_cam_sam.sam.checks import check_embedding, check_plane, check_prompts
+from napari_cam_sam.sam.decoder import decode_logits, image_tokens
+from napari_cam_sam.sam.encoder import bytes_of_a_plane, cast_blocks, encode_images
 from napari_cam_sam.sam.frames import InputFrame, LongestSide
-from napari_cam_sam.sam.segmenter import Embedding, MaskCandidates
+from napari_cam_sam.sam.segmenter import Cancelled, Embedding, MaskCandidates
 
 __all__ = ["SamSegmenter"]
 
-# Objects decoded at once: their masks pass through three planes of 1024² float32 each.
+# Objects decoded at once. On a CPU, what one object needs stays in its caches.
+_OBJECTS_AT_ONCE_ON_CPU = 1
 _OBJECTS_AT_ONCE = 16
+
+# Planes encoded at once on a GPU at most: more are no faster.
+_PLANES_AT_ONCE = 16
 
 
 class SamSegmenter:
@@ -33,7 +41,8 @@ class SamSegmenter:
     Parameters
     ----------
     sam : segment_anything.modeling.Sam
-        Is moved to ``device`` and set to evaluate.
+        Is moved to ``device`` and set to evaluate; the linear layers of its image encoder are
+        brought to ``precision``.
     name : str
         E.g. ``"sam-vit-b"``.
     model_hash : str
@@ -43,6 +52,8 @@ class SamSegmenter:
         :class:`~napari_cam_sam.sam.frames.LongestSide` by default, as segment-anything does.
     boxes_only : bool
         Refuse prompts without a box: the model learned from boxes alone.
+    precision : torch.dtype
+        For a vision transformer; other encoders are small, gain nothing, and stay at float32.
     """
 
     def __init__(
@@ -54,23 +65,30 @@ class SamSegmenter:
         frame: InputFrame | None = None,
         *,
         boxes_only: bool = False,
+        precision: torch.dtype = torch.float32,
     ) -> None:
         self.name = name
         self.model_hash = model_hash
         self.device = str(device)
-        self.precision = "float32"
         self._sam = sam.to(device).eval().requires_grad_(False)
         self._frame = frame or LongestSide()
         self._boxes_only = boxes_only
+        self._is_vit = isinstance(sam.image_encoder, ImageEncoderViT)
+        if self._is_vit:
+            cast_blocks(sam.image_encoder, precision)
+        self.precision = str(precision if self._is_vit else torch.float32).removeprefix("torch.")
 
-    @torch.no_grad()
-    def encode(self, plane: NDArray[np.uint8]) -> Embedding:
+    def encode(
+        self, plane: NDArray[np.uint8], *, cancelled: Callable[[], bool] | None = None
+    ) -> Embedding:
         """Encode a windowed plane.
 
         Parameters
         ----------
         plane : ndarray of uint8, shape (rows, columns) or (rows, columns, 3)
             Gray is repeated to three channels.
+        cancelled : callable, optional
+            Asked before each block of the encoder, of which ViT-B has 12 and ViT-H 32.
 
         Returns
         -------
@@ -79,20 +97,107 @@ class SamSegmenter:
 
         Raises
         ------
+        Cancelled
+            As soon as ``cancelled`` says so.
         CamSamError
-            If the array is not such a plane, or the device has not enough memory.
+            If the array is not such a plane, the device has not enough memory, or the features
+            leave the range of float16.
         """
-        check_plane(plane)
-        rgb = plane if plane.ndim == 3 else np.repeat(plane[:, :, None], 3, axis=2)
+        return next(self.encode_many([plane], cancelled=cancelled))
+
+    def encode_many(
+        self,
+        planes: Iterable[NDArray[np.uint8]],
+        *,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Iterator[Embedding]:
+        """Encode windowed planes, on a GPU as many at a time as its free memory holds.
+
+        Where that proves too many, half of them are tried, with a warning.
+
+        Parameters
+        ----------
+        planes : iterable of ndarray of uint8
+            As :meth:`encode` takes them; read a batch at a time.
+        cancelled : callable, optional
+            See :meth:`encode`.
+
+        Yields
+        ------
+        Embedding
+            One a plane, in their order.
+
+        Raises
+        ------
+        Cancelled, CamSamError
+            As :meth:`encode`.
+        """
+        source = iter(planes)
+        at_once = self._planes_at_once()
+        waiting: list[NDArray[np.uint8]] = []
+        while waiting := waiting or list(islice(source, at_once)):
+            batch = waiting[:at_once]
+            features = self._features(batch, cancelled)
+            if features is None:
+                at_once = self._fewer(len(batch), "planes")
+                continue
+            waiting = waiting[at_once:]
+            for i, plane in enumerate(batch):
+                # A copy: a plane that is kept must not keep its batch.
+                shape = (int(plane.shape[0]), int(plane.shape[1]))
+                yield Embedding(features[i : i + 1].clone(), shape, self.model_hash)
+
+    @torch.no_grad()
+    def _features(
+        self, planes: Sequence[NDArray[np.uint8]], cancelled: Callable[[], bool] | None
+    ) -> Tensor | None:
+        """Features of planes, (B, C, h, w), or None where memory does not suffice."""
+        for plane in planes:
+            check_plane(plane)
+        colours = (p if p.ndim == 3 else np.repeat(p[:, :, None], 3, axis=2) for p in planes)
+        encoder = self._sam.image_encoder
         try:
-            features = self._sam.image_encoder(self._frame.prepare(self._sam, rgb))
-        except torch.OutOfMemoryError as error:
+            images = torch.cat([self._frame.prepare(self._sam, rgb) for rgb in colours])
+            if self._is_vit:
+                features = encode_images(encoder, images, cancelled)
+            elif cancelled is not None and cancelled():
+                raise Cancelled
+            else:
+                features = encoder(images)
+        except RuntimeError as error:
+            if not _says_out_of_memory(error):
+                raise
+            return None
+        if self.precision == "float16" and not bool(features.isfinite().all()):
+            raise CamSamError(
+                f"The features of {self.name} leave the range of float16: "
+                "use precision bfloat16 or float32."
+            )
+        return features
+
+    def _fewer(self, count: int, what: str) -> int:
+        """Say that so many at once were too many for the memory, and halve them."""
+        if count == 1:
             raise CamSamError(
                 f"{self.name} does not fit into the memory of {self.device}: "
                 "use a smaller model or device cpu."
-            ) from error
-        shape = (int(plane.shape[0]), int(plane.shape[1]))
-        return Embedding(features, shape, self.model_hash)
+            )
+        warnings.warn(
+            f"{self.device} has not enough memory for {count} {what} at once: "
+            f"{self.name} takes {count // 2} from here on.",
+            stacklevel=3,
+        )
+        return count // 2
+
+    def _planes_at_once(self) -> int:
+        device = self._sam.device
+        if device.type != "cuda" or not self._is_vit:
+            return 1
+        free = torch.cuda.mem_get_info(device)[0]
+        # What PyTorch holds without using it is free too.
+        free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        at_once = int(free * 0.8) // bytes_of_a_plane(self._sam.image_encoder)
+        return max(1, min(at_once, _PLANES_AT_ONCE))
 
     @torch.no_grad()
     def decode(
@@ -141,29 +246,47 @@ class SamSegmenter:
         groups: dict[tuple[int, bool, bool], list[int]] = defaultdict(list)
         for i, (prompt, logits) in enumerate(zip(prompts, before, strict=True)):
             groups[len(prompt.points), prompt.box is not None, logits is not None].append(i)
+        on_cpu = self._sam.device.type == "cpu"
+        at_once = _OBJECTS_AT_ONCE_ON_CPU if on_cpu else _OBJECTS_AT_ONCE
+        image = image_tokens(embedding.features.to(self._sam.device))
+        positions = image_tokens(self._sam.prompt_encoder.get_dense_pe())
         results: dict[int, MaskCandidates] = {}
         for members in groups.values():
-            for start in range(0, len(members), _OBJECTS_AT_ONCE):
-                batch = members[start : start + _OBJECTS_AT_ONCE]
-                decoded = self._decode_even(
-                    embedding,
-                    [prompts[i] for i in batch],
-                    [logits for i in batch if (logits := before[i]) is not None],
-                    multimask,
-                )
+            start = 0
+            while start < len(members):
+                batch = members[start : start + at_once]
+                try:
+                    decoded = self._decode_even(
+                        image,
+                        positions,
+                        embedding.plane_shape,
+                        [prompts[i] for i in batch],
+                        [logits for i in batch if (logits := before[i]) is not None],
+                        multimask,
+                    )
+                except RuntimeError as error:
+                    if not _says_out_of_memory(error):
+                        raise
+                    decoded = []
+                if not decoded:
+                    at_once = self._fewer(len(batch), "objects")
+                    continue
+                start += len(batch)
                 results.update(zip(batch, decoded, strict=True))
         return [results[i] for i in range(len(prompts))]
 
     def _decode_even(
         self,
-        embedding: Embedding,
+        image: Tensor,
+        positions: Tensor,
+        plane_shape: tuple[int, int],
         prompts: Sequence[ObjectPrompt],
         previous: Sequence[NDArray[np.float32]],
         multimask: bool,
     ) -> list[MaskCandidates]:
         """Decode objects that all have the same kinds of prompts, as one batch."""
         sam = self._sam
-        scale = np.array(self._frame.scale(sam, embedding.plane_shape))
+        scale = np.array(self._frame.scale(sam, plane_shape))
         points: tuple[Tensor, Tensor] | None = None
         boxes: Tensor | None = None
         masks: Tensor | None = None
@@ -183,9 +306,9 @@ class SamSegmenter:
             boxes = self._tensor(corners * np.tile(scale, 2))
         if previous:
             masks = self._tensor(np.stack(previous)[:, None])
-        logits, scores = self._predict(embedding, points, boxes, masks, multimask)
-        full = self._frame.masks(sam, logits, embedding.plane_shape)
-        arrays = (full.cpu().numpy(), scores.float().cpu().numpy(), logits.float().cpu().numpy())
+        logits, scores = self._predict(image, positions, points, boxes, masks, multimask)
+        full = self._frame.masks(sam, logits, plane_shape)
+        arrays = (full.numpy(), scores.float().cpu().numpy(), logits.float().cpu().numpy())
         return [
             MaskCandidates(prompt.object_id, mask, score, low)
             for prompt, mask, score, low in zip(prompts, *arrays, strict=True)
@@ -224,7 +347,9 @@ class SamSegmenter:
         scale = np.array(self._frame.scale(self._sam, embedding.plane_shape))
         xy = self._tensor(points[:, None, ::-1] * scale)
         labels = torch.ones(len(points), 1, dtype=torch.int, device=self._sam.device)
-        return self._predict(embedding, (xy, labels), None, None, True)
+        image = image_tokens(embedding.features.to(self._sam.device))
+        positions = image_tokens(self._sam.prompt_encoder.get_dense_pe())
+        return self._predict(image, positions, (xy, labels), None, None, True)
 
     @torch.no_grad()
     def upscale(self, logits: Tensor, plane_shape: tuple[int, int]) -> Tensor:
@@ -233,7 +358,8 @@ class SamSegmenter:
 
     def _predict(
         self,
-        embedding: Embedding,
+        image: Tensor,
+        positions: Tensor,
         points: tuple[Tensor, Tensor] | None,
         boxes: Tensor | None,
         masks: Tensor | None,
@@ -242,15 +368,18 @@ class SamSegmenter:
         """Run prompt encoder and mask decoder: logits (n, c, h, w) and scores (n, c)."""
         sam = self._sam
         sparse, dense = sam.prompt_encoder(points=points, boxes=boxes, masks=masks)
-        logits, scores = sam.mask_decoder(
-            image_embeddings=embedding.features.to(sam.device),
-            image_pe=sam.prompt_encoder.get_dense_pe(),
-            sparse_prompt_embeddings=sparse,
-            dense_prompt_embeddings=dense,
-            multimask_output=multimask,
-        )
-        return logits, scores
+        return decode_logits(sam.mask_decoder, image, positions, sparse, dense, multimask=multimask)
 
     def _tensor(self, values: NDArray[np.generic], dtype: torch.dtype = torch.float) -> Tensor:
         # In two steps: MPS has no float64, which an array's coordinates are.
         return torch.as_tensor(values).to(dtype).to(self._sam.device)
+
+
+def _says_out_of_memory(error: RuntimeError) -> bool:
+    # CUDA has an exception of its own, MPS and the CPU have words only.
+    said = str(error).lower()
+    return (
+        isinstance(error, torch.cuda.OutOfMemoryError)
+        or "out of memory" in said
+        or "can't allocate memory" in said
+    )

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_cam_sam.prompts.data import ObjectPrompt
 
-__all__ = ["Embedding", "MaskCandidates", "Segmenter"]
+__all__ = [
+    "BatchEncoder",
+    "Cancelled",
+    "Embedding",
+    "MaskCandidates",
+    "Segmenter",
+    "encode_planes",
+]
+
+
+class Cancelled(Exception):  # noqa: N818 - no error: the caller wanted it
+    """Raised out of an encode that its caller asked to stop."""
 
 
 @dataclass(frozen=True)
@@ -111,3 +122,54 @@ class Segmenter(Protocol):
             In the order of ``prompts``.
         """
         ...
+
+
+@runtime_checkable
+class BatchEncoder(Protocol):
+    """A segmenter that encodes many planes in less time than one after the other."""
+
+    def encode_many(
+        self,
+        planes: Iterable[NDArray[np.uint8]],
+        *,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Iterator[Embedding]:
+        """Encode windowed planes, in their order; see :func:`encode_planes`."""
+        ...
+
+
+def encode_planes(
+    segmenter: Segmenter,
+    planes: Iterable[NDArray[np.uint8]],
+    *,
+    cancelled: Callable[[], bool] | None = None,
+) -> Iterator[Embedding]:
+    """Encode windowed planes one after the other, or in batches where the segmenter can.
+
+    Parameters
+    ----------
+    segmenter : Segmenter
+    planes : iterable of ndarray of uint8
+        As ``Segmenter.encode`` takes them; read a batch at a time.
+    cancelled : callable, optional
+        Asked before each plane, and by a :class:`BatchEncoder` within one too.
+
+    Yields
+    ------
+    Embedding
+        One a plane, in their order.
+
+    Raises
+    ------
+    Cancelled
+        As soon as ``cancelled`` says so.
+    CamSamError
+        As the segmenter's ``encode``.
+    """
+    if isinstance(segmenter, BatchEncoder):
+        yield from segmenter.encode_many(planes, cancelled=cancelled)
+        return
+    for plane in planes:
+        if cancelled is not None and cancelled():
+            raise Cancelled
+        yield segmenter.encode(plane)

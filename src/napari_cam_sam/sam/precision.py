@@ -1,0 +1,57 @@
+"""In which numbers a vision transformer encodes planes."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+
+from napari_cam_sam.errors import unknown_name
+
+__all__ = ["Precision", "choose_precision"]
+
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+
+# NVIDIA's GPUs multiply float16 fast from compute capability 7 (Volta) on.
+_TENSOR_CORES = 7
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """Turn a precision's name into the type of the image encoder's linear layers.
+
+    Parameters
+    ----------
+    name : str
+        ``"float32"``, ``"bfloat16"``, ``"float16"``, or ``"auto"`` for the one that is fastest on
+        the device: bfloat16 on a CPU with instructions for it (AVX512-BF16 or AMX), where it is
+        far slower without; float16, the more precise of the two, on MPS and on GPUs with tensor
+        cores; else float32.
+    device : torch.device
+
+    Returns
+    -------
+    torch.dtype
+
+    Raises
+    ------
+    CamSamError
+        For an unknown name.
+    """
+    if name not in get_args(Precision):
+        raise unknown_name("precision", name, get_args(Precision))
+    if name != "auto":
+        dtype: torch.dtype = getattr(torch, name)
+        return dtype
+    if device.type == "cpu":
+        return torch.bfloat16 if _cpu_multiplies_bfloat16() else torch.float32
+    if device.type == "mps":
+        return torch.float16
+    if device.type == "cuda" and torch.cuda.get_device_capability(device)[0] >= _TENSOR_CORES:
+        return torch.float16
+    return torch.float32
+
+
+def _cpu_multiplies_bfloat16() -> bool:
+    """Tell whether the CPU has instructions for it, where this version of PyTorch can tell."""
+    questions = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(bool(ask()) for name in questions if (ask := getattr(torch.cpu, name, None)))
