@@ -250,7 +250,8 @@ def test_each_segmenter_loads_once_and_each_plane_is_encoded_once(
 ) -> None:
     loaded: list[Counting] = []
 
-    def load(name: str) -> Counting:
+    def load(name: str, precision: str) -> Counting:
+        assert precision == "float32"
         loaded.append(Counting(name))
         return loaded[-1]
 
@@ -396,6 +397,7 @@ def acceptances(draw: st.DrawFn, shape: tuple[int, ...]) -> Acceptance:
         kept = draw(st.lists(st.builds(keep_mask, st.integers(1, 300), hnp.arrays(bool, plane))))
     return Acceptance(
         source=source,
+        precision=draw(st.sampled_from(["float32", "bfloat16", "float16"])),
         masks=tuple(kept),
         prompts=PlanePrompts(axis, index, prompts, draw(st.none() | st.text())),
         candidates=tuple(draw(st.integers(-1, 9)) for _ in prompts),
@@ -887,7 +889,7 @@ def test_masks_that_no_prompt_makes_are_kept(image: Image, tmp_path: Path) -> No
     masks[3][2:5, 3:9] = masks[300][4:8, 6:7] = True
     kept = Acceptance(
         PlanePrompts(1, 7), (), "keep", "not to be loaded", "0" * 64, WINDOW, "propagated",
-        tuple(keep_mask(i, mask) for i, mask in masks.items()),
+        "bfloat16", tuple(keep_mask(i, mask) for i, mask in masks.items()),
     )  # fmt: skip
     write_session(tmp_path, Session(image_record(image), accepted=(kept,)), image)
     session = read_session(tmp_path)

@@ -9,7 +9,7 @@ A session is a folder of two files, ``session.json`` and the labels on the image
      "choices": {}, "prompts": {"format": "napari-cam-sam prompts", …}, "touched": [[0, 4]],
      "accepted": [{"prompts": {"axis": 0, "index": 4, …}, "candidates": [1], "overlap": "keep",
                    "segmenter": "compact-sam", "segmenter_sha256": "…", "window": [-150, 250],
-                   "source": "prompted", "masks": []}],
+                   "source": "prompted", "precision": "float32", "masks": []}],
      "scores": [], "labels": {"file": "labels-0123456789abcdef.nii.gz", "sha256": "…"}}
 
 A session is saved often, and may be killed while it is. Two files cannot take their places in one
@@ -85,6 +85,7 @@ MaskSource = Literal["prompted", "propagated", "interpolated", "automatic"]
 """Where the masks of a plane come from: prompts there, other planes, or everything mode."""
 
 _FILE = "session.json"
+_PRECISIONS = ("float32", "bfloat16", "float16")
 _LABELS_FILE = re.compile(r"labels-[0-9a-f]{16}\.(nii\.gz|png|tif)")
 _PACKAGES = ("torch", "segment-anything", "grad-cam", "numpy", "scipy", "scikit-image", "nibabel")
 
@@ -140,6 +141,8 @@ class Acceptance:
         Raw intensities that became 0 and 255; None for the pixels of an 8-bit image as they are.
     source : {"prompted", "propagated", "interpolated", "automatic"}
         Where the masks come from. Those that this plane's prompts do not make are kept.
+    precision : {"float32", "bfloat16", "float16"}
+        In which the segmenter encoded the plane: another one gives other pixels at the borders.
     masks : tuple of KeptMask
         For ``source`` other than ``"prompted"``: the masks themselves.
     """
@@ -151,6 +154,7 @@ class Acceptance:
     segmenter_sha256: str
     window: tuple[float, float] | None
     source: MaskSource = "prompted"
+    precision: str = "float32"
     masks: tuple[KeptMask, ...] = ()
 
 
@@ -435,7 +439,7 @@ def read_session(folder: str | os.PathLike[str]) -> Session:
 def replay(
     session: Session,
     image: Image,
-    load: Callable[[str], Segmenter] | None = None,
+    load: Callable[[str, str], Segmenter] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> NDArray[Any]:
     """Accept every plane of a session again, in its order, with the segmenters that it names.
@@ -448,7 +452,8 @@ def replay(
     image : Image
         The session's; of a series its frame.
     load : callable, optional
-        From a segmenter's name or path to the segmenter; by default `load_segmenter`.
+        From a segmenter's name or path, and its precision, to the segmenter; by default
+        `load_segmenter`.
     progress : callable, optional
         Called after each acceptance with the number done and the number of all.
 
@@ -472,7 +477,8 @@ def replay(
         masks = {one.object_id: one.mask() for one in acceptance.masks}
         if acceptance.prompts.objects:
             plane = _windowed(image.plane(axis, index), acceptance.window)
-            masks = _decode(segmenters[acceptance.segmenter], embeddings, plane, acceptance)
+            segmenter = segmenters[acceptance.segmenter, acceptance.precision]
+            masks = _decode(segmenter, embeddings, plane, acceptance)
         if masks:
             where = image.slot(axis, index)
             labels[where] = place_masks(labels[where], masks, acceptance.overlap)
@@ -481,22 +487,25 @@ def replay(
     return labels
 
 
-def _load(name: str) -> Segmenter:
+def _load(name: str, precision: str) -> Segmenter:
     from napari_cam_sam.sam.loading import load_segmenter  # brings PyTorch, which takes seconds
 
-    return load_segmenter(name)
+    return load_segmenter(name, precision=precision)
 
 
-def _load_segmenters(session: Session, load: Callable[[str], Segmenter]) -> dict[str, Segmenter]:
+def _load_segmenters(
+    session: Session, load: Callable[[str, str], Segmenter]
+) -> dict[tuple[str, str], Segmenter]:
     """Load each segmenter once, and refuse one that changed before anything is computed."""
-    loaded: dict[str, Segmenter] = {}
+    loaded: dict[tuple[str, str], Segmenter] = {}
     for acceptance in session.accepted:
         if acceptance.masks:
             continue  # nothing is decoded
         name, wanted = acceptance.segmenter, acceptance.segmenter_sha256
-        if name not in loaded:
-            loaded[name] = load(name)
-        found = loaded[name].model_hash
+        key = name, acceptance.precision
+        if key not in loaded:
+            loaded[key] = load(*key)
+        found = loaded[key].model_hash
         if found != wanted:
             raise CamSamError(
                 f"The segmenter {name} is not the one of the session: its sha256 is "
@@ -746,7 +755,7 @@ def _image(data: object) -> ImageRecord:
 def _acceptance(data: object, path: str, shape: tuple[int, ...]) -> Acceptance:
     given = _fields(
         data, path, "prompts", "candidates", "overlap", "segmenter", "segmenter_sha256", "window",
-        "source", "masks",
+        "source", "precision", "masks",
     )  # fmt: skip
     document = {
         "format": PROMPTS_FORMAT,
@@ -766,6 +775,8 @@ def _acceptance(data: object, path: str, shape: tuple[int, ...]) -> Acceptance:
     if given["source"] not in get_args(MaskSource):
         sources = ", ".join(get_args(MaskSource))
         raise _wrong(f"{path}.source", f"one of {sources}", given["source"])
+    if given["precision"] not in _PRECISIONS:
+        raise _wrong(f"{path}.precision", f"one of {', '.join(_PRECISIONS)}", given["precision"])
     masks = _kept_masks(given["masks"], f"{path}.masks", prompts.axis, shape)
     if masks and (given["source"] == "prompted" or candidates):
         raise _wrong(f"{path}.masks", "empty where masks come from prompts", given["masks"])
@@ -786,6 +797,7 @@ def _acceptance(data: object, path: str, shape: tuple[int, ...]) -> Acceptance:
         segmenter_sha256=_sha256(given["segmenter_sha256"], f"{path}.segmenter_sha256"),
         window=window,
         source=given["source"],
+        precision=given["precision"],
         masks=masks,
     )
 

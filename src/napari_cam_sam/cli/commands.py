@@ -691,8 +691,8 @@ def _replay(arguments: argparse.Namespace) -> None:
         _check_labels_file(arguments.output, image, arguments.folder)
     devices: dict[str, str] = {}
 
-    def load(name: str) -> Segmenter:
-        segmenter = load_segmenter(name, arguments.device)
+    def load(name: str, precision: str) -> Segmenter:
+        segmenter = load_segmenter(name, arguments.device, precision=precision)
         devices[name] = segmenter.device
         return segmenter
 

@@ -37,6 +37,7 @@ def decode(
         name,
         segmenter.model_hash,
         (window.low, window.high),
+        precision=segmenter.precision,
     )
 
 

@@ -42,6 +42,8 @@ class PlaneMasks:
         True where the user chose a candidate.
     source : {"prompted", "propagated", "interpolated", "automatic"}
         Where the masks come from; if not from ``prompts``, these have no objects.
+    precision : str
+        In which the segmenter encoded the plane.
     about : str
         For the user, e.g. ``"propagated from plane 11"``; empty for masks of prompts.
     """
@@ -54,6 +56,7 @@ class PlaneMasks:
     window: tuple[float, float]
     picked: bool = False
     source: MaskSource = "prompted"
+    precision: str = "float32"
     about: str = ""
 
     def masks(self) -> dict[int, NDArray[np.bool_]]:
@@ -352,5 +355,6 @@ def _record(masks: PlaneMasks, overlap: Overlap) -> Acceptance:
         masks.segmenter_sha256,
         masks.window,
         masks.source,
+        masks.precision,
         kept,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Literal
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.sam.segmenter import Embedding, Segmenter
+from napari_cam_sam.sam.segmenter import Embedding, Segmenter, encode_planes
 from napari_cam_sam.sam.store import EmbeddingStore, embedding_folder, embedding_key
 
 __all__ = [
@@ -108,15 +108,30 @@ class EmbeddingCache:
         """
         return self._get(segmenter, embedding_key(segmenter, plane))
 
-    def encode(self, segmenter: Segmenter, plane: NDArray[np.uint8]) -> Embedding:
+    def encode(
+        self,
+        segmenter: Segmenter,
+        plane: NDArray[np.uint8],
+        *,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Embedding:
         """Give the embedding of a windowed plane, encoding it where it is kept nowhere.
 
         Threads that ask for the same plane at once get what the first of them encodes.
+
+        Parameters
+        ----------
+        segmenter : Segmenter
+        plane : ndarray of uint8, shape (rows, columns) or (rows, columns, 3)
+        cancelled : callable, optional
+            Asked before the plane is encoded, and by segmenters that can meanwhile.
 
         Raises
         ------
         CamSamError
             As the segmenter's ``encode``.
+        Cancelled
+            If ``cancelled`` says so; another thread that waits for the plane encodes it then.
         """
         key = embedding_key(segmenter, plane)
         while True:
@@ -129,7 +144,7 @@ class EmbeddingCache:
                 if other is None:
                     self._under_way[key] = mine
             if other is None:
-                return self._encode(segmenter, plane, key, mine)
+                return self._encode(segmenter, plane, key, mine, cancelled)
             try:
                 return other.result()
             except CancelledError:
@@ -141,13 +156,15 @@ class EmbeddingCache:
         plane: NDArray[np.uint8],
         key: str,
         promise: Future[Embedding],
+        cancelled: Callable[[], bool] | None,
     ) -> Embedding:
         try:
             embedding = self._get(segmenter, key)
             if embedding is not None:
                 promise.set_result(embedding)
                 return embedding
-            embedding = round_features(segmenter.encode(plane))
+            (encoded,) = encode_planes(segmenter, [plane], cancelled=cancelled)
+            embedding = round_features(encoded)
             self._keep(key, embedding)
             promise.set_result(embedding)
         finally:

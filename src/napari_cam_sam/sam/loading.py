@@ -18,7 +18,7 @@ from napari_cam_sam.models.devices import choose_device
 from napari_cam_sam.sam.compact import build_compact_sam
 from napari_cam_sam.sam.frames import LongestSide, Stretched
 from napari_cam_sam.sam.mobile import build_mobile_sam, is_mobile_sam, rename_mobile_sam
-from napari_cam_sam.sam.precision import Precision, choose_precision
+from napari_cam_sam.sam.precision import choose_precision
 from napari_cam_sam.sam.promptable import SamSegmenter
 from napari_cam_sam.sam.registry import (
     REGISTRY,
@@ -52,7 +52,7 @@ def load_segmenter(
     device: str = "auto",
     cache_folder: str | Path | None = None,
     progress: Progress | None = None,
-    precision: Precision = "auto",
+    precision: str = "auto",
 ) -> Segmenter:
     """Load a segmenter by name, or from a checkpoint of which the type is found out.
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
-
 import torch
 
 from napari_cam_sam.errors import unknown_name
 
-__all__ = ["Precision", "choose_precision"]
+__all__ = ["PRECISIONS", "choose_precision"]
 
-Precision = Literal["auto", "float32", "bfloat16", "float16"]
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 # NVIDIA's GPUs multiply float16 fast from compute capability 7 (Volta) on.
 _TENSOR_CORES = 7
@@ -37,8 +35,8 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     CamSamError
         For an unknown name.
     """
-    if name not in get_args(Precision):
-        raise unknown_name("precision", name, get_args(Precision))
+    if name not in PRECISIONS:
+        raise unknown_name("precision", name, PRECISIONS)
     if name != "auto":
         dtype: torch.dtype = getattr(torch, name)
         return dtype
