@@ -395,3 +395,19 @@ def test_undo_leaves_the_prompts_before_the_edited_one_alone(
     assert prompts.redo()
     assert prompts.read_all(0) == edited
     np.testing.assert_array_equal(prompts.boxes.features["object"], [1, 2, 3, 4, 5])
+
+
+def test_prompts_of_an_image_not_worked_on_are_marked_in_their_own_layer(
+    model: ViewerModel, workspace: Workspace, prompts: PromptLayers
+) -> None:
+    prompts.write([PLANE])
+    points, first = prompts.points, workspace.image_layer
+    other = model.add_image(np.zeros((4, 5, 6)), name="other")
+    workspace.choose_image(other)
+    points.add(np.array([[3.0, 8, 9]]))
+    assert prompts.points is None
+    assert prompts.touched() == set()
+    assert not prompts.undo()
+    workspace.choose_image(first)
+    assert prompts.touched() == {(0, 3)}
+    assert points.features["source"].iloc[-1] == "user"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -172,6 +174,28 @@ def test_what_was_accepted_is_made_again_without_a_viewer(
     # On the grid of the file, with its header.
     (file,) = (tmp_path / "session").glob("labels-*.nii.gz")
     np.testing.assert_array_equal(nibabel.load(file).affine, nibabel.load(scan).affine)
+
+
+def test_undo_takes_acceptances_back_one_after_the_other(
+    qapp: Any, scan: Path, finish: Finish
+) -> None:
+    workspace = opened(scan)
+    segment = SegmentDock(workspace.viewer)
+    segment.segmenter.choose("seeded")
+    workspace.prompts.write([PlanePrompts(0, i, (FROM_CAM,)) for i in (9, 11)])
+    for index in (9, 11):
+        workspace.show_plane(0, index)
+        segment.segment()
+        finish(segment.row)
+        segment.review.accept_masks()
+    assert workspace.own("labels").data[[9, 11]].any(axis=(1, 2)).all()
+    for index in (11, 9):
+        # What the key asks to know which undo is meant.
+        assert workspace.masks.accepted_at > workspace.prompts.edited_at
+        assert workspace.masks.undo_accept() == 1
+        assert not workspace.own("labels").data[index].any()
+    assert workspace.masks.accepted_at == 0
+    assert workspace.prompts.planes(0) == [9, 11]
 
 
 def test_what_the_layers_own_undo_took_back_is_not_made_again(
@@ -392,9 +416,192 @@ def test_what_was_done_just_before_another_image_is_not_lost(
     looked(workspace)
     (folder,) = autosaves.glob("[!.]*")
     assert [p.index for p in read_session(folder).prompts] == [9, 11, 60]
-    # Back on the first image it is there, as the layers are: nothing to be offered is lost.
+    # Back on the first image nothing is offered: the work is in the layers.
     workspace.choose_image(first)
-    assert looked(workspace).folder == folder
+    assert looked(workspace) is None
+    assert [p.index for p in read_session(folder).prompts] == [9, 11, 60]
+
+
+CLOSED_AFTER_SCORES = """
+import sys
+import napari, numpy as np
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QApplication
+from napari_cam_sam.plugin import session_keeper
+from napari_cam_sam.plugin.preferences import Preferences
+from napari_cam_sam.plugin.workspace import workspace_of
+
+session_keeper.preferences = lambda: Preferences(autosave_seconds=600)
+viewer = napari.Viewer()
+viewer.open(sys.argv[1], plugin="napari-cam-sam")
+_, scores = viewer.window.add_plugin_dock_widget("napari-cam-sam", "Scores")
+workspace = scores.workspace
+for name in ("mine", "truth"):
+    empty = np.zeros((24, 128, 128), np.uint8)
+    layer = viewer.add_labels(empty, name=name, **workspace.placement())
+    layer.data[11, 40:60, 40:60] = 1
+
+def scored():
+    workspace.show_plane(0, 11)
+    workspace.prompts.create()[0].add(np.array([[11.0, 90, 33.5]]))
+    workspace.prompts.settled.connect(lambda: QTimer.singleShot(0, end))
+
+def end():
+    viewer.window._qt_window.close()  # as by its button
+    QTimer.singleShot(0, QApplication.quit)
+
+scores.scored.connect(scored)
+QTimer.singleShot(0, scores.score)
+napari.run()
+"""
+
+
+def test_choices_and_scores_outlive_the_docks_of_a_window_that_closes(
+    qapp: Any, scan: Path, tmp_path: Path, autosaves: Path, qtbot: Any
+) -> None:
+    script = tmp_path / "closed.py"
+    script.write_text(CLOSED_AFTER_SCORES)
+    command = [sys.executable, str(script), str(scan)]
+    environment = os.environ | {FOLDER_VARIABLE: str(autosaves)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+    session = looked(opened(scan)).session
+    assert [p.index for p in session.prompts] == [11]
+    assert [row["kind"] for row in session.scores] == ["volume", "object", "plane"]
+
+
+def test_a_save_by_hand_leaves_an_autosave_that_is_newer(
+    qapp: Any, scan: Path, tmp_path: Path, autosaves: Path, qtbot: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    workspace = opened(scan)
+    looked(workspace)
+    late = Preferences(autosave_seconds=600)
+    monkeypatch.setattr(session_keeper, "preferences", lambda: late)
+    with qtbot.waitSignal(workspace.prompts.settled, timeout=10_000):
+        edit(workspace)
+    written, may_write = threading.Event(), threading.Event()
+    real = session_keeper.write_session
+
+    def slowly(folder: Path, *what: Any) -> None:
+        if folder == tmp_path / "session":
+            written.set()
+            assert may_write.wait(60)
+        real(folder, *what)
+
+    monkeypatch.setattr(session_keeper, "write_session", slowly)
+    workspace.keeper.save(tmp_path / "session")
+    assert written.wait(60)
+    with qtbot.waitSignal(workspace.prompts.settled, timeout=10_000):
+        workspace.prompts.clear(0, 9)
+    workspace.keeper.flush()
+    may_write.set()
+    looked(workspace)
+    assert [p.index for p in read_session(tmp_path / "session").prompts] == [9, 11, 60]
+    (folder,) = autosaves.glob("[!.]*")
+    assert [p.index for p in read_session(folder).prompts] == [11, 60]
+
+
+def test_the_labels_own_undo_is_saved_by_itself(
+    qapp: Any, scan: Path, autosaves: Path, qtbot: Any, quick: None, finish: Finish
+) -> None:
+    workspace = opened(scan)
+    segment = SegmentDock(workspace.viewer)
+    segment.segmenter.choose("seeded")
+    workspace.prompts.write([PlanePrompts(0, 11, (FROM_CAM,))])
+    workspace.show_plane(0, 11)
+    segment.segment()
+    finish(segment.row)
+    with qtbot.waitSignal(workspace.keeper.saved, timeout=60_000):
+        segment.review.accept_masks()
+    (folder,) = autosaves.glob("[!.]*")
+    qtbot.waitUntil(lambda: len(read_session(folder).accepted) == 1, timeout=60_000)
+    workspace.own("labels").undo()
+    qtbot.waitUntil(lambda: len(read_session(folder).accepted) == 0, timeout=60_000)
+
+
+def test_the_work_on_one_frame_is_saved_when_another_is_shown(
+    qapp: Any, autosaves: Path, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    viewer = ViewerModel()
+    viewer.add_image(np.random.default_rng(0).random((2, 6, 20, 24)), name="series")
+    workspace = workspace_of(viewer)
+    looked(workspace)
+    late = Preferences(autosave_seconds=600)
+    monkeypatch.setattr(session_keeper, "preferences", lambda: late)
+    with qtbot.waitSignal(workspace.prompts.settled, timeout=10_000):
+        workspace.prompts.write([PlanePrompts(0, 3, (ObjectPrompt(1, (Point(4, 5),)),))])
+    workspace.look_at_plane()
+    viewer.dims.set_point(0, 1)
+    workspace.look_at_plane()
+    looked(workspace)
+    (folder,) = autosaves.glob("[!.]*")
+    session = read_session(folder)
+    assert (session.image.frame, [p.index for p in session.prompts]) == (0, [3])
+    # Back on it nothing is offered: the work is in the layers.
+    viewer.dims.set_point(0, 0)
+    workspace.look_at_plane()
+    assert looked(workspace) is None
+    assert workspace.prompts.planes(0) == [3]
+
+
+def test_labels_of_another_grid_do_not_hinder_saving(
+    qapp: Any, scan: Path, tmp_path: Path, qtbot: Any
+) -> None:
+    workspace = opened(scan)
+    edit(workspace)
+    workspace.masks.target = workspace.viewer.add_labels(np.zeros((3, 5, 5), int))
+    assert save(workspace, tmp_path / "session", qtbot).startswith("Saved to ")
+    assert read_session(tmp_path / "session").labels is None
+
+
+def test_what_comes_back_goes_into_our_own_labels(
+    qapp: Any, scan: Path, tmp_path: Path, qtbot: Any
+) -> None:
+    first = opened(scan)
+    labels = first.labels_layer("labels", create=True, dtype=np.uint16)
+    labels.data[11, 3:9, 4:8] = 2
+    edit(first)
+    save(first, tmp_path / "session", qtbot)
+    second = opened(scan)
+    segment = SegmentDock(second.viewer)
+    mine = second.viewer.add_labels(np.zeros((24, 128, 128), int), name="mine")
+    segment.review.target.set_value(mine)
+    second.masks.target = mine
+    open_session(second, tmp_path / "session", qtbot)
+    assert segment.review.target.value() is None
+    save(second, tmp_path / "again", qtbot)
+    found = read_session(tmp_path / "again").labels
+    assert found is not None
+    assert np.count_nonzero(found) == 24
+
+
+def test_choices_that_are_not_known_leave_the_rest_of_a_session_alone(
+    qapp: Any, scan: Path, tmp_path: Path, qtbot: Any
+) -> None:
+    first = opened(scan)
+    heatmap, _ = HeatmapDock(first.viewer), PromptsDock(first.viewer)
+    first.show_plane(1, 60)
+    heatmap.planes.scope.set_value("range")
+    heatmap.planes.first.setValue(20)
+    heatmap.planes.last.setValue(40)
+    edit(first)
+    first.show_plane(1, 60)
+    first.look_at_plane()
+    heatmap.planes.first.setValue(20)
+    heatmap.planes.last.setValue(40)
+    save(first, tmp_path / "session", qtbot)
+    file = tmp_path / "session" / "session.json"
+    data = json.loads(file.read_text())
+    data["choices"]["docks"]["prompts"]["rule"] = {"of a later version": 1}
+    file.write_text(json.dumps(data))
+    second = opened(scan)
+    docks = HeatmapDock(second.viewer), PromptsDock(second.viewer)
+    words = open_session(second, tmp_path / "session", qtbot)
+    assert "Choices that this version does not know stayed out: prompts." in words
+    assert all_prompts(second) == all_prompts(first)
+    # A range of planes along the axis that the session shows, not the one shown before.
+    assert docks[0].state()["range"] == [20, 40]
 
 
 @pytest.mark.parametrize("answer", ["image", "discard"])

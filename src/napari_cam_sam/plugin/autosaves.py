@@ -12,7 +12,14 @@ from platformdirs import user_data_path
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.session import ImageRecord, Session, read_session
 
-__all__ = ["FOLDER_VARIABLE", "Found", "autosave_folder", "left_behind", "own_folder"]
+__all__ = [
+    "FOLDER_VARIABLE",
+    "Found",
+    "autosave_folder",
+    "left_behind",
+    "own_folder",
+    "own_folders",
+]
 
 FOLDER_VARIABLE = "NAPARI_CAM_SAM_SESSIONS"
 """Environment variable that moves the folder of autosaves."""
@@ -52,6 +59,16 @@ def own_folder(keeper: int, record: ImageRecord, opening: int) -> Path:
     me = psutil.Process()
     owner = f"{me.pid}-{int(me.create_time())}-{keeper}-{opening}"
     return autosave_folder() / f"{record.sha256[:16]}-{record.frame or 0}-{owner}"
+
+
+def own_folders(keeper: int, record: ImageRecord) -> dict[int, Path]:
+    """List the folders of all openings of an image in a window, by their numbers."""
+    start = own_folder(keeper, record, 0).name.removesuffix("0")
+    try:
+        found = [f for f in autosave_folder().glob(f"{start}*") if f.name[len(start) :].isdigit()]
+    except OSError:
+        return {}
+    return {int(folder.name[len(start) :]): folder for folder in found}
 
 
 def left_behind(record: ImageRecord, own: Path) -> Found | None:

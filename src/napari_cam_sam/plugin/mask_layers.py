@@ -91,9 +91,8 @@ class MaskLayers(QObject):
         self._workspace = workspace
         self._masks: dict[tuple[int, int], PlaneMasks] = {}
         self.accepted: list[Acceptance] = []
-        self.accepted_at = 0.0
-        """When masks were last accepted, on the clock of `time.monotonic`."""
-        self._undo: list[list[_Accepted]] = []
+        # What was accepted together, and when, on the clock of `time.monotonic`.
+        self._undo: list[tuple[float, list[_Accepted]]] = []
         self._preview: Any = None
         self._of: tuple[Any, ...] = ()
         self._accepted_of: dict[tuple[Any, ...], list[Acceptance]] = {}
@@ -101,6 +100,11 @@ class MaskLayers(QObject):
         """The user's own labels layer to accept into; None for ours."""
         workspace.image_changed.connect(self._forget)
         workspace.viewer.layers.events.removed.connect(self._layer_removed)
+
+    @property
+    def accepted_at(self) -> float:
+        """When what an undo would take back was accepted, on the clock of `time.monotonic`."""
+        return self._undo[-1][0] if self._undo else 0.0
 
     def get(self, axis: int, index: int) -> PlaneMasks | None:
         """Give the masks of a plane that are not accepted yet."""
@@ -187,8 +191,7 @@ class MaskLayers(QObject):
             together.append(_Accepted(layer, masks, record, before, after))
             del self._masks[axis, index]
             self._draw((axis, index))
-        self._undo.append(together)
-        self.accepted_at = time.monotonic()
+        self._undo.append((time.monotonic(), together))
         self._accepted_changed()
         return len(todo)
 
@@ -204,8 +207,7 @@ class MaskLayers(QObject):
         """
         if not self._undo:
             return 0
-        together = self._undo.pop()
-        self.accepted_at = 0.0
+        _, together = self._undo.pop()
         for one in reversed(together):
             axis, index = one.masks.prompts.axis, one.masks.prompts.index
             self.accepted[:] = [a for a in self.accepted if a is not one.record]
@@ -221,27 +223,29 @@ class MaskLayers(QObject):
     def standing(self) -> tuple[Acceptance, ...]:
         """List the acceptances that still show in the labels.
 
-        One is left out if all that it changed is again as it was before: the layer's own undo, or
-        the eraser, took it back, and run again it would come out other than the labels are.
+        One is left out if no pixel that it wrote is left: the layer's own undo, or the eraser,
+        took it back, and run again it would come out other than the labels are.
         """
-        gone: list[Acceptance] = []
+        if self.accept_layer() is None:
+            return ()
+        gone: set[int] = set()
         image = self._workspace.image() if self._undo else None
-        for one in (one for together in self._undo for one in together):
-            if image is None or one.layer not in self._workspace.viewer.layers:
-                continue
-            if one.layer.data.shape != image.spatial_shape:
+        for one in (one for _, together in self._undo for one in together):
+            if image is None or one.layer.data.shape != image.spatial_shape:
                 continue  # other data took their place
             prompts = one.masks.prompts
             now = np.asarray(one.layer.data[image.slot(prompts.axis, prompts.index)])
-            changed = one.before != one.after
-            if changed.any() and np.array_equal(now[changed], one.before[changed]):
-                gone.append(one.record)
-        return tuple(one for one in self.accepted if not any(one is g for g in gone))
+            wrote = (one.before != one.after) & (one.after != 0)
+            there = one.layer in self._workspace.viewer.layers
+            if not there or (wrote.any() and not (now[wrote] == one.after[wrote]).any()):
+                gone.add(id(one.record))
+        return tuple(one for one in self.accepted if id(one) not in gone)
 
     def restore(self, accepted: Iterable[Acceptance]) -> None:
         """Take what a session says was accepted, in place of what was; no undo goes behind it."""
         self.accepted[:] = accepted
         self._undo.clear()
+        self.target = None  # what a session holds comes back into our own layer
         self._accepted_changed()
 
     def _accepted_changed(self) -> None:

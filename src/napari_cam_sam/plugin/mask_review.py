@@ -77,6 +77,7 @@ class MaskReview(QWidget):
         self.accept_all.clicked.connect(lambda: self.accept_masks(everywhere=True))
         self.undo.clicked.connect(self.undo_accept)
         workspace.image_changed.connect(self._list_targets)
+        self._masks.accepted_changed.connect(self._list_targets)
         events = workspace.viewer.layers.events
         for event in (events.inserted, events.removed, events.renamed):
             listen(self, event, self._list_targets)
@@ -144,14 +145,18 @@ class MaskReview(QWidget):
         ours = self._workspace.own("labels")
         name = "a new layer" if ours is None else ours.name
         self.target.offer([(name, None), *((layer.name, layer) for layer in own)])
+        self.target.set_value(self._masks.target)
 
     def _target_chosen(self) -> None:
         self._masks.target = self.target.value()
 
     def _words(self, axis: int, index: int) -> str:
         """Say why no mask is shown."""
-        accepted = self._masks.accepted
-        if any((a.prompts.axis, a.prompts.index) == (axis, index) for a in accepted):
+        accepted = {(a.prompts.axis, a.prompts.index) for a in self._masks.accepted}
+        # What stands is asked for only where it may matter: it compares whole planes.
+        if (axis, index) in accepted and any(
+            (a.prompts.axis, a.prompts.index) == (axis, index) for a in self._masks.standing()
+        ):
             return "A mask was accepted on this plane; S makes another."
         prompted = self._workspace.prompts.read(axis, index).objects
         return "No mask on this plane yet: S makes one." if prompted else "No prompts here."

@@ -6,18 +6,33 @@ import weakref
 from collections.abc import Iterable
 from typing import Any
 
+from qtpy.QtCore import QObject, Signal
+
+from napari_cam_sam.errors import CamSamError
+
 __all__ = ["OpenDocks"]
 
 
-class OpenDocks:
+class OpenDocks(QObject):
     """Finds the dock that answers a key, or that holds a part of the session.
 
     Docks come and go, and one may be open twice: of those that can answer, the last opened does.
+    What a dock last gave for the session is kept beyond its end.
+
+    Parameters
+    ----------
+    parent : QObject
     """
 
-    def __init__(self) -> None:
+    changed = Signal()
+    """What a dock gives for the session is another now."""
+
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
         self._actions: dict[str, list[Any]] = {}
         self._states: set[str] = set()
+        self._given: dict[str, Any] = {}
+        self._rows: list[dict[str, Any]] = []
 
     def register(self, action: str, method: Any) -> None:
         """Let a dock answer a key; the dock opened last, of those that are open, answers."""
@@ -48,21 +63,41 @@ class OpenDocks:
         self.register(f"take {name}", take)
 
     def states(self) -> dict[str, Any]:
-        """Give the choices of the open docks, as plain data."""
-        giving = {name: self._answering(f"give {name}") for name in sorted(self._states)}
-        return {name: give() for name, give in giving.items() if give is not None}
+        """Give the choices of the docks, as plain data; of a closed one those it last gave."""
+        for name in sorted(self._states):
+            give = self._answering(f"give {name}")
+            if give is not None:
+                self._given[name] = give()
+        return dict(self._given)
 
-    def restore(self, states: dict[str, Any]) -> None:
-        """Give the open docks the choices of a session."""
+    def restore(self, states: dict[str, Any]) -> list[str]:
+        """Give the open docks the choices of a session.
+
+        Returns
+        -------
+        list of str
+            Names of docks that could not take theirs, e.g. those of another version.
+        """
+        failed = []
         for name, state in states.items():
             take = self._answering(f"take {name}")
             if take is not None:
-                take(state)
+                try:
+                    take(state)
+                except (CamSamError, AttributeError, KeyError, TypeError, ValueError):
+                    failed.append(name)
+        return failed
 
     def score_rows(self) -> list[dict[str, Any]]:
-        """Give the rows of the score table, if a dock holds one."""
+        """Give the rows of the score table; of a closed dock those it last gave."""
         rows = self._answering("score rows")
-        return [] if rows is None else rows()
+        if rows is not None:
+            self._rows = rows()
+        return self._rows
+
+    def forget_scores(self) -> None:
+        """Leave the scores of a dock that is closed: another image is worked on."""
+        self._rows = []
 
     def restore_score_rows(self, rows: Iterable[dict[str, Any]]) -> None:
         """Give the score table the rows of a session."""

@@ -85,8 +85,11 @@ class UserEdits:
         self._amid = action in ("adding", "changing", "removing")
         if self._prompts.writing:
             return
-        self._history.edit()
         layer = event.source
+        if layer not in (self._prompts.points, self._prompts.boxes):
+            self._edited_elsewhere(layer, event)
+            return
+        self._history.edit()
         count = _count(layer)
         if self._amid:
             if action == "removing":
@@ -108,12 +111,32 @@ class UserEdits:
         """Find what was pasted: napari tells of it by no event of its own."""
         layer = event.source
         new = range(self._known[str(layer.unique_id)], _count(layer))
-        if self._prompts.writing or self._amid or not new:
+        ours = layer in (self._prompts.points, self._prompts.boxes)
+        if self._prompts.writing or self._amid or not new or not ours:
             return
         self._history.edit()
         self._added(layer, new, pasted=True)
         self.count(layer)
         self._prompts.changed.emit()
+
+    def _edited_elsewhere(self, layer: Any, event: Any) -> None:
+        """Mark prompts of an image that is not the one worked on: in their own layer alone."""
+        count = _count(layer)
+        action = str(getattr(event.action, "value", event.action))
+        if action == "removing":
+            rows = {int(i) % count for i in event.data_indices}
+            self._left = planes_of(layer.data, layer.features, rows)
+        elif not self._amid:
+            planes, self._left = self._left, set()
+            if action != "removed" and count:
+                rows = {int(i) % count for i in event.data_indices}
+                table = complete(layer.features, count)
+                table.loc[sorted(rows), "source"] = "user"
+                self._prompts.set_features(layer, table)
+                planes = planes_of(layer.data, table, rows)
+            before = {(int(axis), int(index)) for axis, index in layer.metadata.get("touched", ())}
+            layer.metadata["touched"] = sorted(before | planes)
+            self.count(layer)
 
     def _dragged(self, layer: Any, event: Any) -> Iterator[None]:
         """Tell of a shape that is being dragged: its layer tells only at the end."""

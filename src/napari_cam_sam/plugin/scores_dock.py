@@ -97,6 +97,7 @@ class ScoresDock(QWidget):
         whole.addWidget(self.tabs, 1)
         whole.addLayout(line(self.copy, self.save))
 
+        self.scored.connect(self.workspace.docks.changed)
         self._newest = Newest(self._plane_scored, self.row.say, self)
         self._pause = QTimer(self)
         self._pause.setSingleShot(True)

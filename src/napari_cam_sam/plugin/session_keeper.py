@@ -15,7 +15,7 @@ from qtpy.QtCore import QCoreApplication, QObject, QThreadPool, QTimer, Signal
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
-from napari_cam_sam.plugin.autosaves import Found, left_behind, own_folder
+from napari_cam_sam.plugin.autosaves import Found, left_behind, own_folder, own_folders
 from napari_cam_sam.plugin.preferences import preferences
 from napari_cam_sam.plugin.tasks import Newest
 from napari_cam_sam.prompts.data import PlanePrompts
@@ -35,6 +35,10 @@ __all__ = ["SessionKeeper"]
 
 # How long the end of the program waits for what is still being written.
 _LAST_SAVE_MS = 30_000
+# When a folder that could not be written is tried again.
+_TRY_AGAIN_MS = 30_000
+# How long after the labels were drawn they are looked at for an undo: scrolling draws them, too.
+_LOOK_AGAIN_MS = 500
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class _Written:
     """What a thread tells of a session that it saved."""
 
     words: str
+    number: int
     opening: int
     frame: int | None
     record: ImageRecord
@@ -66,22 +71,31 @@ class SessionKeeper(QObject):
         super().__init__(workspace)
         self._workspace = workspace
         self._record: tuple[int | None, ImageRecord] | None = None
-        self._changes = self._saved_changes = 0
+        # Edits so far; those that are on disk; those of the last write that was asked for.
+        self._changes = self._saved_changes = self._asked_changes = 0
         # Which opening of an image it is: what a thread brings of an earlier one is not this.
         self._opening = 0
-        self._saver = Newest(self._was_saved, self._was_not_saved, self)
         self._opener = Newest(self._read, self.saved.emit, self)
         # Of two saves that wait for each other the later one counts, whichever thread comes first.
         self._writing, self._asked, self._written = threading.Lock(), 0, 0
+        self._under_way = 0
         self._looker = Newest(self._looked, lambda _: None, self)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self.autosave)
         self._heard: Any = None
+        self._drawn = QTimer(self)
+        self._drawn.setSingleShot(True)
+        self._drawn.setInterval(_LOOK_AGAIN_MS)
+        self._drawn.timeout.connect(self._look_at_labels)
+        self._standing: list[int] = []
         self.left: Found | None = None
-        self._taken: Found | None = None
+        self._taken: tuple[Found, int] | None = None
+        # Whether the work on this image was in the layers when it was opened again.
+        self._goes_on = False
         workspace.prompts.settled.connect(self._changed)
         workspace.masks.accepted_changed.connect(self._accepted)
+        workspace.docks.changed.connect(self._changed)
         workspace.image_changed.connect(self._image_changed)
         # What was done a moment ago is saved before its layers go.
         workspace.image_about_to_change.connect(self.flush)
@@ -131,6 +145,8 @@ class SessionKeeper(QObject):
         record = self._known_record(frame)
         session = self._session(record or _unknown(image, frame))
         layer = workspace.masks.accept_layer()
+        if layer is not None and layer.data.shape != image.spatial_shape:
+            layer = workspace.own("labels")  # the user's choice is of another grid
         data = None if layer is None else layer.data
         changes, opening = self._changes, self._opening
         me = id(self)
@@ -147,7 +163,7 @@ class SessionKeeper(QObject):
                     write_session(where, full, image)
                     self._written = max(number, self._written)
             words = "Saved by itself." if folder is None else f"Saved to {folder}."
-            return _Written(words, opening, frame, known, changes, folder is not None)
+            return _Written(words, number, opening, frame, known, changes, folder is not None)
 
         return write
 
@@ -164,38 +180,51 @@ class SessionKeeper(QObject):
         CamSamError
             Without an image.
         """
-        self._saver.ask(self._writer(Path(folder)))
+        self._ask(Path(folder))
 
-    def forget_autosave(self) -> None:
-        """Delete this process's autosave: what it holds was saved by hand."""
-        if self._record is not None:
-            folder = own_folder(id(self), self._record[1], self._opening)
-            shutil.rmtree(folder, ignore_errors=True)
+    def _ask(self, folder: Path | None) -> None:
+        """Let a thread write the session as it is now; None for this process's autosave."""
+        write = self._writer(folder)
+        self._under_way += 1
+        self._asked_changes = self._changes
+
+        def saved(done: _Written) -> None:
+            self._under_way -= 1
+            self._was_saved(done)
+            asker.deleteLater()
+
+        def failed(sentence: str) -> None:
+            self._under_way -= 1
+            self._was_not_saved(sentence)
+            asker.deleteLater()
+
+        # One each: what waits in a common one would give way to what is newer.
+        asker = Newest(saved, failed, self)
+        asker.ask(write)
+
+    def _forget_autosaves(self, record: ImageRecord, *, but: int | None = None) -> None:
+        """Delete what this window saved by itself of an image, all or all but one opening."""
+        for opening, folder in own_folders(id(self), record).items():
+            if opening != but:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def autosave(self) -> None:
         """Save by itself, if anything changed since the last time."""
         if self._changes == self._saved_changes or not preferences().autosave:
             return
-        if self._saver.busy:
+        if self._under_way:
             self._timer.start()
             return
-        try:
-            self._saver.ask(self._writer(None))
-        except CamSamError:
-            return  # no image: nothing to save
+        with suppress(CamSamError):  # no image: nothing to save
+            self._ask(None)
 
     def flush(self, _: object = None) -> None:
         """Save by itself now what else would be saved in a moment, e.g. before an image goes."""
-        saved = self._changes == self._saved_changes or self._going.isActive()
-        if saved or not preferences().autosave:
+        asked = self._changes in (self._saved_changes, self._asked_changes)
+        if asked or self._going.isActive() or not preferences().autosave:
             return
-        try:
-            write = self._writer(None)
-        except CamSamError:
-            return
-        # Not by the saver: what waits there gives way to what is newer, and this is the last.
-        Newest(self._was_saved, self._was_not_saved, self).ask(write)
-        self._saved_changes = self._changes
+        with suppress(CamSamError):  # no image: nothing to save
+            self._ask(None)
 
     def _layer_goes(self, _: object = None) -> None:
         """Save before the first of several layers goes: a window that closes removes them all."""
@@ -211,18 +240,25 @@ class SessionKeeper(QObject):
         if done.opening == self._opening:
             self._record = done.frame, done.record
             self._saved_changes = max(done.changes, self._saved_changes)
-            if done.by_hand:
-                self.forget_autosave()
-        if self._taken is not None:
-            self.discard(self._taken)
+            if done.by_hand and done.number == self._asked:
+                self._forget_autosaves(done.record)
+            elif self._goes_on and not done.by_hand:
+                self._forget_autosaves(done.record, but=self._opening)
+        if self._taken is not None and done.number > self._taken[1]:
+            self.discard(self._taken[0])
             self._taken = None
         self.saved.emit(done.words)
 
     def _was_not_saved(self, sentence: str) -> None:
         self.saved.emit(f"Not saved: {sentence}")
+        self._asked_changes = -1
+        self._timer.start(_TRY_AGAIN_MS)
 
     def _changed(self, _: object = None) -> None:
         self._changes += 1
+        # A window that closes destroys its docks before anybody can ask them.
+        self._workspace.docks.states()
+        self._workspace.docks.score_rows()
         self._timer.setInterval(int(preferences().autosave_seconds * 1000))
         if not self._timer.isActive():
             self._timer.start()
@@ -233,19 +269,37 @@ class SessionKeeper(QObject):
             # What is painted by hand is work, too.
             self._heard = layer
             layer.events.labels_update.connect(self._changed)
+            layer.events.data.connect(self._changed)
+            # napari tells of its own undo by no event but that the layer is drawn anew.
+            layer.events.set_data.connect(self._layer_drawn)
         self._changed()
+
+    def _layer_drawn(self, _: object = None) -> None:
+        self._drawn.start()
+
+    def _look_at_labels(self) -> None:
+        """Find out whether the layer's own undo or redo changed what stands."""
+        standing = [id(one) for one in self._workspace.masks.standing()]
+        if standing != self._standing:
+            self._standing = standing
+            self._changed()
 
     # Finding what was left
 
     def _image_changed(self) -> None:
         self._timer.stop()
         self._record = self.left = None
-        self._changes = self._saved_changes = 0
+        self._changes = self._saved_changes = self._asked_changes = 0
         self._opening += 1
+        workspace = self._workspace
         try:
-            image, frame = self._workspace.image(), self._workspace.frame()
+            image, frame = workspace.image(), workspace.frame()
         except CamSamError:
             return
+        prompted = any(workspace.prompts.planes(axis) for axis in image.axes)
+        self._goes_on = prompted or bool(workspace.prompts.touched() or workspace.masks.accepted)
+        # It may be work on other pixels, or of an opening that was not saved to its end.
+        self._changes = int(self._goes_on)
         self._look(image, frame)
 
     def _look(self, image: Image, frame: int | None) -> None:
@@ -281,7 +335,7 @@ class SessionKeeper(QObject):
             self.saved.emit("That work was done on another image than the one that is open.")
             return
         self.restore(found.session)
-        self._taken = found
+        self._taken = found, self._asked
         self._changed()
 
     # Opening
@@ -312,6 +366,8 @@ class SessionKeeper(QObject):
         opening, session = answer
         if opening == self._opening:
             self.restore(session)
+        else:
+            self.saved.emit("The session was not opened: another image was chosen meanwhile.")
 
     def restore(self, session: Session) -> None:
         """Put a session of the image that is open into the layers and the docks.
@@ -321,7 +377,6 @@ class SessionKeeper(QObject):
         """
         workspace = self._workspace
         self._record = session.image.frame, session.image
-        workspace.docks.restore(session.choices.get("docks", {}))
         there = [
             PlanePrompts(axis, index)
             for axis in range(len(session.image.shape))
@@ -336,14 +391,20 @@ class SessionKeeper(QObject):
         elif (layer := workspace.own("labels")) is not None:
             layer.data = np.zeros_like(layer.data)
         workspace.masks.restore(session.accepted)
-        workspace.docks.restore_score_rows(session.scores)
         limits = session.choices.get("contrast_limits")
         layer = workspace.image_layer
         if limits is not None and layer is not None:
             layer.contrast_limits = limits
         if "plane" in session.choices and len(session.image.shape) == 3:
             workspace.show_plane(*session.choices["plane"])
-        self.saved.emit(f"Opened the session of {session.saved_at}.")
+            # The docks' choices are of its axis: they must know it before they take them.
+            workspace.look_at_plane()
+        left_out = workspace.docks.restore(session.choices.get("docks", {}))
+        workspace.docks.restore_score_rows(session.scores)
+        words = f"Opened the session of {session.saved_at}."
+        if left_out:
+            words += f" Choices that this version does not know stayed out: {', '.join(left_out)}."
+        self.saved.emit(words)
 
 
 def _record(image: Image, frame: int | None) -> ImageRecord:

@@ -45,7 +45,7 @@ class Snapshot:
 
     def window(self) -> Window:
         """Resolve the window, once an image: percentiles read the whole volume."""
-        key = self.layer.unique_id, self.frame, self.parameters
+        key = self.opening, self.frame, self.parameters
         with self._lock:
             if key not in self._windows:
                 self._windows[key] = resolve_window(self.image, self.parameters)

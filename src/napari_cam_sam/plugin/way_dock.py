@@ -97,6 +97,11 @@ class WayDock(QWidget):
         self.prompts.question.answered.connect(lambda: self._prompts_done(True))
         self.segment.segmented.connect(self._masks_done)
         self.scores.row.ended.connect(self._scores_done)
+        self.workspace.image_changed.connect(self._image_changed)
+
+    def _image_changed(self) -> None:
+        if self._step:
+            self._over("Stopped: another image was chosen.")
 
     def run_all(self) -> None:
         """Go from the image to the scores, step by step."""

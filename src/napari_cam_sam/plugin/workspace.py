@@ -70,11 +70,12 @@ class Workspace(QObject):
         self.embeddings = EmbeddingCache(chosen.memory_mb << 20)
         self._image_layer: Any = None
         self._opening = 0
+        self._left_frame: int | None = None
         self._truth: Any = None
         self._windows: dict[Any, Window] = {}
         self._lock = threading.Lock()
         self._shown: tuple[Any, ...] | None = None
-        self.docks = OpenDocks()
+        self.docks = OpenDocks(self)
         self.heatmaps = HeatmapLayers(self)
         self.prompts = PromptLayers(self)
         self.masks = MaskLayers(self)
@@ -82,7 +83,7 @@ class Workspace(QObject):
         self._look = QTimer(self)
         self._look.setSingleShot(True)
         self._look.setInterval(0)
-        self._look.timeout.connect(self._look_at_plane)
+        self._look.timeout.connect(self.look_at_plane)
         events = viewer.layers.events
         events.inserted.connect(self._layer_inserted)
         events.removed.connect(self._layer_removed)
@@ -116,6 +117,7 @@ class Workspace(QObject):
         if layer is not None:
             layer.events.data.connect(self._data_replaced)
         self._shown = None
+        self.docks.forget_scores()
         self.image_changed.emit()
         self._look.start()
 
@@ -134,6 +136,8 @@ class Workspace(QObject):
     def frame(self) -> int | None:
         """Point in time shown, of a series; else None."""
         layer = self._image_layer
+        if self._left_frame is not None:
+            return self._left_frame
         return None if layer is None else frame_shown(self.viewer, layer)
 
     def plane(self) -> tuple[int, int]:
@@ -262,7 +266,8 @@ class Workspace(QObject):
     def _plane_may_differ(self, _: object = None) -> None:
         self._look.start()
 
-    def _look_at_plane(self) -> None:
+    def look_at_plane(self) -> None:
+        """Tell everybody which plane is shown, if it is another than before."""
         try:
             shown: tuple[Any, ...] = (*self.plane(), self.frame())
         except CamSamError as error:
@@ -272,11 +277,20 @@ class Workspace(QObject):
             turned = before is not None and len(shown) == 3 and shown[0] != before[0]
             moved = before is not None and len(shown) == 3 and shown[2] != before[2]
             self._shown = shown
-            if moved:
+            if before is not None and moved:
+                self._leave_frame(before[2])
                 self._show_frame(shown[2])
             if turned:
                 self._show_axis(shown[0])
             self.plane_changed.emit()
+
+    def _leave_frame(self, frame: int | None) -> None:
+        """Let the work on a frame be saved while it is still the one worked on."""
+        self._left_frame = frame
+        try:
+            self.image_about_to_change.emit()
+        finally:
+            self._left_frame = None
 
     def _show_frame(self, frame: int | None) -> None:
         """Go to another point in time: another image, with layers of its own."""
@@ -284,6 +298,7 @@ class Workspace(QObject):
             mark = layer.metadata.get(KEY, {})
             if is_own(layer) and mark.get("of") == self._image_layer.unique_id:
                 layer.visible = mark.get("frame") == frame
+        self.docks.forget_scores()
         self.image_changed.emit()
 
     def _show_axis(self, axis: int) -> None:
