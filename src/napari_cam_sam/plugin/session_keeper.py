@@ -272,6 +272,7 @@ class SessionKeeper(QObject):
             layer.events.data.connect(self._changed)
             # napari tells of its own undo by no event but that the layer is drawn anew.
             layer.events.set_data.connect(self._layer_drawn)
+        self._standing = self._what_stands()
         self._changed()
 
     def _layer_drawn(self, _: object = None) -> None:
@@ -279,10 +280,13 @@ class SessionKeeper(QObject):
 
     def _look_at_labels(self) -> None:
         """Find out whether the layer's own undo or redo changed what stands."""
-        standing = [id(one) for one in self._workspace.masks.standing()]
+        standing = self._what_stands()
         if standing != self._standing:
             self._standing = standing
             self._changed()
+
+    def _what_stands(self) -> list[int]:
+        return [id(one) for one in self._workspace.masks.standing()]
 
     # Finding what was left
 
