@@ -17,6 +17,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.plugin.autosaves import Found, left_behind, own_folder, own_folders
 from napari_cam_sam.plugin.preferences import preferences
+from napari_cam_sam.plugin.session_opening import put_back
 from napari_cam_sam.plugin.tasks import Newest
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.session import (
@@ -374,41 +375,9 @@ class SessionKeeper(QObject):
             self.saved.emit("The session was not opened: another image was chosen meanwhile.")
 
     def restore(self, session: Session) -> None:
-        """Put a session of the image that is open into the layers and the docks.
-
-        It takes the place of the prompts and the accepted labels that are there; prompts come
-        back by undo.
-        """
-        workspace = self._workspace
+        """Put a session of the image that is open into the layers and the docks."""
         self._record = session.image.frame, session.image
-        there = [
-            PlanePrompts(axis, index)
-            for axis in range(len(session.image.shape))
-            for index in workspace.prompts.planes(axis)
-        ]
-        planes = {(p.axis, p.index): p for p in (*there, *session.prompts)}
-        workspace.prompts.write(planes.values(), "replace")
-        workspace.prompts.mark_touched(session.touched)
-        if session.labels is not None:
-            layer = workspace.labels_layer("labels", create=True, dtype=np.uint16)
-            layer.data = session.labels.astype(np.promote_types(session.labels.dtype, np.uint16))
-        elif (layer := workspace.own("labels")) is not None:
-            layer.data = np.zeros_like(layer.data)
-        workspace.masks.restore(session.accepted)
-        limits = session.choices.get("contrast_limits")
-        layer = workspace.image_layer
-        if limits is not None and layer is not None:
-            layer.contrast_limits = limits
-        if "plane" in session.choices and len(session.image.shape) == 3:
-            workspace.show_plane(*session.choices["plane"])
-            # The docks' choices are of its axis: they must know it before they take them.
-            workspace.look_at_plane()
-        left_out = workspace.docks.restore(session.choices.get("docks", {}))
-        workspace.docks.restore_score_rows(session.scores)
-        words = f"Opened the session of {session.saved_at}."
-        if left_out:
-            words += f" Choices that this version does not know stayed out: {', '.join(left_out)}."
-        self.saved.emit(words)
+        self.saved.emit(put_back(self._workspace, session))
 
 
 def _record(image: Image, frame: int | None) -> ImageRecord:
