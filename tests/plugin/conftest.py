@@ -23,17 +23,22 @@ from napari_cam_sam.plugin import session_keeper
 from napari_cam_sam.plugin.autosaves import FOLDER_VARIABLE
 from napari_cam_sam.plugin.preferences import Preferences
 from napari_cam_sam.plugin.workspace import _WORKSPACES, Workspace, workspace_of
+from napari_cam_sam.sam.registry import CACHE_VARIABLE
 
 TIMEOUT = 120_000
 
 
 @pytest.fixture(autouse=True)
 def autosaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Keep autosaves in a folder of the test and switched off, and leave no thread behind."""
+    """Keep autosaves and embeddings in folders of the test, and leave no thread behind.
+
+    Autosaves are switched off.
+    """
     folder = tmp_path / "autosaves"
     off = Preferences(autosave=False, autosave_seconds=0)
     monkeypatch.setattr(session_keeper, "preferences", lambda: off)
     monkeypatch.setenv(FOLDER_VARIABLE, str(folder))
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     yield folder
     # A viewer that is closed may not be collected yet: its timers must not save into the next test.
     for one in list(_WORKSPACES.values()):

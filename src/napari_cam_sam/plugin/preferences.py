@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
+from napari_cam_sam.sam.embeddings import CacheParameters
+from napari_cam_sam.sam.store import embedding_folder
+
 __all__ = ["Preferences", "preferences"]
 
 
@@ -22,8 +25,10 @@ class Preferences:
         The same of the segmenter; empty for the best one installed.
     memory_mb : int
         How much memory embeddings may take.
+    disk_mb : int
+        How much of the disk they may take, in ``embeddings`` in the cache folder; 0 for none.
     cache_folder : str
-        Where checkpoints are kept; empty for the usual place.
+        Where checkpoints and embeddings are kept; empty for the usual place.
     autosave : bool
         Whether work is saved by itself.
     autosave_seconds : float
@@ -33,10 +38,16 @@ class Preferences:
     device: str = "auto"
     classifier: str = ""
     segmenter: str = ""
-    memory_mb: int = 1024
+    memory_mb: int = CacheParameters.memory_mb
+    disk_mb: int = CacheParameters.disk_mb
     cache_folder: str = ""
     autosave: bool = True
     autosave_seconds: float = 5.0
+
+    def cache(self) -> CacheParameters:
+        """Say where embeddings are kept, and how many."""
+        folder = embedding_folder(self.cache_folder or None)
+        return CacheParameters(str(folder), self.disk_mb, self.memory_mb)
 
 
 def preferences() -> Preferences:

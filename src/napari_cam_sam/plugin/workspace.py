@@ -34,7 +34,7 @@ from napari_cam_sam.plugin.prompt_layers import PromptLayers
 from napari_cam_sam.plugin.session_keeper import SessionKeeper
 from napari_cam_sam.plugin.snapshot import Snapshot
 from napari_cam_sam.prompts.parameters import PromptParameters
-from napari_cam_sam.sam.embeddings import EmbeddingCache
+from napari_cam_sam.sam.embeddings import open_cache
 
 __all__ = ["Workspace", "workspace_of"]
 
@@ -67,7 +67,7 @@ class Workspace(QObject):
         self.device = chosen.device
         self.window_parameters: WindowParameters | None = None
         self.prompt_parameters = PromptParameters()
-        self.embeddings = EmbeddingCache(chosen.memory_mb << 20)
+        self.embeddings = open_cache(chosen.cache())
         self._image_layer: Any = None
         self._opening = 0
         self._left_frame: int | None = None
