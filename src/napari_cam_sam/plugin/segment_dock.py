@@ -15,6 +15,7 @@ from napari_cam_sam.plugin.forms import button, form
 from napari_cam_sam.plugin.live_masks import LiveMasks
 from napari_cam_sam.plugin.mask_decoding import decode
 from napari_cam_sam.plugin.mask_review import MaskReview
+from napari_cam_sam.plugin.ready_strip import AheadPanel
 from napari_cam_sam.plugin.segmenter_choice import SegmenterChoice, load
 from napari_cam_sam.plugin.task_row import TaskRow, duration
 from napari_cam_sam.plugin.workspace import workspace_of
@@ -55,10 +56,13 @@ class SegmentDock(QWidget):
         self.row = TaskRow()
         self.live = LiveMasks(workspace, self.segmenter, self.row)
         self.review = MaskReview(workspace, self.live)
+        self.ahead = AheadPanel(workspace, self.segmenter, self.row)
 
         whole = QVBoxLayout(self)
         whole.addLayout(form((("Segmenter", self.segmenter),)))
-        for widget in (self.run, self.run_all, self.live, self.review, self.row):
+        for widget in (
+            self.run, self.run_all, self.live, self.review, self.row, self.ahead
+        ):  # fmt: skip
             whole.addWidget(widget)
         whole.addStretch()
 
@@ -71,6 +75,7 @@ class SegmentDock(QWidget):
         self.run_all.clicked.connect(lambda: self.segment_all())
         self.review.said.connect(self.row.say)
         self.row.ended.connect(self._ended)
+        self.ahead.ahead.shown_encoded.connect(self.live.decode)
         workspace.prompts.changed.connect(self._tell_soon)
         workspace.plane_changed.connect(self._tell)
         workspace.image_changed.connect(self._image_changed)
@@ -96,6 +101,7 @@ class SegmentDock(QWidget):
             "segmenter": self.segmenter.value(),
             "overlap": self.review.overlap.value(),
             "live": self.live.isChecked(),
+            "ahead": self.ahead.switch.isChecked(),
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -104,6 +110,7 @@ class SegmentDock(QWidget):
             self.segmenter.choose(state["segmenter"])
         self.review.overlap.set_value(state.get("overlap"))
         self.live.setChecked(bool(state.get("live", True)))
+        self.ahead.switch.setChecked(bool(state.get("ahead", True)))
 
     # Segmenting
 
@@ -132,6 +139,7 @@ class SegmentDock(QWidget):
             show_info(str(error))
             return False
         self.live.drop()
+        self.ahead.ahead.give_way([plane.index for plane in todo])
         held, name, device = self.segmenter.loaded(), str(self.segmenter.value()), workspace.device
         embeddings = workspace.embeddings
 

@@ -30,6 +30,8 @@ class _Held:
 class TaskRow(QWidget):
     """Runs one task at a time and shows how far it is."""
 
+    started = Signal()
+    """A task begins."""
     ended = Signal(bool)
     """A task is over; True if it ran to its end."""
 
@@ -97,6 +99,7 @@ class TaskRow(QWidget):
         self.bar.setValue(0)
         self.bar.setFormat(description)
         self._show_bar(True)
+        self.started.emit()
         self._held.task.start()
         return True
 

@@ -95,11 +95,29 @@ class EmbeddingCache:
 
         An entry on disk may still prove damaged; :meth:`encode` then encodes.
         """
-        key = embedding_key(segmenter, plane)
+        return self.has(segmenter, embedding_key(segmenter, plane))
+
+    def has(self, segmenter: Segmenter, key: str) -> bool:
+        """Tell the same of a key, see :func:`embedding_key`.
+
+        In memory it counts as a use: what is asked for is what will be needed.
+        """
         with self._lock:
             if key in self._kept:
+                self._kept.move_to_end(key)
                 return True
         return self.store is not None and self.store.has(segmenter, key)
+
+    def capacity(self, embedding: Embedding) -> int:
+        """Say how many embeddings of this size are kept at once, in memory or on disk.
+
+        To encode more of them ahead of their use would be in vain. On disk, where they are packed,
+        there may be room for more.
+        """
+        limit = self._max_bytes
+        if self.store is not None and self.store.trouble is None:
+            limit = max(limit, self.store.max_bytes)
+        return max(1, limit // max(1, _bytes(embedding.features)))
 
     def get(self, segmenter: Segmenter, plane: NDArray[np.uint8]) -> Embedding | None:
         """Give the embedding of a windowed plane, or None if it is kept nowhere.

@@ -1,0 +1,468 @@
+"""Planes are encoded before they are asked for, where there is evidence, in a thread."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from napari.utils.notifications import notification_manager, show_warning
+from qtpy.QtCore import QObject, QThreadPool, QTimer, Signal
+
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.plugin.segmenter_choice import SegmenterChoice
+from napari_cam_sam.plugin.snapshot import Snapshot
+from napari_cam_sam.plugin.task_row import TaskRow
+from napari_cam_sam.plugin.tasks import Newest
+from napari_cam_sam.sam.order import encoding_order, evidence_of
+from napari_cam_sam.sam.store import embedding_key
+
+if TYPE_CHECKING:
+    from napari_cam_sam.plugin.workspace import Workspace
+    from napari_cam_sam.sam.embeddings import EmbeddingCache
+    from napari_cam_sam.sam.segmenter import Segmenter
+
+__all__ = ["EncodeAhead", "Readiness", "is_instant"]
+
+# Planes beyond the shown one, where scrolling on would lead.
+_NEIGHBOURS = 4
+# Of what is scrolled over nothing is encoded.
+_REST_MS = 150
+
+# Apart from what the window takes with it, as in `task_row`.
+_STOPPERS: set[Callable[..., None]] = set()
+
+
+def is_instant(name: str) -> bool:
+    """Tell whether a segmenter encodes at once, so that nothing is won ahead of time."""
+    return name == "seeded"
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """What is known of the planes along the axis shown.
+
+    Attributes
+    ----------
+    n_planes : int
+    shown : int
+        Index of the plane on the screen.
+    prompted : frozenset of int
+        Planes with prompts.
+    ready : frozenset of int
+        Planes found encoded, of those with prompts and those next to the shown one.
+    encoding : int or None
+        The plane that is being encoded.
+    full : bool
+        Whether planes are left since neither memory nor disk would hold them beside the others.
+    """
+
+    n_planes: int
+    shown: int
+    prompted: frozenset[int] = frozenset()
+    ready: frozenset[int] = frozenset()
+    encoding: int | None = None
+    full: bool = False
+
+    def words(self) -> str:
+        """Say it in a sentence without its full stop."""
+        if self.prompted:
+            count, total = len(self.prompted & self.ready), len(self.prompted)
+            text = f"{count} of {total} prompted plane{'s' if total > 1 else ''} ready"
+        else:
+            text = f"This plane is {'' if self.shown in self.ready else 'not '}ready"
+        if self.encoding is not None:
+            text += f", encoding plane {self.encoding}"
+        elif self.full:
+            text += ". There is no room for more: allow more memory or disk in the Preferences"
+        return text
+
+
+@dataclass(eq=False)
+class _Subject:
+    """What is known of the planes of one image along one axis, for one window and segmenter.
+
+    Only the thread that encodes changes it.
+    """
+
+    of: tuple[Any, ...]
+    keys: dict[int, str] = field(default_factory=dict)
+    # What was encoded ahead once, and is not kept any more, is not encoded ahead again: whatever
+    # throws it out, this must come to an end.
+    encoded: set[int] = field(default_factory=set)
+    failure: str = ""
+
+
+class _Teller(QObject):
+    """Sends from the thread; it stays when the window goes."""
+
+    told = Signal(object, object, object)
+
+
+class _Desk:
+    """The works that are not over, apart from what the window takes with it."""
+
+    ordered: _Work | None = None
+    running: _Work | None = None
+
+    def stop(self, keep: Collection[int] | None = ()) -> None:
+        """Let no other plane be begun, and drop the one under way.
+
+        Parameters
+        ----------
+        keep : collection of int or None
+            Planes that are to be finished if they are under way; None for any.
+        """
+        for work in (self.ordered, self.running):
+            if work is not None:
+                work.stopped = True
+                if keep is not None and work.encoding not in keep:
+                    work.dropped = True
+
+
+@dataclass(eq=False)
+class _Work:
+    """Look at planes in an order, and encode those that are not; in a thread, until stopped."""
+
+    desk: _Desk
+    snapshot: Snapshot
+    subject: _Subject
+    segmenter: Segmenter
+    embeddings: EmbeddingCache
+    order: tuple[int, ...]
+    """The shown plane comes first."""
+    encodes: bool
+    teller: _Teller
+    stopped: bool = False
+    dropped: bool = False
+    """Whether the plane that is being encoded is not wanted either."""
+    encoding: int | None = None
+    full: bool = False
+    _found: dict[int, bool] = field(default_factory=dict)
+
+    def __call__(self) -> None:
+        """Do it."""
+        self.desk.running = self
+        with _beside_the_others():
+            try:
+                self._do()
+            except Exception as error:
+                if self.stopped:
+                    return  # it is tried again if it is wanted again
+                self.subject.failure = str(error)
+                raise
+            finally:
+                self.encoding = self.desk.running = None
+                self._tell()
+
+    def _do(self) -> None:
+        encodes = self.encodes and not self.subject.failure
+        capacity = len(self.order)
+        # Before all others are looked at, which on a slow disk takes its time.
+        if encodes and not self.stopped:
+            capacity = self._encode(self.order[0])
+        # What was looked at before costs next to nothing, and may have been thrown out. The most
+        # urgent come last: what memory throws out next is what was asked for first.
+        known = [index for index in self.subject.keys if index not in self.order]
+        for index in (*known, *reversed(self.order)):
+            if self.stopped:
+                return
+            self._look(index)
+        self._tell()
+        for rank, index in enumerate(self.order if encodes else ()):
+            if self.stopped:
+                return
+            if self._look(index):
+                continue
+            if rank >= capacity or index in self.subject.encoded:
+                self.full = True
+                continue
+            capacity = self._encode(index)
+
+    def _look(self, index: int) -> bool:
+        """Find out whether a plane is encoded; its pixels are read once."""
+        key = self.subject.keys.get(index)
+        if key is None:
+            key = embedding_key(self.segmenter, self.snapshot.plane(index))
+            self.subject.keys[index] = key
+        ready = self.embeddings.has(self.segmenter, key)
+        self._found[index] = ready
+        return ready
+
+    def _encode(self, index: int) -> int:
+        """Encode a plane, or read it from disk; give how many like it are kept at once."""
+        plane = self.snapshot.plane(index)
+        if not self._look(index):
+            self.encoding = index
+            self._tell()
+        if self.stopped:
+            return 0
+        with _one_thread_less():
+            embedding = self.embeddings.encode(
+                self.segmenter, plane, cancelled=lambda: self.dropped
+            )
+        new, self.encoding = self.encoding is not None, None
+        if new:
+            self.subject.encoded.add(index)
+            self._look(index)
+            self._tell(index)
+        return self.embeddings.capacity(embedding)
+
+    def _tell(self, encoded: int | None = None) -> None:
+        with suppress(RuntimeError):  # the window is gone, and with it whoever listened
+            self.teller.told.emit(self, dict(self._found), encoded)
+
+
+class EncodeAhead(QObject):
+    """Encodes the plane shown, those with prompts by their score, and the next in the scroll.
+
+    It begins once a segmenter is loaded, gives way to the tasks of a row, and follows whatever the
+    user does. No plane is encoded that is neither shown, nor has prompts, nor is next to the shown
+    one.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    segmenter : SegmenterChoice
+    row : TaskRow
+        While it runs a task nothing is encoded ahead.
+    is_seen : callable
+        Whether the user looks at the dock; where not, only prompts count as evidence.
+    parent : QObject
+    """
+
+    changed = Signal()
+    """Something of what `readiness` says, or of the trouble."""
+    shown_encoded = Signal()
+    """The plane shown was encoded just now."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        segmenter: SegmenterChoice,
+        row: TaskRow,
+        is_seen: Callable[[], bool],
+        parent: QObject,
+    ) -> None:
+        super().__init__(parent)
+        self._workspace, self._segmenter, self._row = workspace, segmenter, row
+        self._is_seen = is_seen
+        self._on = True
+        self._known: Readiness | None = None
+        self._last: tuple[int, int] | None = None
+        self._direction = 0
+        self._subject: _Subject | None = None
+        self._desk = _Desk()
+        self._warned = False
+        self._teller = _Teller()
+        self._teller.told.connect(self._hear)
+        self._newest = Newest(lambda _: None, lambda _: self.changed.emit(), self)
+        self._rest = QTimer(self)
+        self._rest.setSingleShot(True)
+        self._rest.setInterval(_REST_MS)
+        self._rest.timeout.connect(self._plan)
+        workspace.plane_changed.connect(self._scrolled)
+        workspace.prompts.changed.connect(self.plan_soon)
+        workspace.image_changed.connect(self._other_image)
+        workspace.window_changed.connect(self._other)
+        workspace.segmenter_changed.connect(self._other)
+        segmenter.changed.connect(self._other)
+        row.started.connect(self._pause)
+        row.ended.connect(self.plan_soon)
+        self.destroyed.connect(self._stopper())
+
+    # What the user chooses
+
+    @property
+    def on(self) -> bool:
+        """Whether planes are encoded; where not, only which are ready is found out."""
+        return self._on
+
+    def switch(self, on: bool) -> None:
+        """Switch it on or off; on again, what failed is tried again."""
+        self._on, self._subject = on, None
+        self._stop()
+        self.plan_soon()
+
+    def give_way(self, planes: Collection[int] = ()) -> None:
+        """Leave the machine to what the user starts now.
+
+        Parameters
+        ----------
+        planes : collection of int
+            Those that are wanted: if one of them is being encoded, it goes on and serves.
+        """
+        self._stop(planes)
+        self.plan_soon()
+
+    def plan_soon(self) -> None:
+        """Begin no other plane, and look what is to be done once the user rests."""
+        self._desk.stop(None)
+        self._rest.start()
+
+    # What is known
+
+    @property
+    def busy(self) -> bool:
+        """Whether the thread is at work, or will be in a moment."""
+        return self._newest.busy or self._rest.isActive()
+
+    @property
+    def readiness(self) -> Readiness | None:
+        """Which planes are ready; None where that is not known."""
+        return self._known
+
+    @property
+    def trouble(self) -> str:
+        """What went wrong with encoding or with the disk, in sentences."""
+        parts, store = [], self._workspace.embeddings.store
+        if self._subject is not None and self._subject.failure:
+            parts.append(f"Nothing is encoded ahead: {self._subject.failure}")
+        if store is not None and store.trouble is not None:
+            parts.append(store.trouble)
+        return " ".join(parts)
+
+    # Planning
+
+    def _scrolled(self) -> None:
+        with suppress(CamSamError):
+            axis, index = self._workspace.plane()
+            if self._last is not None and self._last[0] == axis and self._last[1] != index:
+                self._direction = 1 if index > self._last[1] else -1
+            self._last = axis, index
+        self.plan_soon()
+
+    def _other_image(self) -> None:
+        self._last, self._direction = None, 0
+        self._other()
+
+    def _other(self) -> None:
+        """Drop all: image, window or segmenter may be others."""
+        self._stop()
+        self.plan_soon()
+
+    def _pause(self) -> None:
+        # A task that did not say which planes it wants may want the one under way.
+        self._stop(None)
+
+    def _stop(self, keep: Collection[int] | None = ()) -> None:
+        self._desk.stop(keep)
+        self._newest.drop()
+
+    def _plan(self) -> None:
+        """Order what the user's place and prompts ask for, in place of what was ordered before."""
+        before, work = self._subject, self._order()
+        self._stop(work.order if work is not None and work.subject is before else ())
+        self._desk.ordered = work
+        if work is not None:
+            self._newest.ask(work)
+        self._warn()
+        self.changed.emit()
+
+    def _order(self) -> _Work | None:
+        segmenter = self._segmenter.loaded()
+        if segmenter is None or is_instant(segmenter.name):
+            self._known = self._subject = None
+            return None
+        workspace = self._workspace
+        try:
+            snapshot = workspace.snapshot()
+            n_planes = snapshot.image.n_planes(snapshot.axis)
+            # Prompts may have been dragged off the image: segmenting them says so.
+            evidence = {
+                index: score
+                for index, score in evidence_of(workspace.prompts.read_all(snapshot.axis)).items()
+                if 0 <= index < n_planes
+            }
+        except CamSamError:
+            self._known = self._subject = None
+            return None
+        # The segmenter itself, not its id: that of one that is gone may be given again.
+        of = (snapshot.opening, snapshot.frame, snapshot.axis, snapshot.parameters, segmenter)
+        subject = self._subject
+        if subject is None or subject.of != of:
+            subject = self._subject = _Subject(of)
+            self._known = None
+        ready = frozenset() if self._known is None else self._known.ready
+        running = self._desk.running
+        self._known = Readiness(
+            n_planes,
+            snapshot.index,
+            frozenset(evidence),
+            ready,
+            None if running is None or running.subject is not subject else running.encoding,
+        )
+        if self._row.busy or not (evidence or self._is_seen()):
+            return None
+        order = encoding_order(
+            n_planes, snapshot.index, evidence, direction=self._direction, ahead=_NEIGHBOURS
+        )
+        return _Work(
+            self._desk, snapshot, subject, segmenter, workspace.embeddings, tuple(order), self._on,
+            self._teller,
+        )  # fmt: skip
+
+    # What the thread says
+
+    def _hear(self, work: _Work, found: dict[int, bool], encoded: int | None) -> None:
+        if self._known is None or work.subject is not self._subject:
+            return
+        known = self._known
+        if work is self._desk.ordered:
+            ready = {index for index, is_ready in found.items() if is_ready}
+            known = replace(known, ready=(known.ready - set(found)) | ready, full=work.full)
+        elif encoded is not None:
+            known = replace(known, ready=known.ready | {encoded})
+        self._known = replace(known, encoding=work.encoding)
+        self._warn()
+        self.changed.emit()
+        if encoded is not None and encoded == known.shown:
+            self.shown_encoded.emit()
+
+    def _warn(self) -> None:
+        """Notify once that the disk fails."""
+        store = self._workspace.embeddings.store
+        if self._warned or store is None or store.trouble is None:
+            return
+        self._warned = True
+        # The store warns too, which napari shows where it runs the event loop itself.
+        if warnings.showwarning != notification_manager.receive_warning:
+            show_warning(store.trouble)
+        self.changed.emit()
+
+    def _stopper(self) -> Callable[..., None]:
+        desk = self._desk
+
+        def stop(*_: object) -> None:
+            _STOPPERS.discard(stop)
+            desk.stop()
+
+        _STOPPERS.add(stop)
+        return stop
+
+
+@contextmanager
+def _beside_the_others() -> Iterator[None]:
+    """Work in a thread that does not count as one of the pool's, for which others would wait."""
+    pool = QThreadPool.globalInstance()
+    pool.releaseThread()
+    try:
+        yield
+    finally:
+        pool.reserveThread()
+
+
+@contextmanager
+def _one_thread_less() -> Iterator[None]:
+    """Leave a core to the window, and to what the user starts.
+
+    PyTorch's own setting would hold for threads that are started meanwhile, and stay with them;
+    OpenMP's holds for this one.
+    """
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(max(1, torch.get_num_threads() - 1), user_api="openmp"):
+        yield
