@@ -1,0 +1,368 @@
+"""The way of a plane by itself: heatmap, prompts, masks and scores."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_cam_sam.cam.heatmaps import Heatmap, compute_heatmaps
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.images.image import Image
+from napari_cam_sam.images.preprocessing import preprocess
+from napari_cam_sam.images.reading import check_same_grid
+from napari_cam_sam.images.windows import Window, apply_window, resolve_window
+from napari_cam_sam.images.writing import labels_dtype
+from napari_cam_sam.metrics.scoring import Scores
+from napari_cam_sam.models.classifiers import Classifier
+from napari_cam_sam.pipeline.parameters import RunParameters, automatic_defaults
+from napari_cam_sam.pipeline.results import PlaneResult
+from napari_cam_sam.pipeline.scores import plane_scores, truth_plane
+from napari_cam_sam.prompts.data import PlanePrompts, Point
+from napari_cam_sam.prompts.strategies import (
+    adaptive_negatives,
+    prompts_from_heatmap,
+    prompts_from_mask,
+)
+from napari_cam_sam.sam.choice import MaskChoice, choose_mask
+from napari_cam_sam.sam.embeddings import EmbeddingCache, round_features
+from napari_cam_sam.sam.ranking import choose_by_heatmap
+from napari_cam_sam.sam.segmenter import Embedding, MaskCandidates, Segmenter
+
+__all__ = [
+    "Encode",
+    "check_run",
+    "checked_planes",
+    "encoder",
+    "make_prompts",
+    "planes_with_heatmaps",
+    "run_planes",
+    "segment_plane",
+    "window_plane",
+]
+
+Encode = Callable[[NDArray[np.uint8]], Embedding]
+
+
+class _FromHeatmap(Protocol):
+    """A segmenter that can also start from a heatmap."""
+
+    def decode_heatmap(
+        self, embedding: Embedding, values: NDArray[np.float32], *, multimask: bool
+    ) -> MaskCandidates: ...
+
+
+def segment_plane(
+    segmenter: Segmenter,
+    embedding: Embedding,
+    prompts: PlanePrompts,
+    *,
+    mask_choice: MaskChoice = "best",
+    truth: NDArray[Any] | None = None,
+    by_label: bool = False,
+) -> tuple[NDArray[Any], dict[int, float]]:
+    """Decode the prompts of a plane into one labels array.
+
+    Parameters
+    ----------
+    segmenter : Segmenter
+    embedding : Embedding
+        Of the plane, from this segmenter.
+    prompts : PlanePrompts
+        Entries of the same object id are united; of two objects the one with the lower id
+        keeps the pixels that both claim.
+    mask_choice : {"single", "first", "best", "oracle"}
+    truth : ndarray of bool or int, shape (rows, columns), optional
+        For ``"oracle"``: what is not 0.
+    by_label : bool
+        For ``"oracle"``: compare an object with the truth of its own id alone.
+
+    Returns
+    -------
+    labels : ndarray of uint8, uint16 or int32, shape (rows, columns)
+    confidence : dict of int to float
+        The segmenter's estimate of the IoU of each object's mask, in [0, 1].
+    """
+    if not prompts.objects:
+        return np.zeros(embedding.plane_shape, np.uint8), {}
+    candidates = segmenter.decode(embedding, prompts.objects, multimask=mask_choice != "single")
+    return _merge(candidates, mask_choice, truth, by_label, embedding.plane_shape)
+
+
+def _merge(
+    candidates: Sequence[MaskCandidates],
+    mask_choice: MaskChoice,
+    truth: NDArray[Any] | None,
+    by_label: bool,
+    shape: tuple[int, int],
+) -> tuple[NDArray[Any], dict[int, float]]:
+    ids = [found.object_id for found in candidates]
+    if min(ids) < 1:
+        raise CamSamError(f"Object {min(ids)} has no label: ids count from 1.")
+    labels = np.zeros(shape, labels_dtype(max(ids)))
+    confidence: dict[int, float] = {}
+    for found in sorted(candidates, key=lambda c: c.object_id):
+        oracle = None
+        if truth is not None:
+            oracle = np.asarray(truth) == found.object_id if by_label else np.asarray(truth) != 0
+        chosen = choose_mask(found, mask_choice, oracle)
+        labels[found.masks[chosen] & (labels == 0)] = found.object_id
+        confidence[found.object_id] = max(
+            float(found.scores[chosen]), confidence.get(found.object_id, 0.0)
+        )
+    return labels, confidence
+
+
+def run_planes(
+    image: Image,
+    segmenter: Segmenter,
+    classifier: Classifier | None,
+    parameters: RunParameters,
+    truth: Image | None = None,
+    window: Window | None = None,
+    embeddings: EmbeddingCache | None = None,
+) -> Iterator[PlaneResult]:
+    """Run the whole way, plane by plane, holding no more than a batch of planes.
+
+    Parameters
+    ----------
+    image : Image
+    segmenter : Segmenter
+    classifier : Classifier or None
+        None only where the prompts come from the truth.
+    parameters : RunParameters
+        Without `volume`, which :func:`run_image` is for.
+    truth : Image or None
+        Labels on the image's grid.
+    window : Window, optional
+        Already resolved; by default the parameters' window is resolved on the image.
+    embeddings : EmbeddingCache, optional
+        Where planes that are encoded are looked for, and kept. The masks are the same without.
+
+    Yields
+    ------
+    PlaneResult
+        In the order of the indices.
+
+    Raises
+    ------
+    CamSamError
+        If something is missing or does not fit; before the first plane is computed.
+    """
+    if parameters.volume is not None:
+        raise CamSamError("run_planes takes each plane by itself: run_image does volumes.")
+    indices = check_run(image, segmenter, classifier, parameters, truth)
+    if window is None:
+        window = resolve_window(image, parameters.window)
+    encode = encoder(segmenter, embeddings)
+    planes = planes_with_heatmaps(image, classifier, parameters, indices, window)
+    for index, plane, heatmap in planes:
+        answer = None if truth is None else truth_plane(truth, parameters, index)
+        yield _run_plane(plane, index, heatmap, answer, image, segmenter, encode, parameters)
+
+
+def check_run(
+    image: Image,
+    segmenter: Segmenter,
+    classifier: Classifier | None,
+    parameters: RunParameters,
+    truth: Image | None,
+) -> range:
+    """Give the indices of the planes to run, or say what is missing or does not fit."""
+    indices = checked_planes(image, parameters)
+    if truth is not None:
+        check_same_grid(image, truth)
+    if parameters.from_truth and truth is None:
+        raise CamSamError(
+            f"The strategy {parameters.strategy!r} takes prompts from a truth: give one."
+        )
+    if not parameters.from_truth and classifier is None:
+        raise CamSamError(
+            f"The strategy {parameters.strategy!r} takes prompts from heatmaps: give a classifier."
+        )
+    if parameters.mask_choice == "oracle" and truth is None:
+        raise CamSamError("The mask choice 'oracle' compares with a truth: give one.")
+    if parameters.mask_from == "heatmap" and not hasattr(segmenter, "decode_heatmap"):
+        raise CamSamError(
+            f"{segmenter.name} cannot start from a heatmap: take seeded, or masks from prompts."
+        )
+    if parameters.mask_from == "automatic" and not hasattr(segmenter, "decode_points"):
+        raise CamSamError(
+            f"{segmenter.name} has no everything mode: take a SAM, e.g. compact-sam, or masks "
+            "from prompts."
+        )
+    if parameters.mask_from != "prompts" and parameters.from_truth:
+        raise CamSamError("Masks from heatmaps need prompts from heatmaps, not from the truth.")
+    return indices
+
+
+def checked_planes(image: Image, parameters: RunParameters) -> range:
+    """Give the indices of the planes of a run, or say which are not there."""
+    count = image.n_planes(parameters.axis)
+    chosen = range(count) if parameters.planes is None else parameters.planes
+    if chosen.step != 1:
+        raise CamSamError(f"The planes {chosen} are not one after the other: the step must be 1.")
+    if len(chosen) == 0 or chosen[0] < 0 or chosen[-1] >= count:
+        raise CamSamError(
+            f"The planes {chosen.start}:{chosen.stop} are not all there: "
+            f"axis {parameters.axis} of {image.name} has {count}, counted from 0."
+        )
+    return chosen
+
+
+def planes_with_heatmaps(
+    image: Image,
+    classifier: Classifier | None,
+    parameters: RunParameters,
+    indices: range,
+    window: Window,
+) -> Iterator[tuple[int, NDArray[np.uint8], Heatmap | None]]:
+    """Give windowed planes with their heatmaps, computed in batches, where there is a classifier.
+
+    Yields
+    ------
+    index, plane, heatmap
+    """
+    waiting: deque[NDArray[np.uint8]] = deque()
+
+    def windowed() -> Iterator[NDArray[np.uint8]]:
+        for index in indices:
+            waiting.append(window_plane(image, parameters.axis, index, window))
+            yield waiting[-1]
+
+    source = windowed()
+    heatmaps = compute_heatmaps(classifier, source, parameters.cam) if classifier else None
+    for index in indices:
+        heatmap = None
+        if heatmaps is None:
+            next(source)
+        else:
+            heatmap = next(heatmaps)
+        yield index, waiting.popleft(), heatmap
+
+
+def window_plane(image: Image, axis: int, index: int, window: Window) -> NDArray[np.uint8]:
+    """Read a plane through a window; an error names the plane."""
+    try:
+        return apply_window(image.plane(axis, index), window)
+    except CamSamError as error:
+        raise CamSamError(f"Plane {index} along axis {axis} of {image.name}: {error}") from error
+
+
+def encoder(segmenter: Segmenter, embeddings: EmbeddingCache | None) -> Encode:
+    """Give what encodes a plane: with the same features whether there is a cache or none."""
+    if embeddings is not None:
+        return partial(embeddings.encode, segmenter)
+    return lambda plane: round_features(segmenter.encode(plane))
+
+
+def _run_plane(
+    plane: NDArray[np.uint8],
+    index: int,
+    heatmap: Heatmap | None,
+    truth: NDArray[Any] | None,
+    image: Image,
+    segmenter: Segmenter,
+    encode: Encode,
+    parameters: RunParameters,
+) -> PlaneResult:
+    seconds: dict[str, float] = {}
+    clock = time.perf_counter()
+
+    def lap(stage: str) -> None:
+        nonlocal clock
+        now = time.perf_counter()
+        seconds[stage] = seconds.get(stage, 0.0) + now - clock
+        clock = now
+
+    values = None if heatmap is None else heatmap.values
+    prompts = make_prompts(index, heatmap, truth, parameters)
+    lap("prompts")
+    labels: NDArray[Any] = np.zeros(plane.shape[:2], np.uint8)
+    confidence: dict[int, float] = {}
+    if prompts.objects:
+        seen = preprocess(plane, parameters.preprocessing)
+        embedding = encode(seen)
+        lap("encode")
+        choice, by_label = parameters.mask_choice, parameters.by_label
+        if parameters.mask_from == "heatmap" and values is not None:
+            able = cast(_FromHeatmap, segmenter)
+            found = able.decode_heatmap(embedding, values, multimask=choice != "single")
+            labels, confidence = _merge([found], choice, truth, by_label, embedding.plane_shape)
+        elif parameters.mask_from == "automatic" and values is not None:
+            labels, confidence = _choose_automatic(segmenter, seen, embedding, values, parameters)
+        else:
+            labels, confidence = segment_plane(
+                segmenter, embedding, prompts, mask_choice=choice, truth=truth, by_label=by_label
+            )
+            leaks = _leaks(values, labels, parameters)
+            if leaks:
+                prompts = replace(
+                    prompts,
+                    objects=tuple(replace(o, points=o.points + leaks) for o in prompts.objects),
+                )
+                labels, confidence = segment_plane(
+                    segmenter, embedding, prompts, mask_choice=choice, truth=truth
+                )
+        lap("decode")
+    scores: dict[int, Scores] = {}
+    if truth is not None:
+        spacing = image.geometry.plane_spacing(parameters.axis)
+        scores = plane_scores(labels, prompts, values, truth, spacing, parameters)
+        lap("scores")
+    return PlaneResult(
+        parameters.axis, index, heatmap, prompts, labels, confidence, scores, seconds
+    )
+
+
+def _leaks(
+    values: NDArray[np.float32] | None, labels: NDArray[Any], parameters: RunParameters
+) -> tuple[Point, ...]:
+    """Negative points where the first mask leaks out of the heatmap, if the strategy has such."""
+    strategy = parameters.prompt_parameters
+    if strategy.negatives != "adaptive" or values is None:
+        return ()
+    return adaptive_negatives(values, labels > 0, strategy)
+
+
+def _choose_automatic(
+    segmenter: Segmenter,
+    plane: NDArray[np.uint8],
+    embedding: Embedding,
+    values: NDArray[np.float32],
+    parameters: RunParameters,
+) -> tuple[NDArray[Any], dict[int, float]]:
+    """Take the masks of everything mode that the heatmap means, as object 1."""
+    # It brings PyTorch and segment-anything, which not every run needs.
+    from napari_cam_sam.sam.automatic import automatic_masks
+
+    settings = parameters.automatic or automatic_defaults(segmenter.name)
+    found = automatic_masks(segmenter, plane, settings, embedding)
+    chosen = choose_by_heatmap([one.mask for one in found], values, parameters.ranking)
+    confidence = {1: found[chosen.members[0]].predicted_iou} if chosen.members else {}
+    return chosen.mask.astype(np.uint8), confidence
+
+
+def make_prompts(
+    index: int,
+    heatmap: Heatmap | None,
+    truth: NDArray[Any] | None,
+    parameters: RunParameters,
+) -> PlanePrompts:
+    """Make the prompts of a plane from its truth or its heatmap, or say why there are none."""
+    axis, strategy = parameters.axis, parameters.prompt_parameters
+    if parameters.from_truth:
+        if truth is None:
+            raise CamSamError("Prompts from a truth need one.")
+        # Several components of a label are parts of it: the object keeps the label as its id.
+        return prompts_from_mask(truth, replace(strategy, one_object=True), axis=axis, index=index)
+    if heatmap is None or not heatmap.evidence:
+        reason = "There is no heatmap." if heatmap is None else heatmap.reason
+        return PlanePrompts(axis, index, (), reason)
+    return prompts_from_heatmap(heatmap.values, strategy, axis=axis, index=index)
