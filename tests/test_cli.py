@@ -253,8 +253,14 @@ def test_prompts_from_a_mask_and_back(
 def test_models_list_and_info(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "list"]) == 0
     out = capsys.readouterr().out
-    for name in ("seeded", "compact-sam", "sam-vit-b", "medsam", "lesion", "shapes", "resnet18"):
+    for name in ("seeded", "compact-sam", "sam-vit-b", "medsam", "mobile-sam", "lesion", "shapes"):
         assert name in out
+    assert "resnet18" in out
+    assert main(["models", "list", "--json"]) == 0
+    hashes = {one["name"]: one["hash"] for one in json.loads(capsys.readouterr().out)["models"]}
+    assert hashes["sam-vit-b"] == "md5:01ec64d29a2fca3f0661936605ae66f8"
+    assert hashes["mobile-sam"].startswith("sha256:6dbb9052")
+    assert hashes["lesion"] is hashes["seeded"] is None
     assert main(["models", "info", "lesion", "--json"]) == 0
     card = json.loads(capsys.readouterr().out)
     assert card["class_names"] == ["normal", "lesion"]

@@ -11,20 +11,29 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "CacheParameters": "sam.embeddings",
     "CamParameters": "cam.heatmaps",
     "CamSamError": "errors",
+    "EmbeddingCache": "sam.embeddings",
     "Heatmap": "cam.heatmaps",
     "Image": "images.image",
     "PromptParameters": "prompts.parameters",
+    "PropagationParameters": "sam.propagation",
     "RunParameters": "pipeline",
     "Session": "session",
+    "VolumeParameters": "pipeline",
     "WindowParameters": "images.windows",
+    "automatic_masks": "sam.automatic",
+    "choose_by_heatmap": "sam.ranking",
     "compute_heatmaps": "cam.heatmaps",
+    "find_consensus": "sam.consensus",
     "image_from_array": "images.image",
     "load_classifier": "models.classifiers",
     "load_segmenter": "sam.loading",
+    "open_cache": "sam.embeddings",
     "prompts_from_heatmap": "prompts.strategies",
     "prompts_from_mask": "prompts.strategies",
+    "propagate": "sam.propagation",
     "read_image": "images.reading",
     "read_labels": "images.reading",
     "read_session": "session",
@@ -32,6 +41,8 @@ _HOMES = {
     "run_image": "pipeline",
     "score_heatmap": "metrics.scoring",
     "score_masks": "metrics.scoring",
+    "smooth_along_axis": "sam.smoothing",
+    "trusted_planes": "sam.trust",
 }
 
 __all__ = [*_HOMES, "__version__"]

@@ -776,7 +776,7 @@ def _models_list(arguments: argparse.Namespace) -> None:
     from napari_cam_sam.models.names import classifier_names
     from napari_cam_sam.sam.registry import REGISTRY, cache_folder, default_segmenter, is_installed
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in classifier_names():
         state, note = ("shipped", "demo model, for phantoms") if name in shipped_models() else (
             "by name", "ImageNet weights, downloaded at first use"
@@ -793,6 +793,9 @@ def _models_list(arguments: argparse.Namespace) -> None:
         note = f"{entry.licence}. {entry.note}"
         rows.append({"name": entry.name, "kind": "segmenter", "state": state, "note": note})
     if arguments.json:
+        for row in rows:
+            known = REGISTRY.get(row["name"])
+            row["hash"] = None if known is None else known.known_hash
         print_json({"models": rows, "default": default_segmenter(), "folder": str(cache_folder())})
         return
     print_table(rows)
@@ -806,7 +809,7 @@ def _models_download(arguments: argparse.Namespace) -> None:
     entry = registered(arguments.name)
     path = download(arguments.name)
     if arguments.json:
-        print_json({"name": entry.name, "path": str(path), "md5": entry.md5})
+        print_json({"name": entry.name, "path": str(path), "hash": entry.known_hash})
     else:
         print(f"{entry.name} is at {path}. Licence: {entry.licence}. {entry.note}")
 
