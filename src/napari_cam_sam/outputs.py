@@ -41,6 +41,7 @@ __all__ = [
     "plain",
     "run_record",
     "scores_data",
+    "volume_data",
     "write_folder",
     "write_run",
 ]
@@ -77,16 +78,19 @@ def scores_data(result: RunResult) -> dict[str, Any]:
     -------
     dict
         ``planes``: a list with ``axis``, ``index``, ``label`` (0 for all that is not 0),
-        ``flags`` and the metrics; ``empty_planes``: how many planes have neither truth nor
-        prediction; ``summary``: a metric to its mean, median, quartiles, interval and number;
-        ``summary_labels``: the same for each label where there are several; ``volume``: the
-        metrics of the volume, or None; ``volume_labels``: of each label of it, where several.
+        ``flags`` and the metrics, and of volumes ``source``, ``from_plane`` and ``stopped`` of
+        :func:`volume_data`, of several objects joined; ``empty_planes``: how many planes have
+        neither truth nor prediction; ``summary``: a metric to its mean, median, quartiles,
+        interval and number; ``summary_labels``: the same for each label where there are several;
+        ``volume``: the metrics of the volume, or None; ``volume_labels``: of each label of it,
+        where several.
     """
     planes = [
         {
             "axis": result.parameters.axis,
             "index": index,
             "label": label,
+            **({} if result.parameters.volume is None else _source_of(result, index, label)),
             "flags": list(scores.flags),
             **scores.values,
         }
@@ -111,6 +115,51 @@ def scores_data(result: RunResult) -> dict[str, Any]:
             },
         }
     )
+    return out
+
+
+def _source_of(result: RunResult, index: int, label: int) -> dict[str, str]:
+    """Say where the mask of a plane is from: of one object, or of all where none is meant."""
+    objects = result.sources.get(index, ())
+    own = [one for one in objects if label in (0, one.object_id)]
+    return {
+        "source": " ".join(dict.fromkeys(one.source for one in own)) or "none",
+        "from_plane": " ".join(dict.fromkeys(str(one.from_plane) for one in own)),
+        "stopped": "; ".join(dict.fromkeys(one.stopped for one in own if one.stopped)),
+    }
+
+
+def volume_data(result: RunResult) -> dict[str, Any]:
+    """Give what is known of the objects of a volume as plain data.
+
+    Returns
+    -------
+    dict
+        Empty where each plane was run by itself. Else ``sources``: a list with ``axis``,
+        ``index``, ``object_id``, ``source``, ``from_plane``, ``score`` and ``stopped`` for each
+        object on each plane that it was looked for on. With a consensus ``consensus``: ``axes``;
+        ``dice``, of each object along each of them with the consensus; and ``disagreement``, the
+        part of the voxels with an object along any axis that not all axes agree on.
+    """
+    if result.parameters.volume is None:
+        return {}
+    data: dict[str, Any] = {
+        "sources": [
+            {"axis": result.parameters.axis, "index": index, **asdict(one)}
+            for index, objects in result.sources.items()
+            for one in objects
+        ]
+    }
+    if result.consensus is not None:
+        found = result.consensus
+        differing = int((found.disagreement > 0).sum())
+        claimed = int(((found.disagreement > 0) | (found.labels != 0)).sum())
+        data["consensus"] = {
+            "axes": [0, 1, 2],
+            "dice": found.dice,
+            "disagreement": differing / claimed if claimed else 0.0,
+        }
+    out: dict[str, Any] = plain(data)
     return out
 
 
@@ -197,6 +246,7 @@ def output_names(image: Image) -> tuple[str, ...]:
     return (
         f"heatmap{heatmap_suffix(image)}",
         f"labels{labels_suffix(image)}",
+        f"disagreement{heatmap_suffix(image)}",
         "prompts.json",
         "scores.csv",
         "overview.png",
@@ -319,7 +369,7 @@ def write_run(
     Returns
     -------
     list of str
-        Names of the files; heatmap and scores only where there are any.
+        Names of the files; heatmap, disagreement and scores only where there are any.
 
     Raises
     ------
@@ -334,6 +384,9 @@ def write_run(
         heatmap = result.heatmap
         writers[f"heatmap{heatmap_suffix(image)}"] = lambda p: write_heatmap(p, heatmap, image)
     writers[f"labels{labels_suffix(image)}"] = lambda p: write_labels(p, result.labels, image)
+    if result.consensus is not None:
+        against = result.consensus.disagreement
+        writers[f"disagreement{heatmap_suffix(image)}"] = lambda p: write_heatmap(p, against, image)
     writers["prompts.json"] = lambda p: p.write_text(to_json(result.prompts), encoding="utf-8")
     if truth is not None:
         table = pd.DataFrame(scores_data(result)["planes"])
@@ -341,12 +394,17 @@ def write_run(
             table["flags"] = table["flags"].map(" ".join)
         writers["scores.csv"] = lambda p: table.to_csv(p, index=False)
     writers["overview.png"] = lambda p: draw_overview(p, result, truth)
-    whole = dict(record) | {"scores": scores_data(result), "prompts": to_data(result.prompts)}
+    whole = {
+        **record,
+        **volume_data(result),
+        "scores": scores_data(result),
+        "prompts": to_data(result.prompts),
+    }
     text = json.dumps(whole, indent=2, allow_nan=False) + "\n"
     writers["run.json"] = lambda p: p.write_text(text, encoding="utf-8")
     # Only beside a record of ours is a file of one of our names ours to remove.
     ours = [
-        *(f"heatmap{suffix}" for suffix in (".nii.gz", ".tif")),
+        *(f"{name}{s}" for name in ("heatmap", "disagreement") for s in (".nii.gz", ".tif")),
         *(f"labels{suffix}" for suffix in (".nii.gz", ".tif", ".png")),
         *output_names(image),
     ]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_cam_sam.cli.shared import (
     AXIS_HELP,
+    DEVICE_HELP,
     Parser,
     changed,
     print_json,
@@ -50,7 +51,7 @@ def add_cache_commands(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
     embed.add_argument("--axis", type=int, default=0, help=AXIS_HELP)
     embed.add_argument("--planes", help="A:B (B not included) or one index; by default all")
     embed.add_argument("--window", default="auto", help=window_help())
-    embed.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    embed.add_argument("--device", default="auto", help=DEVICE_HELP)
     embed.set_defaults(command=_embed)
 
     cache = commands.add_parser("cache", help="embeddings on disk: count or delete them")
@@ -89,7 +90,8 @@ def _store(arguments: argparse.Namespace) -> EmbeddingStore:
 def _embed(arguments: argparse.Namespace) -> None:
     from napari_cam_sam.images.planes import parse_planes
     from napari_cam_sam.images.reading import read_image
-    from napari_cam_sam.images.windows import apply_window, parse_window, resolve_window
+    from napari_cam_sam.images.windows import parse_window, resolve_window
+    from napari_cam_sam.pipeline.planes import window_plane
     from napari_cam_sam.sam.embeddings import embed_planes
     from napari_cam_sam.sam.loading import load_segmenter
     from napari_cam_sam.sam.registry import default_segmenter
@@ -102,12 +104,7 @@ def _embed(arguments: argparse.Namespace) -> None:
 
     def windowed() -> Iterator[NDArray[np.uint8]]:
         for index in indices:
-            try:
-                yield apply_window(image.plane(arguments.axis, index), window)
-            except CamSamError as error:
-                raise CamSamError(
-                    f"Plane {index} along axis {arguments.axis} of {image.name}: {error}"
-                ) from error
+            yield window_plane(image, arguments.axis, index, window)
 
     counts: Counter[str] = Counter()
     begin = time.monotonic()

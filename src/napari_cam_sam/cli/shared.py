@@ -5,27 +5,41 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields, replace
-from typing import Any, NoReturn, TypeVar, get_args, get_type_hints
+from types import NoneType
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_args, get_type_hints
 
 from napari_cam_sam.errors import CamSamError
 
+if TYPE_CHECKING:
+    from napari_cam_sam.models.classifiers import Classifier
+
 __all__ = [
     "AXIS_HELP",
+    "DEVICE_HELP",
     "Parser",
+    "add_card",
     "add_fields",
     "cell",
     "changed",
+    "given",
+    "load_classifier_of",
     "print_json",
     "print_table",
     "progress",
+    "prompt_parameters_class",
+    "rules_help",
     "window_help",
 ]
 
 T = TypeVar("T")
 
 AXIS_HELP = "array axis that the planes cut; of a NIfTI 0 is k, 1 j, 2 i (%(default)s)"
+DEVICE_HELP = "auto, cpu, cuda, cuda:N or mps"
+
+# What "none" on the command line stands for, where None means that nothing was given.
+_OFF = object()
 
 
 class Parser(argparse.ArgumentParser):
@@ -42,21 +56,26 @@ def add_fields(
     group: type[Any],
     prefix: str = "",
     default: str | None = None,
+    without: Collection[str] = (),
 ) -> None:
     """Add an option for each field of a parameter group; what is not given stays None.
 
-    `default` says in words what holds then, where it is not the field's own default.
+    `default` says in words what holds then, where it is not the field's own default; `without`
+    names fields that have no option.
     """
     options = parser.add_argument_group(title)
     hints = get_type_hints(group)
     for field in fields(group):
+        if field.name in without:
+            continue
         flag = "--" + prefix + field.name.replace("_", "-")
         name = prefix.replace("-", "_") + field.name
         kind = hints[field.name]
         choices = [str(one) for one in get_args(kind) if isinstance(one, str)]
         text = " | ".join(choices)
         if default is None:
-            text = f"{text} (default {field.default})".strip()
+            shown = "none" if field.default is None else field.default
+            text = f"{text} (default {shown})".strip()
         elif not text:
             text = default
         if kind is bool:
@@ -69,11 +88,33 @@ def add_fields(
             )
         elif kind in (int, float):
             options.add_argument(flag, dest=name, type=kind, help=text)
+        elif NoneType in get_args(kind):
+            number = int if int in get_args(kind) else float
+            options.add_argument(flag, dest=name, type=_or_none(number), help=text)
         elif isinstance(field.default, tuple):
             n = len(field.default)
             options.add_argument(flag, dest=name, type=int, nargs=n, help=text)
         else:
             options.add_argument(flag, dest=name, help=text)
+
+
+def _or_none(number: type[int] | type[float]) -> Callable[[str], Any]:
+    """Make what reads a number or ``none``."""
+
+    def read(text: str) -> Any:
+        return _OFF if text.lower() == "none" else number(text)
+
+    read.__name__ = f"{number.__name__} or none"  # argparse names it where it fails
+    return read
+
+
+def rules_help() -> str:
+    """Name the rules that make prompts."""
+    from napari_cam_sam.prompts.parameters import PRESETS, TRUTH_PRESETS
+
+    return (
+        f"rule that makes prompts: {', '.join(PRESETS)}; from the truth {', '.join(TRUTH_PRESETS)}"
+    )
 
 
 def window_help() -> str:
@@ -86,13 +127,20 @@ def window_help() -> str:
     )
 
 
-def changed(group: T, arguments: argparse.Namespace, prefix: str = "") -> T:
-    """Apply the options that were given to a parameter group."""
-    changes: dict[str, Any] = {}
-    for field in fields(group):  # type: ignore[arg-type]
+def given(group: type[Any], arguments: argparse.Namespace, prefix: str = "") -> dict[str, Any]:
+    """Collect the options of a parameter group that were given, by field."""
+    values: dict[str, Any] = {}
+    for field in fields(group):
         value = getattr(arguments, prefix.replace("-", "_") + field.name, None)
         if value is not None:
-            changes[field.name] = tuple(value) if isinstance(value, list) else value
+            value = tuple(value) if isinstance(value, list) else value
+            values[field.name] = None if value is _OFF else value
+    return values
+
+
+def changed(group: T, arguments: argparse.Namespace, prefix: str = "") -> T:
+    """Apply the options that were given to a parameter group."""
+    changes = given(type(group), arguments, prefix)
     return replace(group, **changes)  # type: ignore[type-var]
 
 
@@ -135,3 +183,37 @@ def cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) >= 1 else f"{value:.4f}"
     return str(value)
+
+
+def add_card(parser: argparse.ArgumentParser) -> None:
+    """Add what a checkpoint may not say about itself."""
+    card = parser.add_argument_group("classifier", "what a checkpoint does not say about itself")
+    card.add_argument("--architecture", help="e.g. resnet18")
+    card.add_argument("--class-names", type=lambda text: text.split(","), help="comma-separated")
+    card.add_argument("--input-size", type=int, nargs=2, metavar=("ROWS", "COLUMNS"))
+    card.add_argument("--channels", type=int, help="1 for gray, 3 for RGB")
+    card.add_argument("--mean", type=float, nargs="+", help="a channel, of values in 0 to 1")
+    card.add_argument("--std", type=float, nargs="+", help="a channel, of values in 0 to 1")
+
+
+def load_classifier_of(arguments: argparse.Namespace, name: str, device: str) -> Classifier:
+    """Load a classifier with what the options say about it."""
+    from napari_cam_sam.models.classifiers import load_classifier
+
+    return load_classifier(
+        name,
+        architecture=arguments.architecture,
+        class_names=arguments.class_names,
+        input_size=arguments.input_size,
+        channels=arguments.channels,
+        mean=arguments.mean,
+        std=arguments.std,
+        device=device,
+    )
+
+
+def prompt_parameters_class() -> type[Any]:
+    """Import the parameters of prompts when a parser is built, not before."""
+    from napari_cam_sam.prompts.parameters import PromptParameters
+
+    return PromptParameters

@@ -1,0 +1,385 @@
+"""The whole way on one image: ``napari-cam-sam run`` and ``napari-cam-sam demo``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_cam_sam.cli.report import report
+from napari_cam_sam.cli.shared import (
+    AXIS_HELP,
+    DEVICE_HELP,
+    add_card,
+    add_fields,
+    changed,
+    given,
+    load_classifier_of,
+    print_json,
+    progress,
+    prompt_parameters_class,
+    rules_help,
+    window_help,
+)
+from napari_cam_sam.errors import CamSamError
+
+if TYPE_CHECKING:
+    from napari_cam_sam.images.image import Image
+    from napari_cam_sam.pipeline import RunParameters, VolumeParameters
+    from napari_cam_sam.sam.embeddings import EmbeddingCache
+    from napari_cam_sam.sam.segmenter import Segmenter
+
+__all__ = ["add_run_commands"]
+
+_METHODS_HELP = (
+    "method of the heatmap: layer-cam, grad-cam, grad-cam++, hires-cam, score-cam, eigen-cam, …; "
+    "an unknown one lists all (%(default)s)"
+)
+
+
+def add_run_commands(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
+    """Add the commands to the subparsers of the command line, and give their parsers."""
+    from napari_cam_sam.images.preprocessing import PreprocessingParameters
+    from napari_cam_sam.sam.embeddings import CacheParameters
+
+    demo = commands.add_parser("demo", help="the main job on a shipped sample and models")
+    demo.add_argument("--sample", default="ct", help="ct, ultrasound or shapes (%(default)s)")
+    demo.add_argument("--sam", default="compact-sam", help="segmenter (%(default)s)")
+    demo.add_argument("--device", default="auto", help=DEVICE_HELP)
+    demo.add_argument(
+        "--headless", action="store_true", help="open no window, also where there is a display"
+    )
+    demo.add_argument(
+        "--output", type=Path, default=Path("demo-output"), help="folder (%(default)s)"
+    )
+    demo.set_defaults(command=_demo)
+
+    run = commands.add_parser("run", help="heatmap, prompts, labels and scores of one image")
+    run.add_argument("image", type=Path, metavar="IMAGE", help=".nii, .nii.gz, .png, .jpg, .tif")
+    run.add_argument("--frame", type=int, help="which frame of a 4D image")
+    run.add_argument("--classifier", help="name, checkpoint or package.module:function")
+    run.add_argument("--target", help="class by name or index; by default the predicted one")
+    run.add_argument("--cam", default="layer-cam", help=_METHODS_HELP)
+    run.add_argument("--layer", action="append", help="target layer; several are averaged")
+    run.add_argument("--min-probability", type=float, default=0.0, help="below it: no evidence")
+    run.add_argument("--batch-size", type=int, default=16, help="planes in one pass (%(default)s)")
+    run.add_argument(
+        "--prompts", "--strategy", default="ours", help=rules_help() + " (%(default)s)"
+    )
+    add_fields(run, "prompt rule", prompt_parameters_class(), default="as --prompts says")
+    run.add_argument("--sam", help="segmenter or checkpoint; by default the best one installed")
+    run.add_argument("--mask-choice", default="best", help="single, first, best or oracle")
+    run.add_argument(
+        "--mask-from",
+        choices=["prompts", "heatmap", "automatic"],
+        default="prompts",
+        help="heatmap: from its own high and low regions, with seeded; automatic: the heatmap "
+        "chooses among all masks that a SAM finds (%(default)s)",
+    )
+    run.add_argument("--axis", type=int, default=0, help=AXIS_HELP)
+    run.add_argument("--planes", help="A:B (B not included) or one index; by default all")
+    run.add_argument("--window", default="auto", help=window_help())
+    run.add_argument("--truth", type=Path, help="labels to compare with")
+    run.add_argument("--truth-label", type=int, help="the label of the truth that is meant")
+    run.add_argument("--device", default="auto", help=DEVICE_HELP)
+    run.add_argument("--seed", type=int, default=0, help="of whatever is random (%(default)s)")
+    run.add_argument("--output", type=Path, help="folder; by default IMAGE's name + -cam-sam")
+    add_fields(
+        run, "preprocessing of the segmenter's planes", PreprocessingParameters, "preprocess-"
+    )
+    _add_volume(run)
+    _add_automatic(run)
+    run.add_argument(
+        "--no-cache", action="store_true", help="neither look for embeddings on disk nor keep any"
+    )
+    add_fields(run, "embeddings on disk and in memory", CacheParameters, "cache-")
+    add_card(run)
+    run.set_defaults(command=_run)
+    return demo, run
+
+
+def _add_volume(run: argparse.ArgumentParser) -> None:
+    from napari_cam_sam.sam.propagation import PropagationParameters
+
+    title = "objects of a volume"
+    volume = run.add_argument_group(title)
+    volume.add_argument(
+        "--propagate",
+        action="store_true",
+        help="from the prompts of the planes that --planes names through the volume; of heatmaps "
+        "only those of the planes on which the target is most probable",
+    )
+    volume.add_argument(
+        "--min-trust", type=float, help="least probability of such a plane (default 0.5)"
+    )
+    volume.add_argument(
+        "--smooth", type=float, metavar="MM", help="of the objects along the axis (default 0)"
+    )
+    volume.add_argument(
+        "--consensus",
+        action="store_true",
+        default=None,
+        help="propagate along the two other axes as well, and take what two of three say",
+    )
+    add_fields(run, "propagation", PropagationParameters, "propagate-", without=("mask_choice",))
+
+
+def _add_automatic(run: argparse.ArgumentParser) -> None:
+    from napari_cam_sam.sam.ranking import RankingParameters
+
+    # The parameters of everything mode live beside PyTorch, which --help should not wait for.
+    group = run.add_argument_group(
+        "everything mode", "defaults suit the segmenter: see docs/segmenters.md"
+    )
+    group.add_argument("--automatic-points-per-side", type=int, help="of the grid of points")
+    group.add_argument("--automatic-predicted-iou", type=float, help="least of a mask, 0 to 1")
+    group.add_argument("--automatic-stability", type=float, help="least of a mask, 0 to 1")
+    add_fields(run, "how the heatmap chooses of everything", RankingParameters, "ranking-")
+
+
+def _seed(seed: int) -> None:
+    import numpy as np
+    import torch
+
+    np.random.seed(seed)  # noqa: NPY002 - for libraries that draw from numpy's global state
+    torch.manual_seed(seed)
+
+
+def _run_parameters(arguments: argparse.Namespace, image: Image) -> RunParameters:
+    from napari_cam_sam.cam.heatmaps import CamParameters
+    from napari_cam_sam.images.planes import parse_planes
+    from napari_cam_sam.images.preprocessing import PreprocessingParameters
+    from napari_cam_sam.images.windows import parse_window
+    from napari_cam_sam.pipeline import RunParameters
+    from napari_cam_sam.prompts.parameters import strategy_parameters
+    from napari_cam_sam.sam.choice import needs_multimask
+    from napari_cam_sam.sam.ranking import RankingParameters
+
+    needs_multimask(arguments.mask_choice)
+    return RunParameters(
+        axis=arguments.axis,
+        planes=parse_planes(arguments.planes, image.n_planes(arguments.axis)),
+        window=parse_window(arguments.window),
+        preprocessing=changed(PreprocessingParameters(), arguments, "preprocess-"),
+        cam=CamParameters(
+            method=arguments.cam,
+            target=arguments.target,
+            layers=tuple(arguments.layer or ()),
+            batch_size=arguments.batch_size,
+            min_probability=arguments.min_probability,
+        ),
+        strategy=arguments.prompts,
+        prompts=changed(strategy_parameters(arguments.prompts), arguments),
+        mask_choice=arguments.mask_choice,
+        mask_from=arguments.mask_from,
+        ranking=changed(RankingParameters(), arguments, "ranking-"),
+        truth_label=arguments.truth_label,
+        volume=_volume_parameters(arguments),
+    )
+
+
+def _volume_parameters(arguments: argparse.Namespace) -> VolumeParameters | None:
+    from napari_cam_sam.pipeline import VolumeParameters
+    from napari_cam_sam.sam.propagation import PropagationParameters
+
+    own = given(VolumeParameters, arguments)
+    rule = given(PropagationParameters, arguments, "propagate-")
+    if not arguments.propagate:
+        for name in (*own, *(f"propagate_{field}" for field in rule)):
+            raise CamSamError(f"--{name.replace('_', '-')} needs --propagate: give that as well.")
+        return None
+    rule["mask_choice"] = arguments.mask_choice
+    return VolumeParameters(propagation=PropagationParameters(**rule), **own)
+
+
+def _with_automatic(
+    parameters: RunParameters, arguments: argparse.Namespace, segmenter: Segmenter
+) -> RunParameters:
+    """Add the parameters of everything mode, so that the record names those that hold."""
+    from napari_cam_sam.pipeline.parameters import automatic_defaults
+    from napari_cam_sam.sam.automatic import AutomaticParameters
+    from napari_cam_sam.sam.ranking import RankingParameters
+
+    if parameters.mask_from == "automatic":
+        settings = changed(automatic_defaults(segmenter.name), arguments, "automatic-")
+        return replace(parameters, automatic=settings)
+    for prefix, group in (("automatic", AutomaticParameters), ("ranking", RankingParameters)):
+        for name in given(group, arguments, f"{prefix}-"):
+            raise CamSamError(
+                f"--{prefix}-{name.replace('_', '-')} needs --mask-from automatic: give that as "
+                "well."
+            )
+    return parameters
+
+
+def _embeddings(arguments: argparse.Namespace) -> EmbeddingCache:
+    from napari_cam_sam.sam.embeddings import CacheParameters, open_cache
+
+    settings = changed(CacheParameters(), arguments, "cache-")
+    return open_cache(replace(settings, disk_mb=0) if arguments.no_cache else settings)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from napari_cam_sam.images.formats import stem_of
+    from napari_cam_sam.images.reading import check_same_grid, read_image
+    from napari_cam_sam.models.names import classifier_names
+    from napari_cam_sam.outputs import check_output
+    from napari_cam_sam.sam.loading import load_segmenter
+    from napari_cam_sam.sam.registry import default_segmenter
+
+    if not 0 <= arguments.seed < 2**32:
+        raise CamSamError(f"The seed must be 0 to {2**32 - 1}, not {arguments.seed}.")
+    image = read_image(arguments.image, arguments.frame)
+    truth = _read_truth(arguments)
+    if truth is not None:
+        check_same_grid(image, truth)
+    output = arguments.output or arguments.image.with_name(f"{stem_of(arguments.image)}-cam-sam")
+    inputs = [arguments.image, *([arguments.truth] if arguments.truth else [])]
+    check_output(output, image, inputs)
+    parameters = _run_parameters(arguments, image)
+    embeddings = _embeddings(arguments)
+    if arguments.classifier is None and not parameters.from_truth:
+        raise CamSamError(
+            f"The prompts {parameters.strategy!r} come from a heatmap: give --classifier, one of "
+            f"{', '.join(classifier_names())} or a checkpoint; or take --prompts truth-box."
+        )
+    classifier = None
+    if arguments.classifier is not None:
+        classifier = load_classifier_of(arguments, arguments.classifier, arguments.device)
+    segmenter = load_segmenter(arguments.sam or default_segmenter(), arguments.device)
+    parameters = _with_automatic(parameters, arguments, segmenter)
+    _run_and_report(arguments, image, truth, classifier, segmenter, parameters, output, embeddings)
+
+
+def _read_truth(arguments: argparse.Namespace) -> Image | None:
+    """Read the truth; of a series the frame of the image."""
+    from napari_cam_sam.images.reading import read_labels
+
+    if arguments.truth is None:
+        return None
+    if arguments.frame is not None:
+        try:
+            return read_labels(arguments.truth, arguments.frame)
+        except CamSamError:
+            pass  # a truth of one frame, which is read below, or fails there for its own reason
+    return read_labels(arguments.truth)
+
+
+def _run_and_report(
+    arguments: argparse.Namespace,
+    image: Image,
+    truth: Image | None,
+    classifier: Any,
+    segmenter: Any,
+    parameters: RunParameters,
+    output: Path,
+    embeddings: EmbeddingCache,
+    seed: int = 0,
+    extra: Mapping[str, Any] | None = None,
+) -> None:
+    from napari_cam_sam.outputs import run_record, scores_data, volume_data, write_run
+    from napari_cam_sam.pipeline import run_image
+    from napari_cam_sam.prompts.serialise import to_data
+
+    seed = getattr(arguments, "seed", seed)
+    _seed(seed)
+    update, bar = progress(arguments, image.name)
+    with bar, warnings.catch_warnings():
+        # The store's warning is said below, in one line.
+        warnings.filterwarnings("ignore", "Embeddings are kept in memory alone")
+        result = run_image(image, segmenter, classifier, parameters, truth, update, embeddings)
+    if embeddings.store is not None and embeddings.store.trouble is not None:
+        print(f"napari-cam-sam: {embeddings.store.trouble}", file=sys.stderr)
+    record = run_record(result, segmenter, classifier, truth, seed, arguments.argv)
+    record |= dict(extra or {})
+    files = write_run(output, result, record, truth)
+    if arguments.json:
+        print_json(
+            {
+                "scores": scores_data(result),
+                **volume_data(result),
+                "prompts": to_data(result.prompts),
+                "device": segmenter.device,
+                "segmenter": segmenter.name,
+                "seconds": result.seconds,
+                "output": str(output),
+                "files": files,
+                **(extra or {}),
+            }
+        )
+        return
+    report(result, segmenter, classifier)
+    print(f"\nWritten to {output}: {', '.join(files)}")
+
+
+def _demo(arguments: argparse.Namespace) -> None:
+    from napari_cam_sam.cam.heatmaps import CamParameters
+    from napari_cam_sam.demo.samples import make_sample
+    from napari_cam_sam.images.windows import parse_window
+    from napari_cam_sam.models.classifiers import load_classifier
+    from napari_cam_sam.outputs import check_output
+    from napari_cam_sam.pipeline import RunParameters, run_image
+    from napari_cam_sam.prompts.parameters import strategy_parameters
+    from napari_cam_sam.sam.embeddings import EmbeddingCache
+    from napari_cam_sam.sam.loading import load_segmenter
+
+    sample = make_sample(arguments.sample)
+    check_output(arguments.output, sample.image)
+    classifier = load_classifier(sample.classifier, device=arguments.device)
+    segmenter = load_segmenter(arguments.sam, arguments.device)
+    parameters = RunParameters(
+        window=parse_window(sample.window),
+        cam=CamParameters(target=sample.target, min_probability=0.5),
+    )
+    # Both runs see the same planes.
+    embeddings = EmbeddingCache()
+    upper = run_image(
+        sample.image,
+        segmenter,
+        None,
+        # With the margin of the rule that it is to be the bound of.
+        replace(
+            parameters,
+            strategy="truth-box-point",
+            prompts=replace(
+                strategy_parameters("truth-box-point"), margin=parameters.prompt_parameters.margin
+            ),
+        ),
+        sample.truth,
+        embeddings=embeddings,
+    )
+    bound = {name: upper.summary[name].mean for name in ("iou", "dice")}
+    _run_and_report(
+        arguments,
+        sample.image,
+        sample.truth,
+        classifier,
+        segmenter,
+        parameters,
+        arguments.output,
+        embeddings,
+        extra={"truth_prompts": bound},
+    )
+    if not arguments.json:
+        print(f"With truth prompts the mean Dice of the planes would be {bound['dice']:.4f}.")
+    if not (arguments.headless or arguments.json) and _has_display():
+        print("Opening the sample in napari; press “Run all four steps” there.", flush=True)
+        window = [sys.executable, "-m", "napari_cam_sam.plugin.demo_window", arguments.sample]
+        if subprocess.run(window, check=False).returncode != 0:
+            raise CamSamError(
+                "napari could not be opened; install it with a Qt backend: "
+                'pip install "napari-cam-sam[all]".'
+            )
+
+
+def _has_display() -> bool:
+    """Tell whether a window could be shown."""
+    if sys.platform in ("win32", "darwin"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
