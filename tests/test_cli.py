@@ -16,10 +16,17 @@ from PIL import Image as Pillow
 from napari_cam_sam.cli import main
 from napari_cam_sam.demo.samples import make_sample
 from napari_cam_sam.demo.volumes import ct
+from napari_cam_sam.sam.registry import CACHE_VARIABLE
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 BRAIN = SHARED / "brain_mri" / "brain1_image.nii.gz"
 BUSI = SHARED / "busi"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the user's embeddings alone, and take no checkpoint that is installed."""
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path_factory.mktemp("cache")))
 
 
 @pytest.fixture(scope="module")

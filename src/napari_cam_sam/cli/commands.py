@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("napari-cam-sam: " + " ".join(str(error).split()), file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
-        print(f"napari-cam-sam: stopped; {stop or 'nothing was written'}.", file=sys.stderr)
+        print(f"napari-cam-sam: stopped; {str(stop) or 'nothing was written'}.", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # The reader of our output, e.g. `head`, has seen enough.

@@ -194,7 +194,8 @@ def _volume_parameters(arguments: argparse.Namespace) -> VolumeParameters | None
         for name in (*own, *(f"propagate_{field}" for field in rule)):
             raise CamSamError(f"--{name.replace('_', '-')} needs --propagate: give that as well.")
         return None
-    rule["mask_choice"] = arguments.mask_choice
+    if arguments.mask_choice != "oracle":  # which the run refuses, with a reason
+        rule["mask_choice"] = arguments.mask_choice
     return VolumeParameters(propagation=PropagationParameters(**rule), **own)
 
 

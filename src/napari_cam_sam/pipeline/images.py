@@ -94,10 +94,10 @@ def run_image(
     if truth is not None:
         check_same_grid(image, truth)
         check_truth_label(truth, parameters)
-    check_run(image, segmenter, classifier, parameters, truth)
     if parameters.volume is not None:
         check_volume(image, parameters, parameters.volume)
         indices = range(image.n_planes(parameters.axis))
+    check_run(image, segmenter, classifier, parameters, truth)
     window = resolve_window(image, parameters.window)
     known: set[int] = set()
     most = parameters.prompt_parameters.max_objects
