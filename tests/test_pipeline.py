@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from napari_cam_sam.cam.heatmaps import CamParameters
@@ -14,14 +16,25 @@ from napari_cam_sam.demo.samples import SAMPLES, make_sample
 from napari_cam_sam.demo.volumes import ct
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.geometry import Geometry
-from napari_cam_sam.images.image import image_from_array
-from napari_cam_sam.images.windows import WindowParameters
+from napari_cam_sam.images.image import Image, image_from_array
+from napari_cam_sam.images.windows import WindowParameters, apply_window
 from napari_cam_sam.models.classifiers import Classifier, load_classifier
-from napari_cam_sam.pipeline import RunParameters, run_image, run_planes, segment_plane
+from napari_cam_sam.pipeline import (
+    RunParameters,
+    VolumeParameters,
+    run_image,
+    run_planes,
+    segment_plane,
+)
+from napari_cam_sam.pipeline.planes import encoder
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
 from napari_cam_sam.prompts.parameters import strategy_parameters
+from napari_cam_sam.sam.automatic import AutomaticParameters
+from napari_cam_sam.sam.embeddings import EmbeddingCache
 from napari_cam_sam.sam.loading import load_segmenter
+from napari_cam_sam.sam.propagation import PropagationParameters
 from napari_cam_sam.sam.segmenter import Embedding, MaskCandidates, Segmenter
+from napari_cam_sam.sam.store import EmbeddingStore
 
 
 @pytest.fixture(scope="module")
@@ -206,3 +219,117 @@ def test_an_image_is_not_taken_for_labels(seeded: Segmenter) -> None:
     image = image_from_array(values)
     with pytest.raises(CamSamError, match="899 different labels: is it an image"):
         run_image(image, seeded, None, RunParameters(strategy="truth-box"), image)
+
+
+def test_masks_are_the_same_with_any_cache_and_with_none(tmp_path: Path) -> None:
+    """Features are rounded as on disk in every case: docks, runs and replays give one result."""
+    sample = make_sample("ct")
+    segmenter = load_segmenter("compact-sam", "cpu")
+    parameters = RunParameters(
+        strategy="truth-box", planes=range(9, 12), window=WindowParameters("ct-abdomen")
+    )
+    store = EmbeddingStore(tmp_path, 1 << 30)
+    caches = [None, EmbeddingCache(), EmbeddingCache(0, store), EmbeddingCache(0, store)]
+    first, *others = (
+        run_image(sample.image, segmenter, None, parameters, sample.truth, embeddings=cache)
+        for cache in caches
+    )
+    plane = apply_window(sample.image.plane(0, 10), first.window)
+    exact, rounded = segmenter.encode(plane), encoder(segmenter, None)(plane)
+    assert not torch.equal(exact.features, rounded.features)
+    assert torch.equal(rounded.features, exact.features.half().float())
+    by_hand, _ = segment_plane(segmenter, rounded, first.prompts[1])
+    np.testing.assert_array_equal(first.labels[10], by_hand)
+    for other in others:
+        np.testing.assert_array_equal(first.labels, other.labels)
+        assert first.confidence == other.confidence
+
+
+def _two_rods() -> tuple[Image, Image]:
+    """Two bright rods of different length along the planes, labels 4 and 9."""
+    data = np.full((12, 64, 64), 60, np.uint8)
+    truth = np.zeros(data.shape, np.uint8)
+    truth[2:10, 10:24, 10:24], truth[4:9, 40:56, 36:52] = 4, 9
+    data[truth == 4], data[truth == 9] = 190, 230
+    geometry = Geometry(spacing=(2.0, 1.0, 1.0), unit="mm")
+    return image_from_array(data, geometry=geometry), image_from_array(truth, geometry=geometry)
+
+
+def test_labels_of_the_truth_are_objects_of_the_volume(seeded: Segmenter) -> None:
+    image, truth = _two_rods()
+    steps: list[tuple[int, int]] = []
+    parameters = RunParameters(
+        strategy="truth-box", planes=range(6, 7), volume=VolumeParameters(consensus=True)
+    )
+    result = run_image(
+        image, seeded, None, parameters, truth, lambda done, total: steps.append((done, total))
+    )
+    assert set(np.unique(result.labels)) == {0, 4, 9}
+    assert set(result.volume_labels) == {4, 9}
+    for label, scores in result.volume_labels.items():
+        assert scores.values["dice"] > 0.8
+        predicted, answer = result.labels == label, truth.data == label
+        both = 2 * (predicted & answer).sum() / (predicted.sum() + answer.sum())
+        assert scores.values["dice"] == pytest.approx(both)
+    assert {label for _, label in result.scores} == {4, 9}
+    assert [one.source for one in result.sources[6]] == ["prompted", "prompted"]
+    assert {one.source for one in result.sources[5]} == {"propagated"}
+    assert [bool(plane.objects) for plane in result.prompts] == [i == 6 for i in range(12)]
+    assert result.consensus is not None
+    assert {len(dice) for dice in result.consensus.dice.values()} == {3}
+    # One plane that may be prompted, then all planes of the three axes.
+    assert steps[-1] == (1 + 12 + 64 + 64,) * 2
+    assert [done for done, _ in steps] == sorted(done for done, _ in steps)
+
+
+def test_propagation_along_another_axis_is_that_of_the_turned_volume(seeded: Segmenter) -> None:
+    image, truth = _two_rods()
+    volume = VolumeParameters(PropagationParameters(max_distance_mm=6.0), smooth=3.0)
+    along = RunParameters(strategy="truth-box", planes=range(6, 7), volume=volume)
+    first = run_image(image, seeded, None, along, truth)
+    turned, answer = (
+        image_from_array(
+            np.moveaxis(np.asarray(one.data), 0, 2),
+            geometry=Geometry(spacing=(1.0, 1.0, 2.0), unit="mm"),
+        )
+        for one in (image, truth)
+    )
+    second = run_image(turned, seeded, None, replace(along, axis=2), answer)
+    np.testing.assert_array_equal(np.moveaxis(second.labels, 2, 0), first.labels)
+    assert second.sources == first.sources
+    with_mask = [i for i, parts in first.sources.items() if parts[0].source != "none"]
+    assert with_mask == list(range(3, 10))  # 6 mm are three steps of 2 mm
+    assert second.volume is not None
+    assert first.volume is not None
+    assert second.volume.values == pytest.approx(first.volume.values)
+
+
+def test_a_volume_is_for_run_image(seeded: Segmenter, lesion: Classifier) -> None:
+    image, truth = _two_rods()
+    parameters = RunParameters(strategy="truth-box", volume=VolumeParameters())
+    with pytest.raises(CamSamError, match="run_image"):
+        next(run_planes(image, seeded, None, parameters, truth))
+    for wrong in ({"min_trust": float("nan")}, {"smooth": float("inf")}, {"smooth": -1.0}):
+        with pytest.raises(CamSamError, match="must be"):
+            VolumeParameters(**wrong)
+    from_heatmaps = RunParameters(volume=VolumeParameters())
+    with pytest.raises(CamSamError, match="as the target"):
+        run_image(image, seeded, lesion, from_heatmaps)
+
+
+def test_what_everything_mode_is_asked_for_suits_the_segmenter() -> None:
+    sample = make_sample("shapes")
+    shapes = load_classifier("shapes", device="cpu")
+    parameters = RunParameters(cam=CamParameters(target=sample.target), mask_from="automatic")
+    segmenter = load_segmenter("compact-sam", "cpu")
+    result = run_image(sample.image, segmenter, shapes, parameters, sample.truth)
+    assert result.summary["iou"].mean > 0.8
+    assert 0.5 < result.confidence[0][1] <= 1
+    # No mask is estimated to be above 1.
+    strict = replace(parameters, automatic=AutomaticParameters(8, predicted_iou=1.0))
+    nothing = run_image(sample.image, segmenter, shapes, strict, sample.truth)
+    assert not nothing.labels.any()
+    assert nothing.confidence == {}
+    from_truth = replace(parameters, strategy="truth-box")
+    with pytest.raises(CamSamError, match="not from the truth"):
+        run_image(sample.image, segmenter, shapes, from_truth, sample.truth)

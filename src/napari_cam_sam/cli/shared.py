@@ -11,6 +11,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_args, get_type_hints
 
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.field_help import field_help
 
 if TYPE_CHECKING:
     from napari_cam_sam.models.classifiers import Classifier
@@ -64,38 +65,43 @@ def add_fields(
     names fields that have no option.
     """
     options = parser.add_argument_group(title)
-    hints = get_type_hints(group)
+    hints, described = get_type_hints(group), field_help(group)
     for field in fields(group):
         if field.name in without:
             continue
         flag = "--" + prefix + field.name.replace("_", "-")
         name = prefix.replace("-", "_") + field.name
         kind = hints[field.name]
-        choices = [str(one) for one in get_args(kind) if isinstance(one, str)]
-        text = " | ".join(choices)
-        if default is None:
-            shown = "none" if field.default is None else field.default
-            text = f"{text} (default {shown})".strip()
-        elif not text:
-            text = default
+        choices = " | ".join(one for one in get_args(kind) if isinstance(one, str))
+        text = "; ".join(part for part in (described.get(field.name, ""), choices) if part)
+        if default is None and field.default != "":
+            text += f" (default {'none' if field.default is None else field.default})"
+        elif default is not None and not choices:
+            text += f" (default {default})"
+        help_text = text.replace("%", "%%")
+        metavar = field.name.upper()
         if kind is bool:
             options.add_argument(
                 flag,
                 dest=name,
                 action=argparse.BooleanOptionalAction,
                 default=None,
-                help=text,
+                help=help_text,
             )
         elif kind in (int, float):
-            options.add_argument(flag, dest=name, type=kind, help=text)
+            options.add_argument(flag, dest=name, type=kind, metavar=metavar, help=help_text)
         elif NoneType in get_args(kind):
             number = int if int in get_args(kind) else float
-            options.add_argument(flag, dest=name, type=_or_none(number), help=text)
+            options.add_argument(
+                flag, dest=name, type=_or_none(number), metavar=metavar, help=help_text
+            )
         elif isinstance(field.default, tuple):
             n = len(field.default)
-            options.add_argument(flag, dest=name, type=int, nargs=n, help=text)
+            options.add_argument(
+                flag, dest=name, type=int, nargs=n, metavar=metavar, help=help_text
+            )
         else:
-            options.add_argument(flag, dest=name, help=text)
+            options.add_argument(flag, dest=name, metavar=metavar, help=help_text)
 
 
 def _or_none(number: type[int] | type[float]) -> Callable[[str], Any]:

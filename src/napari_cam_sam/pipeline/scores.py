@@ -33,14 +33,17 @@ def plane_scores(
     parameters: RunParameters,
 ) -> dict[int, Scores]:
     """Score a plane: by label where the prompts know the truth's labels, else as a whole."""
-    present = [int(v) for v in np.unique(truth) if v > 0] if parameters.by_label else []
+    present: set[int] = set()
+    if parameters.by_label:
+        # Propagation may have taken an object to a plane on which the truth has it not.
+        present = {int(v) for plane in (truth, labels) for v in np.unique(plane) if v > 0}
     scored = {
         label: (
             labels == label,
             truth == label,
             tuple(o for o in prompts.objects if o.object_id == label),
         )
-        for label in present
+        for label in sorted(present)
     }
     out: dict[int, Scores] = {}
     whole = {parameters.truth_label or 0: (labels > 0, truth > 0, prompts.objects)}
