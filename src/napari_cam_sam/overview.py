@@ -22,8 +22,8 @@ _PREDICTION, _TRUTH, _POSITIVE, _NEGATIVE = "#ffb000", "#40e0ff", "#50ff50", "#f
 def draw_overview(path: Path, result: RunResult, truth: Image | None = None) -> None:
     """Draw up to six planes, a row each, and save them as PNG.
 
-    They are spread over the planes that have prompts or a score; colours are told apart by line
-    style too: masks are solid, the truth is dashed.
+    They are spread over the planes that have prompts, a score, or a mask from another plane.
+    Colours are told apart by line style too: masks are solid, the truth is dashed.
 
     Parameters
     ----------
@@ -76,8 +76,9 @@ def draw_overview(path: Path, result: RunResult, truth: Image | None = None) -> 
     figure.text(
         0.01,
         0.004,
-        f"{result.image.name}: {len(shown)} of {len(_worth_showing(result))} planes with prompts "
-        "or a score    orange: mask    cyan, dashed: truth    green: positive    red: negative",
+        f"{result.image.name}: {len(shown)} of {len(_worth_showing(result))} planes with "
+        "prompts, a mask or a score    orange: mask    cyan, dashed: truth    "
+        "green: positive    red: negative",
         fontsize=7,
     )
     figure.tight_layout(pad=0.4, rect=(0, 0.02, 1, 1))
@@ -85,9 +86,11 @@ def draw_overview(path: Path, result: RunResult, truth: Image | None = None) -> 
 
 
 def _worth_showing(result: RunResult) -> list[PlanePrompts]:
-    """Planes with prompts or with a score: what was missed is as much a result."""
-    scored = {index for index, _ in result.scores}
-    return [p for p in result.prompts if p.objects or p.index in scored] or list(result.prompts)
+    """Planes with prompts, a mask or a score: what was missed is as much a result."""
+    also = {index for index, _ in result.scores} | {
+        index for index, parts in result.sources.items() if any(p.source != "none" for p in parts)
+    }
+    return [p for p in result.prompts if p.objects or p.index in also] or list(result.prompts)
 
 
 def _choose(result: RunResult) -> list[PlanePrompts]:
@@ -144,8 +147,10 @@ def _title(column: str, result: RunResult, prompts: PlanePrompts) -> str:
         return f"heatmap, p = {result.probabilities.get(index, float('nan')):.2f}"
     if column == "prompts":
         return "prompts" if prompts.objects else (prompts.reason or "no prompts")[:48]
+    sources = dict.fromkeys(part.source for part in result.sources.get(index, ()))
+    title = " ".join(source for source in sources if source != "none") or "mask"
     found = [scores for (i, _), scores in result.scores.items() if i == index]
     if not found:
-        return "mask"
+        return title
     dice = float(np.mean([scores.values["dice"] for scores in found]))
-    return f"mask, Dice {dice:.3f}"
+    return f"{title}, Dice {dice:.3f}"

@@ -203,6 +203,20 @@ def test_people_read_where_masks_are_from(
     assert "Planes 0 to 23 as one volume: iou" in out
 
 
+def test_the_overview_shows_planes_that_only_propagation_reached(
+    volume: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    heights = []
+    for planes in (0, 1):
+        output = tmp_path / str(planes)
+        argv = command(volume, output, "--classifier", "lesion", "--target", "lesion")
+        i = argv.index("--truth")
+        without_truth = [*argv[:i], *argv[i + 2 :]]
+        asked(capsys, [*without_truth, "--propagate", "--propagate-max-planes", str(planes)])
+        heights.append(Pillow.open(output / "overview.png").height)
+    assert heights[1] > 2 * heights[0]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
 def test_ctrl_c_leaves_nothing_half_written(volume: tuple[Path, Path], tmp_path: Path) -> None:
     argv = boxed(volume, tmp_path / "deep" / "out", "--consensus")
