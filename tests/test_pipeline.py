@@ -326,7 +326,7 @@ def test_what_everything_mode_is_asked_for_suits_the_segmenter() -> None:
     assert result.summary["iou"].mean > 0.8
     assert 0.5 < result.confidence[0][1] <= 1
     # No mask is estimated to be above 1.
-    strict = replace(parameters, automatic=AutomaticParameters(8, predicted_iou=1.0))
+    strict = replace(parameters, automatic=AutomaticParameters(4, predicted_iou=1.0))
     nothing = run_image(sample.image, segmenter, shapes, strict, sample.truth)
     assert not nothing.labels.any()
     assert nothing.confidence == {}

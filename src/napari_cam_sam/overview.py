@@ -97,7 +97,13 @@ def _choose(result: RunResult) -> list[PlanePrompts]:
     pool = _worth_showing(result)
     if len(pool) <= _MOST_PLANES:
         return pool
-    return [pool[i] for i in np.linspace(0, len(pool) - 1, _MOST_PLANES).round().astype(int)]
+    chosen = np.linspace(0, len(pool) - 1, _MOST_PLANES).round().astype(int).tolist()
+    prompted = [i for i, plane in enumerate(pool) if plane.objects]
+    # Of a volume few planes may be prompted: the one that all else is from is not left out.
+    if prompted and not set(prompted) & set(chosen):
+        middle = prompted[len(prompted) // 2]
+        chosen[min(range(_MOST_PLANES), key=lambda k: abs(chosen[k] - middle))] = middle
+    return [pool[i] for i in sorted(chosen)]
 
 
 def _cut(volume: NDArray[Any], image: Image, axis: int, index: int) -> NDArray[Any]:

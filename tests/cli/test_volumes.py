@@ -151,7 +151,7 @@ def test_heatmaps_prompt_the_planes_that_can_be_trusted(
     assert max(probabilities, key=lambda index: probabilities[index]) in map(str, prompted)
     reasons = [plane["reason"] for plane in printed["prompts"]["planes"] if not plane["objects"]]
     assert any("below 0.5" in reason for reason in reasons)
-    assert any("more probable" in reason for reason in reasons)
+    assert any("is more probable" in reason for reason in reasons)
     by_plane = asked(capsys, command(volume, tmp_path / "planes", *lesion))
     assert printed["scores"]["volume"]["dice"] > by_plane["scores"]["volume"]["dice"] + 0.3
     heatmaps = [read_image(tmp_path / n / "heatmap.nii.gz").data for n in ("out", "planes")]

@@ -104,7 +104,7 @@ def choose_planes(
         reason = (
             f"the probability of the class, {probability:.2f}, is below {min_trust:g}"
             if probability < min_trust
-            else f"a plane nearby is more probable than {probability:.2f}"
+            else "a neighbouring plane is more probable"
         )
         return PlanePrompts(plane.axis, plane.index, (), reason)
 
