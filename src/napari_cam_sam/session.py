@@ -709,7 +709,7 @@ def _session(data: object) -> tuple[Session, dict[str, str] | None]:
     versions = _object(top["versions"], "versions")
     for name, value in versions.items():
         if value is not None:
-            _text(value, f"versions.{name}")
+            _text(value, f"versions.{name!r}")
     session = Session(
         image=image,
         choices=_object(top["choices"], "choices"),
