@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QWheelEvent
 from qtpy.QtWidgets import QApplication, QVBoxLayout, QWidget
 
-from napari_cam_sam.plugin.forms import Choice, FractionSlider, SpinBox
+from napari_cam_sam.plugin.forms import Choice, FractionSlider, ParameterForm, SpinBox
 
 
 def _turn(widget: QWidget) -> bool:
@@ -64,3 +65,60 @@ def test_a_file_is_put_on_the_list_once(qapp: Any) -> None:
     choice.add_path("shipped", place=1)
     assert choice.currentText() == "shipped"
     assert choice.count() == 3
+
+
+@dataclass(frozen=True)
+class _Rules:
+    """Rules that can be off.
+
+    Attributes
+    ----------
+    least : float or None
+        A part.
+    most : int or None
+        Planes.
+    far : float or None
+        In mm.
+    """
+
+    least: float | None = 0.5
+    most: int | None = None
+    far: float | None = None
+
+
+def test_a_rule_is_switched_off_and_comes_back_as_it_was(qapp: Any) -> None:
+    form = ParameterForm(_Rules, {"most": 7, "far": 12.5})
+    form.set_value(_Rules())
+    told: list[_Rules] = []
+    form.changed.connect(lambda: told.append(form.value()))
+    assert form.value() == _Rules()
+    least, most, far = (form.widget(name) for name in ("least", "most", "far"))
+    assert not far.inner.isEnabled()
+    for one in (most, far):
+        one.switch.click()
+    assert form.value() == _Rules(0.5, 7, 12.5)
+    assert type(form.value().most) is int
+    assert far.inner.isEnabled()
+    least.inner.number.setValue(0.25)
+    least.switch.click()
+    assert form.value() == _Rules(None, 7, 12.5)
+    least.switch.click()
+    assert told == [
+        _Rules(0.5, 7),
+        _Rules(0.5, 7, 12.5),
+        _Rules(0.25, 7, 12.5),
+        _Rules(None, 7, 12.5),
+        _Rules(0.25, 7, 12.5),
+    ]
+    assert far.switch.toolTip() == "In mm."
+
+
+def test_a_group_with_rules_that_are_off_is_told_once(qapp: Any) -> None:
+    form = ParameterForm(_Rules)
+    form.set_value(_Rules(None, 3))
+    told: list[_Rules] = []
+    form.changed.connect(lambda: told.append(form.value()))
+    for wanted in (_Rules(0.75, None, 2.5), _Rules(0.75, None, 2.5), _Rules(0.0, 0, 0.0)):
+        form.set_value(wanted)
+        assert form.value() == wanted
+    assert len(told) == 2

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
+from types import NoneType
 from typing import Any, get_args, get_type_hints
 from weakref import WeakMethod
 
@@ -32,6 +33,7 @@ __all__ = [
     "ParameterForm",
     "Section",
     "SpinBox",
+    "Switched",
     "button",
     "field_help",
     "form",
@@ -183,18 +185,53 @@ class Section(QWidget):
         self.content.setVisible(opened)
 
 
+class Switched(QWidget):
+    """A value that a check box switches off: its value is None then.
+
+    Parameters
+    ----------
+    inner : SpinBox or FractionSlider
+        It keeps what it shows while it is off.
+    """
+
+    def __init__(self, inner: Any) -> None:
+        super().__init__()
+        self.inner = inner
+        self.switch = QCheckBox()
+        self.switch.setToolTip(inner.toolTip())
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self.switch)
+        row.addWidget(inner, 1)
+        inner.setEnabled(False)
+        self.switch.toggled.connect(inner.setEnabled)
+
+    def value(self) -> Any:
+        """Give the value, None where it is switched off."""
+        return self.inner.value() if self.switch.isChecked() else None
+
+    def set_value(self, value: Any) -> None:
+        """Set the value and switch it on; None switches it off."""
+        if value is not None:
+            _show(self.inner, value)
+        self.switch.setChecked(value is not None)
+
+
 class ParameterForm(QWidget):
     """A form of a frozen data class: its fields, their defaults, and its docstring as hints.
 
     Parameters
     ----------
     group : type
-        A data class with fields of type bool, int, float or a Literal of strings.
+        A data class with fields of type bool, int, float, a Literal of strings, or a number or
+        None: such a rule can be switched off.
+    starts : mapping of str to number, optional
+        What fields that are None by default show when they are switched on first.
     """
 
     changed = Signal()
 
-    def __init__(self, group: type[Any]) -> None:
+    def __init__(self, group: type[Any], starts: Mapping[str, float] | None = None) -> None:
         super().__init__()
         self._group = group
         self._widgets: dict[str, QWidget] = {}
@@ -203,7 +240,8 @@ class ParameterForm(QWidget):
         rows.setContentsMargins(0, 0, 0, 0)
         hints, helps = get_type_hints(group), field_help(group)
         for field in fields(group):
-            widget = self._widget(hints[field.name], helps.get(field.name, ""), field.default)
+            start = (starts or {}).get(field.name, field.default)
+            widget = self._widget(hints[field.name], helps.get(field.name, ""), start)
             self._widgets[field.name] = widget
             rows.addRow(_spoken(field.name), widget)
 
@@ -222,13 +260,7 @@ class ParameterForm(QWidget):
         before = {name: self._read(w) for name, w in self._widgets.items()}
         self._setting = True
         for name, widget in self._widgets.items():
-            one = getattr(value, name)
-            if isinstance(widget, QCheckBox):
-                widget.setChecked(one)
-            elif isinstance(widget, Choice | FractionSlider):
-                widget.set_value(one)
-            elif isinstance(widget, QSpinBox | QDoubleSpinBox):
-                widget.setValue(one)
+            _show(widget, getattr(value, name))
         self._setting = False
         if before != {name: self._read(w) for name, w in self._widgets.items()}:
             self.changed.emit()
@@ -249,7 +281,14 @@ class ParameterForm(QWidget):
     def _widget(self, kind: Any, hint: str, default: Any) -> QWidget:
         widget: Any
         choices = get_args(kind)
-        if choices:
+        if NoneType in choices:
+            (number,) = (one for one in choices if one is not NoneType)
+            inner = self._widget(number, hint, default)
+            if default is not None:
+                _show(inner, default)
+            widget = Switched(inner)
+            widget.switch.toggled.connect(self._tell)
+        elif choices:
             widget = Choice(hint)
             widget.offer((_spoken(one), one) for one in choices)
             widget.chosen.connect(self._tell)
@@ -277,6 +316,16 @@ class ParameterForm(QWidget):
     @staticmethod
     def _read(widget: Any) -> Any:
         return widget.isChecked() if isinstance(widget, QCheckBox) else widget.value()
+
+
+def _show(widget: Any, value: Any) -> None:
+    """Let a widget of a form show a value."""
+    if isinstance(widget, QCheckBox):
+        widget.setChecked(value)
+    elif isinstance(widget, QSpinBox | QDoubleSpinBox):
+        widget.setValue(value)
+    else:
+        widget.set_value(value)
 
 
 def field_help(group: type[Any]) -> dict[str, str]:
