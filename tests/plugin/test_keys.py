@@ -89,6 +89,10 @@ def test_masks_are_made_and_accepted_by_keys(
     press("Shift-S")
     finish(segment.row)
     assert segment.masks.planes(0) == [1, 3, 4]
+    press("Shift-T")
+    assert segment.row.busy
+    finish(segment.row)
+    assert segment.masks.planes(0) == [0, 1, 2, 3, 4, 5]
     # napari's own meaning of the keys, a mode, is not had as well.
     assert layer.mode == mode
     assert workspace.viewer.layers.selection.active == layer
@@ -181,7 +185,8 @@ def test_keys_without_their_dock_say_which_to_open(
     workspace.prompts.write([PlanePrompts(0, 3, (ONE,))])
     workspace.viewer.layers.selection.active = workspace.image_layer
     for key, dock in (("S", "Segment"), ("Shift-S", "Segment"), ("C", "Segment"),
-                      ("T", "Prompts"), ("Shift-C", "Prompts")):  # fmt: skip
+                      ("Shift-T", "Segment"), ("T", "Prompts"),
+                      ("Shift-C", "Prompts")):  # fmt: skip
         notices.clear()
         press(key)
         assert len(notices) == 1

@@ -372,7 +372,7 @@ def line(*widgets: QWidget) -> QHBoxLayout:
 
 
 def _spoken(name: str) -> str:
-    text = name.replace("_", " ")
+    text = name.replace("_", " ").replace("iou", "IoU")
     return text[:1].upper() + text[1:]
 
 

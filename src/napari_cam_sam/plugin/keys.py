@@ -18,6 +18,7 @@ __all__ = ["KEYS", "bind_keys"]
 KEYS: dict[str, tuple[str, str]] = {
     "S": ("segment", "Segment the plane shown"),
     "Shift-S": ("segment all", "Segment every plane with prompts"),
+    "Shift-T": ("through", "Go through the volume from the planes with prompts"),
     "C": ("accept", "Accept the mask of the plane shown"),
     "T": ("switch", "Switch points between positive and negative"),
     "Shift-C": ("clear", "Clear the prompts of the plane shown"),
@@ -30,8 +31,8 @@ KEYS: dict[str, tuple[str, str]] = {
 
 _HISTORY = ("undo", "redo")
 _DOCKS = {
-    "segment": "Segment", "segment all": "Segment", "accept": "Segment", "switch": "Prompts",
-    "clear": "Prompts",
+    "segment": "Segment", "segment all": "Segment", "through": "Segment", "accept": "Segment",
+    "switch": "Prompts", "clear": "Prompts",
 }  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from napari_cam_sam.plugin.tasks import Newest
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.workspace import Workspace
+    from napari_cam_sam.prompts.data import PlanePrompts
 
 __all__ = ["LiveMasks"]
 
@@ -43,11 +44,12 @@ class LiveMasks(QCheckBox):
         self._workspace, self._segmenter, self._row = workspace, segmenter, row
         self._shown_at = self._moved_at = 0.0
         self._asked: tuple[Any, ...] = ()
+        self._left: dict[tuple[int, int], tuple[Any, ...]] = {}
         self._newest = Newest(self._decoded, row.say, self)
         # At once: a timer would come only after the window has painted what was dragged.
         workspace.prompts.changed.connect(self.decode)
         workspace.prompts.moving.connect(self._moving)
-        workspace.image_changed.connect(self.drop)
+        workspace.image_changed.connect(self._image_changed)
         workspace.segmenter_changed.connect(self.drop)
 
     @property
@@ -59,12 +61,20 @@ class LiveMasks(QCheckBox):
         """Forget the masks that are on their way."""
         self._newest.drop()
 
+    def leave(self, prompts: PlanePrompts) -> None:
+        """Let masks stand that are not of their plane's prompts, until these are others."""
+        self._left[prompts.axis, prompts.index] = places(prompts)
+
     def decode(self) -> None:
         """Decode the plane shown again, if that takes no time worth a bar."""
         workspace, masks = self._workspace, self._workspace.masks
         try:
             axis, index = workspace.plane()
             prompts = workspace.prompts.read(axis, index)
+            known = masks.get(axis, index)
+            left = known is not None and known.source != "prompted"
+            if left and places(prompts) == self._left.get((axis, index), ()):
+                return
             if not prompts.objects:
                 self._newest.drop()
                 masks.drop(axis, index)
@@ -77,7 +87,6 @@ class LiveMasks(QCheckBox):
             wanted = (id(workspace.image_layer), name, places(prompts))
             if wanted == self._asked and self._newest.busy:
                 return
-            known = masks.get(axis, index)
             same = known is not None and places(known.prompts) == places(prompts)
             if same and not self._newest.busy:
                 masks.credit(prompts)
@@ -97,6 +106,10 @@ class LiveMasks(QCheckBox):
             return decode(segmenter, name, embeddings, snapshot, prompts)
 
         self._newest.ask(question)
+
+    def _image_changed(self) -> None:
+        self._left.clear()
+        self.drop()
 
     def _moving(self) -> None:
         # Not at every move: where a prompt is let go counts, and nothing shall be in its way then.

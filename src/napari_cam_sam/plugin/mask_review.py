@@ -117,8 +117,13 @@ class MaskReview(QWidget):
         planes = f"{count} plane{'s' if count != 1 else ''}"
         self.said.emit(f"Taken back on {planes}." if count else "Nothing was accepted.")
 
-    def tell(self) -> None:
+    def tell(self, also: str = "") -> None:
         """Say what is shown on the plane shown, and offer what can be done with it.
+
+        Parameters
+        ----------
+        also : str
+            What else is to be said of this plane.
 
         Raises
         ------
@@ -132,7 +137,8 @@ class MaskReview(QWidget):
         self.accept_all.setEnabled(bool(self._masks.planes(axis)))
         ids = [] if masks is None else sorted({one.object_id for one in masks.found})
         self.which.offer([("all objects", None), *((f"object {i}", i) for i in ids)])
-        self.shown.setText(self._words(axis, index) if masks is None else self._words_of(masks))
+        words = self._words(axis, index) if masks is None else self._words_of(masks)
+        self.shown.setText(f"{words} {also}".rstrip())
 
     def clear(self) -> None:
         """Say nothing, and offer nothing: no plane is shown."""

@@ -11,13 +11,14 @@ from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.plugin.forms import button, form
+from napari_cam_sam.plugin.forms import Section, button, form
 from napari_cam_sam.plugin.live_masks import LiveMasks
 from napari_cam_sam.plugin.mask_decoding import decode
 from napari_cam_sam.plugin.mask_review import MaskReview
 from napari_cam_sam.plugin.ready_strip import AheadPanel
 from napari_cam_sam.plugin.segmenter_choice import SegmenterChoice, load
 from napari_cam_sam.plugin.task_row import TaskRow, duration
+from napari_cam_sam.plugin.volume_section import VolumeSection
 from napari_cam_sam.plugin.workspace import workspace_of
 
 if TYPE_CHECKING:
@@ -56,12 +57,14 @@ class SegmentDock(QWidget):
         self.row = TaskRow()
         self.live = LiveMasks(workspace, self.segmenter, self.row)
         self.review = MaskReview(workspace, self.live)
+        self.through = VolumeSection(workspace, self.segmenter, self.row, self.live)
         self.ahead = AheadPanel(workspace, self.segmenter, self.row)
 
         whole = QVBoxLayout(self)
         whole.addLayout(form((("Segmenter", self.segmenter),)))
+        through = Section("Through the volume", self.through, opened=False)
         for widget in (
-            self.run, self.run_all, self.live, self.review, self.row, self.ahead
+            self.run, self.run_all, self.live, through, self.review, self.row, self.ahead
         ):  # fmt: skip
             whole.addWidget(widget)
         whole.addStretch()
@@ -73,6 +76,9 @@ class SegmentDock(QWidget):
         self.segmenter.changed.connect(self._tell)
         self.run.clicked.connect(lambda: self.segment())
         self.run_all.clicked.connect(lambda: self.segment_all())
+        self.through.started.connect(self._enable)
+        # By a key, too, what comes out of it is to be read.
+        self.through.started.connect(lambda: through.title.setChecked(True))
         self.review.said.connect(self.row.say)
         self.row.ended.connect(self._ended)
         self.ahead.ahead.shown_encoded.connect(self.live.decode)
@@ -102,6 +108,7 @@ class SegmentDock(QWidget):
             "overlap": self.review.overlap.value(),
             "live": self.live.isChecked(),
             "ahead": self.ahead.switch.isChecked(),
+            "through": self.through.state(),
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -111,6 +118,7 @@ class SegmentDock(QWidget):
         self.review.overlap.set_value(state.get("overlap"))
         self.live.setChecked(bool(state.get("live", True)))
         self.ahead.switch.setChecked(bool(state.get("ahead", True)))
+        self.through.set_state(state.get("through", {}))
 
     # Segmenting
 
@@ -180,6 +188,7 @@ class SegmentDock(QWidget):
     def stop(self) -> None:
         """Cancel what runs; masks that are made stay."""
         self.live.drop()
+        self.through.stop()
         self.row.stop()
 
     def _ended(self, complete: bool) -> None:
@@ -201,10 +210,11 @@ class SegmentDock(QWidget):
     def _tell(self) -> None:
         """Say what is shown on this plane, and what pressing the button would do."""
         self._enable()
+        self.through.tell()
         try:
-            axis, _ = self.workspace.plane()
+            axis, index = self.workspace.plane()
             n_planes = len(self.workspace.prompts.planes(axis))
-            self.review.tell()
+            self.review.tell(self.through.ended(axis, index))
         except CamSamError as error:
             self.row.say(str(error))
             self.review.clear()

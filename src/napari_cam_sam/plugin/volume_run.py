@@ -1,0 +1,338 @@
+"""From the prompts of some planes to masks through the volume, in a thread."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Generator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_cam_sam.plugin.mask_decoding import decode
+from napari_cam_sam.plugin.mask_layers import PlaneMasks
+from napari_cam_sam.plugin.segmenter_choice import load
+from napari_cam_sam.prompts.data import ObjectPrompt, PlanePrompts
+from napari_cam_sam.sam.segmenter import MaskCandidates
+
+if TYPE_CHECKING:
+    from napari_cam_sam.plugin.snapshot import Snapshot
+    from napari_cam_sam.sam.embeddings import EmbeddingCache
+    from napari_cam_sam.sam.propagation import (
+        PropagatedObject,
+        PropagatedPlane,
+        PropagationParameters,
+    )
+    from napari_cam_sam.sam.segmenter import Embedding, Segmenter
+
+__all__ = ["PlaneStep", "VolumeJob", "joined", "listed", "through_volume", "without"]
+
+
+@dataclass(frozen=True, eq=False)
+class VolumeJob:
+    """What a run through the volume needs, read on the main thread before it starts.
+
+    Attributes
+    ----------
+    snapshot : Snapshot
+    segmenter : Segmenter or None
+        None where it is to be loaded.
+    name, device : str
+        Of the segmenter.
+    embeddings : EmbeddingCache
+    prompts : tuple of PlanePrompts
+        Of the planes that it goes out from.
+    picked : mapping of int to tuple of int
+        By plane which candidate each entry of its prompts takes, where that is chosen already;
+        elsewhere the best.
+    parameters : PropagationParameters
+    heatmap : ndarray of float32, shape of the image's grid, or None
+        For ``min_evidence``.
+    sigma : float or None
+        To smooth along the axis with, in mm; None leaves the masks as they are.
+    """
+
+    snapshot: Snapshot
+    segmenter: Segmenter | None
+    name: str
+    device: str
+    embeddings: EmbeddingCache
+    prompts: tuple[PlanePrompts, ...]
+    picked: Mapping[int, tuple[int, ...]]
+    parameters: PropagationParameters
+    heatmap: NDArray[np.float32] | None = None
+    sigma: float | None = None
+    stop: threading.Event = field(default_factory=threading.Event)
+    """Set to end it within a plane, also where a plane waits for others to be told."""
+
+
+@dataclass(frozen=True, eq=False)
+class PlaneStep:
+    """One step of a run.
+
+    Attributes
+    ----------
+    masks : tuple of PlaneMasks
+        Of one plane; of all that smoothing changed, in the last step.
+    index : int
+    objects : tuple of PropagatedObject
+        Where the masks come from, or why there are none.
+    gone : tuple of int
+        Planes that smoothing left without a mask.
+    """
+
+    masks: tuple[PlaneMasks, ...]
+    index: int
+    objects: tuple[PropagatedObject, ...] = ()
+    gone: tuple[int, ...] = ()
+
+
+class _Stopped(Exception):  # noqa: N818 - no error
+    """The run is to end."""
+
+
+def through_volume(job: VolumeJob) -> Generator[Segmenter | PlaneStep]:
+    """Load the segmenter where it is not, segment the prompted planes, and go out from them.
+
+    Yields
+    ------
+    Segmenter or PlaneStep
+        The segmenter that was loaded; the prompted planes, as the dock makes them; each plane that
+        was reached; and, with `sigma`, what smoothing made of them.
+    """
+    segmenter = job.segmenter
+    if segmenter is None:
+        segmenter = load(job.name, job.device)
+        yield segmenter
+    from napari_cam_sam.sam.propagation import propagate
+
+    snapshot = job.snapshot
+    starts: list[PlaneMasks] = []
+    for prompts in job.prompts:
+        masks = decode(segmenter, job.name, job.embeddings, snapshot, prompts)
+        masks = replace(masks, chosen=job.picked.get(prompts.index, masks.chosen))
+        starts.append(masks)
+        yield PlaneStep((masks,), prompts.index)
+
+    def read(index: int) -> NDArray[np.uint8]:
+        if job.stop.is_set():
+            raise _Stopped
+        return snapshot.plane(index)
+
+    found: dict[int, PropagatedPlane] = {}
+    planes = propagate(
+        snapshot.image,
+        _FromShown(segmenter, starts),
+        job.prompts,
+        read,
+        job.parameters,
+        encode=partial(job.embeddings.encode, segmenter),
+        heatmap=job.heatmap,
+    )
+    try:
+        for plane in planes:
+            if job.sigma is not None:
+                found[plane.index] = plane
+            yield PlaneStep(_new_masks(job, segmenter, plane), plane.index, plane.objects)
+    except _Stopped:
+        return
+    if job.sigma is not None:
+        yield _smoothed(job, segmenter, found, job.sigma)
+
+
+class _FromShown:
+    """A segmenter whose answers on the prompted planes are the masks that are shown there.
+
+    Parameters
+    ----------
+    segmenter : Segmenter
+        Answers everything else.
+    starts : sequence of PlaneMasks
+    """
+
+    def __init__(self, segmenter: Segmenter, starts: Sequence[PlaneMasks]) -> None:
+        self._segmenter, self._starts = segmenter, starts
+        self.name, self.model_hash = segmenter.name, segmenter.model_hash
+        self.precision, self.device = segmenter.precision, segmenter.device
+
+    def encode(self, plane: NDArray[np.uint8]) -> Embedding:
+        """Encode as the segmenter does."""
+        return self._segmenter.encode(plane)
+
+    def decode(
+        self,
+        embedding: Embedding,
+        prompts: Sequence[ObjectPrompt],
+        *,
+        multimask: bool = True,
+        previous_logits: Sequence[NDArray[np.float32] | None] | None = None,
+    ) -> list[MaskCandidates]:
+        """Give the candidates shown, where the prompts are those of a prompted plane."""
+        for start in self._starts:
+            # The same, not equal: two planes may have prompts at the same place.
+            if start.prompts.objects is prompts:
+                return [_only(*pair) for pair in zip(start.found, start.chosen, strict=True)]
+        return self._segmenter.decode(
+            embedding, prompts, multimask=multimask, previous_logits=previous_logits
+        )
+
+
+def _only(found: MaskCandidates, chosen: int) -> MaskCandidates:
+    one = slice(chosen, chosen + 1)
+    return replace(
+        found, masks=found.masks[one], scores=found.scores[one], logits=found.logits[one]
+    )
+
+
+def _new_masks(
+    job: VolumeJob, segmenter: Segmenter, plane: PropagatedPlane
+) -> tuple[PlaneMasks, ...]:
+    """Give what a plane has beyond the masks of its own prompts."""
+    there = [one for one in plane.objects if one.source != "none"]
+    if all(one.source == "prompted" for one in there):
+        return ()
+    masks = {one.object_id: plane.labels == one.object_id for one in there}
+    scores = {one.object_id: one.score for one in there}
+    made = "interpolated" if all(o.source == "interpolated" for o in there) else "propagated"
+    return (_masks(job, segmenter, plane.index, masks, _about(there), made, scores),)
+
+
+def _masks(
+    job: VolumeJob,
+    segmenter: Segmenter,
+    index: int,
+    masks: Mapping[int, NDArray[np.bool_]],
+    about: str,
+    made: Any = "propagated",
+    scores: Mapping[int, float | None] | None = None,
+) -> PlaneMasks:
+    window = job.snapshot.window()
+    known = scores or {}
+    return PlaneMasks(
+        PlanePrompts(job.snapshot.axis, index),
+        tuple(_candidate(i, mask, known.get(i)) for i, mask in sorted(masks.items())),
+        (0,) * len(masks),
+        job.name,
+        segmenter.model_hash,
+        (window.low, window.high),
+        source=made,
+        about=about,
+    )
+
+
+def _candidate(object_id: int, mask: NDArray[np.bool_], score: float | None) -> MaskCandidates:
+    """Give a mask that is the only one of its object on a plane."""
+    scores = np.array([np.nan if score is None else score], np.float32)
+    return MaskCandidates(object_id, mask[np.newaxis], scores, np.zeros((1, 1, 1), np.float32))
+
+
+def _about(there: Sequence[PropagatedObject]) -> str:
+    """Say where the masks of a plane come from, each way once."""
+    ids: dict[str, list[int]] = {}
+    for one in there:
+        words = f"{one.source} from plane {one.from_plane}"
+        if one.source == "interpolated":
+            words = f"interpolated near plane {one.from_plane}"
+        if one.source == "prompted":
+            words = "from its prompts here"
+        ids.setdefault(words, []).append(one.object_id)
+    if len(ids) == 1:
+        return next(iter(ids))
+    return ", ".join(f"{listed('object', those)} {words}" for words, those in ids.items())
+
+
+def listed(noun: str, numbers: Collection[int]) -> str:
+    """Name things by their numbers, e.g. ``"plane 3"``, ``"planes 3, 4 and 9"``."""
+    *first, last = (str(n) for n in sorted(numbers))
+    return f"{noun}s {', '.join(first)} and {last}" if first else f"{noun} {last}"
+
+
+def _smoothed(
+    job: VolumeJob, segmenter: Segmenter, found: Mapping[int, PropagatedPlane], sigma: float
+) -> PlaneStep:
+    """Smooth along the axis; the prompted planes stay as they are."""
+    from napari_cam_sam.sam.smoothing import smooth_along_axis
+
+    snapshot = job.snapshot
+    image, axis = snapshot.image, snapshot.axis
+    dtype = next(iter(found.values())).labels.dtype
+    labels = np.zeros(image.spatial_shape, dtype)
+    for index, plane in found.items():
+        labels[image.slot(axis, index)] = plane.labels
+    smooth = smooth_along_axis(labels, axis, sigma, image.geometry.spacing)
+    prompted = {prompts.index for prompts in job.prompts}
+    changed: list[PlaneMasks] = []
+    gone: list[int] = []
+    for index in range(image.n_planes(axis)):
+        now = smooth[image.slot(axis, index)]
+        if index in prompted or np.array_equal(now, labels[image.slot(axis, index)]):
+            continue
+        masks = {int(i): now == i for i in np.unique(now[now != 0])}
+        if not masks:
+            gone.append(index)
+            continue
+        there = [o for o in found[index].objects if o.source != "none"] if index in found else []
+        about = f"{_about(there)}, smoothed" if there else "smoothed in from its neighbours"
+        changed.append(_masks(job, segmenter, index, masks, about))
+    return PlaneStep(tuple(changed), snapshot.index, (), tuple(gone))
+
+
+def joined(
+    new: PlaneMasks, known: PlaneMasks | None, ids: Collection[int], accepted: Collection[int]
+) -> PlaneMasks | None:
+    """Join the masks that a run brings with those of other objects that are there.
+
+    Parameters
+    ----------
+    new : PlaneMasks
+    known : PlaneMasks or None
+        What the preview shows on that plane.
+    ids : collection of int
+        The objects of the run: what is known of them is outdated.
+    accepted : collection of int
+        Objects that were accepted on that plane: what the run brings of them is dropped.
+
+    Returns
+    -------
+    PlaneMasks or None
+        `new` itself where nothing is dropped or added, `known` where nothing is new.
+    """
+    brought = new.masks()
+    fresh = {i: mask for i, mask in brought.items() if i not in accepted}
+    if not fresh:
+        return known
+    others = {} if known is None else {i: m for i, m in known.masks().items() if i not in ids}
+    if not others and len(fresh) == len(brought):
+        return new
+    words = [new.about or "from its prompts here"]
+    if others:
+        words.append(f"{listed('object', others)} as before")
+    return _kept(new, {**fresh, **others}, "; ".join(words))
+
+
+def without(known: PlaneMasks, ids: Collection[int]) -> PlaneMasks | None:
+    """Leave objects out of the masks of a plane; None where no other is left."""
+    masks = known.masks()
+    others = {i: mask for i, mask in masks.items() if i not in ids}
+    if len(others) == len(masks):
+        return known
+    return _kept(known, others, f"{listed('object', others)} as before") if others else None
+
+
+def _kept(like: PlaneMasks, masks: Mapping[int, NDArray[np.bool_]], about: str) -> PlaneMasks:
+    """Make masks that no prompts make together, of the segmenter and window of others."""
+    scores = {
+        one.object_id: float(one.scores[chosen])
+        for one, chosen in zip(like.found, like.chosen, strict=True)
+    }
+    return replace(
+        like,
+        prompts=PlanePrompts(like.prompts.axis, like.prompts.index),
+        found=tuple(_candidate(i, mask, scores.get(i)) for i, mask in sorted(masks.items())),
+        chosen=(0,) * len(masks),
+        picked=False,
+        source="propagated" if like.source == "prompted" else like.source,
+        about=about,
+    )
