@@ -77,7 +77,10 @@ class LiveMasks(QCheckBox):
                 return
             if not prompts.objects:
                 self._newest.drop()
-                masks.drop(axis, index)
+                known = masks.get(axis, index)
+                # Masks that no prompt asked for do not go with the prompts.
+                if known is not None and known.source == "prompted":
+                    masks.drop(axis, index)
                 return
             segmenter = self._segmenter.loaded()
             if not self.isChecked() or segmenter is None or self._row.busy:

@@ -11,6 +11,7 @@ from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.plugin.automatic_masks import AutomaticMasks
 from napari_cam_sam.plugin.forms import Section, button, form
 from napari_cam_sam.plugin.live_masks import LiveMasks
 from napari_cam_sam.plugin.mask_decoding import decode
@@ -59,6 +60,7 @@ class SegmentDock(QWidget):
         self.review = MaskReview(workspace, self.live)
         self.through = VolumeSection(workspace, self.segmenter, self.row, self.live)
         self.ahead = AheadPanel(workspace, self.segmenter, self.row)
+        self.automatic = AutomaticMasks(workspace, self.segmenter)
 
         whole = QVBoxLayout(self)
         whole.addLayout(form((("Segmenter", self.segmenter),)))
@@ -67,6 +69,7 @@ class SegmentDock(QWidget):
             self.run, self.run_all, self.live, through, self.review, self.row, self.ahead
         ):  # fmt: skip
             whole.addWidget(widget)
+        whole.addWidget(self.automatic)
         whole.addStretch()
 
         self._tell_timer = QTimer(self)
@@ -190,6 +193,7 @@ class SegmentDock(QWidget):
         self.live.drop()
         self.through.stop()
         self.row.stop()
+        self.automatic.row.stop()
 
     def _ended(self, complete: bool) -> None:
         self._tell()

@@ -1,0 +1,565 @@
+"""All masks of a plane in a list: found unasked, ranked by the heatmap, named by texts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from qtpy.QtCore import QItemSelectionModel, Qt
+from qtpy.QtWidgets import QAbstractItemView, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
+
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.plugin.automatic_run import FoundMasks, Picked, Search, refusal, suited
+from napari_cam_sam.plugin.forms import Choice, ParameterForm, Section, button, form, line
+from napari_cam_sam.plugin.importing import import_torch
+from napari_cam_sam.plugin.naming_row import Named, Names, NamingRow
+from napari_cam_sam.plugin.score_cells import NumberItem, dress, head
+from napari_cam_sam.plugin.segmenter_choice import SegmenterChoice
+from napari_cam_sam.plugin.task_row import TaskRow
+from napari_cam_sam.sam.ranking import RankingParameters, heatmap_scores
+
+if TYPE_CHECKING:
+    from napari_cam_sam.plugin.workspace import Workspace
+
+__all__ = ["AutomaticMasks", "AutomaticPanel"]
+
+_MEMBER = Qt.ItemDataRole.UserRole
+"""Under which a row keeps which mask it is."""
+
+_HEADS = (
+    ("Heatmap", "How well the heatmap of this plane fits the mask, 0 to 1, by the rule below."),
+    ("IoU", "What the model expects of the mask."),
+    ("Stable", "How little the mask changes where it is cut a little higher or lower, 0 to 1."),
+    ("Pixels", "Area of the mask."),
+    ("Name", "The likeliest of the texts, and its probability. A hint, not a finding."),
+)
+
+
+class AutomaticMasks(Section):
+    """A part of a dock that is folded; opened for the first time, it loads PyTorch in a thread.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    segmenter : SegmenterChoice
+        The segmenter of the dock.
+    """
+
+    def __init__(self, workspace: Workspace, segmenter: SegmenterChoice) -> None:
+        inside = QWidget()
+        super().__init__("All masks of this plane", inside, opened=False)
+        self._workspace, self._segmenter = workspace, segmenter
+        self.panel: AutomaticPanel | None = None
+        self.title.setToolTip("Masks that no prompt asked for; the heatmap chooses among them.")
+        self._whole = QVBoxLayout(inside)
+        self._whole.setContentsMargins(0, 0, 0, 0)
+        self.row = TaskRow()
+        self._whole.addWidget(self.row)
+        self.title.toggled.connect(self._opened)
+
+    def _opened(self, opened: bool) -> None:
+        if opened and self.panel is None and not self.row.busy:
+            self.row.say("Loading PyTorch…")
+            self.row.start(_import, 1, "Loading PyTorch", self._build)
+
+    def _build(self, _: object) -> None:
+        self.row.say("")
+        self.panel = AutomaticPanel(self._workspace, self._segmenter, self.row)
+        self._whole.insertWidget(0, self.panel)
+
+
+def _import() -> Generator[None]:
+    """Import what the panel is made of; in a thread, as it takes seconds."""
+    import_torch()
+    import napari_cam_sam.sam.automatic
+    import napari_cam_sam.sam.naming  # noqa: F401
+
+    yield None
+
+
+class AutomaticPanel(QWidget):
+    """Find all masks of planes, look through them, and put some into the preview.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    segmenter : SegmenterChoice
+    row : TaskRow
+        Runs the work and shows how far it is.
+    """
+
+    def __init__(self, workspace: Workspace, segmenter: SegmenterChoice, row: TaskRow) -> None:
+        super().__init__()
+        from napari_cam_sam.sam.automatic import AutomaticParameters
+
+        self._workspace, self._segmenter, self.row = workspace, segmenter, row
+        self._found: dict[tuple[int, int], FoundMasks] = {}
+        self._names: dict[tuple[int, int], Names] = {}
+        self._members: dict[tuple[int, int], tuple[int, ...]] = {}
+        """Which masks were put into the preview, a plane."""
+        self._scores: dict[tuple[int, int], tuple[Any, NDArray[np.float64]]] = {}
+        self._of: tuple[Any, ...] = ()
+        self._suited = suited(str(segmenter.value()))
+        self._filling = False
+        self._result: Callable[[], str] = str
+        self._ran_with: object = None
+
+        self.find = button("Find all masks", "Of the plane shown, from a grid of points.")
+        self.pick = button(
+            "Pick by heatmap",
+            "Shows the mask that the heatmap of this plane means; finds them first.",
+        )
+        self.pick_all = button(
+            "…for all planes with a heatmap", "Along the axis shown; each mask goes to the preview."
+        )
+        self.table = QTableWidget(0, len(_HEADS))
+        dress(self.table)
+        self.table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+        self.table.setMinimumHeight(150)
+        self.table.setToolTip(
+            "Click a row to see its mask; with Ctrl or Shift several. The best is the first."
+        )
+        head(self.table, _HEADS)
+        self.table.horizontalHeader().setStretchLastSection(True)
+        self.table.verticalHeader().setVisible(True)
+        self.before = button("◀", "The mask before this one in the list.")
+        self.after = button("▶", "The next mask of the list.")
+        self.several = Choice("What several rows together are; the first is the object of step 2.")
+        self.several.offer([("one object, united", False), ("an object each", True)])
+        self.search = ParameterForm(AutomaticParameters)
+        # Its default is no number of two places: shown here, it would be another.
+        self.search.show_fields(n for n in vars(self._suited) if n != "crop_overlap")
+        self.ranking = ParameterForm(RankingParameters)
+        for name in ("union", "min_score"):
+            self.ranking.widget(name).setRange(0, 1)
+            self.ranking.widget(name).setSingleStep(0.05)
+        self.search.set_value(self._suited)
+        self.ranking.set_value(RankingParameters())
+        self.naming = NamingRow()
+
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(0, 0, 0, 0)
+        whole.addWidget(self.find)
+        whole.addLayout(line(self.pick, self.pick_all))
+        whole.addWidget(self.table)
+        whole.addLayout(line(self.before, self.after))
+        whole.addLayout(form((("Several rows", self.several),)))
+        whole.addWidget(Section("The search in detail", self.search, opened=False))
+        whole.addWidget(Section("The heatmap's rule", self.ranking, opened=False))
+        whole.addWidget(Section("Names from texts", self.naming, opened=False))
+
+        self.find.clicked.connect(lambda: self.find_masks())
+        self.pick.clicked.connect(lambda: self.pick_masks())
+        self.pick_all.clicked.connect(lambda: self.pick_masks(everywhere=True))
+        self.table.itemSelectionChanged.connect(self._selected)
+        self.before.clicked.connect(lambda: self.step(-1))
+        self.after.clicked.connect(lambda: self.step(1))
+        self.several.chosen.connect(self._selected)
+        self.ranking.changed.connect(self._fill)
+        self.naming.wanted.connect(self.name_masks)
+        self.naming.filtered.connect(self._fill)
+        row.ended.connect(self._ended)
+        workspace.image_changed.connect(self._forget)
+        workspace.window_changed.connect(self._forget_if_other)
+        workspace.segmenter_changed.connect(self._forget_if_other)
+        segmenter.changed.connect(self._forget_if_other)
+        workspace.plane_changed.connect(self._plane_changed)
+        workspace.heatmaps_changed.connect(self._fill)
+        workspace.masks.changed.connect(self._mark)
+        self._forget()
+
+    # What was found
+
+    def found(self, axis: int, index: int) -> FoundMasks | None:
+        """Give the masks that were found on a plane."""
+        return self._found.get((axis, index))
+
+    def names(self, axis: int, index: int) -> Names | None:
+        """Give the names of the masks of a plane."""
+        return self._names.get((axis, index))
+
+    def _key(self) -> tuple[Any, ...]:
+        """Name what masks are found with, beside the plane."""
+        workspace = self._workspace
+        window = workspace.window_parameters or workspace.default_window()
+        return str(self._segmenter.value()), window
+
+    def _forget_if_other(self) -> None:
+        name = str(self._segmenter.value())
+        if self._key() != self._of:
+            before, self._suited = self._suited, suited(name)
+            if self._parameters_or_none() == before:
+                self.search.set_value(self._suited)
+            self._forget()
+        self._tell()
+
+    def _forget(self) -> None:
+        """Drop all masks: they are of another image, window or segmenter."""
+        self.row.stop()
+        self._of = self._key()
+        for held in (self._found, self._names, self._members, self._scores):
+            held.clear()
+        if not self.row.busy:
+            self.row.say("")
+        self._fill()
+
+    # Finding and picking
+
+    def find_masks(self) -> bool:
+        """Find all masks of the plane shown.
+
+        Returns
+        -------
+        bool
+            False where nothing could be started; why is said.
+        """
+        try:
+            snapshot = self._workspace.snapshot()
+            return self._start(snapshot, {snapshot.index: None}, {})
+        except CamSamError as error:
+            self.row.say(str(error))
+            return False
+
+    def pick_masks(self, everywhere: bool = False) -> bool:
+        """Put the masks that heatmaps mean into the preview; as `find_masks`.
+
+        Planes whose masks are there are not searched again.
+
+        Parameters
+        ----------
+        everywhere : bool
+            On all planes with a heatmap along the axis shown.
+        """
+        workspace = self._workspace
+        try:
+            snapshot = workspace.snapshot()
+            axis = snapshot.axis
+            noted = workspace.heatmaps.noted_planes(axis) if everywhere else [snapshot.index]
+            heatmaps = {}
+            for index in noted:
+                note = workspace.heatmaps.note(axis, index)
+                values = workspace.heatmaps.values(axis, index)
+                if note is not None and values is not None and not note.reason:
+                    # A copy: the layer may be written meanwhile.
+                    heatmaps[index] = values.copy()
+            if not heatmaps:
+                which = "No plane along this axis has" if everywhere else "This plane has no"
+                raise CamSamError(f"{which} heatmap with evidence: compute one first (step 1).")
+            parameters = self._parameters()
+            known = {
+                index: found
+                for index in heatmaps
+                if (found := self._found.get((axis, index))) is not None
+                and found.parameters == parameters
+            }
+            return self._start(snapshot, dict.fromkeys(heatmaps), heatmaps, known)
+        except CamSamError as error:
+            self.row.say(str(error))
+            return False
+
+    def _start(
+        self,
+        snapshot: Any,
+        indices: dict[int, None],
+        heatmaps: dict[int, NDArray[Any]],
+        known: dict[int, FoundMasks] | None = None,
+    ) -> bool:
+        if self.row.busy:
+            return False
+        workspace, name = self._workspace, str(self._segmenter.value())
+        reason = refusal(name, self._segmenter.loaded())
+        if reason is not None:
+            raise CamSamError(reason)
+        search = Search(
+            snapshot,
+            tuple(indices),
+            self._segmenter.loaded(),
+            name,
+            workspace.device,
+            workspace.embeddings,
+            self._parameters(),
+            known or {},
+            heatmaps,
+            self.ranking.value(),
+        )
+        done: list[Picked] = []
+
+        def show(step: Any) -> None:
+            if isinstance(step, Picked):
+                done.append(step)
+                self._show_found(step)
+            elif step is not None:
+                self._segmenter.adopt(step, name, search.device)
+
+        self._result = lambda: _result(done)
+        if search.segmenter is None:
+            self.row.say(f"Loading {name}…")
+        else:
+            self.row.say("Looking for masks…")
+        n = len(indices)
+        return self._run(
+            search.steps, search.total, f"Masks of {n} plane{'s' * (n > 1)}", show, snapshot
+        )
+
+    def _run(
+        self, steps: Any, total: int, description: str, show: Callable[[Any], None], snapshot: Any
+    ) -> bool:
+        workspace, of = self._workspace, self._of
+        self._ran_with = of
+        started = self.row.start(
+            steps,
+            total,
+            description,
+            show,
+            lambda: self._of is of and workspace.is_current(snapshot),
+        )
+        self._tell()
+        return started
+
+    def _show_found(self, step: Picked) -> None:
+        """Keep the masks of a plane, and show those that were picked."""
+        found = step.found
+        key = found.axis, found.index
+        if self._found.get(key) is not found:
+            self._found[key] = found
+            for held in (self._names, self._members, self._scores):
+                held.pop(key, None)
+        if step.members:
+            n, total = len(step.members), len(found.masks)
+            which = f"1 of {total}" if n == 1 else f"{n} of {total} united"
+            self._put(found, step.members, f"picked by the heatmap, {which}", apart=False)
+        self._fill()
+
+    def _put(self, found: FoundMasks, members: tuple[int, ...], about: str, apart: bool) -> None:
+        self._members[found.axis, found.index] = members
+        object_id = self._workspace.prompts.object_id
+        self._workspace.masks.put(found.shown(members, object_id, about, apart))
+
+    def _parameters(self) -> Any:
+        """Give what the form shows.
+
+        Raises
+        ------
+        CamSamError
+            For a value out of its range.
+        """
+        return replace(self.search.value(), crop_overlap=self._suited.crop_overlap)
+
+    def _parameters_or_none(self) -> Any:
+        try:
+            return self._parameters()
+        except CamSamError:
+            return None
+
+    # Naming
+
+    def name_masks(self) -> bool:
+        """Name the masks of the plane shown; as `find_masks`."""
+        if self.row.busy:
+            return False
+        try:
+            snapshot = self._workspace.snapshot()
+            found = self._found.get((snapshot.axis, snapshot.index))
+            if found is None:
+                raise CamSamError("Find the masks of this plane first.")
+            naming = self.naming.naming(snapshot, found, self._workspace.device)
+        except CamSamError as error:
+            self.row.say(str(error))
+            return False
+
+        def show(step: Any) -> None:
+            if isinstance(step, Named):
+                key = found.axis, found.index
+                if self._found.get(key) is found:
+                    self._names[key] = step.names
+                    self._fill()
+            elif step is not None:
+                self.naming.adopt(step, naming.of)
+
+        self._result = lambda: "Named. A hint, not a finding: look at every mask."
+        self.row.say(f"Loading {naming.of[0]}…" if naming.model is None else "Naming masks…")
+        return self._run(naming.steps, naming.total, "Names of masks", show, snapshot)
+
+    # The list
+
+    def step(self, step: int) -> None:
+        """Show the next mask of the list, or the one before."""
+        n = self.table.rowCount()
+        if n:
+            rows = self._rows()
+            first = rows[0] if rows else (-1 if step > 0 else 0)
+            self.table.selectRow((first + step) % n)
+
+    def _rows(self) -> list[int]:
+        return sorted(index.row() for index in self.table.selectionModel().selectedRows())
+
+    def _selected(self) -> None:
+        """Show the rows that are selected."""
+        shown = self._shown()
+        if self._filling or shown is None:
+            return
+        rows = self._rows()
+        if not rows:
+            return
+        found, order = shown
+        members = tuple(self._member(row) for row in rows)
+        n, total = len(members), len(found.masks)
+        apart = bool(self.several.value())
+        if n == 1:
+            by = "by the heatmap" if self._scored(found) is not None else "by the model"
+            which = f"{order.index(members[0]) + 1} of {total} {by}"
+        else:
+            which = f"{n} of {total} " + ("apart" if apart else "united")
+        self._put(found, members, f"chosen from all masks, {which}", apart)
+
+    def _member(self, row: int) -> int:
+        return int(self.table.verticalHeaderItem(row).data(_MEMBER))
+
+    def _shown(self) -> tuple[FoundMasks, list[int]] | None:
+        """Give the masks of the plane shown, and their order; None where none were sought."""
+        try:
+            found = self._found.get(self._workspace.plane())
+        except CamSamError:
+            return None
+        if found is None:
+            return None
+        scores = self._scored(found)
+        order = range(len(found.masks)) if scores is None else np.argsort(-scores, kind="stable")
+        return found, [int(i) for i in order]
+
+    def _scored(self, found: FoundMasks) -> NDArray[np.float64] | None:
+        """Score masks by the heatmap of their plane; None where there is none with evidence."""
+        heatmaps, key = self._workspace.heatmaps, (found.axis, found.index)
+        note, values = heatmaps.note(*key), heatmaps.values(*key)
+        if note is None or values is None or note.reason:
+            return None
+        try:
+            rule = self.ranking.value().rule
+            of = (note, rule, found)
+            held = self._scores.get(key)
+            if held is None or not all(a is b for a, b in zip(held[0], of, strict=True)):
+                held = of, heatmap_scores(found.arrays(), values, rule)
+                self._scores[key] = held
+        except CamSamError as error:
+            self.row.say(str(error))
+            return None
+        return held[1]
+
+    def _plane_changed(self) -> None:
+        if not self.row.busy:
+            self.row.say("")
+        self._fill()
+
+    def _fill(self) -> None:
+        """List the masks of the plane shown."""
+        shown = self._shown()
+        names = None if shown is None else self._names.get((shown[0].axis, shown[0].index))
+        self.naming.offer(names)
+        with self._quietly():
+            self.table.setRowCount(0)
+            if shown is not None:
+                self._fill_rows(*shown, names)
+        self._mark()
+        self._tell()
+
+    def _fill_rows(self, found: FoundMasks, order: list[int], names: Names | None) -> None:
+        scores = self._scored(found)
+        kept = self.naming.kept(names)
+        listed = [(rank, i) for rank, i in enumerate(order, 1) if kept is None or i in kept]
+        self.table.setRowCount(len(listed))
+        text = self.naming.text.value()
+        for row, (rank, i) in enumerate(listed):
+            number = QTableWidgetItem(str(rank))
+            number.setData(_MEMBER, i)
+            self.table.setVerticalHeaderItem(row, number)
+            score = "–" if scores is None else f"{scores[i]:.3f}"
+            name = ""
+            if names is not None:
+                best = names.best(i) if text is None else (text, names.probability(i, text))
+                name = f"{best[0]} {best[1]:.2f}"
+            cells = (
+                score, f"{found.predicted_iou[i]:.2f}", f"{found.stability[i]:.2f}",
+                str(found.area(i)),
+            )  # fmt: skip
+            for column, cell in enumerate(cells):
+                self.table.setItem(row, column, NumberItem(cell, rank))
+            self.table.setItem(row, len(cells), QTableWidgetItem(name))
+        self.table.resizeColumnsToContents()
+
+    def _mark(self) -> None:
+        """Select the rows of the masks in the preview; none where these come from elsewhere."""
+        try:
+            key = self._workspace.plane()
+        except CamSamError:
+            return
+        masks = self._workspace.masks.get(*key)
+        ours = masks is not None and masks.source == "automatic"
+        members = self._members.get(key, ()) if ours else ()
+        wanted = [r for r in range(self.table.rowCount()) if self._member(r) in members]
+        if wanted == self._rows():
+            return
+        flags = QItemSelectionModel.SelectionFlag.Select | QItemSelectionModel.SelectionFlag.Rows
+        with self._quietly():
+            self.table.clearSelection()
+            for row in wanted:
+                self.table.selectionModel().select(self.table.model().index(row, 0), flags)
+
+    @contextmanager
+    def _quietly(self) -> Iterator[None]:
+        """Change the list without taking it for a choice of the user's."""
+        before, self._filling = self._filling, True
+        try:
+            yield
+        finally:
+            self._filling = before
+
+    # In words
+
+    def _ended(self, complete: bool) -> None:
+        if complete:
+            self.row.say(self._result())
+        elif self._of is self._ran_with:
+            self.row.say("Stopped; what is done stays.")
+        else:
+            self.row.say("Stopped: the image, the window or the segmenter is another now.")
+        self._tell()
+
+    def _tell(self) -> None:
+        """Offer what can be done now, and say why the rest cannot."""
+        reason = refusal(str(self._segmenter.value()), self._segmenter.loaded())
+        try:
+            self._workspace.plane()
+        except CamSamError as error:
+            reason = str(error)
+        for one in (self.find, self.pick, self.pick_all):
+            one.setEnabled(reason is None and not self.row.busy)
+        for one in (self.before, self.after):
+            one.setEnabled(self.table.rowCount() > 0)
+        if reason is not None and not self.row.busy:
+            self.row.say(reason)
+        missing = None if self._shown() is not None else "Find the masks of this plane first."
+        self.naming.allow("Wait for what runs." if self.row.busy else missing)
+
+
+def _result(done: list[Picked]) -> str:
+    """Say what came of the planes."""
+    if len(done) == 1:
+        (one,) = done
+        n = len(one.found.masks)
+        if n == 0:
+            return (
+                "No mask is good enough: lower the predicted IoU, then the stability, in the "
+                "search in detail."
+            )
+        words = f"{n} mask{'s' * (n > 1)} on plane {one.found.index}"
+        if one.members is None:
+            return words + "."
+        return words + (
+            "; picked by the heatmap, C accepts." if one.members else "; the heatmap means none."
+        )
+    picked = sum(bool(one.members) for one in done)
+    return f"Picked by the heatmap on {picked} of {len(done)} planes; look through them, C accepts."
