@@ -12,10 +12,12 @@ import pytest
 from napari.components import ViewerModel
 
 from napari_cam_sam.cam.heatmaps import CamParameters, compute_heatmaps
+from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import image_from_array
 from napari_cam_sam.images.windows import WindowParameters, apply_window, resolve_window
 from napari_cam_sam.metrics.overlap import overlap
 from napari_cam_sam.models.classifiers import load_classifier
+from napari_cam_sam.plugin import automatic_masks as automatic_masks_module
 from napari_cam_sam.plugin.automatic_masks import AutomaticPanel
 from napari_cam_sam.plugin.automatic_run import FoundMasks, suited
 from napari_cam_sam.plugin.heatmap_layers import HeatmapNote
@@ -46,6 +48,7 @@ def opened(qapp: Any, qtbot: Any, finish: Finish) -> Iterator[Callable[[Any], Se
         dock.segmenter.choose(segmenter)
         dock.automatic.title.setChecked(True)
         finish(dock.automatic.row)
+        assert (dock.automatic.row.words.text() == "") == (segmenter == "compact-sam")
         panel(dock).search.set_value(FEW)
         return dock
 
@@ -387,6 +390,28 @@ def test_an_edit_of_prompts_elsewhere_leaves_a_picked_mask(opened: Any, finish: 
     assert masks is not None
     assert masks.source == "prompted"
     assert not panel(dock).table.selectionModel().selectedRows()
+
+
+def test_pytorch_that_cannot_be_loaded_is_tried_again(
+    qapp: Any, finish: Finish, monkeypatch: pytest.MonkeyPatch, notices: list[str]
+) -> None:
+    def fails() -> None:
+        raise CamSamError("PyTorch cannot be loaded (no such thing).")
+
+    viewer = ViewerModel()
+    viewer.add_image(volume()[:, 0])
+    dock = SegmentDock(viewer)
+    with monkeypatch.context() as patch:
+        patch.setattr(automatic_masks_module, "import_torch", fails)
+        dock.automatic.title.setChecked(True)
+        finish(dock.automatic.row)
+    assert any("PyTorch cannot be loaded" in notice for notice in notices)
+    assert "try again" in dock.automatic.row.words.text()
+    assert dock.automatic.panel is None
+    dock.automatic.title.setChecked(False)
+    dock.automatic.title.setChecked(True)
+    finish(dock.automatic.row)
+    assert panel(dock).isVisibleTo(dock.automatic)
 
 
 def test_found_masks_are_kept_small_and_whole() -> None:

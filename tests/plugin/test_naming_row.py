@@ -158,10 +158,10 @@ def test_what_cannot_be_named_is_refused_in_words(
     panel(dock).find.click()
     finish(dock.automatic.row)
     ask(dock, texts, model)
-    assert words in dock.automatic.row.words.text()
+    assert words in panel(dock).naming.reason.text()
     panel(dock).naming.sentence.setText("no place for it")
     ask(dock, "a lesion, tissue")
-    assert "A template needs one {}" in dock.automatic.row.words.text()
+    assert "A template needs one {}" in panel(dock).naming.reason.text()
     assert loads == []
 
 

@@ -60,14 +60,19 @@ class AutomaticMasks(Section):
         self.row = TaskRow()
         self._whole.addWidget(self.row)
         self.title.toggled.connect(self._opened)
+        self.row.ended.connect(self._ended)
 
     def _opened(self, opened: bool) -> None:
         if opened and self.panel is None and not self.row.busy:
             self.row.say("Loading PyTorch…")
-            self.row.start(_import, 1, "Loading PyTorch", self._build)
+            self.row.start(_import, 1, "Loading PyTorch", lambda _: None)
 
-    def _build(self, _: object) -> None:
-        self.row.say("")
+    def _ended(self, complete: bool) -> None:
+        if self.panel is not None:
+            return
+        self.row.say("" if complete else "PyTorch was not loaded: fold and unfold to try again.")
+        if not complete:
+            return
         self.panel = AutomaticPanel(self._workspace, self._segmenter, self.row)
         self._whole.insertWidget(0, self.panel)
 
@@ -114,7 +119,7 @@ class AutomaticPanel(QWidget):
             "Shows the mask that the heatmap of this plane means; finds them first.",
         )
         self.pick_all = button(
-            "…for all planes with a heatmap", "Along the axis shown; each mask goes to the preview."
+            "…on all with a heatmap", "Along the axis shown; each mask goes to the preview."
         )
         self.table = QTableWidget(0, len(_HEADS))
         dress(self.table)
@@ -126,6 +131,7 @@ class AutomaticPanel(QWidget):
         head(self.table, _HEADS)
         self.table.horizontalHeader().setStretchLastSection(True)
         self.table.verticalHeader().setVisible(True)
+        self.table.resizeColumnsToContents()
         self.before = button("◀", "The mask before this one in the list.")
         self.after = button("▶", "The next mask of the list.")
         self.several = Choice("What several rows together are; the first is the object of step 2.")
@@ -145,6 +151,8 @@ class AutomaticPanel(QWidget):
         whole.setContentsMargins(0, 0, 0, 0)
         whole.addWidget(self.find)
         whole.addLayout(line(self.pick, self.pick_all))
+        # Above the list, where it is seen, whatever is unfolded below.
+        whole.addWidget(row)
         whole.addWidget(self.table)
         whole.addLayout(line(self.before, self.after))
         whole.addLayout(form((("Several rows", self.several),)))
@@ -294,12 +302,11 @@ class AutomaticPanel(QWidget):
                 self._show_found(step)
             elif step is not None:
                 self._segmenter.adopt(step, name, search.device)
+                self.row.say(looking)
 
+        looking = "Looking for masks…"
         self._result = lambda: _result(done)
-        if search.segmenter is None:
-            self.row.say(f"Loading {name}…")
-        else:
-            self.row.say("Looking for masks…")
+        self.row.say(looking if search.segmenter else f"Loading {name}…")
         n = len(indices)
         return self._run(
             search.steps, search.total, f"Masks of {n} plane{'s' * (n > 1)}", show, snapshot
@@ -368,7 +375,7 @@ class AutomaticPanel(QWidget):
                 raise CamSamError("Find the masks of this plane first.")
             naming = self.naming.naming(snapshot, found, self._workspace.device)
         except CamSamError as error:
-            self.row.say(str(error))
+            self.naming.say(str(error))
             return False
 
         def show(step: Any) -> None:
@@ -379,6 +386,7 @@ class AutomaticPanel(QWidget):
                     self._fill()
             elif step is not None:
                 self.naming.adopt(step, naming.of)
+                self.row.say("Naming masks…")
 
         self._result = lambda: "Named. A hint, not a finding: look at every mask."
         self.row.say(f"Loading {naming.of[0]}…" if naming.model is None else "Naming masks…")
@@ -459,6 +467,7 @@ class AutomaticPanel(QWidget):
         shown = self._shown()
         names = None if shown is None else self._names.get((shown[0].axis, shown[0].index))
         self.naming.offer(names)
+        self.table.setColumnHidden(len(_HEADS) - 1, names is None)
         with self._quietly():
             self.table.setRowCount(0)
             if shown is not None:

@@ -227,8 +227,12 @@ class NamingRow(QWidget):
         if not can_name():
             reason = _MISSING
         self.name.setEnabled(reason is None)
-        self.reason.setText(reason or "")
-        self.reason.setVisible(bool(reason))
+        self.say(reason or "")
+
+    def say(self, words: str) -> None:
+        """Say below the button what is in the way."""
+        self.reason.setText(words)
+        self.reason.setVisible(bool(words))
 
     def offer(self, names: Names | None) -> None:
         """List the texts that masks can be filtered by."""
