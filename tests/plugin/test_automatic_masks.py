@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from napari_cam_sam.metrics.overlap import overlap
 from napari_cam_sam.models.classifiers import load_classifier
 from napari_cam_sam.plugin import automatic_masks as automatic_masks_module
 from napari_cam_sam.plugin.automatic_masks import AutomaticPanel
-from napari_cam_sam.plugin.automatic_run import FoundMasks, suited
+from napari_cam_sam.plugin.automatic_run import FoundMasks, Picked, Search, suited
 from napari_cam_sam.plugin.heatmap_layers import HeatmapNote
 from napari_cam_sam.plugin.samples import shapes_sample, ultrasound_sample
 from napari_cam_sam.plugin.segment_dock import SegmentDock
@@ -130,7 +131,7 @@ def test_the_heatmap_picks_what_the_library_picks_and_it_is_the_object(
     assert words in dock.review.shown.text()
     assert "Dice with the truth" in dock.review.shown.text()
     scores = heatmap_scores(masks, heatmap.values)
-    assert column(dock, 0) == [f"{v:.3f}" for v in sorted(scores, reverse=True)]
+    assert column(dock, 1) == [f"{v:.3f}" for v in sorted(scores, reverse=True)]
     assert [i.row() for i in panel(dock).table.selectionModel().selectedRows()] == [0]
 
     # Accepted, saved, read and replayed without the viewer.
@@ -158,9 +159,9 @@ def test_rows_are_shown_one_by_one_and_several_as_one_object_or_many(
     found = headless(plane_of(dock))
     assert len(found) > 2
     # Without a heatmap the model's own score ranks them.
-    assert column(dock, 0) == ["–"] * len(found)
-    assert column(dock, 1) == [f"{mask.predicted_iou:.2f}" for mask in found]
-    assert column(dock, 3) == [str(mask.area) for mask in found]
+    assert column(dock, 1) == ["–"] * len(found)
+    assert column(dock, 2) == [f"{mask.predicted_iou:.2f}" for mask in found]
+    assert column(dock, 4) == [str(mask.area) for mask in found]
     assert preview(dock) is None
     assert not one.pick_masks()
     assert "no heatmap with evidence" in dock.automatic.row.words.text()
@@ -169,7 +170,10 @@ def test_rows_are_shown_one_by_one_and_several_as_one_object_or_many(
     np.testing.assert_array_equal(preview(dock), found[0].mask)
     one.after.click()
     np.testing.assert_array_equal(preview(dock), found[1].mask)
-    assert f"chosen from all masks, 2 of {len(found)} by the model" in dock.review.shown.text()
+    assert (
+        f"chosen from all masks, 2 of {len(found)} as the model ranks them"
+        in dock.review.shown.text()
+    )
     assert f"the model expects IoU {found[1].predicted_iou:.2f}" in dock.review.shown.text()
     one.before.click()
     one.before.click()
@@ -251,7 +255,7 @@ def test_where_nothing_is_picked_or_found_it_is_said(opened: Any, finish: Finish
     finish(dock.automatic.row)
     assert "the heatmap means none" in dock.automatic.row.words.text()
     assert preview(dock) is None
-    assert float(column(dock, 0)[0]) > 0.5
+    assert float(column(dock, 1)[0]) > 0.5
     panel(dock).search.set_value(AutomaticParameters(points_per_side=2, predicted_iou=1.0))
     panel(dock).find.click()
     finish(dock.automatic.row)
@@ -412,6 +416,32 @@ def test_pytorch_that_cannot_be_loaded_is_tried_again(
     dock.automatic.title.setChecked(True)
     finish(dock.automatic.row)
     assert panel(dock).isVisibleTo(dock.automatic)
+
+
+@pytest.mark.parametrize(("crop_layers", "batches"), [(0, 4), (1, 4 + 4 * 1)])
+def test_every_batch_is_a_step_and_known_planes_are_one(
+    opened: Any, crop_layers: int, batches: int
+) -> None:
+    viewer = ViewerModel()
+    viewer.add_image(np.moveaxis(volume(), 1, 0), name="scan")
+    dock = opened(viewer)
+    parameters = replace(FEW, crop_layers=crop_layers, crop_points_divisor=2)
+    search = Search(
+        dock.workspace.snapshot(), (1, 3), None, "compact-sam", "cpu", dock.workspace.embeddings,
+        parameters, {}, {3: WARM}, RankingParameters(),
+    )  # fmt: skip
+    steps = list(search.steps())
+    assert len(steps) == search.total == 1 + 2 * (1 + batches + 1)
+    first, second = (step for step in steps if isinstance(step, Picked))
+    assert (first.found.index, first.members) == (1, None)
+    assert second.members
+    expected = headless(dock.workspace.snapshot().plane(1), parameters)
+    assert len(first.found.masks) == len(expected)
+    for kept, one in zip(first.found.arrays(), expected, strict=True):
+        np.testing.assert_array_equal(kept, one.mask)
+    loaded: Any = steps[0]
+    again = replace(search, segmenter=loaded, known={1: first.found, 3: second.found})
+    assert again.total == len(list(again.steps())) == 2
 
 
 def test_found_masks_are_kept_small_and_whole() -> None:

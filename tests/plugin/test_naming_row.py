@@ -78,7 +78,7 @@ def panel(dock: SegmentDock) -> AutomaticPanel:
 
 def names(dock: SegmentDock) -> list[str]:
     table = panel(dock).table
-    return [table.item(row, 4).text() for row in range(table.rowCount())]
+    return [table.item(row, 0).text() for row in range(table.rowCount())]
 
 
 def ask(dock: SegmentDock, texts: str, model: str = "ViT-B-32", weights: str = "a.pt") -> None:

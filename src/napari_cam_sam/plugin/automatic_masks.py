@@ -31,11 +31,11 @@ _MEMBER = Qt.ItemDataRole.UserRole
 """Under which a row keeps which mask it is."""
 
 _HEADS = (
+    ("Name", "The likeliest of the texts, and its probability. A hint, not a finding."),
     ("Heatmap", "How well the heatmap of this plane fits the mask, 0 to 1, by the rule below."),
     ("IoU", "What the model expects of the mask."),
     ("Stable", "How little the mask changes where it is cut a little higher or lower, 0 to 1."),
     ("Pixels", "Area of the mask."),
-    ("Name", "The likeliest of the texts, and its probability. A hint, not a finding."),
 )
 
 
@@ -418,8 +418,8 @@ class AutomaticPanel(QWidget):
         n, total = len(members), len(found.masks)
         apart = bool(self.several.value())
         if n == 1:
-            by = "by the heatmap" if self._scored(found) is not None else "by the model"
-            which = f"{order.index(members[0]) + 1} of {total} {by}"
+            judge = "model" if self._scored(found) is None else "heatmap"
+            which = f"{order.index(members[0]) + 1} of {total} as the {judge} ranks them"
         else:
             which = f"{n} of {total} " + ("apart" if apart else "united")
         self._put(found, members, f"chosen from all masks, {which}", apart)
@@ -467,7 +467,7 @@ class AutomaticPanel(QWidget):
         shown = self._shown()
         names = None if shown is None else self._names.get((shown[0].axis, shown[0].index))
         self.naming.offer(names)
-        self.table.setColumnHidden(len(_HEADS) - 1, names is None)
+        self.table.setColumnHidden(0, names is None)
         with self._quietly():
             self.table.setRowCount(0)
             if shown is not None:
@@ -494,9 +494,9 @@ class AutomaticPanel(QWidget):
                 score, f"{found.predicted_iou[i]:.2f}", f"{found.stability[i]:.2f}",
                 str(found.area(i)),
             )  # fmt: skip
-            for column, cell in enumerate(cells):
+            self.table.setItem(row, 0, QTableWidgetItem(name))
+            for column, cell in enumerate(cells, start=1):
                 self.table.setItem(row, column, NumberItem(cell, rank))
-            self.table.setItem(row, len(cells), QTableWidgetItem(name))
         self.table.resizeColumnsToContents()
 
     def _mark(self) -> None:
