@@ -19,7 +19,7 @@ from napari_cam_sam.images.windows import WindowParameters, apply_window, resolv
 from napari_cam_sam.metrics.overlap import overlap
 from napari_cam_sam.models.classifiers import load_classifier
 from napari_cam_sam.plugin import automatic_masks as automatic_masks_module
-from napari_cam_sam.plugin.automatic_masks import AutomaticPanel
+from napari_cam_sam.plugin.automatic_panel import AutomaticPanel
 from napari_cam_sam.plugin.automatic_run import FoundMasks, Picked, Search, suited
 from napari_cam_sam.plugin.heatmap_layers import HeatmapNote
 from napari_cam_sam.plugin.samples import shapes_sample, ultrasound_sample
@@ -98,7 +98,7 @@ def preview(dock: SegmentDock, axis: int = 0, index: int = 0) -> Any:
 
 
 def column(dock: SegmentDock, at: int) -> list[str]:
-    table = panel(dock).table
+    table = panel(dock).list.table
     return [table.item(row, at).text() for row in range(table.rowCount())]
 
 
@@ -132,13 +132,13 @@ def test_the_heatmap_picks_what_the_library_picks_and_it_is_the_object(
     assert "Dice with the truth" in dock.review.shown.text()
     scores = heatmap_scores(masks, heatmap.values)
     assert column(dock, 1) == [f"{v:.3f}" for v in sorted(scores, reverse=True)]
-    assert [i.row() for i in panel(dock).table.selectionModel().selectedRows()] == [0]
+    assert [i.row() for i in panel(dock).list.table.selectionModel().selectedRows()] == [0]
 
     # Accepted, saved, read and replayed without the viewer.
     accepted = chosen.mask.astype(int)
     dock.review.accept_masks()
     np.testing.assert_array_equal(workspace.own("labels").data, accepted)
-    assert not panel(dock).table.selectionModel().selectedRows()
+    assert not panel(dock).list.table.selectionModel().selectedRows()
     with qtbot.waitSignal(workspace.keeper.saved, timeout=60_000):
         workspace.keeper.save(tmp_path / "session")
     session = read_session(tmp_path / "session")
@@ -153,7 +153,7 @@ def test_rows_are_shown_one_by_one_and_several_as_one_object_or_many(
     viewer = ViewerModel()
     sample(viewer, ultrasound_sample)
     dock = opened(viewer)
-    one, table = panel(dock), panel(dock).table
+    one, table = panel(dock), panel(dock).list.table
     one.find.click()
     finish(dock.automatic.row)
     found = headless(plane_of(dock))
@@ -166,25 +166,25 @@ def test_rows_are_shown_one_by_one_and_several_as_one_object_or_many(
     assert not one.pick_masks()
     assert "no heatmap with evidence" in dock.automatic.row.words.text()
 
-    one.after.click()
+    one.list.after.click()
     np.testing.assert_array_equal(preview(dock), found[0].mask)
-    one.after.click()
+    one.list.after.click()
     np.testing.assert_array_equal(preview(dock), found[1].mask)
     assert (
         f"chosen from all masks, 2 of {len(found)} as the model ranks them"
         in dock.review.shown.text()
     )
     assert f"the model expects IoU {found[1].predicted_iou:.2f}" in dock.review.shown.text()
-    one.before.click()
-    one.before.click()
+    one.list.before.click()
+    one.list.before.click()
     np.testing.assert_array_equal(preview(dock), found[-1].mask)
 
     dock.workspace.prompts.set_object(4)
     table.selectRow(0)
     table.setRangeSelected(_range(1, 1, table.columnCount()), True)
     np.testing.assert_array_equal(preview(dock), 4 * (found[0].mask | found[1].mask))
-    assert one.several.set_value(True)
-    one.several.chosen.emit()
+    assert one.list.several.set_value(True)
+    one.list.several.chosen.emit()
     wanted = np.where(found[0].mask, 4, np.where(found[1].mask, 5, 0))
     np.testing.assert_array_equal(preview(dock), wanted)
     dock.review.accept_masks()
@@ -260,7 +260,7 @@ def test_where_nothing_is_picked_or_found_it_is_said(opened: Any, finish: Finish
     panel(dock).find.click()
     finish(dock.automatic.row)
     assert "No mask is good enough" in dock.automatic.row.words.text()
-    assert panel(dock).table.rowCount() == 0
+    assert panel(dock).list.table.rowCount() == 0
 
 
 class Gate:
@@ -310,7 +310,7 @@ def test_what_is_not_wanted_any_more_ends_within_a_batch(
     gate.opened.set()
     finish(dock.automatic.row)
     assert gate.calls <= 2
-    assert panel(dock).table.rowCount() == 0
+    assert panel(dock).list.table.rowCount() == 0
     assert preview(dock) is None if how != "removed" else True
     assert dock.workspace.masks.planes(0) == []
     assert notices == []
@@ -335,9 +335,9 @@ def test_masks_go_with_their_image_window_or_segmenter(opened: Any, finish: Fini
     ):
         panel(dock).find.click()
         finish(dock.automatic.row)
-        assert panel(dock).table.rowCount() > 0
+        assert panel(dock).list.table.rowCount() > 0
         change()
-        assert panel(dock).table.rowCount() == 0
+        assert panel(dock).list.table.rowCount() == 0
         assert panel(dock).found(0, 0) is None
     assert second in viewer.layers
 
@@ -393,7 +393,7 @@ def test_an_edit_of_prompts_elsewhere_leaves_a_picked_mask(opened: Any, finish: 
     masks = dock.masks.get(0, 2)
     assert masks is not None
     assert masks.source == "prompted"
-    assert not panel(dock).table.selectionModel().selectedRows()
+    assert not panel(dock).list.table.selectionModel().selectedRows()
 
 
 def test_pytorch_that_cannot_be_loaded_is_tried_again(

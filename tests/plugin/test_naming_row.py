@@ -15,7 +15,7 @@ import torch
 from napari.components import ViewerModel
 
 from napari_cam_sam.plugin import naming_row
-from napari_cam_sam.plugin.automatic_masks import AutomaticPanel
+from napari_cam_sam.plugin.automatic_panel import AutomaticPanel
 from napari_cam_sam.plugin.segment_dock import SegmentDock
 from napari_cam_sam.sam import naming
 from napari_cam_sam.sam.automatic import AutomaticParameters
@@ -77,7 +77,7 @@ def panel(dock: SegmentDock) -> AutomaticPanel:
 
 
 def names(dock: SegmentDock) -> list[str]:
-    table = panel(dock).table
+    table = panel(dock).list.table
     return [table.item(row, 0).text() for row in range(table.rowCount())]
 
 
@@ -122,12 +122,12 @@ def test_masks_are_named_and_listed_by_a_text(
     assert 0 < len(kept) < len(found.masks)
     assert names(dock) == [f"a dark thing {expected[i, 1]:.2f}" for i in kept]
     # The arrows step through what is listed alone.
-    one.before.click()
+    one.list.before.click()
     shown = dock.workspace.own("preview").data
     np.testing.assert_array_equal(shown > 0, found.arrays([kept[-1]])[0])
     one.naming.threshold.set_value(1.0)
     assert names(dock) == []
-    assert not one.before.isEnabled()
+    assert not one.list.before.isEnabled()
 
     # The model is loaded once, however often masks are named; another model is loaded.
     ask(dock, "bright, dark, gray")

@@ -43,14 +43,13 @@ class Names:
     parameters: NamingParameters
     probabilities: NDArray[np.float32]
 
-    def best(self, member: int) -> tuple[str, float]:
-        """Give the likeliest name of a mask, and its probability."""
-        row = self.probabilities[member]
-        return self.parameters.classes[int(row.argmax())], float(row.max())
-
-    def probability(self, member: int, text: str) -> float:
-        """Give the probability of one of the names of a mask."""
-        return float(self.probabilities[member, self.parameters.classes.index(text)])
+    def labels(self, text: str | None = None) -> list[tuple[str, float]]:
+        """Give a name of each mask, and its probability: the likeliest, or the one asked for."""
+        classes = self.parameters.classes
+        columns = [int(row.argmax()) if text is None else classes.index(text)
+                   for row in self.probabilities]  # fmt: skip
+        rows = zip(columns, self.probabilities, strict=True)
+        return [(classes[column], float(row[column])) for column, row in rows]
 
     def members(self, text: str, threshold: float) -> list[int]:
         """List the masks that are named so, with at least this probability."""
