@@ -678,7 +678,7 @@ BAD = [
     (("version",), "1", "version must be a whole number"),
     (("saved_at",), "yesterday", "saved_at must be a date"),
     (("versions",), [], "versions must be an object"),
-    (("versions", "numpy"), 2, "versions.numpy must be a text"),
+    (("versions", "numpy"), 2, "versions.'numpy' must be a text"),
     (("image", "name"), None, "image.name must be a text"),
     (("image", "path"), 3, "image.path must be a text"),
     (("image", "sha256"), "abc", "image.sha256 must be a sha256"),

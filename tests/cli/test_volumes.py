@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -305,14 +306,15 @@ def test_embedded_planes_are_not_encoded_again(
     from napari_cam_sam.sam.promptable import SamSegmenter
 
     encoded = 0
-    encode = SamSegmenter.encode
+    encode_many = SamSegmenter.encode_many  # by which `encode` goes, too
 
-    def counting(self: SamSegmenter, plane: NDArray[np.uint8]) -> Any:
+    def counting(self: SamSegmenter, planes: Iterable[Any], **how: Any) -> Iterator[Any]:
         nonlocal encoded
-        encoded += 1
-        return encode(self, plane)
+        for embedding in encode_many(self, planes, **how):
+            encoded += 1
+            yield embedding
 
-    monkeypatch.setattr(SamSegmenter, "encode", counting)
+    monkeypatch.setattr(SamSegmenter, "encode_many", counting)
     folder = tmp_path / "embeddings"
     embed = ["embed", str(volume[0]), "--segmenter", "compact-sam", "--window", "ct-abdomen"]
     asked(capsys, [*embed, "--device", "cpu", "--folder", str(folder), "--json"])

@@ -14,6 +14,7 @@ from napari_cam_sam.plugin.segmenter_choice import SegmenterChoice
 from napari_cam_sam.plugin.task_row import TaskRow
 
 if TYPE_CHECKING:
+    from napari_cam_sam.plugin.live_masks import LiveMasks
     from napari_cam_sam.plugin.workspace import Workspace
 
 __all__ = ["AutomaticMasks"]
@@ -27,12 +28,14 @@ class AutomaticMasks(Section):
     workspace : Workspace
     segmenter : SegmenterChoice
         The segmenter of the dock.
+    live : LiveMasks
+        Is told of planes whose masks are not of their prompts.
     """
 
-    def __init__(self, workspace: Workspace, segmenter: SegmenterChoice) -> None:
+    def __init__(self, workspace: Workspace, segmenter: SegmenterChoice, live: LiveMasks) -> None:
         inside = QWidget()
         super().__init__("All masks of this plane", inside, opened=False)
-        self._workspace, self._segmenter = workspace, segmenter
+        self._workspace, self._segmenter, self._live = workspace, segmenter, live
         self.panel: AutomaticPanel | None = None
         self.title.setToolTip("Masks that no prompt asked for; the heatmap chooses among them.")
         self._whole = QVBoxLayout(inside)
@@ -53,7 +56,7 @@ class AutomaticMasks(Section):
         self.row.say("" if complete else "PyTorch was not loaded: fold and unfold to try again.")
         if not complete:
             return
-        self.panel = AutomaticPanel(self._workspace, self._segmenter, self.row)
+        self.panel = AutomaticPanel(self._workspace, self._segmenter, self._live, self.row)
         self._whole.insertWidget(0, self.panel)
 
 

@@ -20,6 +20,7 @@ from napari_cam_sam.plugin.task_row import TaskRow
 from napari_cam_sam.sam.ranking import RankingParameters, heatmap_scores
 
 if TYPE_CHECKING:
+    from napari_cam_sam.plugin.live_masks import LiveMasks
     from napari_cam_sam.plugin.workspace import Workspace
 
 __all__ = ["AutomaticPanel"]
@@ -33,14 +34,19 @@ class AutomaticPanel(QWidget):
     workspace : Workspace
     segmenter : SegmenterChoice
     row : TaskRow
+    live : LiveMasks
+        Is told of planes whose masks are not of their prompts.
         Runs the work and shows how far it is.
     """
 
-    def __init__(self, workspace: Workspace, segmenter: SegmenterChoice, row: TaskRow) -> None:
+    def __init__(
+        self, workspace: Workspace, segmenter: SegmenterChoice, live: LiveMasks, row: TaskRow
+    ) -> None:
         super().__init__()
         from napari_cam_sam.sam.automatic import AutomaticParameters
 
-        self._workspace, self._segmenter, self.row = workspace, segmenter, row
+        self._workspace, self._segmenter, self._live = workspace, segmenter, live
+        self.row = row
         self._found: dict[tuple[int, int], FoundMasks] = {}
         self._names: dict[tuple[int, int], Names] = {}
         self._members: dict[tuple[int, int], tuple[int, ...]] = {}
@@ -263,7 +269,10 @@ class AutomaticPanel(QWidget):
     def _put(self, found: FoundMasks, members: tuple[int, ...], about: str, apart: bool) -> None:
         self._members[found.axis, found.index] = members
         object_id = self._workspace.prompts.object_id
-        self._workspace.masks.put(found.shown(members, object_id, about, apart))
+        masks = found.shown(members, object_id, about, apart)
+        self._workspace.masks.put(masks)
+        axis, index = masks.prompts.axis, masks.prompts.index
+        self._live.leave(self._workspace.prompts.read(axis, index))
 
     def _parameters(self) -> Any:
         """Give what the form shows.

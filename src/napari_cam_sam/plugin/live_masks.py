@@ -77,7 +77,6 @@ class LiveMasks(QCheckBox):
                 return
             if not prompts.objects:
                 self._newest.drop()
-                known = masks.get(axis, index)
                 # Masks that no prompt asked for do not go with the prompts.
                 if known is not None and known.source == "prompted":
                     masks.drop(axis, index)

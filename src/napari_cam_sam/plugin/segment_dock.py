@@ -60,7 +60,7 @@ class SegmentDock(QWidget):
         self.review = MaskReview(workspace, self.live)
         self.through = VolumeSection(workspace, self.segmenter, self.row, self.live)
         self.ahead = AheadPanel(workspace, self.segmenter, self.row)
-        self.automatic = AutomaticMasks(workspace, self.segmenter)
+        self.automatic = AutomaticMasks(workspace, self.segmenter, self.live)
 
         whole = QVBoxLayout(self)
         whole.addLayout(form((("Segmenter", self.segmenter),)))
