@@ -33,9 +33,9 @@ class AutomaticPanel(QWidget):
     ----------
     workspace : Workspace
     segmenter : SegmenterChoice
-    row : TaskRow
     live : LiveMasks
         Is told of planes whose masks are not of their prompts.
+    row : TaskRow
         Runs the work and shows how far it is.
     """
 
