@@ -38,8 +38,8 @@ class _Group:
     fourth: int
 
 
-def test_the_first_sentence_on_each_field() -> None:
-    half = "In mm (0.5 for half a pixel)"
+def test_what_is_said_on_each_field() -> None:
+    half = "In mm (0.5 for half a pixel). Not shown."
     assert field_help(_Group) == {
         "first": half,
         "second": half,

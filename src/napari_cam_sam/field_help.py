@@ -9,7 +9,7 @@ __all__ = ["field_help"]
 
 
 def field_help(group: type[Any]) -> dict[str, str]:
-    """Read the first sentence on each field from the docstring of a data class.
+    """Read what the docstring of a data class says on each of its fields.
 
     Parameters
     ----------
@@ -19,7 +19,7 @@ def field_help(group: type[Any]) -> dict[str, str]:
     Returns
     -------
     dict of str to str
-        By field, without a full stop; fields that the docstring does not describe are left out.
+        By field, on one line; fields that the docstring does not describe are left out.
     """
     text = group.__doc__ or ""
     match = re.search(r"Attributes\n\s*-+\n(.*?)(?:\n\s*\n\s*\w+\n\s*-+\n|\Z)", text, re.DOTALL)
@@ -32,7 +32,4 @@ def field_help(group: type[Any]) -> dict[str, str]:
         elif line.strip():
             for name in names:
                 found.setdefault(name, []).append(line.strip())
-    return {
-        name: re.split(r"\.(?:\s|$)", " ".join(lines))[0].replace("`", "")
-        for name, lines in found.items()
-    }
+    return {name: " ".join(lines).replace("`", "") for name, lines in found.items()}

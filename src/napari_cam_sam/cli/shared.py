@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields, replace
@@ -73,7 +74,8 @@ def add_fields(
         name = prefix.replace("-", "_") + field.name
         kind = hints[field.name]
         choices = " | ".join(one for one in get_args(kind) if isinstance(one, str))
-        text = "; ".join(part for part in (described.get(field.name, ""), choices) if part)
+        sentence = re.split(r"\.(?:\s|$)", described.get(field.name, ""))[0]
+        text = "; ".join(part for part in (sentence, choices) if part)
         if default is None and field.default != "":
             text += f" (default {'none' if field.default is None else field.default})"
         elif default is not None and not choices:

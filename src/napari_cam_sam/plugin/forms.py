@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -27,6 +26,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_cam_sam.field_help import field_help
+
 __all__ = [
     "Choice",
     "FractionSlider",
@@ -35,7 +36,6 @@ __all__ = [
     "SpinBox",
     "Switched",
     "button",
-    "field_help",
     "form",
     "line",
     "listen",
@@ -326,22 +326,6 @@ def _show(widget: Any, value: Any) -> None:
         widget.setValue(value)
     else:
         widget.set_value(value)
-
-
-def field_help(group: type[Any]) -> dict[str, str]:
-    """Read what a data class says of each of its fields in its docstring."""
-    text = group.__doc__ or ""
-    match = re.search(r"Attributes\n\s*-+\n(.*?)(?:\n\s*\n\s*\w+\n\s*-+\n|\Z)", text, re.DOTALL)
-    found: dict[str, list[str]] = {}
-    names: list[str] = []
-    for line in (match.group(1) if match else "").splitlines():
-        head = re.fullmatch(r"    (\w+(?:, \w+)*) : .*", line)
-        if head:
-            names = head.group(1).split(", ")
-        elif line.strip():
-            for name in names:
-                found.setdefault(name, []).append(line.strip())
-    return {name: " ".join(lines).replace("``", "") for name, lines in found.items()}
 
 
 def form(rows: Iterable[tuple[str, QWidget]]) -> QFormLayout:

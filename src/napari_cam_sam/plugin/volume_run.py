@@ -218,6 +218,7 @@ def _masks(
         segmenter.model_hash,
         (window.low, window.high),
         source=made,
+        precision=segmenter.precision,
         about=about,
     )
 
