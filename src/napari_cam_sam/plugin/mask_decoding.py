@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from napari_cam_sam.plugin.mask_layers import PlaneMasks
@@ -21,14 +22,24 @@ def decode(
     embeddings: EmbeddingCache,
     snapshot: Snapshot,
     prompts: PlanePrompts,
+    cancelled: Callable[[], bool] | None = None,
 ) -> PlaneMasks:
-    """Encode a plane where it is not yet, and decode its prompts."""
+    """Encode a plane where it is not yet, and decode its prompts.
+
+    Raises
+    ------
+    CamSamError
+        If a prompt lies outside of the plane, or the segmenter refuses it.
+    Cancelled
+        If ``cancelled`` says so while the plane is encoded.
+    """
     from napari_cam_sam.prompts.bounds import check_prompts
     from napari_cam_sam.sam.choice import choose_mask
 
     plane = snapshot.plane(prompts.index)
     check_prompts(prompts, (plane.shape[0], plane.shape[1]))
-    found = segmenter.decode(embeddings.encode(segmenter, plane), prompts.objects)
+    embedding = embeddings.encode(segmenter, plane, cancelled=cancelled)
+    found = segmenter.decode(embedding, prompts.objects)
     window = snapshot.window()
     return PlaneMasks(
         prompts,

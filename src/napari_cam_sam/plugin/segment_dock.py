@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
@@ -153,6 +154,7 @@ class SegmentDock(QWidget):
         self.ahead.ahead.give_way([plane.index for plane in todo])
         held, name, device = self.segmenter.loaded(), str(self.segmenter.value()), workspace.device
         embeddings = workspace.embeddings
+        stop = threading.Event()
 
         def steps() -> Generator[Any]:
             segmenter = held
@@ -161,7 +163,7 @@ class SegmentDock(QWidget):
                 yield segmenter
             for prompts in todo:
                 begin = time.monotonic()
-                masks = decode(segmenter, name, embeddings, snapshot, prompts)
+                masks = decode(segmenter, name, embeddings, snapshot, prompts, stop.is_set)
                 yield masks, time.monotonic() - begin
 
         def show(step: Any) -> None:
@@ -180,6 +182,7 @@ class SegmentDock(QWidget):
             f"Masks of {len(todo)} plane{'s' if len(todo) > 1 else ''}",
             show,
             lambda: workspace.is_current(snapshot),
+            stop,
         )
         self._enable()
         return started

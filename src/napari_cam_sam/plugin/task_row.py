@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -75,6 +76,7 @@ class TaskRow(QWidget):
         description: str,
         on_step: Callable[[Any], None],
         is_wanted: Callable[[], bool] = lambda: True,
+        stop: threading.Event | None = None,
     ) -> bool:
         """Start a task, unless one runs; the arguments are those of `Task`.
 
@@ -89,7 +91,7 @@ class TaskRow(QWidget):
         # napari lets the window live while it makes a bar: a second press may come in there.
         self._starting = True
         try:
-            self._held.task = Task(steps, total, description, on_step, is_wanted, self)
+            self._held.task = Task(steps, total, description, on_step, is_wanted, self, stop)
         finally:
             self._starting = False
         self._held.task.stepped.connect(self._stepped)

@@ -18,6 +18,7 @@ from qtpy.QtCore import QObject, QRunnable, QThreadPool, QTimer, Signal
 from superqt.utils import create_worker
 
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.sam.segmenter import Cancelled
 
 __all__ = ["Newest", "Steps", "Task"]
 
@@ -54,6 +55,9 @@ class Task(QObject):
         Asked before each step is handed on; once it says no (the layer is gone, the viewer
         closed), the task is cancelled and what it still yields is dropped.
     parent : QObject, optional
+    stop : threading.Event, optional
+        Is set when the task is cancelled, for steps that can be left in their middle, by
+        `Cancelled`.
     """
 
     stepped = Signal(int, int)
@@ -67,8 +71,10 @@ class Task(QObject):
         on_step: Callable[[Any], None],
         is_wanted: Callable[[], bool] = lambda: True,
         parent: QObject | None = None,
+        stop: threading.Event | None = None,
     ) -> None:
         super().__init__(parent)
+        self._stop = stop or threading.Event()
         self._done, self._total = 0, total
         self._on_step, self._is_wanted = on_step, is_wanted
         self._complete = False
@@ -94,10 +100,11 @@ class Task(QObject):
     def cancel(self) -> None:
         """Ask for an end at the next yield; nothing that comes after this is handed on."""
         self._is_wanted = lambda: False
-        self._worker.quit()
+        self.abandon()
 
     def abandon(self) -> None:
         """Stop without a word: the window is gone, and with it whoever listened."""
+        self._stop.set()
         self._worker.quit()
 
     def _step(self, value: Any) -> None:
@@ -141,6 +148,8 @@ class Task(QObject):
 def _guarded(steps: Callable[[], Steps]) -> Steps:
     try:
         yield from steps()
+    except Cancelled:
+        return
     except Exception as error:
         yield _Failure(error)
 
