@@ -460,3 +460,43 @@ def test_found_masks_are_kept_small_and_whole() -> None:
     assert united.source == "automatic"
     np.testing.assert_array_equal(united.masks()[7], masks[0].mask | masks[1].mask)
     assert np.isnan(united.found[0].scores[0])
+
+
+def two_squares(opened: Any) -> Any:
+    """Open a volume of three equal planes with two squares, and a heatmap on the larger one."""
+    viewer = ViewerModel()
+    pixels = np.full((3, 48, 48), 20, np.float32)
+    pixels[:, 10:30, 12:32], pixels[:, 36:44, 36:44] = 200, 150
+    viewer.add_image(pixels)
+    dock = opened(viewer)
+    heat = np.zeros((48, 48), np.float32)
+    heat[12:28, 14:30] = 1
+    for index in range(3):
+        put_heatmap(dock, 0, index, heat)
+    return dock
+
+
+def test_masks_of_other_objects_stay_beside_a_pick(qapp: Any, opened: Any, finish: Any) -> None:
+    dock = two_squares(opened)
+    dock.workspace.show_plane(0, 1)
+    other = ObjectPrompt(2, (), Box(36, 36, 44, 44))
+    dock.workspace.prompts.write([PlanePrompts(0, 1, (other,))])
+    dock.run.click()
+    finish(dock.row)
+    assert set(dock.workspace.masks.get(0, 1).masks()) == {2}
+    dock.workspace.prompts.set_object(1)
+    for object_id in (1, 3):
+        # What was picked before gives way to what is picked now.
+        dock.workspace.prompts.set_object(object_id)
+        panel(dock).pick_masks()
+        finish(panel(dock).row)
+        assert set(dock.workspace.masks.get(0, 1).masks()) == {object_id, 2}
+
+
+def test_one_run_makes_one_object(qapp: Any, qtbot: Any, opened: Any, finish: Any) -> None:
+    dock = two_squares(opened)
+    assert panel(dock).pick_masks(everywhere=True)
+    qtbot.waitUntil(lambda: panel(dock).found(0, 0) is not None, timeout=60_000)
+    dock.workspace.prompts.set_object(7)
+    finish(panel(dock).row)
+    assert [set(dock.workspace.masks.get(0, i).masks()) for i in range(3)] == [{1}] * 3

@@ -440,3 +440,18 @@ def test_masks_of_other_planes_stand_until_prompts_come(
     with qtbot.waitSignal(dock.masks.changed, timeout=60_000):
         place(dock, 12, truth_box(truth, 0, 12))
     qtbot.waitUntil(lambda: dock.masks.get(0, 12).source == "prompted", timeout=60_000)
+
+
+def test_a_candidate_of_another_segmenter_is_no_choice_of_this_one(
+    dock: SegmentDock, truth: Any, finish: Finish
+) -> None:
+    place(dock, 11, truth_box(truth, 0, 11))
+    dock.run.click()
+    finish(dock.row)
+    dock.review.after.click()
+    dock.segmenter.choose("seeded")
+    go(dock, finish)
+    box = truth_box(truth, 0, 11)
+    wanted, _ = headless(dock.workspace.image(), [PlanePrompts(0, 11, (box,))], "seeded")
+    # The plane of the prompt shows the mask that its neighbours come from.
+    np.testing.assert_array_equal(preview(dock), wanted)

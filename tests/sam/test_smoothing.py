@@ -126,3 +126,10 @@ def test_any_labels_keep_their_type_and_make_no_new_values(seed, sigma, axis):
 def test_refuses(shape, axis, sigma, said):
     with pytest.raises(CamSamError, match=said):
         smooth_along_axis(np.zeros(shape, np.uint8), axis, sigma, (1, 1, 1))
+
+
+def test_a_sigma_beyond_all_measure_ends() -> None:
+    labels = np.zeros((6, 8, 8), np.uint8)
+    labels[2:4, 2:6, 2:6] = 1
+    far = smooth_along_axis(labels, 0, 1e12, (1.0, 1.0, 1.0))
+    np.testing.assert_array_equal(far, smooth_along_axis(labels, 0, 1e3, (1.0, 1.0, 1.0)))

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.prompts.data import ObjectPrompt
 from napari_cam_sam.sam import store as store_module
-from napari_cam_sam.sam.embeddings import EmbeddingCache, round_features
+from napari_cam_sam.sam.embeddings import EmbeddingCache, embed_planes, round_features
 from napari_cam_sam.sam.registry import CACHE_VARIABLE
 from napari_cam_sam.sam.segmenter import Embedding, MaskCandidates
 from napari_cam_sam.sam.store import EmbeddingStore, embedding_folder, embedding_key
@@ -291,7 +291,11 @@ def test_a_limit_below_one_entry_keeps_none(tmp_path: Path) -> None:
     tiny, store = Tiny(), EmbeddingStore(tmp_path, 10)
     assert not store.put(tiny, embedding_key(tiny, PLANE), tiny.encode(PLANE))
     assert not list(tmp_path.rglob("*.zip"))
-    assert store.trouble is None
+    assert store.trouble is not None
+    assert store.trouble.endswith("allow more.")
+    # Ahead of their use nothing more is encoded in vain.
+    with pytest.raises(CamSamError, match=r"the limit on disk is 0\.0: allow more"):
+        list(embed_planes(store, tiny, [PLANE, PLANE]))
 
 
 def test_the_folder_is_listed_only_now_and_then(

@@ -17,6 +17,7 @@ from napari_cam_sam.plugin.mask_list import MaskList
 from napari_cam_sam.plugin.naming_row import Named, Names, NamingRow
 from napari_cam_sam.plugin.segmenter_choice import SegmenterChoice
 from napari_cam_sam.plugin.task_row import TaskRow
+from napari_cam_sam.plugin.volume_run import joined
 from napari_cam_sam.sam.ranking import RankingParameters, heatmap_scores
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class AutomaticPanel(QWidget):
         self._names: dict[tuple[int, int], Names] = {}
         self._members: dict[tuple[int, int], tuple[int, ...]] = {}
         """Which masks were put into the preview, a plane."""
+        self._ids: dict[tuple[int, int], set[int]] = {}
         self._scores: dict[tuple[int, int], tuple[Any, str, NDArray[np.float64]]] = {}
         self._of: tuple[Any, ...] = ()
         self._suited = suited(str(segmenter.value()))
@@ -134,7 +136,7 @@ class AutomaticPanel(QWidget):
         """Drop all masks: they are of another image, window or segmenter."""
         self.row.stop()
         self._of = self._key()
-        for held in (self._found, self._names, self._members, self._scores):
+        for held in (self._found, self._names, self._members, self._scores, self._ids):
             held.clear()
         if not self.row.busy:
             self.row.say("")
@@ -224,11 +226,12 @@ class AutomaticPanel(QWidget):
         def show(step: Any) -> None:
             if isinstance(step, Picked):
                 done.append(step)
-                self._show_found(step)
+                self._show_found(step, object_id)
             elif step is not None:
                 self._segmenter.adopt(step, name, search.device)
                 self.row.say(looking)
 
+        object_id = workspace.prompts.object_id  # one for all planes of the run
         looking = "Looking for masks…"
         self._result = lambda: _result(done)
         self.row.say(looking if search.segmenter else f"Loading {name}…")
@@ -252,7 +255,7 @@ class AutomaticPanel(QWidget):
         self._tell()
         return started
 
-    def _show_found(self, step: Picked) -> None:
+    def _show_found(self, step: Picked, object_id: int) -> None:
         """Keep the masks of a plane, and show those that were picked."""
         found = step.found
         key = found.axis, found.index
@@ -263,15 +266,26 @@ class AutomaticPanel(QWidget):
         if step.members:
             n, total = len(step.members), len(found.masks)
             which = f"1 of {total}" if n == 1 else f"{n} of {total} united"
-            self._put(found, step.members, f"picked by the heatmap, {which}", apart=False)
+            about = f"picked by the heatmap, {which}"
+            self._put(found, step.members, about, False, object_id)
         self._fill()
 
-    def _put(self, found: FoundMasks, members: tuple[int, ...], about: str, apart: bool) -> None:
-        self._members[found.axis, found.index] = members
-        object_id = self._workspace.prompts.object_id
+    def _put(
+        self,
+        found: FoundMasks,
+        members: tuple[int, ...],
+        about: str,
+        apart: bool,
+        object_id: int,
+    ) -> None:
+        axis, index = key = found.axis, found.index
+        self._members[key] = members
         masks = found.shown(members, object_id, about, apart)
-        self._workspace.masks.put(masks)
-        axis, index = masks.prompts.axis, masks.prompts.index
+        # Only what was put here before gives way; masks of other objects stay.
+        mine = set(masks.masks()) | self._ids.get(key, set())
+        self._ids[key] = set(masks.masks())
+        together = joined(masks, self._workspace.masks.get(axis, index), mine, ())
+        self._workspace.masks.put(together or masks)
         self._live.leave(self._workspace.prompts.read(axis, index))
 
     def _parameters(self) -> Any:
@@ -335,7 +349,8 @@ class AutomaticPanel(QWidget):
             which = f"{order.index(members[0]) + 1} of {total} as the {judge} ranks them"
         else:
             which = f"{n} of {total} " + ("apart" if apart else "united")
-        self._put(found, members, f"chosen from all masks, {which}", apart)
+        about = f"chosen from all masks, {which}"
+        self._put(found, members, about, apart, self._workspace.prompts.object_id)
 
     def _shown(self) -> tuple[FoundMasks, list[int]] | None:
         """Give the masks of the plane shown, and their order; None where none were sought."""

@@ -114,12 +114,20 @@ class MaskLayers(QObject):
         """List the planes along an axis with masks that are not accepted yet."""
         return sorted(index for at, index in self._masks if at == axis)
 
-    def put(self, masks: PlaneMasks) -> None:
-        """Show the masks of a plane in the preview; a choice that the user made stays."""
+    def put(self, masks: PlaneMasks, keep_choice: bool = True) -> None:
+        """Show the masks of a plane in the preview.
+
+        Parameters
+        ----------
+        masks : PlaneMasks
+        keep_choice : bool
+            Whether a candidate that the user chose of the same segmenter's masks stays chosen.
+        """
         key = (masks.prompts.axis, masks.prompts.index)
         before = self._masks.get(key)
-        if before is not None and before.picked:
-            same = [len(f.masks) for f in before.found] == [len(f.masks) for f in masks.found]
+        if keep_choice and before is not None and before.picked:
+            same = before.segmenter_sha256 == masks.segmenter_sha256
+            same &= [len(f.masks) for f in before.found] == [len(f.masks) for f in masks.found]
             if same:
                 masks = replace(masks, chosen=before.chosen, picked=True)
         self._masks[key] = masks

@@ -15,7 +15,7 @@ from napari_cam_sam.plugin.mask_decoding import decode
 from napari_cam_sam.plugin.mask_layers import PlaneMasks
 from napari_cam_sam.plugin.segmenter_choice import load
 from napari_cam_sam.prompts.data import ObjectPrompt, PlanePrompts
-from napari_cam_sam.sam.segmenter import MaskCandidates
+from napari_cam_sam.sam.segmenter import Cancelled, MaskCandidates
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.snapshot import Snapshot
@@ -111,8 +111,10 @@ def through_volume(job: VolumeJob) -> Generator[Segmenter | PlaneStep]:
     snapshot = job.snapshot
     starts: list[PlaneMasks] = []
     for prompts in job.prompts:
-        masks = decode(segmenter, job.name, job.embeddings, snapshot, prompts)
-        masks = replace(masks, chosen=job.picked.get(prompts.index, masks.chosen))
+        masks = decode(segmenter, job.name, job.embeddings, snapshot, prompts, job.stop.is_set)
+        picked = job.picked.get(prompts.index)
+        if picked is not None:
+            masks = replace(masks, chosen=picked, picked=True)
         starts.append(masks)
         yield PlaneStep((masks,), prompts.index)
 
@@ -128,7 +130,7 @@ def through_volume(job: VolumeJob) -> Generator[Segmenter | PlaneStep]:
         job.prompts,
         read,
         job.parameters,
-        encode=partial(job.embeddings.encode, segmenter),
+        encode=partial(job.embeddings.encode, segmenter, cancelled=job.stop.is_set),
         heatmap=job.heatmap,
     )
     try:
@@ -136,7 +138,7 @@ def through_volume(job: VolumeJob) -> Generator[Segmenter | PlaneStep]:
             if job.sigma is not None:
                 found[plane.index] = plane
             yield PlaneStep(_new_masks(job, segmenter, plane), plane.index, plane.objects)
-    except _Stopped:
+    except (_Stopped, Cancelled):
         return
     if job.sigma is not None:
         yield _smoothed(job, segmenter, found, job.sigma)

@@ -318,7 +318,8 @@ class VolumeSection(QWidget):
             self._put(run, left)
 
     def _put(self, run: _Run, masks: PlaneMasks) -> None:
-        self._workspace.masks.put(masks)
+        # The run went out from the candidates that it says: another would not fit its neighbours.
+        self._workspace.masks.put(masks, keep_choice=False)
         if masks.source != "prompted":
             plane = PlanePrompts(masks.prompts.axis, masks.prompts.index)
             self._live.leave(run.standing.get(plane.index, plane))

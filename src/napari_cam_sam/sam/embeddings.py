@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.sam.segmenter import Embedding, Segmenter, encode_planes
+from napari_cam_sam.sam.segmenter import Cancelled, Embedding, Segmenter, encode_planes
 from napari_cam_sam.sam.store import EmbeddingStore, embedding_folder, embedding_key
 
 __all__ = [
@@ -24,6 +24,10 @@ __all__ = [
     "open_store",
     "round_features",
 ]
+
+
+# How often a thread that waits for another one's plane asks whether it is still to wait.
+_WAIT_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -164,9 +168,12 @@ class EmbeddingCache:
             if other is None:
                 return self._encode(segmenter, plane, key, mine, cancelled)
             try:
-                return other.result()
+                return other.result(timeout=_WAIT_SECONDS)
             except CancelledError:
                 continue  # it failed there; here the reason will show
+            except TimeoutError:
+                if cancelled is not None and cancelled():
+                    raise Cancelled from None
 
     def _encode(
         self,

@@ -119,9 +119,9 @@ def smooth_along_axis(
     for value in np.unique(labels[labels != 0]).tolist():
         mask = np.moveaxis(labels == value, axis, 0)
         distances = np.moveaxis(_plane_distances(mask, in_planes), 0, axis)
-        blurred = ndimage.gaussian_filter1d(
-            distances, sigma / spacing[axis], axis=axis, mode="nearest"
-        )
+        # Far beyond the volume it makes no difference any more, but takes time without end.
+        steps = min(sigma / spacing[axis], 10.0 * labels.shape[axis])
+        blurred = ndimage.gaussian_filter1d(distances, steps, axis=axis, mode="nearest")
         wins = blurred > best
         smooth[wins], best[wins] = value, blurred[wins]
     return smooth

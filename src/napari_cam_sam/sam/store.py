@@ -232,6 +232,14 @@ class EmbeddingStore:
                 return True
             self._pause(error)
             return False
+        if size > self.max_bytes:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+            self.trouble = (
+                f"Embeddings are kept in memory alone: one takes {size / 2**20:.1f} MiB, and the "
+                f"limit on disk is {self.max_bytes / 2**20:.1f}: allow more."
+            )
+            return False
         self._account(size)
         return os.path.isfile(path)
 
@@ -282,10 +290,10 @@ class EmbeddingStore:
                 known = {name or key for key, name in names.items()}
                 raise unknown_name("model with embeddings on disk", model, sorted(known))
             chosen = {key: chosen[key] for key in keys}
-        limit = time.time_ns() - int(older_than * 86_400e9)
+        limit = time.time() - older_than * 86_400
         gone = n_bytes = 0
         for entry in (one for entries in chosen.values() for one in entries):
-            if older_than and entry.used_ns > limit:
+            if older_than and entry.used_ns / 1e9 > limit:
                 continue
             try:
                 entry.path.unlink(missing_ok=True)
