@@ -70,6 +70,11 @@ class OpenDocks(QObject):
                 self._given[name] = give()
         return dict(self._given)
 
+    def remember(self) -> None:
+        """Take what the docks give now: one that is closed cannot be asked any more."""
+        self.states()
+        self.score_rows()
+
     def restore(self, states: dict[str, Any]) -> list[str]:
         """Give the open docks the choices of a session.
 

@@ -94,9 +94,9 @@ class SessionKeeper(QObject):
         self._taken: tuple[Found, int] | None = None
         # Whether the work on this image was in the layers when it was opened again.
         self._goes_on = False
-        workspace.prompts.settled.connect(self._changed)
+        workspace.prompts.settled.connect(self._edited)
         workspace.masks.accepted_changed.connect(self._accepted)
-        workspace.docks.changed.connect(self._changed)
+        workspace.docks.changed.connect(self._edited)
         workspace.image_changed.connect(self._image_changed)
         # What was done a moment ago is saved before its layers go.
         workspace.image_about_to_change.connect(self.flush)
@@ -255,11 +255,13 @@ class SessionKeeper(QObject):
         self._asked_changes = -1
         self._timer.start(_TRY_AGAIN_MS)
 
+    def _edited(self) -> None:
+        # A window that closes destroys its docks before anybody can ask them.
+        self._workspace.docks.remember()
+        self._changed()
+
     def _changed(self, _: object = None) -> None:
         self._changes += 1
-        # A window that closes destroys its docks before anybody can ask them.
-        self._workspace.docks.states()
-        self._workspace.docks.score_rows()
         self._timer.setInterval(int(preferences().autosave_seconds * 1000))
         if not self._timer.isActive():
             self._timer.start()
@@ -274,7 +276,7 @@ class SessionKeeper(QObject):
             # napari tells of its own undo by no event but that the layer is drawn anew.
             layer.events.set_data.connect(self._layer_drawn)
         self._standing = self._what_stands()
-        self._changed()
+        self._edited()
 
     def _layer_drawn(self, _: object = None) -> None:
         self._drawn.start()
