@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,6 +26,7 @@ from napari_cam_sam.plugin.autosaves import FOLDER_VARIABLE
 from napari_cam_sam.plugin.preferences import Preferences
 from napari_cam_sam.plugin.workspace import _WORKSPACES, Workspace, workspace_of
 from napari_cam_sam.sam.registry import CACHE_VARIABLE
+from napari_cam_sam.sam.segmenter import Cancelled, Embedding, MaskCandidates
 
 TIMEOUT = 120_000
 
@@ -114,3 +117,36 @@ def drag() -> Callable[..., None]:
         go(mouse_release_callbacks, "mouse_release", way[-1])
 
     return drag
+
+
+class Endless:
+    """A segmenter that encodes until it is told to stop."""
+
+    name, device, precision, model_hash = "endless", "cpu", "float32", "0" * 64
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+
+    def encode_many(
+        self, planes: Iterable[Any], *, cancelled: Callable[[], bool] | None = None
+    ) -> Iterator[Embedding]:
+        assert cancelled is not None
+        self.begun.set()
+        while not cancelled():
+            time.sleep(0.001)
+        raise Cancelled
+        yield
+
+    def encode(self, plane: Any) -> Embedding:
+        return next(self.encode_many([plane]))
+
+    def decode(self, *_: Any, **__: Any) -> list[MaskCandidates]:
+        raise AssertionError
+
+    def decode_points(self, *_: Any) -> Any:
+        raise AssertionError
+
+
+@pytest.fixture
+def endless() -> Endless:
+    return Endless()

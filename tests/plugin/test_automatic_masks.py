@@ -500,3 +500,17 @@ def test_one_run_makes_one_object(qapp: Any, qtbot: Any, opened: Any, finish: An
     dock.workspace.prompts.set_object(7)
     finish(panel(dock).row)
     assert [set(dock.workspace.masks.get(0, i).masks()) for i in range(3)] == [{1}] * 3
+
+
+def test_a_plane_is_left_in_the_middle_of_its_encoding(
+    qapp: Any, opened: Any, finish: Any, notices: list[str], endless: Any
+) -> None:
+    dock = two_squares(opened)
+    dock.ahead.switch.setChecked(False)
+    dock.segmenter.adopt(endless, dock.segmenter.value(), dock.workspace.device)
+    assert panel(dock).find_masks()
+    assert endless.begun.wait(60)
+    dock.stop()
+    finish(panel(dock).row)
+    assert panel(dock).found(0, dock.workspace.plane()[1]) is None
+    assert notices == []

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import dask.array as da
@@ -20,7 +18,6 @@ from napari_cam_sam.plugin.segment_dock import SegmentDock
 from napari_cam_sam.plugin.workspace import workspace_of
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts, Point
 from napari_cam_sam.sam.loading import load_segmenter
-from napari_cam_sam.sam.segmenter import Cancelled, Embedding, MaskCandidates
 from napari_cam_sam.session import place_masks
 
 Finish = Callable[[Any], None]
@@ -348,38 +345,15 @@ def test_masks_of_one_axis_lie_over_no_other(dock: SegmentDock, finish: Finish, 
 
 
 def test_a_plane_is_left_in_the_middle_of_its_encoding(
-    ct: Any, dock: SegmentDock, finish: Finish, notices: list[str]
+    ct: Any, dock: SegmentDock, finish: Finish, notices: list[str], endless: Any
 ) -> None:
-    begun = threading.Event()
-
-    class Endless:
-        """Encodes until it is told to stop."""
-
-        name, device, precision, model_hash = "endless", "cpu", "float32", "0" * 64
-
-        def encode_many(
-            self, planes: Iterable[Any], *, cancelled: Callable[[], bool] | None = None
-        ) -> Iterator[Embedding]:
-            assert cancelled is not None
-            begun.set()
-            while not cancelled():
-                time.sleep(0.001)
-            raise Cancelled
-            yield
-
-        def encode(self, plane: Any) -> Embedding:
-            return next(self.encode_many([plane]))
-
-        def decode(self, *_: Any, **__: Any) -> list[MaskCandidates]:
-            raise AssertionError
-
     dock.ahead.switch.setChecked(False)
     workspace = dock.workspace
     workspace.prompts.write([PlanePrompts(0, 11, (ONE,))])
-    dock.segmenter.adopt(Endless(), "seeded", workspace.device)
+    dock.segmenter.adopt(endless, "seeded", workspace.device)
     dock.live.setChecked(False)
     assert dock.segment()
-    assert begun.wait(60)
+    assert endless.begun.wait(60)
     dock.stop()
     finish(dock.row)
     assert dock.masks.get(0, 11) is None

@@ -302,3 +302,20 @@ def test_a_dask_volume_and_a_frame_of_a_series(qapp: Any, qtbot: Any, finish: Fi
             viewer.dims.set_point(0, 0)
             assert dock.workspace.own("labels") is None
             qtbot.waitUntil(lambda dock=dock: dock.through.result.text() == "")
+
+
+def test_a_plane_is_left_in_the_middle_of_its_encoding(
+    qapp: Any, finish: Finish, notices: list[str], endless: Any
+) -> None:
+    viewer = ViewerModel()
+    viewer.add_image(volume(), name="scan")
+    dock = new_dock(viewer)
+    dock.ahead.switch.setChecked(False)
+    dock.live.setChecked(False)
+    dock.segmenter.adopt(endless, dock.segmenter.value(), dock.workspace.device)
+    assert dock.through.propagate()
+    assert endless.begun.wait(60)
+    dock.row.cancel.click()
+    finish(dock.row)
+    assert not any(dock.masks.planes(axis) for axis in range(3))
+    assert notices == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,9 @@ from napari_cam_sam.plugin.automatic_run import FoundMasks, Picked, Search, refu
 from napari_cam_sam.plugin.forms import ParameterForm, Section, button, line
 from napari_cam_sam.plugin.mask_list import MaskList
 from napari_cam_sam.plugin.naming_row import Named, Names, NamingRow
+from napari_cam_sam.plugin.plane_masks import joined
 from napari_cam_sam.plugin.segmenter_choice import SegmenterChoice
 from napari_cam_sam.plugin.task_row import TaskRow
-from napari_cam_sam.plugin.volume_run import joined
 from napari_cam_sam.sam.ranking import RankingParameters, heatmap_scores
 
 if TYPE_CHECKING:
@@ -237,11 +238,22 @@ class AutomaticPanel(QWidget):
         self.row.say(looking if search.segmenter else f"Loading {name}…")
         n = len(indices)
         return self._run(
-            search.steps, search.total, f"Masks of {n} plane{'s' * (n > 1)}", show, snapshot
+            search.steps,
+            search.total,
+            f"Masks of {n} plane{'s' * (n > 1)}",
+            show,
+            snapshot,
+            search.stop,
         )
 
     def _run(
-        self, steps: Any, total: int, description: str, show: Callable[[Any], None], snapshot: Any
+        self,
+        steps: Any,
+        total: int,
+        description: str,
+        show: Callable[[Any], None],
+        snapshot: Any,
+        stop: threading.Event | None = None,
     ) -> bool:
         workspace, of = self._workspace, self._of
         self._ran_with = of
@@ -251,6 +263,7 @@ class AutomaticPanel(QWidget):
             description,
             show,
             lambda: self._of is of and workspace.is_current(snapshot),
+            stop,
         )
         self._tell()
         return started

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_cam_sam.plugin.mask_layers import PlaneMasks
+from napari_cam_sam.plugin.plane_masks import PlaneMasks, lone_candidate
 from napari_cam_sam.plugin.segmenter_choice import load
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.sam.kept_masks import KeptMask, keep_mask
 from napari_cam_sam.sam.ranking import RankingParameters, choose_by_heatmap
-from napari_cam_sam.sam.segmenter import MaskCandidates
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.snapshot import Snapshot
@@ -120,9 +120,8 @@ class FoundMasks:
         if not apart and len(arrays) > 1:
             # What the model expects of each says nothing of them all.
             arrays, scores = [np.logical_or.reduce(arrays)], [math.nan]
-        nothing = np.zeros((1, 0, 0), np.float32)
         candidates = tuple(
-            MaskCandidates(object_id + i, mask[None], np.array([score], np.float32), nothing)
+            lone_candidate(object_id + i, mask, score)
             for i, (mask, score) in enumerate(zip(arrays, scores, strict=True))
         )
         return PlaneMasks(
@@ -171,6 +170,8 @@ class Search:
     heatmaps : mapping of int to ndarray
         Of the planes on which a mask is to be picked.
     ranking : RankingParameters
+    stop : threading.Event
+        Set to leave a plane in the middle of its encoding.
     """
 
     snapshot: Snapshot
@@ -183,6 +184,7 @@ class Search:
     known: Mapping[int, FoundMasks]
     heatmaps: Mapping[int, NDArray[Any]]
     ranking: RankingParameters
+    stop: threading.Event = field(default_factory=threading.Event)
 
     @property
     def total(self) -> int:
@@ -217,7 +219,7 @@ class Search:
         from napari_cam_sam.sam.automatic import automatic_steps
 
         plane = self.snapshot.plane(index)
-        embedding = self.embeddings.encode(segmenter, plane)
+        embedding = self.embeddings.encode(segmenter, plane, cancelled=self.stop.is_set)
         yield
         steps = automatic_steps(segmenter, plane, self.parameters, embedding)
         while True:

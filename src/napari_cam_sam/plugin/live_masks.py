@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QCheckBox
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.mask_decoding import decode, places
-from napari_cam_sam.plugin.mask_layers import PlaneMasks
+from napari_cam_sam.plugin.plane_masks import PlaneMasks
 from napari_cam_sam.plugin.segmenter_choice import SegmenterChoice
 from napari_cam_sam.plugin.task_row import TaskRow
 from napari_cam_sam.plugin.tasks import Newest

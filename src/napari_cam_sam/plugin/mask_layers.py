@@ -13,55 +13,15 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.geometry import KEY
+from napari_cam_sam.plugin.plane_masks import PlaneMasks
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.sam.kept_masks import keep_mask
-from napari_cam_sam.session import Acceptance, MaskSource, Overlap, chosen_masks, place_masks
+from napari_cam_sam.session import Acceptance, Overlap, place_masks
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.workspace import Workspace
-    from napari_cam_sam.sam.segmenter import MaskCandidates
 
-__all__ = ["MaskLayers", "PlaneMasks"]
-
-
-@dataclass(frozen=True, eq=False)
-class PlaneMasks:
-    """What a segmenter gave for the prompts of one plane.
-
-    Attributes
-    ----------
-    prompts : PlanePrompts
-    found : tuple of MaskCandidates
-        One an entry of ``prompts.objects``.
-    chosen : tuple of int
-        Which candidate of each is shown.
-    segmenter, segmenter_sha256 : str
-    window : tuple of float
-        Raw intensities that became 0 and 255.
-    picked : bool
-        True where the user chose a candidate.
-    source : {"prompted", "propagated", "interpolated", "automatic"}
-        Where the masks come from; if not from ``prompts``, these have no objects.
-    precision : str
-        In which the segmenter encoded the plane.
-    about : str
-        For the user, e.g. ``"propagated from plane 11"``; empty for masks of prompts.
-    """
-
-    prompts: PlanePrompts
-    found: tuple[MaskCandidates, ...]
-    chosen: tuple[int, ...]
-    segmenter: str
-    segmenter_sha256: str
-    window: tuple[float, float]
-    picked: bool = False
-    source: MaskSource = "prompted"
-    precision: str = "float32"
-    about: str = ""
-
-    def masks(self) -> dict[int, NDArray[np.bool_]]:
-        """Give the mask shown of each object."""
-        return chosen_masks(self.found, self.chosen)
+__all__ = ["MaskLayers"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from napari_cam_sam.plugin.forms import Choice, button, form, line, listen
 from napari_cam_sam.plugin.layers import frame_shown, image_of, is_own
 from napari_cam_sam.plugin.live_masks import LiveMasks
 from napari_cam_sam.plugin.mask_decoding import places
-from napari_cam_sam.plugin.mask_layers import PlaneMasks
+from napari_cam_sam.plugin.plane_masks import PlaneMasks
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.workspace import Workspace

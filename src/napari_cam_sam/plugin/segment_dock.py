@@ -194,7 +194,6 @@ class SegmentDock(QWidget):
     def stop(self) -> None:
         """Cancel what runs; masks that are made stay."""
         self.live.drop()
-        self.through.stop()
         self.row.stop()
         self.automatic.row.stop()
 

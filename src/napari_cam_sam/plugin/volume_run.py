@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cam_sam.plugin.mask_decoding import decode
-from napari_cam_sam.plugin.mask_layers import PlaneMasks
+from napari_cam_sam.plugin.plane_masks import PlaneMasks, listed, lone_candidate
 from napari_cam_sam.plugin.segmenter_choice import load
 from napari_cam_sam.prompts.data import ObjectPrompt, PlanePrompts
 from napari_cam_sam.sam.segmenter import Cancelled, MaskCandidates
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     )
     from napari_cam_sam.sam.segmenter import Embedding, Segmenter
 
-__all__ = ["PlaneStep", "VolumeJob", "joined", "listed", "through_volume", "without"]
+__all__ = ["PlaneStep", "VolumeJob", "through_volume"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,10 +89,6 @@ class PlaneStep:
     gone: tuple[int, ...] = ()
 
 
-class _Stopped(Exception):  # noqa: N818 - no error
-    """The run is to end."""
-
-
 def through_volume(job: VolumeJob) -> Generator[Segmenter | PlaneStep]:
     """Load the segmenter where it is not, segment the prompted planes, and go out from them.
 
@@ -101,6 +97,11 @@ def through_volume(job: VolumeJob) -> Generator[Segmenter | PlaneStep]:
     Segmenter or PlaneStep
         The segmenter that was loaded; the prompted planes, as the dock makes them; each plane that
         was reached; and, with `sigma`, what smoothing made of them.
+
+    Raises
+    ------
+    Cancelled
+        Once ``job.stop`` is set.
     """
     segmenter = job.segmenter
     if segmenter is None:
@@ -120,7 +121,7 @@ def through_volume(job: VolumeJob) -> Generator[Segmenter | PlaneStep]:
 
     def read(index: int) -> NDArray[np.uint8]:
         if job.stop.is_set():
-            raise _Stopped
+            raise Cancelled
         return snapshot.plane(index)
 
     found: dict[int, PropagatedPlane] = {}
@@ -133,13 +134,10 @@ def through_volume(job: VolumeJob) -> Generator[Segmenter | PlaneStep]:
         encode=partial(job.embeddings.encode, segmenter, cancelled=job.stop.is_set),
         heatmap=job.heatmap,
     )
-    try:
-        for plane in planes:
-            if job.sigma is not None:
-                found[plane.index] = plane
-            yield PlaneStep(_new_masks(job, segmenter, plane), plane.index, plane.objects)
-    except (_Stopped, Cancelled):
-        return
+    for plane in planes:
+        if job.sigma is not None:
+            found[plane.index] = plane
+        yield PlaneStep(_new_masks(job, segmenter, plane), plane.index, plane.objects)
     if job.sigma is not None:
         yield _smoothed(job, segmenter, found, job.sigma)
 
@@ -214,7 +212,7 @@ def _masks(
     known = scores or {}
     return PlaneMasks(
         PlanePrompts(job.snapshot.axis, index),
-        tuple(_candidate(i, mask, known.get(i)) for i, mask in sorted(masks.items())),
+        tuple(lone_candidate(i, mask, known.get(i)) for i, mask in sorted(masks.items())),
         (0,) * len(masks),
         job.name,
         segmenter.model_hash,
@@ -223,12 +221,6 @@ def _masks(
         precision=segmenter.precision,
         about=about,
     )
-
-
-def _candidate(object_id: int, mask: NDArray[np.bool_], score: float | None) -> MaskCandidates:
-    """Give a mask that is the only one of its object on a plane."""
-    scores = np.array([np.nan if score is None else score], np.float32)
-    return MaskCandidates(object_id, mask[np.newaxis], scores, np.zeros((1, 1, 1), np.float32))
 
 
 def _about(there: Sequence[PropagatedObject]) -> str:
@@ -244,12 +236,6 @@ def _about(there: Sequence[PropagatedObject]) -> str:
     if len(ids) == 1:
         return next(iter(ids))
     return ", ".join(f"{listed('object', those)} {words}" for words, those in ids.items())
-
-
-def listed(noun: str, numbers: Collection[int]) -> str:
-    """Name things by their numbers, e.g. ``"plane 3"``, ``"planes 3, 4 and 9"``."""
-    *first, last = (str(n) for n in sorted(numbers))
-    return f"{noun}s {', '.join(first)} and {last}" if first else f"{noun} {last}"
 
 
 def _smoothed(
@@ -280,62 +266,3 @@ def _smoothed(
         about = f"{_about(there)}, smoothed" if there else "smoothed in from its neighbours"
         changed.append(_masks(job, segmenter, index, masks, about))
     return PlaneStep(tuple(changed), snapshot.index, (), tuple(gone))
-
-
-def joined(
-    new: PlaneMasks, known: PlaneMasks | None, ids: Collection[int], accepted: Collection[int]
-) -> PlaneMasks | None:
-    """Join the masks that a run brings with those of other objects that are there.
-
-    Parameters
-    ----------
-    new : PlaneMasks
-    known : PlaneMasks or None
-        What the preview shows on that plane.
-    ids : collection of int
-        The objects of the run: what is known of them is outdated.
-    accepted : collection of int
-        Objects that were accepted on that plane: what the run brings of them is dropped.
-
-    Returns
-    -------
-    PlaneMasks or None
-        `new` itself where nothing is dropped or added, `known` where nothing is new.
-    """
-    brought = new.masks()
-    fresh = {i: mask for i, mask in brought.items() if i not in accepted}
-    if not fresh:
-        return known
-    others = {} if known is None else {i: m for i, m in known.masks().items() if i not in ids}
-    if not others and len(fresh) == len(brought):
-        return new
-    words = [new.about or "from its prompts here"]
-    if others:
-        words.append(f"{listed('object', others)} as before")
-    return _kept(new, {**fresh, **others}, "; ".join(words))
-
-
-def without(known: PlaneMasks, ids: Collection[int]) -> PlaneMasks | None:
-    """Leave objects out of the masks of a plane; None where no other is left."""
-    masks = known.masks()
-    others = {i: mask for i, mask in masks.items() if i not in ids}
-    if len(others) == len(masks):
-        return known
-    return _kept(known, others, f"{listed('object', others)} as before") if others else None
-
-
-def _kept(like: PlaneMasks, masks: Mapping[int, NDArray[np.bool_]], about: str) -> PlaneMasks:
-    """Make masks that no prompts make together, of the segmenter and window of others."""
-    scores = {
-        one.object_id: float(one.scores[chosen])
-        for one, chosen in zip(like.found, like.chosen, strict=True)
-    }
-    return replace(
-        like,
-        prompts=PlanePrompts(like.prompts.axis, like.prompts.index),
-        found=tuple(_candidate(i, mask, scores.get(i)) for i, mask in sorted(masks.items())),
-        chosen=(0,) * len(masks),
-        picked=False,
-        source="propagated" if like.source == "prompted" else like.source,
-        about=about,
-    )

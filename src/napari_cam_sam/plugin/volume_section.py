@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -24,18 +23,11 @@ from napari_cam_sam.plugin.forms import (
 )
 from napari_cam_sam.plugin.live_masks import LiveMasks
 from napari_cam_sam.plugin.mask_decoding import places
-from napari_cam_sam.plugin.mask_layers import PlaneMasks
+from napari_cam_sam.plugin.plane_masks import PlaneMasks, joined, listed, without
 from napari_cam_sam.plugin.segmenter_choice import SegmenterChoice
 from napari_cam_sam.plugin.task_row import TaskRow, duration
 from napari_cam_sam.plugin.volume_rules import VolumeRules, reachable
-from napari_cam_sam.plugin.volume_run import (
-    PlaneStep,
-    VolumeJob,
-    joined,
-    listed,
-    through_volume,
-    without,
-)
+from napari_cam_sam.plugin.volume_run import PlaneStep, VolumeJob, through_volume
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.sam.propagation import PropagatedObject, PropagationParameters
 from napari_cam_sam.session import SINGLE
@@ -46,8 +38,6 @@ if TYPE_CHECKING:
 __all__ = ["VolumeSection"]
 
 _ALL, _SHOWN = "all", "shown"
-# What ends a run with its window must not be part of the same garbage, as in `task_row`.
-_STOPPERS: set[Callable[..., None]] = set()
 
 
 @dataclass(eq=False)
@@ -92,7 +82,6 @@ class VolumeSection(QWidget):
         self._run: _Run | None = None
         self._running = False
         self._ends: dict[tuple[int, int], dict[int, PropagatedObject]] = {}
-        self._stop = threading.Event()
         self.start_from = Choice("Which prompts make the first masks; their neighbours follow.")
         self.start_from.offer(
             [
@@ -121,11 +110,8 @@ class VolumeSection(QWidget):
         self.go.clicked.connect(lambda: self.propagate())
         self.start_from.currentIndexChanged.connect(lambda _: self.tell())
         self.rules.changed.connect(self.tell)
-        row.cancel.clicked.connect(lambda: self.stop())
         row.ended.connect(self._ended)
         workspace.image_changed.connect(self._image_changed)
-        # When the window closes, what is computed for it must not go on.
-        self.destroyed.connect(_stopper(self._stop))
         self.tell()
         workspace.docks.register("through", self.propagate)
 
@@ -160,7 +146,6 @@ class VolumeSection(QWidget):
             return False
         job = run.job
         self._live.drop()
-        self._stop.clear()
         self._run, self._running = run, True
         self.result.setText("")
         if job.segmenter is None:
@@ -181,14 +166,11 @@ class VolumeSection(QWidget):
             f"Through {job.snapshot.image.name}",
             show,
             lambda: workspace.is_current(job.snapshot),
+            job.stop,
         )
         self.tell()
         self.started.emit()
         return self._running
-
-    def stop(self) -> None:
-        """Let a run end within a plane; masks that are made stay."""
-        self._stop.set()
 
     def _prepared(self) -> _Run:
         """Read all that a run needs.
@@ -216,7 +198,6 @@ class VolumeSection(QWidget):
             parameters,
             heatmap,
             sigma,
-            self._stop,
         )
         accepted: dict[int, set[int]] = {}
         for one in workspace.masks.standing():
@@ -339,7 +320,8 @@ class VolumeSection(QWidget):
         self.tell()
 
     def _image_changed(self) -> None:
-        self._stop.set()
+        if self._run is not None:
+            self._run.job.stop.set()
         self._ends.clear()
         self.result.setText("")
 
@@ -413,12 +395,3 @@ def _same(before: PlanePrompts, now: PlanePrompts) -> bool:
     """Tell whether prompts are of one plane and lie at the same places."""
     here = (before.axis, before.index) == (now.axis, now.index)
     return here and places(before) == places(now)
-
-
-def _stopper(stop: threading.Event) -> Callable[..., None]:
-    def end(*_: object) -> None:
-        _STOPPERS.discard(end)
-        stop.set()
-
-    _STOPPERS.add(end)
-    return end

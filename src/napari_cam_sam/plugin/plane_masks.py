@@ -1,0 +1,126 @@
+"""The masks of one plane before they are accepted, and how those of several ways join."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_cam_sam.prompts.data import PlanePrompts
+from napari_cam_sam.sam.segmenter import MaskCandidates
+from napari_cam_sam.session import MaskSource, chosen_masks
+
+__all__ = ["PlaneMasks", "joined", "listed", "lone_candidate", "without"]
+
+
+@dataclass(frozen=True, eq=False)
+class PlaneMasks:
+    """What a segmenter gave for the prompts of one plane.
+
+    Attributes
+    ----------
+    prompts : PlanePrompts
+    found : tuple of MaskCandidates
+        One an entry of ``prompts.objects``.
+    chosen : tuple of int
+        Which candidate of each is shown.
+    segmenter, segmenter_sha256 : str
+    window : tuple of float
+        Raw intensities that became 0 and 255.
+    picked : bool
+        True where the user chose a candidate.
+    source : {"prompted", "propagated", "interpolated", "automatic"}
+        Where the masks come from; if not from ``prompts``, these have no objects.
+    precision : str
+        In which the segmenter encoded the plane.
+    about : str
+        For the user, e.g. ``"propagated from plane 11"``; empty for masks of prompts.
+    """
+
+    prompts: PlanePrompts
+    found: tuple[MaskCandidates, ...]
+    chosen: tuple[int, ...]
+    segmenter: str
+    segmenter_sha256: str
+    window: tuple[float, float]
+    picked: bool = False
+    source: MaskSource = "prompted"
+    precision: str = "float32"
+    about: str = ""
+
+    def masks(self) -> dict[int, NDArray[np.bool_]]:
+        """Give the mask shown of each object."""
+        return chosen_masks(self.found, self.chosen)
+
+
+def lone_candidate(object_id: int, mask: NDArray[np.bool_], score: float | None) -> MaskCandidates:
+    """Give a mask that is the only one of its object on a plane."""
+    scores = np.array([np.nan if score is None else score], np.float32)
+    return MaskCandidates(object_id, mask[np.newaxis], scores, np.zeros((1, 1, 1), np.float32))
+
+
+def listed(noun: str, numbers: Collection[int]) -> str:
+    """Name things by their numbers, e.g. ``"plane 3"``, ``"planes 3, 4 and 9"``."""
+    *first, last = (str(n) for n in sorted(numbers))
+    return f"{noun}s {', '.join(first)} and {last}" if first else f"{noun} {last}"
+
+
+def joined(
+    new: PlaneMasks, known: PlaneMasks | None, ids: Collection[int], accepted: Collection[int]
+) -> PlaneMasks | None:
+    """Join the masks that a run brings with those of other objects that are there.
+
+    Parameters
+    ----------
+    new : PlaneMasks
+    known : PlaneMasks or None
+        What the preview shows on that plane.
+    ids : collection of int
+        The objects of the run: what is known of them is outdated.
+    accepted : collection of int
+        Objects that were accepted on that plane: what the run brings of them is dropped.
+
+    Returns
+    -------
+    PlaneMasks or None
+        `new` itself where nothing is dropped or added, `known` where nothing is new.
+    """
+    brought = new.masks()
+    fresh = {i: mask for i, mask in brought.items() if i not in accepted}
+    if not fresh:
+        return known
+    others = {} if known is None else {i: m for i, m in known.masks().items() if i not in ids}
+    if not others and len(fresh) == len(brought):
+        return new
+    words = [new.about or "from its prompts here"]
+    if others:
+        words.append(f"{listed('object', others)} as before")
+    return _kept(new, {**fresh, **others}, "; ".join(words))
+
+
+def without(known: PlaneMasks, ids: Collection[int]) -> PlaneMasks | None:
+    """Leave objects out of the masks of a plane; None where no other is left."""
+    masks = known.masks()
+    others = {i: mask for i, mask in masks.items() if i not in ids}
+    if len(others) == len(masks):
+        return known
+    return _kept(known, others, f"{listed('object', others)} as before") if others else None
+
+
+def _kept(like: PlaneMasks, masks: Mapping[int, NDArray[np.bool_]], about: str) -> PlaneMasks:
+    """Make masks that no prompts make together, of the segmenter and window of others."""
+    scores = {
+        one.object_id: float(one.scores[chosen])
+        for one, chosen in zip(like.found, like.chosen, strict=True)
+    }
+    return replace(
+        like,
+        prompts=PlanePrompts(like.prompts.axis, like.prompts.index),
+        found=tuple(lone_candidate(i, mask, scores.get(i)) for i, mask in sorted(masks.items())),
+        chosen=(0,) * len(masks),
+        picked=False,
+        source="propagated" if like.source == "prompted" else like.source,
+        about=about,
+    )
