@@ -76,6 +76,15 @@ def looked(workspace: Workspace) -> Any:
     return workspace.keeper.left
 
 
+def run_script(code: str, scan: Path, autosaves: Path) -> subprocess.CompletedProcess[str]:
+    """Run a script on a file in a process of its own, with the autosaves of this test."""
+    return subprocess.run(
+        [sys.executable, "-c", code, str(scan)],
+        capture_output=True, text=True, timeout=300,
+        env=os.environ | {FOLDER_VARIABLE: str(autosaves)},
+    )  # fmt: skip
+
+
 def edit(workspace: Workspace) -> None:
     """Place prompts along two axes, and add a point by hand."""
     workspace.prompts.write(
@@ -329,11 +338,7 @@ napari.run()
 def test_the_work_of_a_killed_process_is_offered_and_taken(
     qapp: Any, scan: Path, tmp_path: Path, autosaves: Path, qtbot: Any, quick: None
 ) -> None:
-    script = tmp_path / "killed.py"
-    script.write_text(KILLED)
-    command = [sys.executable, str(script), str(scan)]
-    environment = os.environ | {FOLDER_VARIABLE: str(autosaves)}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    done = run_script(KILLED, scan, autosaves)
     assert done.returncode == -9, done.stderr[-2000:]
     (left,) = autosaves.glob("[!.]*")
 
@@ -391,11 +396,7 @@ napari.run()
 def test_what_was_done_just_before_the_window_closes_is_not_lost(
     qapp: Any, scan: Path, tmp_path: Path, autosaves: Path, qtbot: Any
 ) -> None:
-    script = tmp_path / "closed.py"
-    script.write_text(CLOSED)
-    command = [sys.executable, str(script), str(scan)]
-    environment = os.environ | {FOLDER_VARIABLE: str(autosaves)}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    done = run_script(CLOSED, scan, autosaves)
     assert done.returncode == 0, done.stderr[-2000:]
     found = looked(opened(scan))
     assert [p.index for p in found.session.prompts] == [11]
@@ -459,11 +460,7 @@ napari.run()
 def test_choices_and_scores_outlive_the_docks_of_a_window_that_closes(
     qapp: Any, scan: Path, tmp_path: Path, autosaves: Path, qtbot: Any
 ) -> None:
-    script = tmp_path / "closed.py"
-    script.write_text(CLOSED_AFTER_SCORES)
-    command = [sys.executable, str(script), str(scan)]
-    environment = os.environ | {FOLDER_VARIABLE: str(autosaves)}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    done = run_script(CLOSED_AFTER_SCORES, scan, autosaves)
     assert done.returncode == 0, done.stderr[-2000:]
     session = looked(opened(scan)).session
     assert [p.index for p in session.prompts] == [11]
