@@ -16,6 +16,7 @@ from PIL import Image as Pillow
 from napari_cam_sam.cli import main
 from napari_cam_sam.demo.samples import make_sample
 from napari_cam_sam.demo.volumes import ct
+from napari_cam_sam.images.reading import read_image
 from napari_cam_sam.sam.registry import CACHE_VARIABLE
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
@@ -138,6 +139,22 @@ def test_demo_does_the_whole_way_on_its_sample(
     # The upper bound rests on no trained model: the inscribed ellipse alone has Dice .8 and more.
     assert printed["truth_prompts"]["dice"] > 0.6
     assert (tmp_path / "demo" / "overview.png").stat().st_size > 10_000
+    # What it ran on lies there too, for `run` to be tried on.
+    sample = make_sample("ct")
+    for name, image in (("image", sample.image), ("truth", sample.truth)):
+        again = read_image(tmp_path / "demo" / printed["sample"][name])
+        np.testing.assert_array_equal(np.asarray(again.data), np.asarray(image.data))
+        assert again.geometry.matches(image.geometry) is None
+
+
+def test_a_mistyped_option_names_the_near_one_and_its_own_help(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["run", "image.png", "--strateg", "s1"]) == 2
+    said = capsys.readouterr().err
+    assert "did you mean --strategy?" in said
+    assert "napari-cam-sam run --help" in said
+    assert said.count("\n") == 1
 
 
 def test_metrics_of_each_plane_label_and_object(

@@ -323,6 +323,7 @@ def _demo(arguments: argparse.Namespace) -> None:
     from napari_cam_sam.cam.heatmaps import CamParameters
     from napari_cam_sam.demo.samples import make_sample
     from napari_cam_sam.images.windows import parse_window
+    from napari_cam_sam.images.writing import heatmap_suffix, write_image
     from napari_cam_sam.models.classifiers import load_classifier
     from napari_cam_sam.outputs import check_output
     from napari_cam_sam.pipeline import RunParameters, run_image
@@ -356,6 +357,11 @@ def _demo(arguments: argparse.Namespace) -> None:
         embeddings=embeddings,
     )
     bound = {name: upper.summary[name].mean for name in ("iou", "dice")}
+    suffix = heatmap_suffix(sample.image)
+    files = {
+        "image": f"sample-{arguments.sample}{suffix}",
+        "truth": f"sample-{arguments.sample}-truth{suffix}",
+    }
     _run_and_report(
         arguments,
         sample.image,
@@ -365,9 +371,13 @@ def _demo(arguments: argparse.Namespace) -> None:
         parameters,
         arguments.output,
         embeddings,
-        extra={"truth_prompts": bound},
+        extra={"truth_prompts": bound, "sample": files},
     )
+    # So that `run` and the viewer have a file of known truth to be tried on.
+    write_image(arguments.output / files["image"], sample.image)
+    write_image(arguments.output / files["truth"], sample.truth)
     if not arguments.json:
+        print(f"The sample itself: {files['image']}, {files['truth']}")
         print(f"With truth prompts the mean Dice of the planes would be {bound['dice']:.4f}.")
     if not (arguments.headless or arguments.json) and _has_display():
         print("Opening the sample in napari; press “Run all four steps” there.", flush=True)
