@@ -31,8 +31,8 @@ from napari_cam_sam.prompts.serialise import to_data, to_json
 # Sessions are written by the viewer, at a time when PyTorch may not have been imported: these
 # bring it.
 if TYPE_CHECKING:
-    from napari_cam_sam.models.classifiers import Classifier
     from napari_cam_sam.pipeline import RunResult
+    from napari_cam_sam.pipeline.planes import Explained
     from napari_cam_sam.sam.segmenter import Segmenter
 
 __all__ = [
@@ -166,7 +166,7 @@ def volume_data(result: RunResult) -> dict[str, Any]:
 def run_record(
     result: RunResult,
     segmenter: Segmenter,
-    classifier: Classifier | None,
+    classifier: Explained | None,
     truth: Image | None,
     seed: int,
     command: Sequence[str] = (),
@@ -177,7 +177,7 @@ def run_record(
     ----------
     result : RunResult
     segmenter : Segmenter
-    classifier : Classifier or None
+    classifier : Classifier, SegmentationNetwork or None
     truth : Image or None
     seed : int
     command : sequence of str

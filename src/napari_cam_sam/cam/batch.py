@@ -1,56 +1,117 @@
-"""The planes of one batch, and what the model makes of them."""
+"""The images of one batch, and what the model makes of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-from torch import Tensor
+from torch import Tensor, nn
 
 from napari_cam_sam.cam.tracing import ScoreModel, Target, run_traced
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.models.architectures import to_grid
 from napari_cam_sam.models.classifiers import Classifier
+from napari_cam_sam.models.model import LoadedModel
 
-__all__ = ["Batch"]
+__all__ = ["Batch", "ClassBatch"]
 
 
 class Batch:
-    """One batch of planes on its way through a borrowed classifier.
+    """One batch of images on its way through a borrowed model.
+
+    What a score is, is said by its kinds: :class:`ClassBatch` for classifiers,
+    ``cam.regions.RegionBatch`` and ``cam.windows.WindowBatch`` for segmentation networks.
 
     Attributes
     ----------
-    model : ScoreModel
-        The classifier's module, with logits as its output.
-    tensor : Tensor, shape (n, channels, h, w)
+    loaded : LoadedModel
+    model : nn.Module
+        Its module, with plain logits as its output.
+    tensor : Tensor, shape (n, channels, …)
     finite : ndarray of bool, shape (n,)
-        False for planes with a score, activation or gradient that is not finite.
+        False for images with a score, activation or gradient that is not finite.
     probabilities : ndarray of float32, shape (n, classes)
         After :meth:`run`.
     targets : ndarray of int, shape (n,)
-        The class to explain for each plane; after :meth:`run`.
+        The class to explain for each image; after :meth:`run`.
     """
 
     probabilities: NDArray[np.float32]
     targets: NDArray[np.intp]
 
     def __init__(
-        self, classifier: Classifier, tensor: Tensor, target: int | None, batch_size: int
+        self,
+        loaded: LoadedModel,
+        model: nn.Module,
+        tensor: Tensor,
+        target: int | None,
+        batch_size: int,
     ) -> None:
-        self.classifier = classifier
-        self.model = ScoreModel(classifier.module, classifier.card.num_classes)
+        self.loaded = loaded
+        self.model = model
         self.tensor = tensor
         self.target = target
         self.batch_size = batch_size
         self.finite = np.ones(len(tensor), dtype=bool)
 
+    def note(self, output: Tensor) -> None:
+        """Note what the model predicts: probabilities, targets, what is not finite."""
+        raise NotImplementedError
+
+    def score(self, row: Tensor, i: int) -> Tensor:
+        """Give the score y of image i from its row of the output."""
+        raise NotImplementedError
+
+    def class_scores(self, row: Tensor, i: int) -> Tensor:
+        """Give a score for each class of image i, shape (classes,), from its row of the output."""
+        raise NotImplementedError
+
     def run(self, names: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
         """Run the model, and note what it predicts."""
-        layers = {name: self.classifier.layer(name) for name in names}
-        logits, outputs = run_traced(self.model, self.tensor, layers)
-        scores = logits.detach().float().cpu()
+        layers = {name: self.loaded.layer(name) for name in names}
+        output, kept = run_traced(self.model, self.tensor, layers)
+        self.note(output.detach())
+        return output, kept
+
+    def grid(self, name: str, output: Tensor) -> Tensor:
+        """Lay a layer's output, or a gradient by it, out as (B, C, h, w)."""
+        layer = self.loaded.layer(name)
+        try:
+            return to_grid(output, layer, self.loaded.card.architecture)
+        except CamSamError as error:
+            raise CamSamError(f"Layer {name!r} cannot be a target layer. {error}") from None
+
+    def array(self, name: str, output: Tensor) -> NDArray[np.float32]:
+        """As `grid`, as a float32 array, images that are not finite noted and set to 0."""
+        values: NDArray[np.float32] = self.grid(name, output).detach().float().cpu().numpy()
+        good: NDArray[np.bool_] = np.asarray(np.isfinite(values).all(axis=(1, 2, 3)))
+        self.finite &= good
+        return np.where(good[:, None, None, None], values, np.float32(0))
+
+    def score_targets(self) -> list[Target]:
+        """Give what turns each image's row of the output into its score y."""
+        return [partial(self.score, i=i) for i in range(len(self.tensor))]
+
+    def on_classes(self, target: Target, i: int) -> Target:
+        """Make a target on the scores of all classes one on image i's row of the output."""
+        return lambda row: target(self.class_scores(row, i))
+
+
+class ClassBatch(Batch):
+    """A batch of planes whose scores are the logits of a classifier."""
+
+    def __init__(
+        self, classifier: Classifier, tensor: Tensor, target: int | None, batch_size: int
+    ) -> None:
+        model = ScoreModel(classifier.module, classifier.card.num_classes)
+        super().__init__(classifier, model, tensor, target, batch_size)
+        self.classifier = classifier
+
+    def note(self, output: Tensor) -> None:
+        """Read classes and probabilities off the logits (n, classes)."""
+        scores = output.float().cpu()
         self.probabilities = self.classifier.to_probabilities(scores).numpy()
         self.targets = (
             scores.argmax(dim=1).numpy()
@@ -58,23 +119,11 @@ class Batch:
             else np.full(len(scores), self.target)
         )
         self.finite &= np.isfinite(scores.numpy()).all(axis=1)
-        return logits, outputs
 
-    def grid(self, name: str, output: Tensor) -> Tensor:
-        """Lay a layer's output, or a gradient by it, out as (B, C, h, w)."""
-        layer = self.classifier.layer(name)
-        try:
-            return to_grid(output, layer, self.classifier.card.architecture)
-        except CamSamError as error:
-            raise CamSamError(f"Layer {name!r} cannot be a target layer. {error}") from None
+    def score(self, row: Tensor, i: int) -> Tensor:
+        """Give the logit of the class."""
+        return row[int(self.targets[i])]
 
-    def array(self, name: str, output: Tensor) -> NDArray[np.float32]:
-        """As `grid`, as a float32 array, planes that are not finite noted and set to 0."""
-        values: NDArray[np.float32] = self.grid(name, output).detach().float().cpu().numpy()
-        good: NDArray[np.bool_] = np.asarray(np.isfinite(values).all(axis=(1, 2, 3)))
-        self.finite &= good
-        return np.where(good[:, None, None, None], values, np.float32(0))
-
-    def logit_targets(self) -> list[Target]:
-        """Give each plane's target: the logit of its class."""
-        return [ClassifierOutputTarget(int(index)) for index in self.targets]
+    def class_scores(self, row: Tensor, i: int) -> Tensor:
+        """Give the logits, shape (classes,)."""
+        return row

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_cam_sam.cam.methods import METHODS, RawMaps, raw_maps, warn_if_unguided
+from napari_cam_sam.cam.methods import METHODS, Method, RawMaps, raw_maps, warn_if_unguided
+from napari_cam_sam.cam.pixel_sets import PixelSet, find_pixels, why_empty
 from napari_cam_sam.cam.upscale import grid_to_plane, resize_grid
 from napari_cam_sam.errors import CamSamError, unknown_name
 from napari_cam_sam.images.letterbox import Letterbox
 from napari_cam_sam.models.classifiers import Classifier
+from napari_cam_sam.models.segmentation import SegmentationNetwork
 
-__all__ = ["CamParameters", "Heatmap", "compute_heatmaps"]
+__all__ = ["CamParameters", "Heatmap", "check_request", "compute_heatmaps", "finish_map"]
 
 
 @dataclass(frozen=True)
@@ -27,13 +29,17 @@ class CamParameters:
     method : str
         A key of ``cam.methods.METHODS``.
     target : int, str or None
-        Class by index or name; None for each plane's predicted class.
+        Class by index or name; None for each plane's predicted class. Of a segmentation network
+        that is the one with most pixels, the background aside.
     layers : tuple of str
         Dotted names of target layers, whose maps are averaged; empty for the classifier's own.
     batch_size : int
         Planes (or, for Score- and Ablation-CAM, perturbed inputs) in one pass of the model.
     min_probability : float
         In [0, 1]: below it the target counts as not found.
+    pixel_set : PixelSet or None
+        Of a segmentation network: which pixels' scores the map explains; None for those where
+        the class is predicted. None for a classifier.
 
     Raises
     ------
@@ -46,6 +52,7 @@ class CamParameters:
     layers: tuple[str, ...] = ()
     batch_size: int = 16
     min_probability: float = 0.0
+    pixel_set: PixelSet | None = None
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -60,19 +67,20 @@ class CamParameters:
 
 @dataclass(frozen=True, eq=False)
 class Heatmap:
-    """A class activation map of one plane.
+    """A class activation map of one plane, or by a 3D network of a volume.
 
     Attributes
     ----------
-    values : ndarray of float32, shape (row, column)
-        On the plane's pixels, in [0, 1]: negative parts set to 0, divided by the maximum. All 0
+    values : ndarray of float32, shape (row, column) or (plane, row, column)
+        On the image's pixels, in [0, 1]: negative parts set to 0, divided by the maximum. All 0
         where there is no evidence.
     raw : ndarray of float32, shape (h, w)
         Signed and unscaled, on the layer's grid, which covers the model's input frame, padding
         included (``cam.upscale.grid_to_plane`` brings it to the plane). For several layers: the
-        mean of their maps on the finest of their grids, each divided by its own maximum.
-    letterbox : Letterbox
-        How the plane lies in the model's input frame.
+        mean of their maps on the finest of their grids, each divided by its own maximum. By a 3D
+        network on the image's voxels instead, since each of its windows has a grid of its own.
+    letterbox : Letterbox or None
+        How the plane lies in the model's input frame; None by a 3D network.
     method : str
     layers : tuple of str
         Target layers; empty for a method that has none.
@@ -80,35 +88,45 @@ class Heatmap:
     target_name : str
         The class that the map explains.
     probability : float
-        Of that class, in [0, 1].
+        Of that class, in [0, 1]; of a segmentation network its highest on the image.
     probabilities : ndarray of float32, shape (classes,)
     grid_shape : tuple of int
-        Shape of ``raw``: what the map can resolve.
+        What the map can resolve: the shape of ``raw``, or of the layer's grid in one window.
     evidence : bool
         False where nothing was found; a result, not an error.
     reason : str or None
         Why there is no evidence, for people.
+    pixel_set : PixelSet or None
+        Of a segmentation network.
+    region : ndarray of bool, shape of ``values``, or None
+        Of a segmentation network: the pixels M that were explained.
+    chances : ndarray of float32, shape of ``values``, or None
+        Of a 3D network: the probability of the class at each voxel.
     """
 
     values: NDArray[np.float32]
     raw: NDArray[np.float32]
-    letterbox: Letterbox
+    letterbox: Letterbox | None
     method: str
     layers: tuple[str, ...]
     target_index: int
     target_name: str
     probability: float
     probabilities: NDArray[np.float32]
-    grid_shape: tuple[int, int]
+    grid_shape: tuple[int, ...]
     evidence: bool
     reason: str | None
+    pixel_set: PixelSet | None = None
+    region: NDArray[np.bool_] | None = None
+    chances: NDArray[np.float32] | None = None
 
 
 def compute_heatmaps(
-    classifier: Classifier,
+    model: Classifier | SegmentationNetwork,
     planes: Iterable[NDArray[np.uint8]],
     parameters: CamParameters | None = None,
     progress: Callable[[int], None] | None = None,
+    regions: Iterable[NDArray[np.bool_]] | None = None,
 ) -> Iterator[Heatmap]:
     """Compute a heatmap for each plane: one forward and one backward pass a batch.
 
@@ -116,46 +134,56 @@ def compute_heatmaps(
     their maximum there, then averaged and divided by the maximum again: as pytorch-grad-cam
     does, but for its min–max, which would turn a constant map into evidence.
 
+    Of a segmentation network the score is that of a set of pixels, see
+    :class:`~cam.pixel_sets.PixelSet`: ``grad-cam`` is then Seg-Grad-CAM (Vinogradova et al. 2020)
+    and ``hires-cam`` Seg-HiRes-Grad-CAM (Rheude et al. 2024).
+
     Parameters
     ----------
-    classifier : Classifier
-        Left as it was: mode, gradients, hooks. Batches of several threads take turns.
+    model : Classifier or SegmentationNetwork
+        A network is 2D. Left as it was: mode, gradients, hooks. Batches of several threads take
+        turns.
     planes : iterable of ndarray of uint8, shape (row, column) or (row, column, 3)
         Windowed planes; no more than a batch of them is held at a time.
     parameters : CamParameters, optional
-        By default Layer-CAM of the predicted class at the classifier's layer.
+        By default Layer-CAM of the predicted class at the model's layer.
     progress : callable, optional
         Called after each batch with the number of planes done so far.
+    regions : iterable of ndarray of bool, shape (row, column), optional
+        For the pixel sets ``"truth"`` and ``"region"``: M of each plane.
 
     Returns
     -------
     iterator of Heatmap
-        In the order of the planes.
+        In the order of the planes. Where M is empty the map is all 0, with a reason.
 
     Raises
     ------
     CamSamError
-        At once, if the class or a layer is unknown or no layer is known; while iterating, if a
-        plane does not suit the classifier or a layer the method.
+        At once, if the class or a layer is unknown, no layer is known, the network is 3D, or the
+        pixel set does not suit the model; while iterating, if a plane does not suit the model or
+        a layer the method.
     """
     parameters = parameters or CamParameters()
-    method = METHODS[parameters.method]
-    target = None if parameters.target is None else classifier.class_index(parameters.target)
-    layers = (parameters.layers or classifier.default_layers) if method.uses_layers else ()
-    layers = tuple(dict.fromkeys(layers))
-    for layer in layers:
-        classifier.layer(layer)
-    if method.uses_layers and not layers:
-        raise CamSamError(f"{classifier.name} has no default target layer; name one of its layers.")
-    if method.kind == "guided":
-        warn_if_unguided(classifier)
+    method, target, layers = check_request(model, parameters)
+    # Of a 3D network it says that this is the wrong door.
+    model.frame_shape  # noqa: B018
+    pixel_set = parameters.pixel_set
+    if pixel_set is not None and pixel_set.given and regions is None:
+        find_pixels(pixel_set, (1, 1), None)
 
     def batches() -> Iterator[Heatmap]:
         remaining, done = iter(planes), 0
+        given = None if regions is None else iter(regions)
         while batch := list(islice(remaining, parameters.batch_size)):
-            raw = raw_maps(classifier, batch, method, layers, target, parameters.batch_size)
+            masks = None if given is None else list(islice(given, len(batch)))
+            if masks is not None and len(masks) < len(batch):
+                raise CamSamError("There are fewer regions than planes: give one for each.")
+            raw = raw_maps(
+                model, batch, method, layers, target, parameters.batch_size, pixel_set, masks
+            )
             for i, plane in enumerate(batch):
-                yield _heatmap(classifier, plane, raw, i, parameters, layers)
+                yield _heatmap(model, plane, raw, i, parameters, layers)
             done += len(batch)
             if progress is not None:
                 progress(done)
@@ -163,34 +191,63 @@ def compute_heatmaps(
     return batches()
 
 
+def check_request(
+    model: Classifier | SegmentationNetwork, parameters: CamParameters
+) -> tuple[Method, int | None, tuple[str, ...]]:
+    """Look up what the parameters name in a model.
+
+    Returns
+    -------
+    method : Method
+    target : int or None
+    layers : tuple of str
+        Empty for methods without any.
+
+    Raises
+    ------
+    CamSamError
+        If the class or a layer is unknown, no layer is known, or a pixel set is given for a
+        classifier.
+    """
+    method = METHODS[parameters.method]
+    if parameters.pixel_set is not None and isinstance(model, Classifier):
+        raise CamSamError(
+            f"{model.name} is a classifier, whose score is of the whole image: pixel sets are for "
+            "segmentation networks."
+        )
+    target = None if parameters.target is None else model.class_index(parameters.target)
+    layers = (parameters.layers or model.default_layers) if method.uses_layers else ()
+    layers = tuple(dict.fromkeys(layers))
+    for layer in layers:
+        model.layer(layer)
+    if method.uses_layers and not layers:
+        raise CamSamError(f"{model.name} has no default target layer; name one of its layers.")
+    if method.kind == "guided":
+        warn_if_unguided(model)
+    return method, target, layers
+
+
 def _heatmap(
-    classifier: Classifier,
+    model: Classifier | SegmentationNetwork,
     plane: NDArray[np.uint8],
     batch: RawMaps,
     i: int,
     parameters: CamParameters,
     layers: tuple[str, ...],
 ) -> Heatmap:
-    letterbox = Letterbox.fit((plane.shape[0], plane.shape[1]), classifier.card.input_size)
+    letterbox = Letterbox.fit((plane.shape[0], plane.shape[1]), model.frame_shape)
     maps = [m[i] for m in batch.maps]
     index = int(batch.targets[i])
-    name, probability = classifier.card.class_names[index], float(batch.probabilities[i, index])
-    values = np.zeros(letterbox.plane_shape, dtype=np.float32)
-    reason = None
-    if not batch.finite[i] or not np.isfinite(probability):
-        reason = "The model's scores, or the map, are not finite numbers."
-    elif probability < parameters.min_probability:
-        reason = (
-            f"The probability of {name!r} is {probability:.3g}, below the cut-off "
-            f"{parameters.min_probability:.3g}."
-        )
-    else:
-        values = _scaled(
-            np.mean([_scaled(grid_to_plane(np.maximum(m, 0), letterbox)) for m in maps], axis=0)
-        )
-        if not values.any():
-            where = "only outside the plane" if any((m > 0).any() for m in maps) else "nowhere"
-            reason = f"What speaks for {name!r} lies {where}, after {parameters.method}."
+    region = None if batch.regions is None else batch.regions[i]
+    name, probability = model.card.class_names[index], float(batch.probabilities[i, index])
+    values, reason = finish_map(
+        [grid_to_plane(np.maximum(m, 0), letterbox) for m in maps],
+        name,
+        probability if batch.finite[i] else float("nan"),
+        parameters,
+        region,
+        elsewhere=any((m > 0).any() for m in maps),
+    )
     raw = _combined(maps)
     return Heatmap(
         values=values,
@@ -205,7 +262,57 @@ def _heatmap(
         grid_shape=(raw.shape[0], raw.shape[1]),
         evidence=reason is None,
         reason=reason,
+        pixel_set=None if region is None else parameters.pixel_set or PixelSet(),
+        region=region,
     )
+
+
+def finish_map(
+    parts: Sequence[NDArray[np.float32]],
+    name: str,
+    probability: float,
+    parameters: CamParameters,
+    region: NDArray[np.bool_] | None,
+    *,
+    elsewhere: bool,
+) -> tuple[NDArray[np.float32], str | None]:
+    """Join the maps of several layers on the image, or say why there is no evidence.
+
+    Parameters
+    ----------
+    parts : sequence of ndarray of float32
+        One a layer, on the image's pixels, not negative.
+    name : str
+        The class.
+    probability : float
+        Not finite where the scores or the map are not.
+    parameters : CamParameters
+    region : ndarray of bool or None
+        M, of a segmentation network.
+    elsewhere : bool
+        Whether anything is positive before the maps were brought to the image.
+
+    Returns
+    -------
+    values : ndarray of float32
+        In [0, 1].
+    reason : str or None
+    """
+    nothing = np.zeros(parts[0].shape, dtype=np.float32)
+    if not np.isfinite(probability):
+        return nothing, "The model's scores, or the map, are not finite numbers."
+    if region is not None and not region.any():
+        return nothing, why_empty(parameters.pixel_set or PixelSet(), name)
+    if probability < parameters.min_probability:
+        return nothing, (
+            f"The probability of {name!r} is {probability:.3g}, below the cut-off "
+            f"{parameters.min_probability:.3g}."
+        )
+    values = _scaled(np.mean([_scaled(part) for part in parts], axis=0))
+    if values.any():
+        return values, None
+    where = "only outside the plane" if elsewhere else "nowhere"
+    return values, f"What speaks for {name!r} lies {where}, after {parameters.method}."
 
 
 def _scaled(values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -25,14 +25,18 @@ from pytorch_grad_cam.utils.model_targets import (
 )
 from torch import Tensor, nn
 
-from napari_cam_sam.cam.batch import Batch
+from napari_cam_sam.cam.batch import Batch, ClassBatch
 from napari_cam_sam.cam.perturbation import HookedAblationCAM, LoopedScoreCAM
+from napari_cam_sam.cam.pixel_sets import PixelSet
+from napari_cam_sam.cam.regions import RegionBatch
 from napari_cam_sam.cam.tracing import Target, gradients
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.models.borrowing import borrowed
 from napari_cam_sam.models.classifiers import Classifier
+from napari_cam_sam.models.model import LoadedModel
+from napari_cam_sam.models.segmentation import SegmentationNetwork
 
-__all__ = ["METHODS", "Method", "RawMaps", "raw_maps", "warn_if_unguided"]
+__all__ = ["METHODS", "Method", "RawMaps", "maps_of_batch", "raw_maps", "warn_if_unguided"]
 
 Maps = NDArray[np.float32]
 Kind = Literal["gradient", "activation", "perturbation", "shapley", "full", "guided"]
@@ -107,33 +111,39 @@ class RawMaps:
     Attributes
     ----------
     probabilities : ndarray of float32, shape (n, classes)
+        Of a network the highest on the plane.
     targets : ndarray of int, shape (n,)
         The class that each map explains.
     maps : list of ndarray of float32, shape (n, h, w)
         Signed, one a target layer, each on its own grid.
     finite : ndarray of bool, shape (n,)
         False where activations, gradients, scores or maps were not finite.
+    regions : list of ndarray of bool, or None
+        Of a network: M of each plane, on its pixels.
     """
 
     probabilities: NDArray[np.float32]
     targets: NDArray[np.intp]
     maps: list[Maps]
     finite: NDArray[np.bool_]
+    regions: list[NDArray[np.bool_]] | None = None
 
 
 def raw_maps(
-    classifier: Classifier,
+    model: Classifier | SegmentationNetwork,
     planes: Sequence[NDArray[np.uint8]],
     method: Method,
     layers: Sequence[str],
     target: int | None,
     batch_size: int,
+    pixel_set: PixelSet | None = None,
+    given: Sequence[NDArray[np.bool_]] | None = None,
 ) -> RawMaps:
     """Compute the maps of one batch of planes, alone with the model.
 
     Parameters
     ----------
-    classifier : Classifier
+    model : Classifier or SegmentationNetwork
         Its module is locked, and afterwards as it was.
     planes : sequence of ndarray of uint8
         One batch.
@@ -144,29 +154,55 @@ def raw_maps(
         Class index, or None for the predicted class of each plane.
     batch_size : int
         Perturbed inputs in one forward pass, for methods that need them.
+    pixel_set : PixelSet, optional
+        Of a network: which pixels count; by default where the class is predicted.
+    given : sequence of ndarray of bool, optional
+        For pixel sets that are given: M of each plane, on its pixels.
 
     Returns
     -------
     RawMaps
     """
     # Both guards: a caller's no_grad or inference_mode must not reach the gradients.
-    with torch.inference_mode(False), torch.enable_grad(), borrowed(classifier.module):
-        tensor, _ = classifier.prepare(planes)
-        batch = Batch(classifier, tensor, target, batch_size)
-        maps = [
-            np.asarray(m, dtype=np.float32) for m in _COMPUTE[method.kind](batch, method, layers)
-        ]
+    with torch.inference_mode(False), torch.enable_grad(), borrowed(model.module):
+        tensor, letterboxes = model.prepare(planes)
+        batch: Batch
+        if isinstance(model, SegmentationNetwork):
+            pixels = pixel_set or PixelSet()
+            batch = RegionBatch(model, tensor, letterboxes, target, batch_size, pixels, given)
+        else:
+            batch = ClassBatch(model, tensor, target, batch_size)
+        maps, finite = maps_of_batch(batch, method, layers)
+    regions = None
+    if isinstance(batch, RegionBatch):
+        regions = batch.regions
+        # Methods that know no score have no empty map of their own.
+        for i, region in enumerate(regions):
+            if not region.any():
+                for m in maps:
+                    m[i] = 0
+    return RawMaps(batch.probabilities, batch.targets, maps, finite, regions)
+
+
+def maps_of_batch(
+    batch: Batch, method: Method, layers: Sequence[str]
+) -> tuple[list[Maps], NDArray[np.bool_]]:
+    """Compute the signed maps (n, h, w) of a batch, one a layer, and tell which are finite.
+
+    The caller has borrowed the model, and enabled gradients.
+    """
+    maps = [np.array(m, dtype=np.float32) for m in _COMPUTE[method.kind](batch, method, layers)]
     if method.decomposes:
         maps = [_turned(m) for m in maps]
     finite = batch.finite.copy()
     for m in maps:
         finite &= np.isfinite(m).all(axis=(1, 2))
-    return RawMaps(batch.probabilities, batch.targets, maps, finite)
+    return maps, finite
 
 
 def _from_gradients(batch: Batch, method: Method, layers: Sequence[str]) -> list[Maps]:
     logits, outputs = batch.run(layers)
-    targets = batch.logit_targets()
+    targets = batch.score_targets()
     if method.name == "finer-cam":
         targets = _finer_targets(batch, logits)
     grads = gradients(logits, targets, list(outputs.values()))
@@ -219,7 +255,7 @@ def _image(
             f"{method.name} takes grids of at most {_MOST_CELLS} cells, and layer {name!r} has "
             f"{h}×{w}; choose a later layer."
         )
-    layer, targets = batch.classifier.layer(name), batch.logit_targets()
+    layer, targets = batch.loaded.layer(name), batch.score_targets()
     image: Maps = cam.get_cam_image(batch.tensor, layer, targets, activations, grads, False)
     return image
 
@@ -230,12 +266,14 @@ def _finer_targets(batch: Batch, logits: Tensor) -> list[Target]:
     Zhang et al. 2025, with the library's weights (the others' probabilities) and alpha 1.
     """
     if logits.shape[1] < 2:
-        raise CamSamError("finer-cam compares classes, and this classifier has only one.")
-    targets = []
-    for row, index in zip(logits.detach(), batch.targets, strict=True):
-        order = (row - row[index]).abs().argsort(stable=True).tolist()
+        raise CamSamError("finer-cam compares classes, and this model has only one.")
+    targets: list[Target] = []
+    for i, (row, index) in enumerate(zip(logits.detach(), batch.targets, strict=True)):
+        scores = batch.class_scores(row, i)
+        order = (scores - scores[index]).abs().argsort(stable=True).tolist()
         others = [k for k in order if k != index][:_MOST_SIMILAR]
-        targets.append(FinerWeightedTarget(int(index), others, 1.0))
+        finer = FinerWeightedTarget(int(index), others, 1.0)
+        targets.append(batch.on_classes(finer, i))
     return targets
 
 
@@ -248,7 +286,10 @@ def _shapley(batch: Batch, method: Method, layers: Sequence[str]) -> list[Maps]:
     for name in layers:
         with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
             logits, outputs = batch.run([name])
-            targets = [ClassifierOutputReST(int(index)) for index in batch.targets]
+            targets = [
+                batch.on_classes(ClassifierOutputReST(int(index)), i)
+                for i, index in enumerate(batch.targets)
+            ]
             output = outputs[name]
             (gradient,) = gradients(logits, targets, [output], again=True)
             # A score that is linear in the layer has a gradient without a graph; this term,
@@ -274,11 +315,11 @@ def _full_grad(batch: Batch, method: Method, _: Sequence[str]) -> list[Maps]:
     """
     cam = method.cam(batch.model, [])
     cam.activations_and_grads.release()
-    named = {part: name for name, part in batch.classifier.module.named_modules()}
+    named = {part: name for name, part in batch.loaded.module.named_modules()}
     names = [named[part] for part in cam.target_layers]
     batch.tensor.requires_grad_(True)
     logits, outputs = batch.run(names)
-    found = gradients(logits, batch.logit_targets(), [batch.tensor, *outputs.values()])
+    found = gradients(logits, batch.score_targets(), [batch.tensor, *outputs.values()])
     batch.finite &= np.array([bool(torch.isfinite(row).all()) for row in found[0]])
     by_name = [batch.array(name, gradient) for name, gradient in zip(names, found[1:], strict=True)]
     maps = []
@@ -301,7 +342,7 @@ def _guided(batch: Batch, method: Method, layers: Sequence[str]) -> list[Maps]:
     guided = copy.deepcopy(batch.model)
     replace_all_layer_type_recursive(guided, nn.ReLU, GuidedBackpropReLUasModule())
     tensor = batch.tensor.detach().requires_grad_(True)
-    (gradient,) = gradients(guided(tensor), batch.logit_targets(), [tensor])
+    (gradient,) = gradients(guided(tensor), batch.score_targets(), [tensor])
     fine = gradient.sum(dim=1).float().cpu()
     size = fine.shape[-2:]
     maps = []
@@ -313,14 +354,12 @@ def _guided(batch: Batch, method: Method, layers: Sequence[str]) -> list[Maps]:
     return maps
 
 
-def warn_if_unguided(classifier: Classifier) -> None:
+def warn_if_unguided(model: LoadedModel) -> None:
     """Warn where guided backpropagation passes activations that it does not alter."""
-    kinds = sorted(
-        {type(m).__name__ for m in classifier.module.modules() if isinstance(m, _NOT_GUIDED)}
-    )
+    kinds = sorted({type(m).__name__ for m in model.module.modules() if isinstance(m, _NOT_GUIDED)})
     if kinds:
         warnings.warn(
-            f"guided-grad-cam alters ReLU only: {classifier.name} has {', '.join(kinds)}, whose "
+            f"guided-grad-cam alters ReLU only: {model.name} has {', '.join(kinds)}, whose "
             "gradients stay as they are.",
             stacklevel=3,
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -10,7 +12,7 @@ from torch import nn
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.letterbox import Letterbox
 
-__all__ = ["grid_to_plane", "resize_grid", "upscale_volume"]
+__all__ = ["grid_to_plane", "linear_weights", "plane_weights", "resize_grid", "upscale_volume"]
 
 
 def grid_to_plane(grid: NDArray[np.floating], letterbox: Letterbox) -> NDArray[np.float32]:
@@ -32,16 +34,41 @@ def grid_to_plane(grid: NDArray[np.floating], letterbox: Letterbox) -> NDArray[n
     -------
     ndarray of float32, shape ``letterbox.plane_shape``
     """
-    rows, columns = letterbox.plane_shape
-    frame_rows, _ = letterbox.to_target(np.arange(rows), np.zeros(rows))
-    _, frame_columns = letterbox.to_target(np.zeros(columns), np.arange(columns))
-    down = _linear_weights(frame_rows, grid.shape[0], letterbox.target_shape[0])
-    across = _linear_weights(frame_columns, grid.shape[1], letterbox.target_shape[1])
+    down, across = plane_weights(letterbox, grid.shape)
     return np.asarray(down @ grid @ across.T, dtype=np.float32)
 
 
-def _linear_weights(positions: NDArray[np.float64], cells: int, pixels: int) -> NDArray[np.float64]:
-    """Give the matrix (positions, cells) that interpolates linearly between cell centres."""
+def plane_weights(
+    letterbox: Letterbox, grid_shape: Sequence[int]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Give the two matrices between which a grid becomes a map of the plane.
+
+    Parameters
+    ----------
+    letterbox : Letterbox
+        How the plane lies in the frame.
+    grid_shape : sequence of int
+        Rows and columns of the grid.
+
+    Returns
+    -------
+    down, across : ndarray of float64, shapes (rows, grid rows) and (columns, grid columns)
+        ``down @ grid @ across.T`` is the map; each row adds up to 1.
+    """
+    rows, columns = letterbox.plane_shape
+    frame_rows, _ = letterbox.to_target(np.arange(rows), np.zeros(rows))
+    _, frame_columns = letterbox.to_target(np.zeros(columns), np.arange(columns))
+    return (
+        linear_weights(frame_rows, grid_shape[0], letterbox.target_shape[0]),
+        linear_weights(frame_columns, grid_shape[1], letterbox.target_shape[1]),
+    )
+
+
+def linear_weights(positions: NDArray[np.float64], cells: int, pixels: int) -> NDArray[np.float64]:
+    """Give the matrix (positions, cells) that interpolates linearly between cell centres.
+
+    The cells tile the pixels edge to edge; positions are pixel indices.
+    """
     at = np.clip((positions + 0.5) * cells / pixels - 0.5, 0, cells - 1)
     # 1 at a centre, falling to 0 at the two next to it.
     weights: NDArray[np.float64] = np.maximum(0, 1 - np.abs(at[:, None] - np.arange(cells)))

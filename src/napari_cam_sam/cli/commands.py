@@ -20,7 +20,7 @@ from napari_cam_sam.cli.shared import (
     add_card,
     add_fields,
     changed,
-    load_classifier_of,
+    load_model_of,
     print_json,
     print_table,
     progress,
@@ -129,8 +129,10 @@ def _parser() -> argparse.ArgumentParser:
     download = actions.add_parser("download", help="fetch a checkpoint and check its hash")
     download.add_argument("name", metavar="NAME")
     download.set_defaults(command=_models_download)
-    info = actions.add_parser("info", help="card and layers of a classifier, type of a SAM")
-    info.add_argument("file", metavar="FILE", help="checkpoint, name or package.module:function")
+    info = actions.add_parser("info", help="card and layers of a model, type of a SAM")
+    info.add_argument(
+        "file", metavar="FILE", help="checkpoint, bundle folder, name or package.module:function"
+    )
     add_card(info)
     info.set_defaults(command=_models_info)
     added += add_cache_commands(commands)
@@ -383,7 +385,7 @@ def _check_labels_file(path: Path, image: Image, session: Path) -> None:
 
 def _models_list(arguments: argparse.Namespace) -> None:
     from napari_cam_sam.demo import shipped_models
-    from napari_cam_sam.models.names import classifier_names
+    from napari_cam_sam.models.names import classifier_names, shipped_networks
     from napari_cam_sam.sam.registry import REGISTRY, cache_folder, default_segmenter, is_installed
 
     rows: list[dict[str, Any]] = []
@@ -392,6 +394,9 @@ def _models_list(arguments: argparse.Namespace) -> None:
             "by name", "ImageNet weights, downloaded at first use"
         )  # fmt: skip
         rows.append({"name": name, "kind": "classifier", "state": state, "note": note})
+    for name in shipped_networks():
+        note = "demo model, for phantoms"
+        rows.append({"name": name, "kind": "network", "state": "shipped", "note": note})
     rows.append({"name": "seeded", "kind": "segmenter", "state": "ready", "note": "no weights"})
     rows.append(
         {"name": "compact-sam", "kind": "segmenter", "state": "shipped", "note": "demo model"}
@@ -432,8 +437,8 @@ def _models_info(arguments: argparse.Namespace) -> None:
     data: dict[str, Any] | None = describe_segmenter(name)
     layers: list[dict[str, Any]] = []
     if data is None:
-        found = describe(load_classifier_of(arguments, name, "cpu"))
-        data = {"kind": "classifier", **found.pop("card"), **found}
+        found = describe(load_model_of(arguments, name, "cpu"))
+        data = {"kind": found.pop("kind"), **found.pop("card"), **found}
         layers = data.pop("layers")
     if arguments.json:
         print_json(data | {"layers": layers})

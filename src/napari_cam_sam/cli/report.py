@@ -20,7 +20,9 @@ _MOST_ENDS = 6
 
 def report(result: RunResult, segmenter: Any, classifier: Any) -> None:
     """Print what was run, the scores, and how distances were measured."""
+    from napari_cam_sam.cam.pixel_sets import PixelSet
     from napari_cam_sam.demo import shipped_models
+    from napari_cam_sam.models.segmentation import SegmentationNetwork
     from napari_cam_sam.outputs import scores_data
 
     image, parameters = result.image, result.parameters
@@ -31,6 +33,8 @@ def report(result: RunResult, segmenter: Any, classifier: Any) -> None:
     if classifier is not None:
         target = parameters.cam.target
         what = "the predicted class" if target is None else repr(target)
+        if isinstance(classifier, SegmentationNetwork):
+            what += f" on its {(parameters.cam.pixel_set or PixelSet()).description}"
         where = f"{classifier.name} on {classifier.device}"
         grid = "" if result.grid_shape is None else " × ".join(map(str, result.grid_shape))
         print(f"Heatmap     {parameters.cam.method} of {what}, {where}, grid {grid}")

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from napari_cam_sam.cli.report import report
 from napari_cam_sam.cli.shared import (
@@ -20,7 +20,7 @@ from napari_cam_sam.cli.shared import (
     add_fields,
     changed,
     given,
-    load_classifier_of,
+    load_model_of,
     print_json,
     progress,
     prompt_parameters_class,
@@ -30,8 +30,10 @@ from napari_cam_sam.cli.shared import (
 from napari_cam_sam.errors import CamSamError
 
 if TYPE_CHECKING:
+    from napari_cam_sam.cam.pixel_sets import PixelSet
     from napari_cam_sam.images.image import Image
     from napari_cam_sam.pipeline import RunParameters, VolumeParameters
+    from napari_cam_sam.pipeline.planes import Explained
     from napari_cam_sam.sam.embeddings import EmbeddingCache
     from napari_cam_sam.sam.segmenter import Segmenter
 
@@ -63,10 +65,15 @@ def add_run_commands(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
     run = commands.add_parser("run", help="heatmap, prompts, labels and scores of one image")
     run.add_argument("image", type=Path, metavar="IMAGE", help=".nii, .nii.gz, .png, .jpg, .tif")
     run.add_argument("--frame", type=int, help="which frame of a 4D image")
-    run.add_argument("--classifier", help="name, checkpoint or package.module:function")
+    run.add_argument(
+        "--classifier",
+        help="classifier or segmentation network: name, checkpoint, folder of a MONAI bundle, or "
+        "package.module:function",
+    )
     run.add_argument("--target", help="class by name or index; by default the predicted one")
     run.add_argument("--cam", default="layer-cam", help=_METHODS_HELP)
     run.add_argument("--layer", action="append", help="target layer; several are averaged")
+    _add_pixels(run)
     run.add_argument("--min-probability", type=float, default=0.0, help="below it: no evidence")
     run.add_argument("--batch-size", type=int, default=16, help="planes in one pass (%(default)s)")
     run.add_argument(
@@ -84,7 +91,9 @@ def add_run_commands(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
     )
     run.add_argument("--axis", type=int, default=0, help=AXIS_HELP)
     run.add_argument("--planes", help="A:B (B not included) or one index; by default all")
-    run.add_argument("--window", default="auto", help=window_help())
+    run.add_argument(
+        "--window", help=window_help() + "; of a network whose card has a window, that one"
+    )
     run.add_argument("--truth", type=Path, help="labels to compare with")
     run.add_argument("--truth-label", type=int, help="the label of the truth that is meant")
     run.add_argument("--device", default="auto", help=DEVICE_HELP)
@@ -102,6 +111,32 @@ def add_run_commands(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
     add_card(run)
     run.set_defaults(command=_run)
     return demo, run
+
+
+def _add_pixels(run: argparse.ArgumentParser) -> None:
+    from napari_cam_sam.cam.pixel_sets import PixelKind, PixelSet
+
+    title = "pixels that a segmentation network's heatmap explains"
+    group = run.add_argument_group(
+        title, "with --cam grad-cam that is Seg-Grad-CAM, with hires-cam Seg-HiRes-Grad-CAM"
+    )
+    group.add_argument(
+        "--pixels",
+        dest="pixels_kind",
+        choices=get_args(PixelKind),
+        help="the whole image; where the class is predicted (the default); where its probability "
+        "is above the threshold; the truth; the region of --region; one pixel",
+    )
+    group.add_argument(
+        "--pixel",
+        dest="pixels_pixel",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="row and column, of a 3D network plane, row and column",
+    )
+    group.add_argument("--region", type=Path, help="labels file; what is not 0 is the region")
+    add_fields(run, "more on these pixels", PixelSet, "pixels-", without=("kind", "pixel"))
 
 
 def _add_volume(run: argparse.ArgumentParser) -> None:
@@ -165,7 +200,7 @@ def _run_parameters(arguments: argparse.Namespace, image: Image) -> RunParameter
     return RunParameters(
         axis=arguments.axis,
         planes=parse_planes(arguments.planes, image.n_planes(arguments.axis)),
-        window=parse_window(arguments.window),
+        window=parse_window(arguments.window or "auto"),
         preprocessing=changed(PreprocessingParameters(), arguments, "preprocess-"),
         cam=CamParameters(
             method=arguments.cam,
@@ -173,6 +208,7 @@ def _run_parameters(arguments: argparse.Namespace, image: Image) -> RunParameter
             layers=tuple(arguments.layer or ()),
             batch_size=arguments.batch_size,
             min_probability=arguments.min_probability,
+            pixel_set=_pixel_set(arguments),
         ),
         strategy=arguments.prompts,
         prompts=changed(strategy_parameters(arguments.prompts), arguments),
@@ -182,6 +218,20 @@ def _run_parameters(arguments: argparse.Namespace, image: Image) -> RunParameter
         truth_label=arguments.truth_label,
         volume=_volume_parameters(arguments),
     )
+
+
+def _pixel_set(arguments: argparse.Namespace) -> PixelSet | None:
+    """Make the pixel set of what was given; a pixel or a region alone says its kind."""
+    from napari_cam_sam.cam.pixel_sets import PixelSet
+
+    values = given(PixelSet, arguments, "pixels-")
+    if arguments.region is not None:
+        values.setdefault("kind", "region")
+        if values["kind"] != "region":
+            raise CamSamError("--region needs --pixels region: give that as well.")
+    if "pixel" in values:
+        values.setdefault("kind", "pixel")
+    return PixelSet(**values) if values else None
 
 
 def _volume_parameters(arguments: argparse.Namespace) -> VolumeParameters | None:
@@ -228,8 +278,8 @@ def _embeddings(arguments: argparse.Namespace) -> EmbeddingCache:
 
 def _run(arguments: argparse.Namespace) -> None:
     from napari_cam_sam.images.formats import stem_of
-    from napari_cam_sam.images.reading import check_same_grid, read_image
-    from napari_cam_sam.models.names import classifier_names
+    from napari_cam_sam.images.reading import check_same_grid, read_image, read_labels
+    from napari_cam_sam.models.names import classifier_names, shipped_networks
     from napari_cam_sam.outputs import check_output
     from napari_cam_sam.sam.loading import load_segmenter
     from napari_cam_sam.sam.registry import default_segmenter
@@ -240,22 +290,42 @@ def _run(arguments: argparse.Namespace) -> None:
     truth = _read_truth(arguments)
     if truth is not None:
         check_same_grid(image, truth)
+    region = None if arguments.region is None else read_labels(arguments.region)
     output = arguments.output or arguments.image.with_name(f"{stem_of(arguments.image)}-cam-sam")
-    inputs = [arguments.image, *([arguments.truth] if arguments.truth else [])]
+    inputs = [p for p in (arguments.image, arguments.truth, arguments.region) if p is not None]
     check_output(output, image, inputs)
     parameters = _run_parameters(arguments, image)
     embeddings = _embeddings(arguments)
     if arguments.classifier is None and not parameters.from_truth:
         raise CamSamError(
             f"The prompts {parameters.strategy!r} come from a heatmap: give --classifier, one of "
-            f"{', '.join(classifier_names())} or a checkpoint; or take --prompts truth-box."
+            f"{', '.join([*shipped_networks(), *classifier_names()])} or a checkpoint; or take "
+            "--prompts truth-box."
         )
     classifier = None
     if arguments.classifier is not None:
-        classifier = load_classifier_of(arguments, arguments.classifier, arguments.device)
+        classifier = load_model_of(arguments, arguments.classifier, arguments.device)
+        parameters = _with_window(parameters, arguments, classifier)
     segmenter = load_segmenter(arguments.sam or default_segmenter(), arguments.device)
     parameters = _with_automatic(parameters, arguments, segmenter)
-    _run_and_report(arguments, image, truth, classifier, segmenter, parameters, output, embeddings)
+    _run_and_report(
+        arguments, image, truth, classifier, segmenter, parameters, output, embeddings,
+        region=region,
+    )  # fmt: skip
+
+
+def _with_window(
+    parameters: RunParameters, arguments: argparse.Namespace, model: Explained
+) -> RunParameters:
+    """Take the window that a network was trained with, where none is named."""
+    from napari_cam_sam.images.windows import parse_window
+    from napari_cam_sam.models.segmentation import SegmentationNetwork
+
+    if not isinstance(model, SegmentationNetwork):
+        return parameters
+    if arguments.window is not None or model.card.window is None:
+        return parameters
+    return replace(parameters, window=parse_window(model.card.window))
 
 
 def _read_truth(arguments: argparse.Namespace) -> Image | None:
@@ -283,6 +353,7 @@ def _run_and_report(
     embeddings: EmbeddingCache,
     seed: int = 0,
     extra: Mapping[str, Any] | None = None,
+    region: Image | None = None,
 ) -> None:
     from napari_cam_sam.outputs import run_record, scores_data, volume_data, write_run
     from napari_cam_sam.pipeline import run_image
@@ -294,7 +365,9 @@ def _run_and_report(
     with bar, warnings.catch_warnings():
         # The store's warning is said below, in one line.
         warnings.filterwarnings("ignore", "Embeddings are kept in memory alone")
-        result = run_image(image, segmenter, classifier, parameters, truth, update, embeddings)
+        result = run_image(
+            image, segmenter, classifier, parameters, truth, update, embeddings, region
+        )
     if embeddings.store is not None and embeddings.store.trouble is not None:
         print(f"napari-cam-sam: {embeddings.store.trouble}", file=sys.stderr)
     record = run_record(result, segmenter, classifier, truth, seed, arguments.argv)

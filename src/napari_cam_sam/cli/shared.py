@@ -16,7 +16,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.field_help import field_help
 
 if TYPE_CHECKING:
-    from napari_cam_sam.models.classifiers import Classifier
+    from napari_cam_sam.pipeline.planes import Explained
 
 __all__ = [
     "AXIS_HELP",
@@ -27,7 +27,7 @@ __all__ = [
     "cell",
     "changed",
     "given",
-    "load_classifier_of",
+    "load_model_of",
     "print_json",
     "print_table",
     "progress",
@@ -208,20 +208,25 @@ def cell(value: Any) -> str:
 
 def add_card(parser: argparse.ArgumentParser) -> None:
     """Add what a checkpoint may not say about itself."""
-    card = parser.add_argument_group("classifier", "what a checkpoint does not say about itself")
-    card.add_argument("--architecture", help="e.g. resnet18")
+    card = parser.add_argument_group("model", "what a checkpoint does not say about itself")
+    card.add_argument("--architecture", help="e.g. resnet18, fcn_resnet50, monai-unet")
     card.add_argument("--class-names", type=lambda text: text.split(","), help="comma-separated")
-    card.add_argument("--input-size", type=int, nargs=2, metavar=("ROWS", "COLUMNS"))
+    card.add_argument(
+        "--input-size", type=int, nargs="+", metavar="N", help="rows and columns, or a 3D window"
+    )
     card.add_argument("--channels", type=int, help="1 for gray, 3 for RGB")
     card.add_argument("--mean", type=float, nargs="+", help="a channel, of values in 0 to 1")
     card.add_argument("--std", type=float, nargs="+", help="a channel, of values in 0 to 1")
+    card.add_argument(
+        "--spatial-dims", type=int, help="2 or 3: a segmentation network, not a classifier"
+    )
 
 
-def load_classifier_of(arguments: argparse.Namespace, name: str, device: str) -> Classifier:
-    """Load a classifier with what the options say about it."""
-    from napari_cam_sam.models.classifiers import load_classifier
+def load_model_of(arguments: argparse.Namespace, name: str, device: str) -> Explained:
+    """Load a classifier or a segmentation network with what the options say about it."""
+    from napari_cam_sam.models.loading import load_model
 
-    return load_classifier(
+    return load_model(
         name,
         architecture=arguments.architecture,
         class_names=arguments.class_names,
@@ -229,6 +234,7 @@ def load_classifier_of(arguments: argparse.Namespace, name: str, device: str) ->
         channels=arguments.channels,
         mean=arguments.mean,
         std=arguments.std,
+        spatial_dims=arguments.spatial_dims,
         device=device,
     )
 

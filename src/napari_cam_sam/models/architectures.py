@@ -14,7 +14,14 @@ from torch import Tensor, nn
 from napari_cam_sam.errors import CamSamError, unknown_name
 from napari_cam_sam.models.small_cnn import small_cnn
 
-__all__ = ["ARCHITECTURES", "Architecture", "build", "find_architecture", "to_grid"]
+__all__ = [
+    "ARCHITECTURES",
+    "Architecture",
+    "build",
+    "find_architecture",
+    "replace_first_convolution",
+    "to_grid",
+]
 
 Layout = Literal["channels-first", "channels-last", "tokens"]
 
@@ -110,11 +117,12 @@ def build(
             builder: Callable[..., nn.Module] = torchvision.models.get_model_builder(name)
             module = builder(weights=None, num_classes=num_classes, **options)
             if channels != 3:
-                _replace_first_convolution(module, channels)
+                replace_first_convolution(module, channels)
     return module.eval()
 
 
-def _replace_first_convolution(module: nn.Module, channels: int) -> None:
+def replace_first_convolution(module: nn.Module, channels: int) -> None:
+    """Make a network's first 2D convolution read another number of channels, untrained."""
     name, old = next((n, m) for n, m in module.named_modules() if isinstance(m, nn.Conv2d))
     parent = module.get_submodule(name.rpartition(".")[0])
     new = nn.Conv2d(

@@ -1,4 +1,4 @@
-"""What one must know about a classifier to use it: its card, and where the card comes from."""
+"""What one must know about a model to use it: its card, and where the card comes from."""
 
 from __future__ import annotations
 
@@ -6,17 +6,28 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
 from napari_cam_sam.errors import CamSamError
 
-__all__ = ["ClassifierCard", "beside", "card_in_metadata", "merge_cards"]
+__all__ = [
+    "NETWORK_FIELDS",
+    "ClassifierCard",
+    "beside",
+    "card_in_metadata",
+    "merge_cards",
+    "merge_classes",
+    "merge_fields",
+]
 
 # torchvision's normalisation for RGB, and its mean over the channels for gray.
 _MEAN: dict[int, tuple[float, ...]] = {3: (0.485, 0.456, 0.406), 1: (0.449,)}
 _STD: dict[int, tuple[float, ...]] = {3: (0.229, 0.224, 0.225), 1: (0.226,)}
 _LARGEST_SIDE = 4096
+# Places in "LRPAIS" of one letter from each pair, sorted.
+_ORIENTATIONS = [sorted(places) for places in product((0, 1), (2, 3), (4, 5))]
 
 
 @dataclass(frozen=True)
@@ -55,7 +66,17 @@ class ClassifierCard:
         return json.dumps(asdict(self))
 
 
-_FIELDS = tuple(field.name for field in fields(ClassifierCard))
+# What only a card of a segmentation network says (models.segmentation_cards).
+NETWORK_FIELDS = (
+    "spatial_dims",
+    "activation",
+    "standardise",
+    "spacing",
+    "orientation",
+    "window",
+    "arguments",
+)
+_FIELDS = (*(field.name for field in fields(ClassifierCard)), *NETWORK_FIELDS)
 
 
 def card_in_metadata(metadata: Mapping[str, Any], source: str) -> dict[str, Any]:
@@ -126,6 +147,35 @@ def merge_cards(
         If a value is not what its field needs, two sources differ, or a field is missing that
         has no default: the architecture, or the number of classes and their names together.
     """
+    known = merge_fields(sources, what)
+    num_classes, names = merge_classes(known, what)
+    size = known.get("input_size", default_size)
+    if len(size) != 2:
+        raise CamSamError(f"{what} has the input size {size}; a classifier's is rows and columns.")
+    channels = known.get("channels", 3)
+    card = ClassifierCard(
+        architecture=known["architecture"],
+        num_classes=num_classes,
+        class_names=names,
+        input_size=size,
+        mean=known.get("mean", _MEAN[channels]),
+        std=known.get("std", _STD[channels]),
+        channels=channels,
+        layers=known.get("layers", ()),
+    )
+    if len(card.mean) != channels or len(card.std) != channels:
+        raise CamSamError(
+            f"{what} has {channels} channel(s), but {len(card.mean)} value(s) for mean and "
+            f"{len(card.std)} for std."
+        )
+    return card
+
+
+def merge_fields(sources: Sequence[tuple[str, Mapping[str, Any]]], what: str) -> dict[str, Any]:
+    """Gather a card's fields, checked, from sources that must not contradict each other.
+
+    Parameters are those of :func:`merge_cards`; it raises the same errors but for missing fields.
+    """
     found: dict[str, tuple[str, Any]] = {}
     for source, values in sources:
         for key in _FIELDS:
@@ -140,8 +190,17 @@ def merge_cards(
                     f"{what}: {found[key][0]} says {key} = {found[key][1]!r}, but {source} says "
                     f"{value!r}; give it once."
                 )
-    known = {key: value for key, (_, value) in found.items()}
+    return {key: value for key, (_, value) in found.items()}
 
+
+def merge_classes(known: Mapping[str, Any], what: str) -> tuple[int, tuple[str, ...]]:
+    """Give the number of classes and their names, after a look at whether there are any.
+
+    Raises
+    ------
+    CamSamError
+        If the architecture or the classes are missing, or their numbers differ.
+    """
     if "architecture" not in known:
         raise CamSamError(
             f"{what} does not say its architecture; give it as an argument, in the file's "
@@ -158,23 +217,7 @@ def merge_cards(
         names = tuple(f"class {i}" for i in range(num_classes))
     if len(names) != num_classes:
         raise CamSamError(f"{what} has {num_classes} classes but {len(names)} class names.")
-    channels = known.get("channels", 3)
-    card = ClassifierCard(
-        architecture=known["architecture"],
-        num_classes=num_classes,
-        class_names=names,
-        input_size=known.get("input_size", default_size),
-        mean=known.get("mean", _MEAN[channels]),
-        std=known.get("std", _STD[channels]),
-        channels=channels,
-        layers=known.get("layers", ()),
-    )
-    if len(card.mean) != channels or len(card.std) != channels:
-        raise CamSamError(
-            f"{what} has {channels} channel(s), but {len(card.mean)} value(s) for mean and "
-            f"{len(card.std)} for std."
-        )
-    return card
+    return num_classes, names
 
 
 def _parse(text: str, source: str) -> Any:
@@ -209,24 +252,44 @@ def _checked(key: str, value: Any, source: str) -> Any:
             ok = all(isinstance(v, str) and v for v in out) and len(set(out)) == len(out)
             ok = ok and (key == "layers" or bool(out))
     elif key == "input_size":
-        wanted = f"rows and columns, each from 8 to {_LARGEST_SIDE}"
+        wanted = f"rows and columns (of a 3D network three sizes), each from 8 to {_LARGEST_SIDE}"
         if _is_whole(value):
             value = (value, value)
         if isinstance(value, Sequence) and not isinstance(value, str):
             out = tuple(value)
-            ok = len(out) == 2 and all(_is_whole(v) and 8 <= v <= _LARGEST_SIDE for v in out)
+            ok = len(out) in (2, 3) and all(_is_whole(v) and 8 <= v <= _LARGEST_SIDE for v in out)
+    elif key == "spatial_dims":
+        ok, wanted = _is_whole(value) and value in (2, 3), "2 or 3"
+    elif key == "activation":
+        ok, wanted = value in ("softmax", "sigmoid"), "softmax or sigmoid"
+    elif key == "standardise":
+        ok, wanted = value in ("no", "image", "nonzero"), "no, image or nonzero"
+    elif key == "spacing":
+        wanted = "three numbers above 0, in mm"
+        if isinstance(value, Sequence) and not isinstance(value, str) and len(value) == 3:
+            ok = all(_is_number(v) and v > 0 for v in value)
+            out = tuple(float(v) for v in value) if ok else value
+    elif key == "orientation":
+        wanted = "three letters, one each of L or R, P or A, I or S, e.g. RAS"
+        ok = isinstance(value, str) and sorted(map("LRPAIS".find, value)) in _ORIENTATIONS
+    elif key == "window":
+        ok, wanted = isinstance(value, str) and bool(value), "a window, e.g. limits:-57,164"
+    elif key == "arguments":
+        ok, wanted = isinstance(value, Mapping), "a mapping of the network's arguments"
+        out = dict(value) if ok else value
     else:
         wanted = "a finite number a channel" + (", each above 0" if key == "std" else "")
         if isinstance(value, Sequence) and not isinstance(value, str):
-            ok = all(
-                isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v)
-                for v in value
-            )
+            ok = all(_is_number(v) for v in value)
             ok = ok and (key == "mean" or all(v > 0 for v in value))
             out = tuple(float(v) for v in value) if ok else value
     if not ok:
         raise CamSamError(f"{source} says {key} = {value!r}; expected {wanted}.")
     return out
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _is_whole(value: object) -> bool:

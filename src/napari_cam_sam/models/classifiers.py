@@ -1,22 +1,19 @@
-"""Classifiers: load one from whatever names it, feed it planes, look into it."""
+"""Classifiers: load one from whatever names it, and classify planes."""
 
 from __future__ import annotations
 
-import operator
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from napari_cam_sam.errors import CamSamError, unknown_name
-from napari_cam_sam.images.letterbox import Letterbox
+from napari_cam_sam.errors import unknown_name
 from napari_cam_sam.models.architectures import ARCHITECTURES, build
 from napari_cam_sam.models.borrowing import borrowed
 from napari_cam_sam.models.cards import ClassifierCard, beside, card_in_metadata, merge_cards
@@ -28,6 +25,7 @@ from napari_cam_sam.models.checkpoints import (
 )
 from napari_cam_sam.models.devices import choose_device
 from napari_cam_sam.models.factories import call_factory, is_factory
+from napari_cam_sam.models.model import Layer, LoadedModel, list_layers
 from napari_cam_sam.models.names import classifier_names, shipped_classifiers
 from napari_cam_sam.models.outputs import logits_of
 from napari_cam_sam.models.torchvision_weights import read_torchvision_weights
@@ -37,116 +35,19 @@ __all__ = [
     "ClassifierCard",
     "Layer",
     "classifier_names",
+    "classifier_of_module",
     "list_layers",
     "load_classifier",
 ]
 
 _DEFAULT_SIZE = (224, 224)
-# ITU-R BT.601 luma, the weights of Pillow's and scikit-image's conversions to gray.
-_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
 @dataclass(frozen=True, eq=False)
-class Classifier:
-    """A classifier ready to use.
+class Classifier(LoadedModel):
+    """A classifier ready to use; the attributes are those of a :class:`LoadedModel`."""
 
-    Attributes
-    ----------
-    module : nn.Module
-        On ``device``. Whoever runs it goes through :func:`models.borrowing.borrowed`.
-    card : ClassifierCard
-    name : str
-        What it was loaded by.
-    sha256 : str
-        Of the file; of the weights' bytes for a factory.
-    default_layers : tuple of str
-        Dotted names of the target layers; empty where none is known.
-    device : torch.device
-    """
-
-    module: nn.Module
     card: ClassifierCard
-    name: str
-    sha256: str
-    default_layers: tuple[str, ...]
-    device: torch.device
-
-    def class_index(self, target: int | str) -> int:
-        """Find a class by index or by name (``"3"`` is an index unless a class is called so).
-
-        Raises
-        ------
-        CamSamError
-            If there is no such class.
-        """
-        names, n = self.card.class_names, self.card.num_classes
-        if isinstance(target, str):
-            if target in names:
-                return names.index(target)
-            if not re.fullmatch(r"-?\d+", target):
-                raise unknown_name("class", target, names)
-            target = int(target)
-        try:
-            index = operator.index(target)
-        except TypeError:
-            index = -1
-        if isinstance(target, bool) or not 0 <= index < n:
-            raise CamSamError(
-                f"There is no class {target!r}: {self.name} has {n} classes, 0 to {n - 1}."
-            )
-        return index
-
-    def layer(self, name: str) -> nn.Module:
-        """Find a layer by its dotted name, or raise a CamSamError with the near names."""
-        known = [n for n, _ in self.module.named_modules() if n]
-        if name not in known:
-            near = get_close_matches(name, known, n=3, cutoff=0.5)
-            raise unknown_name("layer", name, near or [n for n, _ in self.module.named_children()])
-        return self.module.get_submodule(name)
-
-    def prepare(self, planes: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, list[Letterbox]]:
-        """Bring planes into the model's input frame.
-
-        Parameters
-        ----------
-        planes : sequence of ndarray of uint8, shape (row, column) or (row, column, 3)
-            Windowed planes, each of its own shape. Gray is repeated for an RGB model; RGB
-            becomes luma (ITU-R BT.601) for a gray one.
-
-        Returns
-        -------
-        tensor : Tensor of float32, shape (n, channels, h, w)
-            Letterboxed, divided by 255, normalised, on the model's device.
-        letterboxes : list of Letterbox
-            The way back, one a plane.
-
-        Raises
-        ------
-        CamSamError
-            If there are no planes, or one has another shape or dtype.
-        """
-        if not planes:
-            raise CamSamError("There are no planes to classify.")
-        frames, letterboxes = [], []
-        for plane in planes:
-            shape = plane.shape
-            if plane.dtype != np.uint8 or plane.ndim not in (2, 3) or shape[2:] not in ((), (3,)):
-                raise CamSamError(
-                    "A classifier takes planes of uint8, shape (rows, columns) or (rows, columns, "
-                    f"3); got {plane.dtype} of shape {shape}. Apply a window first."
-                )
-            letterbox = Letterbox.fit((shape[0], shape[1]), self.card.input_size)
-            frame = letterbox.apply(plane).astype(np.float32)
-            if frame.ndim == 3 and self.card.channels == 1:
-                frame = frame @ _LUMA
-            if frame.ndim == 2:
-                frame = np.repeat(frame[..., None], self.card.channels, axis=2)
-            frames.append(frame)
-            letterboxes.append(letterbox)
-        tensor = torch.from_numpy(np.stack(frames)).to(self.device).permute(0, 3, 1, 2)
-        mean = torch.tensor(self.card.mean, device=self.device).view(1, -1, 1, 1)
-        std = torch.tensor(self.card.std, device=self.device).view(1, -1, 1, 1)
-        return ((tensor / 255 - mean) / std).contiguous(), letterboxes
 
     def to_probabilities(self, logits: Tensor) -> Tensor:
         """Turn logits (n, classes) into probabilities: softmax, or sigmoid for one class."""
@@ -232,7 +133,7 @@ def load_classifier(
         "layers": layers,
     }
     if is_factory(name) and not Path(name).exists():
-        return _from_factory(name, arguments, where)
+        return classifier_of_module(name, call_factory(name), arguments, where)
     shipped = shipped_classifiers()
     size = _DEFAULT_SIZE
     if name in shipped:
@@ -288,8 +189,10 @@ def _classes_in(state_dict: Mapping[str, Tensor]) -> int | None:
     return len(state_dict[max(heads, key=lambda m: int(m[1] or 0))[0]])
 
 
-def _from_factory(name: str, arguments: Mapping[str, Any], device: torch.device) -> Classifier:
-    module = call_factory(name)
+def classifier_of_module(
+    name: str, module: nn.Module, arguments: Mapping[str, Any], device: torch.device
+) -> Classifier:
+    """Make a classifier of a factory's module, its ``card`` if it has one, and arguments."""
     own = getattr(module, "card", None)
     sources = [
         (f"the card of {name}", own if isinstance(own, Mapping) else {}),
@@ -310,44 +213,3 @@ def _checked(classifier: Classifier) -> Classifier:
     for layer in classifier.default_layers:
         classifier.layer(layer)
     return classifier
-
-
-class Layer(NamedTuple):
-    """One layer: dotted name, type, and output shape for one plane (1, …)."""
-
-    name: str
-    type: str
-    shape: tuple[int, ...]
-
-
-def list_layers(classifier: Classifier) -> list[Layer]:
-    """List the layers whose output is a tensor, by running one empty plane.
-
-    Returns
-    -------
-    list of Layer
-        In the order of the module's definition. Any of them may be a target layer where its
-        output has a spatial grid.
-    """
-    shapes: dict[str, tuple[int, ...]] = {}
-    handles = []
-    module, card = classifier.module, classifier.card
-    with borrowed(module), torch.no_grad():
-        try:
-            for name, part in module.named_modules():
-
-                def keep(_: nn.Module, __: Any, output: object, name: str = name) -> None:
-                    if isinstance(output, Tensor):
-                        shapes[name] = tuple(output.shape)
-
-                if name:
-                    handles.append(part.register_forward_hook(keep))
-            module(torch.zeros(1, card.channels, *card.input_size, device=classifier.device))
-        finally:
-            for handle in handles:
-                handle.remove()
-    return [
-        Layer(name, type(part).__name__, shapes[name])
-        for name, part in module.named_modules()
-        if name in shapes
-    ]

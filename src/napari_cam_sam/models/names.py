@@ -1,7 +1,8 @@
-"""The classifiers that load by name, known before PyTorch is loaded."""
+"""The classifiers and segmentation networks that load by name, known before PyTorch is loaded."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -9,11 +10,23 @@ from safetensors import SafetensorError, safe_open
 from napari_cam_sam.demo import shipped_models
 from napari_cam_sam.models.cards import card_in_metadata
 
-__all__ = ["TORCHVISION_NAMES", "classifier_names", "shipped_classifiers"]
+__all__ = [
+    "SEGMENTATION_ARCHITECTURES",
+    "TORCHVISION_NAMES",
+    "classifier_names",
+    "shipped_classifiers",
+    "shipped_networks",
+]
 
 TORCHVISION_NAMES = (
     "resnet18", "resnet34", "resnet50", "mobilenet_v3_small", "mobilenet_v3_large", "densenet121",
     "efficientnet_b0", "convnext_tiny", "swin_t", "vit_b_16",
+)  # fmt: skip
+
+SEGMENTATION_ARCHITECTURES = (
+    "small-unet", "fcn_resnet50", "fcn_resnet101", "deeplabv3_resnet50", "deeplabv3_resnet101",
+    "deeplabv3_mobilenet_v3_large", "lraspp_mobilenet_v3_large", "monai-unet", "monai-segresnet",
+    "monai-dynunet",
 )  # fmt: skip
 
 
@@ -24,6 +37,15 @@ def classifier_names() -> list[str]:
 
 def shipped_classifiers() -> dict[str, Path]:
     """Give the shipped models that are classifiers: their card names an architecture."""
+    return _shipped((*TORCHVISION_NAMES, "small-cnn"))
+
+
+def shipped_networks() -> dict[str, Path]:
+    """Give the shipped models that are segmentation networks."""
+    return _shipped(SEGMENTATION_ARCHITECTURES)
+
+
+def _shipped(architectures: Collection[str]) -> dict[str, Path]:
     out = {}
     for name, path in shipped_models().items():
         try:
@@ -31,9 +53,6 @@ def shipped_classifiers() -> dict[str, Path]:
                 metadata = dict(file.metadata() or {})
         except (SafetensorError, OSError):
             continue  # loading it by name says what is wrong with it
-        if card_in_metadata(metadata, path.name).get("architecture") in (
-            *TORCHVISION_NAMES,
-            "small-cnn",
-        ):
+        if card_in_metadata(metadata, path.name).get("architecture") in architectures:
             out[name] = path
     return out

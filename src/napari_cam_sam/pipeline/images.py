@@ -19,10 +19,10 @@ from napari_cam_sam.images.windows import Window, resolve_window
 from napari_cam_sam.images.writing import labels_dtype
 from napari_cam_sam.metrics.scoring import Scores
 from napari_cam_sam.metrics.summary import summarise_scores
-from napari_cam_sam.models.classifiers import Classifier
 from napari_cam_sam.pipeline.parameters import RunParameters, VolumeParameters
 from napari_cam_sam.pipeline.planes import (
     Encode,
+    Explained,
     check_run,
     checked_planes,
     encoder,
@@ -54,11 +54,12 @@ Progress = Callable[[int, int], None]
 def run_image(
     image: Image,
     segmenter: Segmenter,
-    classifier: Classifier | None = None,
+    classifier: Explained | None = None,
     parameters: RunParameters | None = None,
     truth: Image | None = None,
     progress: Progress | None = None,
     embeddings: EmbeddingCache | None = None,
+    region: Image | None = None,
 ) -> RunResult:
     """Run the whole way over an image and gather what was found.
 
@@ -66,7 +67,7 @@ def run_image(
     ----------
     image : Image
     segmenter : Segmenter
-    classifier : Classifier, optional
+    classifier : Classifier or SegmentationNetwork, optional
         Needed unless the prompts come from the truth.
     parameters : RunParameters, optional
     truth : Image, optional
@@ -77,6 +78,9 @@ def run_image(
         propagated along.
     embeddings : EmbeddingCache, optional
         Where planes that are encoded are looked for, and kept. The masks are the same without.
+    region : Image, optional
+        Labels on the image's grid: what is not 0 is M, for the pixel set ``"region"`` of a
+        segmentation network.
 
     Returns
     -------
@@ -97,7 +101,7 @@ def run_image(
     if parameters.volume is not None:
         check_volume(image, parameters, parameters.volume)
         indices = range(image.n_planes(parameters.axis))
-    check_run(image, segmenter, classifier, parameters, truth)
+    check_run(image, segmenter, classifier, parameters, truth, region)
     window = resolve_window(image, parameters.window)
     known: set[int] = set()
     most = parameters.prompt_parameters.max_objects
@@ -113,7 +117,9 @@ def run_image(
     found.spend("window", time.perf_counter() - begin)
     told = progress or (lambda done, total: None)
     if parameters.volume is None:
-        planes = run_planes(image, segmenter, classifier, parameters, truth, window, embeddings)
+        planes = run_planes(
+            image, segmenter, classifier, parameters, truth, window, embeddings, region
+        )
         for done, plane in enumerate(planes, start=1):
             found.add_plane(image, plane)
             told(done, len(indices))
@@ -121,7 +127,7 @@ def run_image(
         found.spend("heatmap", max(0.0, spent - sum(found.seconds.values())))
     else:
         _run_volume(
-            image, segmenter, classifier, parameters, parameters.volume, truth, window,
+            image, segmenter, classifier, parameters, parameters.volume, truth, region, window,
             encoder(segmenter, embeddings), found, told,
         )  # fmt: skip
     volume: Scores | None = None
@@ -160,7 +166,7 @@ class _Found:
 
     labels: NDArray[Any]
     heatmap: NDArray[np.float32] | None
-    grid_shape: tuple[int, int] | None = None
+    grid_shape: tuple[int, ...] | None = None
     prompts: list[PlanePrompts] = field(default_factory=list)
     scores: dict[tuple[int, int], Scores] = field(default_factory=dict)
     empty_planes: int = 0
@@ -200,10 +206,11 @@ class _Found:
 def _run_volume(
     image: Image,
     segmenter: Segmenter,
-    classifier: Classifier | None,
+    classifier: Explained | None,
     parameters: RunParameters,
     settings: VolumeParameters,
     truth: Image | None,
+    region: Image | None,
     window: Window,
     encode: Encode,
     found: _Found,
@@ -233,7 +240,7 @@ def _run_volume(
 
     heatmaps: Iterator[Heatmap | None] = repeat(None)
     if classifier is not None:
-        windowed = planes_with_heatmaps(image, classifier, parameters, every, window)
+        windowed = planes_with_heatmaps(image, classifier, parameters, every, window, truth, region)
         heatmaps = (heatmap for _, _, heatmap in windowed)
     prompted: list[PlanePrompts] = []
     for index in prompting:

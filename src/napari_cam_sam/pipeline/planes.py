@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cam_sam.cam.heatmaps import Heatmap, compute_heatmaps
+from napari_cam_sam.cam.pixel_sets import PixelSet
+from napari_cam_sam.cam.volume_heatmaps import compute_volume_heatmap
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.preprocessing import preprocess
@@ -21,6 +23,7 @@ from napari_cam_sam.images.windows import Window, apply_window, resolve_window
 from napari_cam_sam.images.writing import labels_dtype
 from napari_cam_sam.metrics.scoring import Scores
 from napari_cam_sam.models.classifiers import Classifier
+from napari_cam_sam.models.segmentation import SegmentationNetwork
 from napari_cam_sam.pipeline.parameters import RunParameters, automatic_defaults
 from napari_cam_sam.pipeline.results import PlaneResult
 from napari_cam_sam.pipeline.scores import plane_scores, truth_plane
@@ -37,6 +40,7 @@ from napari_cam_sam.sam.segmenter import Embedding, MaskCandidates, Segmenter
 
 __all__ = [
     "Encode",
+    "Explained",
     "check_run",
     "checked_planes",
     "encoder",
@@ -48,6 +52,7 @@ __all__ = [
 ]
 
 Encode = Callable[[NDArray[np.uint8]], Embedding]
+Explained = Classifier | SegmentationNetwork
 
 
 class _FromHeatmap(Protocol):
@@ -122,11 +127,12 @@ def _merge(
 def run_planes(
     image: Image,
     segmenter: Segmenter,
-    classifier: Classifier | None,
+    classifier: Explained | None,
     parameters: RunParameters,
     truth: Image | None = None,
     window: Window | None = None,
     embeddings: EmbeddingCache | None = None,
+    region: Image | None = None,
 ) -> Iterator[PlaneResult]:
     """Run the whole way, plane by plane, holding no more than a batch of planes.
 
@@ -134,8 +140,9 @@ def run_planes(
     ----------
     image : Image
     segmenter : Segmenter
-    classifier : Classifier or None
-        None only where the prompts come from the truth.
+    classifier : Classifier, SegmentationNetwork or None
+        None only where the prompts come from the truth. A 3D network sees the whole volume,
+        whichever planes are run.
     parameters : RunParameters
         Without `volume`, which :func:`run_image` is for.
     truth : Image or None
@@ -144,6 +151,9 @@ def run_planes(
         Already resolved; by default the parameters' window is resolved on the image.
     embeddings : EmbeddingCache, optional
         Where planes that are encoded are looked for, and kept. The masks are the same without.
+    region : Image, optional
+        Labels on the image's grid: what is not 0 is M, for the pixel set ``"region"`` of a
+        segmentation network.
 
     Yields
     ------
@@ -157,11 +167,11 @@ def run_planes(
     """
     if parameters.volume is not None:
         raise CamSamError("run_planes takes each plane by itself: run_image does volumes.")
-    indices = check_run(image, segmenter, classifier, parameters, truth)
+    indices = check_run(image, segmenter, classifier, parameters, truth, region)
     if window is None:
         window = resolve_window(image, parameters.window)
     encode = encoder(segmenter, embeddings)
-    planes = planes_with_heatmaps(image, classifier, parameters, indices, window)
+    planes = planes_with_heatmaps(image, classifier, parameters, indices, window, truth, region)
     for index, plane, heatmap in planes:
         answer = None if truth is None else truth_plane(truth, parameters, index)
         yield _run_plane(plane, index, heatmap, answer, image, segmenter, encode, parameters)
@@ -170,9 +180,10 @@ def run_planes(
 def check_run(
     image: Image,
     segmenter: Segmenter,
-    classifier: Classifier | None,
+    classifier: Explained | None,
     parameters: RunParameters,
     truth: Image | None,
+    region: Image | None = None,
 ) -> range:
     """Give the indices of the planes to run, or say what is missing or does not fit."""
     indices = checked_planes(image, parameters)
@@ -199,7 +210,31 @@ def check_run(
         )
     if parameters.mask_from != "prompts" and parameters.from_truth:
         raise CamSamError("Masks from heatmaps need prompts from heatmaps, not from the truth.")
+    if isinstance(classifier, SegmentationNetwork):
+        _check_network(image, classifier, parameters, truth, region)
     return indices
+
+
+def _check_network(
+    image: Image,
+    network: SegmentationNetwork,
+    parameters: RunParameters,
+    truth: Image | None,
+    region: Image | None,
+) -> None:
+    """Say what a segmentation network or its pixel set lacks."""
+    if network.card.spatial_dims == 3 and (image.spatial_ndim != 3 or image.rgb):
+        raise CamSamError(
+            f"{network.name} is a 3D network and takes gray volumes: {image.name} is "
+            f"{'a single plane' if image.spatial_ndim != 3 else 'in colour'}; choose a 2D network."
+        )
+    kind = (parameters.cam.pixel_set or PixelSet()).kind
+    if kind == "truth" and truth is None:
+        raise CamSamError("The pixel set 'truth' needs a truth: give one.")
+    if kind == "region":
+        if region is None:
+            raise CamSamError("The pixel set 'region' needs labels that hold it: give them.")
+        check_same_grid(image, region)
 
 
 def checked_planes(image: Image, parameters: RunParameters) -> range:
@@ -218,12 +253,16 @@ def checked_planes(image: Image, parameters: RunParameters) -> range:
 
 def planes_with_heatmaps(
     image: Image,
-    classifier: Classifier | None,
+    classifier: Explained | None,
     parameters: RunParameters,
     indices: range,
     window: Window,
+    truth: Image | None = None,
+    region: Image | None = None,
 ) -> Iterator[tuple[int, NDArray[np.uint8], Heatmap | None]]:
     """Give windowed planes with their heatmaps, computed in batches, where there is a classifier.
+
+    `truth` and `region` are for pixel sets of segmentation networks.
 
     Yields
     ------
@@ -237,7 +276,17 @@ def planes_with_heatmaps(
             yield waiting[-1]
 
     source = windowed()
-    heatmaps = compute_heatmaps(classifier, source, parameters.cam) if classifier else None
+    if isinstance(classifier, SegmentationNetwork) and classifier.card.spatial_dims == 3:
+        whole = _volume_heatmap(image, classifier, parameters, window, truth, region)
+        for index, plane in zip(indices, source, strict=True):
+            waiting.clear()
+            yield index, plane, _plane_of(whole, image.slot(parameters.axis, index))
+        return
+    heatmaps = None
+    if classifier is not None:
+        given = _given_pixels(parameters, truth, region)
+        regions = None if given is None else (given(parameters.axis, index) for index in indices)
+        heatmaps = compute_heatmaps(classifier, source, parameters.cam, regions=regions)
     for index in indices:
         heatmap = None
         if heatmaps is None:
@@ -245,6 +294,53 @@ def planes_with_heatmaps(
         else:
             heatmap = next(heatmaps)
         yield index, waiting.popleft(), heatmap
+
+
+def _given_pixels(
+    parameters: RunParameters, truth: Image | None, region: Image | None
+) -> Callable[[int, int], NDArray[np.bool_]] | None:
+    """Give what reads M of a plane by axis and index, where the pixel set is given."""
+    kind = None if parameters.cam.pixel_set is None else parameters.cam.pixel_set.kind
+    source = {"truth": truth, "region": region}.get(kind or "")
+    if source is None:
+        return None
+    label = parameters.truth_label if kind == "truth" else None
+
+    def read(axis: int, index: int) -> NDArray[np.bool_]:
+        plane = np.asarray(source.plane(axis, index))
+        return np.asarray(plane != 0 if label is None else plane == label)
+
+    return read
+
+
+def _volume_heatmap(
+    image: Image,
+    network: SegmentationNetwork,
+    parameters: RunParameters,
+    window: Window,
+    truth: Image | None,
+    region: Image | None,
+) -> Heatmap:
+    """Explain a volume by a 3D network, whichever axis its planes are cut along."""
+    planes = range(image.n_planes(0))
+    volume = np.stack([window_plane(image, 0, index, window) for index in planes])
+    read = _given_pixels(parameters, truth, region)
+    given = None if read is None else np.stack([read(0, index) for index in planes])
+    return compute_volume_heatmap(
+        network, volume, parameters.cam, region=given, geometry=image.geometry
+    )
+
+
+def _plane_of(whole: Heatmap, slot: tuple[int | slice, ...]) -> Heatmap:
+    """Cut a plane's heatmap out of a volume's, scaled as that is."""
+    maps = {name: getattr(whole, name) for name in ("values", "raw", "region", "chances")}
+    cut: dict[str, Any] = {name: m[slot] for name, m in maps.items() if m is not None}
+    reason = whole.reason
+    if reason is None and not cut["values"].any():
+        reason = f"What speaks for {whole.target_name!r} lies on other planes."
+    if "chances" in cut:
+        cut["probability"] = float(cut["chances"].max())
+    return replace(whole, **cut, evidence=reason is None, reason=reason)
 
 
 def window_plane(image: Image, axis: int, index: int, window: Window) -> NDArray[np.uint8]:

@@ -67,7 +67,8 @@ class RunResult:
     heatmap : ndarray of float32, shape of the image's grid, or None
         0 on planes that were not run.
     grid_shape : tuple of int or None
-        Rows and columns of the heatmaps before they were brought to the plane.
+        Rows and columns of the heatmaps before they were brought to the plane; of a 3D network
+        the layer's grid in one window.
     prompts : tuple of PlanePrompts
         One a plane that was run, with a reason where there are none. Of a volume those that were
         propagated from, and a reason for every other plane.
@@ -99,7 +100,7 @@ class RunResult:
     parameters: RunParameters
     labels: NDArray[Any]
     heatmap: NDArray[np.float32] | None
-    grid_shape: tuple[int, int] | None
+    grid_shape: tuple[int, ...] | None
     prompts: tuple[PlanePrompts, ...]
     scores: dict[tuple[int, int], Scores]
     empty_planes: int

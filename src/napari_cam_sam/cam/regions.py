@@ -1,0 +1,145 @@
+"""The planes of one batch on their way through a 2D segmentation network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from napari_cam_sam.cam.batch import Batch
+from napari_cam_sam.cam.pixel_sets import PixelSet, find_pixels, nth_component
+from napari_cam_sam.cam.upscale import plane_weights
+from napari_cam_sam.images.letterbox import Letterbox
+from napari_cam_sam.models.outputs import maps_of
+from napari_cam_sam.models.segmentation import SegmentationNetwork
+
+__all__ = ["MapsModel", "RegionBatch", "explained_class"]
+
+
+class MapsModel(nn.Module):
+    """A segmentation network whose output is its maps of logits, whatever it wraps them in."""
+
+    def __init__(self, network: SegmentationNetwork) -> None:
+        super().__init__()
+        self.module = network.module
+        self.card = network.card
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, …) to logits (B, num_classes, …)."""
+        return maps_of(self.module(x), self.card.num_classes, self.card.spatial_dims)
+
+
+class RegionBatch(Batch):
+    """A batch whose score is the sum over M of the class's logits, a plane each.
+
+    Attributes
+    ----------
+    regions : list of ndarray of bool
+        M of each plane, on its pixels; after :meth:`run`.
+    weights : Tensor of float32, shape (n, h, w)
+        How much each cell of the network's output counts in the score: the logits are
+        interpolated to the plane's pixels, and this is the transpose of that, applied to M.
+        After :meth:`run`.
+    """
+
+    regions: list[NDArray[np.bool_]]
+    weights: Tensor
+
+    def __init__(
+        self,
+        network: SegmentationNetwork,
+        tensor: Tensor,
+        letterboxes: Sequence[Letterbox],
+        target: int | None,
+        batch_size: int,
+        pixel_set: PixelSet,
+        given: Sequence[NDArray[np.bool_]] | None,
+    ) -> None:
+        super().__init__(network, MapsModel(network), tensor, target, batch_size)
+        self.network = network
+        self.letterboxes = letterboxes
+        self.pixel_set = pixel_set
+        self.given = given
+
+    def note(self, output: Tensor) -> None:
+        """Find class and M of each plane from the maps (n, classes, h, w)."""
+        maps: NDArray[np.float32] = output.float().cpu().numpy()
+        self.regions, weights, targets, highest = [], [], [], []
+        for i, (plane_maps, letterbox) in enumerate(zip(maps, self.letterboxes, strict=True)):
+            down, across = (m.astype(np.float32) for m in plane_weights(letterbox, maps.shape[2:]))
+            logits = torch.from_numpy(down @ plane_maps @ across.T)
+            chances = self.network.to_probabilities(logits[None])[0].numpy()
+            peaks = chances.max(axis=(1, 2))
+            predicted = predicted_classes(chances, self.network)
+            index = self.target
+            if index is None:
+                counts = predicted.sum(axis=(1, 2))
+                index = explained_class(counts, peaks, self.network)
+            found = predicted[index]
+            if self.pixel_set.kind == "probability":
+                found = chances[index] > self.pixel_set.threshold
+            elif self.pixel_set.given:
+                found = None if self.given is None else self.given[i]
+            region = find_pixels(self.pixel_set, letterbox.plane_shape, found)
+            region = nth_component(region, self.pixel_set.component)
+            self.regions.append(region)
+            weights.append(down.T @ region.astype(np.float32) @ across)
+            targets.append(index)
+            highest.append(peaks)
+        self.weights = torch.from_numpy(np.stack(weights)).to(self.tensor.device)
+        self.targets = np.asarray(targets, dtype=np.intp)
+        self.probabilities = np.stack(highest).astype(np.float32)
+        self.finite &= np.isfinite(maps).all(axis=(1, 2, 3))
+
+    def score(self, row: Tensor, i: int) -> Tensor:
+        """Sum the logits of plane i's class over its M."""
+        score: Tensor = (row[int(self.targets[i])] * self.weights[i]).sum()
+        return score
+
+    def class_scores(self, row: Tensor, i: int) -> Tensor:
+        """Average the logits of each class over plane i's M: they compare like a classifier's."""
+        total = self.weights[i].sum().clamp_min(1e-12)
+        scores: Tensor = (row * self.weights[i]).sum(dim=(-2, -1)) / total
+        return scores
+
+
+def predicted_classes(
+    chances: NDArray[np.float32], network: SegmentationNetwork
+) -> NDArray[np.bool_]:
+    """Tell for each class (classes, …) where it is predicted.
+
+    By softmax where no other class is more probable, the first of equal ones; by sigmoid where
+    its own probability is above one half.
+    """
+    if network.card.activation == "sigmoid":
+        return chances > 0.5
+    winner = chances.argmax(axis=0)
+    classes = np.arange(len(chances)).reshape(-1, *[1] * (chances.ndim - 1))
+    return np.asarray(winner == classes)
+
+
+def explained_class(
+    counts: NDArray[np.integer], peaks: NDArray[np.floating], network: SegmentationNetwork
+) -> int:
+    """Choose the class to explain where none is named.
+
+    Parameters
+    ----------
+    counts : ndarray of int, shape (classes,)
+        Pixels predicted as each.
+    peaks : ndarray of float, shape (classes,)
+        The highest probability of each.
+    network : SegmentationNetwork
+        The background is left out, where it has one.
+
+    Returns
+    -------
+    int
+        The class with most pixels; where none has any, the one with the highest probability.
+    """
+    first = 1 if network.card.background else 0
+    by = counts if counts[first:].any() else peaks
+    return first + int(np.argmax(by[first:]))

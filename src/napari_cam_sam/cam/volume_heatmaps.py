@@ -1,0 +1,335 @@
+"""Heatmaps of 3D segmentation networks: window by window over a volume, blended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from napari_cam_sam.cam.heatmaps import CamParameters, Heatmap, check_request, finish_map
+from napari_cam_sam.cam.methods import METHODS, Method, maps_of_batch
+from napari_cam_sam.cam.pixel_sets import PixelSet, find_pixels, nth_component
+from napari_cam_sam.cam.regions import MapsModel, explained_class, predicted_classes
+from napari_cam_sam.cam.upscale import upscale_volume
+from napari_cam_sam.cam.windows import Start, WindowBatch, Windows
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.images.geometry import Geometry
+from napari_cam_sam.models.borrowing import borrowed
+from napari_cam_sam.models.segmentation import SegmentationNetwork
+from napari_cam_sam.models.volume_frames import VolumeFrame
+
+__all__ = ["compute_volume_heatmap"]
+
+Progress = Callable[[int, int], None]
+
+# Voxels in one forward pass; a window that is larger goes alone.
+_MOST_VOXELS = 1 << 20
+_KINDS = ("gradient", "activation")
+
+
+def compute_volume_heatmap(
+    network: SegmentationNetwork,
+    volume: NDArray[np.uint8],
+    parameters: CamParameters | None = None,
+    *,
+    region: NDArray[np.bool_] | None = None,
+    geometry: Geometry | None = None,
+    progress: Progress | None = None,
+) -> Heatmap:
+    """Compute the heatmap of a volume by a 3D network.
+
+    Windows slide over the volume, each half over the next. Their logits, blended with Gaussian
+    weights, decide what is predicted. Then each window that M touches is explained as an image
+    of its own, with its part of M, and the maps, brought to the window's voxels edge on edge, are
+    blended with the same weights; elsewhere the map is 0. In a volume of one window that is the
+    formula itself. Memory holds a window's passes, one layer of windows' logits, and a few
+    values a voxel.
+
+    Parameters
+    ----------
+    network : SegmentationNetwork
+        3D. Left as it was.
+    volume : ndarray of uint8, shape (plane, row, column)
+        Windowed.
+    parameters : CamParameters, optional
+        Methods with gradients or activations alone. Of a batch size of windows no more than fit
+        a million voxels are taken at once.
+    region : ndarray of bool, shape (plane, row, column), optional
+        For the pixel sets ``"truth"`` and ``"region"``.
+    geometry : Geometry, optional
+        Needed where the network's card has an orientation or a spacing.
+    progress : callable, optional
+        Called after each batch with the number of windows done and of all, counting each pass.
+        What it raises ends the work.
+
+    Returns
+    -------
+    Heatmap
+        ``values`` and ``region`` on the volume's voxels; ``raw`` there too, signed.
+
+    Raises
+    ------
+    CamSamError
+        If the network is 2D, the volume is none, the method needs other passes, or what is named
+        does not exist.
+    """
+    parameters = parameters or CamParameters()
+    if network.card.spatial_dims != 3:
+        raise CamSamError(
+            f"{network.name} is a 2D network and takes planes, not a volume: run it plane by "
+            "plane, or choose a 3D network."
+        )
+    if volume.dtype != np.uint8 or volume.ndim != 3 or volume.size == 0:
+        raise CamSamError(
+            f"{network.name} is a 3D network and takes a volume of uint8, shape (planes, rows, "
+            f"columns); got {volume.dtype} of shape {volume.shape}."
+        )
+    method, target, layers = check_request(network, parameters)
+    if method.kind not in _KINDS:
+        able = ", ".join(name for name, one in METHODS.items() if one.kind in _KINDS)
+        raise CamSamError(f"{method.name} is not made for 3D networks: choose one of {able}.")
+    pixel_set = parameters.pixel_set or PixelSet()
+    shape = (volume.shape[0], volume.shape[1], volume.shape[2])
+    frame = VolumeFrame.fit(shape, network.card, geometry)
+    given = None
+    if pixel_set.kind not in ("predicted", "probability"):
+        given = frame.apply_mask(find_pixels(pixel_set, shape, region))
+    work = _Work(network, frame, volume, parameters, progress)
+    if target is None:
+        _, _, seen = work.look(None)
+        target = explained_class(seen.counts, seen.peaks, network)
+    found, chances, seen = work.look(target)
+    if pixel_set.kind == "probability":
+        found = chances > pixel_set.threshold
+    chosen = nth_component(found if given is None else given, pixel_set.component)
+    maps, finite, grid = work.explain(chosen, target, method, layers)
+    on_volume = [frame.back(m) for m in maps]
+    name, probability = network.card.class_names[target], float(seen.peaks[target])
+    region_on_volume = frame.back_mask(chosen)
+    if chosen.any() and not region_on_volume.any():
+        region_on_volume = frame.back(chosen.astype(np.float32)) > 0
+    values, reason = finish_map(
+        [np.maximum(m, 0) for m in on_volume],
+        name,
+        probability if finite else float("nan"),
+        parameters,
+        region_on_volume,
+        elsewhere=False,
+    )
+    return Heatmap(
+        values=values,
+        raw=_average(on_volume),
+        letterbox=None,
+        method=parameters.method,
+        layers=layers,
+        target_index=target,
+        target_name=name,
+        probability=probability,
+        probabilities=seen.peaks,
+        grid_shape=grid,
+        evidence=reason is None,
+        reason=reason,
+        pixel_set=pixel_set,
+        region=region_on_volume,
+        chances=frame.back(chances),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """What a network predicts of a volume: voxels and highest probability of each class."""
+
+    counts: NDArray[np.int64]
+    peaks: NDArray[np.float32]
+
+
+class _Work:
+    """One volume on its way through a network, window by window."""
+
+    def __init__(
+        self,
+        network: SegmentationNetwork,
+        frame: VolumeFrame,
+        volume: NDArray[np.uint8],
+        parameters: CamParameters,
+        progress: Progress | None,
+    ) -> None:
+        self.network = network
+        self.model = MapsModel(network)
+        self.frame = frame
+        size = network.card.input_size
+        self.size = (size[0], size[1], size[2])
+        pixels = frame.apply(volume)
+        # A volume smaller than a window lies in the middle of it, zeros around.
+        missing = [max(0, s - n) for s, n in zip(self.size, frame.shape, strict=True)]
+        self.padding = [(m // 2, m - m // 2) for m in missing]
+        self.inside = tuple(
+            slice(before, before + n)
+            for (before, _), n in zip(self.padding, frame.shape, strict=True)
+        )
+        self.scale, self.shift = self._normalisation(pixels)
+        self.pixels = np.pad(pixels, self.padding)
+        self.windows = Windows(
+            (self.pixels.shape[0], self.pixels.shape[1], self.pixels.shape[2]), self.size
+        )
+        most = max(1, _MOST_VOXELS // int(np.prod(self.size)))
+        self.batch_size = min(parameters.batch_size, most)
+        self.progress = progress
+        passes = 3 if parameters.target is None else 2
+        self.done, self.total = 0, passes * len(self.windows)
+
+    def look(self, target: int | None) -> tuple[NDArray[np.bool_], NDArray[np.float32], _Seen]:
+        """Predict the whole volume.
+
+        Returns
+        -------
+        predicted : ndarray of bool
+            Where the target is predicted, on the frame's voxels.
+        chances : ndarray of float32
+            Its probability there.
+        seen : _Seen
+        """
+        n = self.network.card.num_classes
+        counts, peaks = np.zeros(n, np.int64), np.zeros(n, np.float32)
+        found = np.zeros(self.windows.shape, dtype=bool)
+        probability = np.zeros(self.windows.shape, dtype=np.float32)
+        _, rows, columns = self.inside
+        for first, logits in self._blended():
+            # Only what lies in the frame counts, not the padding.
+            planes = range(first, first + logits.shape[1])
+            kept = [
+                i for i, p in enumerate(planes) if self.inside[0].start <= p < self.inside[0].stop
+            ]
+            logits = logits[:, kept][:, :, rows, columns]
+            chances = self.network.to_probabilities(torch.from_numpy(logits)[None])[0].numpy()
+            predicted = predicted_classes(chances, self.network)
+            counts += predicted.sum(axis=(1, 2, 3))
+            peaks = np.maximum(peaks, chances.max(axis=(1, 2, 3), initial=0))
+            if target is not None:
+                at = [planes[i] for i in kept]
+                found[at, rows, columns] = predicted[target]
+                probability[at, rows, columns] = chances[target]
+        return found[self.inside], probability[self.inside], _Seen(counts, peaks)
+
+    def explain(
+        self,
+        chosen: NDArray[np.bool_],
+        target: int,
+        method: Method,
+        layers: Sequence[str],
+    ) -> tuple[list[NDArray[np.float32]], bool, tuple[int, ...]]:
+        """Compute the map of each layer on the frame's voxels.
+
+        Returns
+        -------
+        maps : list of ndarray of float32, signed
+        finite : bool
+        grid : tuple of int
+            The finest grid of the layers in a window.
+        """
+        region = np.pad(chosen, self.padding)
+        maps = [np.zeros(self.windows.shape, dtype=np.float32) for _ in layers]
+        finite, grids = True, dict.fromkeys(layers, (0, 0, 0))
+        touched: list[Start] = []
+        for starts in self.windows.layers():
+            for start in starts:
+                if region[self.windows.slot(start)].any():
+                    touched.append(start)
+        self._step(len(self.windows) - len(touched))
+        for batch in _batches(touched, self.batch_size):
+            slots = [self.windows.slot(start) for start in batch]
+            weights = torch.from_numpy(np.stack([region[slot] for slot in slots])).float()
+            with torch.inference_mode(False), torch.enable_grad(), borrowed(self.network.module):
+                windows = WindowBatch(
+                    self.network, self._input(batch), weights.to(self.network.device), target,
+                    self.batch_size,
+                )  # fmt: skip
+                found, good = maps_of_batch(windows, method, layers)
+            finite &= bool(good.all())
+            grids = windows.grids
+            for name, whole, parts in zip(layers, maps, found, strict=True):
+                for start, slot, part in zip(batch, slots, parts, strict=True):
+                    grid = part.reshape(grids[name])
+                    whole[slot] += upscale_volume(grid, self.size) * self.windows.weights(start)
+            self._step(len(batch))
+        finest = max(grids.values(), key=lambda shape: int(np.prod(shape)))
+        return [m[self.inside] for m in maps], finite, finest
+
+    def _blended(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Give the blended logits (classes, planes, rows, columns), some planes at a time.
+
+        Planes are given as soon as no window to come has a part in them.
+        """
+        n, (depth, _, _) = self.network.card.num_classes, self.size
+        shape = (n, depth, *self.windows.shape[1:])
+        waiting = np.zeros(shape, dtype=np.float32)
+        firsts = [*self.windows.starts[0], self.windows.shape[0]]
+        for starts, first, following in zip(
+            self.windows.layers(), firsts[:-1], firsts[1:], strict=True
+        ):
+            for batch in _batches(starts, self.batch_size):
+                for start, logits in zip(batch, self._logits(batch), strict=True):
+                    _, rows, columns = self.windows.slot(start)
+                    waiting[:, :, rows, columns] += logits * self.windows.weights(start)
+                self._step(len(batch))
+            ready = min(following - first, depth)
+            yield first, waiting[:, :ready]
+            moved = np.zeros(shape, dtype=np.float32)
+            moved[:, : depth - ready] = waiting[:, ready:]
+            waiting = moved
+
+    def _logits(self, starts: Sequence[Start]) -> NDArray[np.float32]:
+        """Run windows, shape (n, classes, planes, rows, columns)."""
+        with borrowed(self.network.module), torch.no_grad():
+            maps = self.model(self._input(starts)).float()
+        if tuple(maps.shape[2:]) != self.size:
+            raise CamSamError(
+                f"{self.network.name} answers a window of {self.size} with maps of "
+                f"{tuple(maps.shape[2:])}; a 3D network must give one logit a voxel."
+            )
+        logits: NDArray[np.float32] = maps.cpu().numpy()
+        return logits
+
+    def _input(self, starts: Sequence[Start]) -> Tensor:
+        """Cut windows out, normalised, shape (n, 1, planes, rows, columns)."""
+        cut = np.stack([self.pixels[self.windows.slot(start)] for start in starts])
+        tensor = torch.from_numpy(cut)[:, None].to(self.network.device).float() / 255
+        out = (tensor - self.shift) / self.scale
+        if self.network.card.standardise == "nonzero":
+            out = torch.where(tensor > 0, out, 0.0)
+        return out
+
+    def _normalisation(self, pixels: NDArray[np.uint8]) -> tuple[float, float]:
+        """Give what values in [0, 1] are divided by, and what is subtracted before."""
+        card = self.network.card
+        if card.standardise == "no":
+            return card.std[0], card.mean[0]
+        counts = np.bincount(pixels.ravel(), minlength=256).astype(np.float64)
+        if card.standardise == "nonzero":
+            counts[0] = 0
+        values, n = np.arange(256) / 255, max(1.0, counts.sum())
+        mean = float((counts * values).sum() / n)
+        deviation = float(np.sqrt((counts * (values - mean) ** 2).sum() / n))
+        return deviation or 1.0, mean
+
+    def _step(self, windows: int) -> None:
+        self.done += windows
+        if self.progress is not None:
+            self.progress(self.done, self.total)
+
+
+def _batches(starts: Sequence[Start], size: int) -> Iterator[Sequence[Start]]:
+    for first in range(0, len(starts), size):
+        yield starts[first : first + size]
+
+
+def _average(maps: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Average signed maps of several layers, each divided by its maximum; one stays as it is."""
+    if len(maps) == 1:
+        return maps[0]
+    scaled = [m / m.max() if m.max() > 0 else m * 0 for m in maps]
+    return np.asarray(np.mean(scaled, axis=0), dtype=np.float32)

@@ -1,0 +1,148 @@
+"""Windows that slide over a volume, and how they are blended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from napari_cam_sam.cam.batch import Batch
+from napari_cam_sam.cam.regions import MapsModel
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.models.segmentation import SegmentationNetwork
+
+__all__ = ["WindowBatch", "Windows"]
+
+Start = tuple[int, int, int]
+
+# Of the blending weights, in sizes of the window: as MONAI and nnU-Net have it.
+_SIGMA = 0.125
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows of one size that cover a volume, each half over the next.
+
+    The weights are a Gaussian around the window's centre, divided by their sum over all windows
+    at each voxel: they add up to 1. They are products of one factor an axis, since the windows
+    lie on a grid.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Of the volume, each at least the window's.
+    size : tuple of int
+        Of a window.
+    """
+
+    shape: tuple[int, int, int]
+    size: tuple[int, int, int]
+
+    @cached_property
+    def starts(self) -> tuple[list[int], list[int], list[int]]:
+        """First index of the windows along each axis; the last one ends with the volume."""
+        first, second, third = (
+            sorted({min(start, n - size) for start in range(0, n, max(1, size // 2))})
+            for n, size in zip(self.shape, self.size, strict=True)
+        )
+        return first, second, third
+
+    @cached_property
+    def factors(self) -> tuple[NDArray[np.float32], ...]:
+        """Weights of the windows along each axis, shape (windows, size)."""
+        return tuple(
+            _partition(n, size, starts)
+            for n, size, starts in zip(self.shape, self.size, self.starts, strict=True)
+        )
+
+    def __len__(self) -> int:
+        first, second, third = self.starts
+        return len(first) * len(second) * len(third)
+
+    def layers(self) -> Iterator[list[Start]]:
+        """Give the windows, those with the same first plane together, in the order of planes."""
+        first, second, third = self.starts
+        for start in first:
+            yield list(product([start], second, third))
+
+    def slot(self, start: Start) -> tuple[slice, slice, slice]:
+        """Where a window lies in the volume."""
+        i, j, k = (slice(at, at + n) for at, n in zip(start, self.size, strict=True))
+        return i, j, k
+
+    def weights(self, start: Start) -> NDArray[np.float32]:
+        """Give the blending weights of a window, shape ``size``."""
+        i, j, k = (
+            factor[starts.index(at)]
+            for factor, starts, at in zip(self.factors, self.starts, start, strict=True)
+        )
+        return np.asarray(i[:, None, None] * j[:, None] * k, dtype=np.float32)
+
+
+def _partition(n: int, size: int, starts: Sequence[int]) -> NDArray[np.float32]:
+    """Divide Gaussians of windows by their sum, in float64: at their ends they are small."""
+    at = np.arange(size) - (size - 1) / 2
+    bell = np.exp(-0.5 * (at / (_SIGMA * size)) ** 2)
+    total = np.zeros(n)
+    for start in starts:
+        total[start : start + size] += bell
+    return np.stack([bell / total[start : start + size] for start in starts]).astype(np.float32)
+
+
+class WindowBatch(Batch):
+    """A batch of windows of a volume, whose part of M is known, on its way through a 3D network.
+
+    Grids of three axes are given as two, (planes, rows · columns), so that the formulas of
+    planes hold: they only add over places, or work on each by itself.
+
+    Attributes
+    ----------
+    weights : Tensor of float32, shape (n, planes, rows, columns)
+        1 in M, 0 elsewhere.
+    grids : dict of str to tuple of int
+        Of each layer the shape of its grid in a window; after its first map.
+    """
+
+    def __init__(
+        self,
+        network: SegmentationNetwork,
+        tensor: Tensor,
+        weights: Tensor,
+        target: int,
+        batch_size: int,
+    ) -> None:
+        super().__init__(network, MapsModel(network), tensor, target, batch_size)
+        self.weights = weights
+        self.targets = np.full(len(tensor), target, dtype=np.intp)
+        self.grids: dict[str, tuple[int, int, int]] = {}
+
+    def note(self, output: Tensor) -> None:
+        """Look whether the maps (n, classes, planes, rows, columns) are sound."""
+        self.finite &= output.flatten(1).isfinite().all(dim=1).cpu().numpy()
+
+    def score(self, row: Tensor, i: int) -> Tensor:
+        """Sum the logits of the class over the part of M in window i."""
+        score: Tensor = (row[int(self.targets[i])] * self.weights[i]).sum()
+        return score
+
+    def class_scores(self, row: Tensor, i: int) -> Tensor:
+        """Average the logits of each class over the part of M in window i."""
+        total = self.weights[i].sum().clamp_min(1e-12)
+        scores: Tensor = (row * self.weights[i]).sum(dim=(1, 2, 3)) / total
+        return scores
+
+    def grid(self, name: str, output: Tensor) -> Tensor:
+        """Lay a layer's output (B, C, d, h, w) out as (B, C, d, h · w)."""
+        if output.ndim != 5 or output[0, 0].numel() < 2:
+            raise CamSamError(
+                f"Layer {name!r} cannot be a target layer. Its output of shape "
+                f"{tuple(output.shape)} has no grid of planes, rows and columns; choose another."
+            )
+        d, h, w = output.shape[2:]
+        self.grids[name] = (d, h, w)
+        return output.flatten(3)

@@ -1,0 +1,198 @@
+"""What classifiers and segmentation networks share: a module with its card, fed with planes."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from napari_cam_sam.errors import CamSamError, unknown_name
+from napari_cam_sam.images.letterbox import Letterbox
+from napari_cam_sam.models.borrowing import borrowed
+from napari_cam_sam.models.cards import ClassifierCard
+from napari_cam_sam.models.segmentation_cards import SegmentationCard
+
+__all__ = ["Layer", "LoadedModel", "list_layers"]
+
+# ITU-R BT.601 luma, the weights of Pillow's and scikit-image's conversions to gray.
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """A model ready to use.
+
+    Attributes
+    ----------
+    module : nn.Module
+        On ``device``. Whoever runs it goes through :func:`models.borrowing.borrowed`.
+    card : ClassifierCard or SegmentationCard
+    name : str
+        What it was loaded by.
+    sha256 : str
+        Of the file; of the weights' bytes for a factory.
+    default_layers : tuple of str
+        Dotted names of the target layers; empty where none is known.
+    device : torch.device
+    """
+
+    module: nn.Module
+    card: ClassifierCard | SegmentationCard
+    name: str
+    sha256: str
+    default_layers: tuple[str, ...]
+    device: torch.device
+
+    def class_index(self, target: int | str) -> int:
+        """Find a class by index or by name (``"3"`` is an index unless a class is called so).
+
+        Raises
+        ------
+        CamSamError
+            If there is no such class.
+        """
+        names, n = self.card.class_names, self.card.num_classes
+        if isinstance(target, str):
+            if target in names:
+                return names.index(target)
+            if not re.fullmatch(r"-?\d+", target):
+                raise unknown_name("class", target, names)
+            target = int(target)
+        try:
+            index = operator.index(target)
+        except TypeError:
+            index = -1
+        if isinstance(target, bool) or not 0 <= index < n:
+            raise CamSamError(
+                f"There is no class {target!r}: {self.name} has {n} classes, 0 to {n - 1}."
+            )
+        return index
+
+    def layer(self, name: str) -> nn.Module:
+        """Find a layer by its dotted name, or raise a CamSamError with the near names."""
+        known = [n for n, _ in self.module.named_modules() if n]
+        if name not in known:
+            near = get_close_matches(name, known, n=3, cutoff=0.5)
+            raise unknown_name("layer", name, near or [n for n, _ in self.module.named_children()])
+        return self.module.get_submodule(name)
+
+    @property
+    def frame_shape(self) -> tuple[int, int]:
+        """Rows and columns of the frame that planes are letterboxed into.
+
+        Raises
+        ------
+        CamSamError
+            Of a 3D network.
+        """
+        if len(self.card.input_size) != 2:
+            raise CamSamError(
+                f"{self.name} is a 3D network and takes a whole volume, not a plane: give it a "
+                "volume, or choose a 2D network."
+            )
+        rows, columns = self.card.input_size
+        return rows, columns
+
+    def prepare(self, planes: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, list[Letterbox]]:
+        """Bring planes into the model's input frame.
+
+        Parameters
+        ----------
+        planes : sequence of ndarray of uint8, shape (row, column) or (row, column, 3)
+            Windowed planes, each of its own shape. Gray is repeated for an RGB model; RGB
+            becomes luma (ITU-R BT.601) for a gray one.
+
+        Returns
+        -------
+        tensor : Tensor of float32, shape (n, channels, h, w)
+            Letterboxed, divided by 255, normalised, on the model's device.
+        letterboxes : list of Letterbox
+            The way back, one a plane.
+
+        Raises
+        ------
+        CamSamError
+            If there are no planes, or one has another shape or dtype.
+        """
+        if not planes:
+            raise CamSamError(f"There are no planes for {self.name}.")
+        frames, letterboxes = [], []
+        for plane in planes:
+            shape = plane.shape
+            if plane.dtype != np.uint8 or plane.ndim not in (2, 3) or shape[2:] not in ((), (3,)):
+                raise CamSamError(
+                    f"{self.name} takes planes of uint8, shape (rows, columns) or (rows, columns, "
+                    f"3); got {plane.dtype} of shape {shape}. Apply a window first."
+                )
+            letterbox = Letterbox.fit((shape[0], shape[1]), self.frame_shape)
+            frame = letterbox.apply(plane).astype(np.float32)
+            if frame.ndim == 3 and self.card.channels == 1:
+                frame = frame @ _LUMA
+            if frame.ndim == 2:
+                frame = np.repeat(frame[..., None], self.card.channels, axis=2)
+            frames.append(frame)
+            letterboxes.append(letterbox)
+        tensor = torch.from_numpy(np.stack(frames)).to(self.device).permute(0, 3, 1, 2)
+        return self.normalise(tensor / 255).contiguous(), letterboxes
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Subtract the card's mean and divide by its standard deviation, a channel.
+
+        Parameters
+        ----------
+        images : Tensor of float32, shape (n, channels, …)
+            Values in [0, 1].
+        """
+        shape = (1, -1, *[1] * (images.ndim - 2))
+        mean = torch.tensor(self.card.mean, device=images.device).view(shape)
+        std = torch.tensor(self.card.std, device=images.device).view(shape)
+        return (images - mean) / std
+
+
+class Layer(NamedTuple):
+    """One layer: dotted name, type, and output shape for one plane (1, …)."""
+
+    name: str
+    type: str
+    shape: tuple[int, ...]
+
+
+def list_layers(model: LoadedModel) -> list[Layer]:
+    """List the layers whose output is a tensor, by running one empty plane.
+
+    Returns
+    -------
+    list of Layer
+        In the order of the module's definition. Any of them may be a target layer where its
+        output has a spatial grid.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    handles = []
+    module, card = model.module, model.card
+    with borrowed(module), torch.no_grad():
+        try:
+            for name, part in module.named_modules():
+
+                def keep(_: nn.Module, __: Any, output: object, name: str = name) -> None:
+                    if isinstance(output, Tensor):
+                        shapes[name] = tuple(output.shape)
+
+                if name:
+                    handles.append(part.register_forward_hook(keep))
+            module(torch.zeros(1, card.channels, *card.input_size, device=model.device))
+        finally:
+            for handle in handles:
+                handle.remove()
+    return [
+        Layer(name, type(part).__name__, shapes[name])
+        for name, part in module.named_modules()
+        if name in shapes
+    ]
