@@ -105,7 +105,9 @@ def load_into(module: nn.Module, checkpoint: Checkpoint, *, what: str = "the mod
     """Copy a checkpoint's weights into a module, all of them or none.
 
     Counters of batch norm (``num_batches_tracked``) may be absent from the file: older PyTorch
-    did not write them, and evaluation does not read them.
+    did not write them, and evaluation does not read them. So may be all but one of the names
+    under which a module has the same weights several times, as MONAI's DynUNet has: safetensors
+    keeps one of them.
 
     Parameters
     ----------
@@ -121,7 +123,14 @@ def load_into(module: nn.Module, checkpoint: Checkpoint, *, what: str = "the mod
         Names the keys that are missing or too many, and the shapes that differ.
     """
     own, given = module.state_dict(), checkpoint.state_dict
-    missing = [k for k in own if k not in given and not k.endswith("num_batches_tracked")]
+    there = {value.data_ptr() for key, value in own.items() if key in given and value.numel()}
+    missing = [
+        key
+        for key, value in own.items()
+        if key not in given
+        and not key.endswith("num_batches_tracked")
+        and value.data_ptr() not in there
+    ]
     extra = [k for k in given if k not in own]
     shapes = [
         f"{k} is {tuple(given[k].shape)}, expected {tuple(own[k].shape)}"

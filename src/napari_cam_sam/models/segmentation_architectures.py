@@ -85,15 +85,21 @@ def check_input_size(module: nn.Module, card: SegmentationCard) -> None:
     """
     shapes = copy.deepcopy(module).to("meta")
     image = torch.zeros(1, card.channels, *card.input_size, device="meta")
+    size = " × ".join(map(str, card.input_size))
+    right = "give an input size that suits its strides, e.g. multiples of 32."
     try:
         output = shapes(image)
     except (RuntimeError, ValueError) as error:
-        size = " × ".join(map(str, card.input_size))
         raise CamSamError(
             f"{card.architecture} cannot take an input of {size} ({str(error).splitlines()[0]}); "
-            "give an input size that suits its strides, e.g. multiples of 32."
+            f"{right}"
         ) from error
-    maps_of(output, card.num_classes, card.spatial_dims)
+    maps = maps_of(output, card.num_classes, card.spatial_dims)
+    if card.spatial_dims == 3 and maps.shape[2:] != image.shape[2:]:
+        answer = " × ".join(map(str, maps.shape[2:]))
+        raise CamSamError(
+            f"{card.architecture} answers windows of {size} with maps of {answer}; {right}"
+        )
 
 
 def _kind(architecture: str) -> _Kind:

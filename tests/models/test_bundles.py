@@ -1,0 +1,119 @@
+"""MONAI bundle folders: read as data, and what is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.models.loading import load_model
+from napari_cam_sam.models.segmentation import SegmentationNetwork
+
+NETWORK = {
+    "_target_": "UNet", "spatial_dims": 3, "in_channels": 1, "out_channels": "@classes",
+    "channels": [4, 8], "strides": [2], "norm": "batch",
+}  # fmt: skip
+PREPARATION = [
+    {"_target_": "LoadImaged", "keys": "image"},
+    {"_target_": "Orientationd", "keys": "image", "axcodes": "RAS"},
+    {"_target_": "Spacingd", "keys": "image", "pixdim": "@pixdim", "mode": "bilinear"},
+    {"_target_": "ScaleIntensityRanged", "keys": "image", "a_min": -57, "a_max": 164,
+     "b_min": -1.0, "b_max": 1.0, "clip": True},
+    {"_target_": "FlyToTheMoond", "_disabled_": True},
+]  # fmt: skip
+CONFIG = {
+    "imports": ["$import glob"],
+    "classes": 2,
+    "pixdim": [1.5, 1.5, 2.0],
+    "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
+    "network_def": NETWORK,
+    "network": "$@network_def.to(@device)",
+    "preprocessing": {"_target_": "Compose", "transforms": PREPARATION},
+    "inferer": {"_target_": "SlidingWindowInferer", "roi_size": [16, 16, 16], "overlap": 0.5},
+    "postprocessing": {
+        "_target_": "Compose",
+        "transforms": [{"_target_": "Activationsd", "keys": "pred", "softmax": True}],
+    },
+}
+CHANNELS = {"0": "background", "1": "spleen"}
+METADATA = {"network_data_format": {"outputs": {"pred": {"channel_def": CHANNELS}}}}
+
+
+def bundle(folder: Path, config: dict[str, Any], suffix: str = "json") -> Path:
+    from monai.networks.nets import UNet
+
+    for name in ("configs", "models"):
+        (folder / name).mkdir()
+    text = json.dumps(config) if suffix == "json" else yaml.safe_dump(config)
+    (folder / "configs" / f"inference.{suffix}").write_text(text)
+    (folder / "configs" / "metadata.json").write_text(json.dumps(METADATA))
+    module = UNet(
+        spatial_dims=3, in_channels=1, out_channels=2, channels=(4, 8), strides=(2,), norm="batch"
+    )
+    torch.save(module.state_dict(), folder / "models" / "model.pt")
+    return folder
+
+
+@pytest.mark.parametrize("suffix", ["json", "yaml"])
+def test_a_bundle_loads_with_what_its_configuration_says(tmp_path: Path, suffix: str) -> None:
+    found = load_model(bundle(tmp_path, CONFIG, suffix), device="cpu")
+    assert isinstance(found, SegmentationNetwork)
+    card = found.card
+    assert card.class_names == ("background", "spleen")
+    assert (card.spatial_dims, card.input_size) == (3, (16, 16, 16))
+    assert (card.orientation, card.spacing) == ("RAS", (1.5, 1.5, 2.0))
+    assert card.window == "limits:-57,164"
+    # From the window's 0 to 1 to the bundle's -1 to 1.
+    ends = found.normalise(torch.tensor([0.0, 1.0]).view(1, 1, 2, 1, 1)).flatten().tolist()
+    assert ends == pytest.approx([-1, 1])
+    assert card.activation == "softmax"
+    assert found.default_layers == ("model.1.submodule",)
+
+
+def test_a_network_beside_its_own_normalisation(tmp_path: Path) -> None:
+    steps = [{"_target_": "monai.transforms.NormalizeIntensityd", "nonzero": True}]
+    after = [{"_target_": "Activationsd", "sigmoid": True}]
+    config = CONFIG | {
+        "preprocessing": {"transforms": steps},
+        "postprocessing": {"transforms": after},
+    }
+    card = load_model(bundle(tmp_path, config), device="cpu").card
+    assert (card.standardise, card.window, card.activation) == ("nonzero", "minmax", "sigmoid")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"network_def": NETWORK | {"_target_": "SwinUNETR"}}, "SwinUNETR"),
+        ({"network_def": NETWORK | {"_target_": "evil.UNet"}}, "evil.UNet"),
+        ({"network_def": NETWORK | {"norm": "$__import__('os').getcwd()"}}, "never run"),
+        ({"network_def": NETWORK | {"norm": "@nothing::there"}}, "not there"),
+        ({"network_def": NETWORK | {"norm": "%other.json::norm"}}, "another file"),
+        ({"network_def": NETWORK | {"norm": "@circle"}, "circle": "@circle"}, "circles"),
+        ({"preprocessing": {"transforms": [{"_target_": "Rotate90d"}]}}, "Rotate90d"),
+        ({"preprocessing": {"transforms": [PREPARATION[3] | {"clip": False}]}}, "clip"),
+        ({"network_def": NETWORK | {"in_channels": 4}}, "1 .gray. or 3"),
+        ({"inferer": {"roi_size": [15, 16, 16]}}, "15 × 16 × 16"),
+    ],
+)
+def test_what_is_not_supported_is_named(
+    changes: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    folder = bundle(tmp_path, CONFIG | changes)
+    with pytest.raises(CamSamError, match=words):
+        load_model(folder, device="cpu")
+
+
+def test_folders_that_are_no_bundle(tmp_path: Path) -> None:
+    with pytest.raises(CamSamError, match="no MONAI bundle"):
+        load_model(tmp_path)
+    folder = bundle(tmp_path, CONFIG)
+    (folder / "models" / "model.pt").rename(folder / "models" / "model.ts")
+    with pytest.raises(CamSamError, match="TorchScript"):
+        load_model(folder)
+    (folder / "configs" / "inference.json").write_text("{")
+    with pytest.raises(CamSamError, match="cannot be read"):
+        load_model(folder)
