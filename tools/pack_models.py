@@ -35,6 +35,16 @@ CARDS: dict[str, dict[str, object]] = {
         "mean": [0.5],
         "std": [0.5],
     },
+    "phantom-unet": {
+        "architecture": "small-unet",
+        "spatial_dims": 2,
+        "input_size": [128, 128],
+        "num_classes": 2 + len(SHAPE_CLASSES),
+        "class_names": ["background", "lesion", *SHAPE_CLASSES],
+        "channels": 1,
+        "mean": [0.5],
+        "std": [0.5],
+    },
     "compact-sam": {"architecture": "compact", "input_size": [256, 256]},
 }
 TEXTS = {
@@ -44,6 +54,11 @@ TEXTS = {
     "lesion": "Whether an ultrasound-like image or a plane of a CT-like volume shows a lesion. "
     "Trained by `tools/train_demo_classifiers.py lesion` on `phantoms.ultrasound` and on planes "
     "of `volumes.ct`, with the class and, on the grid of its last stage, the place of the lesion.",
+    "phantom-unet": "Where a lesion is in an ultrasound-like image or a plane of a CT-like volume, "
+    "or one of five shapes: a U-Net for heatmaps of segmentation networks. Trained by "
+    "`tools/train_phantom_unet.py` on `phantoms.ultrasound`, planes of `volumes.ct` and "
+    "`phantoms.shapes` in gray. Dice is the mean over planes that show the object, with 0 where it "
+    "is missed or takes another class.",
     "compact-sam": "Masks from boxes, points and both: segment-anything's prompt encoder and mask "
     "decoder behind a small convolutional encoder. Trained by `tools/train_compact_sam.py` on "
     "`phantoms.ultrasound`, `phantoms.mixed` and `phantoms.shapes`.",
@@ -82,9 +97,9 @@ def write_cards() -> None:
         "",
         "The models inside the package. They learned from generated phantoms alone; no image of a",
         "patient, and no weights of others, went into them. **They are not for real images and not",
-        "for any clinical use.** They were trained for one to two hours on one core each, so that",
-        "anyone can repeat it; expect maps and masks to be worse than those of models made for a",
-        "task.",
+        "for any clinical use.** They were trained for minutes to two hours on one core each, so",
+        "that anyone can repeat it; expect maps and masks to be worse than those of models made",
+        "for a task.",
         "This page is written by `tools/pack_models.py`.",
     ]
     for path in sorted(WEIGHTS.glob("*.safetensors")):

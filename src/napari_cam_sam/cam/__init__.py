@@ -1,1 +1,1 @@
-"""Heatmaps: class activation maps of a classifier, plane by plane."""
+"""Heatmaps: class activation maps of classifiers and segmentation networks."""

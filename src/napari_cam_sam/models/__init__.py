@@ -1,1 +1,1 @@
-"""Classifiers: build, load safely, describe."""
+"""Classifiers and segmentation networks: build, load safely, describe."""
