@@ -143,7 +143,7 @@ def test_a_region_is_read_from_labels_on_the_images_grid(seeded: Segmenter) -> N
     result = run_image(image, seeded, bright(), parameters, region=region)
     assert result.heatmap is not None
     assert np.array_equal(result.heatmap > 0.5, half)
-    with pytest.raises(CamSamError, match="needs labels"):
+    with pytest.raises(CamSamError, match="needs a region"):
         run_image(image, seeded, bright(), parameters)
     with pytest.raises(CamSamError, match="same grid"):
         run_image(image, seeded, bright(), parameters, region=image_from_array(half[1:] * 1))
@@ -211,7 +211,7 @@ def test_models_info_shows_the_tree_of_layers(capsys: pytest.CaptureFixture[str]
     ("flags", "words"),
     [
         (["--pixels", "truth"], "needs a truth"),
-        (["--pixels", "region"], "needs labels"),
+        (["--pixels", "region"], "needs a region"),
         (["--pixels", "pixel"], "its row and its column"),
         (["--pixel", "3"], "a row and a column"),
         (["--pixel", "3", "4000"], "counted from 0"),

@@ -1,5 +1,6 @@
 """Heatmaps of 3D networks: windows that are blended, and places that stay what they were."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -122,6 +123,19 @@ class Deep(nn.Module):
         return self.up(self.mix(self.features(x)))
 
 
+def pooled(weights: Tensor) -> Tensor:
+    return weights.sum(dim=(2, 3, 4), keepdim=True)
+
+
+FORMULAS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "grad-cam": lambda g, a: g.mean(dim=(2, 3, 4), keepdim=True) * a,
+    "hires-cam": lambda g, a: g * a,
+    "layer-cam": lambda g, a: g.relu() * a,
+    "element-wise": lambda g, a: (g * a).relu(),
+    "xgrad-cam": lambda g, a: pooled(g * a / (pooled(a) + 1e-7)) * a,
+}
+
+
 @pytest.mark.parametrize("kind", ["whole", "predicted", "pixel"])
 def test_in_one_window_it_is_the_formula(kind: str) -> None:
     volume = np.random.default_rng(1).integers(0, 256, (12, 14, 16), dtype=np.uint8)
@@ -132,7 +146,7 @@ def test_in_one_window_it_is_the_formula(kind: str) -> None:
     x = (torch.from_numpy(volume)[None, None] / 255 - 0.5) / 0.2
     logits = model.module(x)[0]
     handle.remove()
-    for method in ("grad-cam", "hires-cam"):
+    for method, formula in FORMULAS.items():
         found = explain(model, volume, method=method, pixel_set=pixel_set)
         assert found.region is not None
         if kind == "predicted":
@@ -141,9 +155,7 @@ def test_in_one_window_it_is_the_formula(kind: str) -> None:
             assert found.region.sum() == (volume.size if kind == "whole" else 1)
         y = logits[1][torch.from_numpy(found.region)].sum()
         (gradient,) = torch.autograd.grad(y, kept[0], retain_graph=True)
-        if method == "grad-cam":
-            gradient = gradient.mean(dim=(2, 3, 4), keepdim=True)
-        grid = (gradient * kept[0]).sum(dim=1, keepdim=True)
+        grid = formula(gradient, kept[0]).sum(dim=1, keepdim=True)
         want = nn.functional.interpolate(grid, volume.shape, mode="trilinear")[0, 0].detach()
         scale = float(want.abs().max())
         np.testing.assert_allclose(found.raw / scale, want.numpy() / scale, atol=1e-5)

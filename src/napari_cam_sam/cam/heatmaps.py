@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cam_sam.cam.methods import METHODS, Method, RawMaps, raw_maps, warn_if_unguided
-from napari_cam_sam.cam.pixel_sets import PixelSet, find_pixels, why_empty
+from napari_cam_sam.cam.pixel_sets import PixelSet, no_region, why_empty
 from napari_cam_sam.cam.upscale import grid_to_plane, resize_grid
 from napari_cam_sam.errors import CamSamError, unknown_name
 from napari_cam_sam.images.letterbox import Letterbox
@@ -166,11 +166,10 @@ def compute_heatmaps(
     """
     parameters = parameters or CamParameters()
     method, target, layers = check_request(model, parameters)
-    # Of a 3D network it says that this is the wrong door.
-    model.frame_shape  # noqa: B018
+    frame_shape = model.frame_shape
     pixel_set = parameters.pixel_set
     if pixel_set is not None and pixel_set.given and regions is None:
-        find_pixels(pixel_set, (1, 1), None)
+        raise no_region(pixel_set)
 
     def batches() -> Iterator[Heatmap]:
         remaining, done = iter(planes), 0
@@ -183,7 +182,7 @@ def compute_heatmaps(
                 model, batch, method, layers, target, parameters.batch_size, pixel_set, masks
             )
             for i, plane in enumerate(batch):
-                yield _heatmap(model, plane, raw, i, parameters, layers)
+                yield _heatmap(model, plane, frame_shape, raw, i, parameters, layers)
             done += len(batch)
             if progress is not None:
                 progress(done)
@@ -230,12 +229,13 @@ def check_request(
 def _heatmap(
     model: Classifier | SegmentationNetwork,
     plane: NDArray[np.uint8],
+    frame_shape: tuple[int, int],
     batch: RawMaps,
     i: int,
     parameters: CamParameters,
     layers: tuple[str, ...],
 ) -> Heatmap:
-    letterbox = Letterbox.fit((plane.shape[0], plane.shape[1]), model.frame_shape)
+    letterbox = Letterbox.fit((plane.shape[0], plane.shape[1]), frame_shape)
     maps = [m[i] for m in batch.maps]
     index = int(batch.targets[i])
     region = None if batch.regions is None else batch.regions[i]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from napari_cam_sam.errors import CamSamError, unknown_name
 
-__all__ = ["PixelKind", "PixelSet", "find_pixels", "nth_component", "why_empty"]
+__all__ = ["PixelKind", "PixelSet", "find_pixels", "no_region", "nth_component", "why_empty"]
 
 PixelKind = Literal["whole", "predicted", "probability", "truth", "region", "pixel"]
 
@@ -130,13 +130,18 @@ def find_pixels(
         one[pixel] = True
         return one
     if region is None:
-        what = "a truth" if pixel_set.kind == "truth" else "a region"
-        raise CamSamError(f"The pixel set {pixel_set.kind!r} needs {what}: give one.")
+        raise no_region(pixel_set)
     if region.shape != shape:
         raise CamSamError(
             f"The region of the pixel set has shape {region.shape}, the image {shape}."
         )
     return np.asarray(region != 0)
+
+
+def no_region(pixel_set: PixelSet) -> CamSamError:
+    """Say that a truth or a region is missing."""
+    what = "a truth" if pixel_set.kind == "truth" else "a region, as labels or a mask"
+    return CamSamError(f"The pixel set {pixel_set.kind!r} needs {what}: give one.")
 
 
 def nth_component(mask: NDArray[np.bool_], n: int) -> NDArray[np.bool_]:

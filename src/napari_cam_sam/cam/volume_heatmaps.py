@@ -28,7 +28,7 @@ Progress = Callable[[int, int], None]
 
 # Voxels in one forward pass; a window that is larger goes alone.
 _MOST_VOXELS = 1 << 20
-_KINDS = ("gradient", "activation")
+_KINDS = ("gradient", "activation", "shapley")
 
 
 def compute_volume_heatmap(

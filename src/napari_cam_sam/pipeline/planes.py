@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cam_sam.cam.heatmaps import Heatmap, compute_heatmaps
-from napari_cam_sam.cam.pixel_sets import PixelSet
+from napari_cam_sam.cam.pixel_sets import PixelSet, no_region
 from napari_cam_sam.cam.volume_heatmaps import compute_volume_heatmap
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
@@ -228,12 +228,10 @@ def _check_network(
             f"{network.name} is a 3D network and takes gray volumes: {image.name} is "
             f"{'a single plane' if image.spatial_ndim != 3 else 'in colour'}; choose a 2D network."
         )
-    kind = (parameters.cam.pixel_set or PixelSet()).kind
-    if kind == "truth" and truth is None:
-        raise CamSamError("The pixel set 'truth' needs a truth: give one.")
-    if kind == "region":
-        if region is None:
-            raise CamSamError("The pixel set 'region' needs labels that hold it: give them.")
+    pixel_set = parameters.cam.pixel_set or PixelSet()
+    if {"truth": truth, "region": region}.get(pixel_set.kind, image) is None:
+        raise no_region(pixel_set)
+    if pixel_set.kind == "region" and region is not None:
         check_same_grid(image, region)
 
 
