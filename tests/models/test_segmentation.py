@@ -135,7 +135,7 @@ def test_the_shipped_network_loads_by_name_and_describes_itself() -> None:
     assert data["kind"] == "segmentation network"
     assert data["default_layers"] == ["bottleneck"]
     shapes = {layer["name"]: layer["shape"] for layer in data["layers"]}
-    assert shapes["bottleneck"] == [1, 128, 16, 16]
+    assert shapes["bottleneck"] == [1, 128, 8, 8]
     assert isinstance(load_model("lesion", device="cpu"), Classifier)
     with pytest.raises(CamSamError, match="classifier"):
         load_classifier("phantom-unet")

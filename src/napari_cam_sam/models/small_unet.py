@@ -6,8 +6,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 __all__ = ["SmallUNet", "small_unet"]
+
+_CHANNELS = (24, 48, 96, 128)
 
 
 class DoubleConvolution(nn.Module):
@@ -33,11 +36,11 @@ class DoubleConvolution(nn.Module):
 
 
 class SmallUNet(nn.Module):
-    """A U-Net of four levels (Ronneberger et al. 2015) with padded convolutions.
+    """A U-Net of four levels (Ronneberger et al. 2015) on half the resolution of its input.
 
-    For an input of 128×128 the grids are 128×128 (``encoder1``, ``decoder1``), 64×64
-    (``encoder2``, ``decoder2``), 32×32 (``encoder3``, ``decoder3``) and 16×16 (``bottleneck``).
-    Sides of the input are multiples of 8.
+    For an input of 128×128 the grids are 64×64 (``encoder1``, ``decoder1``), 32×32
+    (``encoder2``, ``decoder2``), 16×16 (``encoder3``, ``decoder3``) and 8×8 (``bottleneck``).
+    The logits are brought to the input's grid linearly. Sides of the input are multiples of 16.
 
     Parameters
     ----------
@@ -53,11 +56,12 @@ class SmallUNet(nn.Module):
         self,
         num_classes: int,
         in_channels: int = 1,
-        channels: Sequence[int] = (16, 32, 64, 128),
+        channels: Sequence[int] = _CHANNELS,
     ) -> None:
         super().__init__()
         a, b, c, d = channels
-        self.encoder1 = DoubleConvolution(in_channels, a)
+        self.stem = nn.Conv2d(in_channels, a, 3, stride=2, padding=1)
+        self.encoder1 = DoubleConvolution(a, a)
         self.encoder2 = DoubleConvolution(a, b)
         self.encoder3 = DoubleConvolution(b, c)
         self.bottleneck = DoubleConvolution(c, d)
@@ -72,19 +76,18 @@ class SmallUNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (B, in_channels, h, w) to logits (B, num_classes, h, w)."""
-        first = self.encoder1(x)
+        first = self.encoder1(self.stem(x))
         second = self.encoder2(self.pool(first))
         third = self.encoder3(self.pool(second))
-        x = self.bottleneck(self.pool(third))
-        x = self.decoder3(torch.cat([third, self.up3(x)], 1))
-        x = self.decoder2(torch.cat([second, self.up2(x)], 1))
-        x = self.decoder1(torch.cat([first, self.up1(x)], 1))
-        logits: Tensor = self.head(x)
-        return logits
+        deep = self.bottleneck(self.pool(third))
+        up = self.decoder3(torch.cat([third, self.up3(deep)], 1))
+        up = self.decoder2(torch.cat([second, self.up2(up)], 1))
+        up = self.decoder1(torch.cat([first, self.up1(up)], 1))
+        return F.interpolate(self.head(up), x.shape[2:], mode="bilinear", align_corners=False)
 
 
 def small_unet(
-    num_classes: int, in_channels: int = 1, channels: Sequence[int] = (16, 32, 64, 128)
+    num_classes: int, in_channels: int = 1, channels: Sequence[int] = _CHANNELS
 ) -> SmallUNet:
     """Build an untrained :class:`SmallUNet`."""
     return SmallUNet(num_classes, in_channels, channels)
