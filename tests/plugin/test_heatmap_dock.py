@@ -101,6 +101,8 @@ def test_the_plane_shown_gets_the_heatmap_that_the_core_computes(
         "layers": [loaded.default_layers[0]],
         "min_probability": 0.5,
         "window": asdict(parse_window("ct-abdomen")),
+        "pixels": None,
+        "region": None,
     }
 
 
@@ -202,9 +204,9 @@ def test_a_second_press_starts_nothing(
 ) -> None:
     calls = []
 
-    def counted(*given: Any) -> Any:
+    def counted(*given: Any, **more: Any) -> Any:
         calls.append(given)
-        return compute_heatmaps(*given)
+        return compute_heatmaps(*given, **more)
 
     monkeypatch.setattr(heatmaps, "compute_heatmaps", counted)
     dock.compute()
@@ -276,10 +278,10 @@ def test_following_computes_the_newest_plane_and_again_for_another_class(
     workspace = dock.workspace
     entered, opened = threading.Event(), threading.Event()
 
-    def held(*given: Any) -> Any:
+    def held(*given: Any, **more: Any) -> Any:
         entered.set()
         assert opened.wait(60)
-        return compute_heatmaps(*given)
+        return compute_heatmaps(*given, **more)
 
     monkeypatch.setattr(heatmaps, "compute_heatmaps", held)
     try:
@@ -393,7 +395,7 @@ def test_scrolling_while_the_classifier_loads_does_not_stop_that(
     entered, opened = threading.Event(), threading.Event()
     load = heatmap_run.load
 
-    def held(*given: Any) -> Any:
+    def held(*given: Any, **more: Any) -> Any:
         entered.set()
         assert opened.wait(60)
         return load(*given)

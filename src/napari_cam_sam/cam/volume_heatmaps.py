@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from napari_cam_sam.models.borrowing import borrowed
 from napari_cam_sam.models.segmentation import SegmentationNetwork
 from napari_cam_sam.models.volume_frames import VolumeFrame
 
-__all__ = ["compute_volume_heatmap"]
+__all__ = ["compute_volume_heatmap", "planes_of"]
 
 Progress = Callable[[int, int], None]
 
@@ -137,6 +138,34 @@ def compute_volume_heatmap(
         region=region_on_volume,
         chances=frame.back(chances),
     )
+
+
+def planes_of(whole: Heatmap, axis: int) -> Iterator[Heatmap]:
+    """Cut a volume's heatmap into those of its planes, scaled as the volume's is.
+
+    Parameters
+    ----------
+    whole : Heatmap
+        From :func:`compute_volume_heatmap`.
+    axis : int
+        That the planes cut.
+
+    Yields
+    ------
+    Heatmap
+        Where its plane is 0 everywhere it has no evidence, and a reason.
+    """
+    maps = {name: getattr(whole, name) for name in ("values", "raw", "region", "chances")}
+    for index in range(whole.values.shape[axis]):
+        cut: dict[str, Any] = {
+            name: np.take(m, index, axis) for name, m in maps.items() if m is not None
+        }
+        reason = whole.reason
+        if reason is None and not cut["values"].any():
+            reason = f"What speaks for {whole.target_name!r} lies on other planes."
+        if "chances" in cut:
+            cut["probability"] = float(cut["chances"].max())
+        yield replace(whole, **cut, evidence=reason is None, reason=reason)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from napari_cam_sam.cam.heatmaps import Heatmap, compute_heatmaps
 from napari_cam_sam.cam.pixel_sets import PixelSet, no_region
-from napari_cam_sam.cam.volume_heatmaps import compute_volume_heatmap
+from napari_cam_sam.cam.volume_heatmaps import compute_volume_heatmap, planes_of
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.preprocessing import preprocess
@@ -276,9 +277,10 @@ def planes_with_heatmaps(
     source = windowed()
     if isinstance(classifier, SegmentationNetwork) and classifier.card.spatial_dims == 3:
         whole = _volume_heatmap(image, classifier, parameters, window, truth, region)
-        for index, plane in zip(indices, source, strict=True):
+        found = islice(planes_of(whole, parameters.axis), indices.start, indices.stop)
+        for index, plane, one in zip(indices, source, found, strict=True):
             waiting.clear()
-            yield index, plane, _plane_of(whole, image.slot(parameters.axis, index))
+            yield index, plane, one
         return
     heatmaps = None
     if classifier is not None:
@@ -327,18 +329,6 @@ def _volume_heatmap(
     return compute_volume_heatmap(
         network, volume, parameters.cam, region=given, geometry=image.geometry
     )
-
-
-def _plane_of(whole: Heatmap, slot: tuple[int | slice, ...]) -> Heatmap:
-    """Cut a plane's heatmap out of a volume's, scaled as that is."""
-    maps = {name: getattr(whole, name) for name in ("values", "raw", "region", "chances")}
-    cut: dict[str, Any] = {name: m[slot] for name, m in maps.items() if m is not None}
-    reason = whole.reason
-    if reason is None and not cut["values"].any():
-        reason = f"What speaks for {whole.target_name!r} lies on other planes."
-    if "chances" in cut:
-        cut["probability"] = float(cut["chances"].max())
-    return replace(whole, **cut, evidence=reason is None, reason=reason)
 
 
 def window_plane(image: Image, axis: int, index: int, window: Window) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""Which classifier, which of its classes and layers, and where it runs."""
+"""Which classifier or network, which of its classes and layers, and where it runs."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QFileDialog, QWidget
 
-from napari_cam_sam.models.names import classifier_names, shipped_classifiers
+from napari_cam_sam.models.names import (
+    classifier_names,
+    shipped_classifiers,
+    shipped_networks,
+)
 from napari_cam_sam.plugin.forms import Choice
 from napari_cam_sam.plugin.importing import import_torch
 
 if TYPE_CHECKING:
     from napari_cam_sam.models.classifiers import Classifier
+    from napari_cam_sam.models.segmentation import SegmentationNetwork
     from napari_cam_sam.plugin.workspace import Workspace
 
 __all__ = ["PREDICTED", "ClassifierChoice", "LoadedClassifier", "load"]
@@ -23,30 +28,37 @@ PREDICTED = ""
 """Stands for the predicted class, among names of classes."""
 
 _BROWSE = "Open a checkpoint…"
+_BUNDLE = "Open a MONAI bundle…"
 
 
 @dataclass(frozen=True, eq=False)
 class LoadedClassifier:
-    """A classifier, and what there is to choose of it.
+    """A classifier or a segmentation network, and what there is to choose of it.
 
     Attributes
     ----------
-    classifier : Classifier
+    classifier : Classifier or SegmentationNetwork
     layers : tuple of (str, str)
         Name of each layer that has a grid, and the grid in words.
+    segments : bool
+        Whether it is a segmentation network, of which a set of pixels is explained.
+    of_volumes : bool
+        Whether it is one that takes whole volumes.
     """
 
-    classifier: Classifier
+    classifier: Classifier | SegmentationNetwork
     layers: tuple[tuple[str, str], ...]
+    segments: bool = False
+    of_volumes: bool = False
 
     def target(self, wanted: Iterable[str | None]) -> str:
-        """Give the first wanted class that it knows; else of two the finding, or `PREDICTED`."""
+        """Give the first wanted class that it knows; else the finding, or `PREDICTED`."""
         names = self.classifier.card.class_names
         for one in wanted:
             if one is not None and (one == PREDICTED or one in names):
                 return one
-        # The last class is the finding, where the first is its absence.
-        return names[1] if len(names) == 2 else PREDICTED
+        # The last of two is the finding, where the first is its absence; a single one is it, too.
+        return names[-1] if len(names) <= 2 else PREDICTED
 
     def layer(self, wanted: Iterable[str | None]) -> str | None:
         """Give the first wanted layer that it has; else its default."""
@@ -58,23 +70,32 @@ class LoadedClassifier:
 
 
 def load(name: str, device: str) -> LoadedClassifier:
-    """Load a classifier, and list the layers that have a grid; in a thread."""
+    """Load a classifier or a network, and list the layers that have a grid; in a thread."""
     import_torch()
     # The preview of a strategy needs it, and would load it while the window waits.
     import skimage.measure  # noqa: F401
 
-    from napari_cam_sam.models.classifiers import list_layers, load_classifier
+    from napari_cam_sam.models.loading import load_model
+    from napari_cam_sam.models.model import list_layers
 
-    classifier = load_classifier(name, device=device)
+    model = load_model(name, device=device)
+    axes = len(model.card.input_size) + 2
     layers = [
         (layer.name, " × ".join(str(int(n)) for n in layer.shape[2:]))
-        for layer in list_layers(classifier)
-        if len(layer.shape) == 4 and min(layer.shape[2:]) > 1
+        for layer in list_layers(model)
+        if len(layer.shape) == axes and min(layer.shape[2:]) > 1
     ]
-    return LoadedClassifier(classifier, (*layers, *_own_grids(classifier, layers)))
+    return _described(model, (*layers, *_own_grids(model, layers)))
 
 
-def _own_grids(classifier: Classifier, known: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+def _described(
+    model: Classifier | SegmentationNetwork, layers: tuple[tuple[str, str], ...]
+) -> LoadedClassifier:
+    dims = getattr(model.card, "spatial_dims", None)
+    return LoadedClassifier(model, layers, dims is not None, dims == 3)
+
+
+def _own_grids(classifier: Any, known: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """Give the default layers whose grid only the method knows, such as a transformer's."""
     names = {name for name, _ in known}
     return [(name, "its own") for name in classifier.default_layers if name not in names]
@@ -105,16 +126,19 @@ class ClassifierChoice(QObject):
         self._wanted_layer: str | None = None
         self._listed: str | None = None
 
-        self.name = Choice("A shipped classifier, torchvision's, or your own checkpoint.")
+        self.name = Choice(
+            "A shipped model, torchvision's, or your own: a classifier, or a network that segments."
+        )
         self.target = Choice("The class whose evidence the heatmap shows.")
         self.layer = Choice("Which layer's maps: late layers mean more, early ones are finer.")
         self.device = Choice("Where the models run. auto: a GPU where there is one.")
-        shipped = shipped_classifiers()
+        shipped, networks = shipped_classifiers(), shipped_networks()
         self.name.offer(
             [("choose one…", None)]
             + [(f"{name} (shipped)", name) for name in shipped]
+            + [(f"{name} (shipped, segments)", name) for name in networks]
             + [(name, name) for name in classifier_names() if name not in shipped]
-            + [(_BROWSE, _BROWSE)]
+            + [(_BROWSE, _BROWSE), (_BUNDLE, _BUNDLE)]
         )
         self.device.offer([("auto", "auto"), ("CPU", "cpu")])
         self.device.set_value(workspace.device)
@@ -188,15 +212,18 @@ class ClassifierChoice(QObject):
         """Give what is loaded; of what another dock loaded only the default layers are known."""
         held = self._workspace.classifier
         if self._known is None or self._known.classifier is not held:
-            self._known = LoadedClassifier(held, tuple(_own_grids(held, ())))
+            self._known = _described(held, tuple(_own_grids(held, ())))
         return self._known
 
     def _name_chosen(self) -> None:
         self._wanted_target = self._wanted_layer = None
-        if self.name.value() == _BROWSE:
-            path, _ = QFileDialog.getOpenFileName(
-                self.name, "A classifier's checkpoint", "", "Checkpoints (*.pth *.pt *.safetensors)"
-            )
+        if self.name.value() in (_BROWSE, _BUNDLE):
+            if self.name.value() == _BUNDLE:
+                path = QFileDialog.getExistingDirectory(self.name, "The folder of a MONAI bundle")
+            else:
+                path, _ = QFileDialog.getOpenFileName(
+                    self.name, "A model's checkpoint", "", "Checkpoints (*.pth *.pt *.safetensors)"
+                )
             self.name.setCurrentIndex(0)
             if not path:
                 return

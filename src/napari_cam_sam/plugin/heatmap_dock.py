@@ -1,4 +1,4 @@
-"""The first step: heatmaps of a classifier as a layer over the image."""
+"""The first step: heatmaps of a classifier or a network as a layer over the image."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from qtpy.QtWidgets import QCheckBox, QLabel, QVBoxLayout, QWidget
 from napari_cam_sam.cam.names import METHOD_NAMES
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.windows import CT_PRESETS, WindowParameters
-from napari_cam_sam.models.names import shipped_classifiers
+from napari_cam_sam.models.names import shipped_classifiers, shipped_networks
 from napari_cam_sam.plugin.classifier_choice import ClassifierChoice
 from napari_cam_sam.plugin.forms import Choice, FractionSlider, button, form, listen
 from napari_cam_sam.plugin.heatmap_run import HeatmapRun, Recipe
+from napari_cam_sam.plugin.pixel_choice import PixelChoice
 from napari_cam_sam.plugin.plane_range import PlaneRange
 from napari_cam_sam.plugin.plane_words import slider_words
 from napari_cam_sam.plugin.preferences import preferences
@@ -23,6 +24,8 @@ from napari_cam_sam.plugin.workspace import workspace_of
 
 if TYPE_CHECKING:
     import napari
+
+    from napari_cam_sam.plugin.snapshot import Snapshot
 
 __all__ = ["HeatmapDock"]
 
@@ -55,6 +58,7 @@ class HeatmapDock(QWidget):
             "Where the classifier gives the class a lower probability, the plane has no evidence."
         )
         self.least.set_value(0.5)
+        self.pixels = PixelChoice(self.workspace)
         self.planes = PlaneRange(self.workspace)
         self.follow = QCheckBox("Follow: compute as I scroll")
         self.follow.setToolTip("Computes the plane shown, whenever it has no such heatmap yet.")
@@ -65,21 +69,21 @@ class HeatmapDock(QWidget):
         self._run = HeatmapRun(self.workspace, self.classifier, self.row, self)
 
         whole = QVBoxLayout(self)
-        whole.addLayout(
-            form(
-                (
-                    ("Image", self.image),
-                    ("Window", self.window),
-                    ("Classifier", self.classifier.name),
-                    ("Class", self.classifier.target),
-                    ("Min. probability", self.least),
-                    ("Method", self.method),
-                    ("Layer", self.classifier.layer),
-                    ("Device", self.classifier.device),
-                    ("Planes", self.planes),
-                )
+        self._rows = form(
+            (
+                ("Image", self.image),
+                ("Window", self.window),
+                ("Classifier", self.classifier.name),
+                ("Class", self.classifier.target),
+                ("Explain", self.pixels),
+                ("Min. probability", self.least),
+                ("Method", self.method),
+                ("Layer", self.classifier.layer),
+                ("Device", self.classifier.device),
+                ("Planes", self.planes),
             )
         )
+        whole.addLayout(self._rows)
         whole.addWidget(self.follow)
         whole.addWidget(self.run)
         whole.addWidget(self.row)
@@ -98,8 +102,11 @@ class HeatmapDock(QWidget):
         self.window.chosen.connect(self._window_chosen)
         self.classifier.load_wanted.connect(self.load)
         self.planes.changed.connect(self._say)
+        self.classifier.changed.connect(self._fit_model)
+        workspace.truth_changed.connect(self._say)
         for signal in (
             self.classifier.changed,
+            self.pixels.changed,
             self.method.chosen,
             self.least.changed,
             workspace.window_changed,
@@ -115,6 +122,7 @@ class HeatmapDock(QWidget):
         events = napari_viewer.layers.events
         for event in (events.inserted, events.removed, events.reordered, events.renamed):
             listen(self, event, self._list_images)
+        self._fit_model()
         self._image_changed()
         preferred = preferences().classifier
         if preferred and self.classifier.name.value() is None:
@@ -163,6 +171,23 @@ class HeatmapDock(QWidget):
             chosen = WindowParameters("limits", low, high)
         self.workspace.choose_window(chosen if isinstance(chosen, WindowParameters) else None)
 
+    def _fit_model(self) -> None:
+        """Show what the model that is loaded needs to know: a classifier has no pixels."""
+        loaded = self.classifier.loaded()
+        self._show_row(self.pixels, loaded is not None and loaded.segments)
+        self._show_row(self.planes, not self._takes_volumes())
+        self.follow.setVisible(not self._takes_volumes())
+        if self._takes_volumes():
+            self.follow.setChecked(False)
+
+    def _show_row(self, widget: QWidget, shown: bool) -> None:
+        widget.setVisible(shown)
+        self._rows.labelForField(widget).setVisible(shown)
+
+    def _takes_volumes(self) -> bool:
+        loaded = self.classifier.loaded()
+        return loaded is not None and loaded.of_volumes
+
     def _plane_changed(self) -> None:
         self.planes.fit()
         self._say()
@@ -194,6 +219,7 @@ class HeatmapDock(QWidget):
         return {
             **self.classifier.state(),
             **self.planes.state(),
+            "pixels": self.pixels.state(),
             "method": self.method.value(),
             "at_least": self.least.value(),
             "window": None if window is None else asdict(window),
@@ -206,6 +232,7 @@ class HeatmapDock(QWidget):
         self._image_changed()
         self.method.set_value(state.get("method"))
         self.planes.set_state(state)
+        self.pixels.set_state(state.get("pixels") or {})
         self.least.set_value(state.get("at_least", 0.5))
         if state.get("classifier"):
             self.classifier.choose(state["classifier"], state.get("target"), state.get("layer"))
@@ -239,11 +266,17 @@ class HeatmapDock(QWidget):
             where += f" along axis {axis}"
         if tuple(indices) == (shown,):
             where += slider
-        words = f"Heatmap of {self.classifier.target_words()} for {where}"
+        if self._takes_volumes():
+            n, where = image.n_planes(axis), "the whole volume"
+        words = f"Heatmap of {self.classifier.target_words()}"
+        loaded = self.classifier.loaded()
+        if loaded is not None and loaded.segments:
+            words += f" {self.pixels.words()},"
+        words += f" for {where}"
         words += f", on the {self.classifier.device_words()}"
         pace = self._run.pace(str(name), str(self.method.value()))
         words += f", {duration(pace * n)}." if pace is not None else "."
-        if name in shipped_classifiers():
+        if name in {**shipped_classifiers(), **shipped_networks()}:
             words += " It learned from phantoms alone: for trying out, not for patients' images."
         self.row.say(words)
 
@@ -261,12 +294,28 @@ class HeatmapDock(QWidget):
         likely = sorted(note.probabilities.items(), key=lambda pair: -pair[1])[:3]
         text = ", ".join(f"{name} {value:.2f}" for name, value in likely)
         reason = "" if note.reason is None else f" No evidence: {note.reason}"
-        self.found.setText(f"Plane {index}{slider}: {text}.{reason}")
+        # A network has a probability a pixel: the highest on the plane is told.
+        most = "at most " if note.made_by.get("pixels") else ""
+        self.found.setText(f"Plane {index}{slider}: {most}{text}.{reason}")
 
     # The work
 
-    def _recipe(self) -> Recipe:
-        """Read what the dock shows, before a thread starts."""
+    def _recipe(self, snapshot: Snapshot | None = None) -> Recipe:
+        """Read what the dock shows, before a thread starts; with an image also its pixels.
+
+        Raises
+        ------
+        CamSamError
+            If the pixels to explain are not there.
+        """
+        loaded, pixels = self.classifier.loaded(), None
+        if snapshot is not None and (loaded is None or loaded.segments):
+            try:
+                pixels = self.pixels.value(snapshot)
+            except CamSamError:
+                # Of what is not loaded yet nobody knows whether it needs them.
+                if loaded is not None:
+                    raise
         return Recipe(
             str(self.classifier.name.value()),
             self.workspace.device,
@@ -275,6 +324,7 @@ class HeatmapDock(QWidget):
             str(self.method.value()),
             self.least.value(),
             self.workspace.window_parameters or self.workspace.default_window(),
+            pixels,
         )
 
     def compute(self) -> None:
@@ -286,10 +336,11 @@ class HeatmapDock(QWidget):
             return
         try:
             snapshot, indices = self.workspace.snapshot(), self.planes.indices()
+            recipe = self._recipe(snapshot)
         except CamSamError as error:
             self.row.say(str(error))
             return
-        if self._run.start(self._recipe(), snapshot, indices):
+        if self._run.start(recipe, snapshot, indices):
             self.run.setEnabled(False)
 
     def _follow_soon(self, _: object = None) -> None:
@@ -302,9 +353,9 @@ class HeatmapDock(QWidget):
             return
         try:
             snapshot = self.workspace.snapshot()
+            recipe, loaded = self._recipe(snapshot), self.classifier.loaded()
         except CamSamError:
             return
-        recipe, loaded = self._recipe(), self.classifier.loaded()
         note = self.workspace.heatmaps.note(snapshot.axis, snapshot.index)
         if note is not None and loaded is not None and note.made_by == recipe.made_by(loaded):
             return

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from napari.utils import DirectLabelColormap
 from numpy.typing import NDArray
 
 from napari_cam_sam.plugin.geometry import KEY
@@ -77,6 +78,26 @@ class HeatmapLayers:
         workspace.put_below_prompts(layer, active)
         return layer
 
+    def explained(self, axis: int) -> Any:
+        """Find, or add, the outline of the pixels that a segmentation network's maps explain."""
+        workspace = self._workspace
+        found, image = workspace.own("explained", axis), workspace.image()
+        if found is not None and found.data.shape == image.spatial_shape:
+            return found
+        if found is not None:
+            workspace.viewer.layers.remove(found)
+        active = workspace.viewer.layers.selection.active
+        layer = workspace.viewer.add_labels(
+            np.zeros(image.spatial_shape, np.uint8),
+            name=f"explained pixels of {image.name}" + (f", axis {axis}" if axis else ""),
+            colormap=DirectLabelColormap(color_dict={None: "transparent", 1: "white"}),
+            metadata=workspace.mark("explained", axis),
+            **workspace.placement(),
+        )
+        layer.contour = max(1, round(min(image.spatial_shape[-2:]) / 256))
+        workspace.put_below_prompts(layer, active)
+        return layer
+
     def note(self, axis: int, index: int) -> HeatmapNote | None:
         """Give what is known of a plane's heatmap, None where it was not computed."""
         layer = self._workspace.own("heatmap", axis)
@@ -92,7 +113,11 @@ class HeatmapLayers:
         for key, other in list(self.notes.items()):
             if key[0] == name and other.made_by != note.made_by:
                 image = image or self._workspace.image()
-                layer.data[image.slot(layer.metadata[KEY]["axis"], key[1])] = 0
+                axis = layer.metadata[KEY]["axis"]
+                layer.data[image.slot(axis, key[1])] = 0
+                outline = self._workspace.own("explained", axis)
+                if outline is not None:
+                    outline.data[image.slot(axis, key[1])] = 0
                 del self.notes[key]
         self.notes[name, index] = note
 
@@ -114,9 +139,10 @@ class HeatmapLayers:
         """Clear all heatmaps of the image: its pixels are others now."""
         self.notes.clear()
         image: Any = self._workspace.image_layer
-        for layer in self._workspace.layers_of_role("heatmap"):
-            if layer.metadata[KEY].get("of") == image.unique_id:
-                layer.data = np.zeros_like(layer.data)
+        for role in ("heatmap", "explained"):
+            for layer in self._workspace.layers_of_role(role):
+                if layer.metadata[KEY].get("of") == image.unique_id:
+                    layer.data = np.zeros_like(layer.data)
 
     def layer_removed(self, layer: Any) -> None:
         """Forget what was known of the heatmaps in a layer that is gone."""

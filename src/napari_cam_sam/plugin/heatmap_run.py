@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,7 +14,7 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QWidget
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.images.windows import WindowParameters
+from napari_cam_sam.images.windows import WindowParameters, apply_window
 from napari_cam_sam.plugin.classifier_choice import (
     PREDICTED,
     ClassifierChoice,
@@ -22,12 +22,16 @@ from napari_cam_sam.plugin.classifier_choice import (
     load,
 )
 from napari_cam_sam.plugin.heatmap_layers import HeatmapNote
+from napari_cam_sam.plugin.pixel_choice import ChosenPixels
 from napari_cam_sam.plugin.snapshot import Snapshot
 from napari_cam_sam.plugin.task_row import TaskRow
+from napari_cam_sam.plugin.tasks import told_in_steps
 from napari_cam_sam.plugin.workspace import Workspace
 
 __all__ = ["HeatmapRun", "Recipe"]
 
+# What a bar shows of a 3D network's way through a volume, before its planes are written.
+_STEPS_OF_VOLUME = 20
 # Planes in one pass of the model; a cancel waits for the pass that runs.
 _BATCH = 4
 _PAINT_SECONDS = 0.3
@@ -46,6 +50,8 @@ class Recipe:
     min_probability : float
         Of the class; below it the plane has no evidence.
     window : WindowParameters
+    pixels : ChosenPixels or None
+        Of a segmentation network.
     """
 
     classifier: str
@@ -55,10 +61,12 @@ class Recipe:
     method: str
     min_probability: float
     window: WindowParameters
+    pixels: ChosenPixels | None = None
 
     def made_by(self, loaded: LoadedClassifier) -> dict[str, Any]:
         """Name all that decides about a heatmap of a classifier, as plain data."""
         target, layer = loaded.target(self.targets), loaded.layer(self.layers)
+        pixels = self.pixels if loaded.segments else None
         return {
             "classifier": self.classifier,
             # Of the file, hashed when it was read.
@@ -69,17 +77,28 @@ class Recipe:
             # The predicted class is whatever is likeliest: there is nothing to fall short of.
             "min_probability": 0.0 if target == PREDICTED else self.min_probability,
             "window": asdict(self.window),
+            "pixels": None if pixels is None else pixels.data,
+            "region": None if pixels is None else pixels.layer,
         }
 
 
 @dataclass(frozen=True, eq=False)
 class _Computed:
-    """One step of the task: the heatmap of a plane, and the seconds a plane took so far."""
+    """One step of the task: the heatmap of a plane, and the seconds a plane took so far.
+
+    `explained` holds the pixels whose scores it explains, of a segmentation network.
+    """
 
     index: int
     values: NDArray[np.float32]
     note: HeatmapNote
     pace: float
+    explained: NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True)
+class _Further:
+    """One step of the way through a volume, before anything is found."""
 
 
 class HeatmapRun(QObject):
@@ -137,7 +156,7 @@ class HeatmapRun(QObject):
                 self._loads = None
                 self._classifier.adopt(step)
                 self._row.say(f"Loaded {name}.")
-            else:
+            elif isinstance(step, _Computed):
                 self._pace[name, recipe.method] = step.pace
                 self._show(snapshot, step)
 
@@ -147,9 +166,12 @@ class HeatmapRun(QObject):
 
         if known is None:
             self._row.say(f"Loading PyTorch and the classifier {name}…")
+        total = len(indices) + (known is None)
+        if known is not None and known.of_volumes and snapshot is not None:
+            total = _STEPS_OF_VOLUME + snapshot.image.n_planes(snapshot.axis)
         return self._row.start(
             lambda: _steps(recipe, known, snapshot, indices),
-            len(indices) + (known is None),
+            total,
             f"Loading {name}" if snapshot is None else f"Heatmaps of {snapshot.image.name}",
             show,
             wanted,
@@ -163,7 +185,10 @@ class HeatmapRun(QObject):
             self._row.stop()
             return
         workspace.heatmaps.set_note(layer, index, step.note)
-        layer.data[snapshot.image.slot(snapshot.axis, index)] = step.values
+        slot = snapshot.image.slot(snapshot.axis, index)
+        layer.data[slot] = step.values
+        if step.explained is not None:
+            workspace.heatmaps.explained(snapshot.axis).data[slot] = step.explained
         try:
             axis, shown = workspace.plane()
             across = axis != snapshot.axis
@@ -175,6 +200,8 @@ class HeatmapRun(QObject):
             # Painting takes longer than a small classifier: only what can be seen is painted.
             self._painted_at = now
             layer.refresh(thumbnail=False, highlight=False, extent=False)
+            if step.explained is not None:
+                workspace.heatmaps.explained(snapshot.axis).refresh()
             workspace.heatmaps_changed.emit()
 
     def _layer(self, snapshot: Snapshot) -> Any | None:
@@ -204,7 +231,7 @@ def _steps(
     loaded: LoadedClassifier | None,
     snapshot: Snapshot | None,
     indices: Sequence[int],
-) -> Generator[LoadedClassifier | _Computed]:
+) -> Generator[LoadedClassifier | _Computed | _Further]:
     """Load and compute; in a thread."""
     if loaded is None:
         loaded = load(recipe.classifier, recipe.device)
@@ -212,18 +239,30 @@ def _steps(
     if snapshot is None:
         return
     from napari_cam_sam.cam.heatmaps import CamParameters, compute_heatmaps
+    from napari_cam_sam.cam.pixel_sets import PixelSet
 
     made_by = recipe.made_by(loaded)
+    pixels = recipe.pixels if loaded.segments else None
+    if loaded.segments and pixels is None:
+        raise CamSamError(f"{loaded.classifier.name} segments: choose which pixels to explain.")
+    along = None if loaded.of_volumes else snapshot.axis
     parameters = CamParameters(
         method=made_by["method"],
         target=made_by["target"],
         layers=tuple(made_by["layers"]),
         batch_size=min(_BATCH, max(1, len(indices))),
         min_probability=made_by["min_probability"],
+        pixel_set=None if pixels is None else PixelSet(**pixels.along(along)),
     )
-    planes = (snapshot.plane(i) for i in indices)
     begin = time.monotonic()
-    found = compute_heatmaps(loaded.classifier, planes, parameters)
+    if loaded.of_volumes:
+        indices = range(snapshot.image.n_planes(snapshot.axis))
+        found = yield from _of_volume(loaded.classifier, snapshot, parameters, pixels)
+    else:
+        region = None if pixels is None else pixels.region
+        regions = None if region is None else (region(snapshot.axis, i) for i in indices)
+        planes = (snapshot.plane(i) for i in indices)
+        found = compute_heatmaps(loaded.classifier, planes, parameters, regions=regions)
     for done, (index, heatmap) in enumerate(zip(indices, found, strict=True), start=1):
         # By the classifier that computed it: the dock may hold another by now.
         likely = zip(loaded.classifier.card.class_names, heatmap.probabilities, strict=True)
@@ -233,4 +272,32 @@ def _steps(
             heatmap.reason,
             made_by,
         )
-        yield _Computed(index, heatmap.values, note, (time.monotonic() - begin) / done)
+        pace = (time.monotonic() - begin) / done
+        yield _Computed(index, heatmap.values, note, pace, heatmap.region)
+
+
+def _of_volume(
+    network: Any, snapshot: Snapshot, parameters: Any, pixels: ChosenPixels | None
+) -> Generator[_Further, None, Iterator[Any]]:
+    """Explain a whole volume by a 3D network, and return the heatmaps of its planes."""
+    from napari_cam_sam.cam.volume_heatmaps import compute_volume_heatmap, planes_of
+
+    image = snapshot.image
+    if image.spatial_ndim != 3 or image.rgb:
+        raise CamSamError(
+            f"{network.name} is a 3D network and takes gray volumes: {image.name} is "
+            f"{'a single plane' if image.spatial_ndim != 3 else 'in colour'}."
+        )
+    window, planes = snapshot.window(), range(image.n_planes(0))
+    volume = np.stack([apply_window(image.plane(0, i), window) for i in planes])
+    region = None
+    if pixels is not None and pixels.region is not None:
+        region = np.stack([pixels.region(0, i) for i in planes])
+    whole = yield from told_in_steps(
+        lambda tell: compute_volume_heatmap(
+            network, volume, parameters, region=region, geometry=image.geometry, progress=tell
+        ),
+        _STEPS_OF_VOLUME,
+        _Further(),
+    )
+    return planes_of(whole, snapshot.axis)

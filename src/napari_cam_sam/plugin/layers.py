@@ -11,7 +11,16 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.plugin.geometry import KEY, file_of, geometry_of
 
-__all__ = ["KEY", "frame_shown", "image_of", "is_own", "own_layer", "plane_shown"]
+__all__ = [
+    "KEY",
+    "data_position",
+    "frame_shown",
+    "image_of",
+    "in_units",
+    "is_own",
+    "own_layer",
+    "plane_shown",
+]
 
 
 def image_of(layer: Any, frame: int | None = None) -> Image:
@@ -113,19 +122,23 @@ def own_layer(
     return None
 
 
+def in_units(point: Any, have: Any, want: Any) -> list[float]:
+    """Give a position in other units, axis by axis; where they are no lengths both, as it is."""
+    return [
+        float((value * one).to(other).magnitude) if one.is_compatible_with(other) else float(value)
+        for value, one, other in zip(point, have, want, strict=True)
+    ]
+
+
+def data_position(viewer: Any, layer: Any, point: Any) -> NDArray[np.float64]:
+    """Give a position of the viewer's world in the layer's data coordinates."""
+    # world_to_data takes the layer's units, whatever the viewer's are.
+    point, units = point[-layer.ndim :], viewer.dims.units
+    if units is not None:
+        point = in_units(point, units[-layer.ndim :], layer.units)
+    return np.array(layer.world_to_data(point))
+
+
 def _position(viewer: Any, layer: Any) -> NDArray[np.float64]:
     """Where the viewer stands, in the layer's data coordinates."""
-    # world_to_data takes the layer's units, whatever the viewer's are.
-    units = viewer.dims.units
-    if units is None:
-        return np.array(layer.world_to_data(viewer.dims.point[-layer.ndim :]))
-    point = [
-        float((value * have).to(want).magnitude) if have.is_compatible_with(want) else value
-        for value, have, want in zip(
-            viewer.dims.point[-layer.ndim :],
-            units[-layer.ndim :],
-            layer.units,
-            strict=True,
-        )
-    ]
-    return np.array(layer.world_to_data(point))
+    return data_position(viewer, layer, viewer.dims.point)

@@ -10,7 +10,8 @@ import threading
 import weakref
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any
+from queue import SimpleQueue
+from typing import Any, TypeVar
 
 from napari.utils import progress
 from napari.utils.notifications import notification_manager, show_error
@@ -20,11 +21,12 @@ from superqt.utils import create_worker
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.sam.segmenter import Cancelled
 
-__all__ = ["Newest", "Steps", "Task"]
+__all__ = ["Newest", "Steps", "Task", "told_in_steps"]
 
 _TELL_MS = 500
 
 Steps = Generator[Any, None, None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,71 @@ class Task(QObject):
         self._teller.stop()
         self._bar.close()
         self.ended.emit(self._complete)
+
+
+def told_in_steps(
+    work: Callable[[Callable[[int, int], None]], T], steps: int, step: Any
+) -> Generator[Any, None, T]:
+    """Run what tells its progress by a callable, as a part of a task's steps.
+
+    The work runs in a thread of its own, so that this can yield meanwhile; where the task is
+    cancelled, the work is left at its next word, and waited for.
+
+    Parameters
+    ----------
+    work : callable
+        Takes what it has to call with the number done and the number of all.
+    steps : int
+        How many steps are yielded in all.
+    step : object
+        What is yielded.
+
+    Returns
+    -------
+    object
+        What the work returned.
+    """
+    told: SimpleQueue[int | None] = SimpleQueue()
+    stopped = threading.Event()
+    outcome: list[Any] = []
+
+    def tell(done: int, total: int) -> None:
+        if stopped.is_set():
+            raise Cancelled
+        told.put(steps * done // max(1, total))
+
+    def run() -> None:
+        try:
+            outcome.append(work(tell))
+        except BaseException as error:
+            outcome.append(_Failed(error))
+        told.put(None)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    yielded = 0
+    try:
+        while (reached := told.get()) is not None:
+            for _ in range(yielded, min(reached, steps)):
+                yielded += 1
+                yield step
+    finally:
+        stopped.set()
+        thread.join()
+    (found,) = outcome
+    if isinstance(found, _Failed):
+        raise found.error
+    for _ in range(yielded, steps):
+        yield step
+    result: T = found
+    return result
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """What work in its own thread raised."""
+
+    error: BaseException
 
 
 def _guarded(steps: Callable[[], Steps]) -> Steps:

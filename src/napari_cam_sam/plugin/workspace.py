@@ -26,7 +26,15 @@ from napari_cam_sam.plugin.geometry import (
 )
 from napari_cam_sam.plugin.heatmap_layers import HeatmapLayers
 from napari_cam_sam.plugin.keys import bind_keys
-from napari_cam_sam.plugin.layers import KEY, frame_shown, image_of, is_own, own_layer, plane_shown
+from napari_cam_sam.plugin.layers import (
+    KEY,
+    frame_shown,
+    image_of,
+    in_units,
+    is_own,
+    own_layer,
+    plane_shown,
+)
 from napari_cam_sam.plugin.mask_layers import MaskLayers
 from napari_cam_sam.plugin.open_docks import OpenDocks
 from napari_cam_sam.plugin.preferences import preferences
@@ -39,6 +47,9 @@ from napari_cam_sam.sam.embeddings import open_cache
 __all__ = ["Workspace", "workspace_of"]
 
 NO_IMAGE = "Open an image first: drop a file, or File → Open Sample."
+
+# Labels of ours that show something, and are no answer of anybody's.
+_NO_TRUTH = ("preview", "comparison", "explained")
 
 
 class Workspace(QObject):
@@ -183,10 +194,7 @@ class Workspace(QObject):
         units = self.viewer.dims.units
         if units is None:
             return [float(v) for v in world]
-        return [
-            float((v * have).to(want).magnitude) if have.is_compatible_with(want) else float(v)
-            for v, have, want in zip(world, layer.units, units[-layer.ndim :], strict=True)
-        ]
+        return in_units(world, layer.units, units[-layer.ndim :])
 
     def snapshot(self) -> Snapshot:
         """Read what a thread needs to know of the image and the plane shown.
@@ -305,8 +313,9 @@ class Workspace(QObject):
         """Hide what belongs to planes along other axes: it would lie across these as bands."""
         self.prompts.show_axis(axis)
         self.masks.show_axis(axis)
-        for layer in self.layers_of_role("heatmap"):
-            layer.visible = layer is self.own("heatmap", axis)
+        for role in ("heatmap", "explained"):
+            for layer in self.layers_of_role(role):
+                layer.visible = layer is self.own(role, axis)
 
     # Layers of ours
 
@@ -376,9 +385,9 @@ class Workspace(QObject):
         return [
             layer
             for layer in self.viewer.layers
-            if isinstance(layer, Labels) and layer.metadata.get(KEY, {}).get("role") != "preview"
-            and layer.metadata.get(KEY, {}).get("role") != "comparison"
-        ]  # fmt: skip
+            if isinstance(layer, Labels)
+            and layer.metadata.get(KEY, {}).get("role") not in _NO_TRUTH
+        ]
 
     def mismatch(self, layer: Any) -> str | None:
         """Say in words why a layer does not lie on the image's grid; None where it does."""
