@@ -1,0 +1,134 @@
+"""Data sets as they lie on disk become the cases of a study."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_cam_sam.errors import CamSamError, unknown_name
+from napari_cam_sam.studies.cases import (
+    Case,
+    Dataset,
+    boxes_of_mask,
+    read_case,
+    read_prediction,
+)
+from napari_cam_sam.studies.layouts import LAYOUTS
+
+__all__ = [
+    "LAYOUTS",
+    "TRUTH_AS",
+    "Case",
+    "Dataset",
+    "check_options",
+    "read_case",
+    "read_dataset",
+    "read_prediction",
+]
+
+TRUTH_AS = ("given", "boxes", "both")
+
+
+def read_dataset(layout: str, path: Path, **options: Any) -> Dataset:
+    """List the images of a data set with what belongs to each.
+
+    What is listed but missing or damaged stays a case, which fails with its reason when it is
+    read, so that every image is in the results.
+
+    Parameters
+    ----------
+    layout : str
+        A key of `LAYOUTS`: ``busi``, ``folders``, ``msd``, ``bbbc041``, ``csv`` or ``phantoms``.
+    path : Path
+        The data set's folder or file.
+    **options
+        Those of the layout (see its function in `layouts`), and for every layout ``truth_as``:
+        ``"given"``; ``"boxes"`` takes the bounding boxes of the components instead of the masks,
+        which are read for it; ``"both"`` lists every image with a truth twice, as
+        ``mask/NAME`` and ``boxes/NAME``, in one group.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    CamSamError
+        For an unknown layout or option, a missing path, a data set without an image, two images
+        of one name, or a table that is broken.
+    """
+    check_options(layout, options)
+    path = Path(path)
+    if layout != "phantoms" and not path.exists():
+        raise CamSamError(f"{path} does not exist: name the folder or file of the data set.")
+    chosen = dict(options)
+    truth_as = chosen.pop("truth_as", "given")
+    if truth_as not in TRUTH_AS:
+        raise unknown_name("kind of truth", str(truth_as), TRUTH_AS)
+    found = LAYOUTS[layout](path, **chosen)
+    if not found.cases:
+        reasons = " ".join(found.problems[:3])
+        raise CamSamError(f"{path} holds no image in the layout {layout}. {reasons}".rstrip())
+    problems = list(found.problems)
+    missing = [case.image for case in found.cases if not case.image.is_file()]
+    if len(missing) == len(found.cases):
+        raise CamSamError(f"None of the images of {path} is there, e.g. {missing[0]}.")
+    for case in found.cases:
+        listed = (case.image, *case.truths, *filter(None, [case.prediction]))
+        problems += [f"{file} is listed but not there." for file in listed if not file.is_file()]
+    cases: list[Case] = []
+    for case in found.cases:
+        try:
+            cases += [case] if truth_as == "given" else _with_boxes(case, truth_as)
+        except CamSamError as error:
+            problems.append(str(error))
+            cases.append(case)  # it is in the results, with the reason why it failed
+    cases.sort(key=lambda case: case.image_id)
+    for one, other in pairwise(cases):
+        if one.image_id == other.image_id:
+            raise CamSamError(
+                f"Two images of {path} are called {one.image_id!r}, {one.image} and "
+                f"{other.image}: rename one."
+            )
+    return replace(found, cases=tuple(cases), problems=tuple(dict.fromkeys(problems)))
+
+
+def check_options(layout: str, options: dict[str, Any]) -> None:
+    """Refuse a layout or an option that there is not, before anything is read.
+
+    Raises
+    ------
+    CamSamError
+        The message names the nearest known ones.
+    """
+    if layout not in LAYOUTS:
+        raise unknown_name("layout", layout, LAYOUTS)
+    known = [*list(inspect.signature(LAYOUTS[layout]).parameters)[1:], "truth_as"]
+    for name in options:
+        if name not in known:
+            raise unknown_name(f"option of the layout {layout}", name, known)
+
+
+def _with_boxes(case: Case, truth_as: str) -> list[Case]:
+    boxes = case.boxes
+    if case.truths:
+        _, truth = read_case(case)
+        assert truth is not None
+        if truth.spatial_ndim != 2:
+            raise CamSamError(f"{case.image_id} is a volume: its truth cannot become boxes.")
+        boxes = boxes_of_mask(np.asarray(truth.data))
+    boxed = replace(case, truths=(), boxes=boxes)
+    if truth_as == "boxes":
+        return [boxed]
+    if not case.truths:
+        return [case]
+    group = case.group or case.image_id
+    return [
+        replace(case, image_id=f"mask/{case.image_id}", group=group),
+        replace(boxed, image_id=f"boxes/{case.image_id}", group=group),
+    ]

@@ -1,0 +1,426 @@
+"""How data sets lie on disk: a function a layout, each of which lists the cases.
+
+Options that are paths are relative to the data set's own folder.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_cam_sam.errors import CamSamError, unknown_name
+from napari_cam_sam.images.formats import check_file, stem_of, suffix_of
+from napari_cam_sam.images.geometry import Geometry
+from napari_cam_sam.images.image import image_from_array
+from napari_cam_sam.images.writing import write_image, write_labels
+from napari_cam_sam.prompts.data import Box
+from napari_cam_sam.studies.cases import Case, Dataset
+
+__all__ = ["LAYOUTS", "bbbc041", "busi", "csv_table", "folders", "msd", "phantoms"]
+
+INFECTED = ("gametocyte", "ring", "schizont", "trophozoite")
+PHANTOMS = ("shapes", "ultrasound", "ct")
+
+
+def busi(
+    path: Path,
+    *,
+    classes: Sequence[str] | None = None,
+    predictions: str | Mapping[str, str] | None = None,
+) -> Dataset:
+    """List BUSI as it is published: a folder a class, with images and masks side by side.
+
+    The masks of ``NAME.png`` are ``NAME_mask.png``, ``NAME_mask_1.png``, and so on.
+
+    Parameters
+    ----------
+    path : Path
+        The folder of the class folders.
+    classes : sequence of str, optional
+        Which class folders; all by default.
+    predictions : str or dict of str to str, optional
+        Folder of masks ``NAME.png`` that somebody else made; or several by a name each, and then
+        every image is listed once for each, as ``PREDICTIONS/NAME``, in one group.
+    """
+    present = sorted(folder.name for folder in _entries(path) if folder.is_dir())
+    for name in classes or ():
+        if name not in present:
+            raise unknown_name("class folder", name, present)
+    cases: list[Case] = []
+    problems: list[str] = []
+    for name in present if classes is None else sorted(set(classes)):
+        files = _images_of(path / name)
+        masks: dict[str, list[Path]] = {}
+        images: dict[str, Path] = {}
+        for file in files:
+            stem = stem_of(file)
+            head, found, number = stem.rpartition("_mask")
+            if found and (not number or (number[0] == "_" and number[1:].isdigit())):
+                masks.setdefault(head, []).append(file)
+            else:
+                images[stem] = file
+        for stem in sorted(masks.keys() - images.keys()):
+            problems.append(f"{masks[stem][0]} is a mask without an image.")
+        for stem, image in images.items():
+            # A class without any mask, like the normal ones, has none to miss.
+            if masks and stem not in masks:
+                problems.append(f"{image} has no mask.")
+            cases.append(Case(stem, image, tuple(masks.get(stem, ())), label=name))
+    return _with_predictions(Dataset(path.name, tuple(cases), tuple(problems)), path, predictions)
+
+
+def folders(
+    path: Path,
+    *,
+    images: str = "images",
+    masks: str | None = "masks",
+    predictions: str | Mapping[str, str] | None = None,
+) -> Dataset:
+    """List a folder of images and one of masks, which have the same names but for the suffix.
+
+    Subfolders, where there are some, are the classes and must be the same in both.
+
+    Parameters
+    ----------
+    path : Path
+    images, masks : str
+        Folders within it; ``masks`` may be None.
+    predictions : str or dict of str to str, optional
+        See `busi`.
+    """
+    _must_be_folder(path / images)
+    found = _by_name(path / images)
+    truths: dict[str, Path] = {}
+    if masks is not None:
+        _must_be_folder(path / masks)
+        truths = _by_name(path / masks)
+    problems = [
+        f"{truths[name]} is a mask without an image." for name in truths if name not in found
+    ]
+    if masks is not None:
+        problems += [f"{found[name]} has no mask." for name in found if name not in truths]
+    cases = tuple(
+        Case(
+            name,
+            image,
+            (truths[name],) if name in truths else (),
+            label=name.rpartition("/")[0] or None,
+        )
+        for name, image in found.items()
+    )
+    return _with_predictions(Dataset(path.name, cases, tuple(problems)), path, predictions)
+
+
+def msd(path: Path, *, channel: int | None = None) -> Dataset:
+    """List a task of the Medical Segmentation Decathlon: NIfTI files named in ``dataset.json``.
+
+    Parameters
+    ----------
+    path : Path
+        The task's folder, or its ``dataset.json``.
+    channel : int, optional
+        Which modality of images that have several, from 0.
+    """
+    table = path if path.is_file() else path / "dataset.json"
+    content = _read_json(table)
+    if not isinstance(content, dict) or not isinstance(content.get("training"), list):
+        raise CamSamError(
+            f"{table} has no list 'training': it is no dataset.json of the Decathlon."
+        )
+    cases: list[Case] = []
+    problems: list[str] = []
+    for number, entry in enumerate(content["training"]):
+        if not isinstance(entry, dict) or not isinstance(entry.get("image"), str):
+            raise CamSamError(f"{table}: entry {number} of 'training' names no image.")
+        image, label = table.parent / entry["image"], entry.get("label")
+        if not isinstance(label, str):
+            problems.append(f"{image} has no mask.")
+        truths = (table.parent / label,) if isinstance(label, str) else ()
+        name = _name_of(image)
+        cases.append(Case(name, image, truths, group=name, split="training", frame=channel))
+    for number, entry in enumerate(content.get("test", [])):
+        if not isinstance(entry, str):
+            raise CamSamError(f"{table}: entry {number} of 'test' is not the path of an image.")
+        name = _name_of(image := table.parent / entry)
+        cases.append(Case(name, image, group=name, split="test", frame=channel))
+    return Dataset(str(content.get("name") or table.parent.name), tuple(cases), tuple(problems))
+
+
+def bbbc041(
+    path: Path, *, categories: Sequence[str] = INFECTED, images: str | None = None
+) -> Dataset:
+    """List blood smears with malaria (BBBC041): boxes of cells in ``training.json``, ``test.json``.
+
+    An image with a box of one of the categories is labelled ``infected``, else ``uninfected``.
+
+    Parameters
+    ----------
+    path : Path
+        The data set's folder, or one of its JSON files.
+    categories : sequence of str
+        Cells whose boxes are the truth; the four infected stages by default.
+    images : str, optional
+        Folder to take the images from by their file names; by default they lie where the JSON
+        file says, as seen from its own folder.
+    """
+    tables = [path] if path.is_file() else sorted(path.glob("*.json"))
+    if not tables:
+        raise CamSamError(f"{path} holds neither training.json nor test.json.")
+    cases: list[Case] = []
+    seen: set[str] = set()
+    for table in tables:
+        entries = _read_json(table)
+        if not isinstance(entries, list):
+            raise CamSamError(f"{table} is not a list of images with their objects.")
+        for number, entry in enumerate(entries):
+            try:
+                stored = Path(str(entry["image"]["pathname"]).lstrip("/"))
+                objects = [(str(o["category"]), _corners(o)) for o in entry["objects"]]
+            except (KeyError, TypeError, ValueError) as error:
+                raise CamSamError(
+                    f"{table}: image {number} is broken, {error!r}: each has a pathname, and "
+                    "objects with a category and a bounding_box."
+                ) from error
+            seen.update(category for category, _ in objects)
+            image = table.parent / (stored if images is None else Path(images) / stored.name)
+            boxes = tuple(box for category, box in objects if category in categories)
+            label = "infected" if boxes else "uninfected"
+            cases.append(Case(_name_of(image), image, (), boxes, label, split=table.stem))
+    for name in categories:
+        if seen and name not in seen and tuple(categories) != INFECTED:
+            raise unknown_name("category", name, sorted(seen))
+    return Dataset(path.stem, tuple(cases))
+
+
+def csv_table(path: Path) -> Dataset:
+    """List cases from a CSV file with a row an image.
+
+    The columns are ``image`` and, where wanted, ``id``, ``truth``, ``boxes``, ``label``,
+    ``group``, ``split`` and ``prediction``. Paths are relative to the file; several truths, and
+    several boxes ``row_min column_min row_max column_max`` (ends exclusive), are separated by
+    semicolons.
+    """
+    check_file(path)
+    known = ("image", "id", "truth", "boxes", "label", "group", "split", "prediction")
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream, strict=True)
+            columns = [str(name).strip() for name in reader.fieldnames or ()]
+            reader.fieldnames = columns
+            rows = [(reader.line_num, row) for row in reader]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise CamSamError(f"{path} is no CSV file in UTF-8: {error}.") from error
+    if "image" not in columns:
+        raise CamSamError(
+            f"{path} has no column 'image'; its columns are {', '.join(columns) or 'none'}."
+        )
+    problems = [
+        f"{path}: the column {name!r} is none of {', '.join(known)} and is not used."
+        for name in columns
+        if name not in known
+    ]
+    cases: list[Case] = []
+    for line, row in rows:
+        where = f"{path}, line {line}"
+        if None in row:
+            raise CamSamError(f"{where}: it has more values than the first line has columns.")
+        cell = {name: (row.get(name) or "").strip() for name in known}
+        if not cell["image"]:
+            problems.append(f"{where}: it names no image.")
+            continue
+        image = path.parent / cell["image"]
+        truths = tuple(path.parent / part.strip() for part in _parts(cell["truth"]))
+        cases.append(
+            Case(
+                cell["id"] or (Path(cell["image"]).parent / _name_of(image)).as_posix(),
+                image,
+                truths,
+                tuple(_box(part, where) for part in _parts(cell["boxes"])),
+                cell["label"] or None,
+                cell["group"] or None,
+                cell["split"] or None,
+                path.parent / cell["prediction"] if cell["prediction"] else None,
+            )
+        )
+    return Dataset(path.stem, tuple(cases), tuple(problems))
+
+
+def phantoms(path: Path, *, kind: str = "shapes", count: int = 50, first_seed: int = 0) -> Dataset:
+    """Draw phantoms with truth, once, into a folder.
+
+    Parameters
+    ----------
+    path : Path
+        Where they are kept; made where it is missing. What is there already is not drawn again.
+    kind : {"shapes", "ultrasound", "ct"}
+    count : int
+    first_seed : int
+        Of the first one; the others follow. Seeds from one million up were used in training and
+        are refused.
+    """
+    from napari_cam_sam.demo.phantoms import SHAPE_CLASSES, ULTRASOUND_CLASSES, shapes, ultrasound
+    from napari_cam_sam.demo.volumes import ct
+
+    if kind not in PHANTOMS:
+        raise unknown_name("kind of phantoms", kind, PHANTOMS)
+    if count < 1 or first_seed < 0 or first_seed + count > 1_000_000:
+        raise CamSamError(
+            f"Phantoms {first_seed} to {first_seed + count - 1} cannot be drawn for a study: "
+            "take one or more, of seeds from 0 to 999999, which no training saw."
+        )
+    folder = path / kind
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CamSamError(f"{folder} could not be made: {error.strerror}.") from error
+    suffix = ".nii.gz" if kind == "ct" else ".png"
+    names = SHAPE_CLASSES if kind == "shapes" else ULTRASOUND_CLASSES
+    cases = []
+    for seed in range(first_seed, first_seed + count):
+        name = f"{kind}-{seed:06d}"
+        image, truth = folder / f"{name}{suffix}", folder / f"{name}-truth{suffix}"
+        label = "lesion"
+        if kind == "ct":
+            if not (image.is_file() and truth.is_file()):
+                volume = ct(seed)
+                geometry = Geometry(spacing=volume.spacing, affine=volume.affine, unit="mm")
+                drawn = image_from_array(volume.hounsfield, geometry=geometry, name=name)
+                write_image(image, drawn)
+                write_labels(truth, volume.labels, drawn)
+        else:
+            phantom = shapes(seed) if kind == "shapes" else ultrasound(seed, lesion=True)
+            label = names[phantom.class_index]
+            if not (image.is_file() and truth.is_file()):
+                rgb = phantom.image.ndim == 3
+                drawn = image_from_array(phantom.image, rgb=rgb, name=name)
+                write_image(image, drawn)
+                write_labels(truth, np.asarray(phantom.labels), drawn)
+        cases.append(Case(name, image, (truth,), label=label, group=name))
+    return Dataset(f"{kind} phantoms", tuple(cases))
+
+
+LAYOUTS: dict[str, Callable[..., Dataset]] = {
+    "busi": busi,
+    "folders": folders,
+    "msd": msd,
+    "bbbc041": bbbc041,
+    "csv": csv_table,
+    "phantoms": phantoms,
+}
+"""The layouts by the names that a study file gives them."""
+
+
+def _entries(folder: Path) -> list[Path]:
+    """Give what a folder holds, but for hidden files, which archives from a Mac bring along."""
+    _must_be_folder(folder)
+    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+
+
+def _must_be_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise CamSamError(f"{folder} is not a folder.")
+
+
+def _is_image(path: Path) -> bool:
+    try:
+        suffix_of(path)
+    except CamSamError:
+        return False
+    return path.is_file()
+
+
+def _images_of(folder: Path) -> list[Path]:
+    return [entry for entry in _entries(folder) if _is_image(entry)]
+
+
+def _name_of(path: Path) -> str:
+    """File name without its suffix, if it is one of an image."""
+    try:
+        return stem_of(path)
+    except CamSamError:
+        return path.name
+
+
+def _by_name(folder: Path) -> dict[str, Path]:
+    """Images below a folder by their relative path without the suffix."""
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        inside = path.relative_to(folder)
+        if any(part.startswith(".") for part in inside.parts) or not _is_image(path):
+            continue
+        name = inside.with_name(stem_of(path)).as_posix()
+        if name in found:
+            raise CamSamError(f"{found[name]} and {path} have the same name: rename one.")
+        found[name] = path
+    return found
+
+
+def _with_predictions(
+    dataset: Dataset, path: Path, predictions: str | Mapping[str, str] | None
+) -> Dataset:
+    """Add the masks that others made; images of which there is none in a folder stay without."""
+    if predictions is None:
+        return dataset
+    several = not isinstance(predictions, str)
+    named = {"": predictions} if isinstance(predictions, str) else dict(predictions)
+    cases: list[Case] = []
+    problems = list(dataset.problems)
+    for name, folder in named.items():
+        _must_be_folder(path / folder)
+        masks = _by_name(path / folder)
+        for case in dataset.cases:
+            mask = masks.pop(case.image_id, None)
+            if mask is None:
+                problems.append(f"{case.image} has no prediction in {path / folder}.")
+            added = replace(case, prediction=mask)
+            if several:
+                added = replace(
+                    added, image_id=f"{name}/{case.image_id}", group=case.group or case.image_id
+                )
+            cases.append(added)
+        problems += [f"{mask} is a prediction without an image." for mask in masks.values()]
+    return replace(dataset, cases=tuple(cases), problems=tuple(problems))
+
+
+def _read_json(path: Path) -> Any:
+    check_file(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CamSamError(f"{path} is no JSON file: {error}.") from error
+
+
+def _corners(entry: Any) -> Box:
+    low, high = entry["bounding_box"]["minimum"], entry["bounding_box"]["maximum"]
+    return _ordered((low["r"], low["c"], high["r"], high["c"]))
+
+
+def _ordered(values: Iterable[Any]) -> Box:
+    row_min, column_min, row_max, column_max = map(float, values)
+    box = Box(row_min, column_min, row_max, column_max, source="truth")
+    if not (box.row_min < box.row_max and box.column_min < box.column_max):
+        raise ValueError("a box ends before it begins")
+    return box
+
+
+def _box(text: str, where: str) -> Box:
+    parts = text.split()
+    try:
+        if len(parts) != 4:
+            raise ValueError("it has four numbers")
+        return _ordered(parts)
+    except ValueError as error:
+        raise CamSamError(
+            f"{where}: the box {text.strip()!r} is broken ({error}): write "
+            "'row_min column_min row_max column_max'."
+        ) from error
+
+
+def _parts(cell: str) -> list[str]:
+    return [part for part in cell.split(";") if part.strip()]
