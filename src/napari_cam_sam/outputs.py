@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = [
     "check_output",
     "output_names",
+    "package_versions",
     "plain",
     "run_record",
     "scores_data",
@@ -217,7 +218,7 @@ def run_record(
         "confidence": result.confidence,
         "seconds": result.seconds,
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in _PACKAGES},
+        "packages": package_versions(),
     }
     out: dict[str, Any] = plain(record)
     return out
@@ -232,6 +233,11 @@ def _source(image: Image) -> dict[str, Any]:
         "spacing": image.geometry.spacing,
         "unit": image.geometry.unit,
     }
+
+
+def package_versions() -> dict[str, str | None]:
+    """Give the versions of all packages that decide numbers, by their names."""
+    return {name: _version(name) for name in _PACKAGES}
 
 
 def _version(package: str) -> str | None:

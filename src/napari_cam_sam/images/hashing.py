@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 import numpy as np
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
 
-__all__ = ["image_hash"]
+__all__ = ["file_hash", "image_hash"]
 
 
 def image_hash(image: Image) -> str:
@@ -31,12 +32,23 @@ def image_hash(image: Image) -> str:
         If the file can no longer be read.
     """
     if image.path is not None:
-        try:
-            with image.path.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise CamSamError(f"{image.path} could not be read: {error.strerror}.") from error
+        return file_hash(image.path)
     digest = hashlib.sha256(f"{np.dtype(image.data.dtype).name} {image.data.shape}".encode())
     for plane in image.planes(0):
         digest.update(np.ascontiguousarray(plane).tobytes())
     return digest.hexdigest()
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal.
+
+    Raises
+    ------
+    CamSamError
+        If the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CamSamError(f"{path} could not be read: {error.strerror}.") from error

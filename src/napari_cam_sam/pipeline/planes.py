@@ -22,7 +22,6 @@ from napari_cam_sam.images.preprocessing import preprocess
 from napari_cam_sam.images.reading import check_same_grid
 from napari_cam_sam.images.windows import Window, apply_window, resolve_window
 from napari_cam_sam.images.writing import labels_dtype
-from napari_cam_sam.metrics.scoring import Scores
 from napari_cam_sam.models.classifiers import Classifier
 from napari_cam_sam.models.segmentation import SegmentationNetwork
 from napari_cam_sam.pipeline.parameters import RunParameters, automatic_defaults
@@ -47,6 +46,7 @@ __all__ = [
     "encoder",
     "make_prompts",
     "planes_with_heatmaps",
+    "run_plane",
     "run_planes",
     "segment_plane",
     "window_plane",
@@ -173,9 +173,18 @@ def run_planes(
         window = resolve_window(image, parameters.window)
     encode = encoder(segmenter, embeddings)
     planes = planes_with_heatmaps(image, classifier, parameters, indices, window, truth, region)
+    spacing = image.geometry.plane_spacing(parameters.axis)
     for index, plane, heatmap in planes:
         answer = None if truth is None else truth_plane(truth, parameters, index)
-        yield _run_plane(plane, index, heatmap, answer, image, segmenter, encode, parameters)
+        found = run_plane(plane, index, heatmap, answer, segmenter, encode, parameters)
+        if answer is None:
+            yield found
+            continue
+        clock = time.perf_counter()
+        values = None if heatmap is None else heatmap.values
+        scores = plane_scores(found.labels, found.prompts, values, answer, spacing, parameters)
+        spent = {**found.seconds, "scores": time.perf_counter() - clock}
+        yield replace(found, scores=scores, seconds=spent)
 
 
 def check_run(
@@ -346,16 +355,37 @@ def encoder(segmenter: Segmenter, embeddings: EmbeddingCache | None) -> Encode:
     return lambda plane: round_features(segmenter.encode(plane))
 
 
-def _run_plane(
+def run_plane(
     plane: NDArray[np.uint8],
     index: int,
     heatmap: Heatmap | None,
     truth: NDArray[Any] | None,
-    image: Image,
     segmenter: Segmenter,
     encode: Encode,
     parameters: RunParameters,
 ) -> PlaneResult:
+    """Go from a plane and its heatmap to prompts and masks.
+
+    Parameters
+    ----------
+    plane : ndarray of uint8, shape (rows, columns) or (rows, columns, 3)
+        Windowed; preprocessing is done here.
+    index : int
+        Along the axis of the parameters.
+    heatmap : Heatmap or None
+        Of the plane; None only where the prompts come from the truth.
+    truth : ndarray of int, shape (rows, columns), or None
+        See :func:`~napari_cam_sam.pipeline.scores.truth_plane`.
+    segmenter : Segmenter
+    encode : callable
+        From `encoder`.
+    parameters : RunParameters
+
+    Returns
+    -------
+    PlaneResult
+        Without scores.
+    """
     seconds: dict[str, float] = {}
     clock = time.perf_counter()
 
@@ -395,14 +425,7 @@ def _run_plane(
                     segmenter, embedding, prompts, mask_choice=choice, truth=truth
                 )
         lap("decode")
-    scores: dict[int, Scores] = {}
-    if truth is not None:
-        spacing = image.geometry.plane_spacing(parameters.axis)
-        scores = plane_scores(labels, prompts, values, truth, spacing, parameters)
-        lap("scores")
-    return PlaneResult(
-        parameters.axis, index, heatmap, prompts, labels, confidence, scores, seconds
-    )
+    return PlaneResult(parameters.axis, index, heatmap, prompts, labels, confidence, {}, seconds)
 
 
 def _leaks(

@@ -17,7 +17,8 @@ from napari_cam_sam.pipeline.parameters import RunParameters
 from napari_cam_sam.prompts.data import PlanePrompts
 
 __all__ = [
-    "check_truth_label", "plane_scores", "truth_labels", "truth_plane", "volume_scores",
+    "check_truth_label", "object_scores", "plane_scores", "truth_labels", "truth_plane",
+    "volume_scores",
 ]  # fmt: skip
 
 # The finest atlases of organs have some 200.
@@ -45,17 +46,28 @@ def plane_scores(
         )
         for label in sorted(present)
     }
-    out: dict[int, Scores] = {}
     whole = {parameters.truth_label or 0: (labels > 0, truth > 0, prompts.objects)}
-    for label, (predicted, answer, own) in (scored or whole).items():
-        parts = [score_masks(predicted, answer, spacing)]
-        if answer.any():
-            if heatmap is not None:
-                parts.append(score_heatmap(heatmap, answer))
-            if own:
-                parts.append(Scores(score_prompts(replace(prompts, objects=own), answer, spacing)))
-        out[label] = _joined(parts)
-    return out
+    return {
+        label: object_scores(predicted, answer, replace(prompts, objects=own), heatmap, spacing)
+        for label, (predicted, answer, own) in (scored or whole).items()
+    }
+
+
+def object_scores(
+    prediction: NDArray[np.bool_],
+    truth: NDArray[np.bool_],
+    prompts: PlanePrompts,
+    heatmap: NDArray[np.float32] | None,
+    spacing: Sequence[float],
+) -> Scores:
+    """Score one object of a plane: its mask, and where it is there its prompts and the heatmap."""
+    parts = [score_masks(prediction, truth, spacing)]
+    if truth.any():
+        if heatmap is not None:
+            parts.append(score_heatmap(heatmap, truth))
+        if prompts.objects:
+            parts.append(Scores(score_prompts(prompts, truth, spacing)))
+    return _joined(parts)
 
 
 def _joined(parts: Sequence[Scores]) -> Scores:

@@ -84,10 +84,17 @@ class EmbeddingCache:
         Of all features in memory together. The last one is kept whatever its size.
     store : EmbeddingStore, optional
         Where embeddings are looked for, and kept, beyond this session.
+
+    Attributes
+    ----------
+    encoded, from_disk : int
+        Planes that were encoded so far, and that were found on disk instead.
     """
 
     def __init__(self, max_bytes: int = 1 << 30, store: EmbeddingStore | None = None) -> None:
         self.store = store
+        self.encoded = 0
+        self.from_disk = 0
         self._max_bytes = max_bytes
         self._total = 0
         self._kept: OrderedDict[str, Embedding] = OrderedDict()
@@ -190,6 +197,8 @@ class EmbeddingCache:
                 return embedding
             (encoded,) = encode_planes(segmenter, [plane], cancelled=cancelled)
             embedding = round_features(encoded)
+            with self._lock:
+                self.encoded += 1
             self._keep(key, embedding)
             promise.set_result(embedding)
         finally:
@@ -210,6 +219,8 @@ class EmbeddingCache:
             return None
         embedding = self.store.get(segmenter, key)
         if embedding is not None:
+            with self._lock:
+                self.from_disk += 1
             self._keep(key, embedding)
         return embedding
 
