@@ -1,0 +1,203 @@
+"""Images of a study on the workers of dask.distributed, on this machine or on others.
+
+Each worker has the study once, by a plugin that workers which join later get too, and loads each
+model once. The caller writes the results, so that workers need no access to the study's folder,
+only to the images, and for what should be encoded once to the folder of embeddings.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.sam.embeddings import CacheParameters, open_cache
+from napari_cam_sam.studies.cases import Case
+from napari_cam_sam.studies.plan import Study
+from napari_cam_sam.studies.tasks import CaseResult, Models, failed_case, run_case
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = ["StudyPlugin", "run_on_cluster"]
+
+_PLUGIN = "napari-cam-sam-study"
+# Waiting tasks a worker: enough that none is idle while results are written, and few enough that
+# a million images are no burden to the scheduler.
+_AHEAD = 2
+_CONNECT_SECONDS = 30
+# How often the workers are counted, of which some may have joined or left.
+_COUNT_SECONDS = 1.0
+
+
+class StudyPlugin:
+    """What each worker holds of a study: its models and its cache, filled as they are needed.
+
+    Parameters
+    ----------
+    study : Study
+    device : str
+        ``"auto"`` takes a GPU a worker, in turn by the number in the worker's name.
+    cache : CacheParameters
+    """
+
+    name = _PLUGIN
+
+    def __init__(self, study: Study, device: str, cache: CacheParameters) -> None:
+        self.study = study
+        self.device = device
+        self.cache = cache
+
+    def setup(self, worker: Any) -> None:
+        """Prepare a worker that has just started, or has just been given the study."""
+        self._models = Models(_device_of(self.device, worker.name))
+        self._embeddings = open_cache(self.cache)
+        # Models and the number of threads are the process's: its images take turns.
+        self._turn = threading.Lock()
+
+    def run(self, case: Case) -> CaseResult:
+        """Run an image on this worker."""
+        with self._turn:
+            return run_case(self.study, case, self._models, self._embeddings)
+
+
+def _device_of(device: str, name: Any) -> str:
+    """Give each of several workers on one machine a GPU of its own, where there are some."""
+    import torch
+
+    if device != "auto" or not torch.cuda.is_available():
+        return device
+    number = re.search(r"\d+$", str(name))
+    return f"cuda:{int(number[0]) % torch.cuda.device_count() if number else 0}"
+
+
+def _run_on_worker(case: Case) -> CaseResult:
+    from distributed import get_worker
+
+    plugin: Any = get_worker().plugins[_PLUGIN]
+    result: CaseResult = plugin.run(case)
+    return result
+
+
+def run_on_cluster(
+    study: Study,
+    cases: Sequence[Case],
+    device: str,
+    cache: CacheParameters,
+    scheduler: str | None,
+    workers: int,
+) -> Iterator[tuple[Case, CaseResult]]:
+    """Run cases on dask workers.
+
+    The images of a worker that dies are run again by others. An image whose workers die again and
+    again, also when it is the only one that is run, becomes a failed one.
+
+    Parameters
+    ----------
+    study : Study
+    cases : sequence of Case
+    device : str
+    cache : CacheParameters
+        Of each worker; they share the folder.
+    scheduler : str or None
+        Address; None to start workers on this machine.
+    workers : int
+        How many to start here.
+
+    Yields
+    ------
+    case, result
+        As they are finished.
+
+    Raises
+    ------
+    CamSamError
+        If dask is not installed, or there is no scheduler at the address.
+    """
+    try:
+        from distributed import KilledWorker, as_completed
+    except ImportError as error:
+        raise CamSamError(
+            "A study on several workers needs dask: install napari-cam-sam[cluster]."
+        ) from error
+    with _client(scheduler, workers) as client:
+        client.register_plugin(_worker_plugin(StudyPlugin(study, device, cache)))
+        waiting, under_way = iter(cases), as_completed()
+        suspects: list[Case] = []
+        of: dict[Any, Case] = {}
+        clock, room = 0.0, 0
+
+        def submit(case: Case) -> None:
+            # Not pure: a case that failed before is run again, not remembered.
+            future = client.submit(_run_on_worker, case, pure=False)
+            of[future.key] = case
+            under_way.add(future)
+
+        while True:
+            if time.monotonic() - clock > _COUNT_SECONDS:
+                clock, room = time.monotonic(), _AHEAD * max(1, len(client.nthreads()))
+            while len(of) < room and (case := next(waiting, None)) is not None:
+                submit(case)
+            if not of:
+                break
+            future = next(under_way)
+            case = of.pop(future.key)
+            try:
+                result = future.result()
+            except KilledWorker:
+                suspects.append(case)
+                continue
+            except Exception as error:  # of dask itself: what an image fails of is a result
+                result = failed_case(study, case, f"{type(error).__name__}: {error}")
+            future.release()
+            yield case, result
+        # Which of the images on a worker killed it is not known: each of them has a try alone.
+        for case in suspects:
+            future = client.submit(_run_on_worker, case, pure=False)
+            try:
+                result = future.result()
+            except KilledWorker:
+                reason = "Each worker that ran this image died, perhaps for lack of memory."
+                result = failed_case(study, case, reason)
+            yield case, result
+
+
+def _worker_plugin(plugin: StudyPlugin) -> Any:
+    """Make it a plugin in dask's eyes, without dask where there is no cluster."""
+    from distributed import WorkerPlugin
+
+    return type("StudyPlugin", (StudyPlugin, WorkerPlugin), {})(
+        plugin.study, plugin.device, plugin.cache
+    )
+
+
+@contextmanager
+def _client(scheduler: str | None, workers: int) -> Iterator[Client]:
+    from distributed import Client, LocalCluster
+
+    with ExitStack() as stack:
+        if scheduler is None:
+            cluster = LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                dashboard_address=None,
+                silence_logs=logging.CRITICAL,
+            )
+            stack.enter_context(cluster)
+            target: Any = cluster
+        else:
+            target = scheduler
+        try:
+            client = stack.enter_context(Client(target, timeout=_CONNECT_SECONDS))
+        except (OSError, ValueError) as error:
+            raise CamSamError(
+                f"There is no dask scheduler at {scheduler} ({error}): start one with "
+                "'dask scheduler', and give its address, e.g. tcp://host:8786."
+            ) from error
+        yield client

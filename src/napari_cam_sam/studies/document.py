@@ -1,0 +1,227 @@
+"""YAML and TOML files whose values know the line on which they stand."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from napari_cam_sam.errors import CamSamError, unknown_name
+
+__all__ = ["Entry", "read_document"]
+
+Trail = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A value of a document, and where it stands.
+
+    Attributes
+    ----------
+    value : object
+        Mapping, list, text, number, bool, date or None.
+    file : Path
+    trail : tuple of str and int
+        Keys and positions that lead to it from the top.
+    lines : dict
+        Line, counted from 1, by trail.
+    """
+
+    value: Any
+    file: Path
+    trail: Trail
+    lines: dict[Trail, int]
+
+    @property
+    def line(self) -> int:
+        """The line of the value; of what encloses it where its own is not known."""
+        trail = self.trail
+        while trail and trail not in self.lines:
+            trail = trail[:-1]
+        return self.lines.get(trail, 1)
+
+    @property
+    def name(self) -> str:
+        """What the value is called: the last key that leads to it."""
+        return next((str(part) for part in reversed(self.trail) if isinstance(part, str)), "file")
+
+    def error(self, message: str) -> CamSamError:
+        """Build an error that names file and line."""
+        return CamSamError(f"{self.file}:{self.line}: {message}")
+
+    def at(self, key: str | int) -> Entry:
+        """Give what stands under a key, or at a position of a list."""
+        return Entry(self.value[key], self.file, (*self.trail, key), self.lines)
+
+    def keys(self, known: Collection[str], kind: str = "key") -> list[str]:
+        """Give the keys of a mapping, all of them among the known ones."""
+        mapping = self.mapping()
+        for key in mapping:
+            if key not in known:
+                raise self.at(key).error(str(unknown_name(kind, str(key), known)))
+        return list(mapping)
+
+    def get(self, key: str) -> Entry | None:
+        """Give what stands under a key of a mapping; None where it is not there."""
+        return self.at(key) if key in self.mapping() else None
+
+    def need(self, key: str, what: str) -> Entry:
+        """Give what stands under a key, or say what is missing."""
+        found = self.get(key)
+        if found is None:
+            where = f"The section {self.name!r}" if self.trail else "The file"
+            raise self.error(f"{where} has no {key!r}: {what}.")
+        return found
+
+    def mapping(self) -> dict[str, Any]:
+        """Give a mapping."""
+        if not isinstance(self.value, dict):
+            raise self.wrong("keys with values")
+        return self.value
+
+    def items(self) -> Iterator[Entry]:
+        """Go through a list; a single value counts as a list of one."""
+        if not isinstance(self.value, list):
+            yield self
+            return
+        if not self.value:
+            raise self.error(f"{self.name!r} is an empty list: name one at least.")
+        for position in range(len(self.value)):
+            yield self.at(position)
+
+    def text(self) -> str:
+        """Give a text."""
+        if not isinstance(self.value, str) or not self.value.strip():
+            raise self.wrong("a text")
+        return self.value
+
+    def whole(self, least: int) -> int:
+        """Give a whole number that is not too small."""
+        if isinstance(self.value, bool) or not isinstance(self.value, int) or self.value < least:
+            raise self.wrong(f"a whole number of {least} or more")
+        return self.value
+
+    def wrong(self, right: str) -> CamSamError:
+        """Build the error for a value of another type or range."""
+        kind = type(self.value).__name__
+        shown = {"dict": "keys with values", "list": "a list", "NoneType": "nothing"}.get(
+            kind, repr(self.value)
+        )
+        return self.error(f"{self.name!r} must be {right}, not {shown}.")
+
+
+def read_document(path: Path) -> Entry:
+    """Read a YAML or TOML file.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in ``.yaml``, ``.yml`` or ``.toml``.
+
+    Returns
+    -------
+    Entry
+        Its top, a mapping.
+
+    Raises
+    ------
+    CamSamError
+        With file and line, if it cannot be read, breaks the language's rules, names a key twice,
+        or holds no keys.
+    """
+    if path.suffix.lower() not in (".yaml", ".yml", ".toml"):
+        raise CamSamError(f"{path} is no study file: its name must end in .yaml, .yml or .toml.")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise CamSamError(f"{path} could not be read: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise CamSamError(f"{path} is no text in UTF-8.") from error
+    value, lines = _toml(path, text) if path.suffix.lower() == ".toml" else _yaml(path, text)
+    top = Entry(value, path, (), lines)
+    if not isinstance(value, dict):
+        raise top.error("A study file holds keys with values; this one does not.")
+    return top
+
+
+def _yaml(path: Path, text: str) -> tuple[Any, dict[Trail, int]]:
+    lines: dict[Trail, int] = {}
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None, lines
+        _mark(path, node, (), lines, set())
+        return loader.construct_document(node), lines
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = 1 if mark is None else mark.line + 1
+        raise CamSamError(f"{path}:{line}: This is no YAML: {error.problem}.") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise CamSamError(f"{path}: This is no YAML: {error}.") from error
+    finally:
+        loader.dispose()
+
+
+def _mark(
+    path: Path, node: yaml.Node, trail: Trail, lines: dict[Trail, int], above: set[int]
+) -> None:
+    """Note the line of each value; an alias to what encloses it would have no end."""
+    lines.setdefault(trail, node.start_mark.line + 1)
+    if id(node) in above:
+        raise CamSamError(f"{path}:{lines[trail]}: This value contains itself.")
+    above = {*above, id(node)}
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            below = (*trail, str(key.value))
+            if below in lines:
+                raise CamSamError(
+                    f"{path}:{key.start_mark.line + 1}: The key {key.value!r} is there twice, "
+                    f"first on line {lines[below]}."
+                )
+            lines[below] = key.start_mark.line + 1
+            _mark(path, value, below, lines, above)
+    elif isinstance(node, yaml.SequenceNode):
+        for position, value in enumerate(node.value):
+            _mark(path, value, (*trail, position), lines, above)
+
+
+_HEADER = re.compile(r"\s*\[(\[?)\s*([^\[\]#]+?)\s*\]\]?\s*(?:#.*)?")
+_KEY = re.compile(r"\s*([\w\-.\"' ]+?)\s*=")
+_AT = re.compile(r"\(at line (\d+), column \d+\)|\(at end of document\)")
+
+
+def _toml(path: Path, text: str) -> tuple[Any, dict[Trail, int]]:
+    try:
+        value = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        found = _AT.search(str(error))
+        where = int(found[1]) if found and found[1] else len(text.splitlines())
+        reason = _AT.sub("", str(error)).strip()
+        raise CamSamError(f"{path}:{where}: This is no TOML: {reason}.") from error
+    # tomllib tells no lines. Headers and keys that begin a line are enough: what stands in an
+    # inline table or a list of several lines gets the line of the key before it.
+    lines: dict[Trail, int] = {}
+    section: Trail = ()
+    counts: dict[Trail, int] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := _HEADER.fullmatch(line):
+            section = _parts(header[2])
+            lines.setdefault(section, number)
+            if header[1]:
+                counts[section] = counts.get(section, -1) + 1
+                section = (*section, counts[section])
+                lines[section] = number
+        elif key := _KEY.match(line):
+            lines.setdefault((*section, *_parts(key[1])), number)
+    return value, lines
+
+
+def _parts(dotted: str) -> tuple[str, ...]:
+    return tuple(part.strip().strip("\"'") for part in dotted.split("."))
