@@ -165,11 +165,13 @@ def changed(group: T, arguments: argparse.Namespace, prefix: str = "") -> T:
     return replace(group, **changes)  # type: ignore[type-var]
 
 
-def progress(arguments: argparse.Namespace, what: str) -> tuple[Callable[[int, int], None], Any]:
+def progress(
+    arguments: argparse.Namespace, what: str, unit: str = "plane"
+) -> tuple[Callable[[int, int], None], Any]:
     """Make a bar on a terminal's standard error, and what tells it (planes done, planes)."""
     from tqdm import tqdm
 
-    bar = tqdm(desc=what, unit="plane", disable=arguments.json or not sys.stderr.isatty())
+    bar = tqdm(desc=what, unit=unit, disable=arguments.json or not sys.stderr.isatty())
 
     def update(done: int, total: int) -> None:
         bar.total = total

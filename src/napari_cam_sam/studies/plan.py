@@ -20,6 +20,7 @@ from napari_cam_sam.models.factories import is_factory
 from napari_cam_sam.models.names import classifier_names
 from napari_cam_sam.outputs import plain
 from napari_cam_sam.pipeline import RunParameters
+from napari_cam_sam.prompts.annotator import AnnotatorParameters
 from napari_cam_sam.prompts.parameters import (
     PRESETS,
     TRUTH_PRESETS,
@@ -331,8 +332,8 @@ def _strategy(entry: Entry) -> PromptParameters:
     return _parameters(parameters, entry, ("base",))
 
 
-def _annotator(entry: Entry) -> Any:
-    raise entry.error("There is no simulated annotator.")
+def _annotator(entry: Entry) -> AnnotatorParameters:
+    return _parameters(AnnotatorParameters(), entry)
 
 
 def _trust(entry: Entry) -> Any:

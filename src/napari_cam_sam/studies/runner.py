@@ -9,7 +9,7 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.writing import write_atomically
 from napari_cam_sam.outputs import package_versions, plain
 from napari_cam_sam.sam.embeddings import CacheParameters, open_cache
+from napari_cam_sam.sam.store import embedding_folder
 from napari_cam_sam.studies.cases import Case, Dataset
 from napari_cam_sam.studies.datasets import read_dataset
 from napari_cam_sam.studies.plan import Study, plan_data, plan_differences, plan_hash
@@ -133,6 +134,8 @@ def run_study(
         full. What is finished stays in every case.
     """
     folder, cache = Path(folder), cache or CacheParameters()
+    # Workers elsewhere take the same folder, whatever their own would be.
+    cache = replace(cache, folder=str(Path(cache.folder or embedding_folder()).absolute()))
     if scheduler is not None and workers:
         raise CamSamError("Give the address of a scheduler or a number of workers, not both.")
     dataset = read_cases(study, limit)

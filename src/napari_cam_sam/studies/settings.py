@@ -15,6 +15,7 @@ from napari_cam_sam.cam.methods import METHODS
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.preprocessing import PreprocessingParameters
 from napari_cam_sam.pipeline import RunParameters
+from napari_cam_sam.prompts.annotator import AnnotatorParameters
 from napari_cam_sam.prompts.parameters import PromptParameters, strategy_parameters
 
 __all__ = ["PREDICTION", "Grid", "Setting", "Variants", "expand_grids"]
@@ -46,7 +47,7 @@ class Setting:
     classifier: str | None
     segmenter: str
     run: RunParameters
-    annotator: Any = None
+    annotator: AnnotatorParameters | None = None
 
     def columns(self) -> dict[str, str]:
         """Say what the setting is, in the words of the table of results.
@@ -179,7 +180,7 @@ class Variants:
     base: RunParameters = field(default_factory=RunParameters)
     strategies: Mapping[str, PromptParameters] = field(default_factory=dict)
     preprocessing: Mapping[str, PreprocessingParameters] = field(default_factory=dict)
-    annotators: Mapping[str, Any] = field(default_factory=dict)
+    annotators: Mapping[str, AnnotatorParameters] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

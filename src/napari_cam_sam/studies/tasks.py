@@ -18,11 +18,14 @@ from threadpoolctl import threadpool_limits
 from napari_cam_sam.cam.heatmaps import Heatmap
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.hashing import file_hash
+from napari_cam_sam.images.preprocessing import preprocess
 from napari_cam_sam.images.windows import Window, WindowParameters, resolve_window
+from napari_cam_sam.images.writing import labels_dtype
 from napari_cam_sam.metrics.prompt_quality import score_prompts
 from napari_cam_sam.metrics.scoring import Scores, score_heatmap, score_labels, score_masks
 from napari_cam_sam.models.classifiers import Classifier, load_classifier
 from napari_cam_sam.pipeline import RunParameters, run_image
+from napari_cam_sam.pipeline.annotation import annotate
 from napari_cam_sam.pipeline.planes import (
     check_run,
     checked_planes,
@@ -32,10 +35,11 @@ from napari_cam_sam.pipeline.planes import (
     run_plane,
 )
 from napari_cam_sam.pipeline.scores import object_scores, truth_labels, truth_plane
+from napari_cam_sam.prompts.annotator import AnnotatorParameters, class_masks
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.sam.embeddings import EmbeddingCache
 from napari_cam_sam.sam.loading import load_segmenter
-from napari_cam_sam.sam.segmenter import Segmenter
+from napari_cam_sam.sam.segmenter import Embedding, Segmenter
 from napari_cam_sam.studies.cases import Case, read_case, read_prediction
 from napari_cam_sam.studies.plan import Study
 from napari_cam_sam.studies.settings import PREDICTION, Setting
@@ -418,12 +422,46 @@ class _Task:
             return
         segmenter = self._models.segmenter(setting.segmenter)
         encode = encoder(segmenter, self._embeddings)
+        if setting.annotator is not None:
+            embedding = encode(preprocess(plane, run.preprocessing))
+            self._annotate(setting, setting.annotator, index, segmenter, embedding, truth, spacing)
+            return
         found = run_plane(plane, index, heatmap, truth, segmenter, encode, run)
         for stage, spent in found.seconds.items():
             self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
         with self._spent("scores"):
             self._add_masks(setting, found.prompts, found.labels, truth, spacing)
         self._keep(group, setting, index, found.labels, found.prompts)
+
+    def _annotate(
+        self,
+        setting: Setting,
+        annotator: AnnotatorParameters,
+        index: int,
+        segmenter: Segmenter,
+        embedding: Embedding,
+        truth: NDArray[Any] | None,
+        spacing: Sequence[float],
+    ) -> None:
+        """Score the masks after each click of a simulated annotator, each class by itself."""
+        run = setting.run
+        if truth is None or not truth.any():
+            self.add(setting.columns(), run.axis, index, "no-truth", _nothing(truth))
+            return
+        each = [
+            annotate(
+                segmenter, embedding, mask, annotator,
+                mask_choice=run.mask_choice, object_id=label,
+            )
+            for label, mask in class_masks(truth).items()
+        ]  # fmt: skip
+        for count, steps in enumerate(zip(*each, strict=True), start=1):
+            labels = np.zeros(truth.shape, labels_dtype(int(truth.max())))
+            for step in steps:
+                labels[step.mask & (labels == 0)] = step.prompt.object_id
+            prompts = PlanePrompts(run.axis, index, tuple(step.prompt for step in steps))
+            with self._spent("scores"):
+                self._add_masks(setting, prompts, labels, truth, spacing, count)
 
     def _keep(
         self,
@@ -472,20 +510,19 @@ class _Task:
         truth: NDArray[Any] | None,
         spacing: Sequence[float],
         step: int = 0,
-        status: str = "ok",
     ) -> None:
         """Score the masks of a plane as a whole, and by label where the truth has several."""
         columns, axis, index = setting.columns(), prompts.axis, prompts.index
         said = prompts.reason or ""
-        if prompts.reason is not None:
-            status = "no-prompt"
+        status = "ok" if prompts.reason is None else "no-prompt"
         if truth is None:
             status = "no-truth" if status == "ok" else status
             self.add(columns, axis, index, status, said or _nothing(truth), step=step)
             return
         whole = setting.run.truth_label or 0
         parts = {whole: (labels > 0, truth > 0, prompts)}
-        if setting.run.by_label and len(self._labels(setting.run)) > 1:
+        by_label = setting.run.by_label or (setting.annotator is not None and whole == 0)
+        if by_label and len(self._labels(setting.run)) > 1:
             present = np.unique(np.concatenate([np.unique(truth), np.unique(labels)]))
             for label in (int(value) for value in present if value > 0):
                 own = tuple(o for o in prompts.objects if o.object_id == label)

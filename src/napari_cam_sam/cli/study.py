@@ -1,0 +1,217 @@
+"""Many images with the same settings: ``napari-cam-sam study``."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_cam_sam.cli.shared import (
+    DEVICE_HELP,
+    add_fields,
+    changed,
+    print_json,
+    print_table,
+    progress,
+)
+from napari_cam_sam.errors import CamSamError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from napari_cam_sam.studies.plan import Study
+    from napari_cam_sam.studies.runner import StudyResult
+
+__all__ = ["add_study_command"]
+
+_MOST_ROWS = 40
+_MOST_REASONS = 5
+
+
+def add_study_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
+    """Add the command to the subparsers of the command line, and give its parser."""
+    from napari_cam_sam.sam.embeddings import CacheParameters
+
+    study = commands.add_parser(
+        "study",
+        help="run many images with all settings of a grid, and gather the scores",
+        description="Run a study file, see docs/studies.md. Each image that is finished stays, so "
+        "the same command goes on after it was stopped.",
+    )
+    study.add_argument("file", type=Path, metavar="FILE", help=".yaml, .yml or .toml")
+    study.add_argument("--output", type=Path, help="folder; by default FILE's name + -study")
+    study.add_argument(
+        "--dry-run", action="store_true", help="count, and measure one image; keep nothing"
+    )
+    study.add_argument("--limit", type=_count, metavar="N", help="the first N images alone")
+    study.add_argument("--yes", action="store_true", help="run it however many runs it has")
+    study.add_argument(
+        "--workers", type=_count, default=0, metavar="N", help="processes on this machine, by dask"
+    )
+    study.add_argument(
+        "--scheduler", metavar="ADDRESS", help="of a dask cluster, e.g. tcp://host:8786"
+    )
+    study.add_argument("--device", default="auto", help=DEVICE_HELP + "; auto: a GPU a worker")
+    study.add_argument(
+        "--no-cache", action="store_true", help="neither look for embeddings on disk nor keep any"
+    )
+    add_fields(study, "embeddings on disk and in memory", CacheParameters, "cache-")
+    study.set_defaults(command=_study)
+    return (study,)
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+_count.__name__ = "whole number of 1 or more"  # argparse names it where it fails
+
+
+def _study(arguments: argparse.Namespace) -> None:
+    from napari_cam_sam.sam.embeddings import CacheParameters
+    from napari_cam_sam.studies.plan import MANY_RUNS, read_study
+    from napari_cam_sam.studies.runner import read_cases, run_study
+
+    study = read_study(arguments.file, many=arguments.yes)
+    folder = arguments.output or arguments.file.with_name(f"{arguments.file.stem}-study")
+    if arguments.dry_run:
+        _dry_run(arguments, study, folder)
+        return
+    images = len(read_cases(study, arguments.limit).cases)
+    runs = images * len(study.settings)
+    if runs > MANY_RUNS and not arguments.yes:
+        raise CamSamError(
+            f"The study has {images:,} images × {len(study.settings):,} settings = {runs:,} runs: "
+            "look at it with --dry-run, and say --yes if it is meant."
+        )
+    cache = changed(CacheParameters(), arguments, "cache-")
+    if arguments.no_cache:
+        cache = replace(cache, disk_mb=0)
+    done = 0
+    update, bar = progress(arguments, study.name, "image")
+
+    def told(count: int, total: int) -> None:
+        nonlocal done
+        done = count
+        update(count, total)
+
+    try:
+        with bar:
+            result = run_study(
+                study,
+                folder,
+                progress=told,
+                scheduler=arguments.scheduler,
+                workers=arguments.workers,
+                limit=arguments.limit,
+                device=arguments.device,
+                cache=cache,
+                command=arguments.argv,
+            )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"{done} of {images} images are finished in {folder}, and the same command goes on"
+        ) from None
+    _report(arguments, study, result)
+
+
+def _dry_run(arguments: argparse.Namespace, study: Study, folder: Path) -> None:
+    from napari_cam_sam.studies.runner import estimate_study
+
+    estimate = estimate_study(study, folder, limit=arguments.limit, device=arguments.device)
+    seconds = estimate.seconds / max(1, arguments.workers)
+    runs = estimate.cases * estimate.settings
+    if arguments.json:
+        print_json(
+            {
+                "images": estimate.cases,
+                "settings": [setting.name for setting in study.settings],
+                "runs": runs,
+                "left_out": study.left_out,
+                "done": estimate.done,
+                "image_seconds": estimate.case_seconds,
+                "seconds": seconds,
+            }
+        )
+        return
+    print_table([setting.columns() for setting in study.settings[:_MOST_ROWS]])
+    if len(study.settings) > _MOST_ROWS:
+        print(f"… and {len(study.settings) - _MOST_ROWS} more")
+    print()
+    _print_left_out(study)
+    print(f"Images      {estimate.cases}, of which {estimate.done} are finished in {folder}")
+    print(f"Runs        {estimate.cases:,} images × {estimate.settings:,} settings = {runs:,}")
+    where = f" on {arguments.workers} workers" if arguments.workers > 1 else ""
+    print(
+        f"Time        {estimate.case_seconds:.3g} s for the image that was measured, so about "
+        f"{_duration(seconds)}{where}"
+    )
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.3g} {unit}"
+    return f"{seconds:.3g} seconds"
+
+
+def _print_left_out(study: Study) -> None:
+    for reason in study.left_out:
+        print(f"Grid        {reason}")
+
+
+def _report(arguments: argparse.Namespace, study: Study, result: StudyResult) -> None:
+    record, table = result.record, result.table
+    means = _means(table)
+    failures = Counter(
+        table[table["status"] == "failed"].drop_duplicates(["case", "reason"])["reason"]
+    )
+    if arguments.json:
+        print_json(
+            {
+                "output": str(result.folder),
+                "cases": record["cases"],
+                "encodes": record["encodes"],
+                "seconds": record["seconds"],
+                "dice": {row["setting"]: row["Dice"] for row in means},
+                "failures": dict(failures),
+                "problems": record["problems"],
+            }
+        )
+        return
+    print_table(means[:_MOST_ROWS])
+    if len(means) > _MOST_ROWS:
+        print(f"… and {len(means) - _MOST_ROWS} more settings")
+    print()
+    _print_left_out(study)
+    for problem in record["problems"][:_MOST_REASONS]:
+        print(f"Data set    {problem}")
+    cases, encodes = record["cases"], record["encodes"]
+    print(f"Images      {cases['done']} of {cases['all']} finished, {cases['failed']} failed")
+    for reason, count in failures.most_common(_MOST_REASONS):
+        print(f"            {count} failed: {reason}")
+    print(f"Encoded     {encodes['done']} planes; {encodes['found']} were found on disk")
+    print(f"\nWritten to {result.folder}: results.parquet, results.csv, study.json")
+
+
+def _means(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Mean Dice of each setting over all planes that have one, the highest first."""
+    dice = table[(table["metric"] == "dice") & (table["object"] == 0) & (table["plane"] >= 0)]
+    if dice.empty:
+        return []
+    groups = dice.groupby(["setting", "step"])
+    rows = [
+        {
+            "setting": setting if not step else f"{setting}, {step} points",
+            "Dice": float(one["value"].mean()),
+            "planes": len(one),
+            "without prompts": int((one["status"] == "no-prompt").sum()),
+        }
+        for (setting, step), one in groups
+    ]
+    return sorted(rows, key=lambda row: -row["Dice"])
