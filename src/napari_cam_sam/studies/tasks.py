@@ -553,9 +553,10 @@ class _Task:
         """Labels of the truth on the planes of a run."""
         if self.truth is None:
             return set()
-        key = run.axis, run.planes, run.truth_label
+        key = run.axis, None if run.volume else run.planes, run.truth_label
         if key not in self._known:
-            self._known[key] = truth_labels(self.truth, run, checked_planes(self.image, run))
+            planes = checked_planes(self.image, replace(run, planes=key[1]))
+            self._known[key] = truth_labels(self.truth, run, planes)
         return self._known[key]
 
     def _add_volumes(self, group: _Group, settings: Sequence[Setting]) -> None:

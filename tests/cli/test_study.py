@@ -1,0 +1,112 @@
+"""The command ``study``: counts, asks, resumes, and says what failed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from napari_cam_sam.cli import main
+from napari_cam_sam.sam.registry import CACHE_VARIABLE
+from napari_cam_sam.studies import plan, runner
+
+STUDY = """\
+dataset: {layout: phantoms, path: images, kind: ultrasound, count: 3}
+grid:
+  classifiers: lesion
+  targets: lesion
+  strategies: [ours, truth-box]
+  segmenters: [seeded]
+  mask_from: [prompts, heatmap]
+"""
+
+
+@pytest.fixture
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    path = tmp_path / "lesions.yaml"
+    path.write_text(STUDY)
+    return path
+
+
+def test_a_dry_run_counts_and_keeps_nothing(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["study", str(study), "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "3 images × 3 settings = 9\n" in out
+    assert "1 left out: masks from 'heatmap' need a heatmap" in out
+    assert "s for the image that was measured, so about" in out
+    assert not study.with_name("lesions-study").exists()
+    assert main(["study", str(study), "--dry-run", "--limit", "2", "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert (data["images"], data["runs"], data["done"]) == (2, 6, 0)
+    assert data["seconds"] == pytest.approx(2 * data["image_seconds"])
+
+
+def test_a_study_is_run_resumed_and_reported(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["study", str(study), "--limit", "1"]) == 0
+    (study.parent / "images" / "ultrasound" / "ultrasound-000002.png").write_bytes(b"torn")
+    capsys.readouterr()
+    assert main(["study", str(study)]) == 0
+    out = capsys.readouterr().out
+    assert "3 of 3 finished, 1 failed" in out
+    assert "1 failed: " in out
+    assert "ultrasound-000002.png" in out
+    assert out.splitlines()[0].split() == ["setting", "Dice", "planes", "without", "prompts"]
+    folder = study.with_name("lesions-study")
+    record = json.loads((folder / "study.json").read_text())
+    assert record["command"] == ["study", str(study)]
+    assert [one["command"][2:] for one in record["runs"]] == [["--limit", "1"], []]
+    assert main(["study", str(study), "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["cases"] == {"all": 3, "done": 3, "failed": 1}
+    assert set(data["dice"]) == set(record["study"]["settings"])
+
+
+def test_ctrl_c_says_how_far_it_is(
+    study: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, ran = runner.run_case, []
+
+    def stopped(*arguments: object) -> object:
+        if ran:
+            raise KeyboardInterrupt
+        ran.append(arguments)
+        return task(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(runner, "run_case", stopped)
+    assert main(["study", str(study)]) == 130
+    assert "stopped; 1 of 3 images are finished in" in capsys.readouterr().err
+    monkeypatch.undo()
+    monkeypatch.setenv(CACHE_VARIABLE, str(study.parent / "cache"))
+    assert main(["study", str(study)]) == 0
+
+
+def test_bad_studies_are_refused_in_one_line(
+    study: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*argv: str) -> str:
+        assert main(["study", *argv]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert len(err.splitlines()) == 1
+        return err
+
+    assert "could not be read" in refused(str(study.with_name("none.yaml")))
+    assert "whole number of 1 or more" in refused(str(study), "--limit", "0")
+    assert "not both" in refused(str(study), "--workers", "2", "--scheduler", "tcp://x:1")
+    monkeypatch.setattr(plan, "MANY_RUNS", 8)
+    said = refused(str(study))
+    assert "3 images × 3 settings = 9 runs" in said
+    assert "--yes" in said
+    assert main(["study", str(study), "--yes"]) == 0
+    capsys.readouterr()
+    study.write_text(STUDY.replace("grid", "gird"))
+    assert "lesions.yaml:2: Unknown section 'gird'. Did you mean grid?" in refused(str(study))
+    study.write_text(STUDY.replace("count: 3", "count: 3, first_seed: 9"))
+    said = refused(str(study), "--yes")
+    assert "lesions-study holds another study: dataset.options.first_seed" in said

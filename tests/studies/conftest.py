@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from napari_cam_sam.sam.registry import CACHE_VARIABLE
+
+STUDY = """\
+name: lesions
+dataset:
+  layout: phantoms
+  path: images
+  kind: ultrasound
+  count: 3
+grid:
+  classifiers: lesion
+  targets: lesion
+  strategies: [ours, truth-box]
+  segmenters: [compact-sam, seeded]
+"""
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the user's embeddings alone."""
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def study_file(tmp_path: Path) -> Path:
+    """A study of three phantoms with four settings."""
+    path = tmp_path / "study.yaml"
+    path.write_text(STUDY)
+    return path
