@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from napari_cam_sam.prompts.annotator import AnnotatorParameters
 from napari_cam_sam.prompts.parameters import strategy_parameters
 from napari_cam_sam.studies.plan import plan_data, plan_differences, plan_hash, read_study
 from napari_cam_sam.studies.settings import Grid, Variants, expand_grids
+from napari_cam_sam.studies.tasks import Models
 
 WHOLE = """\
 name: everything
@@ -30,7 +32,7 @@ run:
 grid:
   - classifiers: [lesion, shapes]
     methods: [layer-cam, full-grad]
-    layers: [default, [stages.1, stages.2]]
+    layers: [default, [stage1, stage2]]
     targets: [0, predicted]
     strategies: [tight, truth-box]
     segmenters: [seeded, compact-sam]
@@ -89,9 +91,9 @@ def test_every_possible_combination_becomes_one_setting(tmp_path: Path) -> None:
     assert study.dataset.path == tmp_path / "data"
     assert dict(study.dataset.options) == {"masks": "truth"}
     assert (study.seed, study.threads) == (3, 2)
-    name = "shapes/layer-cam/stages.1+stages.2/0/tight/seeded/single/heatmap/clahe"
+    name = "shapes/layer-cam/stage1+stage2/0/tight/seeded/single/heatmap/clahe"
     setting = by_name[name]
-    assert setting.run.cam.layers == ("stages.1", "stages.2")
+    assert setting.run.cam.layers == ("stage1", "stage2")
     assert setting.run.cam.target == 0
     assert setting.run.cam.min_probability == 0.25
     tight = replace(strategy_parameters("s1"), threshold=0.5, negatives="around")
@@ -101,7 +103,7 @@ def test_every_possible_combination_becomes_one_setting(tmp_path: Path) -> None:
     assert (setting.run.window.kind, setting.run.window.low) == ("percentiles", 1)
     assert setting.columns() == {
         "setting": name, "classifier": "shapes", "method": "layer-cam",
-        "layers": "stages.1+stages.2", "target": "0", "source": "cam", "strategy": "tight",
+        "layers": "stage1+stage2", "target": "0", "source": "cam", "strategy": "tight",
         "segmenter": "seeded", "mask_choice": "single", "mask_from": "heatmap",
         "preprocessing": "clahe clahe_clip=0.02",
     }  # fmt: skip
@@ -135,6 +137,17 @@ def test_toml_says_the_same_as_yaml(tmp_path: Path) -> None:
     second = read_study(written(tmp_path, text, "other.yaml"))
     assert plan_data(first) == plan_data(second)
     assert plan_hash(first) == plan_hash(second)
+
+
+def test_the_example_of_the_manual_can_be_read(tmp_path: Path) -> None:
+    manual = Path(__file__).resolve().parents[2] / "docs" / "studies.md"
+    example = re.findall(r"```yaml\n(.*?)```", manual.read_text(encoding="utf-8"), re.DOTALL)[0]
+    study = read_study(written(tmp_path, example.replace("../data/busi", "data")))
+    # Two methods at three layers, two strategies: from prompts with both segmenters, from the
+    # heatmap with seeded; two mask choices, two preprocessings. And the truth with both segmenters.
+    assert len(study.settings) == 2 * 3 * 2 * (2 + 1) * 2 * 2 + 2 * 2 * 2
+    Models("cpu").check(study.settings)
+    assert len(study.compare) == len(study.settings) - 1
 
 
 def test_names_hold_only_what_differs_and_a_reference_is_compared_with_all(

@@ -251,7 +251,7 @@ def test_another_study_in_the_folder_is_refused(study_file: Path, tmp_path: Path
 
 def test_a_missing_layer_or_class_is_said_before_the_first_image(tmp_path: Path) -> None:
     for cam, message in (
-        (CamParameters(layers=("stages.9",)), "Unknown layer 'stages.9'"),
+        (CamParameters(layers=("stage9",)), "Unknown layer 'stage9'"),
         (CamParameters(target="tumour"), "Unknown class 'tumour'"),
     ):
         study = lesions(tmp_path, Setting("one", "lesion", "", RunParameters(cam=cam)))

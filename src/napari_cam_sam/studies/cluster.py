@@ -12,6 +12,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -117,7 +118,8 @@ def run_on_cluster(
     Raises
     ------
     CamSamError
-        If dask is not installed, or there is no scheduler at the address.
+        If dask is not installed, there is no scheduler at the address or it is gone, or the
+        workers have another version of this package.
     """
     try:
         from distributed import KilledWorker, as_completed
@@ -126,7 +128,13 @@ def run_on_cluster(
             "A study on several workers needs dask: install napari-cam-sam[cluster]."
         ) from error
     with _client(scheduler, workers) as client:
-        client.register_plugin(_worker_plugin(StudyPlugin(study, device, cache)))
+        try:
+            client.register_plugin(_worker_plugin(StudyPlugin(study, device, cache)))
+        except Exception as error:  # whatever loading it raised on a worker
+            raise CamSamError(
+                f"The workers could not be given the study ({error!r}): install the same version "
+                "of napari-cam-sam for them."
+            ) from error
         waiting, under_way = iter(cases), as_completed()
         suspects: list[Case] = []
         of: dict[Any, Case] = {}
@@ -152,6 +160,11 @@ def run_on_cluster(
             except KilledWorker:
                 suspects.append(case)
                 continue
+            except CancelledError as error:
+                raise CamSamError(
+                    "The dask scheduler is gone; what is finished stays, and the same command "
+                    "goes on."
+                ) from error
             except Exception as error:  # of dask itself: what an image fails of is a result
                 result = failed_case(study, case, f"{type(error).__name__}: {error}")
             future.release()

@@ -118,8 +118,8 @@ class CaseResult:
         With the columns of :data:`~napari_cam_sam.studies.table.COLUMNS`.
     about : dict
         ``failed``: whether nothing could be run; ``encodes``: how many planes were ``done`` and
-        ``found`` on disk; ``seconds`` by stage; ``files``: SHA-256 of the files by their names;
-        ``models``: see `Models.describe`.
+        ``found`` on disk; ``seconds`` by stage; ``files``: SHA-256 of the image, its truths and
+        the prediction, in this order; ``models``: see `Models.describe`.
     """
 
     table: pd.DataFrame
@@ -157,7 +157,7 @@ def run_case(study: Study, case: Case, models: Models, embeddings: EmbeddingCach
         "failed": False,
         "encodes": {"done": embeddings.encoded - encoded, "found": embeddings.from_disk - found},
         "seconds": {stage: round(value, 4) for stage, value in task.seconds.items()},
-        "files": {path.name: file_hash(path) for path in files},
+        "files": [file_hash(path) for path in files],
         "models": models.describe(),
     }
     return CaseResult(make_table(task.rows), about)
@@ -169,7 +169,7 @@ def failed_case(study: Study, case: Case, reason: str) -> CaseResult:
     for setting in study.settings:
         task.fail(setting.columns(), setting.run.axis, -1, reason)
     about = {
-        "failed": True, "encodes": {"done": 0, "found": 0}, "seconds": {}, "files": {}, "models": {}
+        "failed": True, "encodes": {"done": 0, "found": 0}, "seconds": {}, "files": [], "models": {}
     }  # fmt: skip
     return CaseResult(make_table(task.rows), about)
 
@@ -177,18 +177,22 @@ def failed_case(study: Study, case: Case, reason: str) -> CaseResult:
 @contextmanager
 def _reproducible(study: Study) -> Iterator[None]:
     """Seed what is random, and let no number of threads or choice of a kernel change sums."""
-    np.random.seed(study.seed % 2**32)  # noqa: NPY002 - for libraries that draw from the global state
-    torch.manual_seed(study.seed)
     threads, cudnn = torch.get_num_threads(), torch.backends.cudnn
     flags = (cudnn.benchmark, cudnn.deterministic)
+    # For libraries that draw from the global states, which are left as they were.
+    states = np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    np.random.seed(study.seed % 2**32)  # noqa: NPY002
+    torch.manual_seed(study.seed)
     torch.set_num_threads(study.threads)
     cudnn.benchmark, cudnn.deterministic = False, True
     try:
         with threadpool_limits(study.threads):
             yield
     finally:
-        torch.set_num_threads(threads)
         cudnn.benchmark, cudnn.deterministic = flags
+        torch.set_num_threads(threads)
+        torch.set_rng_state(states[1])
+        np.random.set_state(states[0])  # noqa: NPY002
 
 
 def _reason(error: Exception) -> str:
