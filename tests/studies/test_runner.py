@@ -30,7 +30,7 @@ from napari_cam_sam.pipeline import RunParameters, VolumeParameters, run_image
 from napari_cam_sam.prompts.annotator import AnnotatorParameters
 from napari_cam_sam.sam.embeddings import EmbeddingCache
 from napari_cam_sam.sam.loading import load_segmenter
-from napari_cam_sam.studies import runner, table
+from napari_cam_sam.studies import runner, table, tasks
 from napari_cam_sam.studies.cases import read_case
 from napari_cam_sam.studies.plan import PREDICTION, DatasetSource, Setting, Study, read_study
 from napari_cam_sam.studies.runner import read_cases, run_study
@@ -100,7 +100,7 @@ def volume(tmp_path: Path) -> DatasetSource:
 
 
 def test_a_volume_is_scored_by_plane_by_label_and_as_a_whole(
-    volume: DatasetSource, tmp_path: Path
+    volume: DatasetSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     through = RunParameters(
         strategy="truth-box", planes=range(2, 4), volume=VolumeParameters(), mask_choice="single"
@@ -136,6 +136,10 @@ def test_a_volume_is_scored_by_plane_by_label_and_as_a_whole(
     # A plane on which there is nothing is there, but counts for nothing.
     empty = result.table[(result.table["setting"] == "truth") & (result.table["metric"] == "")]
     assert set(empty["status"]) == {"no-truth"}
+    # Where the memory does not take all settings at once they are run a few at a time.
+    monkeypatch.setattr(tasks, "_MOST_BYTES", 1)
+    few = run_study(study, tmp_path / "few")
+    pd.testing.assert_frame_equal(few.table, result.table)
 
 
 def test_every_image_is_in_the_table_with_its_reason(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -31,6 +32,9 @@ from napari_cam_sam.studies.tasks import CaseResult, Models, run_case
 __all__ = ["Estimate", "StudyResult", "estimate_study", "read_cases", "run_study"]
 
 Progress = Callable[[int, int], None]
+
+# A hidden file older than this is of a process that was killed.
+_UNFINISHED_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
@@ -226,7 +230,9 @@ def _begin(
             f"{folder} cannot be written ({error.strerror or error}): name another folder."
         ) from error
     for unfinished in (folder / "cases").glob(".*.parquet"):
-        unfinished.unlink(missing_ok=True)  # of a process that was killed
+        with suppress(OSError):  # of a process that was killed; a young one may be of one that runs
+            if time.time() - unfinished.stat().st_mtime > _UNFINISHED_SECONDS:
+                unfinished.unlink()
     return {
         "name": study.name,
         "state": "running",
