@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -326,15 +326,10 @@ def _prompts(strategy: str, variants: Variants) -> PromptParameters:
 
 
 def _setting(name: str, choice: _Choice, variants: Variants) -> Setting:
-    base = variants.base
-    values: dict[str, Any] = {f.name: getattr(base, f.name) for f in fields(base)}
+    base, values = variants.base, dict[str, Any]()
     if choice.classifier:
-        values["cam"] = CamParameters(
-            method=choice.method,
-            target=choice.target,
-            layers=choice.layers,
-            batch_size=base.cam.batch_size,
-            min_probability=base.cam.min_probability,
+        values["cam"] = replace(
+            base.cam, method=choice.method, target=choice.target, layers=choice.layers
         )
     if choice.strategy:
         values["strategy"] = choice.strategy
@@ -346,6 +341,5 @@ def _setting(name: str, choice: _Choice, variants: Variants) -> Setting:
             variants.preprocessing.get(choice.preprocessing) or PreprocessingParameters()
         )
     annotator = variants.annotators[choice.annotator] if choice.annotator else None
-    return Setting(
-        name, choice.classifier or None, choice.segmenter, RunParameters(**values), annotator
-    )
+    run = replace(base, **values)
+    return Setting(name, choice.classifier or None, choice.segmenter, run, annotator)
