@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -191,12 +191,11 @@ def _beside(made: pd.DataFrame, theirs: Sequence[tuple[float, ...] | None]) -> p
 
 def _s2(scores: pd.DataFrame) -> pd.DataFrame:
     """Ways to make points by hit rates, distance and mIoU."""
-    points = scores[scores["source"] == "cam"]
+    names = ["classifier", "method", "segmenter", "strategy"]
+    points = _ordered(scores[scores["source"] == "cam"], "strategy", S2_TABLE)
     rows = []
-    for keys, part in points.groupby(["classifier", "method", "segmenter", "strategy"], sort=False):
-        row: dict[str, Any] = dict(
-            zip(("classifier", "method", "segmenter", "strategy"), keys, strict=True)
-        )
+    for keys, part in points.groupby(names, observed=True):
+        row: dict[str, Any] = dict(zip(names, keys, strict=True))
         n = row["images"] = part["case"].nunique()
         for metric, theirs in zip(
             S2_METRICS, S2_TABLE.get(str(keys[-1]), (np.nan,) * 4), strict=True
@@ -225,7 +224,8 @@ def _s4(scores: pd.DataFrame) -> pd.DataFrame:
     # Of several classes each is a problem of its own; all of them together are none.
     ious = ious[(ious["object"] > 0) | ~ious["case"].isin(ious.loc[ious["object"] > 0, "case"])]
     rows: list[dict[str, Any]] = []
-    for keys, part in ious.groupby(["segmenter", "mask_choice"], sort=False):
+    ious = _ordered(ious, "mask_choice", ("first", "best", "oracle"))
+    for keys, part in ious.groupby(["segmenter", "mask_choice"], observed=True):
         about = dict(zip(("segmenter", "mask choice"), keys, strict=True))
         clicks, boxes = (part[part["source"] == one] for one in ("annotator", "truth"))
         by_step = clicks.groupby("step")["value"]
@@ -247,9 +247,16 @@ def _s4(scores: pd.DataFrame) -> pd.DataFrame:
         theirs | {"mask choice": choice, _points(1): S4_ONE_POINT[choice], "box": box}
         for choice, box in S4_BOX.items()
     ]
-    made = pd.DataFrame(rows)
+    made = pd.DataFrame(rows).astype({"images": "Int64"})
     columns = [_points(step) for step in range(1, int(ious["step"].max()) + 1)]
     return made[["segmenter", "mask choice", "statistic", "images", *columns, "box"]]
+
+
+def _ordered(scores: pd.DataFrame, column: str, order: Iterable[str]) -> pd.DataFrame:
+    """Let the texts of a column be grouped in the paper's order; others come after."""
+    known = list(order)
+    others = sorted(set(scores[column]) - set(known))
+    return scores.assign(**{column: pd.Categorical(scores[column], [*known, *others])})
 
 
 def _points(count: int) -> str:

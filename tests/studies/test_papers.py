@@ -1,0 +1,112 @@
+"""The presets: what they make of a folder, and the papers' tables by studies of real files."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.studies.papers import (
+    PRESETS,
+    PUBLISHED_MASKS,
+    PresetParameters,
+    paper_table,
+    preset_study,
+)
+from napari_cam_sam.studies.plan import DatasetSource
+from napari_cam_sam.studies.runner import run_study
+
+BUSI = Path(__file__).resolve().parents[2].parent / "shared/data/busi"
+
+needs_busi = pytest.mark.skipif(
+    not BUSI.exists(), reason="the BUSI images are not beside the project"
+)
+
+
+def test_every_preset_is_a_study(tmp_path):
+    parameters = PresetParameters(classifiers=("lesion",))
+    for name in PRESETS:
+        study = preset_study(name, tmp_path, parameters)
+        assert study.name == name
+        assert study.settings
+
+
+def test_s0_takes_the_layout_that_is_there(tmp_path):
+    assert preset_study("s0", tmp_path).dataset.options["truth_as"] == "both"
+    (tmp_path / "training.json").write_text("[]")
+    assert preset_study("s0", tmp_path).dataset == DatasetSource("bbbc041", tmp_path)
+    given = DatasetSource("folders", tmp_path)
+    assert preset_study("s0", given).dataset == given
+    methods = {one.run.cam.method for one in preset_study("s0", tmp_path).settings}
+    assert methods == {"grad-cam", "layer-cam"}
+
+
+def test_s1_is_the_protocol(tmp_path):
+    parameters = PresetParameters(classifiers=("a.pt", "lesion"), segmenters=("seeded",))
+    study = preset_study("s1", tmp_path, parameters)
+    assert len(study.settings) == 3 * (1 + 2)
+    by_name = {setting.name: setting for setting in study.settings}
+    box = by_name["lesion/grad-cam/s1-box/seeded"]
+    assert (box.run.prompt_parameters.kind, box.run.prompt_parameters.margin) == ("box", 5)
+    assert box.run.prompt_parameters.threshold == 0.8
+    assert {one.run.mask_choice for one in study.settings} == {"single"}
+    assert by_name["truth-point/seeded"].run.from_truth
+    assert ("lesion/grad-cam/s1-box/seeded", "truth-box/seeded") in study.compare
+
+
+def test_s4_has_the_three_choices_and_a_box(tmp_path):
+    study = preset_study("s4", tmp_path, PresetParameters(points=3, seed=5))
+    clicks = [one for one in study.settings if one.annotator is not None]
+    assert [one.run.mask_choice for one in clicks] == ["first", "best", "oracle"] * 2
+    assert {(one.annotator.points, one.annotator.seed) for one in clicks} == {(3, 5)}
+    boxes = [one.run.prompt_parameters for one in study.settings if one.annotator is None]
+    assert {(one.kind, one.margin) for one in boxes} == {("box", 0)}
+
+
+def test_wrong_preset(tmp_path):
+    with pytest.raises(CamSamError, match="preset 's5'"):
+        preset_study("s5", tmp_path)
+    with pytest.raises(CamSamError, match="name one"):
+        preset_study("s3", tmp_path)
+
+
+def test_s2_on_phantoms(tmp_path):
+    parameters = PresetParameters(images=3, methods=("layer-cam",))
+    study = preset_study("s2", tmp_path / "phantoms", parameters)
+    found = paper_table("s2", run_study(study, tmp_path / "out").table)
+    assert list(found["strategy"]) == ["s2-fg", "s2-fg-bg", "s2-adaptive"]
+    assert (found["images"] == 3).all()
+    assert (found["iou"] > 0.7).all()
+    backgrounds = dict(zip(found["strategy"], found["bg_hit_rate"], strict=True))
+    assert backgrounds["s2-fg-bg"] == 1.0
+    assert np.isnan(backgrounds["s2-fg"])
+
+
+@pytest.mark.real_data
+@needs_busi
+def test_published_means_to_the_last_digit(tmp_path):
+    """Of one of the three prompts; benchmarks/papers.py does them all."""
+    predictions = {name: path for name, path in PUBLISHED_MASKS.items() if name.endswith(" point")}
+    options = {"classes": ["benign", "malignant"], "predictions": predictions}
+    study = preset_study("s1-published", DatasetSource("busi", BUSI / "images", options))
+    found = paper_table("s1-published", run_study(study, tmp_path).table, BUSI)
+    assert dict(zip(found["tumour"], found["images"], strict=True)) == {
+        "benign": 21, "malignant": 30, "all": 51,
+    }  # fmt: skip
+    for name in ("dice", "iou", "pixel_accuracy"):
+        for source in ("CAM", "truth"):
+            ours, theirs = found[f"{name}, {source}"], found[f"{name}, {source}, published"]
+            assert list(ours) == list(theirs)
+
+
+def test_s4_on_phantoms(tmp_path):
+    source = DatasetSource("phantoms", tmp_path / "phantoms", {"kind": "ultrasound", "count": 2})
+    parameters = PresetParameters(segmenters=("seeded",), points=3)
+    result = run_study(preset_study("s4", source, parameters), tmp_path / "out")
+    found = paper_table("s4", result.table)
+    ours = found[(found["segmenter"] == "seeded") & (found["statistic"] == "mean")]
+    assert list(ours["mask choice"]) == ["first", "best", "oracle"]
+    curve = ours.set_index("mask choice")
+    # The oracle's first mask is the best of the three that the others choose from.
+    assert curve.loc["oracle", "1 point"] >= curve.loc[["best", "first"], "1 point"].max()
+    assert ours[["1 point", "3 points", "box"]].notna().all(axis=None)
