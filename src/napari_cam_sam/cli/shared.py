@@ -89,7 +89,7 @@ def add_fields(
         choices = " | ".join(one for one in get_args(kind) if isinstance(one, str))
         sentence = re.split(r"\.(?:\s|$)", described.get(field.name, ""))[0]
         text = "; ".join(part for part in (sentence, choices) if part)
-        if default is None and field.default != "":
+        if default is None and field.default not in ("", ()):
             text += f" (default {'none' if field.default is None else field.default})"
         elif default is not None and not choices:
             text += f" (default {default})"
@@ -110,6 +110,8 @@ def add_fields(
             options.add_argument(
                 flag, dest=name, type=_or_none(number), metavar=metavar, help=help_text
             )
+        elif kind == tuple[str, ...]:
+            options.add_argument(flag, dest=name, nargs="+", metavar="NAME", help=help_text)
         elif isinstance(field.default, tuple):
             n = len(field.default)
             options.add_argument(

@@ -12,6 +12,7 @@ from napari_cam_sam.cli.shared import (
     DEVICE_HELP,
     add_fields,
     changed,
+    given,
     print_json,
     print_table,
     progress,
@@ -33,6 +34,7 @@ _MOST_REASONS = 5
 def add_study_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
     """Add the command to the subparsers of the command line, and give its parser."""
     from napari_cam_sam.sam.embeddings import CacheParameters
+    from napari_cam_sam.studies.preset_parameters import PRESET_NAMES, PresetParameters
 
     study = commands.add_parser(
         "study",
@@ -40,7 +42,19 @@ def add_study_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
         description="Run a study file, see docs/studies.md. Each image that is finished stays, so "
         "the same command goes on after it was stopped.",
     )
-    study.add_argument("file", type=Path, metavar="FILE", help=".yaml, .yml or .toml")
+    study.add_argument(
+        "file",
+        type=Path,
+        metavar="FILE",
+        help=".yaml, .yml or .toml; or with --data the protocol of a paper: "
+        + ", ".join(PRESET_NAMES),
+    )
+    study.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="the images of a paper's protocol, see docs/methods.md",
+    )
     study.add_argument("--output", type=Path, help="folder; by default FILE's name + -study")
     study.add_argument(
         "--dry-run", action="store_true", help="count, and measure one image; keep nothing"
@@ -57,6 +71,7 @@ def add_study_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
     study.add_argument(
         "--no-cache", action="store_true", help="neither look for embeddings on disk nor keep any"
     )
+    add_fields(study, "protocol of a paper", PresetParameters, "preset-")
     add_fields(study, "embeddings on disk and in memory", CacheParameters, "cache-")
     study.set_defaults(command=_study)
     return (study,)
@@ -74,10 +89,10 @@ _count.__name__ = "whole number of 1 or more"  # argparse names it where it fail
 
 def _study(arguments: argparse.Namespace) -> None:
     from napari_cam_sam.sam.embeddings import CacheParameters
-    from napari_cam_sam.studies.plan import MANY_RUNS, read_study
+    from napari_cam_sam.studies.plan import MANY_RUNS
     from napari_cam_sam.studies.runner import read_cases, run_study
 
-    study = read_study(arguments.file, many=arguments.yes)
+    study = _read(arguments)
     folder = arguments.output or arguments.file.with_name(f"{arguments.file.stem}-study")
     if arguments.dry_run:
         _dry_run(arguments, study, folder)
@@ -118,6 +133,23 @@ def _study(arguments: argparse.Namespace) -> None:
             f"{done} of {images} images are finished in {folder}, and the same command goes on"
         ) from None
     _report(arguments, study, result)
+
+
+def _read(arguments: argparse.Namespace) -> Study:
+    """Read the study file, or make the study of a paper's protocol."""
+    from napari_cam_sam.studies.papers import preset_study
+    from napari_cam_sam.studies.plan import read_study
+    from napari_cam_sam.studies.preset_parameters import PRESET_NAMES, PresetParameters
+
+    name = str(arguments.file)
+    chosen = given(PresetParameters, arguments, "preset-")
+    if arguments.data is not None:
+        return preset_study(name, arguments.data, PresetParameters(**chosen))
+    if name in PRESET_NAMES:
+        raise CamSamError(f"The protocol {name} needs images: name their folder with --data.")
+    if chosen:
+        raise CamSamError("The options --preset-… are for a paper's protocol, with --data.")
+    return read_study(arguments.file, many=arguments.yes)
 
 
 def _dry_run(arguments: argparse.Namespace, study: Study, folder: Path) -> None:
@@ -171,10 +203,12 @@ def _report(arguments: argparse.Namespace, study: Study, result: StudyResult) ->
     failures = Counter(
         table[table["status"] == "failed"].drop_duplicates(["case", "reason"])["reason"]
     )
+    paper = _paper_rows(arguments, study, table)
     if arguments.json:
         print_json(
             {
                 "output": str(result.folder),
+                "paper": paper,
                 "cases": record["cases"],
                 "encodes": record["encodes"],
                 "seconds": record["seconds"],
@@ -185,6 +219,9 @@ def _report(arguments: argparse.Namespace, study: Study, result: StudyResult) ->
         )
         return
     print_table(means[:_MOST_ROWS])
+    if paper:
+        print()
+        print_table(paper)
     if len(means) > _MOST_ROWS:
         print(f"… and {len(means) - _MOST_ROWS} more settings")
     print()
@@ -197,6 +234,24 @@ def _report(arguments: argparse.Namespace, study: Study, result: StudyResult) ->
         print(f"            {count} failed: {reason}")
     print(f"Encoded     {encodes['done']} planes; {encodes['found']} were found on disk")
     print(f"\nWritten to {result.folder}: results.parquet, results.csv, study.json")
+
+
+def _paper_rows(
+    arguments: argparse.Namespace, study: Study, table: pd.DataFrame
+) -> list[dict[str, Any]]:
+    """Give the rows of a paper's table, where the study is its protocol."""
+    from napari_cam_sam.studies.papers import paper_table
+
+    if arguments.data is None:
+        return []
+    try:
+        found = paper_table(study.name, table, arguments.data.parent).astype(object)
+    except CamSamError:  # every image failed, which is what is to be read
+        return []
+    return [
+        {str(name): value for name, value in row.items()}
+        for row in found.where(found.notna(), None).to_dict("records")
+    ]
 
 
 def _means(table: pd.DataFrame) -> list[dict[str, Any]]:

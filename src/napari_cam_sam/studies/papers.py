@@ -12,7 +12,7 @@ What each preset repeats and where it departs stands in ``docs/methods.md``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from napari_cam_sam.prompts.parameters import Kind
 from napari_cam_sam.sam.choice import MaskChoice
 from napari_cam_sam.studies.paper_tables import paper_table
 from napari_cam_sam.studies.plan import PREDICTION, DatasetSource, Setting, Study
+from napari_cam_sam.studies.preset_parameters import PresetParameters
 
 __all__ = [
     "PRESETS",
@@ -47,40 +48,6 @@ PUBLISHED_MASKS = {
     for kind in KINDS
 }
 """Folders of masks that Dhamale and Pawar published, as seen from the folder of the images."""
-
-
-@dataclass(frozen=True)
-class PresetParameters:
-    """What a preset leaves to the user.
-
-    Attributes
-    ----------
-    classifiers : tuple of str
-        Names or checkpoints of the models whose heatmaps are taken; empty for the preset's own.
-    segmenters : tuple of str
-        Empty for the preset's own.
-    methods : tuple of str
-        Heatmap methods; empty for those of the paper.
-    layers : tuple of str
-        Layers whose maps are averaged; empty for the model's own.
-    images : int
-        How many phantoms are drawn, where the data are phantoms.
-    first_seed : int
-        Of the first phantom.
-    points : int
-        Up to how many points the simulated annotator of ``s4`` gives.
-    seed : int
-        Of the simulated annotator.
-    """
-
-    classifiers: tuple[str, ...] = ()
-    segmenters: tuple[str, ...] = ()
-    methods: tuple[str, ...] = ()
-    layers: tuple[str, ...] = ()
-    images: int = 500
-    first_seed: int = 10_000
-    points: int = 9
-    seed: int = 0
 
 
 def s0(data: Path | DatasetSource, parameters: PresetParameters) -> Study:
