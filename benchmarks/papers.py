@@ -3,7 +3,7 @@
     python benchmarks/papers.py s1-published --data ../shared/data/busi/images
     python benchmarks/papers.py s2 --data runs/phantoms
     python benchmarks/papers.py s4 --data ../shared/data/busi/images
-    python benchmarks/papers.py s4 --phantoms ultrasound --images 100 --data runs/phantoms
+    python benchmarks/papers.py s4 --layout ultrasound --images 100 --data runs/phantoms
     python benchmarks/papers.py s0 --data ../shared/data/busi/images --classifier CHECKPOINT
 
 ``s0`` also makes masks of the boxes, with ``--box-segmenter``, as the paper does with Segment
@@ -47,7 +47,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("preset", choices=PRESETS)
     parser.add_argument("--data", type=Path, required=True, help="folder of the images")
-    parser.add_argument("--phantoms", help="draw phantoms of this kind there instead")
+    parser.add_argument(
+        "--layout", choices=("busi", "shapes", "ultrasound"),
+        help="what the images are, where not those of the paper; phantoms are drawn",
+    )  # fmt: skip
     parser.add_argument("--output", type=Path, help="folder of the study; runs/PRESET by default")
     parser.add_argument("--classifier", action="append", default=[])
     parser.add_argument("--segmenter", action="append", default=[])
@@ -66,8 +69,10 @@ def main() -> int:
         images=args.images,
     )
     data: Path | DatasetSource = args.data
-    if args.phantoms:
-        options = {"kind": args.phantoms, "count": args.images, "first_seed": 10_000}
+    if args.layout == "busi":
+        data = DatasetSource("busi", args.data, {"classes": ["benign", "malignant"]})
+    elif args.layout:
+        options = {"kind": args.layout, "count": args.images, "first_seed": 10_000}
         data = DatasetSource("phantoms", args.data, options)
     try:
         study = preset_study(args.preset, data, parameters)
