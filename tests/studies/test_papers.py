@@ -4,8 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image as Picture
 
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.pipeline.annotation import annotate
+from napari_cam_sam.prompts.annotator import AnnotatorParameters
+from napari_cam_sam.sam.loading import load_segmenter
 from napari_cam_sam.studies.papers import (
     PRESETS,
     PUBLISHED_MASKS,
@@ -110,3 +114,33 @@ def test_s4_on_phantoms(tmp_path):
     # The oracle's first mask is the best of the three that the others choose from.
     assert curve.loc["oracle", "1 point"] >= curve.loc[["best", "first"], "1 point"].max()
     assert ours[["1 point", "3 points", "box"]].notna().all(axis=None)
+
+
+def test_each_class_is_a_problem_of_its_own(tmp_path):
+    """Masks of two classes that overlap are scored as they are, and what is empty is said."""
+    rows, columns = np.indices((60, 80))
+    inner = (rows - 30) ** 2 + (columns - 30) ** 2 <= 8**2
+    outer = ((rows - 30) ** 2 + (columns - 30) ** 2 <= 22**2) & ~inner
+    picture = (40 + 80 * outer + 160 * inner).astype(np.uint8)
+    labels = np.where(inner, 1, 2 * outer).astype(np.uint8)
+    for folder, name, values in (
+        ("images", "a", picture), ("masks", "a", labels),
+        ("images", "b", picture), ("masks", "b", np.zeros_like(labels)),
+    ):  # fmt: skip
+        (tmp_path / folder).mkdir(exist_ok=True)
+        Picture.fromarray(values).save(tmp_path / folder / f"{name}.png")
+    parameters = PresetParameters(segmenters=("seeded",), points=3)
+    source = DatasetSource("folders", tmp_path)
+    table = run_study(preset_study("s4", source, parameters), tmp_path / "out").table
+    table = table[table["setting"] == "points/first/seeded"]
+    assert set(table.loc[table["case"] == "b", "status"]) == {"no-truth"}
+    segmenter = load_segmenter("seeded")
+    embedding = segmenter.encode(picture)
+    overlap = False
+    for label, truth in ((1, inner), (2, outer)):
+        steps = list(annotate(segmenter, embedding, truth, AnnotatorParameters(3), object_id=label))
+        overlap |= bool((steps[-1].mask & (labels == 3 - label)).any())
+        expected = [(s.mask & truth).sum() / (s.mask | truth).sum() for s in steps]
+        ious = table[(table["metric"] == "iou") & (table["object"] == label)].sort_values("step")
+        np.testing.assert_allclose(ious["value"], expected, rtol=1e-12)
+    assert overlap

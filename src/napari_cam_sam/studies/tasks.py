@@ -465,7 +465,8 @@ class _Task:
                 labels[step.mask & (labels == 0)] = step.prompt.object_id
             prompts = PlanePrompts(run.axis, index, tuple(step.prompt for step in steps))
             with self._spent("scores"):
-                self._add_masks(setting, prompts, labels, truth, spacing, count)
+                own = {step.prompt.object_id: step.mask for step in steps}
+                self._add_masks(setting, prompts, labels, truth, spacing, count, own)
 
     def _keep(
         self,
@@ -514,8 +515,12 @@ class _Task:
         truth: NDArray[Any] | None,
         spacing: Sequence[float],
         step: int = 0,
+        masks: Mapping[int, NDArray[np.bool_]] | None = None,
     ) -> None:
-        """Score the masks of a plane as a whole, and by label where the truth has several."""
+        """Score the masks of a plane as a whole, and by label where the truth has several.
+
+        ``masks`` are those of each label by itself, where they may overlap.
+        """
         columns, axis, index = setting.columns(), prompts.axis, prompts.index
         said = prompts.reason or ""
         status = "ok" if prompts.reason is None else "no-prompt"
@@ -530,7 +535,8 @@ class _Task:
             present = np.unique(np.concatenate([np.unique(truth), np.unique(labels)]))
             for label in (int(value) for value in present if value > 0):
                 own = tuple(o for o in prompts.objects if o.object_id == label)
-                parts[label] = labels == label, truth == label, replace(prompts, objects=own)
+                mask = labels == label if masks is None else masks[label]
+                parts[label] = mask, truth == label, replace(prompts, objects=own)
         for label, (predicted, answer, own_prompts) in parts.items():
             scores = object_scores(predicted, answer, own_prompts, None, spacing)
             self._add_scores(columns, axis, index, status, said, scores, label, step)
