@@ -4,10 +4,10 @@
     python benchmarks/papers.py s2 --data runs/phantoms
     python benchmarks/papers.py s4 --data ../shared/data/busi/images
     python benchmarks/papers.py s4 --layout ultrasound --images 100 --data runs/phantoms
-    python benchmarks/papers.py s0 --data ../shared/data/busi/images --classifier CHECKPOINT
+    python benchmarks/papers.py s0 --data ../shared/data/busi/images --segmenter compact-sam
 
-``s0`` also makes masks of the boxes, with ``--box-segmenter``, as the paper does with Segment
-Anything. A study that was stopped goes on where it was.
+For ``s0`` the segmenter makes masks of the boxes, as Segment Anything does in the paper. A study
+that was stopped goes on where it was. The command ``study`` does the same, but for ``--layout``.
 """
 
 from __future__ import annotations
@@ -57,7 +57,6 @@ def main() -> int:
     parser.add_argument("--method", action="append", default=[])
     parser.add_argument("--layer", action="append", default=[])
     parser.add_argument("--images", type=int, default=500, help="how many phantoms")
-    parser.add_argument("--box-segmenter", default="compact-sam")
     parser.add_argument("--digits", action="store_true", help="all digits, as CSV")
     args = parser.parse_args()
     output = args.output or Path("runs") / args.preset
@@ -76,12 +75,12 @@ def main() -> int:
         data = DatasetSource("phantoms", args.data, options)
     try:
         study = preset_study(args.preset, data, parameters)
-        if args.preset == "s0":
+        if args.preset == "s0" and args.segmenter:
             source = study.dataset
             dataset = read_dataset(source.layout, source.path, **source.options)
             listed = write_box_masks(
-                dataset, load_segmenter(args.box_segmenter), output.with_name("s0-masks")
-            )
+                dataset, load_segmenter(args.segmenter[0]), output / "box-masks"
+            ).resolve()
             study = preset_study("s0", DatasetSource("csv", listed), parameters)
         begin = time.perf_counter()
         result = run_study(study, output)

@@ -3,8 +3,10 @@
 import json
 
 import pytest
+from PIL import Image as Picture
 
 from napari_cam_sam.cli import main
+from napari_cam_sam.demo.phantoms import ultrasound
 from napari_cam_sam.studies.papers import PRESETS
 from napari_cam_sam.studies.preset_parameters import PRESET_NAMES
 
@@ -27,6 +29,26 @@ def test_points_on_shapes(tmp_path, capsys):
     # The second time there is nothing left to do, and the table is the same.
     assert main(command) == 0
     assert "distance_px, published" in capsys.readouterr().out
+
+
+def test_heatmaps_against_masks_boxes_and_masks_of_boxes(tmp_path, capsys):
+    phantom = ultrasound(5, lesion=True)
+    (tmp_path / "busi/benign").mkdir(parents=True)
+    Picture.fromarray(phantom.image).save(tmp_path / "busi/benign/x (1).png")
+    Picture.fromarray(phantom.labels * 255).save(tmp_path / "busi/benign/x (1)_mask.png")
+    (tmp_path / "busi/malignant").mkdir()
+    command = [
+        "study", "s0", "--data", str(tmp_path / "busi"), "--output", str(tmp_path / "out"),
+        "--preset-segmenters", "seeded", "--preset-methods", "grad-cam", "--no-cache", "--json",
+    ]  # fmt: skip
+    for _ in range(2):  # the second time all is there
+        assert main(command) == 0
+        (row, *others) = json.loads(capsys.readouterr().out)["paper"]
+        assert len(others) == 3
+        assert (row["score"], row["boxes, published"]) == ("mean auprc", 0.2982)
+        for name in ("masks", "SAM masks", "boxes"):
+            assert 0 < row[f"{name}, chance"] < row[name] <= 1
+            assert row[f"{name}, images"] == 1
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image as Picture
 
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.prompts.data import Box
 from napari_cam_sam.sam.loading import load_segmenter
 from napari_cam_sam.studies.box_masks import write_box_masks
 from napari_cam_sam.studies.cases import Case, Dataset
@@ -64,6 +65,12 @@ def test_malaria(tmp_path):
     of_boxes, made = (read_case(found.cases[i])[1].data for i in (0, 2))
     assert int(of_boxes.sum()) == 2 * 17 * 17
     assert (made.astype(bool) & mask).sum() / (made.astype(bool) | mask).sum() > 0.8
+    # A second time nothing is made again.
+    mask = found.cases[2].truths[0]
+    before = mask.stat().st_mtime_ns
+    dataset = read_dataset("bbbc041", tmp_path)
+    assert write_box_masks(dataset, load_segmenter("seeded"), tmp_path / "made") == listed
+    assert mask.stat().st_mtime_ns == before
     # Boxes come back as they were.
     again = read_dataset("bbbc041", tmp_path).cases[0].boxes
     assert found.cases[0].boxes == again
@@ -79,6 +86,13 @@ def test_masks_beside_boxes(tmp_path):
     assert [c.image_id for c in found.cases] == ["boxes/x (1)", "mask/x (1)", "sam/x (1)"]
     assert {c.group for c in found.cases} == {"x (1)"}
     np.testing.assert_array_equal(read_case(found.cases[1])[1].data, mask)
+
+
+def test_damaged_image_stays_a_case(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    case = Case("a", tmp_path / "a.png", boxes=(Box(0, 0, 5, 5),))
+    listed = write_box_masks(Dataset("d", (case,)), load_segmenter("seeded"), tmp_path / "made")
+    assert [c.image_id for c in read_dataset("csv", listed).cases] == ["a"]
 
 
 def test_semicolon(tmp_path):

@@ -431,6 +431,16 @@ class TestBadInput:
         with pytest.raises(CamSamError, match="same grid"):
             read_prediction(Case("a", image, prediction=truth), read_case(Case("a", image))[0])
 
+    @pytest.mark.parametrize(
+        ("stored", "read"),
+        [([0, 255], [0, 1]), ([255, 255], [1, 1]), ([0, 0], [0, 0]), ([1, 255], [1, 255])],
+    )
+    def test_white_is_object(self, tmp_path, stored, read):
+        """White alone is a picture of a mask; beside other labels it is one of them."""
+        image = save(tmp_path / "a.png", np.zeros((1, 2), np.uint8))
+        truth = save(tmp_path / "t.png", np.array([stored], np.uint8))
+        assert read_case(Case("a", image, (truth,)))[1].data.tolist() == [read]
+
     def test_boxes_of_a_volume(self, tmp_path):
         path = tmp_path / "v.nii"
         nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 4), np.int16), np.eye(4)), path)

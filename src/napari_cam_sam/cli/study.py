@@ -22,7 +22,7 @@ from napari_cam_sam.errors import CamSamError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from napari_cam_sam.studies.plan import Study
+    from napari_cam_sam.studies.plan import DatasetSource, Study
     from napari_cam_sam.studies.runner import StudyResult
 
 __all__ = ["add_study_command"]
@@ -93,7 +93,7 @@ def _study(arguments: argparse.Namespace) -> None:
     from napari_cam_sam.studies.runner import read_cases, run_study
 
     study = _read(arguments)
-    folder = arguments.output or arguments.file.with_name(f"{arguments.file.stem}-study")
+    folder = _folder(arguments)
     if arguments.dry_run:
         _dry_run(arguments, study, folder)
         return
@@ -144,12 +144,38 @@ def _read(arguments: argparse.Namespace) -> Study:
     name = str(arguments.file)
     chosen = given(PresetParameters, arguments, "preset-")
     if arguments.data is not None:
-        return preset_study(name, arguments.data, PresetParameters(**chosen))
+        parameters = PresetParameters(**chosen)
+        study = preset_study(name, arguments.data, parameters)
+        if name == "s0" and parameters.segmenters and not arguments.dry_run:
+            listed = _box_masks(arguments, study, parameters.segmenters[0])
+            study = preset_study("s0", listed, parameters)
+        return study
     if name in PRESET_NAMES:
         raise CamSamError(f"The protocol {name} needs images: name their folder with --data.")
     if chosen:
         raise CamSamError("The options --preset-… are for a paper's protocol, with --data.")
     return read_study(arguments.file, many=arguments.yes)
+
+
+def _box_masks(arguments: argparse.Namespace, study: Study, name: str) -> DatasetSource:
+    """Let a segmenter make masks of a data set's boxes, beside the study's results."""
+    from napari_cam_sam.sam.loading import load_segmenter
+    from napari_cam_sam.studies.box_masks import write_box_masks
+    from napari_cam_sam.studies.datasets import read_dataset
+    from napari_cam_sam.studies.plan import DatasetSource
+
+    source = study.dataset
+    dataset = read_dataset(source.layout, source.path, **source.options)
+    update, bar = progress(arguments, "masks of boxes", "image")
+    with bar:
+        folder = _folder(arguments) / "box-masks"
+        listed = write_box_masks(dataset, load_segmenter(name, arguments.device), folder, update)
+    return DatasetSource("csv", listed.resolve())
+
+
+def _folder(arguments: argparse.Namespace) -> Path:
+    folder: Path | None = arguments.output
+    return folder or arguments.file.with_name(f"{arguments.file.stem}-study")
 
 
 def _dry_run(arguments: argparse.Namespace, study: Study, folder: Path) -> None:

@@ -7,14 +7,17 @@ gets a truth where people have drawn boxes alone.
 from __future__ import annotations
 
 import csv
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.images.hashing import file_hash
+from napari_cam_sam.images.raster import write_pillow
 from napari_cam_sam.images.windows import WindowParameters, resolve_window
-from napari_cam_sam.images.writing import write_atomically, write_labels
+from napari_cam_sam.images.writing import write_atomically
 from napari_cam_sam.pipeline.planes import window_plane
 from napari_cam_sam.prompts.data import Box, ObjectPrompt
 from napari_cam_sam.sam.segmenter import Segmenter
@@ -39,10 +42,12 @@ def write_box_masks(
     Parameters
     ----------
     dataset : Dataset
-        Single images. What has no boxes is listed as it is.
+        Single images. What has no boxes is listed as it is, and so is what cannot be read: it
+        fails in the study, with its reason.
     segmenter : Segmenter
     folder : Path
-        Gets ``masks`` and ``cases.csv``; made where it is missing.
+        Gets ``masks`` and ``cases.csv``; made where it is missing. A mask of the same image, boxes
+        and segmenter that is there already is not made again.
     progress : callable, optional
         Called after each image with the number done and the number of all.
 
@@ -55,7 +60,7 @@ def write_box_masks(
     Raises
     ------
     CamSamError
-        If an image cannot be read, or the folder not written.
+        If a path holds a semicolon, or the folder cannot be written.
     """
     try:
         (folder / "masks").mkdir(parents=True, exist_ok=True)
@@ -68,10 +73,9 @@ def write_box_masks(
             raise CamSamError(f"{case.image_id} cannot be listed: a path of it holds a semicolon.")
         rows.append(_row(case, case.image_id, case.truths, case.boxes))
         if case.boxes:
-            # A number keeps apart what differs by a folder alone.
-            mask = folder.resolve() / "masks" / f"{done:06d}-{Path(name).name}.png"
-            _segment(case, segmenter, mask)
-            rows.append(_row(case, f"sam/{name}", (mask,), ()))
+            mask = _mask_of(case, segmenter, folder.resolve() / "masks")
+            if mask is not None:
+                rows.append(_row(case, f"sam/{name}", (mask,), ()))
         if progress is not None:
             progress(done, len(dataset.cases))
 
@@ -85,12 +89,23 @@ def write_box_masks(
     return folder / "cases.csv"
 
 
-def _segment(case: Case, segmenter: Segmenter, path: Path) -> None:
-    image, _ = read_case(case)
-    plane = window_plane(image, 0, 0, resolve_window(image, WindowParameters()))
+def _mask_of(case: Case, segmenter: Segmenter, folder: Path) -> Path | None:
+    """Give the file of a case's mask, made where it is not there; None for an unreadable image."""
+    try:
+        image, _ = read_case(case)
+        about = (segmenter.model_hash, file_hash(case.image), case.frame, case.boxes)
+        digest = hashlib.sha256(repr(about).encode()).hexdigest()[:16]
+        path = folder / f"{digest}.png"
+        if path.is_file():
+            return path
+        plane = window_plane(image, 0, 0, resolve_window(image, WindowParameters()))
+    except CamSamError:
+        return None
     prompts = [ObjectPrompt(i, (), box) for i, box in enumerate(case.boxes, start=1)]
     found = segmenter.decode(segmenter.encode(plane), prompts, multimask=False)
-    write_labels(path, np.any([one.masks[0] for one in found], axis=0), image)
+    mask = np.any([one.masks[0] for one in found], axis=0).astype(np.uint8)
+    write_atomically(path, lambda hidden: write_pillow(hidden, mask))
+    return path
 
 
 def _row(

@@ -157,7 +157,9 @@ def _read_mask(path: Path, image: Image) -> Image:
     labels = read_labels(path)
     check_same_grid(image, labels)
     # 0 and 255 is how pictures of masks are saved; 255 is then no label.
-    if isinstance(labels.data, np.ndarray) and set(np.unique(labels.data).tolist()) == {0, 255}:
+    if isinstance(labels.data, np.ndarray) and np.unique(labels.data).tolist() in (
+        [0, 255], [255],
+    ):  # fmt: skip
         return replace(labels, data=(labels.data == 255).astype(np.uint8))
     return labels
 

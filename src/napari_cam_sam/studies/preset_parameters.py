@@ -18,7 +18,7 @@ class PresetParameters:
     classifiers : tuple of str
         Names or checkpoints of the models whose heatmaps are taken; empty for the preset's own.
     segmenters : tuple of str
-        Empty for the preset's own.
+        Empty for the preset's own. Of ``s0`` the one that makes masks of the boxes, none by itself.
     methods : tuple of str
         Heatmap methods; empty for those of the paper.
     layers : tuple of str
