@@ -5,7 +5,7 @@
 Prints three tables. The first compares `results.parquet` and `results.csv` of each way with those
 of one process; one of two workers is killed with SIGKILL after a third of the images. The second
 kills the whole study with SIGKILL again and again, and counts in a log of every encoding how many
-were done twice. The third takes images that need next to no work: what is left is what a task
+were kept twice. The third takes images that need next to no work: what is left is what a task
 costs.
 """
 
@@ -19,17 +19,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import psutil
+from numpy.typing import NDArray
 
 from napari_cam_sam.cam.heatmaps import CamParameters
 from napari_cam_sam.pipeline import RunParameters
 from napari_cam_sam.sam import embeddings
 from napari_cam_sam.sam.embeddings import CacheParameters
-from napari_cam_sam.sam.store import embedding_key
+from napari_cam_sam.sam.segmenter import Embedding, Segmenter
+from napari_cam_sam.sam.store import EmbeddingStore, embedding_key
 from napari_cam_sam.studies.plan import DatasetSource, Setting, Study
 from napari_cam_sam.studies.runner import read_cases, run_study
 
@@ -114,13 +117,29 @@ def one_run(folder: Path, images: int) -> None:
     """Run a study of compact-sam and note each plane that is encoded."""
     encode = embeddings.encode_planes
 
-    def noted(segmenter, planes, *, cancelled=None):  # type: ignore[no-untyped-def]
-        planes = list(planes)
-        with (folder / "encoded.txt").open("a") as log:
-            log.writelines(embedding_key(segmenter, plane) + "\n" for plane in planes)
-        return encode(segmenter, planes, cancelled=cancelled)
+    def note(name: str, segmenter: Segmenter, plane: NDArray[np.uint8]) -> None:
+        with (folder / name).open("a") as log:
+            log.write(embedding_key(segmenter, plane) + "\n")
+
+    def noted(
+        segmenter: Segmenter,
+        planes: Iterable[NDArray[np.uint8]],
+        *,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Iterator[Embedding]:
+        for plane in planes:
+            note("begun.txt", segmenter, plane)
+            yield from encode(segmenter, [plane], cancelled=cancelled)
+
+    class Store(EmbeddingStore):
+        def put(self, segmenter: Segmenter, key: str, embedding: Embedding) -> bool:
+            kept = super().put(segmenter, key, embedding)
+            with (folder / "kept.txt").open("a") as log:
+                log.write(key + "\n")
+            return kept
 
     embeddings.encode_planes = noted
+    embeddings.EmbeddingStore = Store
     study = whole_study(folder, images)
     sams = tuple(one for one in study.settings if one.segmenter != "seeded")
     cache = CacheParameters(folder=str(folder / "embeddings"))
@@ -147,10 +166,11 @@ def resumed(folder: Path, images: int, seed: int) -> None:
             kills += 1
             continue
         break
-    encoded = (folder / "encoded.txt").read_text().split()
+    begun, kept = ((folder / f"{name}.txt").read_text().split() for name in ("begun", "kept"))
     print(
-        f"killed {kills} times: {len(encoded)} planes encoded, "
-        f"{len(encoded) - len(set(encoded))} of them twice"
+        f"killed {kills} times: {len(set(kept))} planes encoded and kept, "
+        f"{len(kept) - len(set(kept))} of them twice; {len(begun) - len(kept)} encodings were cut "
+        "off by a kill"
     )
 
 
@@ -187,6 +207,7 @@ def overhead(folder: Path, images: int) -> None:
 def main() -> None:
     """Run what the options name."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", help="scaling, resume, overhead; by default all")
     parser.add_argument("--images", type=int, default=24)
     parser.add_argument("--tasks", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
@@ -196,10 +217,13 @@ def main() -> None:
         one_run(arguments.one_run, arguments.images)
         return
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        scaling(folder, arguments.images)
-        resumed(folder, arguments.images, arguments.seed)
-        overhead(folder, arguments.tasks)
+        folder, parts = Path(name), arguments.parts or ("scaling", "resume", "overhead")
+        if "scaling" in parts:
+            scaling(folder, arguments.images)
+        if "resume" in parts:
+            resumed(folder, arguments.images, arguments.seed)
+        if "overhead" in parts:
+            overhead(folder, arguments.tasks)
 
 
 if __name__ == "__main__":

@@ -285,32 +285,32 @@ def test_a_full_disk_stops_the_study_and_what_is_finished_stays(
 KILLED = """
 import sys
 from pathlib import Path
-from napari_cam_sam.sam import embeddings, store
-from napari_cam_sam.sam.embeddings import CacheParameters
+from napari_cam_sam.sam import embeddings
 from napari_cam_sam.studies.plan import read_study
 from napari_cam_sam.studies.runner import run_study
 
-def noted(segmenter, planes, *, cancelled=None):
-    planes = list(planes)
-    with open(sys.argv[2], "a") as log:
-        log.writelines(store.embedding_key(segmenter, plane) + "\\n" for plane in planes)
-    return encode(segmenter, planes, cancelled=cancelled)
-
-encode = embeddings.encode_planes
-embeddings.encode_planes = noted
 folder = Path(sys.argv[1])
+
+class Noted(embeddings.EmbeddingStore):
+    def put(self, segmenter, key, embedding):
+        kept = super().put(segmenter, key, embedding)
+        with (folder / "kept.txt").open("a") as log:
+            log.write(key + "\\n")
+        return kept
+
+embeddings.EmbeddingStore = Noted
 run_study(read_study(folder / "study.yaml"), folder / "out",
-          cache=CacheParameters(folder=str(folder / "embeddings")))
+          cache=embeddings.CacheParameters(folder=str(folder / "embeddings")))
 """
 
 
 def test_a_killed_study_goes_on_and_encodes_nothing_twice(study_file: Path, tmp_path: Path) -> None:
     # Kept on disk are the embeddings of SAMs alone; seeded makes none.
     study_file.write_text(study_file.read_text().replace("[compact-sam, seeded]", "compact-sam"))
-    script, log = tmp_path / "killed.py", tmp_path / "encoded.txt"
+    script = tmp_path / "killed.py"
     script.write_text(KILLED)
-    begun = [sys.executable, str(script), str(tmp_path), str(log)]
-    process = subprocess.Popen(begun)
+    command = [sys.executable, str(script), str(tmp_path)]
+    process = subprocess.Popen(command)
     until = time.monotonic() + 120
     while not list(tmp_path.glob("out/cases/[!.]*.parquet")) and time.monotonic() < until:
         time.sleep(0.01)
@@ -318,15 +318,16 @@ def test_a_killed_study_goes_on_and_encodes_nothing_twice(study_file: Path, tmp_
     process.wait()
     finished = len(list(tmp_path.glob("out/cases/[!.]*.parquet")))
     assert 1 <= finished < 3
-    result = run_study(
-        read_study(study_file),
-        tmp_path / "out",
-        cache=runner.CacheParameters(folder=str(tmp_path / "embeddings")),
-    )
-    encoded = log.read_text().split()
-    assert len(encoded) == len(set(encoded))
-    assert result.record["state"] == "finished"
-    assert 3 - len(encoded) <= result.record["encodes"]["done"] <= 3
+    kept = (tmp_path / "kept.txt").read_text().split()
+    assert subprocess.run(command).returncode == 0
+    again = (tmp_path / "kept.txt").read_text().split()
+    assert again[: len(kept)] == kept
+    assert sorted(again) == sorted(set(again))
+    assert len(again) == 3
+    record = json.loads((tmp_path / "out" / "study.json").read_text())
+    assert record["state"] == "finished"
+    # An image that was encoded, but not finished, found its embedding on disk.
+    assert record["encodes"] == {"done": 3 - (len(kept) - finished), "found": len(kept) - finished}
     run_study(read_study(study_file), tmp_path / "whole")
     for name in ("results.parquet", "results.csv"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
