@@ -13,10 +13,13 @@ from napari_cam_sam.images.windows import apply_window
 from napari_cam_sam.pipeline import RunResult
 from napari_cam_sam.prompts.data import PlanePrompts
 
-__all__ = ["draw_overview"]
+__all__ = ["COLOUR_WORDS", "draw_contours", "draw_heatmap", "draw_overview", "draw_prompts"]
 
 _MOST_PLANES = 6
 _PREDICTION, _TRUTH, _POSITIVE, _NEGATIVE = "#ffb000", "#40e0ff", "#50ff50", "#ff5050"
+
+COLOUR_WORDS = "orange: mask    cyan, dashed: truth    green: positive    red: negative"
+"""What the colours mean, for people."""
 
 
 def draw_overview(path: Path, result: RunResult, truth: Image | None = None) -> None:
@@ -56,20 +59,16 @@ def draw_overview(path: Path, result: RunResult, truth: Image | None = None) -> 
             axes.imshow(plane, cmap="gray", vmin=0, vmax=255, aspect=aspect)
             axes.set_axis_off()
             if title == "heatmap" and result.heatmap is not None:
-                heat = _cut(result.heatmap, result.image, axis, index)
-                axes.imshow(
-                    heat, cmap="inferno", alpha=0.15 + 0.6 * heat, vmin=0, vmax=1, aspect=aspect
-                )
+                draw_heatmap(axes, _cut(result.heatmap, result.image, axis, index), aspect)
             if title == "prompts":
-                _draw_prompts(axes, prompts)
+                draw_prompts(axes, prompts)
             if title == "mask":
-                _contour(axes, labels > 0, _PREDICTION, "solid")
+                answer = None
                 if truth is not None:
-                    answer = np.asarray(truth.plane(axis, index))
                     wanted = result.parameters.truth_label
-                    _contour(
-                        axes, answer > 0 if wanted is None else answer == wanted, _TRUTH, "dashed"
-                    )
+                    there = np.asarray(truth.plane(axis, index))
+                    answer = there > 0 if wanted is None else there == wanted
+                draw_contours(axes, labels > 0, answer)
             axes.set_xlim(-0.5, columns - 0.5)
             axes.set_ylim(rows - 0.5, -0.5)
             axes.set_title(_title(title, result, prompts), fontsize=8)
@@ -77,8 +76,7 @@ def draw_overview(path: Path, result: RunResult, truth: Image | None = None) -> 
         0.01,
         0.004,
         f"{result.image.name}: {len(shown)} of {len(_worth_showing(result))} planes with "
-        "prompts, a mask or a score    orange: mask    cyan, dashed: truth    "
-        "green: positive    red: negative",
+        f"prompts, a mask or a score    {COLOUR_WORDS}",
         fontsize=7,
     )
     figure.tight_layout(pad=0.4, rect=(0, 0.02, 1, 1))
@@ -110,6 +108,19 @@ def _cut(volume: NDArray[Any], image: Image, axis: int, index: int) -> NDArray[A
     return volume if image.spatial_ndim == 2 else np.take(volume, index, axis=axis)
 
 
+def draw_heatmap(axes: Any, heatmap: NDArray[np.float32], aspect: float) -> None:
+    """Lay a heatmap with values in [0, 1], shape (rows, columns), over an image."""
+    opacity = 0.15 + 0.6 * heatmap
+    axes.imshow(heatmap, cmap="inferno", alpha=opacity, vmin=0, vmax=1, aspect=aspect)
+
+
+def draw_contours(axes: Any, mask: NDArray[np.bool_], truth: NDArray[np.bool_] | None) -> None:
+    """Draw the outlines of a mask, solid, and of the truth, dashed; shapes (rows, columns)."""
+    _contour(axes, mask, _PREDICTION, "solid")
+    if truth is not None:
+        _contour(axes, truth, _TRUTH, "dashed")
+
+
 def _contour(axes: Any, mask: NDArray[np.bool_], colour: str, style: str) -> None:
     if mask.any():
         # A frame of background closes contours at the border of the plane.
@@ -118,7 +129,8 @@ def _contour(axes: Any, mask: NDArray[np.bool_], colour: str, style: str) -> Non
         axes.contour(x, y, padded, levels=[0.5], colors=[colour], linewidths=1.2, linestyles=style)
 
 
-def _draw_prompts(axes: Any, prompts: PlanePrompts) -> None:
+def draw_prompts(axes: Any, prompts: PlanePrompts) -> None:
+    """Draw boxes, positive points as + and negative ones as ×."""
     from matplotlib.patches import Rectangle
 
     for prompt in prompts.objects:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,7 +14,9 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.metrics.masks import BOTH_EMPTY
 from napari_cam_sam.metrics.scoring import Scores
 
-__all__ = ["Summary", "percent_of_reference", "summarise", "summarise_scores"]
+__all__ = [
+    "Summary", "bootstrap_means", "percent_of_reference", "summarise", "summarise_scores",
+]  # fmt: skip
 
 # Numbers that are drawn at one time: 32 MB.
 _DRAWS = 1 << 22
@@ -49,6 +52,7 @@ def summarise(
     values: ArrayLike,
     left_out: ArrayLike | None = None,
     *,
+    groups: ArrayLike | None = None,
     resamples: int = 2000,
     seed: int = 0,
 ) -> Summary:
@@ -60,6 +64,8 @@ def summarise(
         NaN and infinite ones are left out and counted.
     left_out : array of bool, shape (n,), optional
         True where a value is to be left out and counted for another reason.
+    groups : array, shape (n,), optional
+        What belongs together, e.g. the patient of each image: the bootstrap draws whole groups.
     resamples : int
         Bootstrap samples, 1 or more.
     seed : int
@@ -72,7 +78,8 @@ def summarise(
     Raises
     ------
     CamSamError
-        Where ``left_out`` is not as long as ``values``, or ``resamples`` is below 1.
+        Where ``left_out`` or ``groups`` is not as long as ``values``, or ``resamples`` is below
+        1.
     """
     array = np.asarray(values, dtype=np.float64).reshape(-1)
     kept = np.isfinite(array)
@@ -83,6 +90,11 @@ def summarise(
                 f"There are {array.size} values but {flags.size} flags; there must be as many."
             )
         kept &= ~flags
+    together = None if groups is None else np.asarray(groups).reshape(-1)
+    if together is not None and together.shape != array.shape:
+        raise CamSamError(
+            f"There are {array.size} values but {together.size} groups; there must be as many."
+        )
     if resamples < 1:
         raise CamSamError(f"The bootstrap needs 1 sample or more, not {resamples}.")
     counted = array[kept]
@@ -91,7 +103,10 @@ def summarise(
         nan = math.nan
         return Summary(nan, nan, nan, nan, nan, nan, 0, int(array.size))
     q25, median, q75 = np.percentile(counted, [25, 50, 75])
-    low, high = np.percentile(_bootstrap_means(counted, resamples, seed), [2.5, 97.5])
+    means = bootstrap_means(
+        counted, None if together is None else together[kept], resamples=resamples, seed=seed
+    )
+    low, high = np.percentile(means, [2.5, 97.5])
     return Summary(
         mean=float(counted.mean()),
         median=float(median),
@@ -104,13 +119,50 @@ def summarise(
     )
 
 
-def _bootstrap_means(values: NDArray[np.float64], resamples: int, seed: int) -> NDArray[np.float64]:
+def bootstrap_means(
+    values: NDArray[np.float64],
+    groups: NDArray[Any] | None = None,
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> NDArray[np.float64]:
+    """Draw means of values, with replacement.
+
+    Parameters
+    ----------
+    values : ndarray of float64, shape (n,)
+        One or more, all finite.
+    groups : ndarray, shape (n,), optional
+        With them as many groups as there are are drawn, each with all of its values, and the
+        mean is over the values (the cluster bootstrap of Davison and Hinkley, "Bootstrap
+        Methods and their Application", 3.8): copies of one image, or images of one patient, do
+        not narrow an interval as independent ones would. Groups of one value each draw what no
+        groups draw.
+    resamples : int
+    seed : int
+
+    Returns
+    -------
+    ndarray of float64, shape (resamples,)
+    """
+    sums: NDArray[np.float64] = values
+    sizes: NDArray[np.intp] | None = None
+    if groups is not None:
+        # Numbered in the order of the values, so that groups of one draw as values do.
+        _, first, number = np.unique(groups, return_index=True, return_inverse=True)
+        number = np.argsort(np.argsort(first))[number]
+        if first.size < values.size:
+            sums = np.bincount(number, values).astype(np.float64, copy=False)
+            sizes = np.bincount(number)
     rng = np.random.default_rng(seed)
     means: list[NDArray[np.float64]] = []
-    step = max(1, _DRAWS // values.size)
+    step = max(1, _DRAWS // sums.size)
     for start in range(0, resamples, step):
-        size = (min(step, resamples - start), values.size)
-        means.append(values[rng.integers(0, values.size, size)].mean(axis=1))
+        drawn = rng.integers(0, sums.size, (min(step, resamples - start), sums.size))
+        if sizes is None:
+            means.append(sums[drawn].mean(axis=1))
+        else:
+            means.append(sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1))
     return np.concatenate(means)
 
 
