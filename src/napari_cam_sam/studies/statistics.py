@@ -78,7 +78,7 @@ class Difference:
     losses: int
 
 
-def case_values(table: pd.DataFrame, metric: str) -> pd.DataFrame:
+def case_values(table: pd.DataFrame, metric: str, *, last_step: bool = False) -> pd.DataFrame:
     """Bring the table to one value of a metric for each case, setting and step.
 
     Of a volume that is its own row, else the mean over its planes; of several objects the row of
@@ -92,6 +92,8 @@ def case_values(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     table : DataFrame
         Of a study, see :mod:`napari_cam_sam.studies.runner`.
     metric : str
+    last_step : bool
+        Whether a simulated annotator counts with its last step alone.
 
     Returns
     -------
@@ -123,7 +125,7 @@ def case_values(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     values["group"] = np.where(
         alone, "case " + values["case"].astype(str), "group " + values["group"].astype(str)
     )
-    return values
+    return _last_step(values) if last_step else values
 
 
 def _both_empty(table: pd.DataFrame, rows: pd.DataFrame) -> NDArray[np.bool_]:
@@ -182,10 +184,13 @@ def summarise(
             f"A study is summarised by setting and {', '.join(allowed[1:])}, not by "
             f"{', '.join(by) or 'nothing'}."
         )
-    values = case_values(table, metric)
-    if "step" not in by:
-        values = _last_step(values)
+    values = case_values(table, metric, last_step="step" not in by)
     truths = {} if metric in LOWER_IS_BETTER else _truth_settings(table, values)
+    last = _last_step(values)
+    references = {
+        name: last[last["setting"] == name].set_index("case")["value"]
+        for name in set(truths.values())
+    }
     rows = []
     for names, part in values.groupby(list(by), sort=False, dropna=False):
         found = summary.summarise(
@@ -204,7 +209,11 @@ def summarise(
                 "p75": found.q75,
                 "ci_low": found.ci_low,
                 "ci_high": found.ci_high,
-                "percent_of_truth": _percent(values, part, truth),
+                "percent_of_truth": math.nan
+                if truth is None
+                else summary.percent_of_reference(
+                    part["value"].to_list(), references[truth].reindex(part["case"]).to_list()
+                ),
                 "truth_setting": truth or "",
             }
         )
@@ -228,7 +237,7 @@ def truth_settings(table: pd.DataFrame, metric: str) -> dict[str, str]:
         Without settings that have none, or are of prompts from the truth or of heatmaps
         themselves.
     """
-    return _truth_settings(table, _last_step(case_values(table, metric)))
+    return _truth_settings(table, case_values(table, metric, last_step=True))
 
 
 def _truth_settings(table: pd.DataFrame, values: pd.DataFrame) -> dict[str, str]:
@@ -246,14 +255,6 @@ def _truth_settings(table: pd.DataFrame, values: pd.DataFrame) -> dict[str, str]
     return found
 
 
-def _percent(values: pd.DataFrame, part: pd.DataFrame, truth: str | None) -> float:
-    if truth is None:
-        return math.nan
-    reference = _last_step(values[values["setting"] == truth]).set_index("case")["value"]
-    own = part.set_index("case")["value"]
-    return summary.percent_of_reference(own.to_list(), reference.reindex(own.index).to_list())
-
-
 def case_counts(table: pd.DataFrame) -> pd.DataFrame:
     """Count the cases of each setting by how they ended.
 
@@ -269,25 +270,26 @@ def case_counts(table: pd.DataFrame) -> pd.DataFrame:
         A row for each setting in the order of the table: ``setting``, ``n_cases``,
         ``n_no_prompt`` (no prompt on any plane), ``n_no_truth`` and ``n_failed``.
     """
-    everywhere = table[table["setting"] == ""]
-    rows = []
-    for setting in [s for s in table["setting"].unique() if s != ""]:
-        own = pd.concat([table[table["setting"] == setting], everywhere])
-        statuses = own.groupby("case")["status"].agg(set)
-        rows.append(
-            {
-                "setting": setting,
-                "n_cases": len(statuses),
-                "n_no_prompt": sum(
-                    "no-prompt" in s and "ok" not in s and "failed" not in s for s in statuses
-                ),
-                "n_no_truth": sum(s == {"no-truth"} for s in statuses),
-                "n_failed": sum("failed" in s for s in statuses),
-            }
-        )
-    return pd.DataFrame(
-        rows, columns=["setting", "n_cases", "n_no_prompt", "n_no_truth", "n_failed"]
+    known = table[["setting", "case", "status"]].drop_duplicates()
+    settings = [one for one in known["setting"].unique() if one != ""]
+    everywhere = known[known["setting"] == ""].drop(columns="setting")
+    known = pd.concat(
+        [
+            known[known["setting"] != ""],
+            everywhere.merge(pd.DataFrame({"setting": settings}), how="cross"),
+        ]
     )
+    had = pd.crosstab([known["setting"], known["case"]], known["status"]).reindex(
+        columns=["ok", "no-prompt", "no-truth", "failed"], fill_value=0
+    )
+    failed = had["failed"] > 0
+    no_prompt = (had["no-prompt"] > 0) & (had["ok"] == 0) & ~failed
+    no_truth = (had["no-truth"] > 0) & (had["ok"] == 0) & ~failed & ~no_prompt
+    by_case = pd.DataFrame(
+        {"n_cases": 1, "n_no_prompt": no_prompt, "n_no_truth": no_truth, "n_failed": failed}
+    )
+    counts = by_case.groupby("setting").sum().astype(int).reindex(settings)
+    return counts.rename_axis("setting").reset_index()
 
 
 def paired_difference(
@@ -314,7 +316,7 @@ def paired_difference(
     CamSamError
         If the table has no such metric or setting.
     """
-    return _difference(_last_step(case_values(table, metric)), a, b, resamples, seed)
+    return _difference(case_values(table, metric, last_step=True), a, b, resamples, seed)
 
 
 def _difference(values: pd.DataFrame, a: str, b: str, resamples: int, seed: int) -> Difference:
@@ -368,7 +370,7 @@ def compare_settings(
     DataFrame
         The fields of `Difference`, a row a pair.
     """
-    values = _last_step(case_values(table, metric))
+    values = case_values(table, metric, last_step=True)
     found = [_difference(values, a, b, resamples, seed) for a, b in pairs]
     rows = pd.DataFrame(found, columns=list(Difference.__dataclass_fields__))
     rows["p_holm"] = holm(rows["p"].to_numpy(dtype=np.float64))
@@ -424,7 +426,7 @@ def annotator_curve(table: pd.DataFrame, metric: str) -> pd.DataFrame:
 def varying_factors(table: pd.DataFrame) -> list[str]:
     """Name the columns in which settings differ, those of most values first."""
     settings = table[table["setting"] != ""].drop_duplicates("setting")
-    counts = {name: settings[name].nunique(dropna=False) for name in FACTORS}
+    counts = {name: len(set(settings[name].dropna()) - {""}) for name in FACTORS}
     return sorted((n for n in FACTORS if counts[n] > 1), key=lambda n: -counts[n])
 
 
@@ -456,7 +458,7 @@ def grid(table: pd.DataFrame, metric: str, rows: str, columns: str) -> pd.DataFr
         if name not in FACTORS:
             raise CamSamError(f"{name!r} is no factor of a setting: {', '.join(FACTORS)}.")
     own = table[table["source"].isin(["cam", "heatmap"])]
-    values = _last_step(case_values(own, metric))
+    values = case_values(own, metric, last_step=True)
     means = values.groupby("setting", sort=False)["value"].mean()
     settings = own.drop_duplicates("setting").set_index("setting").loc[means.index]
     settings = settings.assign(mean=means)

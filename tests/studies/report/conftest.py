@@ -69,17 +69,22 @@ def lesion_table(n_cases=51, n_settings=4, seed=0, annotator=True, groups=True):
             values = {"dice": dice, "iou": dice / (2 - dice)}
             values["hd95"] = np.inf if nothing else 60 * (1 - dice)
             if not truth:
-                values |= {
-                    "auprc": float(np.clip(dice + rng.normal(0, 0.1), 0.05, 1)),
-                    "prevalence": 0.23 if malignant else 0.08,
-                    "pointing_hit": float(dice > 0.35),
-                    "fg_hit_rate": np.nan if nothing else float(dice > 0.3),
-                }
+                values["fg_hit_rate"] = np.nan if nothing else float(dice > 0.3)
             rows += rows_of(
                 name, setting, values,
                 status="no-prompt" if nothing else "ok",
                 reason=f"no region above {rng.random():.2f}" if nothing else "", **case,
             )  # fmt: skip
+        for method in methods[: min(2, n_settings)]:
+            heat = factors(
+                f"heatmap/{method}", "heatmap", segmenter="", mask_choice="", classifier="lesion",
+                method=method, layers="layer3",
+            )  # fmt: skip
+            area = float(rng.uniform(0.1, 0.3) if malignant else rng.uniform(0.03, 0.15))
+            hit = float(rng.random() < 0.75)
+            auprc = float(rng.uniform(area, 1))
+            values = {"auprc": auprc, "prevalence": area, "pointing_hit": hit, "auc_judd": 0.8}
+            rows += rows_of(name, heat, values, **case)
         if annotator:
             for step in range(1, 10):
                 dice = float(1 / (1 + np.exp(-(0.2 + 0.18 * step + hard + rng.normal(0, 0.3)))))

@@ -234,7 +234,7 @@ def test_a_grid_has_the_means_of_settings(lesions):
 
 
 def test_wrong_arguments_are_refused(lesions):
-    with pytest.raises(CamSamError, match="no score 'dise'; it has: auprc, dice"):
+    with pytest.raises(CamSamError, match="no score 'dise'; it has: auc_judd, auprc, dice"):
         statistics.summarise(lesions, "dise")
     with pytest.raises(CamSamError, match="not by colour"):
         statistics.summarise(lesions, "dice", ("colour",))
