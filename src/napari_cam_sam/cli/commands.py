@@ -28,6 +28,7 @@ from napari_cam_sam.cli.shared import (
     rules_help,
 )
 from napari_cam_sam.cli.study import add_study_command
+from napari_cam_sam.cli.study_report import add_report_command
 from napari_cam_sam.errors import CamSamError
 
 if TYPE_CHECKING:
@@ -138,6 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     info.set_defaults(command=_models_info)
     added += add_cache_commands(commands)
     added += add_study_command(commands)
+    added += add_report_command(commands)
     for command in (metrics, prompts, replay, listing, download, info, *added):
         command.add_argument("--json", action="store_true", help="print one JSON object")
     return parser

@@ -51,6 +51,7 @@ _MOST_PAIRED = 5
 _ROWS = 24
 _CURVES = 6
 _MOST_GRIDS = 4
+_MOST_NAMED = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,9 +73,8 @@ class Results:
 
     @property
     def finished(self) -> bool:
-        """Whether all cases are done, as far as the record says."""
-        cases = self.record.get("cases") or {}
-        return not cases or cases.get("done") == cases.get("all")
+        """Whether all cases are done, as the record says."""
+        return self.record.get("state", "finished") == "finished"
 
 
 def read_results(folder: Path) -> Results:
@@ -222,7 +222,7 @@ def _template() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["number"] = number
+    environment.globals["many_rows"] = report_tables.MANY_ROWS
     return environment.get_template("report.html.jinja")
 
 
@@ -241,6 +241,7 @@ def _content(results: Results, metric: str, seed: int) -> dict[str, Any]:
     return {
         "title": str(record.get("name") or results.folder.resolve().name),
         "finished": results.finished,
+        "done": int(table["case"].nunique()),
         "metric": label,
         "record": record,
         "story": _story(table, counts, settings, metric),
@@ -270,7 +271,7 @@ def _content(results: Results, metric: str, seed: int) -> dict[str, Any]:
 
 
 def _story(table: pd.DataFrame, counts: pd.DataFrame, settings: Sequence[str], metric: str) -> str:
-    """Tell in a few sentences what was run."""
+    """Tell in a few sentences what was run; of long lists the first."""
     cases = table.drop_duplicates("case").fillna({"label": "", "group": ""})
     labels = cases[cases["label"] != ""]["label"].value_counts(sort=False)
     groups = cases["group"].where(cases["group"] != "", cases["case"]).nunique()
@@ -284,7 +285,9 @@ def _story(table: pd.DataFrame, counts: pd.DataFrame, settings: Sequence[str], m
 
     def named(column: str, *sources: str) -> str:
         rows = run[run["source"].isin(sources)] if sources else run
-        return ", ".join(sorted({str(one) for one in rows[column].dropna().unique()} - {""}))
+        found = sorted({str(one) for one in rows[column].dropna().unique()} - {""})
+        more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
+        return ", ".join(found[:_MOST_NAMED]) + more
 
     if classifiers := named("classifier"):
         story.append(f"Heatmaps: {classifiers} by {named('method')}.")
@@ -304,9 +307,15 @@ def _story(table: pd.DataFrame, counts: pd.DataFrame, settings: Sequence[str], m
     whole = ", of each volume as a whole" if (table["plane"] > 0).any() else ""
     story.append(f"Settings are compared by {metric_name(metric)}{whole}.")
     n_failed = table[table["status"] == "failed"]["case"].nunique()
-    without = _count(int(counts["n_no_prompt"].sum()), "run")
+    runs = counts[counts["setting"].isin(_of_masks(table))]
+    without = _count(int(runs["n_no_prompt"].sum()), "run")
     story.append(f"{without} without a prompt, {_count(n_failed, 'case')} failed.")
     return " ".join(story)
+
+
+def _of_masks(table: pd.DataFrame) -> list[str]:
+    """Name the settings themselves, without those that stand for the heatmaps they share."""
+    return [str(one) for one in table[table["source"] != "heatmap"]["setting"].unique()]
 
 
 def _count(n: int, what: str) -> str:
@@ -415,7 +424,7 @@ def _difference_figure(found: pd.DataFrame | None, metric: str) -> dict[str, str
     )
     more = f" (the first {len(drawn)} of {len(found)})" if len(drawn) < len(found) else ""
     return {
-        "src": report_figures.differences(drawn, f"difference of {metric_name(metric)}"),
+        "src": report_figures.differences(drawn, metric_name(metric)),
         "alt": f"Mean paired differences with 95 % intervals. {words}.",
         "title": more,
     }
@@ -570,12 +579,11 @@ def _provenance(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("SHA-256 of the plan", record.get("plan")),
         ("Seed", (record.get("study") or {}).get("seed")),
     ]
-    for name, model in (record.get("models") or {}).items():
-        known = model if isinstance(model, Mapping) else {"sha256": model}
-        rows.append(
-            (f"{str(known.get('kind') or 'model').capitalize()} {name}",
-             f"SHA-256 {known['sha256']}" if known.get("sha256") else "no weights"),
-        )  # fmt: skip
+    for name, models in (record.get("models") or {}).items():
+        for model in models:
+            words = [str(model[key]) for key in ("device", "precision") if model.get(key)]
+            weights = f"SHA-256 {model['sha256']}" if model.get("sha256") else "no weights"
+            rows.append((f"{str(model['kind']).capitalize()} {name}", ", ".join([weights, *words])))
     encodes = record.get("encodes") or {}
     if encodes:
         rows.append(

@@ -200,7 +200,13 @@ def differences(found: pd.DataFrame, label: str) -> str:
             one.mean, row, "o", markersize=6, color="#0072B2" if sure else "white",
             markeredgecolor="#0072B2",
         )  # fmt: skip
-    axes.set_yticks(range(len(rows)), [f"{_short(o.a, 34)}  −  {_short(o.b, 34)}" for o in rows])
+    references = {one.b for one in rows}
+    if len(references) == 1:
+        names = [_short(one.a) for one in rows]
+        label = f"{label}, minus that of {_short(references.pop())}"
+    else:
+        names = [f"{_short(one.a, 34)}  −  {_short(one.b, 34)}" for one in rows]
+    axes.set_yticks(range(len(rows)), names)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.grid(axis="x", color=_GRID, linewidth=0.7)
     axes.set_xlabel(label)

@@ -14,6 +14,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.studies import statistics
 
 __all__ = [
+    "MANY_ROWS",
     "METRIC_NAMES",
     "Cell",
     "Column",
@@ -50,8 +51,12 @@ METRIC_NAMES = {
     "thresholded_iou": "IoU above .5",
     "tied_fraction": "Tied maxima",
     "tied_inside": "Tied maxima on truth",
+    "probability": "Probability of target",
 }
 """What readers call the metrics of :mod:`napari_cam_sam.metrics.scoring`."""
+
+MANY_ROWS = 25
+"""As many rows as a page shows before it is asked for all."""
 
 _PERCENT_WORDS = "mean as percent of that of truth prompts, same segmenter and cases"
 _MOST_NAMES = 12
@@ -143,9 +148,13 @@ def score_table(
     Returns
     -------
     Table
-        A row for each setting that has the metric.
+        A row for each setting that has the metric, the best first where there are many.
     """
     found = statistics.summarise(table, metric, seed=seed)
+    if len(found) > MANY_ROWS:
+        down = metric not in statistics.LOWER_IS_BETTER
+        found = found.sort_values("mean", ascending=not down, kind="stable")
+        caption += f", ordered by {metric_name(metric)}"
     counts = counts.set_index("setting")
     means = {other: _means(table, other) for other in others}
     with_truth = bool(found["percent_of_truth"].notna().any())
@@ -327,8 +336,9 @@ def reason_table(table: pd.DataFrame) -> Table | None:
     Table or None
         None where every case ended well.
     """
-    rows = table[table["status"] != "ok"][["case", "setting", "status", "reason"]]
-    rows = rows.drop_duplicates()
+    # A heatmap without evidence is told of by the settings that would have been prompted by it.
+    rows = table[(table["status"] != "ok") & (table["source"] != "heatmap")]
+    rows = rows[["case", "setting", "status", "reason"]].drop_duplicates()
     if rows.empty:
         return None
     rows = rows.fillna("").assign(kind=[re.sub(r"\d[\d.,]*", "#", r) for r in rows["reason"]])

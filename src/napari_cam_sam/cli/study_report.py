@@ -1,0 +1,138 @@
+"""The report of a study: ``napari-cam-sam report``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_cam_sam.cli.shared import DEVICE_HELP, cell, print_json, print_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from napari_cam_sam.studies.report import Render
+
+__all__ = ["add_report_command"]
+
+
+def add_report_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
+    """Add the command to the subparsers of the command line, and give its parser."""
+    report = commands.add_parser(
+        "report",
+        help="tables, figures and pictures of a study as one HTML page",
+        description="Write the report of a study that is finished or still running: one page that "
+        "needs no network. The worst, median and best cases are run again for their pictures.",
+    )
+    report.add_argument("folder", type=Path, metavar="FOLDER", help="that the study was written to")
+    report.add_argument(
+        "--metric", help="that settings are compared by; by default dice where there are masks"
+    )
+    report.add_argument("--output", type=Path, help="HTML file; by default FOLDER/report.html")
+    report.add_argument(
+        "--pictures",
+        type=int,
+        default=3,
+        metavar="N",
+        help="worst, median and best cases, each; 0 for none (%(default)s)",
+    )
+    report.add_argument("--seed", type=int, default=0, help="of the bootstrap (%(default)s)")
+    report.add_argument("--device", default="auto", help=DEVICE_HELP)
+    report.add_argument("--open", action="store_true", help="open the page in the web browser")
+    report.set_defaults(command=_report)
+    return (report,)
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from napari_cam_sam.studies import statistics
+    from napari_cam_sam.studies.report import (
+        default_metric,
+        default_pairs,
+        read_results,
+        write_report,
+    )
+
+    results = read_results(arguments.folder)
+    metric = arguments.metric or default_metric(results.table)
+    summary = statistics.summarise(results.table, metric, seed=arguments.seed)
+    counts = statistics.case_counts(results.table)
+    rows = counts.merge(summary, on="setting")
+    pairs = default_pairs(summary["setting"].to_list(), results.record)
+    differences = statistics.compare_settings(results.table, metric, pairs, seed=arguments.seed)
+    path = write_report(
+        results.folder,
+        metric=metric,
+        output=arguments.output,
+        render=_render(arguments, results.record),
+        pictures=arguments.pictures,
+        seed=arguments.seed,
+    )
+    if arguments.json:
+        print_json(
+            {
+                "report": path,
+                "finished": results.finished,
+                "metric": metric,
+                "settings": rows.to_dict("records"),
+                "differences": differences.to_dict("records"),
+            }
+        )
+    else:
+        _print(rows, differences, metric)
+        print(f"\nWritten to {path}")
+    if arguments.open:
+        import webbrowser
+
+        webbrowser.open(path.resolve().as_uri())
+
+
+def _render(arguments: argparse.Namespace, record: dict[str, Any]) -> Render | None:
+    """Make what runs cases again; say why where it cannot be made."""
+    from napari_cam_sam.errors import CamSamError
+    from napari_cam_sam.studies.report_cases import case_renderer
+
+    if arguments.pictures <= 0:
+        return None
+    try:
+        return case_renderer(record, arguments.device)
+    except CamSamError as error:
+        print(f"napari-cam-sam: The report has no pictures: {error}", file=sys.stderr)
+        return None
+
+
+def _print(rows: pd.DataFrame, differences: pd.DataFrame, metric: str) -> None:
+    print_table(
+        [
+            {
+                "setting": row["setting"],
+                "cases": row["n_cases"],
+                "no prompt": row["n_no_prompt"],
+                "failed": row["n_failed"],
+                f"{metric}, mean": row["mean"],
+                "95 % interval": _interval(row),
+                "median": row["median"],
+                "% of truth": row["percent_of_truth"],
+            }
+            for row in rows.to_dict("records")
+        ]
+    )
+    if len(differences):
+        print()
+        print_table(
+            [
+                {
+                    "setting": row["a"],
+                    "minus": row["b"],
+                    "difference": row["mean"],
+                    "95 % interval": _interval(row),
+                    "p, Holm": row["p_holm"],
+                    "cases": row["n_cases"],
+                }
+                for row in differences.to_dict("records")
+            ]
+        )
+
+
+def _interval(row: Any) -> str:
+    return f"{cell(row['ci_low'])} to {cell(row['ci_high'])}"
