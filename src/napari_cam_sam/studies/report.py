@@ -61,7 +61,7 @@ class Results:
     Attributes
     ----------
     table : DataFrame
-        See :mod:`napari_cam_sam.studies.table`.
+        See :mod:`napari_cam_sam.studies.table`; settings in the order of the study.
     record : dict
         ``study.json``; empty where it is not there.
     folder : Path
@@ -74,7 +74,7 @@ class Results:
     @property
     def finished(self) -> bool:
         """Whether all cases are done, as the record says."""
-        return self.record.get("state", "finished") == "finished"
+        return bool(self.record.get("state", "finished") == "finished")
 
 
 def read_results(folder: Path) -> Results:
@@ -124,6 +124,10 @@ def read_results(folder: Path) -> Results:
     if missing or table.empty:
         what = f"has no column {missing[0]!r}" if missing else "has no rows"
         raise CamSamError(f"The table of {folder} {what}: it is not of a study.")
+    order = {name: i for i, name in enumerate((record.get("study") or {}).get("settings") or ())}
+    # The table's own order is by case and name; a reader expects the study's.
+    place = table["setting"].map(lambda name: order.get(name, len(order)))
+    table = table.iloc[np.argsort(place.to_numpy(), kind="stable")].reset_index(drop=True)
     return Results(table, record, folder)
 
 
