@@ -37,13 +37,14 @@ Render = Callable[[str, str], CaseView]
 """Runs a case, by its id, with a setting, by its name, and gives what is to be drawn of it."""
 
 _PREFERRED = ("dice", "iou", "auprc", "auc_judd", "fg_hit_rate")
-_MASK_METRICS = ("dice", "iou", "nsd", "hd95", "assd", "pixel_accuracy")
+_MASK_METRICS = ("dice", "iou", "nsd", "hd95")
 _PROMPT_METRICS = ("fg_hit_rate", "bg_hit_rate", "box_iou", "distance_px", "distance_mm")
 _HEATMAP_METRICS = (
     "auprc", "prevalence", "auc_judd", "pointing_hit", "energy_inside", "thresholded_iou",
 )  # fmt: skip
 _IN_UNIT_RANGE = frozenset(
-    {*_MASK_METRICS, *_PROMPT_METRICS, *_HEATMAP_METRICS} - statistics.LOWER_IS_BETTER
+    {*_MASK_METRICS, *_PROMPT_METRICS, *_HEATMAP_METRICS, "pixel_accuracy"}
+    - statistics.LOWER_IS_BETTER
 )
 # As many settings as are compared one with another; of more, each with the first.
 _MOST_PAIRED = 5
@@ -218,6 +219,7 @@ def write_report(
 
 def _template() -> Any:
     from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup, escape
 
     environment = Environment(
         loader=PackageLoader("napari_cam_sam.studies", "."),
@@ -226,6 +228,8 @@ def _template() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    # Names of settings are long: they may break where their parts do.
+    environment.filters["breakable"] = lambda text: escape(text).replace("/", Markup("/<wbr>"))
     environment.globals["many_rows"] = report_tables.MANY_ROWS
     return environment.get_template("report.html.jinja")
 
@@ -243,6 +247,7 @@ def _content(results: Results, metric: str, seed: int) -> dict[str, Any]:
     curve = statistics.annotator_curve(table, metric)
     counts = statistics.case_counts(table)
     return {
+        "when": _time(record.get("finished")),
         "title": str(record.get("name") or results.folder.resolve().name),
         "finished": results.finished,
         "done": int(table["case"].nunique()),
@@ -310,10 +315,17 @@ def _story(table: pd.DataFrame, counts: pd.DataFrame, settings: Sequence[str], m
         story.append(f"Masks: {segmenters}.")
     whole = ", of each volume as a whole" if (table["plane"] > 0).any() else ""
     story.append(f"Settings are compared by {metric_name(metric)}{whole}.")
-    n_failed = table[table["status"] == "failed"]["case"].nunique()
     runs = counts[counts["setting"].isin(_of_masks(table))]
-    without = _count(int(runs["n_no_prompt"].sum()), "run")
-    story.append(f"{without} without a prompt, {_count(n_failed, 'case')} failed.")
+    failed, no_truth = (
+        table[table["status"] == status]["case"].nunique() for status in ("failed", "no-truth")
+    )
+    ends = [
+        (int(runs["n_no_prompt"].sum()), "run", "without a prompt"),
+        (no_truth, "case", "without a truth for one setting or more"),
+        (failed, "case", "failed in one setting or more"),
+    ]
+    told = "; ".join(f"{_count(n, what)} {words}" for n, what, words in ends if n)
+    story.append(f"{told}." if told else "Every case has a result.")
     return " ".join(story)
 
 
@@ -339,6 +351,8 @@ def _score_tables(table: pd.DataFrame, metric: str, counts: pd.DataFrame, seed: 
     tables = []
     for caption, family in families.items():
         there = [one for one in family if one in known]
+        if "distance_px" in there and _same(table, "distance_px", "distance_mm"):
+            there.remove("distance_mm")  # of images whose spacing is not known
         if not there:
             continue
         first = metric if metric in there else there[0]
@@ -350,6 +364,13 @@ def _score_tables(table: pd.DataFrame, metric: str, counts: pd.DataFrame, seed: 
             )
         )
     return [one for _, one in sorted(tables, key=lambda pair: pair[0])]
+
+
+def _same(table: pd.DataFrame, one: str, other: str) -> bool:
+    first, second = (
+        table[table["metric"] == metric]["value"].to_numpy() for metric in (one, other)
+    )
+    return bool(second.size) and np.array_equal(first, second)
 
 
 def _limits(metric: str) -> tuple[float, float] | None:
@@ -597,10 +618,15 @@ def _provenance(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Device", record.get("device")),
         ("Workers", record.get("workers")),
         ("Threads a case", record.get("threads")),
-        ("Started", record.get("started")),
-        ("Finished", record.get("finished")),
+        ("Started", _time(record.get("started"))),
+        ("Finished", _time(record.get("finished"))),
         ("Python", record.get("python")),
     ]
     packages = record.get("packages") or {}
     rows.append(("Packages", ", ".join(f"{k} {v}" for k, v in packages.items() if v)))
     return [(name, str(value)) for name, value in rows if value not in (None, "", [])]
+
+
+def _time(stamp: object) -> str:
+    """Write a time of ISO 8601 for people."""
+    return str(stamp or "").replace("T", " ").replace("+00:00", " UTC")

@@ -102,8 +102,8 @@ def number(value: float, digits: int = 3) -> str:
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
     digits = digits if abs(value) < 10 else max(0, digits - 2)
-    text = f"{value:.{digits}f}"
-    return text.replace("-", "−")
+    rounded = round(value, digits) + 0.0  # of −0 it makes 0
+    return f"{rounded:.{digits}f}".replace("-", "−")
 
 
 def interval(low: float, high: float) -> str:
@@ -207,10 +207,11 @@ def part_table(table: pd.DataFrame, metric: str, by: str, *, seed: int) -> Table
     -------
     Table or None
     """
-    known = [str(one) for one in table[by].dropna().unique() if one != ""]
+    found = statistics.summarise(table, metric, ("setting", by), seed=seed)
+    counted = found[(found["n"] > 0) & (found[by].fillna("") != "")]
+    known = [str(one) for one in counted[by].unique()]
     if not 1 < len(known) <= _MOST_PARTS:
         return None
-    found = statistics.summarise(table, metric, ("setting", by), seed=seed)
     cells = {(one["setting"], one[by]): one for one in found.to_dict("records")}
     columns = [Column("Setting", numeric=False)]
     for part in known:
@@ -287,7 +288,8 @@ def grid_table(table: pd.DataFrame, metric: str, rows: str, columns: str) -> Tab
         return None
     values = found.to_numpy(dtype=float)
     low, high = float(pd.Series(values.ravel()).min()), float(pd.Series(values.ravel()).max())
-    spread = high - low
+    # Less than a tenth of the range must not look like all the difference there can be.
+    spread = max(high - low, 0.1 * abs(high))
 
     def shaded(value: float) -> Cell:
         share = None if math.isnan(value) or not spread > 0 else (value - low) / spread
