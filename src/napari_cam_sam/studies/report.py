@@ -285,7 +285,7 @@ def _story(table: pd.DataFrame, counts: pd.DataFrame, settings: Sequence[str], m
     labels = cases[cases["label"] != ""]["label"].value_counts(sort=False)
     groups = cases["group"].where(cases["group"] != "", cases["case"]).nunique()
     told = _count(len(cases), "case")
-    if len(labels):
+    if len(labels) > 1:
         told += f" ({', '.join(f'{n} {name}' for name, n in labels.items())})"
     if groups < len(cases):
         told += f" in {groups} groups"

@@ -158,12 +158,19 @@ def score_table(
     counts = counts.set_index("setting")
     means = {other: _means(table, other) for other in others}
     with_truth = bool(found["percent_of_truth"].notna().any())
-    with_prompts = bool(counts.loc[found["setting"], "n_no_prompt"].any())
+    own = counts.loc[found["setting"]]
+    # A column that says what n says, or that nothing happened, is left out.
+    ends = {
+        "n_cases": Column("Cases", "cases of the setting, failed ones among them"),
+        "n_no_prompt": Column("No prompt", "cases without any prompt"),
+        "n_failed": Column("Failed", "cases that ended with an error"),
+    }
+    told = [name for name in ends if own[name].any()]
+    if (own["n_cases"].to_numpy() == found["n"].to_numpy()).all():
+        told.remove("n_cases")
     columns = [
         Column("Setting", numeric=False),
-        Column("Cases", "cases of the setting, failed ones among them"),
-        *([Column("No prompt", "cases without any prompt")] if with_prompts else []),
-        Column("Failed", "cases that ended with an error"),
+        *(ends[name] for name in told),
         Column(f"{metric_name(metric)}, mean", "with the 95 % bootstrap interval over groups"),
         Column("Median", "with the 25th and 75th percentile"),
         Column("n", "cases that count for it"),
@@ -175,9 +182,7 @@ def score_table(
         count = counts.loc[one.setting]
         row = [
             Cell(str(one.setting), str(one.setting)),
-            Cell(str(count.n_cases), int(count.n_cases)),
-            *([Cell(str(count.n_no_prompt), int(count.n_no_prompt))] if with_prompts else []),
-            Cell(str(count.n_failed), int(count.n_failed)),
+            *(Cell(str(count[name]), int(count[name])) for name in told),
             _value(one.mean, f"{number(one.mean)} {interval(one.ci_low, one.ci_high)}".strip()),
             _value(one.median, f"{number(one.median)} ({number(one.p25)}–{number(one.p75)})"),
             Cell(str(one.n), int(one.n)),
