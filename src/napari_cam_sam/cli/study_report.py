@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_cam_sam.cli.shared import DEVICE_HELP, cell, print_json, print_table
+from napari_cam_sam.cli.shared import DEVICE_HELP, cell, print_json, print_table, progress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,14 +60,18 @@ def _report(arguments: argparse.Namespace) -> None:
     rows = counts.merge(summary, on="setting")
     pairs = default_pairs(summary["setting"].to_list(), results.record)
     differences = statistics.compare_settings(results.table, metric, pairs, seed=arguments.seed)
-    path = write_report(
-        results.folder,
-        metric=metric,
-        output=arguments.output,
-        render=_render(arguments, results.record),
-        pictures=arguments.pictures,
-        seed=arguments.seed,
-    )
+    render = _render(arguments, results.record)
+    update, bar = progress(arguments, "pictures", "case")
+    with bar:
+        path = write_report(
+            results.folder,
+            metric=metric,
+            output=arguments.output,
+            render=render,
+            pictures=arguments.pictures,
+            seed=arguments.seed,
+            progress=update,
+        )
     if arguments.json:
         print_json(
             {

@@ -15,10 +15,15 @@ import pandas as pd
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.writing import write_atomically
-from napari_cam_sam.metrics.surface import DEFAULT_TOLERANCE, PERCENTILE_RULE
-from napari_cam_sam.studies import report_figures, report_tables, statistics
+from napari_cam_sam.studies import (
+    report_figures,
+    report_parts,
+    report_tables,
+    report_words,
+    statistics,
+)
 from napari_cam_sam.studies.report_figures import CaseView
-from napari_cam_sam.studies.report_tables import Table, metric_name, number
+from napari_cam_sam.studies.report_tables import metric_name, number
 
 __all__ = [
     "REPORT_NAME",
@@ -37,22 +42,8 @@ Render = Callable[[str, str], CaseView]
 """Runs a case, by its id, with a setting, by its name, and gives what is to be drawn of it."""
 
 _PREFERRED = ("dice", "iou", "auprc", "auc_judd", "fg_hit_rate")
-_MASK_METRICS = ("dice", "iou", "nsd", "hd95")
-_PROMPT_METRICS = ("fg_hit_rate", "bg_hit_rate", "box_iou", "distance_px", "distance_mm")
-_HEATMAP_METRICS = (
-    "auprc", "prevalence", "auc_judd", "pointing_hit", "energy_inside", "thresholded_iou",
-)  # fmt: skip
-_IN_UNIT_RANGE = frozenset(
-    {*_MASK_METRICS, *_PROMPT_METRICS, *_HEATMAP_METRICS, "pixel_accuracy"}
-    - statistics.LOWER_IS_BETTER
-)
 # As many settings as are compared one with another; of more, each with the first.
 _MOST_PAIRED = 5
-# Rows of a figure; the settings beyond are drawn in further ones.
-_ROWS = 24
-_CURVES = 6
-_MOST_GRIDS = 4
-_MOST_NAMED = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,7 +202,7 @@ def write_report(
         setting, chosen = picture_cases(table, metric, pictures)
         shown = list(_pictures(table, metric, setting, chosen, render, progress))
         content["picture_setting"] = setting
-    page = _template().render(**content, pictures=shown, with_pictures=render is not None)
+    page = _template().render(**content, pictures=shown)
     path = output or folder / REPORT_NAME
     write_atomically(path, lambda hidden: hidden.write_text(page, encoding="utf-8"))
     return path
@@ -241,27 +232,26 @@ def _content(results: Results, metric: str, seed: int) -> dict[str, Any]:
     settings = [str(one) for one in values["setting"].unique()]
     about = table.drop_duplicates("setting").set_index("setting")
     sources = {name: str(about.loc[name, "source"]) for name in settings}
-    label = metric_name(metric)
     pairs = default_pairs(settings, record)
     found = statistics.compare_settings(table, metric, pairs, seed=seed) if pairs else None
     curve = statistics.annotator_curve(table, metric)
     counts = statistics.case_counts(table)
     return {
-        "when": _time(record.get("finished")),
+        "when": report_words.readable_time(record.get("finished")),
         "title": str(record.get("name") or results.folder.resolve().name),
         "finished": results.finished,
         "done": int(table["case"].nunique()),
-        "metric": label,
         "record": record,
-        "story": _story(table, counts, settings, metric),
-        "score_tables": _score_tables(table, metric, counts, seed),
-        "boxes": _box_figures(values, settings, sources, metric),
-        "curves": _curve_figures(curve, metric),
-        "grids": _grids(table, metric),
+        "story": report_words.story(table, counts, settings, metric),
+        "score_tables": report_parts.score_tables(table, metric, counts, seed),
+        "boxes": report_parts.box_figures(values, settings, sources, metric),
+        "curves": report_parts.curve_figures(curve, metric),
+        "grids": report_parts.grids(table, metric),
         "differences": None if found is None else report_tables.difference_table(found, metric),
-        "difference_figure": _difference_figure(found, metric),
+        "difference_figure": report_parts.difference_figure(found, metric),
         "reference": pairs[0][1] if len({b for _, b in pairs}) == 1 and pairs else "",
-        "asked": bool(record.get("compare")),
+        "asked": bool(pairs)
+        and list(pairs[0]) in [list(pair) for pair in record.get("compare") or ()],
         "parts": [
             part
             for by in ("label", "split")
@@ -269,201 +259,14 @@ def _content(results: Results, metric: str, seed: int) -> dict[str, Any]:
         ],
         "reasons": report_tables.reason_table(table),
         "factors": report_tables.factor_table(table),
-        "more_scores": _more_scores(table, metric, counts, seed),
-        "caveats": list(_caveats(table, values, metric, len(pairs))),
-        "provenance": _provenance(record),
+        "more_scores": report_parts.more_scores(table, metric, counts, seed),
+        "caveats": list(report_words.caveats(table, values, metric, len(pairs))),
+        "provenance": report_words.provenance(record),
         "command": shlex.join(map(str, ["napari-cam-sam", *(record.get("command") or ())])),
         "details": json.dumps(record, indent=2, ensure_ascii=False) if record else "",
         "seed": seed,
         "picture_setting": "",
     }
-
-
-def _story(table: pd.DataFrame, counts: pd.DataFrame, settings: Sequence[str], metric: str) -> str:
-    """Tell in a few sentences what was run; of long lists the first."""
-    cases = table.drop_duplicates("case").fillna({"label": "", "group": ""})
-    labels = cases[cases["label"] != ""]["label"].value_counts(sort=False)
-    groups = cases["group"].where(cases["group"] != "", cases["case"]).nunique()
-    told = _count(len(cases), "case")
-    if len(labels) > 1:
-        told += f" ({', '.join(f'{n} {name}' for name, n in labels.items())})"
-    if groups < len(cases):
-        told += f" in {groups} groups"
-    story = [f"{told}, each with {_count(len(settings), 'setting')}."]
-    run = table[table["source"] != ""]
-
-    def named(column: str, *sources: str) -> str:
-        rows = run[run["source"].isin(sources)] if sources else run
-        found = sorted({str(one) for one in rows[column].dropna().unique()} - {""})
-        more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
-        return ", ".join(found[:_MOST_NAMED]) + more
-
-    if classifiers := named("classifier"):
-        story.append(f"Heatmaps: {classifiers} by {named('method')}.")
-    prompts = [
-        text
-        for text, there in (
-            (f"{named('strategy', 'cam')} from heatmaps", named("strategy", "cam")),
-            (f"{named('strategy', 'truth')} from the truth", named("strategy", "truth")),
-            ("those of a simulated annotator", (run["source"] == "annotator").any()),
-        )
-        if there
-    ]
-    if prompts:
-        story.append(f"Prompts: {'; '.join(prompts)}.")
-    if segmenters := named("segmenter"):
-        story.append(f"Masks: {segmenters}.")
-    whole = ", of each volume as a whole" if (table["plane"] > 0).any() else ""
-    story.append(f"Settings are compared by {metric_name(metric)}{whole}.")
-    runs = counts[counts["setting"].isin(_of_masks(table))]
-    failed, no_truth = (
-        table[table["status"] == status]["case"].nunique() for status in ("failed", "no-truth")
-    )
-    ends = [
-        (int(runs["n_no_prompt"].sum()), "run", "without a prompt"),
-        (no_truth, "case", "without a truth for one setting or more"),
-        (failed, "case", "failed in one setting or more"),
-    ]
-    told = "; ".join(f"{_count(n, what)} {words}" for n, what, words in ends if n)
-    story.append(f"{told}." if told else "Every case has a result.")
-    return " ".join(story)
-
-
-def _of_masks(table: pd.DataFrame) -> list[str]:
-    """Name the settings themselves, without those that stand for the heatmaps they share."""
-    return [str(one) for one in table[table["source"] != "heatmap"]["setting"].unique()]
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n:,} {what}" + ("" if n == 1 else "s")
-
-
-def _score_tables(table: pd.DataFrame, metric: str, counts: pd.DataFrame, seed: int) -> list[Table]:
-    """Make a table for masks, one for prompts and one for heatmaps, the main metric's first."""
-    known = set(table["metric"].dropna().unique())
-    families = {
-        "Masks against the truth": _MASK_METRICS,
-        "Prompts against the truth": _PROMPT_METRICS,
-        "Heatmaps against the truth": _HEATMAP_METRICS,
-    }
-    if not any(metric in family for family in families.values()):
-        families = {metric_name(metric): (metric,), **families}
-    tables = []
-    for caption, family in families.items():
-        there = [one for one in family if one in known]
-        if "distance_px" in there and _same(table, "distance_px", "distance_mm"):
-            there.remove("distance_mm")  # of images whose spacing is not known
-        if not there:
-            continue
-        first = metric if metric in there else there[0]
-        others = [one for one in there if one != first]
-        tables.append(
-            (
-                metric not in there,
-                report_tables.score_table(table, first, others, caption, counts, seed=seed),
-            )
-        )
-    return [one for _, one in sorted(tables, key=lambda pair: pair[0])]
-
-
-def _same(table: pd.DataFrame, one: str, other: str) -> bool:
-    first, second = (
-        table[table["metric"] == metric]["value"].to_numpy() for metric in (one, other)
-    )
-    return bool(second.size) and np.array_equal(first, second)
-
-
-def _limits(metric: str) -> tuple[float, float] | None:
-    return (-0.02, 1.02) if metric in _IN_UNIT_RANGE else None
-
-
-def _ranked(values: pd.DataFrame, settings: Sequence[str], metric: str) -> list[str]:
-    """Order settings by their mean, the best first."""
-    means = values.groupby("setting")["value"].mean()
-    sign = 1 if metric in statistics.LOWER_IS_BETTER else -1
-    return sorted(settings, key=lambda name: (np.isnan(means[name]), sign * means[name]))
-
-
-def _box_figures(
-    values: pd.DataFrame, settings: Sequence[str], sources: Mapping[str, str], metric: str
-) -> list[dict[str, str]]:
-    found = {
-        str(name): part["value"].dropna().to_numpy(dtype=np.float64)
-        for name, part in values.groupby("setting")
-    }
-    ranked = _ranked(values, settings, metric)
-    figures = []
-    for start in range(0, len(ranked), _ROWS):
-        names = ranked[start : start + _ROWS]
-        medians = "; ".join(
-            f"{name}: {number(float(np.median(found[name])))}" for name in names if found[name].size
-        )
-        figures.append(
-            {
-                "src": report_figures.box_plots(
-                    {name: found[name] for name in names},
-                    sources, metric_name(metric), _limits(metric),
-                ),
-                "alt": f"Box plots of {metric_name(metric)}, medians: {medians}.",
-                "title": f"Settings {start + 1} to {start + len(names)} by their mean",
-            }
-        )  # fmt: skip
-    return figures
-
-
-def _curve_figures(curve: pd.DataFrame, metric: str) -> list[dict[str, str]]:
-    names = [str(name) for name in curve["setting"].unique()]
-    figures = []
-    for start in range(0, len(names), _CURVES):
-        part = curve[curve["setting"].isin(names[start : start + _CURVES])]
-        ends = "; ".join(
-            f"{name}: {number(one['mean'].iloc[0])} with {one['step'].iloc[0]} to "
-            f"{number(one['mean'].iloc[-1])} with {one['step'].iloc[-1]}"
-            for name, one in part.groupby("setting", sort=False)
-        )
-        figures.append(
-            {
-                "src": report_figures.curves(part, metric_name(metric), _limits(metric)),
-                "alt": f"Mean {metric_name(metric)} against number of prompts. {ends}.",
-                "title": "",
-            }
-        )
-    return figures
-
-
-def _grids(table: pd.DataFrame, metric: str) -> list[Table]:
-    pairs = combinations(statistics.varying_factors(table), 2)
-    found = (report_tables.grid_table(table, metric, rows, columns) for rows, columns in pairs)
-    return [one for one in found if one is not None][:_MOST_GRIDS]
-
-
-def _difference_figure(found: pd.DataFrame | None, metric: str) -> dict[str, str] | None:
-    if found is None:
-        return None
-    drawn = found.dropna(subset=["mean"]).head(_ROWS)
-    if drawn.empty:
-        return None
-    words = "; ".join(
-        f"{one.a} minus {one.b}: {number(one.mean)}, {number(one.ci_low)} to {number(one.ci_high)}"
-        for one in report_tables.lines_of(drawn)
-    )
-    more = f" (the first {len(drawn)} of {len(found)})" if len(drawn) < len(found) else ""
-    return {
-        "src": report_figures.differences(drawn, metric_name(metric)),
-        "alt": f"Mean paired differences with 95 % intervals. {words}.",
-        "title": more,
-    }
-
-
-def _more_scores(table: pd.DataFrame, metric: str, counts: pd.DataFrame, seed: int) -> list[Table]:
-    """Summarise in full what the first tables have means of, and all other metrics."""
-    known = [str(one) for one in table["metric"].dropna().unique() if one not in ("", metric)]
-    order = (*_MASK_METRICS, *_PROMPT_METRICS, *_HEATMAP_METRICS)
-    known.sort(key=lambda one: (order.index(one) if one in order else len(order), one))
-    return [
-        report_tables.score_table(table, one, (), metric_name(one), counts, seed=seed)
-        for one in known
-    ]
 
 
 def picture_cases(table: pd.DataFrame, metric: str, n: int) -> tuple[str, dict[str, list[str]]]:
@@ -489,7 +292,7 @@ def picture_cases(table: pd.DataFrame, metric: str, n: int) -> tuple[str, dict[s
     about = table.drop_duplicates("setting").set_index("setting")["source"]
     names = [str(name) for name in values["setting"].unique()]
     own = [name for name in names if about[name] == "cam"]
-    setting = _ranked(values, own or names, metric)[0]
+    setting = report_parts.ranked_settings(values, own or names, metric)[0]
     rows = table[(table["setting"] == setting) & (table["status"] == "ok")]
     shown = values[(values["setting"] == setting) & values["case"].isin(rows["case"].unique())]
     shown = shown.dropna(subset=["value"]).sort_values(["value", "case"], kind="stable")
@@ -533,100 +336,3 @@ def _pictures(
                 progress(done, total)
         if items:
             yield {"kind": kind, "items": items}
-
-
-def _caveats(table: pd.DataFrame, values: pd.DataFrame, metric: str, n_pairs: int) -> Iterator[str]:
-    """Say what must be known to read the numbers."""
-    from napari_cam_sam.demo import shipped_models
-
-    known = set(table["metric"].dropna().unique())
-    groups, cases = values["group"].nunique(), values["case"].nunique()
-    yield (
-        "Intervals are 95 % percentile intervals of a bootstrap that draws whole groups "
-        f"({groups} groups of {cases} cases): images of one patient, or copies of one image, stay "
-        "together."
-    )
-    if groups < 20:
-        yield f"With {groups} groups only, bootstrap intervals are narrower than they should be."
-    if n_pairs > 1:
-        yield (
-            f"p values are two-sided and of the same bootstrap; “p, Holm” is corrected for the "
-            f"{n_pairs} comparisons of the table."
-        )
-    yield (
-        "A setting that was picked because it is the best on these cases is flattered by them: "
-        "its score on other cases will be lower."
-    )
-    if (table["status"] == "no-prompt").any():
-        yield (
-            "A case without a prompt has an empty mask. It stays in all means, with its overlap "
-            "of 0."
-        )
-    if "hd95" in known or "assd" in known:
-        distance = "hd95" if "hd95" in known else "assd"
-        rows = table[table["metric"] == distance]["value"]
-        n_infinite = int(np.isinf(rows).sum())
-        yield (
-            f"HD95: {PERCENTILE_RULE}. Distances use each image's own spacing: mm where the file "
-            "says so, else pixels, which are not comparable between images of different scale. "
-            f"{n_infinite} infinite distances (mask or truth empty) are left out of means, so a "
-            "setting that misses more may look closer: see n."
-        )
-    if "nsd" in known:
-        yield f"NSD at a tolerance of {DEFAULT_TOLERANCE:g} in the unit of the spacing."
-    if "auprc" in known:
-        mean = float(table[table["metric"] == "prevalence"]["value"].mean())
-        floor = f", here {number(mean)} in the mean" if not np.isnan(mean) else ""
-        yield (
-            f"AUPRC of a heatmap that knows nothing is the prevalence, the truth's part of the "
-            f"image{floor}; AUPRC of data sets of different prevalence are not comparable."
-        )
-    if "pixel_accuracy" in known:
-        yield "Pixel accuracy is high wherever most of the image is background."
-    yield (
-        "Where mask and truth are both empty there is nothing to score: such planes and cases "
-        "are left out. Volumes count once, with all their planes as one volume."
-    )
-    shipped = set(shipped_models()) & set(table["classifier"].dropna().unique())
-    if shipped:
-        yield (
-            f"The classifier {', '.join(sorted(shipped))} learned from phantoms alone: not for "
-            "images of patients."
-        )
-
-
-def _provenance(record: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Name what decides the results, the most important first."""
-    dataset = (record.get("study") or {}).get("dataset") or {}
-    rows = [
-        ("Data set", " ".join(str(dataset[key]) for key in ("layout", "path") if key in dataset)),
-        ("SHA-256 of the data", record.get("data_sha256")),
-        ("SHA-256 of the plan", record.get("plan")),
-        ("Seed", (record.get("study") or {}).get("seed")),
-    ]
-    for name, models in (record.get("models") or {}).items():
-        for model in models:
-            words = [str(model[key]) for key in ("device", "precision") if model.get(key)]
-            weights = f"SHA-256 {model['sha256']}" if model.get("sha256") else "no weights"
-            rows.append((f"{str(model['kind']).capitalize()} {name}", ", ".join([weights, *words])))
-    encodes = record.get("encodes") or {}
-    if encodes:
-        rows.append(
-            ("Encoded planes", f"{encodes.get('done', 0)}, and {encodes.get('found', 0)} found")
-        )
-    rows += [
-        ("Device", record.get("device")),
-        ("Workers", record.get("workers")),
-        ("Threads a case", record.get("threads")),
-        ("Started", _time(record.get("started"))),
-        ("Finished", _time(record.get("finished"))),
-        ("Python", record.get("python")),
-    ]
-    packages = record.get("packages") or {}
-    rows.append(("Packages", ", ".join(f"{k} {v}" for k, v in packages.items() if v)))
-    return [(name, str(value)) for name, value in rows if value not in (None, "", [])]
-
-
-def _time(stamp: object) -> str:
-    """Write a time of ISO 8601 for people."""
-    return str(stamp or "").replace("T", " ").replace("+00:00", " UTC")

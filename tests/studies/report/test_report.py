@@ -195,6 +195,8 @@ def test_settings_stand_in_the_order_of_the_study(lesions, study_folder):
     results = report.read_results(folder)
     assert results.table["setting"].unique()[:3].tolist() == names
     assert report.default_pairs(names, results.record) == [("truth-box", "hirescam, s1")]
+    text = report.write_report(folder).read_text(encoding="utf-8")
+    assert "The comparisons that the study asks for" in text
     assert report.default_pairs(names, {}) == [
         ("hirescam, s1", "truth-box"), ("annotator", "truth-box"), ("annotator", "hirescam, s1"),
     ]  # fmt: skip
