@@ -19,13 +19,18 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image as Picture
+from safetensors.torch import save_file
 
 from napari_cam_sam.cam.heatmaps import CamParameters
+from napari_cam_sam.cam.pixel_sets import PixelSet
 from napari_cam_sam.demo.volumes import ct
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.metrics.scoring import Scores
 from napari_cam_sam.models.classifiers import load_classifier
+from napari_cam_sam.models.loading import load_model
+from napari_cam_sam.models.small_unet import SmallUNet
 from napari_cam_sam.pipeline import RunParameters, VolumeParameters, run_image
 from napari_cam_sam.prompts.annotator import AnnotatorParameters
 from napari_cam_sam.sam.embeddings import EmbeddingCache
@@ -37,6 +42,7 @@ from napari_cam_sam.studies.runner import read_cases, run_study
 
 LESION = RunParameters(cam=CamParameters(target="lesion"))
 TRUTH = RunParameters(strategy="truth-box")
+ON_TRUTH = CamParameters("grad-cam", "lesion", pixel_set=PixelSet("truth"))
 
 
 def values(rows: pd.DataFrame, **where: Any) -> dict[str, float]:
@@ -58,30 +64,41 @@ def lesions(path: Path, *settings: Setting, count: int = 2) -> Study:
 
 
 def test_a_study_of_one_image_is_a_run_of_it(tmp_path: Path) -> None:
+    network = tmp_path / "unet.safetensors"
+    torch.manual_seed(0)
+    card = {
+        "architecture": "small-unet",
+        "class_names": ["background", "lesion"],
+        "input_size": [32, 32],
+    }
+    save_file(SmallUNet(2).state_dict(), network, metadata={"card": json.dumps(card)})
     settings = (
         Setting("cam", "lesion", "compact-sam", LESION),
         Setting("heatmap", "lesion", "seeded", replace(LESION, mask_from="heatmap")),
         Setting("single", "lesion", "seeded", replace(LESION, strategy="s1", mask_choice="single")),
         Setting("oracle", None, "compact-sam", replace(TRUTH, mask_choice="oracle")),
+        Setting("network", str(network), "compact-sam", RunParameters(cam=ON_TRUTH)),
     )
     study = lesions(tmp_path, *settings, count=1)
     result = run_study(study, tmp_path / "out")
     (case,) = read_cases(study).cases
     image, truth = read_case(case)
     for setting in settings:
-        classifier = setting.classifier and load_classifier(setting.classifier, device="cpu")
+        classifier = setting.classifier and load_model(setting.classifier, device="cpu")
         segmenter = load_segmenter(setting.segmenter, "cpu")
         run = run_image(image, segmenter, classifier or None, setting.run, truth)
         (scores,) = run.scores.values()
         found = values(result.table, setting=setting.name)
         if setting.classifier is not None:
-            found |= values(result.table, source="heatmap")
+            name = setting.columns()["classifier"]
+            found |= values(result.table, source="heatmap", classifier=name)
             assert found.pop("probability") == run.probabilities[0]
         assert found == said(scores)
         assert set(result.table[result.table["setting"] == setting.name]["status"]) == {"ok"}
     # Three settings share a heatmap, and two of them the encoding by their segmenter.
     assert set(result.table[result.table["source"] == "heatmap"]["setting"]) == {
-        "heatmap/lesion/layer-cam/default/lesion"
+        "heatmap/lesion/layer-cam/default/lesion",
+        "heatmap/unet/grad-cam/default/lesion on kind=truth",
     }
     assert result.record["encodes"] == {"done": 2, "found": 0}
 

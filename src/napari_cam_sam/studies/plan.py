@@ -13,11 +13,12 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from napari_cam_sam.cam.heatmaps import CamParameters
 from napari_cam_sam.cam.methods import METHODS
+from napari_cam_sam.cam.pixel_sets import PixelSet
 from napari_cam_sam.errors import CamSamError, unknown_name
 from napari_cam_sam.images.preprocessing import PreprocessingParameters
 from napari_cam_sam.images.windows import WindowParameters, parse_window
 from napari_cam_sam.models.factories import is_factory
-from napari_cam_sam.models.names import classifier_names
+from napari_cam_sam.models.names import classifier_names, shipped_networks
 from napari_cam_sam.outputs import plain
 from napari_cam_sam.pipeline import RunParameters
 from napari_cam_sam.prompts.annotator import AnnotatorParameters
@@ -54,7 +55,7 @@ MANY_RUNS = 100_000
 _MANY_SETTINGS = 10_000
 
 _MASK_FROM = ("prompts", "heatmap", "automatic")
-_RUN_KEYS = ("axis", "window", "min_probability", "batch_size", "truth_label")
+_RUN_KEYS = ("axis", "window", "min_probability", "batch_size", "truth_label", "pixel_set")
 _SECTIONS = (
     "name", "seed", "threads", "dataset", "run", "grid", "strategies", "preprocessing",
     "annotators", "trust", "compare",
@@ -291,7 +292,9 @@ def _run(entry: Entry | None) -> RunParameters:
     if (window := entry.get("window")) is not None:
         values["window"] = _said(window, lambda: _window(window))
     cam = {key: entry.at(key) for key in ("min_probability", "batch_size") if entry.get(key)}
-    values["cam"] = _filled(CamParameters(), entry, cam)
+    pixel_set = entry.get("pixel_set")
+    chosen = None if pixel_set is None else _parameters(PixelSet(), pixel_set)
+    values["cam"] = replace(_filled(CamParameters(), entry, cam), pixel_set=chosen)
     return RunParameters(**values)
 
 
@@ -433,10 +436,10 @@ def _one_of(known: Mapping[str, Any] | Sequence[str], kind: str, entry: Entry) -
 
 
 def _classifier(entry: Entry) -> str:
-    name = entry.text()
-    if name in classifier_names() or is_factory(name):
+    name, known = entry.text(), [*classifier_names(), *shipped_networks()]
+    if name in known or is_factory(name):
         return name
-    return _file(entry, unknown_name("classifier", name, classifier_names()))
+    return _file(entry, unknown_name("classifier", name, known))
 
 
 def _segmenter(entry: Entry) -> str:

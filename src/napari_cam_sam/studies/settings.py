@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from napari_cam_sam.cam.heatmaps import CamParameters
 from napari_cam_sam.cam.methods import METHODS
+from napari_cam_sam.cam.pixel_sets import PixelSet
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.preprocessing import PreprocessingParameters
 from napari_cam_sam.pipeline import RunParameters
@@ -19,6 +20,8 @@ from napari_cam_sam.prompts.annotator import AnnotatorParameters
 from napari_cam_sam.prompts.parameters import PromptParameters, strategy_parameters
 
 __all__ = ["PREDICTION", "Grid", "Setting", "Variants", "expand_grids"]
+
+T = TypeVar("T")
 
 PREDICTION = "prediction"
 """In the place of a segmenter: the mask that each case brings along is scored as it is."""
@@ -33,8 +36,9 @@ class Setting:
     name : str
         Unlike that of every other setting of the study.
     classifier : str or None
-        What gives the heatmaps, as :func:`~napari_cam_sam.models.classifiers.load_classifier`
-        takes it; None where the prompts come from the truth.
+        What gives the heatmaps, a classifier or a segmentation network, as
+        :func:`~napari_cam_sam.models.loading.load_model` takes it; None where the prompts come
+        from the truth.
     segmenter : str
         As :func:`~napari_cam_sam.sam.loading.load_segmenter` takes it; empty for heatmaps and
         prompts alone, without masks; `PREDICTION` for the masks that the cases bring along.
@@ -75,7 +79,9 @@ class Setting:
             "segmenter": _short(self.segmenter),
             "mask_choice": run.mask_choice if chosen else "",
             "mask_from": run.mask_from if masks else "",
-            "preprocessing": _changes(run.preprocessing) if masks else "",
+            "preprocessing": _changes(run.preprocessing, PreprocessingParameters())
+            if masks
+            else "",
         }
 
     def heatmap_columns(self) -> dict[str, str]:
@@ -96,8 +102,18 @@ def _heatmap_columns(classifier: str | None, cam: CamParameters) -> dict[str, st
         "classifier": _short(classifier),
         "method": cam.method,
         "layers": layers if METHODS[cam.method].uses_layers else "",
-        "target": "predicted" if cam.target is None else str(cam.target),
+        "target": _target(cam),
     }
+
+
+def _target(cam: CamParameters) -> str:
+    """Name the class, and of a segmentation network the pixels on which it is explained."""
+    name = "predicted" if cam.target is None else str(cam.target)
+    return (
+        name
+        if cam.pixel_set is None
+        else f"{name} on {_changes(cam.pixel_set, PixelSet(), PixelSet().kind)}"
+    )
 
 
 def _short(model: str) -> str:
@@ -106,16 +122,15 @@ def _short(model: str) -> str:
     return path.stem if len(path.parts) > 1 else model
 
 
-def _changes(preprocessing: PreprocessingParameters) -> str:
-    default = PreprocessingParameters()
+def _changes(parameters: T, default: T, none: str = "none") -> str:
+    """Name what differs from the default."""
     changed = [
-        (f.name, getattr(preprocessing, f.name))
-        for f in fields(preprocessing)
-        if getattr(preprocessing, f.name) != getattr(default, f.name)
+        (f.name, getattr(parameters, f.name))
+        for f in fields(parameters)  # type: ignore[arg-type]
+        if getattr(parameters, f.name) != getattr(default, f.name)
     ]
-    return " ".join(name if value is True else f"{name}={value}" for name, value in changed) or (
-        "none"
-    )
+    words = [name if value is True else f"{name}={value}" for name, value in changed]
+    return " ".join(words) or none
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,12 @@ from napari_cam_sam.images.windows import Window, WindowParameters, resolve_wind
 from napari_cam_sam.images.writing import labels_dtype
 from napari_cam_sam.metrics.prompt_quality import score_prompts
 from napari_cam_sam.metrics.scoring import Scores, score_heatmap, score_labels, score_masks
-from napari_cam_sam.models.classifiers import Classifier, load_classifier
+from napari_cam_sam.models.loading import load_model
+from napari_cam_sam.models.segmentation import SegmentationNetwork
 from napari_cam_sam.pipeline import RunParameters, run_image
 from napari_cam_sam.pipeline.annotation import annotate
 from napari_cam_sam.pipeline.planes import (
+    Explained,
     check_run,
     checked_planes,
     encoder,
@@ -63,13 +65,13 @@ class Models:
 
     def __init__(self, device: str = "auto") -> None:
         self.device = device
-        self._classifiers: dict[str, Classifier] = {}
+        self._classifiers: dict[str, Explained] = {}
         self._segmenters: dict[str, Segmenter] = {}
 
-    def classifier(self, name: str) -> Classifier:
-        """Give a classifier."""
+    def classifier(self, name: str) -> Explained:
+        """Give a classifier, or a segmentation network."""
         if name not in self._classifiers:
-            self._classifiers[name] = load_classifier(name, device=self.device)
+            self._classifiers[name] = load_model(name, device=self.device)
         return self._classifiers[name]
 
     def segmenter(self, name: str) -> Segmenter:
@@ -98,10 +100,11 @@ class Models:
 
     def describe(self) -> dict[str, dict[str, str]]:
         """Say what was loaded: by name the kind, hash, device and precision."""
-        found = {
-            name: {"kind": "classifier", "sha256": one.sha256, "device": str(one.device)}
-            for name, one in self._classifiers.items()
-        }
+        found = {}
+        for name, model in self._classifiers.items():
+            network = isinstance(model, SegmentationNetwork)
+            kind = "segmentation network" if network else "classifier"
+            found[name] = {"kind": kind, "sha256": model.sha256, "device": str(model.device)}
         for name, one in self._segmenters.items():
             about = {"kind": "segmenter", "sha256": one.model_hash, "device": one.device}
             found[name] = {**about, "precision": one.precision}
@@ -210,7 +213,9 @@ _Key = tuple[str | None, RunParameters]
 def _key(setting: Setting) -> _Key:
     run, plain = setting.run, RunParameters()
     cam = plain.cam if setting.classifier is None else run.cam
-    return setting.classifier, RunParameters(run.axis, run.planes, run.window, cam=cam)
+    # The truth may be what the score of a segmentation network is summed over.
+    own = RunParameters(run.axis, run.planes, run.window, cam=cam, truth_label=run.truth_label)
+    return setting.classifier, own
 
 
 @dataclass(eq=False)
@@ -297,7 +302,7 @@ class _Task:
             self._windows[run.window] = resolve_window(self.image, run.window)
         return self._windows[run.window]
 
-    def _classifier(self, setting: Setting) -> Classifier | None:
+    def _classifier(self, setting: Setting) -> Explained | None:
         return None if setting.classifier is None else self._models.classifier(setting.classifier)
 
     def _groups(self, settings: Sequence[Setting]) -> Iterator[_Group]:
@@ -328,7 +333,7 @@ class _Task:
         for key, setting in first.items():
             classifier, run = self._classifier(setting), setting.run
             sources[key] = planes_with_heatmaps(
-                image, classifier, run, group.indices, self._window(run)
+                image, classifier, run, group.indices, self._window(run), self.truth
             )
         settings = []
         for setting in group.settings:
