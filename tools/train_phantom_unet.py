@@ -90,7 +90,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1800)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--minutes", type=float, default=600.0, help="train no longer")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", type=Path, help="weights to go on from")
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
@@ -100,10 +102,17 @@ def main() -> None:
     images, masks, classes = phantom_data(FIRST_TRAINING_SEED, args.images)
     print(f"{len(images)} images drawn in {time.monotonic() - begin:.0f} s", flush=True)
     model = SmallUNet(len(CLASSES)).train().to(memory_format=torch.channels_last)
+    if args.start:
+        model.load_state_dict(torch.load(args.start, weights_only=True))
     optimiser = torch.optim.AdamW(model.parameters(), lr=args.rate, weight_decay=0.01)
-    losses = []
+    losses: list[float] = []
+    start = time.monotonic()
     for step in range(args.steps):
-        rate = min(1, (step + 1) / 50) * (0.5 + 0.5 * math.cos(math.pi * step / args.steps))
+        spent = (time.monotonic() - start) / 60 / args.minutes
+        if spent > 1:
+            break
+        done = max(step / args.steps, spent)
+        rate = min(1, (step + 1) / 50) * (0.5 + 0.5 * math.cos(math.pi * done))
         for group in optimiser.param_groups:
             group["lr"] = args.rate * rate
         chosen = rng.choice(len(images), args.batch, replace=False)
@@ -125,8 +134,9 @@ def main() -> None:
     figures: dict[str, object] = dict(held_out_figures(model, 800))
     figures |= {
         "images": len(images),
-        "steps": args.steps,
+        "steps": len(losses),
         "images a step": args.batch,
+        "start": args.start.name if args.start else "random",
         "minutes": round((time.monotonic() - begin) / 60, 1),
     }
     torch.save(model.state_dict(), args.output / "phantom-unet.pth")
