@@ -87,3 +87,30 @@ def test_layouts_keep_each_position() -> None:
 def test_what_is_no_grid_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(CamSamError, match="choose"):
         to_grid(torch.zeros(shape), nn.ReLU(), "resnet18")
+
+
+@pytest.mark.parametrize("name", [row.name for row in ARCHITECTURES.values() if row.halving])
+def test_a_finer_grid_has_twice_the_rows_and_the_same_weights(name: str) -> None:
+    with torch.device("meta"):
+        plain = build(name, num_classes=4)
+        fine = build(name, num_classes=4, fine_grid=True)
+    layer = ARCHITECTURES[name].layer
+    before, after = (_output(module, layer, 64).shape for module in (plain, fine))
+    assert (before[2:], after[2:]) == ((2, 2), (4, 4))
+    assert before[1] == after[1]
+    assert {k: v.shape for k, v in plain.state_dict().items()} == {
+        k: v.shape for k, v in fine.state_dict().items()
+    }
+
+
+@pytest.mark.parametrize("name", ["small-cnn", "convnext_tiny", "swin_t", "vit_b_16"])
+def test_architectures_without_a_finer_grid(name: str) -> None:
+    with pytest.raises(CamSamError, match=f"{name} has no finer grid; these have: resnet18"):
+        build(name, num_classes=2, fine_grid=True)
+
+
+@pytest.mark.parametrize("name", list(ARCHITECTURES))
+def test_an_extra_head_leaves_the_layers_where_they_are(name: str) -> None:
+    with torch.device("meta"):
+        module = build(name, num_classes=4, input_size=(64, 64), head="extra")
+    assert _output(module, ARCHITECTURES[name].layer, 64).shape[0] == 1

@@ -101,3 +101,15 @@ def test_json_beside(tmp_path: Path) -> None:
     path.with_suffix(".json").write_text("[]")
     with pytest.raises(CamSamError, match="not a JSON object"):
         beside(path)
+
+
+def test_a_finer_grid_and_an_extra_head_are_read_back() -> None:
+    card = merge_cards([("file", FULL | {"fine_grid": True, "head": "extra"})], "x", (8, 8))
+    assert (card.fine_grid, card.head) == (True, "extra")
+    assert merge_cards([("json", json.loads(card.to_json()))], "x", (1, 1)) == card
+    plain = merge_cards([("file", FULL)], "x", (8, 8))
+    assert (plain.fine_grid, plain.head) == (False, "linear")
+    with pytest.raises(CamSamError, match="fine_grid = 1; expected true or false"):
+        merge_cards([("file", FULL | {"fine_grid": 1})], "x", (8, 8))
+    with pytest.raises(CamSamError, match="head = 'two'; expected linear or extra"):
+        merge_cards([("file", FULL | {"head": "two"})], "x", (8, 8))

@@ -16,12 +16,17 @@ from napari_cam_sam.models.small_cnn import small_cnn
 
 __all__ = [
     "ARCHITECTURES",
+    "IMAGENET_CLASSES",
     "Architecture",
     "build",
     "find_architecture",
+    "last_linear",
     "replace_first_convolution",
     "to_grid",
 ]
+
+IMAGENET_CLASSES = 1000
+"""Outputs that an architecture keeps under an extra head."""
 
 Layout = Literal["channels-first", "channels-last", "tokens"]
 
@@ -40,24 +45,28 @@ class Architecture:
         the class token first.
     torchvision : bool
         True where torchvision builds it and has weights for it.
+    halving : str
+        Dotted name of the part that halves the grid last, and can be kept from it; empty where
+        there is none.
     """
 
     name: str
     layer: str
     layout: Layout = "channels-first"
     torchvision: bool = True
+    halving: str = ""
 
 
 # Last spatial layer of each; for the ViT the input norm of its last block, since what follows
 # the last attention only reaches the score through the class token and gives an all-zero map.
 _ROWS = (
-    Architecture("resnet18", "layer4.1"),
-    Architecture("resnet34", "layer4.2"),
-    Architecture("resnet50", "layer4.2"),
-    Architecture("mobilenet_v3_small", "features.12"),
-    Architecture("mobilenet_v3_large", "features.16"),
-    Architecture("densenet121", "features.norm5"),
-    Architecture("efficientnet_b0", "features.8"),
+    Architecture("resnet18", "layer4.1", halving="layer4"),
+    Architecture("resnet34", "layer4.2", halving="layer4"),
+    Architecture("resnet50", "layer4.2", halving="layer4"),
+    Architecture("mobilenet_v3_small", "features.12", halving="features.9"),
+    Architecture("mobilenet_v3_large", "features.16", halving="features.13"),
+    Architecture("densenet121", "features.norm5", halving="features.transition3"),
+    Architecture("efficientnet_b0", "features.8", halving="features.6"),
     Architecture("convnext_tiny", "features.7.2"),
     Architecture("swin_t", "features.7.1.norm1", "channels-last"),
     Architecture("vit_b_16", "encoder.layers.encoder_layer_11.ln_1", "tokens"),
@@ -75,7 +84,14 @@ def find_architecture(name: str) -> Architecture:
 
 
 def build(
-    name: str, *, num_classes: int, channels: int = 3, input_size: tuple[int, int] = (224, 224)
+    name: str,
+    *,
+    num_classes: int,
+    channels: int = 3,
+    input_size: tuple[int, int] = (224, 224),
+    fine_grid: bool = False,
+    head: Literal["linear", "extra"] = "linear",
+    dropout: float = 0.0,
 ) -> nn.Module:
     """Build an architecture with random weights, leaving the global random state as it was.
 
@@ -90,6 +106,13 @@ def build(
         that reads one channel.
     input_size : tuple of int
         Rows and columns. It matters for ``vit_b_16``, whose position table has its size.
+    fine_grid : bool
+        Leave out the last halving of the grid: the same weights, on twice as many rows and
+        columns of the last layers.
+    head : {"linear", "extra"}
+        As :class:`models.cards.ClassifierCard` says.
+    dropout : float
+        Of the extra head, in training.
 
     Returns
     -------
@@ -99,12 +122,17 @@ def build(
     Raises
     ------
     CamSamError
-        If the name is unknown, or the input size does not suit the architecture.
+        If the name is unknown, or the input size or the finer grid does not suit the
+        architecture.
     """
     architecture = find_architecture(name)
+    if fine_grid and not architecture.halving:
+        fitting = ", ".join(row.name for row in _ROWS if row.halving)
+        raise CamSamError(f"{name} has no finer grid; these have: {fitting}.")
+    outputs = num_classes if head == "linear" else IMAGENET_CLASSES
     with torch.random.fork_rng(devices=[]):
         if not architecture.torchvision:
-            module: nn.Module = small_cnn(num_classes=num_classes, in_channels=channels)
+            module: nn.Module = small_cnn(num_classes=outputs, in_channels=channels)
         else:
             options: dict[str, Any] = {}
             if architecture.layout == "tokens":
@@ -115,10 +143,40 @@ def build(
                     )
                 options["image_size"] = input_size[0]
             builder: Callable[..., nn.Module] = torchvision.models.get_model_builder(name)
-            module = builder(weights=None, num_classes=num_classes, **options)
+            module = builder(weights=None, num_classes=outputs, **options)
             if channels != 3:
                 replace_first_convolution(module, channels)
+        if fine_grid:
+            _keep_grid(module.get_submodule(architecture.halving))
+        if head == "extra":
+            _add_head(module, num_classes, dropout)
     return module.eval()
+
+
+def last_linear(module: nn.Module) -> str:
+    """Give the dotted name of the layer that makes the logits."""
+    names: list[str] = [n for n, part in module.named_modules() if isinstance(part, nn.Linear)]
+    return names[-1]
+
+
+def _keep_grid(part: nn.Module) -> None:
+    for layer in part.modules():
+        if isinstance(layer, nn.Conv2d) and layer.stride == (2, 2):
+            layer.stride = (1, 1)
+        elif isinstance(layer, nn.AvgPool2d):
+            layer.kernel_size = layer.stride = 1
+
+
+def _add_head(module: nn.Module, num_classes: int, dropout: float) -> None:
+    name = last_linear(module)
+    parent, _, own = name.rpartition(".")
+    extra = nn.Sequential(
+        module.get_submodule(name),
+        nn.ReLU(),
+        nn.Dropout(dropout),
+        nn.Linear(IMAGENET_CLASSES, num_classes),
+    )
+    setattr(module.get_submodule(parent), own, extra)
 
 
 def replace_first_convolution(module: nn.Module, channels: int) -> None:

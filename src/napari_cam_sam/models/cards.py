@@ -50,6 +50,12 @@ class ClassifierCard:
         Gray or RGB.
     layers : tuple of str
         Default target layers; empty for the architecture's.
+    fine_grid : bool
+        Whether the architecture's last halving of the grid is left out, so that heatmaps of its
+        last layer have twice as many rows and columns.
+    head : {"linear", "extra"}
+        The architecture's own last layer, or with what S1 puts behind its 1000 outputs:
+        ReLU, dropout and one more linear layer.
     """
 
     architecture: str
@@ -60,6 +66,8 @@ class ClassifierCard:
     std: tuple[float, ...]
     channels: Literal[1, 3]
     layers: tuple[str, ...] = ()
+    fine_grid: bool = False
+    head: Literal["linear", "extra"] = "linear"
 
     def to_json(self) -> str:
         """Write the card as the JSON that a file's metadata or a file beside it holds."""
@@ -162,6 +170,8 @@ def merge_cards(
         std=known.get("std", _STD[channels]),
         channels=channels,
         layers=known.get("layers", ()),
+        fine_grid=known.get("fine_grid", False),
+        head=known.get("head", "linear"),
     )
     if len(card.mean) != channels or len(card.std) != channels:
         raise CamSamError(
@@ -245,6 +255,10 @@ def _checked(key: str, value: Any, source: str) -> Any:
         ok, wanted = _is_whole(value) and value >= 1, "a whole number of 1 or more"
     elif key == "channels":
         ok, wanted = _is_whole(value) and value in (1, 3), "1 (gray) or 3 (RGB)"
+    elif key == "fine_grid":
+        ok, wanted = isinstance(value, bool), "true or false"
+    elif key == "head":
+        ok, wanted = value in ("linear", "extra"), "linear or extra"
     elif key in ("class_names", "layers"):
         wanted = "a list of different names"
         if isinstance(value, Sequence) and not isinstance(value, str):

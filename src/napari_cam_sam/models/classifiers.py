@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -45,9 +46,17 @@ _DEFAULT_SIZE = (224, 224)
 
 @dataclass(frozen=True, eq=False)
 class Classifier(LoadedModel):
-    """A classifier ready to use; the attributes are those of a :class:`LoadedModel`."""
+    """A classifier ready to use; the attributes are those of a :class:`LoadedModel`, and more.
+
+    Attributes
+    ----------
+    training : dict or None
+        How it was trained, and how it did on images that it had not seen, where its file says so
+        (see :mod:`models.training`).
+    """
 
     card: ClassifierCard
+    training: dict[str, Any] | None = None
 
     def to_probabilities(self, logits: Tensor) -> Tensor:
         """Turn logits (n, classes) into probabilities: softmax, or sigmoid for one class."""
@@ -168,13 +177,23 @@ def _from_checkpoint(
         num_classes=card.num_classes,
         channels=card.channels,
         input_size=card.input_size,
+        fine_grid=card.fine_grid,
+        head=card.head,
     )
     what = f"{card.architecture} with {card.num_classes} classes and {card.channels} channel(s)"
     load_into(module, checkpoint, what=what)
     layers = card.layers or (ARCHITECTURES[card.architecture].layer,)
-    return _checked(
-        Classifier(module.to(device).eval(), card, name, checkpoint.sha256, layers, device)
-    )
+    module = module.to(device).eval()
+    training = _training_of(checkpoint)
+    return _checked(Classifier(module, card, name, checkpoint.sha256, layers, device, training))
+
+
+def _training_of(checkpoint: Checkpoint) -> dict[str, Any] | None:
+    try:
+        record = json.loads(checkpoint.metadata.get("training", "null"))
+    except (TypeError, ValueError):  # another tool's entry of this name
+        return None
+    return record if isinstance(record, dict) else None
 
 
 # The biases of the last layers of the known architectures; of a sequence the last counts.

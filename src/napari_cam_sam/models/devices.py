@@ -8,7 +8,7 @@ import torch
 
 from napari_cam_sam.errors import CamSamError, unknown_name
 
-__all__ = ["choose_device"]
+__all__ = ["choose_device", "multiplies_bfloat16"]
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -51,3 +51,12 @@ def choose_device(name: str = "auto") -> torch.device:
             "CUDA device(s), counted from cuda:0."
         )
     return torch.device("cuda", index)
+
+
+def multiplies_bfloat16() -> bool:
+    """Tell whether the CPU has instructions for bfloat16, where PyTorch can tell.
+
+    These are AVX512-BF16 and AMX; without them it is far slower than float32.
+    """
+    questions = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(bool(ask()) for name in questions if (ask := getattr(torch.cpu, name, None)))

@@ -20,7 +20,7 @@ def describe(model: LoadedModel) -> dict[str, Any]:
         ``kind`` (classifier or segmentation network), ``name``, ``architecture``, ``sha256``,
         ``device``, ``parameters`` (their number),
         ``default_layers``, ``card`` (its fields), ``layers`` (a list with ``name``, ``type``,
-        ``shape``).
+        ``shape``), ``training`` (what a classifier's file says of it, or None).
     """
     return {
         "kind": "classifier" if isinstance(model, Classifier) else "segmentation network",
@@ -31,6 +31,7 @@ def describe(model: LoadedModel) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in model.module.parameters()),
         "default_layers": list(model.default_layers),
         "card": asdict(model.card),
+        "training": model.training if isinstance(model, Classifier) else None,
         "layers": [
             {"name": layer.name, "type": layer.type, "shape": list(layer.shape)}
             for layer in list_layers(model)

@@ -13,7 +13,12 @@ import torchvision
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.models.checkpoints import Checkpoint, read_checkpoint
 
-__all__ = ["read_torchvision_weights"]
+__all__ = ["read_torchvision_weights", "weights_on_disk"]
+
+
+def weights_on_disk(name: str) -> bool:
+    """Tell whether the default weights of one of torchvision's classifiers are in the cache."""
+    return _place(torchvision.models.get_model_weights(name).DEFAULT.url).is_file()
 
 
 def read_torchvision_weights(name: str) -> tuple[Checkpoint, tuple[int, int]]:
@@ -68,7 +73,7 @@ def read_torchvision_weights(name: str) -> tuple[Checkpoint, tuple[int, int]]:
 
 
 def _fetched(name: str, url: str) -> Path:
-    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
+    path = _place(url)
     if path.is_file():
         return path
     prefix = path.stem.rpartition("-")[2]
@@ -81,6 +86,10 @@ def _fetched(name: str, url: str) -> Path:
             f"and place it at {path}."
         ) from error
     return path
+
+
+def _place(url: str) -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
 
 
 def _different(names: list[str]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from napari_cam_sam.errors import unknown_name
+from napari_cam_sam.models.devices import multiplies_bfloat16
 
 __all__ = ["PRECISIONS", "choose_precision"]
 
@@ -41,15 +42,9 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
         dtype: torch.dtype = getattr(torch, name)
         return dtype
     if device.type == "cpu":
-        return torch.bfloat16 if _cpu_multiplies_bfloat16() else torch.float32
+        return torch.bfloat16 if multiplies_bfloat16() else torch.float32
     if device.type == "mps":
         return torch.float16
     if device.type == "cuda" and torch.cuda.get_device_capability(device)[0] >= _TENSOR_CORES:
         return torch.float16
     return torch.float32
-
-
-def _cpu_multiplies_bfloat16() -> bool:
-    """Tell whether the CPU has instructions for it, where this version of PyTorch can tell."""
-    questions = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(bool(ask()) for name in questions if (ask := getattr(torch.cpu, name, None)))

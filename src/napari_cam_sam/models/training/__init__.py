@@ -1,0 +1,1 @@
+"""Classifiers from image-level labels: images, split, training, figures."""

@@ -1,0 +1,105 @@
+"""Random changes of training images, a batch at once, on the device that trains."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from napari_cam_sam.models.training.parameters import AugmentationParameters
+
+__all__ = ["augment", "mix"]
+
+
+def augment(
+    images: Tensor, parameters: AugmentationParameters, generator: torch.Generator
+) -> Tensor:
+    """Change every image of a batch in its own way.
+
+    Parameters
+    ----------
+    images : Tensor of float32, shape (n, channels, row, column)
+        In [0, 1].
+    parameters : AugmentationParameters
+    generator : torch.Generator
+        On the CPU: the same draws whatever the device.
+
+    Returns
+    -------
+    Tensor of float32, same shape
+        Not clipped where gain and noise leave [0, 1], as the network needs no limits.
+    """
+    n, _, rows, columns = images.shape
+    device = images.device
+
+    def spread(limit: float) -> Tensor:
+        return (torch.rand(n, generator=generator) * 2 - 1) * limit
+
+    def chosen(part: float) -> Tensor:
+        return torch.rand(n, generator=generator) < part
+
+    angle = torch.deg2rad(spread(parameters.rotation))
+    scale = torch.exp(spread(math.log1p(parameters.zoom)))
+    aspect = torch.exp(spread(parameters.aspect) / 2)
+    mirror = torch.where(chosen(0.5 if parameters.flip else 0), -1.0, 1.0)
+    turn = torch.where(chosen(0.5 if parameters.upside_down else 0), -1.0, 1.0)
+    # From the output's coordinates in [-1, 1] to the input's; rotation is in pixels, so that a
+    # frame that is not square is turned and not sheared.
+    cos, sin, ratio = torch.cos(angle), torch.sin(angle), rows / columns
+    across, down = mirror * aspect / scale, turn / aspect / scale
+    matrix = torch.stack(
+        [
+            torch.stack([across * cos, -across * sin * ratio, spread(2 * parameters.shift)], 1),
+            torch.stack([down * sin / ratio, down * cos, spread(2 * parameters.shift)], 1),
+        ],
+        dim=1,
+    )
+    grid = F.affine_grid(matrix.to(device), list(images.shape), align_corners=False)
+    out = F.grid_sample(images, grid, align_corners=False)
+
+    def each(values: Tensor) -> Tensor:
+        return values.view(n, 1, 1, 1).to(device)
+
+    if parameters.gamma:
+        out = out.clamp(min=0) ** each(torch.exp(spread(parameters.gamma)))
+    if parameters.gain:
+        out = out * each(1 + spread(parameters.gain))
+    if parameters.blur:
+        out = torch.where(each(chosen(parameters.blur)), _blurred(out), out)
+    if parameters.noise:
+        noise = torch.randn(out.shape, generator=generator).to(device)
+        out = out + noise * each(torch.rand(n, generator=generator) * parameters.noise)
+    return out
+
+
+def _blurred(images: Tensor) -> Tensor:
+    channels = images.shape[1]
+    line = torch.tensor([0.25, 0.5, 0.25], device=images.device)
+    kernel = (line[:, None] * line).expand(channels, 1, 3, 3)
+    return F.conv2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), kernel, groups=channels)
+
+
+def mix(
+    images: Tensor, targets: Tensor, share: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Mix each image and its target with another of the batch (Zhang et al., "mixup").
+
+    Parameters
+    ----------
+    images : Tensor, shape (n, …)
+    targets : Tensor of float32, shape (n, classes)
+        Probabilities.
+    share : float
+        Of the image itself, in [0, 1].
+    generator : torch.Generator
+        On the CPU.
+
+    Returns
+    -------
+    tuple of Tensor
+        Images and targets.
+    """
+    order = torch.randperm(len(images), generator=generator).to(images.device)
+    return torch.lerp(images[order], images, share), torch.lerp(targets[order], targets, share)

@@ -1,0 +1,369 @@
+"""Train a classifier from labels of whole images, and say how good it is."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.images.writing import write_atomically
+from napari_cam_sam.models.cards import ClassifierCard
+from napari_cam_sam.models.devices import choose_device
+from napari_cam_sam.models.training.copies import Fingerprints, find_copies, fingerprint
+from napari_cam_sam.models.training.figures import Figures, figures_of
+from napari_cam_sam.models.training.frames import Frames, read_frames, windowed_planes
+from napari_cam_sam.models.training.loop import StoppedError, Trainer
+from napari_cam_sam.models.training.networks import card_of, starting_network
+from napari_cam_sam.models.training.parameters import TrainingParameters
+from napari_cam_sam.models.training.results import Epoch, TrainingProgress, TrainingResult
+from napari_cam_sam.models.training.samples import LeftOut, Sample, SampleSet
+from napari_cam_sam.models.training.saving import (
+    CHECKPOINT,
+    PREDICTIONS,
+    State,
+    identity_of,
+    open_folder,
+    read_state,
+    versions,
+    write_model,
+    write_record,
+    write_state,
+)
+from napari_cam_sam.models.training.split import (
+    PARTS,
+    Copies,
+    class_indices,
+    describe_copies,
+    join_groups,
+    split_groups,
+)
+
+__all__ = ["leave_out_near", "train"]
+
+_COLUMNS = ("image", "axis", "plane", "group", "part", "label", "predicted")
+
+
+def leave_out_near(
+    samples: SampleSet,
+    held_out: SampleSet,
+    parameters: TrainingParameters,
+    progress: Callable[[int, int], None] | None = None,
+) -> SampleSet:
+    """Leave out what is near an image that will be reported elsewhere.
+
+    Samples go with all of their group, and with copies of copies: what is near a sample that is
+    near a held-out image goes, too.
+
+    Parameters
+    ----------
+    samples, held_out : SampleSet
+        Labels of the second do not matter.
+    parameters : TrainingParameters
+        The window counts, and ``join_copies`` does not.
+    progress : callable, optional
+        Told (images done, images); it may raise to stop.
+
+    Returns
+    -------
+    SampleSet
+        Without them; they are named among what was left out.
+
+    Raises
+    ------
+    CamSamError
+        If an image that is to be held out cannot be read: whether something is near it would
+        not be known.
+    """
+    everything = (*samples.samples, *held_out.samples)
+    found: list[Fingerprints] = []
+    usable: list[int] = []
+    for index, plane in enumerate(windowed_planes(everything, parameters.window)):
+        if not isinstance(plane, CamSamError):
+            usable.append(index)
+            found.append(fingerprint(plane))
+        elif index >= len(samples.samples):
+            raise plane
+        if progress is not None:
+            progress(index + 1, len(everything))
+    joined = Fingerprints.joined(found)
+    groups = join_groups([everything[i] for i in usable], find_copies(joined))
+    own = np.array(usable) < len(samples.samples)
+    reserved = set(groups[~own].tolist())
+    gone = {i for i, group in zip(usable, groups.tolist(), strict=True) if group in reserved}
+    reason = "is near an image that is held out"
+    return SampleSet(
+        tuple(sample for i, sample in enumerate(samples.samples) if i not in gone),
+        samples.left_out
+        + tuple(LeftOut(s.name, reason) for i, s in enumerate(samples.samples) if i in gone),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Data:
+    """Frames with their classes, groups and parts."""
+
+    frames: Frames
+    names: tuple[str, ...]
+    classes: NDArray[np.intp]
+    groups: NDArray[np.intp]
+    parts: NDArray[np.intp]
+    copies: Copies | None
+
+    def part(self, name: str) -> tuple[NDArray[np.uint8], NDArray[np.intp]]:
+        chosen = self.parts == PARTS.index(name)
+        return self.frames.pixels[chosen], self.classes[chosen]
+
+    def sizes(self) -> dict[str, int]:
+        return {name: int((self.parts == i).sum()) for i, name in enumerate(PARTS)}
+
+
+def train(
+    samples: SampleSet,
+    parameters: TrainingParameters,
+    folder: Path,
+    *,
+    resume: bool = False,
+    progress: Callable[[TrainingProgress], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> TrainingResult:
+    """Train a classifier and report it on images that nothing was chosen by.
+
+    The images are split by group, near-duplicates together, into a training part, a validation
+    part that chooses the best epoch, and a reported part. After each epoch the state is kept in
+    the folder. The same images, parameters and seed give the same weights, on the same device
+    and number of threads, also where a training was stopped or killed and resumed.
+
+    Parameters
+    ----------
+    samples : SampleSet
+        From :mod:`models.training.samples`.
+    parameters : TrainingParameters
+    folder : Path
+        Made where it does not exist; gets ``model.safetensors``, ``training.json`` and
+        ``predictions.csv``.
+    resume : bool
+        Go on with the unfinished training in the folder; start where there is none.
+    progress : callable, optional
+        Told where the training is, after each image, batch and epoch.
+    stop : callable, optional
+        Asked between images and batches; once it returns True the training ends with the best
+        epoch until then.
+
+    Returns
+    -------
+    TrainingResult
+
+    Raises
+    ------
+    CamSamError
+        If there are too few images, classes or groups for the split, the folder holds another
+        training, ImageNet's weights cannot be had, the loss does not stay finite, or the disk is
+        full; the state of the last complete epoch is then still there.
+    """
+    begin = time.monotonic()
+    class_indices(samples.samples, parameters.classes)
+    device = choose_device(parameters.device)
+    open_folder(folder, resume=resume)
+    tell = progress or (lambda _: None)
+
+    def check() -> None:
+        if stop is not None and stop():
+            raise StoppedError
+
+    def read(done: int, total: int) -> None:
+        tell(TrainingProgress("reading", done, total))
+        check()
+
+    try:
+        data = _split(samples, parameters, read)
+    except StoppedError:
+        return TrainingResult(
+            None, False, (), 0, None, None, {}, None, samples.left_out, "", time.monotonic() - begin
+        )
+    channels = parameters.channels or data.frames.pixels.shape[1]
+    card = card_of(parameters, data.names, channels)
+    module, start = starting_network(parameters, card)
+    identity = identity_of(parameters, data.frames.data_hash(), start)
+    state = read_state(folder, identity)
+    before = 0.0 if state is None else state.seconds
+    trainer = Trainer(module, card, parameters, device, *data.part("train"))
+    if state is None:
+        # Before hours of training, so that a folder that cannot be written is known now.
+        write_record(folder, {"finished": False, "parameters": parameters})
+    else:
+        trainer.module.load_state_dict(state.module)
+        trainer.optimiser.load_state_dict(state.optimiser)
+
+    finished = True
+    number = 0 if state is None else len(state.epochs)
+    total = parameters.epochs * trainer.batches
+    try:
+        while number < parameters.epochs and not _has_lost_patience(state, parameters):
+            number += 1
+            started = time.monotonic()
+            base = (number - 1) * trainer.batches
+
+            def after_batch(done: int, base: int = base) -> None:
+                tell(TrainingProgress("training", base + done, total))
+                check()
+
+            check()
+            loss, accuracy = trainer.epoch(number, after_batch)
+            earlier = () if state is None else state.epochs
+            epoch = trainer.report(
+                number, loss, accuracy, data.part("validation"), earlier, started
+            )
+            weights = _copied(trainer.module.state_dict())
+            state = State(
+                identity=identity,
+                epochs=(*earlier, epoch),
+                module=weights,
+                best=weights if epoch.best or state is None else state.best,
+                optimiser=trainer.optimiser.state_dict(),
+                seconds=before + time.monotonic() - begin,
+            )
+            write_state(folder, state)
+            tell(TrainingProgress("training", number * trainer.batches, total, epoch))
+    except StoppedError:
+        finished = False
+    result = TrainingResult(
+        model=None,
+        finished=finished,
+        epochs=() if state is None else state.epochs,
+        best_epoch=0 if state is None else _best(state.epochs),
+        figures=None,
+        validation=None,
+        parts=data.sizes(),
+        copies=data.copies,
+        left_out=samples.left_out + data.frames.left_out,
+        start=start,
+        seconds=before + time.monotonic() - begin,
+    )
+    if state is None:
+        return result
+    tell(TrainingProgress("testing", 0, 1))
+    trainer.module.load_state_dict(state.best)
+    figures, validation = _judge(folder, trainer, data)
+    seconds = before + time.monotonic() - begin
+    result = replace(result, figures=figures, validation=validation, seconds=seconds)
+    result = _keep(folder, result, trainer, card, parameters, identity, state)
+    tell(TrainingProgress("testing", 1, 1))
+    return result
+
+
+def _split(
+    samples: SampleSet, parameters: TrainingParameters, read: Callable[[int, int], None]
+) -> _Data:
+    frames = read_frames(samples.samples, parameters.window, parameters.input_size, read)
+    kept = frames.samples
+    if not kept:
+        raise CamSamError(
+            f"None of the {len(samples.samples)} images could be read, e.g.: "
+            f"{frames.left_out[0].reason}"
+        )
+    names, classes = class_indices(kept, parameters.classes)
+    copies = find_copies(frames.fingerprints) if parameters.join_copies else None
+    groups = join_groups(kept, copies)
+    parts = split_groups(
+        classes,
+        groups,
+        names,
+        validation_part=parameters.validation_part,
+        test_part=parameters.test_part,
+        seed=parameters.seed,
+    )
+    found = None if copies is None else describe_copies(kept, copies)
+    return _Data(frames, names, classes, groups, parts, found)
+
+
+def _has_lost_patience(state: State | None, parameters: TrainingParameters) -> bool:
+    if state is None or parameters.patience is None:
+        return False
+    return len(state.epochs) - _best(state.epochs) >= parameters.patience
+
+
+def _best(epochs: tuple[Epoch, ...]) -> int:
+    return [epoch.number for epoch in epochs if epoch.best][-1]
+
+
+def _copied(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().clone() for name, value in weights.items()}
+
+
+def _judge(folder: Path, trainer: Trainer, data: _Data) -> tuple[Figures | None, Figures | None]:
+    """Classify the parts that were not trained on, and list every image with its part."""
+    names = data.names
+    judged: dict[str, Figures] = {}
+    values = np.full((len(data.classes), len(names)), np.nan, dtype=np.float32)
+    for part in ("validation", "test"):
+        pixels, classes = data.part(part)
+        if len(classes):
+            found = trainer.probabilities(pixels)
+            judged[part] = figures_of(part, found, classes, names)
+            values[data.parts == PARTS.index(part)] = found
+
+    def write(path: Path) -> None:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow([*_COLUMNS, *names])
+            for i, sample in enumerate(data.frames.samples):
+                seen = np.isnan(values[i]).any()
+                writer.writerow(
+                    [*_place(sample), int(data.groups[i]), PARTS[data.parts[i]], sample.label]
+                    + ([""] * (1 + len(names)) if seen else [names[int(values[i].argmax())]])
+                    + ([] if seen else [f"{value:.6f}" for value in values[i]])
+                )
+
+    write_atomically(folder / PREDICTIONS, write)
+    return judged.get("test"), judged.get("validation")
+
+
+def _place(sample: Sample) -> list[object]:
+    source = sample.image if isinstance(sample.image, Path) else sample.image.name
+    return [str(source), sample.axis, "" if sample.plane is None else sample.plane]
+
+
+def _keep(
+    folder: Path,
+    result: TrainingResult,
+    trainer: Trainer,
+    card: ClassifierCard,
+    parameters: TrainingParameters,
+    identity: dict[str, Any],
+    state: State,
+) -> TrainingResult:
+    """Write the classifier and the record; of a finished training, let go of its state."""
+    copies = result.copies
+    record: dict[str, Any] = {
+        "finished": result.finished,
+        "figures": result.figures,
+        "validation": result.validation,
+        "parts": result.parts,
+        "best_epoch": result.best_epoch,
+        "epochs": len(result.epochs),
+        "copies": None if copies is None else {"images": copies.images, "surplus": copies.surplus},
+        "left_out": len(result.left_out),
+        "parameters": parameters,
+        "start": result.start,
+        "data_sha256": identity["data"],
+        "device": str(trainer.device),
+        "precision": trainer.precision,
+        "seconds": round(result.seconds, 1),
+        "versions": versions(),
+    }
+    model = write_model(folder, state.best, card, record)
+    write_record(
+        folder,
+        {**record, "epochs": result.epochs, "left_out": result.left_out, "copies": copies},
+    )
+    if result.finished:
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+    return replace(result, model=model)

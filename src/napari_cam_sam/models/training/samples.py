@@ -1,0 +1,295 @@
+"""Which images there are to train on, and their labels: from folders, tables and truths."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.images.formats import suffix_of
+from napari_cam_sam.images.image import Image
+from napari_cam_sam.images.reading import check_same_grid, read_image, read_labels
+
+__all__ = [
+    "LeftOut",
+    "Sample",
+    "SampleSet",
+    "natural_order",
+    "samples_from_csv",
+    "samples_from_folder",
+    "samples_from_volumes",
+]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A plane and its label.
+
+    Attributes
+    ----------
+    image : Path or Image
+        File, or an image in memory.
+    label : str
+        Name of its class.
+    group : str
+        Samples of one group (a patient, a volume) stay in one part of the split; empty for a
+        sample that is a group of its own.
+    axis : int
+        Array axis that the plane cuts.
+    plane : int or None
+        Index along it; None for the only plane of a 2D image.
+    """
+
+    image: Path | Image
+    label: str
+    group: str = ""
+    axis: int = 0
+    plane: int | None = None
+
+    @property
+    def name(self) -> str:
+        """How tables and messages call it."""
+        text = str(self.image) if isinstance(self.image, Path) else self.image.name
+        return text if self.plane is None else f"{text}, plane {self.plane} along axis {self.axis}"
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Something that was found and not taken, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class SampleSet:
+    """Samples, and what was left out in finding them."""
+
+    samples: tuple[Sample, ...]
+    left_out: tuple[LeftOut, ...] = ()
+
+
+def samples_from_folder(folder: str | Path) -> SampleSet:
+    """Take every image under a folder with one folder a class.
+
+    Images may lie in folders inside a class's folder; files and folders whose names start with a
+    dot are passed over. Files that are no images by their suffix are left out and named.
+
+    Parameters
+    ----------
+    folder : str or Path
+
+    Returns
+    -------
+    SampleSet
+        Classes in the order of their names, files in natural order (2 before 10).
+
+    Raises
+    ------
+    CamSamError
+        If there is no such folder, or not two classes with images in it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "does not exist"
+        raise CamSamError(f"{folder} {what}; name a folder that holds one folder a class.")
+    found: list[Sample] = []
+    left_out: list[LeftOut] = []
+    for class_folder in _visible(folder):
+        if not class_folder.is_dir():
+            left_out.append(LeftOut(str(class_folder), "lies in no class's folder"))
+            continue
+        before = len(found)
+        for path in _files(class_folder):
+            try:
+                suffix_of(path)
+            except CamSamError:
+                left_out.append(LeftOut(str(path), "is no image by its suffix"))
+            else:
+                found.append(Sample(path, class_folder.name))
+        if len(found) == before:
+            left_out.append(LeftOut(str(class_folder), "holds no image"))
+    classes = list(dict.fromkeys(sample.label for sample in found))
+    if len(classes) < 2:
+        there = f"only images of {classes[0]!r}" if classes else "no images"
+        raise CamSamError(
+            f"{folder} has {there} in its folders: training needs two classes or more, "
+            "one folder a class."
+        )
+    return SampleSet(tuple(found), tuple(left_out))
+
+
+def natural_order(path: Path) -> list[tuple[int, int, str]]:
+    """Key that sorts paths with numbers by their value: 2 before 10."""
+    parts = re.split(r"(\d+)", str(path))
+    return [(1, int(p), "") if p.isdecimal() else (0, 0, p.lower()) for p in parts] + [
+        (0, 0, str(path))
+    ]
+
+
+def _visible(folder: Path) -> list[Path]:
+    try:
+        inside = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    except OSError as error:
+        raise CamSamError(f"{folder} could not be read: {error.strerror}.") from error
+    return sorted(inside, key=natural_order)
+
+
+def _files(folder: Path) -> Iterable[Path]:
+    for path in _visible(folder):
+        if path.is_dir():
+            yield from _files(path)
+        else:
+            yield path
+
+
+def samples_from_csv(
+    path: str | Path, *, axis: int = 0, truth_label: int | None = None
+) -> SampleSet:
+    """Take the images that a table lists.
+
+    With the columns ``path`` and ``label`` each row is a plane; ``group``, ``axis`` and ``plane``
+    are optional. With ``image`` and ``truth`` each row is a volume (or an image) whose planes
+    are labelled by whether the truth is in them, as by `samples_from_volumes`; ``group`` is
+    optional. Paths are relative to the table's folder.
+
+    Parameters
+    ----------
+    path : str or Path
+        Comma- or semicolon-separated, UTF-8, with a row of column names.
+    axis : int
+        Along which planes of volumes are taken.
+    truth_label : int or None
+        The label of the truths that is meant; None for any.
+
+    Returns
+    -------
+    SampleSet
+
+    Raises
+    ------
+    CamSamError
+        If the table cannot be read, lacks a column or a value (the row is named), or is empty.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CamSamError(f"The table {path} could not be read: {error}.") from error
+    first = text.partition("\n")[0]
+    reader = csv.DictReader(
+        io.StringIO(text, newline=""), delimiter=";" if first.count(";") > first.count(",") else ","
+    )
+    columns = [name.strip().lower() for name in reader.fieldnames or ()]
+    reader.fieldnames = columns
+    rows = list(reader)
+    if {"image", "truth"} <= set(columns):
+        needed: tuple[str, ...] = ("image", "truth")
+    elif {"path", "label"} <= set(columns):
+        needed = ("path", "label")
+    else:
+        raise CamSamError(
+            f"The table {path} has the columns {', '.join(columns) or 'of an empty file'}: it "
+            "needs path and label, or image and truth."
+        )
+    if not rows:
+        raise CamSamError(f"The table {path} lists no images.")
+    for number, row in enumerate(rows, start=2):
+        for column in needed:
+            if not (row[column] or "").strip():
+                raise CamSamError(f"Row {number} of {path} has no {column}.")
+    if needed == ("image", "truth"):
+        return samples_from_volumes(
+            [(path.parent / r["image"].strip(), path.parent / r["truth"].strip()) for r in rows],
+            axis=axis,
+            truth_label=truth_label,
+            groups=[_text(row, "group") for row in rows],
+        )
+    return SampleSet(
+        tuple(
+            Sample(
+                path.parent / row["path"].strip(),
+                row["label"].strip(),
+                _text(row, "group"),
+                _number(row, "axis", number, path) or 0,
+                _number(row, "plane", number, path),
+            )
+            for number, row in enumerate(rows, start=2)
+        )
+    )
+
+
+def _text(row: dict[str, str], column: str) -> str:
+    return (row.get(column) or "").strip()
+
+
+def _number(row: dict[str, str], column: str, number: int, path: Path) -> int | None:
+    text = _text(row, column)
+    if not text:
+        return None
+    if not text.isdecimal():
+        raise CamSamError(f"Row {number} of {path} has {column} {text!r}: expected an index.")
+    return int(text)
+
+
+def samples_from_volumes(
+    pairs: Sequence[tuple[Path | Image, Path | Image]],
+    *,
+    axis: int = 0,
+    truth_label: int | None = None,
+    names: tuple[str, str] = ("absent", "present"),
+    groups: Sequence[str] = (),
+) -> SampleSet:
+    """Label every plane of volumes by whether the truth is in it.
+
+    Parameters
+    ----------
+    pairs : sequence of (image, truth)
+        Files or images on one grid.
+    axis : int
+        Along which planes are taken; 2D images have one plane.
+    truth_label : int or None
+        The label of the truths that is meant; None for any that is not 0.
+    names : tuple of str
+        Labels of planes without and with it.
+    groups : sequence of str
+        A group a volume; empty for each volume a group of its own.
+
+    Returns
+    -------
+    SampleSet
+        A volume that cannot be read or whose truth is on another grid is left out and named.
+
+    Raises
+    ------
+    CamSamError
+        If no volume can be used.
+    """
+    found: list[Sample] = []
+    left_out: list[LeftOut] = []
+    for index, (image_source, truth_source) in enumerate(pairs):
+        name = str(image_source) if isinstance(image_source, Path) else image_source.name
+        try:
+            image = image_source if isinstance(image_source, Image) else read_image(image_source)
+            truth = truth_source if isinstance(truth_source, Image) else read_labels(truth_source)
+            check_same_grid(image, truth)
+            group = (groups[index] if groups else "") or f"{index}: {name}"
+            planes = []
+            for plane, values in enumerate(truth.planes(axis)):
+                inside = values != 0 if truth_label is None else values == truth_label
+                label = names[int(np.any(inside))]
+                planes.append(Sample(image_source, label, group, axis, plane))
+        except CamSamError as error:
+            left_out.append(LeftOut(name, str(error)))
+        else:
+            found += planes
+    if not found:
+        reason = f" ({left_out[0].reason})" if left_out else ""
+        raise CamSamError(f"There are no planes to train on: no volume could be used{reason}.")
+    return SampleSet(tuple(found), tuple(left_out))

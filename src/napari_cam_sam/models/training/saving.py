@@ -1,0 +1,193 @@
+"""What a training keeps on disk: its state after each epoch, and at the end the classifier."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, is_dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save as to_safetensors
+from torch import Tensor
+
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.images.writing import write_atomically
+from napari_cam_sam.models.cards import ClassifierCard
+from napari_cam_sam.models.training.parameters import TrainingParameters
+from napari_cam_sam.models.training.results import Epoch
+
+__all__ = [
+    "CHECKPOINT",
+    "MODEL",
+    "PREDICTIONS",
+    "RECORD",
+    "State",
+    "identity_of",
+    "open_folder",
+    "plain",
+    "read_state",
+    "versions",
+    "write_model",
+    "write_record",
+    "write_state",
+]
+
+CHECKPOINT, MODEL = "checkpoint.pt", "model.safetensors"
+RECORD, PREDICTIONS = "training.json", "predictions.csv"
+_PACKAGES = ("napari-cam-sam", "torch", "torchvision", "numpy", "pillow", "imagehash")
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """A training after a complete epoch.
+
+    Attributes
+    ----------
+    identity : dict
+        From `identity_of`.
+    epochs : tuple of Epoch
+    module, best : dict of str to Tensor
+        Weights after the last epoch, and of the best one.
+    optimiser : dict
+        Its state.
+    seconds : float
+    """
+
+    identity: dict[str, Any]
+    epochs: tuple[Epoch, ...]
+    module: dict[str, Tensor]
+    best: dict[str, Tensor]
+    optimiser: dict[str, Any]
+    seconds: float
+
+
+def identity_of(parameters: TrainingParameters, data_hash: str, start: str) -> dict[str, Any]:
+    """Give what must be the same for a training to go on: all parameters but the device, the data.
+
+    Where the first weights are from belongs to it: they may have been downloaded since.
+    """
+    found: dict[str, Any] = plain(parameters)
+    del found["device"]
+    return {**found, "start": start, "data": data_hash}
+
+
+def open_folder(folder: Path, *, resume: bool) -> None:
+    """Make the folder of a training, and refuse one that holds another.
+
+    Raises
+    ------
+    CamSamError
+        If it cannot be made, or holds a finished classifier, or an unfinished training that is
+        not to be resumed.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CamSamError(
+            f"The folder {folder} cannot be made ({error.strerror}); name another one."
+        ) from error
+    unfinished = (folder / CHECKPOINT).exists()
+    if unfinished and not resume:
+        raise CamSamError(
+            f"{folder} holds an unfinished training: resume it, or name another folder."
+        )
+    if (folder / MODEL).exists() and not unfinished:
+        raise CamSamError(f"{folder} holds a finished classifier: name another folder.")
+
+
+def read_state(folder: Path, identity: Mapping[str, Any]) -> State | None:
+    """Read the state of an unfinished training, or None where there is none.
+
+    Raises
+    ------
+    CamSamError
+        If it is damaged, or is of other images or parameters.
+    """
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return None
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        state = State(
+            identity=json.loads(content["identity"]),
+            epochs=tuple(Epoch(**epoch) for epoch in content["epochs"]),
+            module=content["module"],
+            best=content["best"],
+            optimiser=content["optimiser"],
+            seconds=content["seconds"],
+        )
+    except Exception as error:  # a damaged file fails in many ways
+        raise CamSamError(
+            f"{path} is not the state of a training, or is damaged: remove it to start anew."
+        ) from error
+    names = (*identity, *state.identity)
+    differing = [n for n in dict.fromkeys(names) if identity.get(n) != state.identity.get(n)]
+    if differing:
+        raise CamSamError(
+            f"The training in {folder} differs in {', '.join(differing)}: resume it with what it "
+            "was begun with, or name another folder."
+        )
+    return state
+
+
+def write_state(folder: Path, state: State) -> None:
+    """Keep a state, in place of the one before it and only once it is on disk."""
+    stream = io.BytesIO()
+    content = {
+        "identity": json.dumps(state.identity),
+        "epochs": [asdict(epoch) for epoch in state.epochs],
+        "module": state.module,
+        "best": state.best,
+        "optimiser": state.optimiser,
+        "seconds": state.seconds,
+    }
+    torch.save(content, stream)
+    write_atomically(folder / CHECKPOINT, lambda path: path.write_bytes(stream.getbuffer()))
+
+
+def write_model(
+    folder: Path, weights: Mapping[str, Tensor], card: ClassifierCard, record: Mapping[str, Any]
+) -> Path:
+    """Write the classifier: weights, card and what is to be known of its training, in one file."""
+    path = folder / MODEL
+    tensors = {name: value.cpu().contiguous() for name, value in weights.items()}
+    metadata = {"card": card.to_json(), "training": json.dumps(plain(record), allow_nan=False)}
+    content = to_safetensors(tensors, metadata)
+    write_atomically(path, lambda hidden: hidden.write_bytes(content))
+    return path
+
+
+def write_record(folder: Path, record: Mapping[str, Any]) -> None:
+    """Write the record that people and scripts read."""
+    text = json.dumps(plain(record), indent=2, allow_nan=False) + "\n"
+    write_atomically(folder / RECORD, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def plain(value: Any) -> Any:
+    """Bring a value to what JSON holds; numbers that are not finite become None."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def versions() -> dict[str, str | None]:
+    """Versions of Python and of what makes the numbers."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found

@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+from sklearn.metrics import (
+    balanced_accuracy_score,
+    confusion_matrix,
+    precision_recall_fscore_support,
+    roc_auc_score,
+)
+
+from napari_cam_sam.models.training.figures import figures_of
+
+
+def test_figures_agree_with_scikit_learn() -> None:
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, 3, 200)
+    logits = rng.normal(size=(200, 3)) + 1.5 * np.eye(3)[labels]
+    values = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    found = figures_of("test", values, labels, ("a", "b", "c"))
+    predicted = values.argmax(axis=1)
+    precision, recall, f1, n = precision_recall_fscore_support(labels, predicted)
+    assert [c.precision for c in found.classes] == pytest.approx(precision)
+    assert [c.recall for c in found.classes] == pytest.approx(recall)
+    assert [c.f1 for c in found.classes] == pytest.approx(f1)
+    assert [c.n for c in found.classes] == n.tolist()
+    assert np.array_equal(found.confusion, confusion_matrix(labels, predicted))
+    assert found.accuracy == pytest.approx((labels == predicted).mean())
+    assert found.balanced_accuracy == pytest.approx(balanced_accuracy_score(labels, predicted))
+    assert found.auroc == pytest.approx(roc_auc_score(labels, values, multi_class="ovr"))
+    assert found.f1 == pytest.approx(f1.mean())
+
+
+def test_calibration_in_closed_form() -> None:
+    # Four images at .8, three right; two at .6, none right; one at 1.0, right.
+    values = np.array([[0.8, 0.2]] * 4 + [[0.4, 0.6]] * 2 + [[1.0, 0.0]])
+    labels = np.array([0, 0, 0, 1, 0, 0, 0])
+    found = figures_of("test", values, labels, ("a", "b"))
+    assert [(b.n, b.accuracy) for b in found.reliability] == [(2, 0.0), (4, 0.75), (1, 1.0)]
+    assert [b.confidence for b in found.reliability] == pytest.approx([0.6, 0.8, 1.0])
+    assert [(b.low, b.high) for b in found.reliability] == [
+        pytest.approx(pair) for pair in ((0.5, 0.6), (0.7, 0.8), (0.9, 1.0))
+    ]
+    assert found.ece == pytest.approx((2 * 0.6 + 4 * 0.05 + 0) / 7)
+
+
+def test_a_class_that_is_absent_or_never_predicted() -> None:
+    values = np.array([[0.9, 0.1, 0.0], [0.8, 0.2, 0.0]])
+    found = figures_of("test", values, np.array([0, 1]), ("a", "b", "c"))
+    assert [c.n for c in found.classes] == [1, 1, 0]
+    assert found.classes[1].precision == 0
+    assert np.isnan(found.classes[2].auroc)
+    assert found.f1 == pytest.approx((2 / 3 + 0) / 2)
+    assert found.auroc == pytest.approx(1.0)
