@@ -29,6 +29,7 @@ from napari_cam_sam.cli.shared import (
 )
 from napari_cam_sam.cli.study import add_study_command
 from napari_cam_sam.cli.study_report import add_report_command
+from napari_cam_sam.cli.train import add_train_command, print_figures
 from napari_cam_sam.errors import CamSamError
 
 if TYPE_CHECKING:
@@ -140,6 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     added += add_cache_commands(commands)
     added += add_study_command(commands)
     added += add_report_command(commands)
+    added += add_train_command(commands)
     for command in (metrics, prompts, replay, listing, download, info, *added):
         command.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
@@ -447,8 +449,11 @@ def _models_info(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print_json(data | {"layers": layers})
         return
+    training = data.pop("training", None)
     for key, value in data.items():
         print(f"{key:<16}{value}")
+    if training is not None:
+        print_figures(training)
     if layers:
         print()
         print_table(layers)

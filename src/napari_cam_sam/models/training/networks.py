@@ -11,7 +11,14 @@ from napari_cam_sam.models.cards import ClassifierCard, merge_cards
 from napari_cam_sam.models.torchvision_weights import read_torchvision_weights, weights_on_disk
 from napari_cam_sam.models.training.parameters import TrainingParameters
 
-__all__ = ["card_of", "parameter_groups", "starting_network"]
+__all__ = ["card_of", "default_preset", "parameter_groups", "starting_network"]
+
+
+def default_preset(architecture: str) -> str:
+    """Name the preset that suits what is on this machine: S1's needs ImageNet's weights."""
+    row = ARCHITECTURES.get(architecture)
+    there = row is not None and row.torchvision and weights_on_disk(architecture)
+    return "s1" if there else "scratch"
 
 
 def card_of(

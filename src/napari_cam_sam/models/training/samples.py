@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ __all__ = [
     "LeftOut",
     "Sample",
     "SampleSet",
+    "images_under",
     "natural_order",
     "samples_from_csv",
     "samples_from_folder",
@@ -123,6 +125,41 @@ def samples_from_folder(folder: str | Path) -> SampleSet:
             "one folder a class."
         )
     return SampleSet(tuple(found), tuple(left_out))
+
+
+def images_under(paths: Iterable[Path]) -> SampleSet:
+    """Take images without labels, e.g. those that are to be held out.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+        Images, and folders of which every image at any depth is taken.
+
+    Returns
+    -------
+    SampleSet
+        Labels are empty; files that are no images by their suffix are passed over in folders.
+
+    Raises
+    ------
+    CamSamError
+        If a path is not there, is no image, or a folder holds none.
+    """
+    found: list[Sample] = []
+    for path in paths:
+        if not path.is_dir():
+            suffix_of(path)
+            found.append(Sample(path, ""))
+            continue
+        inside = []
+        for file in _files(path):
+            with suppress(CamSamError):
+                suffix_of(file)
+                inside.append(Sample(file, ""))
+        if not inside:
+            raise CamSamError(f"{path} holds no image.")
+        found += inside
+    return SampleSet(tuple(found))
 
 
 def natural_order(path: Path) -> list[tuple[int, int, str]]:

@@ -1,0 +1,241 @@
+"""A classifier from labels of whole images: ``napari-cam-sam train``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_cam_sam.cli.shared import (
+    AXIS_HELP,
+    add_fields,
+    cell,
+    changed,
+    print_json,
+    print_table,
+    window_help,
+)
+
+if TYPE_CHECKING:
+    from napari_cam_sam.models.training.parameters import TrainingParameters
+    from napari_cam_sam.models.training.results import TrainingProgress, TrainingResult
+    from napari_cam_sam.models.training.samples import SampleSet
+
+__all__ = ["add_train_command", "print_figures"]
+
+# More would push the figures off the screen; the record has them all.
+_MOST_NAMED = 10
+
+
+def add_train_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
+    """Add the command to the subparsers of the command line, and give its parser."""
+    from napari_cam_sam.models.training.parameters import (
+        PRESETS,
+        AugmentationParameters,
+        TrainingParameters,
+    )
+
+    train = commands.add_parser(
+        "train",
+        help="a classifier from labels of whole images",
+        description="Train a classifier from labels of whole images, and report it on images "
+        "that it was neither trained nor chosen by. Near-duplicates stay in one part. The folder "
+        "gets model.safetensors, for --classifier, training.json and predictions.csv; each epoch "
+        "is kept there, so that a training that was stopped goes on with --resume.",
+    )
+    train.add_argument(
+        "source",
+        type=Path,
+        metavar="FOLDER|CSV",
+        help="one folder a class; or a table with the columns path, label and perhaps group, axis "
+        "and plane; or with image and truth, whose planes are labelled by whether the truth is "
+        "in them",
+    )
+    train.add_argument("--output", type=Path, required=True, help="folder of the classifier")
+    train.add_argument(
+        "--preset",
+        help=f"parameters to begin with: {', '.join(PRESETS)}; by default s1 where ImageNet's "
+        "weights are on this machine, else scratch",
+    )
+    train.add_argument("--resume", action="store_true", help="go on with what is in the folder")
+    train.add_argument(
+        "--exclude-near",
+        type=Path,
+        nargs="+",
+        metavar="PATH",
+        help="images, or folders of them, that will be reported elsewhere: they, what is near them "
+        "and its groups are left out",
+    )
+    train.add_argument(
+        "--classes",
+        type=lambda text: tuple(text.split(",")),
+        help="their order, comma-separated; by default sorted",
+    )
+    train.add_argument("--axis", type=int, default=0, help="of image and truth: " + AXIS_HELP)
+    train.add_argument("--truth-label", type=int, help="the label of the truths that is meant")
+    train.add_argument("--window", default="auto", help=window_help())
+    own = ("classes", "window", "augmentation")
+    add_fields(train, "training", TrainingParameters, default="as --preset says", without=own)
+    add_fields(train, "random changes of training images", AugmentationParameters, "augment-")
+    train.set_defaults(command=_train)
+    return (train,)
+
+
+def _parameters(arguments: argparse.Namespace) -> TrainingParameters:
+    from napari_cam_sam.images.windows import parse_window
+    from napari_cam_sam.models.training.networks import default_preset
+    from napari_cam_sam.models.training.parameters import training_preset
+
+    arguments.preset = arguments.preset or default_preset(arguments.architecture or "resnet18")
+    start = training_preset(arguments.preset)
+    parameters = changed(start, argparse.Namespace(**{**vars(arguments), "window": None}))
+    return replace(
+        parameters,
+        window=parse_window(arguments.window),
+        augmentation=changed(parameters.augmentation, arguments, "augment-"),
+    )
+
+
+def _samples(arguments: argparse.Namespace, parameters: TrainingParameters) -> SampleSet:
+    from napari_cam_sam.models.training.run import leave_out_near
+    from napari_cam_sam.models.training.samples import (
+        images_under,
+        samples_from_csv,
+        samples_from_folder,
+    )
+
+    if arguments.source.suffix.lower() == ".csv":
+        samples = samples_from_csv(
+            arguments.source, axis=arguments.axis, truth_label=arguments.truth_label
+        )
+    else:
+        samples = samples_from_folder(arguments.source)
+    if arguments.exclude_near:
+        samples = leave_out_near(samples, images_under(arguments.exclude_near), parameters)
+    return samples
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from napari_cam_sam.models.training.run import train
+
+    parameters = _parameters(arguments)
+    samples = _samples(arguments, parameters)
+    display = _Display(quiet=arguments.json)
+    try:
+        with display.bar:
+            result = train(
+                samples, parameters, arguments.output, resume=arguments.resume, progress=display
+            )
+    except KeyboardInterrupt:
+        if not display.epochs:
+            raise
+        raise KeyboardInterrupt(
+            f"{display.epochs} of {parameters.epochs} epochs are kept in {arguments.output}, and "
+            "--resume goes on from there"
+        ) from None
+    if arguments.json:
+        print_json({"preset": arguments.preset, "parameters": parameters, "result": result})
+        return
+    _report(arguments, parameters, result)
+
+
+class _Display:
+    """A bar on a terminal, and a line an epoch on standard error."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        from tqdm import tqdm
+
+        self.epochs = 0
+        self._quiet = quiet
+        self._bar = tqdm(disable=quiet or not sys.stderr.isatty())
+        self.bar: AbstractContextManager[Any] = self._bar
+
+    def __call__(self, progress: TrainingProgress) -> None:
+        self._bar.set_description(progress.stage, refresh=False)
+        self._bar.total = progress.total
+        self._bar.update(progress.done - self._bar.n)
+        epoch = progress.epoch
+        if epoch is None:
+            return
+        self.epochs = epoch.number
+        if not self._quiet:
+            self._bar.write(
+                f"epoch {epoch.number:3}  loss {epoch.loss:.3f}  accuracy {epoch.accuracy:.3f}  "
+                f"validation loss {epoch.validation_loss:.3f}  "
+                f"accuracy {epoch.validation_accuracy:.3f}  F1 {epoch.validation_f1:.3f}  "
+                f"{epoch.seconds:.1f} s" + ("  best" if epoch.best else ""),
+                file=sys.stderr,
+            )
+
+
+def _report(
+    arguments: argparse.Namespace, parameters: TrainingParameters, result: TrainingResult
+) -> None:
+    parts, copies = result.parts, result.copies
+    print(
+        f"Images      {sum(parts.values())}: {parts['train']} for training, "
+        f"{parts['validation']} for validation, {parts['test']} reported"
+    )
+    if copies is not None and copies.images:
+        print(
+            f"Copies      {copies.images} images have near-duplicates, {copies.surplus} more than "
+            "one of each; all copies of a picture are in one part"
+        )
+        for names in copies.contradictions[:_MOST_NAMED]:
+            print(f"            one picture, several labels: {', '.join(names)}")
+    for one in result.left_out[:_MOST_NAMED]:
+        print(f"Left out    {one.name}: {one.reason}")
+    if len(result.left_out) > _MOST_NAMED:
+        print(f"            and {len(result.left_out) - _MOST_NAMED} more, see training.json")
+    begun = "ImageNet's weights" if result.start == "imagenet" else "random weights"
+    if result.start == "scratch" and parameters.start == "auto":
+        begun += " (ImageNet's are not on this machine)"
+    print(f"Model       {parameters.architecture} from {begun}, preset {arguments.preset}")
+    print(f"Epochs      {len(result.epochs)}, the best {result.best_epoch}; {result.seconds:.0f} s")
+    from napari_cam_sam.outputs import plain
+
+    print_figures({"figures": plain(result.figures), "validation": plain(result.validation)})
+    print(f"\nWritten to {result.model}")
+
+
+def print_figures(record: Mapping[str, Any]) -> None:
+    """Print what a record of a training says about unseen images, as tables."""
+    figures = record.get("figures") or record.get("validation")
+    if not figures:
+        return
+    what = (
+        "reported part" if figures["part"] == "test" else "validation part, which chose the epoch"
+    )
+    print(f"\n{figures['n']} images of the {what}")
+    print_table(
+        [{key: row[key] for key in ("name", "n", "precision", "recall", "f1", "auroc")}
+         for row in figures["classes"]]
+    )  # fmt: skip
+    print(
+        f"accuracy {cell(figures['accuracy'])}, balanced {cell(figures['balanced_accuracy'])}; "
+        f"means of the classes: F1 {cell(figures['f1'])}, AUROC {cell(figures['auroc'])}"
+    )
+    names = [row["name"] for row in figures["classes"]]
+    print("\nLabels in rows, predictions in columns")
+    print_table(
+        [
+            {"": name, **dict(zip(names, counts, strict=True))}
+            for name, counts in zip(names, figures["confusion"], strict=True)
+        ]
+    )
+    print(f"\nCalibration: expected error {cell(figures['ece'])}")
+    print_table(
+        [
+            {
+                "probability": f"{row['low']:.1f} to {row['high']:.1f}",
+                "n": row["n"],
+                "mean": row["confidence"],
+                "right": row["accuracy"],
+            }
+            for row in figures["reliability"]
+        ]
+    )
