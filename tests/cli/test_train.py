@@ -157,7 +157,11 @@ def test_bad_input_is_one_line(
     assert "Did you mean s1" in refused(capsys, "train", folder, *out, "--preset", "s2")
     assert "resnet18" in refused(capsys, "train", folder, *out, "--architecture", "resnet81")
     assert "none of the classes" in refused(capsys, "train", folder, *out, "--classes", "a,lying")
-    assert "holds no image" in refused(capsys, "train", folder, *out, "--exclude-near", tmp_path)
+    (tmp_path / "empty").mkdir()
+    empty = ("--exclude-near", tmp_path / "empty")
+    assert "holds no image" in refused(capsys, "train", folder, *out, *empty)
+    everything = ("--exclude-near", folder)
+    assert "no images to train on" in refused(capsys, "train", folder, *out, *everything)
     for path in sorted((folder / "upright").iterdir())[1:]:
         path.unlink()
     assert "'upright' has 1 image" in refused(capsys, "train", folder, *out)

@@ -33,6 +33,7 @@ def _output(module: nn.Module, layer: str, size: int, channels: int = 3) -> torc
         ("swin_t", 768, 2),
         ("vit_b_16", 768, 4),
         ("small-cnn", 192, 8),
+        ("resnet18-narrow", 128, 8),
     ],
 )
 def test_default_layer_is_a_grid(name: str, channels: int, cells: int) -> None:
@@ -45,7 +46,7 @@ def test_default_layer_is_a_grid(name: str, channels: int, cells: int) -> None:
 
 
 def test_every_architecture_is_tested_above() -> None:
-    assert len(ARCHITECTURES) == 11
+    assert len(ARCHITECTURES) == 12
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "densenet121", "small-cnn"])
@@ -94,9 +95,10 @@ def test_a_finer_grid_has_twice_the_rows_and_the_same_weights(name: str) -> None
     with torch.device("meta"):
         plain = build(name, num_classes=4)
         fine = build(name, num_classes=4, fine_grid=True)
-    layer = ARCHITECTURES[name].layer
+    layer = "layer4.1" if name == "resnet18-narrow" else ARCHITECTURES[name].layer
     before, after = (_output(module, layer, 64).shape for module in (plain, fine))
-    assert (before[2:], after[2:]) == ((2, 2), (4, 4))
+    rows, columns = before[2:]
+    assert after[2:] == (2 * rows, 2 * columns)
     assert before[1] == after[1]
     assert {k: v.shape for k, v in plain.state_dict().items()} == {
         k: v.shape for k, v in fine.state_dict().items()

@@ -12,6 +12,7 @@ import torchvision
 from torch import Tensor, nn
 
 from napari_cam_sam.errors import CamSamError, unknown_name
+from napari_cam_sam.models.narrow_resnet import narrow_resnet18
 from napari_cam_sam.models.small_cnn import small_cnn
 
 __all__ = [
@@ -71,8 +72,13 @@ _ROWS = (
     Architecture("swin_t", "features.7.1.norm1", "channels-last"),
     Architecture("vit_b_16", "encoder.layers.encoder_layer_11.ln_1", "tokens"),
     Architecture("small-cnn", "stage4", torchvision=False),
+    Architecture("resnet18-narrow", "layer3.1", torchvision=False, halving="layer4"),
 )
 ARCHITECTURES: dict[str, Architecture] = {row.name: row for row in _ROWS}
+_OWN: dict[str, Callable[..., nn.Module]] = {
+    "small-cnn": small_cnn,
+    "resnet18-narrow": narrow_resnet18,
+}
 
 
 def find_architecture(name: str) -> Architecture:
@@ -132,7 +138,7 @@ def build(
     outputs = num_classes if head == "linear" else IMAGENET_CLASSES
     with torch.random.fork_rng(devices=[]):
         if not architecture.torchvision:
-            module: nn.Module = small_cnn(num_classes=outputs, in_channels=channels)
+            module: nn.Module = _OWN[name](num_classes=outputs, in_channels=channels)
         else:
             options: dict[str, Any] = {}
             if architecture.layout == "tokens":

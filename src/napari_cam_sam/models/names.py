@@ -11,6 +11,7 @@ from napari_cam_sam.demo import shipped_models
 from napari_cam_sam.models.cards import card_in_metadata
 
 __all__ = [
+    "OWN_NAMES",
     "SEGMENTATION_ARCHITECTURES",
     "TORCHVISION_NAMES",
     "classifier_names",
@@ -29,6 +30,9 @@ SEGMENTATION_ARCHITECTURES = (
     "monai-dynunet",
 )  # fmt: skip
 
+OWN_NAMES = ("small-cnn", "resnet18-narrow")
+"""Architectures of ours: no weights load by their names."""
+
 
 def classifier_names() -> list[str]:
     """List the classifiers that load by name: the shipped ones, then torchvision's."""
@@ -37,7 +41,7 @@ def classifier_names() -> list[str]:
 
 def shipped_classifiers() -> dict[str, Path]:
     """Give the shipped models that are classifiers: their card names an architecture."""
-    return _shipped((*TORCHVISION_NAMES, "small-cnn"))
+    return _shipped((*TORCHVISION_NAMES, *OWN_NAMES))
 
 
 def shipped_networks() -> dict[str, Path]:

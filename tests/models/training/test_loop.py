@@ -143,6 +143,19 @@ def test_gray_values_change_within_their_limits() -> None:
     assert float(blurred.sum(dim=(2, 3)).max()) == pytest.approx(8, abs=0.5)
 
 
+def test_erased_squares_lie_inside_and_are_one_gray() -> None:
+    images = torch.full((300, 1, 16, 24), 2.0)
+    erased = augment(images, replace(STILL, erase=0.4), generator())
+    changed = erased != 2
+    assert float(changed.any(dim=(1, 2, 3)).float().mean()) == pytest.approx(0.4, abs=0.08)
+    for image, where in zip(erased[:, 0], changed[:, 0], strict=True):
+        if where.any():
+            rows, columns = torch.nonzero(where, as_tuple=True)
+            assert (rows.max() - rows.min(), columns.max() - columns.min()) == (3, 3)
+            assert where.sum() == 16
+            assert image[where].unique().numel() == 1
+
+
 def test_mixing_keeps_targets_probabilities() -> None:
     images, targets = torch.eye(4), torch.eye(4)
     mixed, labels = mix(images, targets, 0.7, generator())

@@ -71,7 +71,21 @@ def augment(
     if parameters.noise:
         noise = torch.randn(out.shape, generator=generator).to(device)
         out = out + noise * each(torch.rand(n, generator=generator) * parameters.noise)
+    if parameters.erase:
+        inside = _squares(n, rows, columns, generator) & chosen(parameters.erase).view(n, 1, 1, 1)
+        out = torch.where(inside.to(device), each(torch.rand(n, generator=generator)), out)
     return out
+
+
+def _squares(n: int, rows: int, columns: int, generator: torch.Generator) -> Tensor:
+    """Mark one square an image, of a quarter of the shorter side, at random: (n, 1, h, w)."""
+    side = min(rows, columns) // 4
+    marked = torch.ones(n, 1, 1, 1, dtype=torch.bool)
+    for axis, length in ((2, rows), (3, columns)):
+        first = (torch.rand(n, generator=generator) * (length - side + 1)).long().view(n, 1, 1, 1)
+        index = torch.arange(length).view([length if a == axis else 1 for a in range(4)])
+        marked = marked & (index >= first) & (index < first + side)
+    return marked
 
 
 def _blurred(images: Tensor) -> Tensor:

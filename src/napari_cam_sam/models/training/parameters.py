@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from napari_cam_sam.errors import CamSamError, unknown_name
 from napari_cam_sam.images.windows import WindowParameters
-from napari_cam_sam.models.names import TORCHVISION_NAMES
+from napari_cam_sam.models.names import OWN_NAMES, TORCHVISION_NAMES
 
 __all__ = [
     "PRESETS",
@@ -56,6 +56,8 @@ class AugmentationParameters:
         Part of the images that is blurred (3 × 3 binomial), 0 to 1.
     noise : float
         Highest standard deviation of added Gaussian noise, of a range of 1.
+    erase : float
+        Part of the images in which a square of a quarter of their side becomes one gray.
     mixup : float
         Parameter of the beta distribution by which pairs of images and their labels are mixed;
         0 for none.
@@ -76,12 +78,14 @@ class AugmentationParameters:
     gain: float = 0.2
     blur: float = 0.3
     noise: float = 0.03
+    erase: float = 0.0
     mixup: float = 0.0
 
     def __post_init__(self) -> None:
         for name, most in (
             ("rotation", 180.0), ("zoom", 4.0), ("aspect", 2.0), ("shift", 1.0), ("gamma", 2.0),
-            ("gain", 0.99), ("blur", 1.0), ("noise", 1.0), ("mixup", 10.0),
+            ("gain", 0.99), ("blur", 1.0), ("noise", 1.0), ("erase", 1.0),
+            ("mixup", 10.0),
         ):  # fmt: skip
             if not 0 <= getattr(self, name) <= most:
                 raise _out_of_range(f"augmentation {name}", f"in 0 to {most:g}", self, name)
@@ -96,7 +100,7 @@ class TrainingParameters:
     Attributes
     ----------
     architecture : str
-        A name of ``napari-cam-sam models list``, or ``small-cnn``.
+        ``small-cnn``, ``resnet18-narrow``, or one of torchvision's that ``models list`` names.
     start : {"auto", "imagenet", "scratch"}
         ImageNet's weights where they are on this machine, else random ones; ImageNet's weights,
         downloaded where they are not; or random ones.
@@ -183,7 +187,7 @@ class TrainingParameters:
     augmentation: AugmentationParameters = field(default_factory=AugmentationParameters)
 
     def __post_init__(self) -> None:
-        known = (*TORCHVISION_NAMES, "small-cnn")
+        known = (*OWN_NAMES, *TORCHVISION_NAMES)
         if self.architecture not in known:
             raise unknown_name("architecture", self.architecture, known)
         for name, choices in (
