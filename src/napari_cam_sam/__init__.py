@@ -22,6 +22,7 @@ _HOMES = {
     "PropagationParameters": "sam.propagation",
     "RunParameters": "pipeline",
     "Session": "session",
+    "TrainingParameters": "models.training.parameters",
     "VolumeParameters": "pipeline",
     "WindowParameters": "images.windows",
     "automatic_masks": "sam.automatic",
@@ -42,9 +43,11 @@ _HOMES = {
     "read_session": "session",
     "replay": "session",
     "run_image": "pipeline",
+    "samples_from_folder": "models.training.samples",
     "score_heatmap": "metrics.scoring",
     "score_masks": "metrics.scoring",
     "smooth_along_axis": "sam.smoothing",
+    "train": "models.training.run",
     "trusted_planes": "sam.trust",
 }
 

@@ -18,6 +18,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import image_from_array
 from napari_cam_sam.models.classifiers import load_classifier
 from napari_cam_sam.models.inspection import describe
+from napari_cam_sam.models.training.frames import read_frames
 from napari_cam_sam.models.training.parameters import TrainingParameters
 from napari_cam_sam.models.training.results import TrainingProgress, TrainingResult
 from napari_cam_sam.models.training.run import leave_out_near, train
@@ -330,7 +331,21 @@ def test_nothing_one_class_and_one_image(tmp_path: Path, samples: SampleSet) -> 
         train(SampleSet(samples.samples[:22]), QUICK, tmp_path / "out")
     with pytest.raises(CamSamError, match="none of the classes: lying, sitting"):
         train(samples, replace(QUICK, classes=("lying", "sitting")), tmp_path / "out")
-    assert not (tmp_path / "out" / "model.safetensors").exists()
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_hash_of_the_data_is_of_what_they_hold(samples: SampleSet) -> None:
+    def hashed(given: tuple[Sample, ...]) -> str:
+        return read_frames(given, QUICK.window, (32, 32), lambda *_: None).data_hash()
+
+    own = samples.samples
+    first = hashed(own)
+    memory = [replace(s, image=image_from_array(np.asarray(Pillow.open(s.image)))) for s in own]
+    assert hashed(tuple(memory)) == first
+    named = [hashed(tuple(replace(s, group=name) for s in own)) for name in ("a", "b")]
+    assert named[0] == named[1] != first
+    assert hashed((replace(own[0], label="upright"), *own[1:])) != first
+    assert hashed(own[1:]) != first
 
 
 def test_a_loss_that_explodes_is_said(samples: SampleSet, tmp_path: Path) -> None:

@@ -47,8 +47,10 @@ class Frames:
     def data_hash(self) -> str:
         """Hash labels, groups and pixels, hexadecimal: the data, wherever they lie."""
         digest = hashlib.sha256(str(self.pixels.shape).encode())
+        numbers: dict[str, int] = {}  # a volume's group is called by its path
         for sample, frame in zip(self.samples, self.pixels, strict=True):
-            digest.update(f"{sample.label}\n{sample.group}\n".encode())
+            number = numbers.setdefault(sample.group, len(numbers)) if sample.group else -1
+            digest.update(f"{sample.label}\n{number}\n".encode())
             digest.update(frame.tobytes())
         return digest.hexdigest()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -188,6 +189,10 @@ def train(
         return TrainingResult(
             None, False, (), 0, None, None, {}, None, samples.left_out, "", time.monotonic() - begin
         )
+    except CamSamError:
+        with suppress(OSError):
+            folder.rmdir()  # where it is empty
+        raise
     channels = parameters.channels or data.frames.pixels.shape[1]
     card = card_of(parameters, data.names, channels)
     module, start = starting_network(parameters, card)
