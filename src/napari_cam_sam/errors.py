@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-__all__ = ["CamSamError", "unknown_name"]
+__all__ = ["CamSamError", "Cancelled", "unknown_name"]
 
 
 class CamSamError(Exception):
@@ -15,6 +15,10 @@ class CamSamError(Exception):
     shown as it stands: as a notification in the viewer, as one line on the command line.
     It is deliberately not a ``RuntimeError``, which napari's generator workers swallow.
     """
+
+
+class Cancelled(Exception):  # noqa: N818 - no error: the caller wanted it
+    """What was asked for was cancelled before it was done."""
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> CamSamError:

@@ -157,7 +157,7 @@ def test_5_a_wrong_class_is_an_error_before_anything_runs(
     handle.remove()
 
 
-@pytest.mark.parametrize("method", list(METHODS))
+@pytest.mark.parametrize("method", [m for m in METHODS if m != "lrp"])  # not for Softplus
 def test_6_the_model_is_left_as_it_was(deep: Classifier, planes: Planes, method: str) -> None:
     net = deep.module
     net.train()
@@ -210,7 +210,7 @@ class _Wrapped(nn.Module):
         return {"out": self.net(x), "aux": x}
 
 
-@pytest.mark.parametrize("method", list(METHODS))
+@pytest.mark.parametrize("method", [m for m in METHODS if m != "lrp"])  # not for Softplus
 def test_8_outputs_in_a_mapping_are_found(
     deep: Classifier, make: Make, planes: Planes, method: str
 ) -> None:

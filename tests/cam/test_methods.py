@@ -1,11 +1,13 @@
 """Every method against its formula, or against pytorch-grad-cam's own call, on small nets."""
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 import pytorch_grad_cam as library
 import torch
+from captum.attr import GuidedGradCam
 from numpy.typing import NDArray
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputReST, ClassifierOutputTarget
 from torch import nn
@@ -237,12 +239,37 @@ def test_guided_grad_cam_clips_negative_gradients(shallow: Classifier, planes: P
     assert not heatmap.raw.any()
 
 
+@pytest.mark.parametrize("layer", ["first", "second"])
+def test_guided_grad_cam_agrees_with_captum(
+    shallow: Classifier, planes: Planes, layer: str
+) -> None:
+    module = shallow.module
+    theirs = GuidedGradCam(module, getattr(module, layer))
+    compared = 0
+    for plane in planes:
+        (mine,) = _maps(shallow, [plane], "guided-grad-cam", target=2, layers=(layer,))
+        tensor, _ = shallow.prepare([plane])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of captum's hooks
+            expected = theirs.attribute(tensor, target=2, interpolate_mode="bilinear")
+        scale = np.abs(expected := expected[0, 0].detach().numpy()).max()
+        np.testing.assert_allclose(mine.raw, expected, atol=1e-4 * scale)
+        compared += scale > 0
+    assert compared >= 2
+
+
 def test_guided_grad_cam_warns_where_it_has_no_effect(make: Make, planes: Planes) -> None:
     net = nn.Sequential(
         nn.Conv2d(1, 4, 3), nn.Hardswish(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 4)
     ).eval()
     with pytest.warns(UserWarning, match="Hardswish"):
         compute_heatmaps(make(net, layers=("1",)), planes, CamParameters("guided-grad-cam"))
+
+
+def test_guided_grad_cam_warns_where_there_is_no_relu(make: Make, planes: Planes) -> None:
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    with pytest.warns(UserWarning, match="has none"):
+        compute_heatmaps(make(net, layers=("0",)), planes, CamParameters("guided-grad-cam"))
 
 
 def test_first_components_refuse_large_grids(make: Make) -> None:
@@ -252,7 +279,7 @@ def test_first_components_refuse_large_grids(make: Make) -> None:
         _maps(large, [np.zeros((65, 64), np.uint8)], "eigen-cam")
 
 
-@pytest.mark.parametrize("method", list(METHODS))
+@pytest.mark.parametrize("method", [m for m in METHODS if m != "lrp"])  # not for Softplus
 def test_every_method_in_batches_gives_what_it_gives_alone(
     deep: Classifier, planes: Planes, method: str
 ) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from napari_cam_sam.cam.parameters import OcclusionParameters
 from napari_cam_sam.cam.tracing import ScoreModel, Target, run_traced
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.models.architectures import to_grid
@@ -32,6 +33,8 @@ class Batch:
     tensor : Tensor, shape (n, channels, …)
     finite : ndarray of bool, shape (n,)
         False for images with a score, activation or gradient that is not finite.
+    occlusion : OcclusionParameters
+        For the method of that name.
     probabilities : ndarray of float32, shape (n, classes)
         After :meth:`run`.
     targets : ndarray of int, shape (n,)
@@ -54,6 +57,7 @@ class Batch:
         self.tensor = tensor
         self.target = target
         self.batch_size = batch_size
+        self.occlusion = OcclusionParameters()
         self.finite = np.ones(len(tensor), dtype=bool)
 
     def note(self, output: Tensor) -> None:

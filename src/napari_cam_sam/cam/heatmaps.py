@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_cam_sam.cam.methods import METHODS, Method, RawMaps, raw_maps, warn_if_unguided
+from napari_cam_sam.cam.parameters import OcclusionParameters
 from napari_cam_sam.cam.pixel_sets import PixelSet, no_region, why_empty
 from napari_cam_sam.cam.upscale import grid_to_plane, resize_grid
 from napari_cam_sam.errors import CamSamError, unknown_name
@@ -34,12 +35,15 @@ class CamParameters:
     layers : tuple of str
         Dotted names of target layers, whose maps are averaged; empty for the classifier's own.
     batch_size : int
-        Planes (or, for Score- and Ablation-CAM, perturbed inputs) in one pass of the model.
+        Planes in one pass of the model; for Score-CAM, Ablation-CAM and occlusion perturbed
+        inputs.
     min_probability : float
         In [0, 1]: below it the target counts as not found.
     pixel_set : PixelSet or None
         Of a segmentation network: which pixels' scores the map explains; None for those where
         the class is predicted. None for a classifier.
+    occlusion : OcclusionParameters
+        For the method of that name.
 
     Raises
     ------
@@ -53,6 +57,7 @@ class CamParameters:
     batch_size: int = 16
     min_probability: float = 0.0
     pixel_set: PixelSet | None = None
+    occlusion: OcclusionParameters = field(default_factory=OcclusionParameters)
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -127,6 +132,7 @@ def compute_heatmaps(
     parameters: CamParameters | None = None,
     progress: Callable[[int], None] | None = None,
     regions: Iterable[NDArray[np.bool_]] | None = None,
+    cancelled: Callable[[], bool] | None = None,
 ) -> Iterator[Heatmap]:
     """Compute a heatmap for each plane: one forward and one backward pass a batch.
 
@@ -151,6 +157,8 @@ def compute_heatmaps(
         Called after each batch with the number of planes done so far.
     regions : iterable of ndarray of bool, shape (row, column), optional
         For the pixel sets ``"truth"`` and ``"region"``: M of each plane.
+    cancelled : callable, optional
+        Asked before each pass of the model, of which some methods need hundreds for a plane.
 
     Returns
     -------
@@ -163,6 +171,8 @@ def compute_heatmaps(
         At once, if the class or a layer is unknown, no layer is known, the network is 3D, or the
         pixel set does not suit the model; while iterating, if a plane does not suit the model or
         a layer the method.
+    Cancelled
+        While iterating, once `cancelled` says so.
     """
     parameters = parameters or CamParameters()
     method, target, layers = check_request(model, parameters)
@@ -174,13 +184,15 @@ def compute_heatmaps(
     def batches() -> Iterator[Heatmap]:
         remaining, done = iter(planes), 0
         given = None if regions is None else iter(regions)
-        while batch := list(islice(remaining, parameters.batch_size)):
+        size = 1 if method.many_passes else parameters.batch_size
+        while batch := list(islice(remaining, size)):
             masks = None if given is None else list(islice(given, len(batch)))
             if masks is not None and len(masks) < len(batch):
                 raise CamSamError("There are fewer regions than planes: give one for each.")
             raw = raw_maps(
-                model, batch, method, layers, target, parameters.batch_size, pixel_set, masks
-            )
+                model, batch, method, layers, target, parameters.batch_size, pixel_set, masks,
+                parameters.occlusion, cancelled,
+            )  # fmt: skip
             for i, plane in enumerate(batch):
                 yield _heatmap(model, plane, frame_shape, raw, i, parameters, layers)
             done += len(batch)

@@ -26,12 +26,15 @@ from pytorch_grad_cam.utils.model_targets import (
 from torch import Tensor, nn
 
 from napari_cam_sam.cam.batch import Batch, ClassBatch
+from napari_cam_sam.cam.names import MANY_PASSES, WITHOUT_LAYERS
+from napari_cam_sam.cam.occlusion import occlusion
+from napari_cam_sam.cam.parameters import OcclusionParameters
 from napari_cam_sam.cam.perturbation import HookedAblationCAM, LoopedScoreCAM
 from napari_cam_sam.cam.pixel_sets import PixelSet
 from napari_cam_sam.cam.regions import RegionBatch
-from napari_cam_sam.cam.tracing import Target, gradients
+from napari_cam_sam.cam.tracing import ScoreModel, Target, gradients
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.models.borrowing import borrowed
+from napari_cam_sam.models.borrowing import borrowed, cancellable
 from napari_cam_sam.models.classifiers import Classifier
 from napari_cam_sam.models.model import LoadedModel
 from napari_cam_sam.models.segmentation import SegmentationNetwork
@@ -39,7 +42,9 @@ from napari_cam_sam.models.segmentation import SegmentationNetwork
 __all__ = ["METHODS", "Method", "RawMaps", "maps_of_batch", "raw_maps", "warn_if_unguided"]
 
 Maps = NDArray[np.float32]
-Kind = Literal["gradient", "activation", "perturbation", "shapley", "full", "guided"]
+Kind = Literal[
+    "gradient", "activation", "perturbation", "shapley", "full", "guided", "lrp", "occlusion"
+]
 
 # Eigen-CAM's decomposition holds a matrix of cells × cells.
 _MOST_CELLS = 64 * 64
@@ -65,21 +70,29 @@ class Method:
     name : str
     kind : str
         What it needs: gradients at the layers, activations alone, many forward passes with
-        perturbed channels, second derivatives, all bias layers, or guided backpropagation.
-    cam : type
-        The class of pytorch-grad-cam that has its formula.
+        perturbed channels, second derivatives, all bias layers, guided backpropagation,
+        relevance propagation, or many forward passes with a part of the input covered.
+    cam : type or None
+        The class of pytorch-grad-cam that has its formula, where one has.
     decomposes : bool
         True where the map is a first component, whose sign means nothing: it is turned so that
         its largest value is positive (Chung and Ying 2025, eq. 13).
-    uses_layers : bool
-        False where target layers do not matter.
     """
 
     name: str
     kind: Kind
     cam: Any
     decomposes: bool = False
-    uses_layers: bool = True
+
+    @property
+    def uses_layers(self) -> bool:
+        """Whether target layers matter."""
+        return self.name not in WITHOUT_LAYERS
+
+    @property
+    def many_passes(self) -> bool:
+        """Whether a plane takes many passes of the model: nothing is gained by several at once."""
+        return self.name in MANY_PASSES
 
 
 _ROWS = (
@@ -98,8 +111,10 @@ _ROWS = (
     Method("fem", "activation", library.FEM),
     Method("score-cam", "perturbation", LoopedScoreCAM),
     Method("ablation-cam", "perturbation", HookedAblationCAM),
-    Method("full-grad", "full", library.FullGrad, uses_layers=False),
+    Method("full-grad", "full", library.FullGrad),
     Method("guided-grad-cam", "guided", library.GradCAM),
+    Method("lrp", "lrp", None),
+    Method("occlusion", "occlusion", None),
 )
 METHODS: dict[str, Method] = {row.name: row for row in _ROWS}
 
@@ -138,6 +153,8 @@ def raw_maps(
     batch_size: int,
     pixel_set: PixelSet | None = None,
     given: Sequence[NDArray[np.bool_]] | None = None,
+    occlusion: OcclusionParameters | None = None,
+    cancelled: Callable[[], bool] | None = None,
 ) -> RawMaps:
     """Compute the maps of one batch of planes, alone with the model.
 
@@ -158,13 +175,26 @@ def raw_maps(
         Of a network: which pixels count; by default where the class is predicted.
     given : sequence of ndarray of bool, optional
         For pixel sets that are given: M of each plane, on its pixels.
+    occlusion : OcclusionParameters, optional
+    cancelled : callable, optional
+        Asked before each pass of the model.
 
     Returns
     -------
     RawMaps
+
+    Raises
+    ------
+    Cancelled
+        Once `cancelled` says so.
     """
     # Both guards: a caller's no_grad or inference_mode must not reach the gradients.
-    with torch.inference_mode(False), torch.enable_grad(), borrowed(model.module):
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        borrowed(model.module),
+        cancellable(model.module, cancelled),
+    ):
         tensor, letterboxes = model.prepare(planes)
         batch: Batch
         if isinstance(model, SegmentationNetwork):
@@ -172,6 +202,7 @@ def raw_maps(
             batch = RegionBatch(model, tensor, letterboxes, target, batch_size, pixels, given)
         else:
             batch = ClassBatch(model, tensor, target, batch_size)
+        batch.occlusion = occlusion or batch.occlusion
         maps, finite = maps_of_batch(batch, method, layers)
     regions = None
     if isinstance(batch, RegionBatch):
@@ -354,13 +385,49 @@ def _guided(batch: Batch, method: Method, layers: Sequence[str]) -> list[Maps]:
     return maps
 
 
+def _lrp(batch: Batch, _: Method, __: Sequence[str]) -> list[Maps]:
+    """Relevance of the input, summed over its channels; see `cam.relevance`."""
+    from napari_cam_sam.cam.relevance import canonical, relevance
+
+    loaded = batch.loaded
+    if not isinstance(batch, ClassBatch):
+        raise CamSamError(
+            f"lrp explains classifiers, and {loaded.name} is a segmentation network: take another "
+            "method, e.g. hires-cam."
+        )
+    net = ScoreModel(canonical(loaded.module, loaded.name), loaded.card.num_classes)
+    with torch.no_grad():
+        batch.run(())
+    found = relevance(net, batch.tensor, batch.targets.tolist())
+    return [found.sum(dim=1).float().cpu().numpy()]
+
+
+def _occlusion(batch: Batch, _: Method, __: Sequence[str]) -> list[Maps]:
+    gray = batch.occlusion.fill
+    with torch.no_grad():
+        batch.run(())
+    maps = []
+    for i, frame in enumerate(batch.tensor):
+        fill = frame.mean(dim=(1, 2), keepdim=True)
+        if gray is not None:
+            fill = batch.loaded.normalise(torch.full_like(fill, gray / 255)[None])[0]
+
+        def score(covered: Tensor, i: int = i) -> Tensor:
+            return torch.stack([batch.score(row, i) for row in batch.model(covered)])
+
+        maps.append(occlusion(score, frame, fill, batch.occlusion, batch.batch_size))
+    return [np.stack(maps)]
+
+
 def warn_if_unguided(model: LoadedModel) -> None:
     """Warn where guided backpropagation passes activations that it does not alter."""
-    kinds = sorted({type(m).__name__ for m in model.module.modules() if isinstance(m, _NOT_GUIDED)})
-    if kinds:
+    parts = list(model.module.modules())
+    kinds = sorted({type(m).__name__ for m in parts if isinstance(m, _NOT_GUIDED)})
+    if kinds or not any(isinstance(m, nn.ReLU) for m in parts):
+        has = f"{', '.join(kinds)}, whose" if kinds else "none, and its"
         warnings.warn(
-            f"guided-grad-cam alters ReLU only: {model.name} has {', '.join(kinds)}, whose "
-            "gradients stay as they are.",
+            f"guided-grad-cam alters ReLU modules only: {model.name} has {has} gradients stay as "
+            "they are.",
             stacklevel=3,
         )
 
@@ -378,4 +445,6 @@ _COMPUTE: dict[Kind, Callable[[Batch, Method, Sequence[str]], list[Maps]]] = {
     "shapley": _shapley,
     "full": _full_grad,
     "guided": _guided,
+    "lrp": _lrp,
+    "occlusion": _occlusion,
 }

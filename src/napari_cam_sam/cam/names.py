@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["METHOD_NAMES"]
+__all__ = ["MANY_PASSES", "METHOD_NAMES", "WITHOUT_LAYERS"]
 
 METHOD_NAMES: dict[str, str] = {
     "grad-cam": "Channels weighted by their mean gradient: the classic, coarse and smooth.",
@@ -22,5 +22,13 @@ METHOD_NAMES: dict[str, str] = {
     "ablation-cam": "Channels weighted by the score that is lost without them: slow.",
     "full-grad": "Gradients of all biases together: no target layer.",
     "guided-grad-cam": "Grad-CAM times guided backpropagation: fine edges, for ReLU models.",
+    "lrp": "Relevance handed back layer by layer, for ResNet, VGG and the like: fine.",
+    "occlusion": "What the score loses where the image is covered: any model, many passes.",
 }
 """Name to one line on what it does; ``cam.methods.METHODS`` holds how."""
+
+WITHOUT_LAYERS = frozenset({"full-grad", "lrp", "occlusion"})
+"""Methods to which target layers do not matter."""
+
+MANY_PASSES = frozenset({"score-cam", "ablation-cam", "occlusion"})
+"""Methods that run the model hundreds of times for a plane."""

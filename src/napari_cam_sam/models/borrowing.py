@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from weakref import WeakKeyDictionary
 
 from torch import nn
 
-__all__ = ["borrowed", "module_lock"]
+from napari_cam_sam.errors import Cancelled
+
+__all__ = ["borrowed", "cancellable", "module_lock"]
 
 _LOCKS: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()
 _LOCKS_GUARD = threading.Lock()
@@ -47,3 +49,21 @@ def borrowed(module: nn.Module) -> Iterator[nn.Module]:
                 part.training = flag
             for parameter, flag in required:
                 parameter.requires_grad_(flag)
+
+
+@contextmanager
+def cancellable(module: nn.Module, cancelled: Callable[[], bool] | None) -> Iterator[None]:
+    """Let each pass of a borrowed module raise `Cancelled` once it is wanted no more.
+
+    Methods of hundreds of passes are left in their middle so.
+    """
+
+    def ask(*_: object) -> None:
+        if cancelled is not None and cancelled():
+            raise Cancelled
+
+    handle = module.register_forward_pre_hook(ask)
+    try:
+        yield
+    finally:
+        handle.remove()

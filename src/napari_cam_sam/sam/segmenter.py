@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_cam_sam.errors import Cancelled
 from napari_cam_sam.prompts.data import ObjectPrompt
 
 __all__ = [
@@ -19,10 +20,6 @@ __all__ = [
     "Segmenter",
     "encode_planes",
 ]
-
-
-class Cancelled(Exception):  # noqa: N818 - no error: the caller wanted it
-    """Raised out of an encode that its caller asked to stop."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,115 @@
+"""Parameters of heatmaps and of their trust, known before PyTorch is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from napari_cam_sam.cam.names import METHOD_NAMES
+from napari_cam_sam.errors import CamSamError, unknown_name
+
+__all__ = ["OcclusionParameters", "TrustParameters", "count_steps"]
+
+
+@dataclass(frozen=True)
+class OcclusionParameters:
+    """How occlusion covers the model's input.
+
+    Attributes
+    ----------
+    patch : int
+        Side of the square that is covered, in pixels of the model's input.
+    stride : int
+        Step from one square to the next; at most the side, so that nothing is left out.
+    fill : float or None
+        Gray value, 0 to 255, that covers the square; None for the mean of each plane.
+
+    Raises
+    ------
+    CamSamError
+        For a value out of its range.
+    """
+
+    patch: int = 16
+    stride: int = 8
+    fill: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.patch < 1:
+            raise CamSamError(f"The patch is {self.patch} pixels wide; expected 1 or more.")
+        if not 1 <= self.stride <= self.patch:
+            raise CamSamError(
+                f"The stride is {self.stride}; expected 1 to the patch's side, {self.patch}, so "
+                "that no pixel is left out."
+            )
+        if self.fill is not None and not 0 <= self.fill <= 255:
+            raise CamSamError(f"The fill is {self.fill}; expected a gray value from 0 to 255.")
+
+
+@dataclass(frozen=True)
+class TrustParameters:
+    """How far a heatmap is put to the test.
+
+    Attributes
+    ----------
+    stages : int
+        Steps of the randomisation: the first takes the weights of the last layer alone, the last
+        those of all layers.
+    draws : int
+        Draws of random weights, and of noise, whose figures are averaged.
+    methods : tuple of str
+        Other methods that the heatmap is compared with.
+    removed : tuple of int
+        Percentages of the pixels that ROAD removes.
+    shift : float
+        Distance that the plane is shifted in four directions, as a fraction of its shorter side.
+    noise : float
+        Standard deviation of the noise that is added, as a fraction of the gray range.
+    top : float
+        The highest part of a heatmap, as a fraction of its pixels, whose overlap is measured.
+    seed : int
+        Of weights and noise.
+
+    Raises
+    ------
+    CamSamError
+        For a value out of its range, or an unknown method.
+    """
+
+    stages: int = 5
+    draws: int = 3
+    methods: tuple[str, ...] = ("grad-cam", "hires-cam", "layer-cam", "occlusion")
+    removed: tuple[int, ...] = (10, 20, 40, 60, 80)
+    shift: float = 0.03
+    noise: float = 0.02
+    top: float = 0.1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.stages < 2:
+            raise CamSamError(f"There are {self.stages} stages; expected 2 or more.")
+        if self.draws < 1:
+            raise CamSamError(f"There are {self.draws} draws; expected 1 or more.")
+        for name in self.methods:
+            if name not in METHOD_NAMES:
+                raise unknown_name("method", name, METHOD_NAMES)
+        if not self.removed or not all(0 < one < 100 for one in self.removed):
+            raise CamSamError(
+                f"ROAD removes {self.removed}; expected percentages between 0 and 100."
+            )
+        if not 0 < self.shift <= 0.25:
+            raise CamSamError(f"The shift is {self.shift}; expected a fraction up to 0.25.")
+        if not 0 < self.noise <= 1:
+            raise CamSamError(f"The noise is {self.noise}; expected a fraction up to 1.")
+        if not 0 < self.top < 1:
+            raise CamSamError(f"The top is {self.top}; expected a fraction between 0 and 1.")
+        if not 0 <= self.seed < 2**32:
+            raise CamSamError(f"The seed is {self.seed}; expected 0 to {2**32 - 1}.")
+
+    def others(self, method: str) -> tuple[str, ...]:
+        """Give the methods that a map of this method is compared with."""
+        return tuple(name for name in dict.fromkeys(self.methods) if name != method)
+
+
+def count_steps(method: str, parameters: TrustParameters) -> int:
+    """Say in how many steps a heatmap of a method is tested, where there is one to test."""
+    return 4 + parameters.draws * parameters.stages + len(parameters.others(method))
