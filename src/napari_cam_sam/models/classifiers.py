@@ -81,13 +81,19 @@ class Classifier(LoadedModel):
         ndarray of float32, shape (n, num_classes)
             In [0, 1]; rows add up to 1 with two classes or more.
         """
-        out = []
-        for start in range(0, max(1, len(planes)), batch_size):
-            tensor, _ = self.prepare(planes[start : start + batch_size])
-            with borrowed(self.module), torch.no_grad():
-                logits = logits_of(self.module(tensor), self.card.num_classes)
-                out.append(self.to_probabilities(logits).float().cpu().numpy())
-        return np.concatenate(out)
+        return np.concatenate(
+            [
+                self.probabilities_of(self.prepare(planes[start : start + batch_size])[0])
+                for start in range(0, max(1, len(planes)), batch_size)
+            ]
+        )
+
+    def probabilities_of(self, tensor: Tensor) -> NDArray[np.float32]:
+        """Classify inputs (n, channels, h, w), as :meth:`prepare` makes them, in one pass."""
+        with borrowed(self.module), torch.no_grad():
+            logits = logits_of(self.module(tensor), self.card.num_classes)
+            found: NDArray[np.float32] = self.to_probabilities(logits).float().cpu().numpy()
+        return found
 
 
 def load_classifier(
