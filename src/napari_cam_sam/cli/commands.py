@@ -30,6 +30,7 @@ from napari_cam_sam.cli.shared import (
 from napari_cam_sam.cli.study import add_study_command
 from napari_cam_sam.cli.study_report import add_report_command
 from napari_cam_sam.cli.train import add_train_command, print_figures
+from napari_cam_sam.cli.trust import add_trust_command
 from napari_cam_sam.errors import CamSamError
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
-    added = add_run_commands(commands)
+    added = (*add_run_commands(commands), *add_trust_command(commands))
 
     metrics = commands.add_parser("metrics", help="scores of a mask, and of a heatmap")
     metrics.add_argument("--prediction", type=Path, required=True, help="labels file to score")

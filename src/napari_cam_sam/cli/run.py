@@ -16,11 +16,14 @@ from napari_cam_sam.cli.report import report
 from napari_cam_sam.cli.shared import (
     AXIS_HELP,
     DEVICE_HELP,
+    METHODS_HELP,
     add_card,
     add_fields,
+    add_occlusion,
     changed,
     given,
     load_model_of,
+    occlusion_of,
     print_json,
     progress,
     prompt_parameters_class,
@@ -38,11 +41,6 @@ if TYPE_CHECKING:
     from napari_cam_sam.sam.segmenter import Segmenter
 
 __all__ = ["add_run_commands"]
-
-_METHODS_HELP = (
-    "method of the heatmap: layer-cam, grad-cam, grad-cam++, hires-cam, score-cam, eigen-cam, …; "
-    "an unknown one lists all (%(default)s)"
-)
 
 
 def add_run_commands(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
@@ -71,7 +69,7 @@ def add_run_commands(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
         "package.module:function",
     )
     run.add_argument("--target", help="class by name or index; by default the predicted one")
-    run.add_argument("--cam", default="layer-cam", help=_METHODS_HELP)
+    run.add_argument("--cam", default="layer-cam", help=METHODS_HELP)
     run.add_argument("--layer", action="append", help="target layer; several are averaged")
     _add_pixels(run)
     run.add_argument("--min-probability", type=float, default=0.0, help="below it: no evidence")
@@ -79,6 +77,7 @@ def add_run_commands(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
     run.add_argument(
         "--prompts", "--strategy", default="ours", help=rules_help() + " (%(default)s)"
     )
+    add_occlusion(run)
     add_fields(run, "prompt rule", prompt_parameters_class(), default="as --prompts says")
     run.add_argument("--sam", help="segmenter or checkpoint; by default the best one installed")
     run.add_argument("--mask-choice", default="best", help="single, first, best or oracle")
@@ -188,6 +187,7 @@ def _seed(seed: int) -> None:
 
 def _run_parameters(arguments: argparse.Namespace, image: Image) -> RunParameters:
     from napari_cam_sam.cam.heatmaps import CamParameters
+    from napari_cam_sam.cam.parameters import OcclusionParameters
     from napari_cam_sam.images.planes import parse_planes
     from napari_cam_sam.images.preprocessing import PreprocessingParameters
     from napari_cam_sam.images.windows import parse_window
@@ -197,6 +197,9 @@ def _run_parameters(arguments: argparse.Namespace, image: Image) -> RunParameter
     from napari_cam_sam.sam.ranking import RankingParameters
 
     needs_multimask(arguments.mask_choice)
+    if arguments.cam != "occlusion":
+        for name in given(OcclusionParameters, arguments, "occlusion-"):
+            raise CamSamError(f"--occlusion-{name} needs --cam occlusion: give that as well.")
     return RunParameters(
         axis=arguments.axis,
         planes=parse_planes(arguments.planes, image.n_planes(arguments.axis)),
@@ -208,6 +211,7 @@ def _run_parameters(arguments: argparse.Namespace, image: Image) -> RunParameter
             layers=tuple(arguments.layer or ()),
             batch_size=arguments.batch_size,
             min_probability=arguments.min_probability,
+            occlusion=occlusion_of(arguments),
             pixel_set=_pixel_set(arguments),
         ),
         strategy=arguments.prompts,

@@ -1,0 +1,224 @@
+"""How far a heatmap can be trusted: ``napari-cam-sam trust``."""
+
+from __future__ import annotations
+
+import argparse
+from math import isnan
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_cam_sam.cli.shared import (
+    AXIS_HELP,
+    DEVICE_HELP,
+    METHODS_HELP,
+    add_card,
+    add_fields,
+    add_occlusion,
+    changed,
+    load_model_of,
+    occlusion_of,
+    print_json,
+    print_table,
+    progress,
+    window_help,
+)
+from napari_cam_sam.errors import CamSamError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_cam_sam.cam.heatmaps import CamParameters
+    from napari_cam_sam.cam.trust import HeatmapTrust
+    from napari_cam_sam.images.image import Image
+    from napari_cam_sam.models.classifiers import Classifier
+
+__all__ = ["add_trust_command"]
+
+
+def add_trust_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
+    """Add the command to the subparsers of the command line, and give its parser."""
+    from napari_cam_sam.cam.parameters import TrustParameters
+
+    trust = commands.add_parser("trust", help="tests of how far a heatmap can be trusted")
+    trust.add_argument("image", type=Path, metavar="IMAGE", help=".nii, .nii.gz, .png, .jpg, .tif")
+    trust.add_argument("--frame", type=int, help="which frame of a 4D image")
+    trust.add_argument(
+        "--classifier", required=True, help="name, checkpoint or package.module:function"
+    )
+    trust.add_argument("--target", help="class by name or index; by default the predicted one")
+    trust.add_argument("--cam", default="layer-cam", help=METHODS_HELP)
+    trust.add_argument("--layer", action="append", help="target layer; several are averaged")
+    trust.add_argument(
+        "--batch-size", type=int, default=16, help="planes in one pass (%(default)s)"
+    )
+    trust.add_argument("--axis", type=int, default=0, help=AXIS_HELP)
+    trust.add_argument(
+        "--planes",
+        help="A:B (B not included) or one index; by default the plane on which --target is most "
+        "probable",
+    )
+    trust.add_argument("--window", default="auto", help=window_help())
+    trust.add_argument("--device", default="auto", help=DEVICE_HELP)
+    defaults = TrustParameters()
+    trust.add_argument(
+        "--methods",
+        type=lambda text: tuple(text.split(",")),
+        help=f"to compare with, comma-separated (default {','.join(defaults.methods)})",
+    )
+    trust.add_argument(
+        "--removed",
+        type=_percentages,
+        help="percentages of the pixels that ROAD removes, comma-separated (default "
+        f"{','.join(str(one) for one in defaults.removed)})",
+    )
+    add_fields(trust, "tests", TrustParameters, without=("methods", "removed"))
+    add_occlusion(trust)
+    add_card(trust)
+    trust.set_defaults(command=_trust)
+    return (trust,)
+
+
+def _percentages(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(one) for one in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected whole numbers, comma-separated, not {text!r}"
+        ) from None
+
+
+def _trust(arguments: argparse.Namespace) -> None:
+    from napari_cam_sam.cam.heatmaps import CamParameters
+    from napari_cam_sam.cam.parameters import TrustParameters, count_steps
+    from napari_cam_sam.cam.trust import assess_trust
+    from napari_cam_sam.images.reading import read_image
+    from napari_cam_sam.images.windows import apply_window, parse_window, resolve_window
+    from napari_cam_sam.models.classifiers import Classifier
+
+    parameters = changed(TrustParameters(), arguments)
+    image = read_image(arguments.image, arguments.frame)
+    cam = CamParameters(
+        method=arguments.cam,
+        target=arguments.target,
+        layers=tuple(arguments.layer or ()),
+        batch_size=arguments.batch_size,
+        occlusion=occlusion_of(arguments),
+    )
+    window = resolve_window(image, parse_window(arguments.window))
+    classifier = load_model_of(arguments, arguments.classifier, arguments.device)
+    if not isinstance(classifier, Classifier):
+        raise CamSamError(
+            f"{classifier.name} is a segmentation network; trust is tested of a classifier's "
+            "heatmaps."
+        )
+
+    def plane(index: int) -> NDArray[np.uint8]:
+        return apply_window(image.plane(arguments.axis, index), window)
+
+    indices = _planes(arguments, image, classifier, cam, plane)
+    update, bar = progress(arguments, image.name, "step")
+    steps = count_steps(cam.method, parameters)
+    found: dict[int, HeatmapTrust] = {}
+    with bar:
+        for done, index in enumerate(indices):
+
+            def step(at: int, _: int, done: int = done) -> None:
+                update(done * steps + at, len(indices) * steps)
+
+            found[index] = assess_trust(classifier, plane(index), cam, parameters, step)
+    if arguments.json:
+        print_json(
+            {
+                "image": image.name,
+                "classifier": classifier.name,
+                "classifier_sha256": classifier.sha256,
+                "method": cam.method,
+                "axis": arguments.axis,
+                "parameters": vars(parameters),
+                "planes": [_as_data(index, one) for index, one in found.items()],
+            }
+        )
+        return
+    for index, one in found.items():
+        _report(image, index, one, len(indices) == 1 and arguments.planes is None)
+
+
+def _planes(
+    arguments: argparse.Namespace,
+    image: Image,
+    classifier: Classifier,
+    cam: CamParameters,
+    plane: Any,
+) -> range:
+    """Give the planes that are asked for, or the one on which the target is most probable."""
+    from napari_cam_sam.images.planes import parse_planes
+
+    indices = parse_planes(arguments.planes, image.n_planes(arguments.axis))
+    if arguments.planes is not None or len(indices) == 1:
+        return indices
+    if cam.target is None:
+        raise CamSamError(
+            f"{image.name} has {len(indices)} planes: name some by --planes, or a class by "
+            "--target for the plane on which it is most probable."
+        )
+    target = classifier.class_index(cam.target)
+    likely = [
+        float(row[target])
+        for i in range(0, len(indices), cam.batch_size)
+        for row in classifier.probabilities(
+            [plane(index) for index in indices[i : i + cam.batch_size]], cam.batch_size
+        )
+    ]
+    best = indices[likely.index(max(likely))]
+    return range(best, best + 1)
+
+
+def _as_data(index: int, trust: HeatmapTrust) -> dict[str, Any]:
+    from napari_cam_sam.cam.trust_words import CAVEAT, findings
+
+    similar = trust.agreement
+    return {
+        "plane": index,
+        "target": trust.target,
+        "probability": trust.probability,
+        "reason": trust.reason,
+        "scores": trust.scores(),
+        "randomised": [vars(one) for one in trust.randomised],
+        "agreement": {name: vars(one) for name, one in similar.items()},
+        "road": None if trust.road is None else vars(trust.road),
+        "findings": [vars(one) for one in findings(trust)],
+        "caveat": CAVEAT,
+    }
+
+
+def _report(image: Image, index: int, trust: HeatmapTrust, chosen: bool) -> None:
+    from napari_cam_sam.cam.trust_words import CAVEAT, findings, table
+
+    where = image.name if image.spatial_ndim == 2 else f"{image.name}, plane {index}"
+    why = ", where it is most probable" if chosen and image.spatial_ndim == 3 else ""
+    print(f"{trust.method} of {trust.target!r} ({trust.probability:.3f}) on {where}{why}")
+    if trust.reason is not None:
+        print(f"There is no heatmap to test. {trust.reason}\n")
+        return
+    print()
+    print_table(
+        [
+            {
+                "test": row.name,
+                "top area": _figure(row.top_iou),
+                "SSIM": _figure(row.ssim),
+                "rank": _figure(row.rank),
+                "ROAD": _figure(row.road),
+            }
+            for row in table(trust)
+        ]
+    )
+    print()
+    for one in findings(trust):
+        print(f"{one.level:<5}  {one.words}")
+    print(f"\n{CAVEAT}\n")
+
+
+def _figure(value: float) -> str | None:
+    return None if isnan(value) else f"{value:.3f}"
