@@ -15,6 +15,7 @@ from napari.components import ViewerModel
 
 from napari_cam_sam.cam import heatmaps
 from napari_cam_sam.cam.heatmaps import CamParameters, Heatmap, compute_heatmaps
+from napari_cam_sam.cam.parameters import OcclusionParameters
 from napari_cam_sam.images.image import image_from_array
 from napari_cam_sam.images.windows import apply_window, parse_window, resolve_window
 from napari_cam_sam.models.classifiers import load_classifier
@@ -448,3 +449,53 @@ def test_another_choice_while_planes_are_computed_leaves_these_as_they_are(
     note = dock.workspace.heatmaps.note(0, 11)
     assert note is not None
     assert set(note.probabilities) == {"lesion", "normal"}
+
+
+def test_occlusion_has_a_form_of_its_own(
+    ct: ViewerModel, dock: HeatmapDock, finish: Finish
+) -> None:
+    assert dock.occlusion.isHidden()
+    assert dock.classifier.layer.isEnabled()
+    dock.method.set_value("occlusion")
+    dock.method.chosen.emit()
+    assert not dock.occlusion.isHidden()
+    assert not dock.classifier.layer.isEnabled()
+    dock.occlusion.widget("patch").setValue(32)
+    dock.occlusion.widget("stride").setValue(33)
+    assert "no pixel is left out" in dock.row.words.text()
+    assert not dock.run.isEnabled()
+    assert dock.state()["occlusion"]["stride"] == 8
+    chosen = OcclusionParameters(32, 32, 0)
+    dock.occlusion.set_value(chosen)
+    dock.run.click()
+    finish(dock.row)
+    data = ct.layers[0].data
+    parameters = CamParameters("occlusion", target="lesion", occlusion=chosen)
+    plane = windowed(data[11], data)
+    (expected,) = compute_heatmaps(load_classifier("lesion", device="cpu"), [plane], parameters)
+    assert expected.evidence
+    np.testing.assert_allclose(heat(dock).data[11], expected.values, atol=1e-5)
+    note = dock.workspace.heatmaps.note(0, 11)
+    assert note is not None
+    assert note.made_by["occlusion"] == asdict(chosen)
+    state = dock.state()
+    dock.occlusion.set_value(OcclusionParameters())
+    dock.set_state(state)
+    assert dock.occlusion.value() == chosen
+
+
+def test_a_method_of_many_passes_is_cancelled_within_a_plane(
+    dock: HeatmapDock, finish: Finish, qtbot: Any
+) -> None:
+    dock.run.click()
+    finish(dock.row)
+    dock.method.set_value("occlusion")
+    dock.occlusion.set_value(OcclusionParameters(2, 2))
+    passes: list[int] = []
+    handle = dock.workspace.classifier.module.register_forward_hook(lambda *_: passes.append(1))
+    dock.run.click()
+    qtbot.waitUntil(lambda: len(passes) > 2, timeout=60_000)
+    dock.stop()
+    finish(dock.row)
+    handle.remove()
+    assert len(passes) < 4096 / 16

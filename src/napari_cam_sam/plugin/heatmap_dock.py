@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QCheckBox, QLabel, QVBoxLayout, QWidget
 
-from napari_cam_sam.cam.names import METHOD_NAMES
+from napari_cam_sam.cam.names import METHOD_NAMES, WITHOUT_LAYERS
+from napari_cam_sam.cam.parameters import OcclusionParameters
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.windows import CT_PRESETS, WindowParameters
 from napari_cam_sam.models.names import shipped_classifiers, shipped_networks
 from napari_cam_sam.plugin.classifier_choice import ClassifierChoice
-from napari_cam_sam.plugin.forms import Choice, FractionSlider, button, form, listen
+from napari_cam_sam.plugin.forms import Choice, FractionSlider, ParameterForm, button, form, listen
 from napari_cam_sam.plugin.heatmap_run import HeatmapRun, Recipe
 from napari_cam_sam.plugin.pixel_choice import PixelChoice
 from napari_cam_sam.plugin.plane_range import PlaneRange
@@ -49,11 +50,15 @@ class HeatmapDock(QWidget):
         # What a task is for says what a press of the button does meanwhile.
         self._following = self._loading = self._queued = False
         self._chosen_for: object = None
+        # The last ones that can be: the form shows others while they are typed.
+        self._occlusion = OcclusionParameters()
 
         self.image = Choice("The image that the classifier looks at.")
         self.window = Choice("How intensities become gray for the models, the same on all planes.")
         self.classifier = ClassifierChoice(self.workspace, self)
         self.method = Choice("How the evidence is computed. Layer-CAM is a good start.")
+        self.occlusion = ParameterForm(OcclusionParameters, starts={"fill": 128.0})
+        self.occlusion.set_value(self._occlusion)
         self.least = FractionSlider(
             "Where the classifier gives the class a lower probability, the plane has no evidence."
         )
@@ -84,6 +89,7 @@ class HeatmapDock(QWidget):
             )
         )
         whole.addLayout(self._rows)
+        whole.addWidget(self.occlusion)
         whole.addWidget(self.follow)
         whole.addWidget(self.run)
         whole.addWidget(self.row)
@@ -108,6 +114,7 @@ class HeatmapDock(QWidget):
             self.classifier.changed,
             self.pixels.changed,
             self.method.chosen,
+            self.occlusion.changed,
             self.least.changed,
             workspace.window_changed,
         ):
@@ -221,6 +228,7 @@ class HeatmapDock(QWidget):
             **self.planes.state(),
             "pixels": self.pixels.state(),
             "method": self.method.value(),
+            "occlusion": asdict(self._occlusion),
             "at_least": self.least.value(),
             "window": None if window is None else asdict(window),
         }
@@ -231,6 +239,7 @@ class HeatmapDock(QWidget):
         self.workspace.choose_window(WindowParameters(**window) if window else None)
         self._image_changed()
         self.method.set_value(state.get("method"))
+        self.occlusion.set_value(OcclusionParameters(**state.get("occlusion", {})))
         self.planes.set_state(state)
         self.pixels.set_state(state.get("pixels") or {})
         self.least.set_value(state.get("at_least", 0.5))
@@ -244,11 +253,15 @@ class HeatmapDock(QWidget):
 
     def _say(self, _: object = None) -> None:
         workspace = self.workspace
+        self.occlusion.setVisible(self.method.value() == "occlusion")
+        self.classifier.layer.setEnabled(self.method.value() not in WITHOUT_LAYERS)
         try:
             axis, shown = workspace.plane()
             indices = self.planes.indices()
             image = workspace.image()
             slider = slider_words(workspace)
+            if self.method.value() == "occlusion":
+                self._occlusion = self.occlusion.value()
         except CamSamError as error:
             self.run.setEnabled(False)
             self.row.say(str(error))
@@ -325,6 +338,7 @@ class HeatmapDock(QWidget):
             self.least.value(),
             self.workspace.window_parameters or self.workspace.default_window(),
             pixels,
+            self._occlusion,
         )
 
     def compute(self) -> None:

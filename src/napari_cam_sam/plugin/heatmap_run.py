@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QWidget
 
+from napari_cam_sam.cam.names import MANY_PASSES
+from napari_cam_sam.cam.parameters import OcclusionParameters
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.windows import WindowParameters, apply_window
 from napari_cam_sam.plugin.classifier_choice import (
@@ -34,6 +37,8 @@ __all__ = ["HeatmapRun", "Recipe"]
 _STEPS_OF_VOLUME = 20
 # Planes in one pass of the model; a cancel waits for the pass that runs.
 _BATCH = 4
+# Covered or masked inputs of one plane in one pass.
+_PERTURBED = 16
 _PAINT_SECONDS = 0.3
 
 
@@ -52,6 +57,8 @@ class Recipe:
     window : WindowParameters
     pixels : ChosenPixels or None
         Of a segmentation network.
+    occlusion : OcclusionParameters
+        Of the method of that name.
     """
 
     classifier: str
@@ -62,6 +69,7 @@ class Recipe:
     min_probability: float
     window: WindowParameters
     pixels: ChosenPixels | None = None
+    occlusion: OcclusionParameters = field(default_factory=OcclusionParameters)
 
     def made_by(self, loaded: LoadedClassifier) -> dict[str, Any]:
         """Name all that decides about a heatmap of a classifier, as plain data."""
@@ -79,6 +87,7 @@ class Recipe:
             "window": asdict(self.window),
             "pixels": None if pixels is None else pixels.data,
             "region": None if pixels is None else pixels.layer,
+            **({"occlusion": asdict(self.occlusion)} if self.method == "occlusion" else {}),
         }
 
 
@@ -169,12 +178,14 @@ class HeatmapRun(QObject):
         total = len(indices) + (known is None)
         if known is not None and known.of_volumes and snapshot is not None:
             total = _STEPS_OF_VOLUME + snapshot.image.n_planes(snapshot.axis)
+        stop = threading.Event()
         return self._row.start(
-            lambda: _steps(recipe, known, snapshot, indices),
+            lambda: _steps(recipe, known, snapshot, indices, stop),
             total,
             f"Loading {name}" if snapshot is None else f"Heatmaps of {snapshot.image.name}",
             show,
             wanted,
+            stop,
         )
 
     def _show(self, snapshot: Any, step: _Computed) -> None:
@@ -231,6 +242,7 @@ def _steps(
     loaded: LoadedClassifier | None,
     snapshot: Snapshot | None,
     indices: Sequence[int],
+    stop: threading.Event,
 ) -> Generator[LoadedClassifier | _Computed | _Further]:
     """Load and compute; in a thread."""
     if loaded is None:
@@ -250,9 +262,10 @@ def _steps(
         method=made_by["method"],
         target=made_by["target"],
         layers=tuple(made_by["layers"]),
-        batch_size=min(_BATCH, max(1, len(indices))),
+        batch_size=_PERTURBED if recipe.method in MANY_PASSES else _BATCH,
         min_probability=made_by["min_probability"],
         pixel_set=None if pixels is None else PixelSet(**pixels.along(along)),
+        occlusion=recipe.occlusion,
     )
     begin = time.monotonic()
     if loaded.of_volumes:
@@ -262,7 +275,9 @@ def _steps(
         region = None if pixels is None else pixels.region
         regions = None if region is None else (region(snapshot.axis, i) for i in indices)
         planes = (snapshot.plane(i) for i in indices)
-        found = compute_heatmaps(loaded.classifier, planes, parameters, regions=regions)
+        found = compute_heatmaps(
+            loaded.classifier, planes, parameters, regions=regions, cancelled=stop.is_set
+        )
     for done, (index, heatmap) in enumerate(zip(indices, found, strict=True), start=1):
         # By the classifier that computed it: the dock may hold another by now.
         likely = zip(loaded.classifier.card.class_names, heatmap.probabilities, strict=True)

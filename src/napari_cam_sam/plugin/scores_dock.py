@@ -34,6 +34,7 @@ from napari_cam_sam.plugin.score_table import ScoreTable
 from napari_cam_sam.plugin.scoring import Scoring
 from napari_cam_sam.plugin.task_row import TaskRow
 from napari_cam_sam.plugin.tasks import Newest
+from napari_cam_sam.plugin.trust_page import TrustPage
 from napari_cam_sam.plugin.workspace import workspace_of
 
 if TYPE_CHECKING:
@@ -81,13 +82,14 @@ class ScoresDock(QWidget):
         self.row = TaskRow()
         self.table = ScoreTable()
         self.curves, self.along = CurvesPlot(napari_viewer), PlanesPlot(napari_viewer)
-        self.comparison = ComparePage(self.workspace)
+        self.comparison, self.trust = ComparePage(self.workspace), TrustPage(self.workspace)
         self.tabs = QTabWidget()
         for page, name, hint in (
             (self.table, "Table", "A row a plane, an object, and the volume."),
             (self.curves, "Curves", "ROC and precision–recall of the heatmap."),
-            (self.along, "Along planes", "Dice and AUROC of each plane."),
+            (self.along, "Planes", "Dice and AUROC of each plane."),
             (self.comparison, "Compare", "CAM alone, CAM → SAM, edited, and truth prompts."),
+            (self.trust, "Trust", "Tests of the heatmap of the plane shown; they need no truth."),
         ):
             self.tabs.setTabToolTip(self.tabs.addTab(page, name), hint)
         whole = QVBoxLayout(self)
@@ -113,6 +115,9 @@ class ScoresDock(QWidget):
         self.save.clicked.connect(self._save)
         self.row.ended.connect(self._ended)
         self.comparison.row.ended.connect(self._say)
+        self.trust.row.started.connect(self._say)
+        self.trust.row.ended.connect(self._say)
+        self.tabs.currentChanged.connect(self._say)
         self.table.plane_chosen.connect(self._go)
         self.along.plane_chosen.connect(self._go)
         self.workspace.image_changed.connect(self._image_changed)
@@ -151,7 +156,7 @@ class ScoresDock(QWidget):
         self.run.setEnabled(problem is None and self._next is None)
         self.comparison.tell(problem)
         for one in (self.copy, self.save):
-            one.setEnabled(bool(self.table.rows()))
+            one.setEnabled(bool(self._page().rows()))
         if self._next is not None:
             return
         if problem is not None:
@@ -343,13 +348,19 @@ class ScoresDock(QWidget):
         self._mark_plane()
         self._say()
 
+    def _page(self) -> ScoreTable | TrustPage:
+        """Give what is copied and saved: the table that is seen, else that of the scores."""
+        return self.trust if self.tabs.currentWidget() is self.trust else self.table
+
     def _copy(self) -> None:
-        QGuiApplication.clipboard().setText(self.table.as_shown())
+        QGuiApplication.clipboard().setText(self._page().as_shown())
 
     def _save(self) -> None:
-        path, _ = QFileDialog.getSaveFileName(self, "Save scores", "scores.csv", "CSV (*.csv)")
+        page = self._page()
+        name = "scores.csv" if page is self.table else "trust.csv"
+        path, _ = QFileDialog.getSaveFileName(self, "Save scores", name, "CSV (*.csv)")
         if path:
             try:
-                self.table.to_csv(path)
+                page.to_csv(path)
             except CamSamError as error:
                 show_error(str(error))
