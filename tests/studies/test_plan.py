@@ -189,6 +189,7 @@ def test_names_hold_only_what_differs_and_a_reference_is_compared_with_all(
         (("segmenters: [seeded,", "segmenters: [no/sam.pth,"), 19, "There is no .*sam.pth"),
         (("classifiers: [lesion, shapes]", "classifiers: []"), 14, "is an empty list"),
         (("  - [clicks/seeded", "  - [click/seeded"), 32, "Unknown setting 'click/seeded"),
+        (("seed: 3", "seed: 3\ntrust: {drows: 2}"), 3, "Unknown key 'drows'. Did you mean draws"),
         (("seed: 3", "seed: 3\nseed: 4"), 3, "The key 'seed' is there twice, first on line 2"),
         (("seed: 3", "seed: [3"), 3, "This is no YAML"),
         (("  tight: {base", "  ours: {base"), 26, "known already"),

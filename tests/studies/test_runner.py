@@ -20,6 +20,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from napari_cam_sam.cam.parameters import TrustParameters
+from napari_cam_sam.cam.trust import assess_trust
 from PIL import Image as Picture
 from safetensors.torch import save_file
 
@@ -225,6 +227,23 @@ def test_the_annotators_curve_is_a_row_a_click(tmp_path: Path) -> None:
     dice = [values(rows, step=step)["dice"] for step in (1, 2, 3)]
     assert min(dice) > 0.5
     assert [values(rows, step=step)["fg_hit_rate"] for step in (1, 2, 3)] == [1, 1, 1]
+
+
+def test_a_heatmap_is_put_to_the_test_once_for_all_its_settings(tmp_path: Path) -> None:
+    tests = TrustParameters(stages=2, draws=1, methods=(), removed=(50,))
+    settings = [
+        Setting(name, "lesion", "", replace(LESION, strategy=name)) for name in ("ours", "s1")
+    ]
+    study = replace(lesions(tmp_path, *settings, count=1), trust=tests)
+    rows = run_study(study, tmp_path / "out").table
+    image, _ = read_case(read_cases(study).cases[0])
+    lesion = load_classifier("lesion", device="cpu")
+    found = values(rows, source="heatmap")
+    told = assess_trust(lesion, image.plane(0, 0), LESION.cam, tests).scores()
+    assert {k: v for k, v in found.items() if k.startswith("trust_")} == {
+        k: v for k, v in told.items() if not math.isnan(v)
+    }
+    assert "trust_road" in found
 
 
 def test_what_is_finished_is_not_run_again(

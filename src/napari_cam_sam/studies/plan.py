@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from napari_cam_sam.cam.heatmaps import CamParameters
 from napari_cam_sam.cam.methods import METHODS
+from napari_cam_sam.cam.parameters import TrustParameters
 from napari_cam_sam.cam.pixel_sets import PixelSet
 from napari_cam_sam.errors import CamSamError, unknown_name
 from napari_cam_sam.images.preprocessing import PreprocessingParameters
@@ -114,7 +115,7 @@ class Study:
     seed: int = 0
     compare: tuple[tuple[str, str], ...] = ()
     threads: int = 1
-    trust: Any = None
+    trust: TrustParameters | None = None
     left_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -339,8 +340,10 @@ def _annotator(entry: Entry) -> AnnotatorParameters:
     return _parameters(AnnotatorParameters(), entry)
 
 
-def _trust(entry: Entry) -> Any:
-    raise entry.error("There are no tests of heatmaps.")
+def _trust(entry: Entry) -> TrustParameters | None:
+    if isinstance(entry.value, bool):
+        return TrustParameters() if entry.value else None
+    return _parameters(TrustParameters(), entry)
 
 
 def _parameters(default: T, entry: Entry, besides: Sequence[str] = ()) -> T:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from napari_cam_sam.cam.heatmaps import Heatmap
+from napari_cam_sam.cam.trust import assess_trust
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.hashing import file_hash
 from napari_cam_sam.images.preprocessing import preprocess
@@ -23,6 +24,7 @@ from napari_cam_sam.images.windows import Window, WindowParameters, resolve_wind
 from napari_cam_sam.images.writing import labels_dtype
 from napari_cam_sam.metrics.prompt_quality import score_prompts
 from napari_cam_sam.metrics.scoring import Scores, score_heatmap, score_labels, score_masks
+from napari_cam_sam.models.classifiers import Classifier
 from napari_cam_sam.models.loading import load_model
 from napari_cam_sam.models.segmentation import SegmentationNetwork
 from napari_cam_sam.pipeline import RunParameters, run_image
@@ -406,6 +408,11 @@ class _Task:
                 scores = score_heatmap(heatmap.values, truth > 0)
             values |= scores.values
             reason = reason or " ".join(scores.flags)
+        classifier = self._classifier(setting)
+        # The tests know classes, not the pixel sets of segmentation networks.
+        if self.study.trust is not None and heatmap.evidence and isinstance(classifier, Classifier):
+            with self._spent("trust"):
+                values |= assess_trust(classifier, plane, run.cam, self.study.trust).scores()
         self.add(setting.heatmap_columns(), run.axis, index, status, reason, values)
         if self.image.spatial_ndim == 3 and truth is not None:
             shape = self.image.spatial_shape
