@@ -20,13 +20,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from napari_cam_sam.cam.parameters import TrustParameters
-from napari_cam_sam.cam.trust import assess_trust
 from PIL import Image as Picture
 from safetensors.torch import save_file
 
 from napari_cam_sam.cam.heatmaps import CamParameters
+from napari_cam_sam.cam.parameters import TrustParameters
 from napari_cam_sam.cam.pixel_sets import PixelSet
+from napari_cam_sam.cam.trust import assess_trust
 from napari_cam_sam.demo.volumes import ct
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.metrics.scoring import Scores
