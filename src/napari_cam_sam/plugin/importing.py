@@ -24,7 +24,8 @@ def import_torch() -> None:
     CamSamError
         If PyTorch cannot be imported, e.g. on Windows, where it sometimes must come before Qt.
     """
-    if "torch" not in sys.modules and sys.platform == "linux":
+    # PyTorch may be there without triton, which it imports as late as torchvision comes.
+    if "triton" not in sys.modules and sys.platform == "linux":
         if importlib.util.find_spec("triton") is not None:
             flags = sys.getdlopenflags()
             sys.setdlopenflags(os.RTLD_NOW | os.RTLD_DEEPBIND)
