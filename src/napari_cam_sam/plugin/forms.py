@@ -42,6 +42,10 @@ __all__ = [
 ]
 
 
+_TRAINED = "model.safetensors"
+# What is smaller by default is no fraction to be set by a slider in hundredths.
+_LEAST_FRACTION = 0.01
+
 _FORGETTING: set[Callable[..., None]] = set()
 
 
@@ -59,6 +63,21 @@ class SpinBox(_LeavesWheel, QSpinBox):
 
 class _DoubleSpinBox(_LeavesWheel, QDoubleSpinBox):
     """A number."""
+
+
+class _RateSpinBox(_DoubleSpinBox):
+    """A small number, such as a learning rate: as many decimals as it has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setDecimals(6)
+        self.setRange(0, 1)
+        self.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
+
+    def textFromValue(self, value: float) -> str:  # noqa: N802 - Qt calls it so
+        """Write it without the zeros at its end."""
+        text: str = super().textFromValue(value)
+        return text.rstrip("0").rstrip(".,") if any(point in text for point in ".,") else text
 
 
 class _Slider(_LeavesWheel, QSlider):
@@ -108,7 +127,10 @@ class Choice(_LeavesWheel, QComboBox):
     def add_path(self, path: str, place: int) -> None:
         """Choose a file, which is put on the list at a place if it is not there yet."""
         if not self.set_value(path):
-            self.insertItem(place, Path(path).name, path)
+            # Trainings call their classifiers alike: the folder tells them apart.
+            file = Path(path)
+            name = f"{file.parent.name}/{file.name}" if file.name == _TRAINED else file.name
+            self.insertItem(place, name, path)
             self.setItemData(place, path, Qt.ItemDataRole.ToolTipRole)
             self.setCurrentIndex(place)
 
@@ -227,19 +249,29 @@ class ParameterForm(QWidget):
         None: such a rule can be switched off.
     starts : mapping of str to number, optional
         What fields that are None by default show when they are switched on first.
+    only : iterable of str, optional
+        Which fields the form has; the others keep their defaults.
     """
 
     changed = Signal()
 
-    def __init__(self, group: type[Any], starts: Mapping[str, float] | None = None) -> None:
+    def __init__(
+        self,
+        group: type[Any],
+        starts: Mapping[str, float] | None = None,
+        only: Iterable[str] | None = None,
+    ) -> None:
         super().__init__()
         self._group = group
+        shown = None if only is None else set(only)
         self._widgets: dict[str, QWidget] = {}
         self._setting = False
         rows = QFormLayout(self)
         rows.setContentsMargins(0, 0, 0, 0)
         hints, helps = get_type_hints(group), field_help(group)
         for field in fields(group):
+            if shown is not None and field.name not in shown:
+                continue
             start = (starts or {}).get(field.name, field.default)
             widget = self._widget(hints[field.name], helps.get(field.name, ""), start)
             self._widgets[field.name] = widget
@@ -253,16 +285,20 @@ class ParameterForm(QWidget):
         CamSamError
             Where the class refuses a value.
         """
-        return self._group(**{name: self._read(w) for name, w in self._widgets.items()})
+        return self._group(**self.values())
+
+    def values(self) -> dict[str, Any]:
+        """Give what the form shows, by field."""
+        return {name: self._read(widget) for name, widget in self._widgets.items()}
 
     def set_value(self, value: Any) -> None:
         """Show a data class; `changed` is sent once, if anything is another."""
-        before = {name: self._read(w) for name, w in self._widgets.items()}
+        before = self.values()
         self._setting = True
         for name, widget in self._widgets.items():
             _show(widget, getattr(value, name))
         self._setting = False
-        if before != {name: self._read(w) for name, w in self._widgets.items()}:
+        if before != self.values():
             self.changed.emit()
 
     def widget(self, name: str) -> Any:
@@ -298,6 +334,9 @@ class ParameterForm(QWidget):
         elif kind is int:
             widget = SpinBox()
             widget.setRange(0, 10_000)
+            widget.valueChanged.connect(self._tell)
+        elif isinstance(default, float) and 0 < default < _LEAST_FRACTION:
+            widget = _RateSpinBox()
             widget.valueChanged.connect(self._tell)
         elif isinstance(default, float) and 0 < default < 1:
             widget = FractionSlider(hint)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from qtpy.QtCore import QObject, Signal
+from qtpy.QtWidgets import QWidget
 
 from napari_cam_sam.errors import CamSamError
 
@@ -38,11 +39,11 @@ class OpenDocks(QObject):
         """Let a dock answer a key; the dock opened last, of those that are open, answers."""
         self._actions.setdefault(action, []).append(weakref.WeakMethod(method))
 
-    def act(self, action: str) -> bool:
-        """Do what a key stands for; False if no open dock answers it."""
+    def act(self, action: str, *values: Any) -> bool:
+        """Do what a key, or another dock, asks for; False if no open dock answers it."""
         method = self._answering(action)
         if method is not None:
-            method()
+            method(*values)
         return method is not None
 
     def _answering(self, action: str) -> Any | None:
@@ -50,7 +51,9 @@ class OpenDocks(QObject):
         for held in reversed(self._actions.get(action, [])):
             method = held()
             try:
-                if method is not None and method.__self__.isEnabled():
+                holder = None if method is None else method.__self__
+                # What is no dock but the workspace's own is always there.
+                if method is not None and (not isinstance(holder, QWidget) or holder.isEnabled()):
                     return method
             except RuntimeError:
                 continue  # Qt has deleted that dock
@@ -69,6 +72,10 @@ class OpenDocks(QObject):
             if give is not None:
                 self._given[name] = give()
         return dict(self._given)
+
+    def given(self, name: str) -> Any | None:
+        """Give the choices that a dock, closed since, last gave; None for none."""
+        return self._given.get(name)
 
     def remember(self) -> None:
         """Take what the docks give now: one that is closed cannot be asked any more."""

@@ -30,6 +30,8 @@ __all__ = [
     "PlanesPlot",
     "Plot",
     "ThemeColours",
+    "dress_axes",
+    "legend",
     "theme_colours",
 ]
 
@@ -242,7 +244,7 @@ class CurvesPlot(Plot):
                 (lower, precision_recall, "AUPRC", ("Recall", "Precision"), "steps-pre",
                  ([0, 1], [precision_recall.baseline] * 2)),
             ):  # fmt: skip
-                _dress(axes, colours, *labels)
+                dress_axes(axes, colours, *labels)
                 axes.plot(*chance, "--", color=colours.text, lw=1,
                           label=f"chance {curve.baseline:.3f}")  # fmt: skip
                 axes.plot(
@@ -251,7 +253,7 @@ class CurvesPlot(Plot):
                 )  # fmt: skip
                 axes.set_xlim(-0.02, 1.02)
                 axes.set_ylim(-0.02, 1.02)
-                _legend(axes, colours, "best")
+                legend(axes, colours, "best")
 
         self.draw(paint)
 
@@ -275,7 +277,7 @@ class PlanesPlot(Plot):
 
         def paint(figure: Any, colours: ThemeColours) -> None:
             axes = figure.subplots()
-            _dress(axes, colours, f"Plane along axis {axis}", "Score")
+            dress_axes(axes, colours, f"Plane along axis {axis}", "Score")
             for values, name, colour, mark in (
                 (dice, "Dice", colours.first, "o"),
                 (auroc, "AUROC of the heatmap", colours.second, "s"),
@@ -328,7 +330,8 @@ def _gaps(known: list[int], values: Mapping[int, float]) -> tuple[list[float], l
     return x, y
 
 
-def _dress(axes: Any, colours: ThemeColours, x: str, y: str) -> None:
+def dress_axes(axes: Any, colours: ThemeColours, x: str, y: str) -> None:
+    """Name the axes, and give them the colours of the theme."""
     axes.set_facecolor(colours.background)
     axes.set_xlabel(x, color=colours.text, fontsize=colours.size)
     axes.set_ylabel(y, color=colours.text, fontsize=colours.size)
@@ -338,7 +341,8 @@ def _dress(axes: Any, colours: ThemeColours, x: str, y: str) -> None:
         spine.set_color(colours.grid)
 
 
-def _legend(axes: Any, colours: ThemeColours, where: str) -> None:
+def legend(axes: Any, colours: ThemeColours, where: str) -> None:
+    """Put a legend in the colours of the theme into axes."""
     axes.legend(
         loc=where, fontsize=colours.size, labelcolor=colours.text, frameon=True,
         facecolor=colours.background, edgecolor=colours.grid, framealpha=0.8,

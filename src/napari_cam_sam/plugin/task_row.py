@@ -40,7 +40,7 @@ class TaskRow(QWidget):
         super().__init__(parent)
         self._held = _Held()
         self._starting, self._begin, self._told = False, 0.0, 0.0
-        self._description = ""
+        self._description, self._counts = "", True
         self.bar = QProgressBar()
         self.cancel = QPushButton("Cancel")
         self.cancel.setToolTip("Stops within one plane; what is done stays.")
@@ -77,8 +77,14 @@ class TaskRow(QWidget):
         on_step: Callable[[Any], None],
         is_wanted: Callable[[], bool] = lambda: True,
         stop: threading.Event | None = None,
+        counts: bool = True,
     ) -> bool:
-        """Start a task, unless one runs; the arguments are those of `Task`.
+        """Start a task, unless one runs; the other arguments are those of `Task`.
+
+        Parameters
+        ----------
+        counts : bool
+            Whether the bar counts the steps; else it shows what `show_progress` is told.
 
         Returns
         -------
@@ -88,6 +94,7 @@ class TaskRow(QWidget):
         if self.busy:
             return False
         self._description, self._begin = description, time.monotonic()
+        self._counts = counts
         # napari lets the window live while it makes a bar: a second press may come in there.
         self._starting = True
         try:
@@ -97,13 +104,19 @@ class TaskRow(QWidget):
         self._held.task.stepped.connect(self._stepped)
         self._held.task.ended.connect(self._ended)
         # Of a single step nothing is known until it is over: a bar that moves to and fro.
-        self.bar.setRange(0, total if total > 1 else 0)
+        self.bar.setRange(0, total if total > 1 and counts else 0)
         self.bar.setValue(0)
         self.bar.setFormat(description)
         self._show_bar(True)
         self.started.emit()
         self._held.task.start()
         return True
+
+    def show_progress(self, done: int, total: int, words: str) -> None:
+        """Show how far a task is whose steps do not count alike."""
+        self.bar.setRange(0, total)
+        self.bar.setValue(done)
+        self.bar.setFormat(words)
 
     def stop(self) -> None:
         """Cancel what runs."""
@@ -128,7 +141,7 @@ class TaskRow(QWidget):
     def _stepped(self, done: int, total: int) -> None:
         now = time.monotonic()
         # A bar paints the whole window at once whenever its value is set.
-        if total > 1 and (now - self._told > _TELL_SECONDS or done == total):
+        if self._counts and total > 1 and (now - self._told > _TELL_SECONDS or done == total):
             self._told = now
             left = (now - self._begin) / done * (total - done)
             self.bar.setFormat(f"{done} of {total}, {duration(left)} left")
