@@ -13,7 +13,7 @@ from napari_cam_sam.plugin.layers import is_own
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.workspace import Workspace
 
-__all__ = ["KEYS", "bind_keys"]
+__all__ = ["KEYS", "TAG_KEYS", "bind_keys"]
 
 KEYS: dict[str, tuple[str, str]] = {
     "S": ("segment", "Segment the plane shown"),
@@ -29,10 +29,13 @@ KEYS: dict[str, tuple[str, str]] = {
 }
 """Key to action and what it does."""
 
+TAG_KEYS = {f"Control-{digit}": digit for digit in range(10)}
+"""Key to the number of a class for the plane shown, from 1; 0 for none."""
+
 _HISTORY = ("undo", "redo")
 _DOCKS = {
     "segment": "Segment", "segment all": "Segment", "through": "Segment", "accept": "Segment",
-    "switch": "Prompts", "clear": "Prompts",
+    "switch": "Prompts", "clear": "Prompts", "tag": "Train",
 }  # fmt: skip
 
 
@@ -45,6 +48,8 @@ def bind_keys(workspace: Workspace) -> None:
     """
     for key, (action, _) in KEYS.items():
         workspace.viewer.bind_key(key, _pressed(workspace, action), overwrite=True)
+    for key, digit in TAG_KEYS.items():
+        workspace.viewer.bind_key(key, _pressed(workspace, "tag", digit), overwrite=True)
     bound: set[int] = set()
 
     def bind(layer: Any) -> None:
@@ -70,10 +75,10 @@ def bind_keys(workspace: Workspace) -> None:
     bind(workspace.image_layer)
 
 
-def _pressed(workspace: Workspace, action: str) -> Callable[[Any], None]:
+def _pressed(workspace: Workspace, action: str, *values: int) -> Callable[[Any], None]:
     def press(_: Any) -> None:
         try:
-            done = _do(workspace, action)
+            done = _do(workspace, action, *values)
         except CamSamError as error:
             show_info(str(error))
             return
@@ -83,7 +88,7 @@ def _pressed(workspace: Workspace, action: str) -> Callable[[Any], None]:
     return press
 
 
-def _do(workspace: Workspace, action: str) -> bool:
+def _do(workspace: Workspace, action: str, *values: int) -> bool:
     if action == "undo":
         # Whatever came last.
         if workspace.masks.accepted_at > workspace.prompts.edited_at:
@@ -98,4 +103,4 @@ def _do(workspace: Workspace, action: str) -> bool:
         if ahead:
             workspace.show_plane(axis, min(ahead) if action == "next" else max(ahead))
         return bool(ahead)
-    return workspace.docks.act(action)
+    return workspace.docks.act(action, *values)

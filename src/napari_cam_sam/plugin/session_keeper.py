@@ -304,7 +304,10 @@ class SessionKeeper(QObject):
         except CamSamError:
             return
         prompted = any(workspace.prompts.planes(axis) for axis in image.axes)
-        self._goes_on = prompted or bool(workspace.prompts.touched() or workspace.masks.accepted)
+        tagged = workspace.tags.state()["planes"]
+        self._goes_on = prompted or bool(
+            workspace.prompts.touched() or workspace.masks.accepted or tagged
+        )
         # It may be work on other pixels, or of an opening that was not saved to its end.
         self._changes = int(self._goes_on)
         self._look(image, frame)

@@ -81,11 +81,13 @@ class SessionRow(QWidget):
         self._found = found
         session = found.session
         planes = len(session.prompts)
+        tags = len(session.choices.get("docks", {}).get("plane tags", {}).get("planes", ()))
+        tagged = f", {tags} tagged for training" if tags else ""
         when = datetime.fromisoformat(session.saved_at).astimezone()
         self.question.setText(
             f"Unsaved work on this image from {when:%Y-%m-%d %H:%M} was found: prompts on "
             f"{planes} plane{'s' if planes != 1 else ''}, {len(session.touched)} edited, "
-            f"{len(session.accepted)} accepted."
+            f"{len(session.accepted)} accepted{tagged}."
         )
         self.offer.show()
 

@@ -37,6 +37,7 @@ from napari_cam_sam.plugin.layers import (
 )
 from napari_cam_sam.plugin.mask_layers import MaskLayers
 from napari_cam_sam.plugin.open_docks import OpenDocks
+from napari_cam_sam.plugin.plane_tags import PlaneTags
 from napari_cam_sam.plugin.preferences import preferences
 from napari_cam_sam.plugin.prompt_layers import PromptLayers
 from napari_cam_sam.plugin.session_keeper import SessionKeeper
@@ -87,6 +88,7 @@ class Workspace(QObject):
         self._lock = threading.Lock()
         self._shown: tuple[Any, ...] | None = None
         self.docks = OpenDocks(self)
+        self.tags = PlaneTags(self)
         self.heatmaps = HeatmapLayers(self)
         self.prompts = PromptLayers(self)
         self.masks = MaskLayers(self)
