@@ -121,7 +121,7 @@ def test_a_class_that_is_nowhere_ends_in_words(way: Any, qtbot: Any) -> None:
 
 def test_every_widget_of_the_manifest_opens_from_the_menu(viewer: Any) -> None:
     viewer.open_sample("napari-cam-sam", "shapes")
-    for name in ("CAM → SAM", "Heatmap", "Prompts", "Segment", "Scores"):
+    for name in ("CAM → SAM", "Heatmap", "Prompts", "Segment", "Scores", "Train"):
         dock, widget = viewer.window.add_plugin_dock_widget("napari-cam-sam", name)
         assert widget.isVisibleTo(dock)
 
@@ -131,7 +131,7 @@ def test_menus_are_those_that_napari_has() -> None:
     menus = manifest.contributions.menus
     # npe2 accepts any name; these are the ones that a plugin may fill.
     assert set(menus) == {
-        f"napari/layers/{m}" for m in ("segment", "annotate", "visualize", "measure")
+        f"napari/layers/{m}" for m in ("segment", "annotate", "visualize", "measure", "classify")
     }
     commands = {command.id for command in manifest.contributions.commands}
     assert all(item.command in commands for items in menus.values() for item in items)
@@ -156,6 +156,7 @@ def test_docks_open_without_pytorch(tmp_path: Path) -> None:
         "viewer = napari.Viewer(show=False)\n"
         "viewer.open_sample('napari-cam-sam', 'ct')\n"
         "viewer.window.add_plugin_dock_widget('napari-cam-sam', 'CAM → SAM')\n"
+        "viewer.window.add_plugin_dock_widget('napari-cam-sam', 'Train')\n"
         "print('torch' in sys.modules, 'matplotlib.pyplot' in sys.modules)\n"
         "sys.stdout.flush(); os._exit(0)\n"
     )

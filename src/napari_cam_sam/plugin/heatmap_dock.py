@@ -135,6 +135,7 @@ class HeatmapDock(QWidget):
         if preferred and self.classifier.name.value() is None:
             self.choose(preferred)
         workspace.docks.register_state("heatmap", self.state, self.set_state)
+        workspace.docks.register("use classifier", self.choose)
 
     # What there is to choose from
 

@@ -213,7 +213,10 @@ class TaggingPanel(QWidget):
             item.widget().deleteLater()
         for number, (name, count) in enumerate(self._tags.counts().items(), start=1):
             key = f" (Ctrl-{number}: the plane shown)" if number <= _KEYS else ""
-            chooser = button(f"Tag as {name}", f"Gives the planes chosen above this class{key}.")
+            chooser = button(
+                "Tag as " + name.replace("&", "&&"),
+                f"Gives the planes chosen above this class{key}.",
+            )
             chooser.clicked.connect(lambda _=False, name=name: self.tag(name))
             counted = QLabel(f"{count} plane{'s' * (count != 1)}")
             forget = QToolButton()

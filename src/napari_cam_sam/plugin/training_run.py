@@ -1,0 +1,81 @@
+"""A training in a thread of its own, told to a task epoch by epoch."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_cam_sam.plugin.importing import import_torch
+from napari_cam_sam.plugin.tasks import Steps
+
+if TYPE_CHECKING:
+    from napari_cam_sam.models.training.parameters import TrainingParameters
+    from napari_cam_sam.models.training.results import TrainingProgress
+    from napari_cam_sam.models.training.samples import SampleSet
+
+__all__ = ["TrainingJob", "training_steps"]
+
+
+@dataclass(eq=False)
+class TrainingJob:
+    """What is trained, and how far it is.
+
+    Attributes
+    ----------
+    samples : callable
+        Gives them, in the thread.
+    parameters : TrainingParameters
+    folder : Path
+    resume : bool
+    stop : threading.Event
+        Set, it ends the training after the batch that runs: its result comes all the same.
+    progress : TrainingProgress or None
+        The newest; written by the thread, and read by the window when it likes.
+    """
+
+    samples: Callable[[], SampleSet]
+    parameters: TrainingParameters
+    folder: Path
+    resume: bool
+    stop: threading.Event = field(default_factory=threading.Event)
+    progress: TrainingProgress | None = None
+
+
+def training_steps(job: TrainingJob) -> Steps:
+    """Train in a thread; yield each `Epoch`, at last the `TrainingResult`."""
+    told: queue.SimpleQueue[object] = queue.SimpleQueue()
+
+    def tell(progress: TrainingProgress) -> None:
+        job.progress = progress
+        if progress.epoch is not None:
+            told.put(progress.epoch)
+
+    def work() -> None:
+        try:
+            import_torch()
+            from napari_cam_sam.models.training.run import train
+
+            told.put(
+                train(
+                    job.samples(), job.parameters, job.folder,
+                    resume=job.resume, progress=tell, stop=job.stop.is_set,
+                )
+            )  # fmt: skip
+        except Exception as error:
+            told.put(error)
+        told.put(None)
+
+    thread = threading.Thread(target=work, name="training")
+    thread.start()
+    try:
+        while (step := told.get()) is not None:
+            if isinstance(step, Exception):
+                raise step
+            yield step
+    finally:
+        job.stop.set()
+        thread.join()
