@@ -104,29 +104,49 @@ class Batch:
 
 
 class ClassBatch(Batch):
-    """A batch of planes whose scores are the logits of a classifier."""
+    """A batch of planes whose scores come from the logits of a classifier.
+
+    With p the probability of the target, one class or several together, the score is the
+    logarithm of its part of the softmax's sum, which is its logit for one class, or with `odds`
+    log(p / (1 - p)).
+    """
 
     def __init__(
-        self, classifier: Classifier, tensor: Tensor, target: int | None, batch_size: int
+        self,
+        classifier: Classifier,
+        tensor: Tensor,
+        target: int | tuple[int, ...] | NDArray[np.intp] | None,
+        batch_size: int,
+        odds: bool = False,
     ) -> None:
         model = ScoreModel(classifier.module, classifier.card.num_classes)
-        super().__init__(classifier, model, tensor, target, batch_size)
+        super().__init__(classifier, model, tensor, None, batch_size)
         self.classifier = classifier
+        self.wanted = target
+        self.odds = odds
 
     def note(self, output: Tensor) -> None:
         """Read classes and probabilities off the logits (n, classes)."""
         scores = output.float().cpu()
         self.probabilities = self.classifier.to_probabilities(scores).numpy()
-        self.targets = (
-            scores.argmax(dim=1).numpy()
-            if self.target is None
-            else np.full(len(scores), self.target)
-        )
+        if self.wanted is None:
+            self.targets = scores.argmax(dim=1).numpy()
+        elif isinstance(self.wanted, tuple):
+            members = np.array(self.wanted)
+            self.targets = members[scores[:, members].argmax(dim=1).numpy()]
+        else:
+            self.targets = np.full(len(scores), self.wanted)
         self.finite &= np.isfinite(scores.numpy()).all(axis=1)
 
     def score(self, row: Tensor, i: int) -> Tensor:
-        """Give the logit of the class."""
-        return row[int(self.targets[i])]
+        """Give the score of the target of plane i."""
+        members = self.wanted if isinstance(self.wanted, tuple) else (int(self.targets[i]),)
+        # A single class, as a rule, without a logarithm of an exponential.
+        inside = row[list(members)].logsumexp(0) if len(members) > 1 else row[members[0]]
+        others = [k for k in range(len(row)) if k not in members]
+        if not self.odds or not others:
+            return inside
+        return inside - row[others].logsumexp(0)
 
     def class_scores(self, row: Tensor, i: int) -> Tensor:
         """Give the logits, shape (classes,)."""

@@ -20,6 +20,9 @@ from napari_cam_sam.models.segmentation import SegmentationNetwork
 
 __all__ = ["CamParameters", "Heatmap", "check_request", "compute_heatmaps", "finish_map"]
 
+# Methods whose score is made for one class.
+_ONE_CLASS = ("finer-cam", "shapley-cam")
+
 
 @dataclass(frozen=True)
 class CamParameters:
@@ -31,7 +34,8 @@ class CamParameters:
         A key of ``cam.methods.METHODS``.
     target : int, str or None
         Class by index or name; None for each plane's predicted class. Of a segmentation network
-        that is the one with most pixels, the background aside.
+        that is the one with most pixels, the background aside. Of a classifier several names
+        joined by ``+`` are taken as one class, e.g. ``"benign+malignant"``.
     layers : tuple of str
         Dotted names of target layers, whose maps are averaged; empty for the classifier's own.
     batch_size : int
@@ -44,6 +48,11 @@ class CamParameters:
         the class is predicted. None for a classifier.
     occlusion : OcclusionParameters
         For the method of that name.
+    odds : bool
+        Explain the log odds of a classifier's target against all other classes, instead of its
+        logit: what tells a lesion from normal tissue, not what makes up a lesion.
+    mirrored : bool
+        Average each map of a classifier with that of the plane mirrored left to right.
 
     Raises
     ------
@@ -58,6 +67,8 @@ class CamParameters:
     min_probability: float = 0.0
     pixel_set: PixelSet | None = None
     occlusion: OcclusionParameters = field(default_factory=OcclusionParameters)
+    odds: bool = False
+    mirrored: bool = False
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -90,10 +101,12 @@ class Heatmap:
     layers : tuple of str
         Target layers; empty for a method that has none.
     target_index : int
+        The class that the map explains; of several the most probable one.
     target_name : str
-        The class that the map explains.
+        Its name; those of several, joined by ``+``.
     probability : float
-        Of that class, in [0, 1]; of a segmentation network its highest on the image.
+        Of that class, or of one of the several, in [0, 1]; of a segmentation network its highest
+        on the image.
     probabilities : ndarray of float32, shape (classes,)
     grid_shape : tuple of int
         What the map can resolve: the shape of ``raw``, or of the layer's grid in one window.
@@ -189,12 +202,21 @@ def compute_heatmaps(
             masks = None if given is None else list(islice(given, len(batch)))
             if masks is not None and len(masks) < len(batch):
                 raise CamSamError("There are fewer regions than planes: give one for each.")
+            size, odds = parameters.batch_size, parameters.odds
             raw = raw_maps(
-                model, batch, method, layers, target, parameters.batch_size, pixel_set, masks,
-                parameters.occlusion, cancelled,
+                model, batch, method, layers, target, size, pixel_set, masks,
+                parameters.occlusion, cancelled, odds=odds,
             )  # fmt: skip
+            other = None
+            if parameters.mirrored:
+                turned = [np.ascontiguousarray(plane[:, ::-1]) for plane in batch]
+                same = target if isinstance(target, tuple) else raw.targets
+                other = raw_maps(
+                    model, turned, method, layers, same, size, None, None,
+                    parameters.occlusion, cancelled, odds=odds,
+                )  # fmt: skip
             for i, plane in enumerate(batch):
-                yield _heatmap(model, plane, frame_shape, raw, i, parameters, layers)
+                yield _heatmap(model, plane, frame_shape, raw, other, i, parameters, layers)
             done += len(batch)
             if progress is not None:
                 progress(done)
@@ -204,21 +226,22 @@ def compute_heatmaps(
 
 def check_request(
     model: Classifier | SegmentationNetwork, parameters: CamParameters
-) -> tuple[Method, int | None, tuple[str, ...]]:
+) -> tuple[Method, int | tuple[int, ...] | None, tuple[str, ...]]:
     """Look up what the parameters name in a model.
 
     Returns
     -------
     method : Method
-    target : int or None
+    target : int, tuple of int or None
+        Several classes as a tuple.
     layers : tuple of str
         Empty for methods without any.
 
     Raises
     ------
     CamSamError
-        If the class or a layer is unknown, no layer is known, or a pixel set is given for a
-        classifier.
+        If the class or a layer is unknown, no layer is known, a pixel set is given for a
+        classifier, or what only a classifier has is asked of a network.
     """
     method = METHODS[parameters.method]
     if parameters.pixel_set is not None and isinstance(model, Classifier):
@@ -226,7 +249,17 @@ def check_request(
             f"{model.name} is a classifier, whose score is of the whole image: pixel sets are for "
             "segmentation networks."
         )
-    target = None if parameters.target is None else model.class_index(parameters.target)
+    target = None if parameters.target is None else _classes(model, parameters.target)
+    if isinstance(model, SegmentationNetwork):
+        if isinstance(target, tuple) or parameters.odds or parameters.mirrored:
+            raise CamSamError(
+                f"{model.name} is a segmentation network: several classes as one, odds and "
+                "mirrored planes are for classifiers."
+            )
+    elif parameters.odds:
+        _check_odds(model, target, method)
+    if isinstance(target, tuple) and method.name in _ONE_CLASS:
+        raise CamSamError(f"{method.name} explains one class; {parameters.target!r} is several.")
     layers = (parameters.layers or model.default_layers) if method.uses_layers else ()
     layers = tuple(dict.fromkeys(layers))
     for layer in layers:
@@ -238,24 +271,51 @@ def check_request(
     return method, target, layers
 
 
+def _classes(model: Classifier | SegmentationNetwork, target: int | str) -> int | tuple[int, ...]:
+    """Look up a class, or several whose names are joined by ``+``."""
+    if not isinstance(target, str) or "+" not in target or target in model.card.class_names:
+        return model.class_index(target)
+    found = tuple(dict.fromkeys(model.class_index(name.strip()) for name in target.split("+")))
+    return found if len(found) > 1 else found[0]
+
+
+def _check_odds(model: Classifier, target: int | tuple[int, ...] | None, method: Method) -> None:
+    if method.name in _ONE_CLASS:
+        raise CamSamError(f"{method.name} has a score of its own, which odds would replace.")
+    if isinstance(target, tuple) and len(target) == model.card.num_classes:
+        raise CamSamError("The target is all classes: there is none left to set them against.")
+
+
 def _heatmap(
     model: Classifier | SegmentationNetwork,
     plane: NDArray[np.uint8],
     frame_shape: tuple[int, int],
     batch: RawMaps,
+    mirrored: RawMaps | None,
     i: int,
     parameters: CamParameters,
     layers: tuple[str, ...],
 ) -> Heatmap:
     letterbox = Letterbox.fit((plane.shape[0], plane.shape[1]), frame_shape)
     maps = [m[i] for m in batch.maps]
+    parts = [grid_to_plane(np.maximum(m, 0), letterbox) for m in maps]
+    finite = batch.finite[i]
+    if mirrored is not None:
+        other = [m[i] for m in mirrored.maps]
+        # Mirrored on the plane itself: the padding of its frame may be a pixel wider on one side.
+        turned = [grid_to_plane(np.maximum(m, 0), letterbox)[:, ::-1] for m in other]
+        parts = [_mean(pair) for pair in zip(parts, turned, strict=True)]
+        maps = [_mean((m, o[:, ::-1])) for m, o in zip(maps, other, strict=True)]
+        finite = finite and mirrored.finite[i]
     index = int(batch.targets[i])
     region = None if batch.regions is None else batch.regions[i]
-    name, probability = model.card.class_names[index], float(batch.probabilities[i, index])
+    members = batch.members or (index,)
+    name = "+".join(model.card.class_names[member] for member in members)
+    probability = float(batch.probabilities[i, list(members)].sum())
     values, reason = finish_map(
-        [grid_to_plane(np.maximum(m, 0), letterbox) for m in maps],
+        parts,
         name,
-        probability if batch.finite[i] else float("nan"),
+        probability if finite else float("nan"),
         parameters,
         region,
         elsewhere=any((m > 0).any() for m in maps),
@@ -325,6 +385,10 @@ def finish_map(
         return values, None
     where = "only outside the plane" if elsewhere else "nowhere"
     return values, f"What speaks for {name!r} lies {where}, after {parameters.method}."
+
+
+def _mean(maps: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    return np.asarray(np.mean(maps, axis=0), dtype=np.float32)
 
 
 def _scaled(values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -135,6 +135,8 @@ class RawMaps:
         False where activations, gradients, scores or maps were not finite.
     regions : list of ndarray of bool, or None
         Of a network: M of each plane, on its pixels.
+    members : tuple of int
+        The classes that are explained as one; empty for one class.
     """
 
     probabilities: NDArray[np.float32]
@@ -142,6 +144,7 @@ class RawMaps:
     maps: list[Maps]
     finite: NDArray[np.bool_]
     regions: list[NDArray[np.bool_]] | None = None
+    members: tuple[int, ...] = ()
 
 
 def raw_maps(
@@ -149,12 +152,14 @@ def raw_maps(
     planes: Sequence[NDArray[np.uint8]],
     method: Method,
     layers: Sequence[str],
-    target: int | None,
+    target: int | tuple[int, ...] | NDArray[np.intp] | None,
     batch_size: int,
     pixel_set: PixelSet | None = None,
     given: Sequence[NDArray[np.bool_]] | None = None,
     occlusion: OcclusionParameters | None = None,
     cancelled: Callable[[], bool] | None = None,
+    *,
+    odds: bool = False,
 ) -> RawMaps:
     """Compute the maps of one batch of planes, alone with the model.
 
@@ -167,8 +172,9 @@ def raw_maps(
     method : Method
     layers : sequence of str
         Dotted names that exist.
-    target : int or None
-        Class index, or None for the predicted class of each plane.
+    target : int, tuple of int, ndarray of int or None
+        Class index, or None for the predicted class of each plane. Of a classifier also several
+        classes as one, or a class for each plane.
     batch_size : int
         Perturbed inputs in one forward pass, for methods that need them.
     pixel_set : PixelSet, optional
@@ -178,6 +184,8 @@ def raw_maps(
     occlusion : OcclusionParameters, optional
     cancelled : callable, optional
         Asked before each pass of the model.
+    odds : bool
+        Of a classifier: the score is the log odds of the target against the other classes.
 
     Returns
     -------
@@ -198,10 +206,12 @@ def raw_maps(
         tensor, letterboxes = model.prepare(planes)
         batch: Batch
         if isinstance(model, SegmentationNetwork):
+            if target is not None and not isinstance(target, int):
+                raise TypeError("a network explains one class, or those that it predicts")
             pixels = pixel_set or PixelSet()
             batch = RegionBatch(model, tensor, letterboxes, target, batch_size, pixels, given)
         else:
-            batch = ClassBatch(model, tensor, target, batch_size)
+            batch = ClassBatch(model, tensor, target, batch_size, odds)
         batch.occlusion = occlusion or batch.occlusion
         maps, finite = maps_of_batch(batch, method, layers)
     regions = None
@@ -212,7 +222,8 @@ def raw_maps(
             if not region.any():
                 for m in maps:
                     m[i] = 0
-    return RawMaps(batch.probabilities, batch.targets, maps, finite, regions)
+    members = target if isinstance(target, tuple) else ()
+    return RawMaps(batch.probabilities, batch.targets, maps, finite, regions, members)
 
 
 def maps_of_batch(

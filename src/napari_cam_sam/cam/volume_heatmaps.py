@@ -90,6 +90,7 @@ def compute_volume_heatmap(
             f"columns); got {volume.dtype} of shape {volume.shape}."
         )
     method, target, layers = check_request(network, parameters)
+    assert not isinstance(target, tuple)  # refused for networks
     if method.kind not in _KINDS:
         able = ", ".join(name for name, one in METHODS.items() if one.kind in _KINDS)
         raise CamSamError(f"{method.name} is not made for 3D networks: choose one of {able}.")

@@ -68,9 +68,19 @@ def add_run_commands(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
         help="classifier or segmentation network: name, checkpoint, folder of a MONAI bundle, or "
         "package.module:function",
     )
-    run.add_argument("--target", help="class by name or index; by default the predicted one")
+    run.add_argument(
+        "--target",
+        help="class by name or index, or several as one: benign+malignant; by default the "
+        "predicted one",
+    )
     run.add_argument("--cam", default="layer-cam", help=METHODS_HELP)
     run.add_argument("--layer", action="append", help="target layer; several are averaged")
+    run.add_argument(
+        "--odds", action="store_true", help="explain the target against all other classes"
+    )
+    run.add_argument(
+        "--mirrored", action="store_true", help="average heatmaps with those of mirrored planes"
+    )
     _add_pixels(run)
     run.add_argument("--min-probability", type=float, default=0.0, help="below it: no evidence")
     run.add_argument("--batch-size", type=int, default=16, help="planes in one pass (%(default)s)")
@@ -213,6 +223,8 @@ def _run_parameters(arguments: argparse.Namespace, image: Image) -> RunParameter
             min_probability=arguments.min_probability,
             occlusion=occlusion_of(arguments),
             pixel_set=_pixel_set(arguments),
+            odds=arguments.odds,
+            mirrored=arguments.mirrored,
         ),
         strategy=arguments.prompts,
         prompts=changed(strategy_parameters(arguments.prompts), arguments),
