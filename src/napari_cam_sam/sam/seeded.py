@@ -145,9 +145,6 @@ class SeededSegmenter:
     ) -> MaskCandidates:
         """Segment from a heatmap's own high and low regions, without points or boxes.
 
-        Object seeds are the region above ``heatmap_high``, less the half of it whose brightness
-        is nearer to that of the background seeds, the region below ``heatmap_low``.
-
         Parameters
         ----------
         embedding : Embedding
@@ -160,13 +157,51 @@ class SeededSegmenter:
         Returns
         -------
         MaskCandidates
-            Empty masks with score 0 where the heatmap has no high region or no low one.
+            Cut from :meth:`heatmap_probability`: empty masks with score 0 where the heatmap has
+            no high region or no low one.
 
         Raises
         ------
         CamSamError
             If the heatmap is not of the plane's shape, or the embedding is another segmenter's.
         """
+        crop, probability = self._around_heatmap(embedding, values)
+        return self._candidates(object_id, probability, crop, embedding, multimask)
+
+    def heatmap_probability(
+        self, embedding: Embedding, values: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Tell how probably each pixel belongs to what a heatmap points at.
+
+        Object seeds are the region above ``heatmap_high``, less the half of it whose brightness
+        is nearer to that of the background seeds, the region below ``heatmap_low``. The walks of
+        each pair of these are averaged: narrow seeds miss the rim of a large object, and wide
+        ones leave a small one.
+
+        Parameters
+        ----------
+        embedding : Embedding
+            From this segmenter's :meth:`encode`.
+        values : ndarray of float32, shape (rows, columns), range [0, 1]
+            Heatmap at the plane's resolution.
+
+        Returns
+        -------
+        ndarray of float32, shape (rows, columns), range [0, 1]
+            All 0 where the heatmap has no high region or no low one.
+
+        Raises
+        ------
+        CamSamError
+            As :meth:`decode_heatmap`.
+        """
+        crop, probability = self._around_heatmap(embedding, values)
+        return np.asarray(paste([probability], crop, embedding.plane_shape)[0])
+
+    def _around_heatmap(
+        self, embedding: Embedding, values: NDArray[np.float32]
+    ) -> tuple[Crop, NDArray[np.float64]]:
+        """Walk over the whole plane from each pair of a heatmap's high and low regions."""
         check_embedding(embedding, self.model_hash, self.name)
         if values.shape != embedding.plane_shape:
             raise CamSamError(
@@ -182,16 +217,18 @@ class SeededSegmenter:
         heat = ndimage.map_coordinates(
             np.nan_to_num(values.astype(np.float32)), [at_rows, at_columns], order=1, mode="nearest"
         )
-        high, low = heat > settings.heatmap_high, heat < settings.heatmap_low
-        if high.any() and low.any():
+        total, walks = np.zeros(cells.shape), 0
+        for above, below in zip(settings.heatmap_high, settings.heatmap_low, strict=True):
+            high, low = heat > above, heat < below
+            if not high.any() or not low.any():
+                continue
             middle, around = float(np.median(cells[high])), float(np.median(cells[low]))
             seeds = np.zeros(cells.shape, dtype=int)
             seeds[high & ((cells <= middle) if middle < around else (cells >= middle))] = OBJECT
             seeds[low] = BACKGROUND
-            probability = walk(cells, seeds, settings.heatmap_beta)
-        else:
-            probability = np.zeros(cells.shape)
-        return self._candidates(object_id, probability, crop, embedding, multimask)
+            total += walk(cells, seeds, settings.heatmap_beta)
+            walks += 1
+        return crop, total / max(walks, 1)
 
     def _around_box(
         self, plane: SeededPlane, box: Box, points: Sequence[Point]

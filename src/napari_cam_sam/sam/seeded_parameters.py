@@ -38,8 +38,9 @@ class SeededParameters:
     point_seed, point_reach : float
         Radius within which a point is a seed, and within which it takes back seeds of the other
         kind, as fractions of half the box.
-    heatmap_high, heatmap_low : float
-        Heatmap values above which are object seeds, and below which background seeds.
+    heatmap_high, heatmap_low : tuple of float
+        Heatmap values above which are object seeds, and below which background seeds; the walk
+        runs once for each pair and the probabilities are averaged.
     heatmap_side : int
         As ``side``, when the whole plane is walked from a heatmap.
     heatmap_beta : float
@@ -58,8 +59,8 @@ class SeededParameters:
     thresholds: tuple[float, ...] = (0.5, 0.3, 0.7)
     point_seed: float = 0.08
     point_reach: float = 0.35
-    heatmap_high: float = 0.8
-    heatmap_low: float = 0.25
-    heatmap_side: int = 128
+    heatmap_high: tuple[float, ...] = (0.8, 0.7, 0.6)
+    heatmap_low: tuple[float, ...] = (0.15, 0.25, 0.15)
+    heatmap_side: int = 96
     heatmap_beta: float = 1300.0
     contour: ContourParameters = field(default_factory=ContourParameters)
