@@ -49,11 +49,15 @@ from napari_cam_sam.prompts.strategies import prompts_from_heatmap, strategy_par
 from napari_cam_sam.sam.choice import choose_mask
 from napari_cam_sam.sam.loading import load_segmenter
 from napari_cam_sam.sam.seeded import SeededParameters, SeededSegmenter
+from napari_cam_sam.sam.voting import vote_masks
 
 DATA = Path(__file__).resolve().parents[2] / "shared/data"
 Plane = NDArray[np.uint8]
 Map = NDArray[np.float32]
-Scores = dict[str, NDArray[np.float64]]
+Masks = list[NDArray[np.bool_]]
+Options = dict[str, Masks]
+# From which lesions may choose (a mask of bool) to the name of the best settings and their Dice.
+Fit = Callable[[NDArray[np.bool_]], tuple[str, NDArray[np.float64]]]
 
 _BASE = TrainingParameters(
     start="scratch", channels=1, fine_grid=False, learning_rate=2e-3, validation_part=0.0,
@@ -195,14 +199,19 @@ def dice(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
     return float(2 * (mask & truth).sum() / (mask.sum() + truth.sum()))
 
 
-def cut_scores(maps: list[Map], lesions: list[Lesion]) -> Scores:
-    """Score maps that are cut at each of some values."""
-    return {
-        f"> {cut}": np.array(
-            [dice(m > cut, lesion.truth) for m, lesion in zip(maps, lesions, strict=True)]
-        )
-        for cut in _CUTS
-    }
+def scores_of(masks: Masks, lesions: list[Lesion]) -> NDArray[np.float64]:
+    """Give the Dice of a mask a lesion."""
+    return np.array([dice(m, lesion.truth) for m, lesion in zip(masks, lesions, strict=True)])
+
+
+def cuts(maps: list[Map]) -> Options:
+    """Cut maps at each of some values."""
+    return {f"> {cut}": [m > cut for m in maps] for cut in _CUTS}
+
+
+def scaled(maps: list[Map]) -> list[Map]:
+    """Divide each map by its maximum."""
+    return [m / max(float(m.max()), 1e-6) for m in maps]
 
 
 def walked(maps: list[Map], lesions: list[Lesion], settings: SeededParameters) -> list[Map]:
@@ -214,32 +223,66 @@ def walked(maps: list[Map], lesions: list[Lesion], settings: SeededParameters) -
     ]
 
 
-def scaled(maps: list[Map]) -> list[Map]:
-    """Divide each map by its maximum."""
-    return [m / max(float(m.max()), 1e-6) for m in maps]
-
-
-def prompt_scores(name: str, maps: list[Map], lesions: list[Lesion]) -> Scores:
-    """Score a segmenter that gets points and boxes from the heatmaps, by strategy."""
+def prompted(name: str, maps: list[Map], lesions: list[Lesion]) -> Options:
+    """Give a segmenter points and boxes from the maps, by each strategy."""
     segmenter = load_segmenter(name)
     embeddings = [segmenter.encode(lesion.plane) for lesion in lesions]
-    found: Scores = {}
+    found: Options = {}
     for strategy, parameters in _STRATEGIES.items():
-        scores = []
+        masks = []
         for values, lesion, embedding in zip(maps, lesions, embeddings, strict=True):
             objects = prompts_from_heatmap(values, parameters).objects
             if not objects:
-                scores.append(0.0)
+                masks.append(np.zeros(lesion.truth.shape, bool))
                 continue
             candidates = segmenter.decode(embedding, objects[:1])[0]
-            mask = candidates.masks[choose_mask(candidates, "best")]
-            scores.append(dice(mask, lesion.truth))
-        found[strategy] = np.array(scores)
+            masks.append(candidates.masks[choose_mask(candidates, "best")])
+        found[strategy] = masks
     return found
 
 
+def best_settings(options: Options, lesions: list[Lesion]) -> Fit:
+    """Choose the settings with the highest mean Dice."""
+    scores = {name: scores_of(masks, lesions) for name, masks in options.items()}
+
+    def fit(half: NDArray[np.bool_]) -> tuple[str, NDArray[np.float64]]:
+        best = max(scores, key=lambda name: float(scores[name][half].mean()))
+        return best, scores[best]
+
+    return fit
+
+
+def best_vote(rows: dict[str, Options], fits: dict[str, Fit], lesions: list[Lesion]) -> Fit:
+    """Choose the settings of each row, then how many of the rows must agree."""
+    known: dict[tuple[str, ...], list[NDArray[np.float64]]] = {}
+
+    def fit(half: NDArray[np.bool_]) -> tuple[str, NDArray[np.float64]]:
+        taken = tuple(fits[row](half)[0] for row in rows)
+        if taken not in known:
+            each = [rows[row][setting] for row, setting in zip(rows, taken, strict=True)]
+            known[taken] = [
+                scores_of([vote_masks(m, least) for m in zip(*each, strict=True)], lesions)
+                for least in range(1, len(rows) + 1)
+            ]
+        least = int(np.argmax([scores[half].mean() for scores in known[taken]]))
+        return f"{least + 1} of {len(rows)}", known[taken][least]
+
+    return fit
+
+
+def best_row(fits: dict[str, Fit]) -> Fit:
+    """Choose the row, too."""
+
+    def fit(half: NDArray[np.bool_]) -> tuple[str, NDArray[np.float64]]:
+        found = {row: one(half)[1] for row, one in fits.items()}
+        best = max(found, key=lambda row: float(found[row][half].mean()))
+        return best, found[best]
+
+    return fit
+
+
 def cross_fitted(
-    found: Scores, malignant: NDArray[np.bool_], splits: int = 50
+    fit: Fit, malignant: NDArray[np.bool_], splits: int = 50
 ) -> tuple[NDArray[np.float64], Counter[str]]:
     """Report each lesion by settings that were chosen without it.
 
@@ -249,22 +292,21 @@ def cross_fitted(
     taken : Counter
         How often each settings were the best of a half.
     """
-    names, table = list(found), np.stack(list(found.values()))
     rng = np.random.default_rng(0)
-    out, taken = np.zeros((splits, table.shape[1])), Counter[str]()
+    out, taken = np.zeros((splits, len(malignant))), Counter[str]()
     for split in range(splits):
         half = np.zeros(len(malignant), bool)
         for kind in (True, False):
             members = rng.permutation(np.flatnonzero(malignant == kind))
             half[members[: (len(members) + split % 2) // 2]] = True
         for chosen in (half, ~half):
-            best = int(table[:, chosen].mean(axis=1).argmax())
-            out[split, ~chosen] = table[best, ~chosen]
-            taken[names[best]] += 1
+            name, scores = fit(chosen)
+            out[split, ~chosen] = scores[~chosen]
+            taken[name] += 1
     return out, taken
 
 
-def published(data: Path, lesions: list[Lesion]) -> Scores:
+def published(data: Path, lesions: list[Lesion]) -> dict[str, NDArray[np.float64]]:
     """Read the published Dice of S1's CAM prompts (ImageNet start, SAM ViT-L) on these images."""
     with (data / "busi/published_cam_prompts/metrics.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
@@ -279,7 +321,7 @@ def print_row(name: str, scores: NDArray[np.float64], malignant: NDArray[np.bool
     """Print the mean Dice of all, benign and malignant lesions."""
     kinds = (np.ones_like(malignant), ~malignant, malignant)
     cells = "".join(f"{scores[..., kind].mean():>10.3f}" for kind in kinds)
-    print(f"{name:<44}{cells}", flush=True)
+    print(f"{name:<50}{cells}", flush=True)
 
 
 def print_accuracy(models: list[tuple[Classifier, CamParameters]], lesions: list[Lesion]) -> None:
@@ -338,26 +380,30 @@ def report(data: Path, folder: Path) -> None:
     heated = walked(maps, lesions, SeededParameters())
     walked_on = walked(predicted, lesions, _FROM_NETWORK)
     joined = [(a + b) / 2 for a, b in zip(scaled(maps), scaled(predicted), strict=True)]
-    rows: dict[str, Callable[[], Scores]] = {
-        "heatmap": lambda: cut_scores(maps, lesions),
-        "heatmap: prompts to compact-sam": lambda: prompt_scores("compact-sam", maps, lesions),
-        "heatmap: prompts to seeded": lambda: prompt_scores("seeded", maps, lesions),
-        "heatmap: walk": lambda: cut_scores(heated, lesions),
-        "network": lambda: cut_scores(predicted, lesions),
-        "network: prompts to compact-sam": lambda: prompt_scores("compact-sam", predicted, lesions),
-        "network: prompts to seeded": lambda: prompt_scores("seeded", predicted, lesions),
-        "network: walk": lambda: cut_scores(walked_on, lesions),
-        "both: prompts to compact-sam": lambda: prompt_scores("compact-sam", joined, lesions),
-        "both: prompts to seeded": lambda: prompt_scores("seeded", joined, lesions),
+    rows: dict[str, Options] = {
+        "heatmap": cuts(maps),
+        "heatmap: walk": cuts(heated),
+        "heatmap: prompts to compact-sam": prompted("compact-sam", maps, lesions),
+        "heatmap: prompts to seeded": prompted("seeded", maps, lesions),
+        "network": cuts(predicted),
+        "network: walk": cuts(walked_on),
+        "network: prompts to compact-sam": prompted("compact-sam", predicted, lesions),
+        "network: prompts to seeded": prompted("seeded", predicted, lesions),
+        "both: prompts to compact-sam": prompted("compact-sam", joined, lesions),
+        "both: prompts to seeded": prompted("seeded", joined, lesions),
     }
-    print(f"{'mean Dice, settings cross-fitted':<44}{'all':>10}{'benign':>10}{'malignant':>10}")
-    everything: Scores = {}
-    for name, make in rows.items():
-        options = make()
-        everything |= {f"{name} {setting}": scores for setting, scores in options.items()}
-        scores, taken = cross_fitted(options, malignant)
+    fits = {name: best_settings(options, lesions) for name, options in rows.items()}
+    single = [name for name in rows if ":" in name and "both" not in name]
+    for what, members in (
+        ("vote of heatmap's and network's prompts", [n for n in single if "prompts" in n]),
+        ("vote of these and the walks", single),
+    ):
+        fits[what] = best_vote({name: rows[name] for name in members}, fits, lesions)
+    print(f"{'mean Dice, settings cross-fitted':<50}{'all':>10}{'benign':>10}{'malignant':>10}")
+    for name, fit in list(fits.items()):
+        scores, taken = cross_fitted(fit, malignant)
         print_row(f"{name} ({taken.most_common(1)[0][0]})", scores, malignant)
-    scores, taken = cross_fitted(everything, malignant)
+    scores, taken = cross_fitted(best_row(fits), malignant)
     print_row("the best of all rows, chosen likewise", scores, malignant)
     print("  taken: " + ", ".join(f"{name} ×{n}" for name, n in taken.most_common(4)))
     print(f"  standard deviation over splits: {scores.mean(axis=1).std():.3f}")
