@@ -70,8 +70,6 @@ def test_s4_has_the_three_choices_and_a_box(tmp_path):
 def test_wrong_preset(tmp_path):
     with pytest.raises(CamSamError, match="preset 's5'"):
         preset_study("s5", tmp_path)
-    with pytest.raises(CamSamError, match="name one"):
-        preset_study("s3", tmp_path)
 
 
 def test_s2_on_phantoms(tmp_path):
@@ -84,6 +82,21 @@ def test_s2_on_phantoms(tmp_path):
     backgrounds = dict(zip(found["strategy"], found["bg_hit_rate"], strict=True))
     assert backgrounds["s2-fg-bg"] == 1.0
     assert np.isnan(backgrounds["s2-fg"])
+
+
+def test_s3_on_phantoms(tmp_path):
+    parameters = PresetParameters(images=2)
+    study = preset_study("s3", tmp_path / "phantoms", parameters)
+    assert len(study.settings) == 3 * 3 * 2
+    found = paper_table("s3", run_study(study, tmp_path / "out").table)
+    assert set(found["layers"]) == {"bottleneck", "decoder3", "decoder2"}
+    assert set(found["target"]) == {
+        f"lesion on {name}" for name in ("whole image", "predicted region", "truth")
+    }
+    assert len(found) == 18
+    assert found["energy_inside"].between(0, 1).all()
+    own = preset_study("s3", tmp_path, PresetParameters(classifiers=("own.pth",)))
+    assert {one.run.cam.target for one in own.settings} == {None}
 
 
 @pytest.mark.real_data

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from napari_cam_sam.cam.heatmaps import CamParameters
+from napari_cam_sam.cam.pixel_sets import PixelSet
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.preprocessing import PreprocessingParameters
+from napari_cam_sam.pipeline import RunParameters
 from napari_cam_sam.prompts.annotator import AnnotatorParameters
 from napari_cam_sam.prompts.parameters import strategy_parameters
 from napari_cam_sam.studies.plan import plan_data, plan_differences, plan_hash, read_study
-from napari_cam_sam.studies.settings import Grid, Variants, expand_grids
+from napari_cam_sam.studies.settings import Grid, Setting, Variants, expand_grids
 from napari_cam_sam.studies.tasks import Models
 
 WHOLE = """\
@@ -113,6 +116,22 @@ def test_every_possible_combination_becomes_one_setting(tmp_path: Path) -> None:
     clicks = by_name["clicks/seeded/best/prompts/none"]
     assert clicks.annotator == AnnotatorParameters(points=4)
     assert study.compare == ((clicks.name, truth_box.name),)
+
+
+def test_what_a_heatmap_explains_is_in_its_target(tmp_path: Path) -> None:
+    text = (
+        "dataset: {layout: folders, path: data}\n"
+        "run: {odds: true, mirrored: true}\n"
+        "grid: {classifiers: own.pth, targets: benign+malignant, segmenters: seeded}\n"
+    )
+    (tmp_path / "own.pth").touch()
+    (setting,) = read_study(written(tmp_path, text)).settings
+    assert setting.run.cam.odds
+    assert setting.run.cam.mirrored
+    assert setting.columns()["target"] == "benign+malignant, odds, mirrored"
+    cam = CamParameters(pixel_set=PixelSet("truth", component=2))
+    network = Setting("one", "net", "", RunParameters(cam=cam))
+    assert network.columns()["target"] == "predicted on truth, component 2"
 
 
 def test_what_is_left_out_of_a_grid_is_said(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def test_a_study_of_one_image_is_a_run_of_it(tmp_path: Path) -> None:
     # Three settings share a heatmap, and two of them the encoding by their segmenter.
     assert set(result.table[result.table["source"] == "heatmap"]["setting"]) == {
         "heatmap/lesion/layer-cam/default/lesion",
-        "heatmap/unet/grad-cam/default/lesion on kind=truth",
+        "heatmap/unet/grad-cam/default/lesion on truth",
     }
     assert result.record["encodes"] == {"done": 2, "found": 0}
 

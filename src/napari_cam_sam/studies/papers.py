@@ -17,7 +17,8 @@ from itertools import product
 from pathlib import Path
 
 from napari_cam_sam.cam.heatmaps import CamParameters
-from napari_cam_sam.errors import CamSamError, unknown_name
+from napari_cam_sam.cam.pixel_sets import PixelKind, PixelSet
+from napari_cam_sam.errors import unknown_name
 from napari_cam_sam.pipeline import RunParameters
 from napari_cam_sam.prompts.annotator import AnnotatorParameters
 from napari_cam_sam.prompts.parameters import PRESETS as STRATEGIES
@@ -42,6 +43,7 @@ __all__ = [
 ]
 
 KINDS: tuple[Kind, ...] = ("box", "box-point", "point")
+PIXEL_KINDS: tuple[PixelKind, ...] = ("whole", "predicted", "truth")
 PUBLISHED_MASKS = {
     f"{source} {kind}": f"../{folder}/{kind.replace('-', '_')}"
     for source, folder in (("truth", "published_sam_vit_l"), ("cam", "published_cam_prompts"))
@@ -187,28 +189,32 @@ def s3(data: Path | DatasetSource, parameters: PresetParameters) -> Study:
     data : Path or DatasetSource
         Folder in which ultrasound-like phantoms are kept; they are drawn where it has none.
     parameters : PresetParameters
-        ``classifiers`` are segmentation networks here, and must be given.
+        ``classifiers`` are segmentation networks here. By default the class ``lesion`` of the
+        shipped ``phantom-unet``, at its bottleneck and at two blocks of its decoder; of others
+        the predicted class at their own layer. Each on the whole image, where the class is
+        predicted, and where the truth is.
 
     Returns
     -------
     Study
-
-    Raises
-    ------
-    CamSamError
-        If no network is given.
     """
-    if not parameters.classifiers:
-        raise CamSamError("The preset s3 explains segmentation networks: name one at least.")
+    networks: dict[str, tuple[str | None, tuple[tuple[str, ...], ...]]]
+    networks = dict.fromkeys(parameters.classifiers, (None, (parameters.layers,)))
+    if not networks:
+        networks = {"phantom-unet": ("lesion", (parameters.layers,))}
+        if not parameters.layers:
+            blocks = ("bottleneck", "decoder3", "decoder2")
+            networks = {"phantom-unet": ("lesion", tuple((block,) for block in blocks))}
     settings = tuple(
         Setting(
-            _name(network, method, "heatmap"),
+            _name(network, method, *layers, kind),
             network,
             "",
-            RunParameters(cam=CamParameters(method=method, layers=parameters.layers)),
+            RunParameters(cam=CamParameters(method, target, layers, pixel_set=PixelSet(kind))),
         )
-        for network, method in product(
-            parameters.classifiers, parameters.methods or ("grad-cam", "hires-cam")
+        for network, (target, choices) in networks.items()
+        for layers, kind, method in product(
+            choices, PIXEL_KINDS, parameters.methods or ("grad-cam", "hires-cam")
         )
     )
     return Study("s3", _phantoms(data, "ultrasound", parameters), settings, parameters.seed)

@@ -56,7 +56,8 @@ MANY_RUNS = 100_000
 _MANY_SETTINGS = 10_000
 
 _MASK_FROM = ("prompts", "heatmap", "automatic")
-_RUN_KEYS = ("axis", "window", "min_probability", "batch_size", "truth_label", "pixel_set")
+_CAM_KEYS = ("min_probability", "batch_size", "odds", "mirrored")
+_RUN_KEYS = ("axis", "window", "truth_label", "pixel_set", *_CAM_KEYS)
 _SECTIONS = (
     "name", "seed", "threads", "dataset", "run", "grid", "strategies", "preprocessing",
     "annotators", "trust", "compare",
@@ -292,7 +293,7 @@ def _run(entry: Entry | None) -> RunParameters:
         values["truth_label"] = label.whole(1)
     if (window := entry.get("window")) is not None:
         values["window"] = _said(window, lambda: _window(window))
-    cam = {key: entry.at(key) for key in ("min_probability", "batch_size") if entry.get(key)}
+    cam = {key: entry.at(key) for key in _CAM_KEYS if entry.get(key)}
     pixel_set = entry.get("pixel_set")
     chosen = None if pixel_set is None else _parameters(PixelSet(), pixel_set)
     values["cam"] = replace(_filled(CamParameters(), entry, cam), pixel_set=chosen)

@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 
 from napari_cam_sam.cam.heatmaps import CamParameters
 from napari_cam_sam.cam.methods import METHODS
-from napari_cam_sam.cam.pixel_sets import PixelSet
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.preprocessing import PreprocessingParameters
 from napari_cam_sam.pipeline import RunParameters
@@ -107,13 +106,12 @@ def _heatmap_columns(classifier: str | None, cam: CamParameters) -> dict[str, st
 
 
 def _target(cam: CamParameters) -> str:
-    """Name the class, and of a segmentation network the pixels on which it is explained."""
+    """Name the class and, where it is not plainly its logit, what of it is explained."""
     name = "predicted" if cam.target is None else str(cam.target)
-    return (
-        name
-        if cam.pixel_set is None
-        else f"{name} on {_changes(cam.pixel_set, PixelSet(), PixelSet().kind)}"
-    )
+    if cam.pixel_set is not None:
+        return f"{name} on {cam.pixel_set.description}"
+    how = [word for word, meant in (("odds", cam.odds), ("mirrored", cam.mirrored)) if meant]
+    return ", ".join([name, *how])
 
 
 def _short(model: str) -> str:

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from napari_cam_sam.cam.heatmaps import Heatmap
+from napari_cam_sam.cam.heatmaps import Heatmap, check_request
 from napari_cam_sam.cam.trust import assess_trust
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.hashing import file_hash
@@ -92,11 +92,7 @@ class Models:
         """
         for setting in settings:
             if setting.classifier is not None:
-                classifier, cam = self.classifier(setting.classifier), setting.run.cam
-                if cam.target is not None:
-                    classifier.class_index(cam.target)
-                for layer in cam.layers:
-                    classifier.layer(layer)
+                check_request(self.classifier(setting.classifier), setting.run.cam)
             if setting.segmenter not in ("", PREDICTION):
                 self.segmenter(setting.segmenter)
 
