@@ -5,16 +5,16 @@
 Phantoms of seeds from 40000, which neither training nor its held-out figures saw: ultrasound-like
 images, planes of CT-like volumes and shapes, a third each, all with an object. The score of a map
 is against the object's truth. Every map is compared with the formula computed by a forward hook
-and autograd on the module itself. Then the 3D peak: a network whose Seg-HiRes-Grad-CAM is known
-in closed form looks at blobs between voxels, through windows of several sizes, turned axes and
-resampled voxels.
+and autograd on the module itself, in double precision. Then the 3D peak: a network whose
+Seg-HiRes-Grad-CAM is known in closed form looks at blobs between voxels, through windows of several
+sizes, turned axes and resampled voxels.
 """
 
 from __future__ import annotations
 
 import argparse
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -83,19 +83,32 @@ def pixel_sets(case: Case) -> dict[str, tuple[PixelSet, NDArray[np.bool_] | None
     }
 
 
+class Double(nn.Module):
+    """The network in double precision: in single, rounding may turn a ReLU near 0 over."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner.double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, 1, h, w) to logits (B, classes, h, w)."""
+        out: Tensor = self.inner(x.double())
+        return out
+
+
 def by_formula(
-    network: SegmentationNetwork, plane: NDArray[np.uint8], layer: str, target: int,
+    module: nn.Module, plane: NDArray[np.uint8], layer: str, target: int,
     region: NDArray[np.bool_],
 ) -> dict[str, NDArray[np.float32]]:  # fmt: skip
     """Compute both maps with a forward hook and autograd on the unmodified module."""
     kept: list[Tensor] = []
-    handle = network.module.get_submodule(layer).register_forward_hook(
+    handle = module.get_submodule(layer).register_forward_hook(
         lambda _, __, output: kept.append(output)
     )
     gray = plane.astype(np.float32)
     if gray.ndim == 3:
         gray = gray @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
-    logits = network.module((torch.from_numpy(gray)[None, None] / 255 - 0.5) / 0.5)
+    logits = module(((torch.from_numpy(gray)[None, None] / 255 - 0.5) / 0.5).double())
     handle.remove()
     y = logits[0, target][torch.from_numpy(region)].sum()
     (gradient,) = torch.autograd.grad(y, kept)
@@ -112,7 +125,8 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=10, help="of each kind of phantom")
     arguments = parser.parse_args()
     print(f"{platform.processor() or platform.machine()}, torch {torch.__version__}")
-    network = load_network("phantom-unet", device="cpu")
+    loaded = load_network("phantom-unet", device="cpu")
+    network = replace(loaded, module=Double(loaded.module))
     cases = make_cases(arguments.cases)
     print(f"{len(cases)} planes, prevalence {np.mean([c.truth.mean() for c in cases]):.3f}\n")
     print(" | ".join(["pixel set".ljust(17), "layer".ljust(10), *(s.ljust(13) for s in SCORES),
@@ -129,7 +143,9 @@ def main() -> None:
                     compute_heatmaps(
                         network,
                         [case.plane],
-                        CamParameters(method, case.target, (layer,), pixel_set=pixel_set),
+                        CamParameters(
+                            method, case.target, (f"inner.{layer}",), pixel_set=pixel_set
+                        ),
                         regions=regions,
                     )
                 )
@@ -139,7 +155,7 @@ def main() -> None:
             assert region is not None
             empty += not region.any()
             index = maps["grad-cam"].target_index
-            formula = by_formula(network, case.plane, layer, index, region)
+            formula = by_formula(loaded.module, case.plane, layer, index, region)
             for method, heatmap in maps.items():
                 values = score_heatmap(heatmap.values, case.truth).values
                 found[method].append([values[score] for score in SCORES])

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from torch import Tensor, nn
 
-from napari_cam_sam.cam.heatmaps import CamParameters
+from napari_cam_sam.cam.heatmaps import CamParameters, compute_heatmaps
 from napari_cam_sam.cam.pixel_sets import PixelSet
 from napari_cam_sam.cli import main
+from napari_cam_sam.demo.phantoms import ultrasound
 from napari_cam_sam.demo.samples import make_sample
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image, image_from_array
@@ -102,14 +103,18 @@ def test_a_planar_network_runs_over_planes_with_the_truth_as_its_pixels(
     assert np.array_equal(plane.heatmap.region, truth[9])
 
 
-def test_the_shipped_network_finds_its_sample(seeded: Segmenter, unet: SegmentationNetwork) -> None:
-    sample = make_sample("ultrasound")
-    result = run_image(
-        sample.image, seeded, unet, RunParameters(cam=CamParameters(target="lesion")), sample.truth
-    )
-    (scores,) = result.scores.values()
-    assert scores.values["pointing_hit"] == 1
-    assert result.probabilities[0] > 0.9
+def test_the_shipped_network_finds_lesions_it_has_not_seen(unet: SegmentationNetwork) -> None:
+    """Its card says Dice .6 or so; a network that does not fit its weights is near 0."""
+    drawn = [ultrasound(seed, size=128, lesion=True) for seed in range(50_000, 50_016)]
+    parameters = CamParameters(target="lesion")
+    dice = []
+    for heatmap, phantom in zip(
+        compute_heatmaps(unet, [p.image for p in drawn], parameters), drawn, strict=True
+    ):
+        assert heatmap.region is not None
+        truth = phantom.labels > 0
+        dice.append(2 * (heatmap.region & truth).sum() / (heatmap.region.sum() + truth.sum()))
+    assert np.mean(dice) > 0.4
 
 
 @pytest.mark.parametrize("axis", [0, 2])
