@@ -17,6 +17,7 @@ from napari_cam_sam.cli import main
 from napari_cam_sam.demo.samples import make_sample
 from napari_cam_sam.demo.volumes import ct
 from napari_cam_sam.images.reading import read_image
+from napari_cam_sam.models.classifiers import load_classifier
 from napari_cam_sam.sam.registry import CACHE_VARIABLE
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
@@ -59,6 +60,20 @@ def refused(capsys: pytest.CaptureFixture[str], *argv: object) -> str:
     assert len(lines) == 1, err
     assert "Traceback" not in err
     return lines[0]
+
+
+def test_several_classes_as_one_against_the_others(
+    picture: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = load_classifier("lesion").card.class_names
+    start = ["run", str(picture[0]), "--classifier", "lesion", "--sam", "seeded", "--json"]
+    output = ["--output", str(tmp_path / "out")]
+    assert main([*start, *output, "--target", names[-1], "--odds", "--mirrored"]) == 0
+    cam = json.loads((tmp_path / "out/run.json").read_text())["parameters"]["cam"]
+    assert (cam["odds"], cam["mirrored"], cam["target"]) == (True, True, names[-1])
+    capsys.readouterr()
+    assert main([*start, *output, "--target", "+".join(names), "--odds"]) == 2
+    assert "all classes" in capsys.readouterr().err
 
 
 def test_run_writes_everything_on_the_grid_of_the_source(
