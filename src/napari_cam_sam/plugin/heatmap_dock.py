@@ -309,7 +309,7 @@ class HeatmapDock(QWidget):
         text = ", ".join(f"{name} {value:.2f}" for name, value in likely)
         reason = "" if note.reason is None else f" No evidence: {note.reason}"
         # A network has a probability a pixel: the highest on the plane is told.
-        most = "at most " if note.made_by.get("pixels") else ""
+        most = "highest probability of " if note.made_by.get("pixels") else ""
         self.found.setText(f"Plane {index}{slider}: {most}{text}.{reason}")
 
     # The work

@@ -140,7 +140,7 @@ class PixelChoice(QWidget):
             "whole": "on the whole image",
             "truth": "in the truth",
             "region": "in the region drawn",
-            "pixel": "at one pixel",
+            "pixel": "at one pixel" if self._pixel else "at the pixel that you click",
         }[self.kind.value()]
         if part and self.kind.value() not in ("pixel", "whole"):
             text += f" (part {part} by size)"
