@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
+from napari_cam_sam.cam.heatmaps import CamParameters, compute_heatmaps
+from napari_cam_sam.cam.pixel_sets import PixelSet
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.images.windows import WindowParameters, resolve_window
+from napari_cam_sam.models.segmentation import load_network
+from napari_cam_sam.pipeline import RunParameters
 from napari_cam_sam.pipeline.annotation import annotate
+from napari_cam_sam.pipeline.planes import window_plane
 from napari_cam_sam.prompts.annotator import AnnotatorParameters
 from napari_cam_sam.sam.loading import load_segmenter
 from napari_cam_sam.studies.papers import (
@@ -17,8 +23,9 @@ from napari_cam_sam.studies.papers import (
     paper_table,
     preset_study,
 )
-from napari_cam_sam.studies.plan import DatasetSource
-from napari_cam_sam.studies.runner import run_study
+from napari_cam_sam.studies.cases import read_case
+from napari_cam_sam.studies.plan import DatasetSource, Setting, Study
+from napari_cam_sam.studies.runner import read_cases, run_study
 
 BUSI = Path(__file__).resolve().parents[2].parent / "shared/data/busi"
 
@@ -97,6 +104,37 @@ def test_s3_on_phantoms(tmp_path):
     assert found["energy_inside"].between(0, 1).all()
     own = preset_study("s3", tmp_path, PresetParameters(classifiers=("own.pth",)))
     assert {one.run.cam.target for one in own.settings} == {None}
+
+
+def test_energy_inside_is_that_of_the_heatmap_itself(tmp_path):
+    cam = CamParameters("hires-cam", target="lesion", layers=("decoder3",))
+    setting = Setting("map", "phantom-unet", "", RunParameters(cam=cam))
+    source = DatasetSource("phantoms", tmp_path / "phantoms", {"kind": "ultrasound", "count": 2})
+    study = Study("s3", source, (setting,))
+    result = run_study(study, tmp_path / "out")
+    (row,) = paper_table("s3", result.table).to_dict("records")
+    expected = []
+    for case in read_cases(study).cases:
+        image, truth = read_case(case)
+        seen = window_plane(image, 0, 0, resolve_window(image, WindowParameters()))
+        network = load_network("phantom-unet", device="cpu")
+        (heatmap,) = compute_heatmaps(network, [seen], cam)
+        inside = np.asarray(truth.data) > 0
+        expected.append(heatmap.values[inside].sum() / heatmap.values.sum())
+    assert row["energy_inside"] == pytest.approx(np.mean(expected), abs=1e-6)
+    assert result.record["models"]["phantom-unet"][0]["kind"] == "segmentation network"
+
+
+def test_settings_that_differ_in_the_pixels_they_explain_have_heatmaps_of_their_own(tmp_path):
+    settings = tuple(
+        Setting(kind, "phantom-unet", "", RunParameters(cam=CamParameters(pixel_set=pixels)))
+        for kind, pixels in (("predicted", None), ("truth", PixelSet("truth")))
+    )
+    source = DatasetSource("phantoms", tmp_path / "phantoms", {"kind": "ultrasound", "count": 1})
+    table = run_study(Study("pixels", source, settings), tmp_path / "out").table
+    maps = table[table["source"] == "heatmap"].dropna(subset=["value"])
+    assert set(maps["target"]) == {"predicted", "predicted on truth"}
+    assert not maps.duplicated(["setting", "metric"]).any()
 
 
 @pytest.mark.real_data

@@ -263,6 +263,21 @@ def test_missing_sections_and_files_that_are_none(tmp_path: Path) -> None:
         read_study(tmp_path / "bytes.yaml")
 
 
+def test_models_that_the_results_could_not_tell_apart_are_refused(tmp_path: Path) -> None:
+    for fold in ("one", "two"):
+        (tmp_path / fold).mkdir()
+        (tmp_path / fold / "best.safetensors").touch()
+    grid = "classifiers: [one/best.safetensors, two/best.safetensors]"
+    with pytest.raises(CamSamError, match="would both be 'best' in the results"):
+        read_study(written(tmp_path, f"dataset: {{layout: phantoms, path: x}}\ngrid: {{{grid}}}"))
+
+
+def test_a_network_that_ships_is_a_classifier_of_a_study(tmp_path: Path) -> None:
+    text = "dataset: {layout: phantoms, path: x}\ngrid: {classifiers: phantom-unet}"
+    (setting,) = read_study(written(tmp_path, text)).settings
+    assert setting.classifier == "phantom-unet"
+
+
 def test_a_grid_of_a_million_runs_asks(tmp_path: Path) -> None:
     layers = ", ".join(f"layer{i}" for i in range(1000))
     targets = ", ".join(str(i) for i in range(1000))

@@ -263,6 +263,8 @@ def expand_grids(
     left_out = tuple(f"{count} left out: {reason}" for reason, count in reasons.items())
     if not kept:
         raise CamSamError(f"No setting is left of the grid ({'; '.join(left_out)}).")
+    _check_names({choice.classifier for choice in kept})
+    _check_names({choice.segmenter for choice in kept})
     parts = [choice.parts() for choice in kept]
     several = {key for key in parts[0] if len({one[key] for one in parts} - {""}) > 1}
     shown = several | {"strategy", "annotator", "segmenter"}
@@ -272,6 +274,18 @@ def expand_grids(
     return tuple(
         _setting(name, choice, variants) for name, choice in zip(names, kept, strict=True)
     ), left_out
+
+
+def _check_names(models: set[str]) -> None:
+    """Refuse two models that the table of results could not tell apart."""
+    known: dict[str, str] = {}
+    for model in sorted(models):
+        other = known.setdefault(_short(model), model)
+        if other != model:
+            raise CamSamError(
+                f"{other} and {model} would both be {_short(model)!r} in the results: give the "
+                "files different names."
+            )
 
 
 def _choices(grid: Grid) -> Iterator[_Choice]:
