@@ -13,27 +13,28 @@ from typing import Any
 
 import cloudpickle
 import dask
-import distributed  # noqa: F401 - its configuration must be there before it is changed
+import distributed
 import pytest
 
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.pipeline import RunParameters
 from napari_cam_sam.sam.embeddings import CacheParameters
 from napari_cam_sam.studies import cluster
 from napari_cam_sam.studies.cases import Case
-from napari_cam_sam.studies.plan import DatasetSource, read_study
+from napari_cam_sam.studies.plan import DatasetSource, Setting, read_study
 from napari_cam_sam.studies.runner import read_cases, run_study
 from napari_cam_sam.studies.tasks import CaseResult
 
 _run = cluster._run_on_worker
 
 
-def deadly(case: Case) -> CaseResult:
+def deadly(plugin_name: str, case: Case) -> CaseResult:
     """Let one image kill its worker always, and another one the first time."""
     seen = case.image.with_suffix(".seen")
     if case.image_id == "b" or (case.image_id == "c" and not seen.exists()):
         seen.touch()
         os.kill(os.getpid(), signal.SIGKILL)
-    return _run(case)
+    return _run(plugin_name, case)
 
 
 def test_workers_that_are_killed_are_replaced_and_the_bytes_are_those_of_one_process(
@@ -67,6 +68,25 @@ def test_workers_that_are_killed_are_replaced_and_the_bytes_are_those_of_one_pro
         assert (tmp_path / "many" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
     assert again.record["models"].keys() == alone.record["models"].keys()
     assert again.record["data_sha256"] == alone.record["data_sha256"]
+
+
+def test_two_studies_on_the_same_workers_do_not_mix(study_file: Path, tmp_path: Path) -> None:
+    setting = Setting("box", None, "seeded", RunParameters(strategy="truth-box"))
+    one = replace(read_study(study_file), settings=(setting,), name="one")
+    other = replace(one, name="other")
+    cases = read_cases(replace(one, dataset=replace(one.dataset, options={"count": 6}))).cases
+    cache = CacheParameters(disk_mb=0)
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as workers:
+        address = workers.scheduler_address
+        first = cluster.run_on_cluster(one, cases, "cpu", cache, address, 0)
+        found = [next(first)]
+        others = list(cluster.run_on_cluster(other, cases[:1], "cpu", cache, address, 0))
+        found += first
+        assert not [name for name in workers.workers[0].plugins if "study" in name]
+    assert [set(result.table["study"]) for _, result in others] == [{"other"}]
+    assert [set(result.table["study"]) for _, result in found] == [{"one"}] * 6
 
 
 def test_a_scheduler_that_is_not_there_is_said(

@@ -16,6 +16,7 @@ from napari_cam_sam.pipeline.annotation import annotate
 from napari_cam_sam.pipeline.planes import window_plane
 from napari_cam_sam.prompts.annotator import AnnotatorParameters
 from napari_cam_sam.sam.loading import load_segmenter
+from napari_cam_sam.studies.cases import read_case
 from napari_cam_sam.studies.papers import (
     PRESETS,
     PUBLISHED_MASKS,
@@ -23,7 +24,6 @@ from napari_cam_sam.studies.papers import (
     paper_table,
     preset_study,
 )
-from napari_cam_sam.studies.cases import read_case
 from napari_cam_sam.studies.plan import DatasetSource, Setting, Study
 from napari_cam_sam.studies.runner import read_cases, run_study
 

@@ -11,9 +11,10 @@ import logging
 import re
 import threading
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from napari_cam_sam.errors import CamSamError
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["StudyPlugin", "run_on_cluster"]
 
-_PLUGIN = "napari-cam-sam-study"
 # Waiting tasks a worker: enough that none is idle while results are written, and few enough that
 # a million images are no burden to the scheduler.
 _AHEAD = 2
@@ -47,9 +47,9 @@ class StudyPlugin:
     cache : CacheParameters
     """
 
-    name = _PLUGIN
-
     def __init__(self, study: Study, device: str, cache: CacheParameters) -> None:
+        # Others may run studies on the same workers at the same time.
+        self.name = f"napari-cam-sam-study-{uuid.uuid4().hex}"
         self.study = study
         self.device = device
         self.cache = cache
@@ -77,10 +77,10 @@ def _device_of(device: str, name: Any) -> str:
     return f"cuda:{int(number[0]) % torch.cuda.device_count() if number else 0}"
 
 
-def _run_on_worker(case: Case) -> CaseResult:
+def _run_on_worker(plugin_name: str, case: Case) -> CaseResult:
     from distributed import get_worker
 
-    plugin: Any = get_worker().plugins[_PLUGIN]
+    plugin: Any = get_worker().plugins[plugin_name]
     result: CaseResult = plugin.run(case)
     return result
 
@@ -127,9 +127,10 @@ def run_on_cluster(
         raise CamSamError(
             "A study on several workers needs dask: install napari-cam-sam[cluster]."
         ) from error
-    with _client(scheduler, workers) as client:
+    plugin = _worker_plugin(StudyPlugin(study, device, cache))
+    with _client(scheduler, workers) as client, _forgotten(client, plugin.name):
         try:
-            client.register_plugin(_worker_plugin(StudyPlugin(study, device, cache)))
+            client.register_plugin(plugin)
         except Exception as error:  # whatever loading it raised on a worker
             raise CamSamError(
                 f"The workers could not be given the study ({error!r}): install the same version "
@@ -140,41 +141,46 @@ def run_on_cluster(
         of: dict[Any, Case] = {}
         clock, room = 0.0, 0
 
-        def submit(case: Case) -> None:
+        def submit(case: Case) -> Any:
             # Not pure: a case that failed before is run again, not remembered.
-            future = client.submit(_run_on_worker, case, pure=False)
-            of[future.key] = case
-            under_way.add(future)
+            return client.submit(_run_on_worker, plugin.name, case, pure=False)
 
-        while True:
-            if time.monotonic() - clock > _COUNT_SECONDS:
-                clock, room = time.monotonic(), _AHEAD * max(1, len(client.nthreads()))
-            while len(of) < room and (case := next(waiting, None)) is not None:
-                submit(case)
-            if not of:
-                break
-            future = next(under_way)
-            case = of.pop(future.key)
+        def wait_for(future: Any, case: Case) -> CaseResult | None:
+            """Give what an image came to; None where it was on workers that died."""
             try:
-                result = future.result()
+                result: CaseResult = future.result()
             except KilledWorker:
-                suspects.append(case)
-                continue
+                return None
             except CancelledError as error:
                 raise CamSamError(
                     "The dask scheduler is gone; what is finished stays, and the same command "
                     "goes on."
                 ) from error
             except Exception as error:  # of dask itself: what an image fails of is a result
-                result = failed_case(study, case, f"{type(error).__name__}: {error}")
+                return failed_case(study, case, f"{type(error).__name__}: {error}")
+            return result
+
+        while True:
+            if time.monotonic() - clock > _COUNT_SECONDS:
+                clock, room = time.monotonic(), _AHEAD * max(1, len(client.nthreads()))
+            while len(of) < room and (case := next(waiting, None)) is not None:
+                future = submit(case)
+                of[future.key] = case
+                under_way.add(future)
+            if not of:
+                break
+            future = next(under_way)
+            case = of.pop(future.key)
+            result = wait_for(future, case)
+            if result is None:
+                suspects.append(case)
+                continue
             future.release()
             yield case, result
         # Which of the images on a worker killed it is not known: each of them has a try alone.
         for case in suspects:
-            future = client.submit(_run_on_worker, case, pure=False)
-            try:
-                result = future.result()
-            except KilledWorker:
+            result = wait_for(submit(case), case)
+            if result is None:
                 reason = "Each worker that ran this image died, perhaps for lack of memory."
                 result = failed_case(study, case, reason)
             yield case, result
@@ -187,6 +193,16 @@ def _worker_plugin(plugin: StudyPlugin) -> Any:
     return type("StudyPlugin", (StudyPlugin, WorkerPlugin), {})(
         plugin.study, plugin.device, plugin.cache
     )
+
+
+@contextmanager
+def _forgotten(client: Client, plugin_name: str) -> Iterator[None]:
+    """Let workers that stay forget a study, with its models, once it is over."""
+    try:
+        yield
+    finally:
+        with suppress(Exception):  # the scheduler may be gone, and nothing is lost by it
+            client.unregister_worker_plugin(plugin_name)
 
 
 @contextmanager
