@@ -208,6 +208,7 @@ def test_every_image_is_in_the_table_with_its_reason(tmp_path: Path) -> None:
     assert {status[case, "cam"][0] for case in ("shape", "torn")} == {"failed"}
     assert "5" in status["shape", "cam"][1]
     assert "torn.png" in status["torn", "truth"][1]
+    assert status["torn", "heatmap/lesion/layer-cam/default/lesion"] == status["torn", "cam"]
     assert result.record["cases"] == {"all": 5, "done": 5, "failed": 2}
     assert (rows["value"].isna() == (rows["metric"] == "")).all()
     assert list(rows.columns) == list(table.COLUMNS)

@@ -50,10 +50,10 @@ class Difference:
     mean : float
         NaN where no case has both.
     ci_low, ci_high : float
-        95 % interval of the mean: percentiles of bootstrap samples of groups.
+        95 % interval of the mean: percentiles of bootstrap samples of groups. NaN of one group.
     p : float
         Two-sided, in (0, 1]: twice the part of the bootstrap means beyond 0, so that it is below
-        .05 where the interval leaves 0 out.
+        .05 where the interval leaves 0 out. NaN of one group.
     p_holm : float
         `p` after Holm's correction for all comparisons that were asked for together.
     n_cases, n_groups : int
@@ -85,7 +85,8 @@ def case_values(table: pd.DataFrame, metric: str, *, last_step: bool = False) ->
     all together, else the mean over them. What `metrics.summary` leaves out of means is NaN here:
     two empty masks, whose IoU of 1 would raise the mean of lesions that are not there, and values
     that are not finite, as the distances to an empty mask. A case without prompts keeps the 0 of
-    its empty mask.
+    its empty mask. A case that failed on one of its planes has no value: the planes before it are
+    not the case.
 
     Parameters
     ----------
@@ -106,7 +107,9 @@ def case_values(table: pd.DataFrame, metric: str, *, last_step: bool = False) ->
     CamSamError
         If the table has no such metric.
     """
-    rows = table[(table["metric"] == metric) & (table["status"] != "failed")]
+    rows = table[table["metric"] == metric]
+    failed = pd.MultiIndex.from_frame(table.loc[table["status"] == "failed", ["case", "setting"]])
+    rows = rows[~pd.MultiIndex.from_frame(rows[["case", "setting"]]).isin(failed)]
     if rows.empty:
         known = ", ".join(sorted(set(table["metric"]) - {""})) or "none"
         raise CamSamError(f"The study has no score {metric!r}; it has: {known}.")
@@ -168,8 +171,8 @@ def summarise(
     DataFrame
         A row for each combination that occurs, settings in the order of the table: `by`, then
         ``n`` (values that count), ``n_left_out``, ``mean``, ``median``, ``p25``, ``p75``,
-        ``ci_low``, ``ci_high`` (95 %, of the mean), ``truth_setting`` (see `truth_settings`; ""
-        where there is none) and ``percent_of_truth``: the mean as a percentage of that setting's
+        ``ci_low``, ``ci_high`` (95 %, of the mean; NaN of one group), ``truth_setting`` (see
+        `truth_settings`; "" where there is none) and ``percent_of_truth``: the mean as a percentage of that setting's
         mean on the same cases, the measure of Dhamale and Pawar; NaN without such a setting, and
         for metrics whose lower values are better.
 
@@ -197,6 +200,7 @@ def summarise(
             part["value"], groups=part["group"], resamples=resamples, seed=seed
         )
         row = dict(zip(by, names, strict=True))
+        alone = part["group"][part["value"].notna()].nunique() == 1
         truth = truths.get(str(row["setting"]))
         rows.append(
             row
@@ -207,8 +211,8 @@ def summarise(
                 "median": found.median,
                 "p25": found.q25,
                 "p75": found.q75,
-                "ci_low": found.ci_low,
-                "ci_high": found.ci_high,
+                "ci_low": math.nan if alone else found.ci_low,
+                "ci_high": math.nan if alone else found.ci_high,
                 "percent_of_truth": math.nan
                 if truth is None
                 else summary.percent_of_reference(
@@ -339,6 +343,9 @@ def _difference(values: pd.DataFrame, a: str, b: str, resamples: int, seed: int)
     # One is added to count and number so that p is never 0 (Davison and Hinkley, 4.2).
     tails = [(np.count_nonzero(side) + 1) / (resamples + 1) for side in (means <= 0, means >= 0)]
     p = float(min(1.0, 2 * min(tails)))
+    n_groups = int(pairs["group"].nunique())
+    if n_groups == 1:  # the one group is drawn again and again, which says nothing of others
+        low = high = p = math.nan
     return Difference(
         a=a,
         b=b,
@@ -348,7 +355,7 @@ def _difference(values: pd.DataFrame, a: str, b: str, resamples: int, seed: int)
         p=p,
         p_holm=p,
         n_cases=len(pairs),
-        n_groups=int(pairs["group"].nunique()),
+        n_groups=n_groups,
         n_left_out=n_left_out,
         wins=int(np.count_nonzero(change > 0)),
         losses=int(np.count_nonzero(change < 0)),
@@ -410,9 +417,10 @@ def annotator_curve(table: pd.DataFrame, metric: str) -> pd.DataFrame:
         has more than one step.
     """
     columns = ["setting", "step", "n", "mean", "median", "p25", "p75", "ci_low", "ci_high"]
-    rows = table[(table["metric"] == metric) & (table["step"] > 0)]
-    several = rows.groupby("setting")["step"].nunique() if len(rows) else pd.Series(dtype=int)
-    rows = rows[rows["setting"].isin(several.index[several > 1])]
+    is_step = (table["metric"] == metric) & (table["step"] > 0)
+    several = table[is_step].groupby("setting")["step"].nunique()
+    wanted = table["setting"].isin(several.index[several > 1])
+    rows = table[wanted & (is_step | (table["status"] == "failed"))]
     if rows.empty:
         return pd.DataFrame(columns=columns)
     found = summarise(rows, metric, ("setting", "step"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -167,12 +167,24 @@ def run_case(study: Study, case: Case, models: Models, embeddings: EmbeddingCach
 def failed_case(study: Study, case: Case, reason: str) -> CaseResult:
     """Make the rows of an image of which nothing could be run."""
     task = _Task(study, case)
-    for setting in study.settings:
-        task.fail(setting.columns(), setting.run.axis, -1, reason)
+    for axis, settings in groupby(study.settings, lambda one: one.run.axis):
+        for columns in _all_columns(settings):
+            task.fail(columns, axis, -1, reason)
     about = {
         "failed": True, "encodes": {"done": 0, "found": 0}, "seconds": {}, "files": [], "models": {}
     }  # fmt: skip
     return CaseResult(make_table(task.rows), about)
+
+
+def _all_columns(settings: Iterable[Setting]) -> list[dict[str, str]]:
+    """Give the columns of settings, and once those of each heatmap that they share."""
+    own, heatmaps = [], {}
+    for setting in settings:
+        own.append(setting.columns())
+        if setting.classifier is not None:
+            columns = setting.heatmap_columns()
+            heatmaps[columns["setting"]] = columns
+    return [*own, *heatmaps.values()]
 
 
 @contextmanager
@@ -380,9 +392,9 @@ class _Task:
 
     def _break(self, group: _Group, key: _Key, index: int, reason: str) -> None:
         group.broken.add(key)
-        for setting in group.settings:
-            if _key(setting) == key:
-                self.fail(setting.columns(), setting.run.axis, index, reason)
+        sharing = [setting for setting in group.settings if _key(setting) == key]
+        for columns in _all_columns(sharing):
+            self.fail(columns, sharing[0].run.axis, index, reason)
 
     def _add_heatmap(
         self,

@@ -13,6 +13,8 @@ from scipy.stats import bootstrap
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.metrics import summary
 from napari_cam_sam.studies import statistics
+from napari_cam_sam.studies.report_figures import differences
+from napari_cam_sam.studies.report_tables import difference_table
 
 BUSI = Path(__file__).resolve().parents[3].parent / "shared/data/busi"
 
@@ -184,6 +186,43 @@ def test_a_volume_counts_once_with_its_own_row(make_rows):
     )
     values = statistics.case_values(table, "dice").set_index("case")["value"]
     assert values.to_dict() == pytest.approx({"a": 0.9, "b": 0.6})
+
+
+def test_a_volume_that_failed_on_a_plane_has_no_value(make_rows):
+    rows_of, factors, frame = make_rows
+    x = factors("x")
+    table = frame(
+        rows_of("a", x, {"dice": 0.9}, plane=0)
+        + rows_of("a", x, {"": math.nan}, plane=1, status="failed", reason="torn")
+        + rows_of("b", x, {"dice": 0.2}, plane=0)
+        + rows_of("b", x, {"dice": 0.4}, plane=1)
+    )
+    (one,) = statistics.summarise(table, "dice").to_dict("records")
+    assert (one["n"], one["mean"]) == (1, pytest.approx(0.3))
+    clicks = frame(
+        rows_of("a", x, {"dice": 0.9}, step=1)
+        + rows_of("a", x, {"": math.nan}, plane=1, status="failed", reason="torn")
+        + [row for n in (1, 2) for row in rows_of("b", x, {"dice": n / 4}, step=n)]
+    )
+    assert statistics.annotator_curve(clicks, "dice")["mean"].to_list() == [0.25, 0.5]
+
+
+def test_one_patient_is_no_evidence_of_others(make_rows):
+    rows_of, factors, frame = make_rows
+    table = frame(
+        [
+            row
+            for case in "ab"
+            for name, dice in (("x", 0.9), ("y", 0.5))
+            for row in rows_of(case, factors(name), {"dice": dice}, group="patient")
+        ]
+    )
+    found = statistics.paired_difference(table, "dice", "x", "y")
+    assert (found.mean, found.n_cases, found.n_groups) == (pytest.approx(0.4), 2, 1)
+    assert np.isnan([found.ci_low, found.ci_high, found.p, found.p_holm]).all()
+    assert statistics.summarise(table, "dice")[["ci_low", "ci_high"]].isna().all(axis=None)
+    assert "–" in [cell.text for cell in difference_table(pd.DataFrame([found]), "dice").rows[0]]
+    assert differences(pd.DataFrame([found]), "Dice").startswith("data:image/svg")
 
 
 def test_percent_of_truth_prompts_is_of_the_same_segmenter_and_choice(make_rows):
