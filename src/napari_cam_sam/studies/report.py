@@ -96,7 +96,8 @@ def read_results(folder: Path) -> Results:
         record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     except (OSError, ValueError) as error:
         raise CamSamError(f"{path} cannot be read ({error}); run the study again.") from error
-    whole, cases = folder / "results.parquet", sorted(folder.glob("cases/*.parquet"))
+    # Hidden files are those that are being written.
+    whole, cases = folder / "results.parquet", sorted(folder.glob("cases/[!.]*.parquet"))
     results = Results(pd.DataFrame(), record, folder)
     # While a study goes on, the files of its cases are ahead of the table of all.
     files = [whole] if whole.exists() and (results.finished or not cases) else cases

@@ -181,6 +181,8 @@ def test_a_study_that_runs_is_reported_from_its_cases(lesions, tmp_path):
     (tmp_path / "study.json").write_text(json.dumps(record), encoding="utf-8")
     for i, (_, part) in enumerate(list(lesions.groupby("case"))[:5]):
         part.to_parquet(tmp_path / "cases" / f"{i}.parquet")
+    # A file that is being written, or was when the study was killed, is none of them.
+    (tmp_path / "cases" / ".0a1b2c-5.parquet").write_bytes(b"PAR1")
     # The table of an earlier, shorter run is not what is read.
     lesions[:10].to_parquet(tmp_path / "results.parquet")
     text = report.write_report(tmp_path).read_text(encoding="utf-8")
