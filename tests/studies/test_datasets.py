@@ -446,3 +446,19 @@ class TestBadInput:
         nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 4), np.int16), np.eye(4)), path)
         with pytest.raises(CamSamError, match="single images only"):
             read_case(Case("v", path, boxes=(Box(0, 0, 2, 2),)))
+
+
+@pytest.mark.parametrize(
+    ("layout", "options", "words"),
+    [
+        ("phantoms", {"count": "five"}, "a whole number, not 'five'"),
+        ("phantoms", {"kind": ["ct"]}, r"a text, not \['ct'\]"),
+        ("phantoms", {"first_seed": True}, "a whole number"),
+        ("busi", {"classes": "benign"}, "a list of texts"),
+        ("busi", {"predictions": ["one"]}, "a text or texts by names"),
+        ("folders", {"truth_as": 1}, "a text"),
+    ],
+)
+def test_options_of_another_type(tmp_path, layout, options, words):
+    with pytest.raises(CamSamError, match=rf"of the layout {layout} must be {words}"):
+        read_dataset(layout, tmp_path, **options)

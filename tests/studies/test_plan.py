@@ -204,6 +204,11 @@ def test_names_hold_only_what_differs_and_a_reference_is_compared_with_all(
         (("clahe: true,", "clahe: 1,"), 28, "'clahe' must be true or false, not 1"),
         (("clahe_clip: 0.02", "clahe_clip: 0"), 28, "clahe_clip must lie above 0"),
         (("{points: 4}", "{points: 0}"), 30, "points must be a whole number of 1 or more"),
+        (
+            ("masks: truth", "masks: [truth]"),
+            7,
+            "'masks' of the layout folders must be a text, not",
+        ),
         (("segmenters: [seeded,", "segmenters: [sedded,"), 19, "Did you mean seeded"),
         (("segmenters: [seeded,", "segmenters: [no/sam.pth,"), 19, "There is no .*sam.pth"),
         (("classifiers: [lesion, shapes]", "classifiers: []"), 14, "is an empty list"),

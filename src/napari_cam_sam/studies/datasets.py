@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 
@@ -104,14 +106,40 @@ def check_options(layout: str, options: dict[str, Any]) -> None:
     Raises
     ------
     CamSamError
-        The message names the nearest known ones.
+        The message names the nearest known ones, or what the value must be.
     """
     if layout not in LAYOUTS:
         raise unknown_name("layout", layout, LAYOUTS)
-    known = [*list(inspect.signature(LAYOUTS[layout]).parameters)[1:], "truth_as"]
-    for name in options:
+    parameters = list(inspect.signature(LAYOUTS[layout]).parameters)[1:]
+    hints = {**get_type_hints(LAYOUTS[layout]), "truth_as": str}
+    for name, value in options.items():
+        known = [*parameters, "truth_as"]
         if name not in known:
             raise unknown_name(f"option of the layout {layout}", name, known)
+        kinds = get_args(hints[name]) if isinstance(hints[name], UnionType) else (hints[name],)
+        if not any(_is_of(value, kind) for kind in kinds):
+            words = " or ".join(_WORDS[kind] for kind in kinds if kind is not NoneType)
+            raise CamSamError(
+                f"The option {name!r} of the layout {layout} must be {words}, not {value!r}."
+            )
+
+
+_WORDS = {
+    int: "a whole number",
+    str: "a text",
+    Sequence[str]: "a list of texts",
+    Mapping[str, str]: "texts by names",
+}
+
+
+def _is_of(value: Any, kind: Any) -> bool:
+    if kind == Sequence[str]:
+        return isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
+    if kind == Mapping[str, str]:
+        return isinstance(value, Mapping) and all(
+            isinstance(one, str) for pair in value.items() for one in pair
+        )
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def _with_boxes(case: Case, truth_as: str) -> list[Case]:

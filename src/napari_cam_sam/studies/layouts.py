@@ -144,7 +144,7 @@ def msd(path: Path, *, channel: int | None = None) -> Dataset:
         truths = (table.parent / label,) if isinstance(label, str) else ()
         name = _name_of(image)
         cases.append(Case(name, image, truths, group=name, split="training", frame=channel))
-    for number, entry in enumerate(content.get("test", [])):
+    for number, entry in enumerate(content.get("test") or []):
         if not isinstance(entry, str):
             raise CamSamError(f"{table}: entry {number} of 'test' is not the path of an image.")
         name = _name_of(image := table.parent / entry)
