@@ -21,14 +21,17 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image as Picture
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from napari_cam_sam.cam.heatmaps import CamParameters
 from napari_cam_sam.cam.parameters import TrustParameters
 from napari_cam_sam.cam.pixel_sets import PixelSet
 from napari_cam_sam.cam.trust import assess_trust
+from napari_cam_sam.demo import shipped_models
 from napari_cam_sam.demo.volumes import ct
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.images.hashing import file_hash
 from napari_cam_sam.metrics.scoring import Scores
 from napari_cam_sam.models.classifiers import load_classifier
 from napari_cam_sam.models.loading import load_model
@@ -274,6 +277,21 @@ def test_what_is_finished_is_not_run_again(
     run_study(study, tmp_path / "out")
     assert ran[3:] == ["ultrasound-000001", "ultrasound-000002"]
     assert (tmp_path / "out" / "results.parquet").read_bytes() == before
+
+
+def test_weights_that_are_others_now_are_run_again(tmp_path: Path) -> None:
+    weights = tmp_path / "weights" / "mine.safetensors"
+    weights.parent.mkdir()
+    shutil.copy(shipped_models()["lesion"], weights)
+    study = lesions(tmp_path, Setting("cam", str(weights), "", LESION), count=1)
+    before = run_study(study, tmp_path / "out").record["models"]
+    state = load_file(weights)
+    with safe_open(weights, "pt") as file:
+        metadata = file.metadata()
+    save_file({name: value / 2 for name, value in state.items()}, weights, metadata)
+    after = run_study(study, tmp_path / "out")
+    (old,), (new,) = before[str(weights)], after.record["models"][str(weights)]
+    assert old["sha256"] != new["sha256"] == file_hash(weights)
 
 
 def test_another_study_in_the_folder_is_refused(study_file: Path, tmp_path: Path) -> None:

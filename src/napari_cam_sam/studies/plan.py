@@ -153,7 +153,7 @@ def plan_data(study: Study) -> dict[str, Any]:
 
 
 def plan_hash(study: Study) -> str:
-    """SHA-256 of `plan_data`: two studies with the same one give the same results."""
+    """SHA-256 of `plan_data`: the same one gives the same results from the same files."""
     return hashlib.sha256(json.dumps(plan_data(study), sort_keys=True).encode()).hexdigest()
 
 

@@ -147,7 +147,8 @@ def run_study(
     record = _begin(study, folder, dataset, plan, command)
     record |= {"limit": limit, "device": device, "scheduler": scheduler, "workers": workers}
     files = {case.image_id: case_file(folder / "cases", case.image_id) for case in dataset.cases}
-    about = _finished(dataset.cases, files, plan)
+    weights = _stamp_of_models(study)
+    about = _finished(dataset.cases, files, plan, weights)
     left = [case for case in dataset.cases if case.image_id not in about]
     told, total = progress or (lambda done, of: None), len(dataset.cases)
     told(total - len(left), total)
@@ -156,7 +157,7 @@ def run_study(
         models.check(study.settings)
         _write_record(folder, record)
         for case, result in _results(study, left, models, cache, scheduler, workers):
-            about[case.image_id] = {**result.about, "plan": plan, "stamp": _stamp(case)}
+            about[case.image_id] = {**result.about, "plan": plan, "stamp": _stamp(case, weights)}
             write_case(files[case.image_id], result.table, about[case.image_id])
             told(len(about), total)
             if cancelled():
@@ -197,7 +198,7 @@ def estimate_study(study: Study, folder: Path, *, limit: int | None, device: str
     dataset = read_cases(study, limit)
     _check_folder(study, folder)
     files = {case.image_id: case_file(folder / "cases", case.image_id) for case in dataset.cases}
-    done = _finished(dataset.cases, files, plan_hash(study))
+    done = _finished(dataset.cases, files, plan_hash(study), _stamp_of_models(study))
     left = [case for case in dataset.cases if case.image_id not in done] or dataset.cases
     models = Models(device)
     models.check(study.settings)
@@ -275,27 +276,43 @@ def _check_folder(study: Study, folder: Path) -> dict[str, Any]:
 
 
 def _finished(
-    cases: Sequence[Case], files: Mapping[str, Path], plan: str
+    cases: Sequence[Case], files: Mapping[str, Path], plan: str, weights: Any
 ) -> dict[str, dict[str, Any]]:
-    """Find the cases that need not be run: of this plan, with the files as they are now."""
+    """Find the cases that need not be run: of this plan, with images and models as they are."""
     done = {}
     for case in cases:
         about = read_about(files[case.image_id])
         if about is None or about["failed"] or about["plan"] != plan:
             continue
-        if about["stamp"] == _stamp(case):
+        if about["stamp"] == _stamp(case, weights):
             done[case.image_id] = about
     return done
 
 
-def _stamp(case: Case) -> str:
-    """Tell one state of a case from another without reading its images."""
-    about: list[Any] = [plain(case)]
+def _stamp_of_models(study: Study) -> list[list[int]]:
+    """Tell one state of the weights from another without reading them."""
+    names = {name for one in study.settings for name in (one.classifier, one.segmenter) if name}
+    named = {Path(name) for name in names if len(Path(name).parts) > 1}
+    files = [
+        file
+        for path in sorted(named)
+        for file in (sorted(path.rglob("*")) if path.is_dir() else [path])
+    ]
+    return [_state(file) for file in files if file.is_file()]
+
+
+def _stamp(case: Case, weights: Any) -> str:
+    """Tell one state of a case, and of what it is run with, from another without reading it."""
+    about: list[Any] = [plain(case), weights]
     for path in (case.image, *case.truths, case.prediction):
         if path is not None and path.exists():
-            status = path.stat()
-            about.append([status.st_size, status.st_mtime_ns])
+            about.append(_state(path))
     return hashlib.sha256(json.dumps(about).encode()).hexdigest()
+
+
+def _state(path: Path) -> list[int]:
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
 
 
 def _end(record: dict[str, Any], about: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -172,9 +172,9 @@ def summarise(
         A row for each combination that occurs, settings in the order of the table: `by`, then
         ``n`` (values that count), ``n_left_out``, ``mean``, ``median``, ``p25``, ``p75``,
         ``ci_low``, ``ci_high`` (95 %, of the mean; NaN of one group), ``truth_setting`` (see
-        `truth_settings`; "" where there is none) and ``percent_of_truth``: the mean as a percentage of that setting's
-        mean on the same cases, the measure of Dhamale and Pawar; NaN without such a setting, and
-        for metrics whose lower values are better.
+        `truth_settings`; "" where there is none) and ``percent_of_truth``: the mean as a
+        percentage of that setting's mean on the same cases, the measure of Dhamale and Pawar; NaN
+        without such a setting, and for metrics whose lower values are better.
 
     Raises
     ------
