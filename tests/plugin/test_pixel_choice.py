@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from napari.components import ViewerModel
+from napari.layers import Image, Shapes
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -19,7 +20,9 @@ from napari_cam_sam.cam.volume_heatmaps import compute_volume_heatmap
 from napari_cam_sam.models import factories
 from napari_cam_sam.models.loading import load_model
 from napari_cam_sam.models.small_unet import SmallUNet
+from napari_cam_sam.plugin.drawn_regions import region_of
 from napari_cam_sam.plugin.heatmap_dock import HeatmapDock
+from napari_cam_sam.plugin.layers import image_of
 from napari_cam_sam.plugin.tasks import told_in_steps
 from napari_cam_sam.plugin.workspace import workspace_of
 from napari_cam_sam.sam.segmenter import Cancelled
@@ -197,6 +200,18 @@ def test_a_drawn_region_counts_on_its_own_plane(
     note = dock.workspace.heatmaps.note(0, 2)
     assert note is not None
     assert "empty" in str(note.reason)
+
+
+def test_a_region_counts_in_its_own_frame_of_a_series() -> None:
+    series = Image(np.zeros((3, 4, 10, 10), np.uint8), scale=(1, 3, 1, 0.5))
+    square = np.array([[2, 2], [2, 6], [6, 6], [6, 2]]) * (1, 0.5)
+    timed = Shapes([np.c_[np.full(4, 1), np.full(4, 3), square]], shape_type="polygon")
+    always = Shapes([np.c_[np.full(4, 3), square]], shape_type="polygon")
+    for frame in range(3):
+        image = image_of(series, frame)
+        read = region_of(timed, series, image, frame)
+        assert [read(0, index).sum() for index in range(4)] == [0, 25 * (frame == 1), 0, 0]
+        assert region_of(always, series, image, frame)(0, 1).sum() == 25
 
 
 def test_a_region_of_labels_and_the_truth(

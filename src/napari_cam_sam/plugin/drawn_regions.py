@@ -30,7 +30,7 @@ def region_of(layer: Any, source: Any, image: Image, frame: int | None) -> ReadR
     ----------
     layer : napari.layers.Labels or napari.layers.Shapes
         Of labels all that is not 0 counts; of shapes the insides of rectangles, ellipses and
-        polygons, each on the plane on which it was drawn.
+        polygons, each on the plane, and in the frame of a series, in which it was drawn.
     source : napari layer
         The image's layer: shapes are brought to its pixels.
     image : Image
@@ -48,17 +48,23 @@ def region_of(layer: Any, source: Any, image: Image, frame: int | None) -> ReadR
         return lambda axis, index: np.asarray(labels.plane(axis, index)) != 0
     if not isinstance(layer, Shapes):
         raise CamSamError(f"{layer.name} holds no region: choose a labels or a shapes layer.")
-    outlines = [
-        _outline(_on_image(layer, source, vertices, image.spatial_ndim), kind)
+    drawn = [
+        (_on_image(layer, source, vertices), kind)
         for vertices, kind in zip(layer.data, layer.shape_type, strict=True)
         if kind in _CLOSED
     ]
-    if not outlines:
+    if not drawn:
         raise CamSamError(
             f"{layer.name} holds no region: draw a rectangle, an ellipse or a polygon."
         )
 
-    # A layer without the third axis is shown on every plane.
+    # A layer without time is shown in every frame, one without the third axis on every plane.
+    timed = frame is not None and layer.ndim >= source.ndim
+    outlines = [
+        _outline(vertices[:, -image.spatial_ndim :], kind)
+        for vertices, kind in drawn
+        if not timed or np.all(np.round(vertices[:, 0]) == frame)
+    ]
     placed = image.spatial_ndim == 3 and layer.ndim >= 3
 
     def read(axis: int, index: int) -> NDArray[np.bool_]:
@@ -74,8 +80,8 @@ def region_of(layer: Any, source: Any, image: Image, frame: int | None) -> ReadR
     return read
 
 
-def _on_image(layer: Any, source: Any, vertices: Any, ndim: int) -> NDArray[np.float64]:
-    """Bring vertices to the image's own coordinates, of its last axes."""
+def _on_image(layer: Any, source: Any, vertices: Any) -> NDArray[np.float64]:
+    """Bring vertices to the coordinates of the image's layer."""
     # Of a layer with fewer axes than the image the viewer's last ones are meant.
     shared = min(layer.ndim, source.ndim)
     found = []
@@ -83,7 +89,7 @@ def _on_image(layer: Any, source: Any, vertices: Any, ndim: int) -> NDArray[np.f
         world = in_units(
             layer.data_to_world(vertex)[-shared:], layer.units[-shared:], source.units[-shared:]
         )
-        found.append(source.world_to_data([0.0] * (source.ndim - shared) + world)[-ndim:])
+        found.append(source.world_to_data([0.0] * (source.ndim - shared) + world))
     return np.array(found)
 
 
