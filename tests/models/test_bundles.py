@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from monai.transforms import ScaleIntensity
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.models.loading import load_model
@@ -40,6 +42,10 @@ CONFIG = {
 }
 CHANNELS = {"0": "background", "1": "spleen"}
 METADATA = {"network_data_format": {"outputs": {"pred": {"channel_def": CHANNELS}}}}
+
+
+def prepared(step: dict[str, Any]) -> dict[str, Any]:
+    return {"preprocessing": {"transforms": [step]}}
 
 
 def bundle(folder: Path, config: dict[str, Any], suffix: str = "json") -> Path:
@@ -84,6 +90,14 @@ def test_a_network_beside_its_own_normalisation(tmp_path: Path) -> None:
     assert (card.standardise, card.window, card.activation) == ("nonzero", "minmax", "sigmoid")
 
 
+def test_min_and_max_are_scaled_to_the_range_that_is_named(tmp_path: Path) -> None:
+    step = {"_target_": "ScaleIntensityd", "keys": "image", "minv": -1.0, "maxv": 2.0}
+    network = load_model(bundle(tmp_path, CONFIG | prepared(step)), device="cpu")
+    seen = np.array([[[[0, 51, 255]]]], np.float32)
+    ours = network.normalise(torch.from_numpy(seen[None] / 255))[0]
+    np.testing.assert_allclose(ours, ScaleIntensity(minv=-1.0, maxv=2.0)(seen), atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -95,6 +109,11 @@ def test_a_network_beside_its_own_normalisation(tmp_path: Path) -> None:
         ({"network_def": NETWORK | {"norm": "@circle"}, "circle": "@circle"}, "circles"),
         ({"preprocessing": {"transforms": [{"_target_": "Rotate90d"}]}}, "Rotate90d"),
         ({"preprocessing": {"transforms": [PREPARATION[3] | {"clip": False}]}}, "clip"),
+        (prepared(PREPARATION[3] | {"b_min": None}), "b_min None and b_max 1.0"),
+        (prepared(PREPARATION[3] | {"a_min": "low"}), "a_min low"),
+        (prepared(PREPARATION[3] | {"b_max": -1.0}), "the first the lower"),
+        (prepared({"_target_": "ScaleIntensityd", "factor": 0.5}), "'factor'"),
+        (prepared({"_target_": "NormalizeIntensityd", "divisor": 3}), "'divisor'"),
         ({"network_def": NETWORK | {"in_channels": 4}}, "1 .gray. or 3"),
         ({"inferer": {"roi_size": [15, 16, 16]}}, "15 × 16 × 16"),
     ],

@@ -174,17 +174,47 @@ def _preparation(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         elif name == "Spacingd":
             card["spacing"] = step.get("pixdim")
         elif name == "ScaleIntensityRanged":
-            low, high = step.get("b_min", 0.0), step.get("b_max", 1.0)
             if not step.get("clip", False):
                 raise CamSamError(f"In {what} ScaleIntensityRanged does not clip; windows do.")
-            card["window"] = f"limits:{step['a_min']:g},{step['a_max']:g}"
-            card["mean"], card["std"] = [-low / (high - low)], [1 / (high - low)]
+            first, last = _range(step, "a_min", "a_max", what)
+            card["window"] = f"limits:{first:g},{last:g}"
+            card |= _scaling(*_range(step, "b_min", "b_max", what))
         elif name == "ScaleIntensityd":
+            _refuse(step, ("factor",), what)
             card["window"] = "minmax"
+            card |= _scaling(*_range({"minv": 0, "maxv": 1} | step, "minv", "maxv", what))
         else:
+            _refuse(step, ("subtrahend", "divisor"), what)
             card.setdefault("window", "minmax")
             card["standardise"] = "nonzero" if step.get("nonzero", False) else "image"
     return card
+
+
+def _range(step: Mapping[str, Any], low: str, high: str, what: str) -> tuple[float, float]:
+    """Read the two ends of a range."""
+    ends = step.get(low), step.get(high)
+    numbers = [float(end) for end in ends if isinstance(end, int | float)]
+    if len(numbers) < 2 or not numbers[0] < numbers[1]:
+        raise CamSamError(
+            f"In {what} {step['_target_']} has {low} {ends[0]} and {high} {ends[1]}; expected two "
+            "numbers, the first the lower."
+        )
+    return numbers[0], numbers[1]
+
+
+def _scaling(low: float, high: float) -> dict[str, Any]:
+    """Give the mean and deviation that bring values of 0 to 1 to another range."""
+    return {"mean": [-low / (high - low)], "std": [1 / (high - low)]}
+
+
+def _refuse(step: Mapping[str, Any], names: Sequence[str], what: str) -> None:
+    """Refuse a transform with arguments that a card has no word for."""
+    for name in names:
+        if step.get(name) is not None:
+            raise CamSamError(
+                f"In {what} {step['_target_']} has the argument {name!r}, which is not supported; "
+                "load the network from its checkpoint with a card of its own."
+            )
 
 
 def _has_sigmoid(config: Mapping[str, Any], folder: Path) -> bool:
