@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from monai.inferers import sliding_window_inference
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -186,6 +187,26 @@ def test_blended_windows_predict_as_one_pass_does() -> None:
         logits = model.module(torch.from_numpy(volume)[None, None] / 255)[0]
     np.testing.assert_allclose(found.chances, logits.softmax(0)[1].numpy(), atol=1e-6)
     assert np.array_equal(found.region, (logits.argmax(0) == 1).numpy())
+
+
+@pytest.mark.parametrize("card", [{"standardise": "image"}, {"mean": [0.5], "std": [0.5]}])
+def test_a_volume_smaller_than_the_window_is_predicted_as_monai_does(card: dict[str, Any]) -> None:
+    torch.manual_seed(1)
+    module = nn.Sequential()
+    module.add_module("features", nn.Conv3d(1, 4, 5, padding=2))
+    module.add_module("head", nn.Conv3d(4, 2, 1))
+    model = network(module, (8, 8, 8), **card)
+    volume = np.random.default_rng(1).integers(0, 256, (5, 8, 6), dtype=np.uint8)
+    found = explain(model, volume, pixel_set=PixelSet("whole"))
+    seen = torch.from_numpy(volume[None, None] / np.float32(255))
+    if card.get("standardise"):
+        seen = (seen - seen.mean()) / seen.std(correction=0)
+    else:
+        seen = (seen - 0.5) / 0.5
+    with torch.no_grad():
+        logits = sliding_window_inference(seen, (8, 8, 8), 1, module, 0.5, mode="gaussian")
+    expected = torch.softmax(logits, 1)[0, 1].numpy()
+    np.testing.assert_allclose(found.chances, expected, atol=1e-6)
 
 
 def test_empty_sets_and_their_neighbours() -> None:

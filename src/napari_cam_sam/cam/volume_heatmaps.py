@@ -194,7 +194,8 @@ class _Work:
         size = network.card.input_size
         self.size = (size[0], size[1], size[2])
         pixels = frame.apply(volume)
-        # A volume smaller than a window lies in the middle of it, zeros around.
+        # A volume smaller than a window lies in the middle of it; around it are zeros after the
+        # normalisation, as MONAI has it.
         missing = [max(0, s - n) for s, n in zip(self.size, frame.shape, strict=True)]
         self.padding = [(m // 2, m - m // 2) for m in missing]
         self.inside = tuple(
@@ -203,6 +204,7 @@ class _Work:
         )
         self.scale, self.shift = self._normalisation(pixels)
         self.pixels = np.pad(pixels, self.padding)
+        self.filled = np.pad(np.ones(pixels.shape, dtype=bool), self.padding)
         self.windows = Windows(
             (self.pixels.shape[0], self.pixels.shape[1], self.pixels.shape[2]), self.size
         )
@@ -331,7 +333,8 @@ class _Work:
         out = (tensor - self.shift) / self.scale
         if self.network.card.standardise == "nonzero":
             out = torch.where(tensor > 0, out, 0.0)
-        return out
+        filled = np.stack([self.filled[self.windows.slot(start)] for start in starts])
+        return out * torch.from_numpy(filled)[:, None].to(out.device)
 
     def _normalisation(self, pixels: NDArray[np.uint8]) -> tuple[float, float]:
         """Give what values in [0, 1] are divided by, and what is subtracted before."""
