@@ -236,3 +236,9 @@ def test_images_can_be_normalised_by_their_own_statistics() -> None:
             want = (x - kept.mean()) / kept.std()
             want = np.where(x > 0, want, 0) if how == "nonzero" else want
             np.testing.assert_allclose(got, want, atol=1e-5)
+        # What a letterbox adds is no part of the image, and stays 0.
+        half, _ = model.prepare([planes[0][:16]])
+        alone = (planes[0][:16] / 255 - planes[0][:16].mean() / 255) / (planes[0][:16].std() / 255)
+        if how == "image":
+            np.testing.assert_allclose(half[0, 0, 8:24], alone, atol=1e-5)
+        assert not half[0, 0, [*range(8), *range(24, 32)]].any()

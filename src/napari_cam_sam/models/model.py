@@ -141,15 +141,17 @@ class LoadedModel:
             frames.append(frame)
             letterboxes.append(letterbox)
         tensor = torch.from_numpy(np.stack(frames)).to(self.device).permute(0, 3, 1, 2)
-        return self.normalise(tensor / 255).contiguous(), letterboxes
+        return self.normalise(tensor / 255, letterboxes).contiguous(), letterboxes
 
-    def normalise(self, images: Tensor) -> Tensor:
+    def normalise(self, images: Tensor, letterboxes: Sequence[Letterbox] = ()) -> Tensor:
         """Subtract the card's mean and divide by its standard deviation, a channel.
 
         Parameters
         ----------
         images : Tensor of float32, shape (n, channels, …)
             Values in [0, 1].
+        letterboxes : sequence of Letterbox
+            Where each image lies in its frame; empty where it is all of it.
         """
         shape = (1, -1, *[1] * (images.ndim - 2))
         mean = torch.tensor(self.card.mean, device=images.device).view(shape)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_cam_sam.errors import unknown_name
+from napari_cam_sam.images.letterbox import Letterbox
 from napari_cam_sam.models.bundles import read_bundle
 from napari_cam_sam.models.cards import beside, card_in_metadata
 from napari_cam_sam.models.checkpoints import (
@@ -40,17 +41,25 @@ class SegmentationNetwork(LoadedModel):
 
     card: SegmentationCard
 
-    def normalise(self, images: Tensor) -> Tensor:
+    def normalise(self, images: Tensor, letterboxes: Sequence[Letterbox] = ()) -> Tensor:
         """Normalise by the card's mean and deviation, or by each image's own.
 
         Parameters
         ----------
         images : Tensor of float32, shape (n, channels, …)
             Values in [0, 1].
+        letterboxes : sequence of Letterbox
+            Where each image lies in its frame, whose rest does not count for its own mean and
+            deviation and stays 0; empty where it is all of it.
         """
         if self.card.standardise == "no":
-            return super().normalise(images)
+            return super().normalise(images, letterboxes)
         counted = images != 0 if self.card.standardise == "nonzero" else torch.ones_like(images) > 0
+        for one, letterbox in zip(counted, letterboxes, strict=False):
+            (top, left), (rows, columns) = letterbox.offset, letterbox.content_shape
+            inside = torch.zeros_like(one)
+            inside[:, top : top + rows, left : left + columns] = True
+            one &= inside
         axes = tuple(range(1, images.ndim))
         n = counted.sum(axes, keepdim=True).clamp_min(1)
         mean = (images * counted).sum(axes, keepdim=True) / n
