@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from napari_cam_sam.cli import main
 from napari_cam_sam.sam.registry import CACHE_VARIABLE
 from napari_cam_sam.studies import plan, runner
+from napari_cam_sam.studies.statistics import summarise
 
 STUDY = """\
 dataset: {layout: phantoms, path: images, kind: ultrasound, count: 3}
@@ -56,7 +58,7 @@ def test_a_study_is_run_resumed_and_reported(
     assert "3 of 3 finished, 1 failed" in out
     assert "1 failed: " in out
     assert "ultrasound-000002.png" in out
-    assert out.splitlines()[0].split() == ["setting", "Dice", "planes", "without", "prompts"]
+    assert out.splitlines()[0].split() == ["setting", "Dice", "images", "without", "prompts"]
     folder = study.with_name("lesions-study")
     record = json.loads((folder / "study.json").read_text())
     assert record["command"] == ["study", str(study)]
@@ -110,3 +112,20 @@ def test_bad_studies_are_refused_in_one_line(
     study.write_text(STUDY.replace("count: 3", "count: 3, first_seed: 9"))
     said = refused(str(study), "--yes")
     assert "lesions-study holds another study: dataset.options.first_seed" in said
+
+
+def test_the_mean_of_volumes_is_that_of_the_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "volumes.yaml"
+    path.write_text(
+        "dataset: {layout: phantoms, path: images, kind: ct, count: 1}\n"
+        "run: {truth_label: 1}\n"
+        "grid: {strategies: truth-box, segmenters: seeded}\n"
+    )
+    assert main(["study", str(path), "--json"]) == 0
+    (mean,) = json.loads(capsys.readouterr().out)["dice"].values()
+    table = pd.read_parquet(tmp_path / "volumes-study" / "results.parquet")
+    assert mean == summarise(table, "dice")["mean"].item()
+    whole = table[(table["metric"] == "dice") & (table["plane"] == -1)]
+    assert mean == whole["value"].item()

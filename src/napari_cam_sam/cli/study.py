@@ -281,18 +281,21 @@ def _paper_rows(
 
 
 def _means(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Mean Dice of each setting over all planes that have one, the highest first."""
-    dice = table[(table["metric"] == "dice") & (table["object"] == 0) & (table["plane"] >= 0)]
-    if dice.empty:
+    """Mean Dice of each setting over the images, as a report has it, the highest first."""
+    from napari_cam_sam.studies.statistics import case_counts, case_values
+
+    try:
+        values = case_values(table, "dice").dropna(subset=["value"])
+    except CamSamError:  # a study of heatmaps, or one of which every image failed
         return []
-    groups = dice.groupby(["setting", "step"])
+    counts = case_counts(table).set_index("setting")
     rows = [
         {
             "setting": setting if not step else f"{setting}, {step} points",
             "Dice": float(one["value"].mean()),
-            "planes": len(one),
-            "without prompts": int((one["status"] == "no-prompt").sum()),
+            "images": len(one),
+            "without prompts": int(counts.loc[setting, "n_no_prompt"]),
         }
-        for (setting, step), one in groups
+        for (setting, step), one in values.groupby(["setting", "step"])
     ]
     return sorted(rows, key=lambda row: -row["Dice"])
