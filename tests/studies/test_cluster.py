@@ -15,6 +15,7 @@ import cloudpickle
 import dask
 import distributed
 import pytest
+import torch
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.pipeline import RunParameters
@@ -87,6 +88,20 @@ def test_two_studies_on_the_same_workers_do_not_mix(study_file: Path, tmp_path: 
         assert not [name for name in workers.workers[0].plugins if "study" in name]
     assert [set(result.table["study"]) for _, result in others] == [{"other"}]
     assert [set(result.table["study"]) for _, result in found] == [{"one"}] * 6
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="it is of a machine without a GPU")
+def test_who_gives_the_command_needs_no_gpu(study_file: Path, tmp_path: Path) -> None:
+    setting = Setting("cam", "lesion", "", RunParameters())
+    study = replace(read_study(study_file), settings=(setting,))
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as workers:
+        address = workers.scheduler_address
+        result = run_study(study, tmp_path / "out", scheduler=address, device="cuda", limit=1)
+    # These workers have none either.
+    assert result.table["status"].unique().tolist() == ["failed"]
+    assert "not available on this machine" in result.table["reason"].iloc[0]
 
 
 def test_a_scheduler_that_is_not_there_is_said(

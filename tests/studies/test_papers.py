@@ -25,7 +25,9 @@ from napari_cam_sam.studies.papers import (
     preset_study,
 )
 from napari_cam_sam.studies.plan import DatasetSource, Setting, Study
+from napari_cam_sam.studies.report_cases import view_case
 from napari_cam_sam.studies.runner import read_cases, run_study
+from napari_cam_sam.studies.tasks import Models
 
 BUSI = Path(__file__).resolve().parents[2].parent / "shared/data/busi"
 
@@ -135,6 +137,11 @@ def test_settings_that_differ_in_the_pixels_they_explain_have_heatmaps_of_their_
     maps = table[table["source"] == "heatmap"].dropna(subset=["value"])
     assert set(maps["target"]) == {"predicted", "predicted on truth"}
     assert not maps.duplicated(["setting", "metric"]).any()
+    (case,) = read_cases(Study("pixels", source, settings)).cases
+    drawn = view_case(case, settings[1], Models("cpu"))
+    inside = maps[maps["target"].str.contains("truth") & (maps["metric"] == "energy_inside")]
+    found = drawn.heatmap[drawn.truth].sum() / drawn.heatmap.sum()
+    assert found == pytest.approx(inside["value"].item(), abs=1e-6)
 
 
 @pytest.mark.real_data

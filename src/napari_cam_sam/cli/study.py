@@ -288,13 +288,14 @@ def _means(table: pd.DataFrame) -> list[dict[str, Any]]:
         values = case_values(table, "dice").dropna(subset=["value"])
     except CamSamError:  # a study of heatmaps, or one of which every image failed
         return []
-    counts = case_counts(table).set_index("setting")
+    counts = case_counts(table)
+    without = dict(zip(counts["setting"], counts["n_no_prompt"], strict=True))
     rows = [
         {
             "setting": setting if not step else f"{setting}, {step} points",
             "Dice": float(one["value"].mean()),
             "images": len(one),
-            "without prompts": int(counts.loc[setting, "n_no_prompt"]),
+            "without prompts": int(without[setting]),
         }
         for (setting, step), one in values.groupby(["setting", "step"])
     ]

@@ -167,7 +167,7 @@ def view_case(case: Case, setting: Setting, models: Models) -> CaseView:
     classifier = None if setting.classifier is None else models.classifier(setting.classifier)
     answer = None if truth is None else truth_plane(truth, run, index)
     one = range(index, index + 1)
-    _, plane, heatmap = next(planes_with_heatmaps(image, classifier, run, one, window))
+    _, plane, heatmap = next(planes_with_heatmaps(image, classifier, run, one, window, truth))
     prompts, labels = PlanePrompts(run.axis, index), np.zeros(plane.shape[:2], np.uint8)
     if setting.segmenter == PREDICTION:
         prediction = read_prediction(case, image)

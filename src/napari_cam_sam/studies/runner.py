@@ -153,10 +153,11 @@ def run_study(
     told, total = progress or (lambda done, of: None), len(dataset.cases)
     told(total - len(left), total)
     if left:
-        models = Models(device)
+        # Who gives the command to workers elsewhere need not have a GPU as they do.
+        models = Models("cpu" if scheduler else device)
         models.check(study.settings)
         _write_record(folder, record)
-        for case, result in _results(study, left, models, cache, scheduler, workers):
+        for case, result in _results(study, left, models, device, cache, scheduler, workers):
             about[case.image_id] = {**result.about, "plan": plan, "stamp": _stamp(case, weights)}
             write_case(files[case.image_id], result.table, about[case.image_id])
             told(len(about), total)
@@ -172,6 +173,7 @@ def _results(
     study: Study,
     cases: Sequence[Case],
     models: Models,
+    device: str,
     cache: CacheParameters,
     scheduler: str | None,
     workers: int,
@@ -184,7 +186,7 @@ def _results(
         return
     from napari_cam_sam.studies.cluster import run_on_cluster
 
-    yield from run_on_cluster(study, cases, models.device, cache, scheduler, workers)
+    yield from run_on_cluster(study, cases, device, cache, scheduler, workers)
 
 
 def estimate_study(study: Study, folder: Path, *, limit: int | None, device: str) -> Estimate:
