@@ -250,6 +250,21 @@ def test_a_heatmap_is_put_to_the_test_once_for_all_its_settings(tmp_path: Path) 
     assert "trust_road" in found
 
 
+def test_nothing_is_encoded_where_there_is_nothing_to_click_on(tmp_path: Path) -> None:
+    clicks = Setting("clicks", None, "compact-sam", RunParameters(), AnnotatorParameters(points=1))
+    study = lesions(tmp_path, clicks, count=1)
+    (drawn,) = read_cases(study).cases
+    for folder in ("images", "masks"):
+        (tmp_path / "data" / folder).mkdir(parents=True)
+    shutil.copy(drawn.image, tmp_path / "data" / "images" / "a.png")
+    empty = np.zeros(Picture.open(drawn.image).size[::-1], np.uint8)
+    Picture.fromarray(empty).save(tmp_path / "data" / "masks" / "a.png")
+    source = DatasetSource("folders", tmp_path / "data")
+    result = run_study(replace(study, dataset=source), tmp_path / "out")
+    assert result.table["status"].tolist() == ["no-truth"]
+    assert result.record["encodes"]["done"] == 0
+
+
 def test_what_is_finished_is_not_run_again(
     study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -447,6 +447,9 @@ class _Task:
         segmenter = self._models.segmenter(setting.segmenter)
         encode = encoder(segmenter, self._embeddings)
         if setting.annotator is not None:
+            if truth is None or not truth.any():
+                self.add(setting.columns(), run.axis, index, "no-truth", _nothing(truth))
+                return
             embedding = encode(preprocess(plane, run.preprocessing))
             self._annotate(setting, setting.annotator, index, segmenter, embedding, truth, spacing)
             return
@@ -464,14 +467,11 @@ class _Task:
         index: int,
         segmenter: Segmenter,
         embedding: Embedding,
-        truth: NDArray[Any] | None,
+        truth: NDArray[Any],
         spacing: Sequence[float],
     ) -> None:
         """Score the masks after each click of a simulated annotator, each class by itself."""
         run = setting.run
-        if truth is None or not truth.any():
-            self.add(setting.columns(), run.axis, index, "no-truth", _nothing(truth))
-            return
         each = [
             annotate(
                 segmenter, embedding, mask, annotator,
