@@ -43,6 +43,7 @@ from napari_cam_sam.sam.loading import load_segmenter
 from napari_cam_sam.studies import runner, table, tasks
 from napari_cam_sam.studies.cases import read_case
 from napari_cam_sam.studies.plan import PREDICTION, DatasetSource, Setting, Study, read_study
+from napari_cam_sam.studies.report import read_results
 from napari_cam_sam.studies.runner import read_cases, run_study
 
 LESION = RunParameters(cam=CamParameters(target="lesion"))
@@ -350,6 +351,26 @@ def test_a_full_disk_stops_the_study_and_what_is_finished_stays(
     assert len(list((tmp_path / "out" / "cases").iterdir())) == 1
     monkeypatch.undo()
     assert run_study(study, tmp_path / "out").record["cases"]["done"] == 3
+
+
+def test_a_study_without_its_whole_table_is_not_called_finished(
+    study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, replaced = read_study(study_file), os.replace
+    run_study(study, tmp_path / "out", limit=1)
+
+    def full(source: Path, target: Path) -> None:
+        if target.name == "results.parquet":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replaced(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(CamSamError, match=r"results.parquet could not be written: No space left"):
+        run_study(study, tmp_path / "out")
+    # The table is of one image still, and the report reads the files of all three.
+    found = read_results(tmp_path / "out")
+    assert not found.finished
+    assert found.table["case"].nunique() == 3
 
 
 KILLED = """

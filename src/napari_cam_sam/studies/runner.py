@@ -163,9 +163,10 @@ def run_study(
             told(len(about), total)
             if cancelled():
                 break
-    _write_record(folder, _end(record, about))
     done = [files[case.image_id] for case in dataset.cases if case.image_id in about]
     write_tables(folder, done)
+    # Last: a study that says that it is finished has the tables of all its cases.
+    _write_record(folder, _end(record, about))
     return StudyResult(folder, record)
 
 
