@@ -344,7 +344,11 @@ def reason_table(table: pd.DataFrame) -> Table | None:
         None where every case ended well.
     """
     # A heatmap without evidence is told of by the settings that would have been prompted by it.
-    rows = table[(table["status"] != "ok") & (table["source"] != "heatmap")]
+    rows = table[table["source"] != "heatmap"]
+    # A volume is no such case because some of its planes are: `case_counts` has the same rule.
+    ended = pd.MultiIndex.from_frame(rows.loc[rows["status"] == "ok", ["case", "setting"]])
+    well = pd.MultiIndex.from_frame(rows[["case", "setting"]]).isin(ended)
+    rows = rows[(rows["status"] == "failed") | ((rows["status"] != "ok") & ~well)]
     rows = rows[["case", "setting", "status", "reason"]].drop_duplicates()
     if rows.empty:
         return None

@@ -53,12 +53,10 @@ def story(table: pd.DataFrame, counts: pd.DataFrame, settings: Sequence[str], me
     whole = ", of each volume as a whole" if (table["plane"] > 0).any() else ""
     story.append(f"Settings are compared by {metric_name(metric)}{whole}.")
     runs = counts[counts["setting"].isin(_of_masks(table))]
-    failed, no_truth = (
-        table[table["status"] == status]["case"].nunique() for status in ("failed", "no-truth")
-    )
+    failed = table[table["status"] == "failed"]["case"].nunique()
     ends = [
         (int(runs["n_no_prompt"].sum()), "run", "without a prompt"),
-        (no_truth, "case", "without a truth for one setting or more"),
+        (int(runs["n_no_truth"].sum()), "run", "without a truth"),
         (failed, "case", "failed in one setting or more"),
     ]
     told = "; ".join(f"{_count(n, what)} {words}" for n, what, words in ends if n)

@@ -9,7 +9,7 @@ import pytest
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts, Point
-from napari_cam_sam.studies import report, statistics
+from napari_cam_sam.studies import report, report_tables, report_words, statistics
 from napari_cam_sam.studies.report_figures import CaseView
 
 
@@ -204,6 +204,22 @@ def test_settings_stand_in_the_order_of_the_study(lesions, study_folder):
     ]  # fmt: skip
     six = list("abcdef")
     assert report.default_pairs(six, {}) == [(one, "a") for one in "bcdef"]
+
+
+def test_planes_without_a_truth_do_not_make_a_volume_one(make_rows):
+    rows_of, factors, frame = make_rows
+    x = factors("x")
+    nothing = {"": np.nan}
+    table = frame(
+        rows_of("whole", x, {"dice": 0.6}, plane=-1)
+        + rows_of("whole", x, {"dice": 0.7}, plane=0)
+        + rows_of("whole", x, nothing, plane=1, status="no-truth", reason="empty here")
+        + rows_of("healthy", x, nothing, plane=-1, status="no-truth", reason="empty here")
+    )
+    story = report_words.story(table, statistics.case_counts(table), ["x"], "dice")
+    assert "1 run without a truth." in story
+    listed = report_tables.reason_table(table)
+    assert [row[-1].text for row in listed.rows] == ["healthy"]
 
 
 def test_heatmaps_alone_are_reported_by_auprc_beside_prevalence(lesions, study_folder):
