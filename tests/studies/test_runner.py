@@ -32,6 +32,7 @@ from napari_cam_sam.demo import shipped_models
 from napari_cam_sam.demo.volumes import ct
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.hashing import file_hash
+from napari_cam_sam.images.windows import parse_window
 from napari_cam_sam.metrics.scoring import Scores
 from napari_cam_sam.models.classifiers import load_classifier
 from napari_cam_sam.models.loading import load_model
@@ -308,6 +309,20 @@ def test_weights_that_are_others_now_are_run_again(tmp_path: Path) -> None:
     after = run_study(study, tmp_path / "out")
     (old,), (new,) = before[str(weights)], after.record["models"][str(weights)]
     assert old["sha256"] != new["sha256"] == file_hash(weights)
+
+
+def test_a_network_sees_the_window_that_it_was_trained_with(tmp_path: Path) -> None:
+    card = {"architecture": "small-unet", "num_classes": 2, "input_size": [32, 32]}
+    state, found = SmallUNet(2).state_dict(), []
+    for name, more in (("own", {"window": "limits:20,60"}), ("none", {})):
+        save_file(state, tmp_path / f"{name}.safetensors", {"card": json.dumps(card | more)})
+    for name, window in (("own", "auto"), ("none", "limits:20,60"), ("none", "auto")):
+        run = RunParameters(window=parse_window(window))
+        network = str(tmp_path / f"{name}.safetensors")
+        study = lesions(tmp_path, Setting("map", network, "", run), count=1)
+        rows = run_study(study, tmp_path / f"{name}-{window}").table
+        found.append(values(rows, source="heatmap")["probability"])
+    assert found[0] == found[1] != found[2]
 
 
 def test_another_study_in_the_folder_is_refused(study_file: Path, tmp_path: Path) -> None:

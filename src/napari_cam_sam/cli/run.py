@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from napari_cam_sam.cam.pixel_sets import PixelSet
     from napari_cam_sam.images.image import Image
     from napari_cam_sam.pipeline import RunParameters, VolumeParameters
-    from napari_cam_sam.pipeline.planes import Explained
     from napari_cam_sam.sam.embeddings import EmbeddingCache
     from napari_cam_sam.sam.segmenter import Segmenter
 
@@ -297,6 +296,7 @@ def _run(arguments: argparse.Namespace) -> None:
     from napari_cam_sam.images.reading import check_same_grid, read_image, read_labels
     from napari_cam_sam.models.names import classifier_names, shipped_networks
     from napari_cam_sam.outputs import check_output
+    from napari_cam_sam.pipeline.planes import own_window
     from napari_cam_sam.sam.loading import load_segmenter
     from napari_cam_sam.sam.registry import default_segmenter
 
@@ -321,27 +321,14 @@ def _run(arguments: argparse.Namespace) -> None:
     classifier = None
     if arguments.classifier is not None:
         classifier = load_model_of(arguments, arguments.classifier, arguments.device)
-        parameters = _with_window(parameters, arguments, classifier)
+        if arguments.window is None:
+            parameters = own_window(parameters, classifier)
     segmenter = load_segmenter(arguments.sam or default_segmenter(), arguments.device)
     parameters = _with_automatic(parameters, arguments, segmenter)
     _run_and_report(
         arguments, image, truth, classifier, segmenter, parameters, output, embeddings,
         region=region,
     )  # fmt: skip
-
-
-def _with_window(
-    parameters: RunParameters, arguments: argparse.Namespace, model: Explained
-) -> RunParameters:
-    """Take the window that a network was trained with, where none is named."""
-    from napari_cam_sam.images.windows import parse_window
-    from napari_cam_sam.models.segmentation import SegmentationNetwork
-
-    if not isinstance(model, SegmentationNetwork):
-        return parameters
-    if arguments.window is not None or model.card.window is None:
-        return parameters
-    return replace(parameters, window=parse_window(model.card.window))
 
 
 def _read_truth(arguments: argparse.Namespace) -> Image | None:

@@ -20,7 +20,13 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.preprocessing import preprocess
 from napari_cam_sam.images.reading import check_same_grid
-from napari_cam_sam.images.windows import Window, apply_window, resolve_window
+from napari_cam_sam.images.windows import (
+    Window,
+    WindowParameters,
+    apply_window,
+    parse_window,
+    resolve_window,
+)
 from napari_cam_sam.images.writing import labels_dtype
 from napari_cam_sam.models.classifiers import Classifier
 from napari_cam_sam.models.segmentation import SegmentationNetwork
@@ -45,6 +51,7 @@ __all__ = [
     "checked_planes",
     "encoder",
     "make_prompts",
+    "own_window",
     "planes_with_heatmaps",
     "run_plane",
     "run_planes",
@@ -338,6 +345,14 @@ def _volume_heatmap(
     return compute_volume_heatmap(
         network, volume, parameters.cam, region=given, geometry=image.geometry
     )
+
+
+def own_window(parameters: RunParameters, model: Explained | None) -> RunParameters:
+    """Take the window that a segmentation network was trained with, where none is named."""
+    named = parameters.window != WindowParameters()
+    if named or not isinstance(model, SegmentationNetwork) or model.card.window is None:
+        return parameters
+    return replace(parameters, window=parse_window(model.card.window))
 
 
 def window_plane(image: Image, axis: int, index: int, window: Window) -> NDArray[np.uint8]:

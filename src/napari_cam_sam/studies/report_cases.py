@@ -19,6 +19,7 @@ from napari_cam_sam.pipeline.planes import (
     checked_planes,
     encoder,
     make_prompts,
+    own_window,
     planes_with_heatmaps,
     run_plane,
 )
@@ -163,8 +164,9 @@ def view_case(case: Case, setting: Setting, models: Models) -> CaseView:
     image, truth = read_case(case)
     run = setting.run
     index = _plane_to_show(image, truth, setting)
-    window = resolve_window(image, run.window)
     classifier = None if setting.classifier is None else models.classifier(setting.classifier)
+    run = own_window(run, classifier)
+    window = resolve_window(image, run.window)
     answer = None if truth is None else truth_plane(truth, run, index)
     one = range(index, index + 1)
     _, plane, heatmap = next(planes_with_heatmaps(image, classifier, run, one, window, truth))

@@ -35,6 +35,7 @@ from napari_cam_sam.pipeline.planes import (
     checked_planes,
     encoder,
     make_prompts,
+    own_window,
     planes_with_heatmaps,
     run_plane,
 )
@@ -341,7 +342,8 @@ class _Task:
         first = {_key(setting): setting for setting in reversed(group.settings)}
         sources = {}
         for key, setting in first.items():
-            classifier, run = self._classifier(setting), setting.run
+            classifier = self._classifier(setting)
+            run = own_window(setting.run, classifier)
             sources[key] = planes_with_heatmaps(
                 image, classifier, run, group.indices, self._window(run), self.truth
             )
@@ -633,6 +635,7 @@ class _Task:
                 self._models.segmenter(setting.segmenter),
                 self._classifier(setting),
             )
+            run = own_window(run, classifier)
             result = run_image(
                 image, segmenter, classifier, run, self.truth, None, self._embeddings
             )
