@@ -328,9 +328,11 @@ def _pictures(
             item = {"case": case, "score": score, "src": "", "reason": ""}
             try:
                 item["src"] = report_figures.case_picture(render(case, setting))
-            except CamSamError as error:
-                # An image may have moved since; what the study found holds nevertheless.
-                item["reason"] = str(error)
+            except Exception as error:
+                # An image may have moved since, or the memory be short today: what the study
+                # found holds nevertheless.
+                known = isinstance(error, CamSamError)
+                item["reason"] = str(error) if known else f"{type(error).__name__}: {error}"
             items.append(item)
             done += 1
             if progress is not None:

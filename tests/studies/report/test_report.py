@@ -162,9 +162,10 @@ def test_few_cases_are_shown_once_each(small_table, n):
     assert len(shown) == len(set(shown)) == (n if n < 2 else 3 if n >= 3 else 2)
 
 
-def test_a_case_that_cannot_be_run_again_says_why(lesions, study_folder):
+@pytest.mark.parametrize("error", [CamSamError, MemoryError])
+def test_a_case_that_cannot_be_run_again_says_why(lesions, study_folder, error):
     def gone(case, setting):
-        raise CamSamError(f"{case} has moved.")
+        raise error(f"{case} has moved.")
 
     told = []
     folder = study_folder(lesions)
