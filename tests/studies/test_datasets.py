@@ -44,6 +44,26 @@ def busi(tmp_path):
     return tmp_path, one, two
 
 
+def test_near_copies_and_the_groups_that_they_share_become_one(tmp_path):
+    pictures = {seed: drawn.ultrasound(seed, lesion=True).image for seed in range(4)}
+    for seed, picture in pictures.items():
+        save(tmp_path / f"{seed}.png", picture)
+    # The first again, marked; the third is of the same patient as the copy.
+    marked = pictures[0].copy()
+    marked[2:8, 2:8] = 255
+    save(tmp_path / "copy.png", marked)
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    rows = ["image,group", "0.png,", "1.png,", "2.png,p", "3.png,q", "copy.png,p", "broken.png,"]
+    (tmp_path / "table.csv").write_text("\n".join(rows))
+    plain = read_dataset("csv", tmp_path / "table.csv")
+    assert {case.group for case in plain.cases} == {None, "p", "q"}
+    joined = read_dataset("csv", tmp_path / "table.csv", join_copies=True)
+    groups = {case.image.stem: case.group for case in joined.cases}
+    assert groups == {"0": "p", "copy": "p", "2": "p", "1": None, "3": "q", "broken": None}
+    with pytest.raises(CamSamError, match="true or false"):
+        read_dataset("csv", tmp_path / "table.csv", join_copies="yes")
+
+
 class TestBusi:
     def test_cases(self, busi):
         path, one, two = busi

@@ -11,8 +11,12 @@ from types import NoneType, UnionType
 from typing import Any, get_args, get_type_hints
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from napari_cam_sam.errors import CamSamError, unknown_name
+from napari_cam_sam.images.windows import WindowParameters, apply_window, resolve_window
+from napari_cam_sam.models.training.copies import Fingerprints, fingerprint, near
 from napari_cam_sam.studies.cases import (
     Case,
     Dataset,
@@ -52,7 +56,9 @@ def read_dataset(layout: str, path: Path, **options: Any) -> Dataset:
         Those of the layout (see its function in `layouts`), and for every layout ``truth_as``:
         ``"given"``; ``"boxes"`` takes the bounding boxes of the components instead of the masks,
         which are read for it; ``"both"`` lists every image with a truth twice, as
-        ``mask/NAME`` and ``boxes/NAME``, in one group.
+        ``mask/NAME`` and ``boxes/NAME``, in one group. And ``join_copies``: True reads all
+        images, and puts those into one group that are near-copies of each other or have copies
+        of one group, see :mod:`~napari_cam_sam.models.training.copies`.
 
     Returns
     -------
@@ -72,6 +78,7 @@ def read_dataset(layout: str, path: Path, **options: Any) -> Dataset:
     truth_as = chosen.pop("truth_as", "given")
     if truth_as not in TRUTH_AS:
         raise unknown_name("kind of truth", str(truth_as), TRUTH_AS)
+    join_copies = bool(chosen.pop("join_copies", False))
     found = LAYOUTS[layout](path, **chosen)
     if not found.cases:
         reasons = " ".join(found.problems[:3])
@@ -97,6 +104,8 @@ def read_dataset(layout: str, path: Path, **options: Any) -> Dataset:
                 f"Two images of {path} are called {one.image_id!r}, {one.image} and "
                 f"{other.image}: rename one."
             )
+    if join_copies:
+        cases = _with_copies_joined(cases)
     return replace(found, cases=tuple(cases), problems=tuple(dict.fromkeys(problems)))
 
 
@@ -111,9 +120,10 @@ def check_options(layout: str, options: dict[str, Any]) -> None:
     if layout not in LAYOUTS:
         raise unknown_name("layout", layout, LAYOUTS)
     parameters = list(inspect.signature(LAYOUTS[layout]).parameters)[1:]
-    hints = {**get_type_hints(LAYOUTS[layout]), "truth_as": str}
+    general = {"truth_as": str, "join_copies": bool}
+    hints = {**get_type_hints(LAYOUTS[layout]), **general}
     for name, value in options.items():
-        known = [*parameters, "truth_as"]
+        known = [*parameters, *general]
         if name not in known:
             raise unknown_name(f"option of the layout {layout}", name, known)
         kinds = get_args(hints[name]) if isinstance(hints[name], UnionType) else (hints[name],)
@@ -125,6 +135,7 @@ def check_options(layout: str, options: dict[str, Any]) -> None:
 
 
 _WORDS = {
+    bool: "true or false",
     int: "a whole number",
     str: "a text",
     Sequence[str]: "a list of texts",
@@ -139,7 +150,44 @@ def _is_of(value: Any, kind: Any) -> bool:
         return isinstance(value, Mapping) and all(
             isinstance(one, str) for pair in value.items() for one in pair
         )
-    return isinstance(value, kind) and not isinstance(value, bool)
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
+def _with_copies_joined(cases: Sequence[Case]) -> list[Case]:
+    """Put near-copies, and whoever shares a group with one of them, into one group."""
+    members: dict[str, list[int]] = {}
+    prints, kept = [], []
+    for i, case in enumerate(cases):
+        members.setdefault(case.group or case.image_id, []).append(i)
+        try:
+            image, _ = read_case(replace(case, truths=(), boxes=()))
+        except CamSamError:
+            continue  # it will fail with its reason, and is no copy of anything
+        if image.spatial_ndim != 2:
+            raise CamSamError(
+                f"{case.image_id} is a volume: copies are looked for among single planes; give "
+                "groups instead."
+            )
+        window = resolve_window(image, WindowParameters())
+        prints.append(fingerprint(apply_window(image.plane(0, 0), window)))
+        kept.append(i)
+    first, second = near(*[Fingerprints.joined(prints)] * 2)
+    links = [(kept[a], kept[b]) for a, b in zip(first, second, strict=True)]
+    links += [pair for same in members.values() for pair in pairwise(same)]
+    rows, columns = np.array(links, dtype=int).reshape(-1, 2).T
+    shape = (len(cases), len(cases))
+    numbers = connected_components(coo_array((np.ones(len(rows)), (rows, columns)), shape=shape))[1]
+    # A group is called after its first case that has one, else after its first case.
+    names: dict[int, str] = {}
+    for number, case in sorted(
+        zip(numbers, cases, strict=True), key=lambda pair: (pair[1].group is None, pair[1].image_id)
+    ):
+        names.setdefault(int(number), case.group or case.image_id)
+    sizes = np.bincount(numbers)
+    return [
+        case if sizes[number] == 1 else replace(case, group=names[int(number)])
+        for number, case in zip(numbers, cases, strict=True)
+    ]
 
 
 def _with_boxes(case: Case, truth_as: str) -> list[Case]:
