@@ -98,6 +98,8 @@ def test_what_cannot_be_explained_is_said(shallow: Classifier) -> None:
         (CamParameters(target=everything, odds=True), "none left"),
         (CamParameters("finer-cam", "class 1+class 2"), "explains one class"),
         (CamParameters("shapley-cam", odds=True), "score of its own"),
+        (CamParameters("lrp", "class 1+class 2"), "explains one class"),
+        (CamParameters("lrp", odds=True), "score of its own"),
         (CamParameters(target="class 1+clas 2"), "clas 2"),
     ):
         with pytest.raises(CamSamError, match=words):

@@ -14,11 +14,11 @@ from pytorch_grad_cam.metrics.road import ROADCombined
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputSoftmaxTarget
 from torch import Tensor, nn
 
-from napari_cam_sam.cam.heatmaps import CamParameters
+from napari_cam_sam.cam.heatmaps import CamParameters, compute_heatmaps
 from napari_cam_sam.cam.parameters import TrustParameters, count_steps
 from napari_cam_sam.cam.randomisation import cascade, randomised_layers
 from napari_cam_sam.cam.road import Road, road
-from napari_cam_sam.cam.similarity import Similarity
+from napari_cam_sam.cam.similarity import Similarity, compare_maps
 from napari_cam_sam.cam.trust import HeatmapTrust, assess_trust, trust_steps
 from napari_cam_sam.cam.trust_words import findings
 from napari_cam_sam.demo.samples import make_sample
@@ -276,6 +276,35 @@ def test_it_comes_step_by_step(deep: Classifier, planes: Planes) -> None:
     steps = list(trust_steps(deep, planes[0], cam, QUICK))
     assert [len(s.randomised) for s in steps] == [0, 0, 2, 2, 2, 2]
     assert weights_sha256(deep.module) == weights
+
+
+def test_several_classes_stay_one_target_in_all_tests(deep: Classifier, planes: Planes) -> None:
+    cam = CamParameters("hires-cam", target="class 0+class 2", odds=True)
+    found = assess_trust(deep, planes[0], cam, replace(QUICK, methods=("grad-cam",)))
+    own, other = (
+        next(compute_heatmaps(deep, planes[:1], replace(cam, method=method)))
+        for method in ("hires-cam", "grad-cam")
+    )
+    assert found.target == "class 0+class 2"
+    assert found.agreement["grad-cam"] == compare_maps(own.values, other.values, QUICK.top)
+
+    def both(inputs: Tensor) -> list[float]:
+        return deep.probabilities_of(inputs)[:, [0, 2]].sum(axis=1).tolist()
+
+    frame = deep.prepare(planes[:1])[0][0]
+    expected = road(both, frame, own.raw, QUICK.removed, QUICK.seed)
+    assert found.road is not None
+    assert found.road.without_highest == pytest.approx(expected.without_highest)
+    assert found.road.without_lowest == pytest.approx(expected.without_lowest)
+
+
+def test_a_method_that_cannot_explain_the_target_is_said_at_once(
+    deep: Classifier, planes: Planes
+) -> None:
+    cam = CamParameters("grad-cam", "class 1+class 2")
+    steps = trust_steps(deep, planes[0], cam, replace(QUICK, methods=("finer-cam",)))
+    with pytest.raises(CamSamError, match="finer-cam explains one class"):
+        next(steps)
 
 
 def test_a_map_without_evidence_is_not_tested(deep: Classifier, planes: Planes) -> None:

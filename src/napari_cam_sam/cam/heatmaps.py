@@ -21,7 +21,7 @@ from napari_cam_sam.models.segmentation import SegmentationNetwork
 __all__ = ["CamParameters", "Heatmap", "check_request", "compute_heatmaps", "finish_map"]
 
 # Methods whose score is made for one class.
-_ONE_CLASS = ("finer-cam", "shapley-cam")
+_ONE_CLASS = ("finer-cam", "shapley-cam", "lrp")
 
 
 @dataclass(frozen=True)

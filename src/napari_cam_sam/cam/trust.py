@@ -9,7 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_cam_sam.cam.heatmaps import CamParameters, Heatmap, compute_heatmaps
+from napari_cam_sam.cam.heatmaps import (
+    CamParameters,
+    Heatmap,
+    check_request,
+    compute_heatmaps,
+)
 from napari_cam_sam.cam.names import WITHOUT_LAYERS
 from napari_cam_sam.cam.parameters import TrustParameters, count_steps
 from napari_cam_sam.cam.randomisation import cascade
@@ -30,7 +35,7 @@ class HeatmapTrust:
     ----------
     method : str
     target : str
-        The class that the heatmap explains.
+        The class that the heatmap explains; several joined by ``+``.
     probability : float
     reason : str or None
         Why there is no heatmap to test, where there is none; all else is empty then.
@@ -113,7 +118,8 @@ def trust_steps(
     Raises
     ------
     CamSamError
-        As `compute_heatmaps` does.
+        As `compute_heatmaps` does; before the first step also for a method to compare with that
+        cannot explain the target.
     Cancelled
         Once `cancelled` says so.
     """
@@ -124,6 +130,15 @@ def trust_steps(
     ) -> list[Heatmap]:
         return list(compute_heatmaps(model, planes, how, cancelled=cancelled))
 
+    # Of a model of one's own no target layer may be known.
+    others = {
+        name: name in WITHOUT_LAYERS or bool(cam.layers or classifier.default_layers)
+        for name in parameters.others(cam.method)
+    }
+    _, several, _ = check_request(classifier, cam)
+    for name in (name for name, possible in others.items() if possible):
+        check_request(classifier, replace(cam, method=name))
+
     def alike(values: NDArray[np.float32], other: NDArray[np.float32]) -> Similarity:
         return compare_maps(values, other, parameters.top)
 
@@ -133,7 +148,8 @@ def trust_steps(
     if not own.evidence:
         return
     # A random model gives any probability: what counts is where its map would lie.
-    same = replace(cam, target=own.target_index, min_probability=0.0)
+    target = cam.target if isinstance(several, tuple) else own.target_index
+    same = replace(cam, target=target, min_probability=0.0)
 
     draws: list[list[Similarity]] = [[] for _ in range(parameters.stages)]
     for draw in range(parameters.draws):
@@ -146,16 +162,16 @@ def trust_steps(
                 found = replace(found, randomised=tuple(mean_similarity(one) for one in draws))
             yield found
 
-    for name in parameters.others(cam.method):
-        # Of a model of one's own no target layer may be known.
-        if name in WITHOUT_LAYERS or cam.layers or classifier.default_layers:
+    for name, possible in others.items():
+        if possible:
             (other,) = maps([plane], replace(same, method=name))
             likeness = alike(own.values, other.values)
             found = replace(found, agreement={**found.agreement, name: likeness})
         yield found
 
+    members = several if isinstance(several, tuple) else (own.target_index,)
     found = replace(
-        found, road=_road(classifier, plane, own, parameters, cam.batch_size, cancelled)
+        found, road=_road(classifier, plane, own, members, parameters, cam.batch_size, cancelled)
     )
     yield found
 
@@ -203,6 +219,7 @@ def _road(
     classifier: Classifier,
     plane: NDArray[np.uint8],
     heatmap: Heatmap,
+    members: tuple[int, ...],
     parameters: TrustParameters,
     batch_size: int,
     cancelled: Cancel | None,
@@ -213,7 +230,7 @@ def _road(
         found = np.concatenate(
             [classifier.probabilities_of(part) for part in torch.split(inputs, batch_size)]
         )
-        return [float(value) for value in found[:, heatmap.target_index]]
+        return [float(value) for value in found[:, list(members)].sum(axis=1)]
 
     return road(probability, tensor[0], heatmap.raw, parameters.removed, parameters.seed, cancelled)
 
