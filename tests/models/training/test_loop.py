@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,10 +7,11 @@ import torch
 from torch import nn
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.images.image import image_from_array
+from napari_cam_sam.images.image import Image, image_from_array
 from napari_cam_sam.images.windows import WindowParameters
 from napari_cam_sam.models.cards import ClassifierCard, merge_cards
 from napari_cam_sam.models.classifiers import Classifier
+from napari_cam_sam.models.training import frames as frames_module
 from napari_cam_sam.models.training.augmentation import augment, mix
 from napari_cam_sam.models.training.frames import read_frames
 from napari_cam_sam.models.training.loop import normalised, order_of, rate_at
@@ -19,7 +21,7 @@ from napari_cam_sam.models.training.parameters import (
     TrainingParameters,
     training_preset,
 )
-from napari_cam_sam.models.training.samples import Sample
+from napari_cam_sam.models.training.samples import Sample, samples_from_csv
 
 STILL = AugmentationParameters(
     rotation=0, zoom=0, aspect=0, shift=0, flip=False, gamma=0, gain=0, blur=0, noise=0
@@ -212,3 +214,19 @@ def test_augmentation_out_of_its_range_and_presets() -> None:
     assert PRESETS["s0"].architecture == "mobilenet_v3_large"
     with pytest.raises(CamSamError, match="Unknown preset 's3'"):
         training_preset("s3")
+
+
+def test_a_volume_is_opened_once_for_the_rows_of_a_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Path] = []
+
+    def read(path: Path) -> Image:
+        opened.append(path)
+        return image_from_array(np.arange(3 * 20 * 20, dtype=np.uint8).reshape(3, 20, 20))
+
+    monkeypatch.setattr(frames_module, "read_image", read)
+    (tmp_path / "list.csv").write_text("path,label,plane\n" + "a.nii,x,0\na.nii,x,1\na.nii,x,2\n")
+    samples = samples_from_csv(tmp_path / "list.csv").samples
+    assert len(read_frames(samples, WindowParameters(), (16, 16), lambda *_: None).samples) == 3
+    assert opened == [tmp_path / "a.nii"]

@@ -67,6 +67,16 @@ def test_a_table_of_paths_and_labels(tmp_path: Path, delimiter: str, mark: str) 
     )
 
 
+def test_planes_of_a_volume_in_a_table_are_one_group(tmp_path: Path) -> None:
+    path = tmp_path / "list.csv"
+    path.write_text(
+        "path,label,plane\na.nii,x,0\nb.nii,x,3\na.nii,y,1\nc.png,y,\nd.png,y,\n",
+    )
+    groups = [sample.group for sample in samples_from_csv(path).samples]
+    assert groups[0] == groups[2] != groups[1]
+    assert groups[3:] == ["", ""]
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -113,6 +123,10 @@ def test_planes_labelled_by_their_truth(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert len({s.group for s in found.samples}) == 1
     assert "must have the same grid" in found.left_out[0].reason
+    # Of two readers, say: the pixels are the same, and must not be in two parts.
+    path.write_text("image,truth\n" + "image.nii.gz,truth.nii.gz\n" * 2)
+    assert len({s.group for s in samples_from_csv(path).samples}) == 1
+    path.write_text("image,truth\nimage.nii.gz,truth.nii.gz\nimage.nii.gz,small.nii.gz\n")
     both = samples_from_csv(path).samples
     assert [s.label for s in both] == ["absent", "present", "present", "absent"]
 

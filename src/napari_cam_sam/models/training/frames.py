@@ -66,7 +66,7 @@ def windowed_planes(
     source: Path | Image | None = None
     opened: tuple[Image, Window] | CamSamError = CamSamError("")
     for sample in samples:
-        if sample.image is not source:
+        if sample.image != source:
             source = sample.image
             try:
                 image = read_image(source) if isinstance(source, Path) else source

@@ -194,7 +194,8 @@ def samples_from_csv(
     With the columns ``path`` and ``label`` each row is a plane; ``group``, ``axis`` and ``plane``
     are optional. With ``image`` and ``truth`` each row is a volume (or an image) whose planes
     are labelled by whether the truth is in them, as by `samples_from_volumes`; ``group`` is
-    optional. Paths are relative to the table's folder.
+    optional. Without it, planes of one volume are one group. Paths are relative to the table's
+    folder.
 
     Parameters
     ----------
@@ -248,18 +249,15 @@ def samples_from_csv(
             truth_label=truth_label,
             groups=[_text(row, "group") for row in rows],
         )
-    return SampleSet(
-        tuple(
-            Sample(
-                path.parent / row["path"].strip(),
-                row["label"].strip(),
-                _text(row, "group"),
-                _number(row, "axis", number, path) or 0,
-                _number(row, "plane", number, path),
-            )
-            for number, row in enumerate(rows, start=2)
-        )
-    )
+    return SampleSet(tuple(_row_sample(row, number, path) for number, row in enumerate(rows, 2)))
+
+
+def _row_sample(row: dict[str, str], number: int, table: Path) -> Sample:
+    path = table.parent / row["path"].strip()
+    axis, plane = (_number(row, column, number, table) for column in ("axis", "plane"))
+    # Neighbouring planes look alike: apart, they would make every figure too good.
+    group = _text(row, "group") or ("" if plane is None else str(path))
+    return Sample(path, row["label"].strip(), group, axis or 0, plane)
 
 
 def _text(row: dict[str, str], column: str) -> str:
@@ -296,7 +294,8 @@ def samples_from_volumes(
     names : tuple of str
         Labels of planes without and with it.
     groups : sequence of str
-        A group a volume; empty for each volume a group of its own.
+        A group a volume; empty for each volume a group of its own, in which a file that is given
+        twice is once.
 
     Returns
     -------
@@ -316,7 +315,8 @@ def samples_from_volumes(
             image = image_source if isinstance(image_source, Image) else read_image(image_source)
             truth = truth_source if isinstance(truth_source, Image) else read_labels(truth_source)
             check_same_grid(image, truth)
-            group = (groups[index] if groups else "") or f"{index}: {name}"
+            own = name if isinstance(image_source, Path) else f"{index}: {name}"
+            group = (groups[index] if groups else "") or own
             planes = []
             for plane, values in enumerate(truth.planes(axis)):
                 inside = values != 0 if truth_label is None else values == truth_label
