@@ -102,6 +102,14 @@ def test_what_cannot_be_trained_on_is_said() -> None:
             MaskTrainingParameters(**settings)  # type: ignore[arg-type]
 
 
+def test_a_network_that_cannot_be_written(tmp_path: Path) -> None:
+    plane, mask = disc(32, 32)
+    settings = MaskTrainingParameters((32, 32), 1, 2, device="cpu")
+    network = train_on_masks([plane] * 2, [mask] * 2, settings)
+    with pytest.raises(CamSamError, match="could not be written"):
+        save_network(network, tmp_path / "none" / "network.safetensors")
+
+
 def test_a_training_is_ended_by_what_progress_raises() -> None:
     class StopError(Exception):
         pass

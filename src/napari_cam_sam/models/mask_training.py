@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.letterbox import Letterbox
+from napari_cam_sam.images.writing import write_atomically
 from napari_cam_sam.models.checkpoints import weights_sha256
 from napari_cam_sam.models.devices import choose_device
 from napari_cam_sam.models.segmentation import SegmentationNetwork
@@ -195,10 +196,8 @@ def save_network(network: SegmentationNetwork, path: str | Path) -> None:
         If the file cannot be written.
     """
     weights = {k: v.detach().cpu().contiguous() for k, v in network.module.state_dict().items()}
-    try:
-        save_file(weights, path, metadata={"card": network.card.to_json()})
-    except OSError as error:
-        raise CamSamError(f"{path} could not be written: {error}.") from error
+    content = save(weights, metadata={"card": network.card.to_json()})
+    write_atomically(path, lambda hidden: hidden.write_bytes(content))
 
 
 def _frames(
