@@ -368,3 +368,24 @@ def test_what_is_near_held_out_images_goes_with_its_group(samples: SampleSet) ->
     assert len(left.samples) == 36
     with pytest.raises(CamSamError, match="does not exist"):
         leave_out_near(samples, SampleSet((Sample(Path("none.png"), ""),)), QUICK)
+
+
+def test_weights_that_diverge_in_the_last_step_are_said(
+    samples: SampleSet, tmp_path: Path
+) -> None:
+    parameters = replace(
+        QUICK, epochs=1, batch_size=64, learning_rate=1e38, warm_up=0.0, precision="float32"
+    )
+    with pytest.raises(CamSamError, match=r"epoch 1 are no longer finite.*lower learning rate"):
+        train(samples, parameters, tmp_path / "out")
+
+
+def test_a_refused_training_leaves_the_folder_that_was_there(tmp_path: Path) -> None:
+    few = SampleSet(
+        tuple(Sample(image_from_array(stripes(i, True)), name) for i, name in enumerate("ab"))
+    )
+    (tmp_path / "mine").mkdir()
+    for name in ("mine", "new"):
+        with pytest.raises(CamSamError, match="each of 3 parts"):
+            train(few, QUICK, tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]

@@ -188,9 +188,12 @@ class Trainer:
                 loss, hits = self._step(torch.from_numpy(chosen), share, rate, generator)
                 total, right, seen = total + loss * len(chosen), right + hits, seen + len(chosen)
                 after_batch(batch + 1)
-        if not math.isfinite(total):
+        # The last step's weights have had no loss yet.
+        weights = (value for value in self.module.state_dict().values() if value.is_floating_point())
+        if not (math.isfinite(total) and all(bool(value.isfinite().all()) for value in weights)):
             raise CamSamError(
-                f"The loss of epoch {number} is no longer finite: choose a lower learning rate."
+                f"The loss or the weights of epoch {number} are no longer finite: choose a lower "
+                "learning rate."
             )
         return total / seen, right / seen
 

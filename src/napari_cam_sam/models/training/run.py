@@ -172,6 +172,7 @@ def train(
     begin = time.monotonic()
     class_indices(samples.samples, parameters.classes)
     device = choose_device(parameters.device)
+    made = not folder.exists()
     open_folder(folder, resume=resume)
     tell = progress or (lambda _: None)
 
@@ -190,8 +191,9 @@ def train(
             None, False, (), 0, None, None, {}, None, samples.left_out, "", time.monotonic() - begin
         )
     except CamSamError:
-        with suppress(OSError):
-            folder.rmdir()  # where it is empty
+        if made:
+            with suppress(OSError):
+                folder.rmdir()
         raise
     channels = parameters.channels or data.frames.pixels.shape[1]
     card = card_of(parameters, data.names, channels)
