@@ -14,7 +14,8 @@ classifiers and networks, and their maps are brought back. Segmenters see them a
 The 51 lesions with masks are the only ones with a truth, so settings are chosen by repeated
 two-fold cross-fitting: on one half of the lesions the best of each row's settings is taken, the
 other half is reported, and the other way round; the mean over 50 stratified splits is printed,
-with the settings that were taken most often. The rows themselves, and what is trained, are fixed.
+with the settings that were taken most often. Near-copies among the lesions stay in one half. The
+rows themselves, and what is trained, are fixed.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.models.classifiers import Classifier, load_classifier
 from napari_cam_sam.models.mask_training import save_network, train_on_masks
 from napari_cam_sam.models.segmentation import SegmentationNetwork, load_network
+from napari_cam_sam.models.training.copies import Fingerprints, find_copies, fingerprint
 from napari_cam_sam.models.training.parameters import AugmentationParameters, TrainingParameters
 from napari_cam_sam.models.training.run import leave_out_near, train
 from napari_cam_sam.models.training.samples import Sample, SampleSet, samples_from_folder
@@ -281,10 +283,23 @@ def best_row(fits: dict[str, Fit]) -> Fit:
     return fit
 
 
+def pictures_of(lesions: list[Lesion]) -> NDArray[np.intp]:
+    """Give lesions numbers so that near-copies, which are of one picture, share a number."""
+    return find_copies(Fingerprints.joined([fingerprint(lesion.plane) for lesion in lesions]))
+
+
 def cross_fitted(
-    fit: Fit, malignant: NDArray[np.bool_], splits: int = 50
+    fit: Fit, malignant: NDArray[np.bool_], pictures: NDArray[np.intp], splits: int = 50
 ) -> tuple[NDArray[np.float64], Counter[str]]:
-    """Report each lesion by settings that were chosen without it.
+    """Report each lesion by settings that were chosen without it and its near-copies.
+
+    Parameters
+    ----------
+    fit : callable
+    malignant : ndarray of bool, shape (lesions,)
+    pictures : ndarray of int, shape (lesions,)
+        From `pictures_of`.
+    splits : int
 
     Returns
     -------
@@ -297,8 +312,8 @@ def cross_fitted(
     for split in range(splits):
         half = np.zeros(len(malignant), bool)
         for kind in (True, False):
-            members = rng.permutation(np.flatnonzero(malignant == kind))
-            half[members[: (len(members) + split % 2) // 2]] = True
+            own = rng.permutation(np.unique(pictures[malignant == kind]))
+            half |= np.isin(pictures, own[: (len(own) + split % 2) // 2])
         for chosen in (half, ~half):
             name, scores = fit(chosen)
             out[split, ~chosen] = scores[~chosen]
@@ -361,6 +376,8 @@ def report(data: Path, folder: Path) -> None:
     network = trained_network(samples.samples, models, folder)
     lesions = read_lesions(data)
     malignant = np.array([lesion.malignant for lesion in lesions])
+    pictures = pictures_of(lesions)
+    print(f"{len(lesions)} lesions, {len(np.unique(pictures))} pictures")
     planes = [squared(lesion.plane) for lesion in lesions]
     print_accuracy(models, lesions)
 
@@ -401,9 +418,9 @@ def report(data: Path, folder: Path) -> None:
         fits[what] = best_vote({name: rows[name] for name in members}, fits, lesions)
     print(f"{'mean Dice, settings cross-fitted':<50}{'all':>10}{'benign':>10}{'malignant':>10}")
     for name, fit in list(fits.items()):
-        scores, taken = cross_fitted(fit, malignant)
+        scores, taken = cross_fitted(fit, malignant, pictures)
         print_row(f"{name} ({taken.most_common(1)[0][0]})", scores, malignant)
-    scores, taken = cross_fitted(best_row(fits), malignant)
+    scores, taken = cross_fitted(best_row(fits), malignant, pictures)
     print_row("the best of all rows, chosen likewise", scores, malignant)
     print("  taken: " + ", ".join(f"{name} ×{n}" for name, n in taken.most_common(4)))
     print(f"  standard deviation over splits: {scores.mean(axis=1).std():.3f}")
