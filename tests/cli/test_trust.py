@@ -8,14 +8,18 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from PIL import Image as Pillow
+from safetensors.torch import save_file
 
 from napari_cam_sam.cam.heatmaps import CamParameters
 from napari_cam_sam.cam.parameters import OcclusionParameters, TrustParameters
 from napari_cam_sam.cam.trust import assess_trust
 from napari_cam_sam.cli import main
 from napari_cam_sam.demo.samples import make_sample
+from napari_cam_sam.images.reading import read_image
 from napari_cam_sam.images.windows import apply_window, parse_window, resolve_window
+from napari_cam_sam.models.architectures import build
 from napari_cam_sam.models.classifiers import load_classifier
 
 QUICK = ["--stages", "2", "--draws", "1", "--methods", "hires-cam", "--removed", "20,50"]
@@ -84,6 +88,32 @@ def test_occlusion_has_parameters(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert found["reason"] == expected.reason
     known = {name: value for name, value in expected.scores().items() if np.isfinite(value)}
     assert {name: found["scores"][name] for name in known} == pytest.approx(known)
+
+
+def test_several_classes_against_the_rest(
+    scan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    card = {"architecture": "small-cnn", "num_classes": 3, "input_size": [64, 64], "channels": 1}
+    module = build("small-cnn", num_classes=3, channels=1, input_size=(64, 64))
+    path = tmp_path / "three.safetensors"
+    save_file(module.state_dict(), path, metadata={"card": json.dumps(card)})
+    command = ["trust", str(scan), "--classifier", str(path), "--target", "0+2", "--json"]
+    command += ["--window", "ct-abdomen", "--odds", "--mirrored", "--device", "cpu", *QUICK]
+    assert main(command) == 0
+    (found,) = json.loads(capsys.readouterr().out)["planes"]
+    image, classifier = read_image(scan), load_classifier(path, device="cpu")
+    window = resolve_window(image, parse_window("ct-abdomen"))
+    planes = [apply_window(plane, window) for plane in image.planes(0)]
+    assert found["plane"] == classifier.probabilities(planes)[:, [0, 2]].sum(axis=1).argmax()
+    expected = assess_trust(
+        classifier,
+        planes[found["plane"]],
+        CamParameters("layer-cam", target="0+2", odds=True, mirrored=True),
+        TrustParameters(2, 1, ("hires-cam",), (20, 50)),
+    )
+    assert expected.reason is None
+    assert found["scores"] == pytest.approx(expected.scores(), nan_ok=True)
 
 
 @pytest.mark.parametrize(

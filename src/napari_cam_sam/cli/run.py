@@ -17,9 +17,11 @@ from napari_cam_sam.cli.shared import (
     AXIS_HELP,
     DEVICE_HELP,
     METHODS_HELP,
+    TARGET_HELP,
     add_card,
     add_fields,
     add_occlusion,
+    add_odds,
     changed,
     given,
     load_model_of,
@@ -67,19 +69,10 @@ def add_run_commands(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
         help="classifier or segmentation network: name, checkpoint, folder of a MONAI bundle, or "
         "package.module:function",
     )
-    run.add_argument(
-        "--target",
-        help="class by name or index, or several as one: benign+malignant; by default the "
-        "predicted one",
-    )
+    run.add_argument("--target", help=TARGET_HELP)
     run.add_argument("--cam", default="layer-cam", help=METHODS_HELP)
     run.add_argument("--layer", action="append", help="target layer; several are averaged")
-    run.add_argument(
-        "--odds", action="store_true", help="explain the target against all other classes"
-    )
-    run.add_argument(
-        "--mirrored", action="store_true", help="average heatmaps with those of mirrored planes"
-    )
+    add_odds(run)
     _add_pixels(run)
     run.add_argument("--min-probability", type=float, default=0.0, help="below it: no evidence")
     run.add_argument("--batch-size", type=int, default=16, help="planes in one pass (%(default)s)")

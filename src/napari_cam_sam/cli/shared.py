@@ -23,10 +23,12 @@ __all__ = [
     "AXIS_HELP",
     "DEVICE_HELP",
     "METHODS_HELP",
+    "TARGET_HELP",
     "Parser",
     "add_card",
     "add_fields",
     "add_occlusion",
+    "add_odds",
     "cell",
     "changed",
     "given",
@@ -46,6 +48,9 @@ AXIS_HELP = "array axis that the planes cut; of a NIfTI 0 is k, 1 j, 2 i (%(defa
 METHODS_HELP = (
     "method of the heatmap: layer-cam, grad-cam, grad-cam++, hires-cam, score-cam, lrp, occlusion, "
     "…; an unknown one lists all (%(default)s)"
+)
+TARGET_HELP = (
+    "class by name or index, or several as one: benign+malignant; by default the predicted one"
 )
 DEVICE_HELP = "auto, cpu, cuda, cuda:N or mps"
 
@@ -216,6 +221,16 @@ def cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) >= 1 else f"{value:.4f}"
     return str(value)
+
+
+def add_odds(parser: argparse.ArgumentParser) -> None:
+    """Add what else a classifier's heatmap may explain, and be averaged with."""
+    parser.add_argument(
+        "--odds", action="store_true", help="explain the target against all other classes"
+    )
+    parser.add_argument(
+        "--mirrored", action="store_true", help="average heatmaps with those of mirrored planes"
+    )
 
 
 def add_occlusion(parser: argparse.ArgumentParser) -> None:

@@ -11,9 +11,11 @@ from napari_cam_sam.cli.shared import (
     AXIS_HELP,
     DEVICE_HELP,
     METHODS_HELP,
+    TARGET_HELP,
     add_card,
     add_fields,
     add_occlusion,
+    add_odds,
     changed,
     load_model_of,
     occlusion_of,
@@ -46,9 +48,10 @@ def add_trust_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
     trust.add_argument(
         "--classifier", required=True, help="name, checkpoint or package.module:function"
     )
-    trust.add_argument("--target", help="class by name or index; by default the predicted one")
+    trust.add_argument("--target", help=TARGET_HELP)
     trust.add_argument("--cam", default="layer-cam", help=METHODS_HELP)
     trust.add_argument("--layer", action="append", help="target layer; several are averaged")
+    add_odds(trust)
     trust.add_argument(
         "--batch-size", type=int, default=16, help="planes in one pass (%(default)s)"
     )
@@ -104,6 +107,8 @@ def _trust(arguments: argparse.Namespace) -> None:
         layers=tuple(arguments.layer or ()),
         batch_size=arguments.batch_size,
         occlusion=occlusion_of(arguments),
+        odds=arguments.odds,
+        mirrored=arguments.mirrored,
     )
     window = resolve_window(image, parse_window(arguments.window))
     classifier = load_model_of(arguments, arguments.classifier, arguments.device)
@@ -134,6 +139,8 @@ def _trust(arguments: argparse.Namespace) -> None:
                 "classifier": classifier.name,
                 "classifier_sha256": classifier.sha256,
                 "method": cam.method,
+                "odds": cam.odds,
+                "mirrored": cam.mirrored,
                 "axis": arguments.axis,
                 "parameters": vars(parameters),
                 "planes": [_as_data(index, one) for index, one in found.items()],
@@ -152,6 +159,7 @@ def _planes(
     plane: Any,
 ) -> range:
     """Give the planes that are asked for, or the one on which the target is most probable."""
+    from napari_cam_sam.cam.heatmaps import check_request
     from napari_cam_sam.images.planes import parse_planes
 
     indices = parse_planes(arguments.planes, image.n_planes(arguments.axis))
@@ -162,9 +170,10 @@ def _planes(
             f"{image.name} has {len(indices)} planes: name some by --planes, or a class by "
             "--target for the plane on which it is most probable."
         )
-    target = classifier.class_index(cam.target)
+    _, target, _ = check_request(classifier, cam)
+    members = list(target) if isinstance(target, tuple) else [target]
     likely = [
-        float(row[target])
+        float(row[members].sum())
         for i in range(0, len(indices), cam.batch_size)
         for row in classifier.probabilities(
             [plane(index) for index in indices[i : i + cam.batch_size]], cam.batch_size

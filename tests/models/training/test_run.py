@@ -370,9 +370,7 @@ def test_what_is_near_held_out_images_goes_with_its_group(samples: SampleSet) ->
         leave_out_near(samples, SampleSet((Sample(Path("none.png"), ""),)), QUICK)
 
 
-def test_weights_that_diverge_in_the_last_step_are_said(
-    samples: SampleSet, tmp_path: Path
-) -> None:
+def test_weights_that_diverge_in_the_last_step_are_said(samples: SampleSet, tmp_path: Path) -> None:
     parameters = replace(
         QUICK, epochs=1, batch_size=64, learning_rate=1e38, warm_up=0.0, precision="float32"
     )

@@ -189,8 +189,8 @@ class Trainer:
                 total, right, seen = total + loss * len(chosen), right + hits, seen + len(chosen)
                 after_batch(batch + 1)
         # The last step's weights have had no loss yet.
-        weights = (value for value in self.module.state_dict().values() if value.is_floating_point())
-        if not (math.isfinite(total) and all(bool(value.isfinite().all()) for value in weights)):
+        state = self.module.state_dict().values()
+        if not (math.isfinite(total) and all(bool(value.isfinite().all()) for value in state)):
             raise CamSamError(
                 f"The loss or the weights of epoch {number} are no longer finite: choose a lower "
                 "learning rate."
