@@ -60,7 +60,7 @@ class Figures:
     accuracy, balanced_accuracy : float
         Part of the images that is right, and the mean of the classes' recalls.
     f1, auroc : float
-        Means of the classes' figures.
+        Means of the figures of the classes that have images.
     ece : float
         Expected calibration error: the mean distance of confidence and accuracy over ten bins,
         weighed by their images (Guo et al., "On calibration of modern neural networks").

@@ -224,9 +224,12 @@ def samples_from_csv(
     reader = csv.DictReader(
         io.StringIO(text, newline=""), delimiter=";" if first.count(";") > first.count(",") else ","
     )
-    columns = [name.strip().lower() for name in reader.fieldnames or ()]
-    reader.fieldnames = columns
-    rows = list(reader)
+    try:
+        columns = [name.strip().lower() for name in reader.fieldnames or ()]
+        reader.fieldnames = columns
+        rows = list(reader)
+    except csv.Error as error:
+        raise CamSamError(f"The table {path} could not be read: {error}.") from error
     if {"image", "truth"} <= set(columns):
         needed: tuple[str, ...] = ("image", "truth")
     elif {"path", "label"} <= set(columns):
