@@ -180,6 +180,20 @@ def test_keys_tag_the_plane_shown(viewer: Any, qtbot: Any, notices: list[str]) -
     assert workspace.tags.tag_of(0, 2) is None
 
 
+def test_an_image_that_is_removed_is_no_longer_trained_on(
+    model: ViewerModel, workspace: Workspace, tags: PlaneTags
+) -> None:
+    dock = TrainingDock(model)
+    dock.source.kind.set_value("planes")
+    tags.tag(0, [0, 1], "a")
+    tags.tag(0, [2, 3], "b")
+    assert dock.plan.text().startswith("4 planes, 2 classes")
+    assert dock.run.isEnabled()
+    model.layers.remove("scan")
+    assert dock.plan.text().startswith("Name two classes or more")
+    assert not dock.run.isEnabled()
+
+
 def test_images_are_held_out_whole_where_there_are_enough(
     model: ViewerModel, workspace: Workspace, tags: PlaneTags
 ) -> None:

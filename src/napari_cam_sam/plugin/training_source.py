@@ -11,7 +11,7 @@ from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QFileDialog, QLineEdit, QVBoxLayout, QWidget
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.plugin.forms import Choice, button, form, line
+from napari_cam_sam.plugin.forms import Choice, button, form, line, listen
 from napari_cam_sam.plugin.plane_tags import single_planes
 from napari_cam_sam.plugin.tagging_panel import TaggingPanel
 from napari_cam_sam.plugin.tasks import Newest
@@ -114,6 +114,11 @@ class TrainingSource(QWidget):
         self.table.changed.connect(self._typed.start)
         self.tagging.said.connect(self._refused)
         workspace.tags.changed.connect(self._tags_changed)
+        for event in (
+            workspace.viewer.layers.events.removed,
+            workspace.viewer.layers.events.renamed,
+        ):
+            listen(self, event, self._tags_changed)
         self._kind_changed()
 
     # What there is
@@ -243,7 +248,7 @@ class TrainingSource(QWidget):
             widget.setVisible(self.kind.value() == kind)
         self.look()
 
-    def _tags_changed(self) -> None:
+    def _tags_changed(self, _: object = None) -> None:
         if self.kind.value() == PLANES:
             self.look()
 
