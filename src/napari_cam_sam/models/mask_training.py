@@ -114,7 +114,7 @@ def train_on_masks(
 
     The loss is the cross-entropy, where a pixel counts the more the surer its mask is, and half
     the soft Dice loss of the planes whose mask is not empty. The same planes, masks, parameters
-    and number of threads give the same weights.
+    and number of threads give the same weights on a CPU.
 
     Parameters
     ----------

@@ -80,7 +80,7 @@ class TrainingForm(QWidget):
         self.epochs.setRange(1, 10_000)
         self.seed.setRange(0, 2**31 - 1)
         self.epochs.setToolTip(helps["epochs"])
-        self.seed.setToolTip(f"{helps['seed']} The same seed gives the same classifier.")
+        self.seed.setToolTip(f"{helps['seed']} The same seed gives the same classifier on the CPU.")
         self.channels = Choice(helps["channels"])
         self.channels.offer((("as the images are", 0), ("1, gray", 1), ("3, colour", 3)))
         self.device = Choice(helps["device"])

@@ -139,8 +139,9 @@ def train(
 
     The images are split by group, near-duplicates together, into a training part, a validation
     part that chooses the best epoch, and a reported part. After each epoch the state is kept in
-    the folder. The same images, parameters and seed give the same weights, on the same device
-    and number of threads, also where a training was stopped or killed and resumed.
+    the folder. The same images, parameters and seed give the same weights, on the same CPU and
+    number of threads, also where a training was stopped or killed and resumed; a GPU adds some
+    gradients in any order.
 
     Parameters
     ----------
