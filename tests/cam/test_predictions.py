@@ -57,3 +57,8 @@ def test_planes_of_every_shape_in_their_order_whatever_the_batch() -> None:
 def test_a_class_that_is_not_there_is_said() -> None:
     with pytest.raises(CamSamError, match="dark"):
         next(predict_planes(network(24), [np.zeros((8, 8), np.uint8)], "dark"))
+
+
+def test_no_planes_in_a_batch_is_said() -> None:
+    with pytest.raises(CamSamError, match="1 or more"):
+        next(predict_planes(network(24), [np.zeros((8, 8), np.uint8)], 0, batch_size=0))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from napari_cam_sam.cam.regions import MapsModel
 from napari_cam_sam.cam.upscale import grid_to_plane
+from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.models.borrowing import borrowed
 from napari_cam_sam.models.segmentation import SegmentationNetwork
 
@@ -47,8 +48,11 @@ def predict_planes(
     Raises
     ------
     CamSamError
-        If there is no such class, the network is 3D, or a plane does not suit it.
+        If there is no such class, the batch size is below 1, the network is 3D, or a plane does not
+        suit it.
     """
+    if batch_size < 1:
+        raise CamSamError(f"The batch size is {batch_size}; expected 1 or more.")
     index = network.class_index(target)
     remaining = iter(planes)
     while batch := list(islice(remaining, batch_size)):
