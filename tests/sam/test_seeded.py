@@ -213,6 +213,22 @@ def test_heatmap_regions_are_seeds_enough():
         SEGMENTER.decode_heatmap(embedding, blob[:5])
 
 
+def test_walks_from_pairs_of_seeds_are_averaged_those_without_seeds_left_out():
+    rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    blob = np.exp(-(((rows - 56) / 30) ** 2 + ((columns - 90) / 40) ** 2)).astype(np.float32)
+    plane = picture(OBJECT, inside=130, noise=25)
+
+    def walked(high: tuple[float, ...], low: tuple[float, ...]) -> np.ndarray:
+        segmenter = SeededSegmenter(SeededParameters(heatmap_high=high, heatmap_low=low))
+        return segmenter.heatmap_probability(segmenter.encode(plane), blob)
+
+    first, second = walked((0.9,), (0.1,)), walked((0.6,), (0.2,))
+    assert np.abs(first - second).max() > 0.05
+    both = walked((0.9, 0.6, 1.5), (0.1, 0.2, 0.1))
+    np.testing.assert_allclose(both, (first + second) / 2, atol=1e-6)
+    assert not walked((1.5,), (0.1,)).any()
+
+
 def test_hash_names_the_settings():
     other = SeededSegmenter(SeededParameters(margin=0.3))
     assert re.fullmatch("[0-9a-f]{64}", SEGMENTER.model_hash)
