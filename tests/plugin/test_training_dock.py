@@ -252,11 +252,14 @@ def test_the_new_classifier_goes_to_the_heatmap_dock(
     finish(dock.row)
     # None is open: it is opened.
     dock.use.click()
-    (heatmap,) = [w for w in QApplication.allWidgets() if isinstance(w, HeatmapDock)]
+    workspace = workspace_of(viewer)
+    # Docks of other tests may not be collected yet.
+    docks = [w for w in QApplication.allWidgets() if isinstance(w, HeatmapDock)]
+    (heatmap,) = [one for one in docks if one.workspace is workspace]
     # In a window that is seen it loads at once.
     heatmap.load()
     finish(heatmap.row)
-    held = workspace_of(viewer).classifier
+    held = workspace.classifier
     assert held is not None
     assert held.name == str(tmp_path / "pictures-classifier" / "model.safetensors")
     assert heatmap.classifier.name.value() == held.name
