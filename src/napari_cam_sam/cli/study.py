@@ -245,11 +245,11 @@ def _report(arguments: argparse.Namespace, study: Study, result: StudyResult) ->
         )
         return
     print_table(means[:_MOST_ROWS])
+    if len(means) > _MOST_ROWS:
+        print(f"… and {len(means) - _MOST_ROWS} more settings")
     if paper:
         print()
         print_table(paper)
-    if len(means) > _MOST_ROWS:
-        print(f"… and {len(means) - _MOST_ROWS} more settings")
     print()
     _print_left_out(study)
     for problem in record["problems"][:_MOST_REASONS]:
@@ -292,7 +292,7 @@ def _means(table: pd.DataFrame) -> list[dict[str, Any]]:
     without = dict(zip(counts["setting"], counts["n_no_prompt"], strict=True))
     rows = [
         {
-            "setting": setting if not step else f"{setting}, {step} points",
+            "setting": setting if not step else f"{setting}, {step} point{'s' * (step > 1)}",
             "Dice": float(one["value"].mean()),
             "images": len(one),
             "without prompts": int(without[setting]),

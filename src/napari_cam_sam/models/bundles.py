@@ -77,8 +77,10 @@ def _read_config(folder: Path) -> dict[str, Any]:
     for path in names:
         if path.is_file():
             return _read_mapping(path)
+    trained = folder / "model.safetensors"
+    name = f"{trained}, the classifier in it" if trained.is_file() else "a checkpoint file"
     raise CamSamError(
-        f"{folder} is no MONAI bundle: it has no configs/inference.json. Name a checkpoint file, "
+        f"{folder} is no MONAI bundle: it has no configs/inference.json. Name {name}, "
         "or the folder of a bundle."
     )
 

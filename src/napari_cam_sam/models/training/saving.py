@@ -95,7 +95,7 @@ def open_folder(folder: Path, *, resume: bool) -> None:
     unfinished = (folder / CHECKPOINT).exists()
     if unfinished and not resume:
         raise CamSamError(
-            f"{folder} holds an unfinished training: resume it, or name another folder."
+            f"{folder} holds an unfinished training: resume it (--resume), or name another folder."
         )
     if (folder / MODEL).exists() and not unfinished:
         raise CamSamError(f"{folder} holds a finished classifier: name another folder.")
@@ -128,6 +128,8 @@ def read_state(folder: Path, identity: Mapping[str, Any]) -> State | None:
         ) from error
     names = (*identity, *state.identity)
     differing = [n for n in dict.fromkeys(names) if identity.get(n) != state.identity.get(n)]
+    if {"input_size", "channels"} & set(differing):  # the data are hashed as they are shown then
+        differing = [n for n in differing if n != "data"]
     if differing:
         raise CamSamError(
             f"The training in {folder} differs in {', '.join(differing)}: resume it with what it "
