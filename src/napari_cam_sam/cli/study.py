@@ -53,7 +53,8 @@ def add_study_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
         "--data",
         type=Path,
         metavar="DIR",
-        help="the images of a paper's protocol, see docs/methods.md",
+        help="the images of a paper's protocol; s2 and s3 draw phantoms into it: a folder "
+        "of their own, see docs/methods.md",
     )
     study.add_argument("--output", type=Path, help="folder; by default FILE's name + -study")
     study.add_argument(
