@@ -125,9 +125,7 @@ class Study:
             raise CamSamError(f"The study {self.name!r} has no settings: give one at least.")
         for name in names:
             if names.count(name) > 1:
-                models = {s.classifier for s in self.settings if s.name == name}
-                advice = " Their checkpoints have one file name: rename one." * (len(models) > 1)
-                raise CamSamError(f"Two settings of {self.name!r} are called {name!r}.{advice}")
+                raise CamSamError(f"Two settings of {self.name!r} are called {name!r}.")
         for name in (name for pair in self.compare for name in pair):
             if name not in names:
                 raise unknown_name("setting", name, names)
