@@ -71,7 +71,7 @@ def add_run_commands(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
     )
     run.add_argument("--target", help=TARGET_HELP)
     run.add_argument("--cam", default="layer-cam", help=METHODS_HELP)
-    run.add_argument("--layer", action="append", help="target layer; several are averaged")
+    run.add_argument("--layer", action="append", help="target layer; given twice: their mean")
     add_odds(run)
     _add_pixels(run)
     run.add_argument("--min-probability", type=float, default=0.0, help="below it: no evidence")

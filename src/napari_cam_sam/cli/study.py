@@ -293,7 +293,9 @@ def _means(table: pd.DataFrame) -> list[dict[str, Any]]:
     without = dict(zip(counts["setting"], counts["n_no_prompt"], strict=True))
     rows = [
         {
-            "setting": setting if not step else f"{setting}, {step} point{'s' if step != 1 else ''}",
+            "setting": setting
+            if not step
+            else f"{setting}, {step} point{'s' if step != 1 else ''}",
             "Dice": float(one["value"].mean()),
             "images": len(one),
             "without prompts": int(without[setting]),

@@ -50,7 +50,7 @@ def add_trust_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
     )
     trust.add_argument("--target", help=TARGET_HELP)
     trust.add_argument("--cam", default="layer-cam", help=METHODS_HELP)
-    trust.add_argument("--layer", action="append", help="target layer; several are averaged")
+    trust.add_argument("--layer", action="append", help="target layer; given twice: their mean")
     add_odds(trust)
     trust.add_argument(
         "--batch-size", type=int, default=16, help="planes in one pass (%(default)s)"
