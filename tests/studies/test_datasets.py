@@ -382,6 +382,13 @@ class TestPhantoms:
         assert read_dataset("phantoms", tmp_path, count=2, first_seed=10) == found
         assert found.cases[1].image.stat().st_mtime_ns == before
 
+    def test_are_not_drawn_among_other_things(self, busi):
+        path, _, _ = busi
+        before = sorted(path.rglob("*"))
+        with pytest.raises(CamSamError, match="folder of their own"):
+            read_dataset("phantoms", path, count=2)
+        assert sorted(path.rglob("*")) == before
+
     def test_volume(self, tmp_path):
         found = read_dataset("phantoms", tmp_path, kind="ct", count=1)
         image, truth = read_case(found.cases[0])

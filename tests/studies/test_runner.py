@@ -246,9 +246,10 @@ def test_a_heatmap_is_put_to_the_test_once_for_all_its_settings(tmp_path: Path) 
     lesion = load_classifier("lesion", device="cpu")
     found = values(rows, source="heatmap")
     told = assess_trust(lesion, image.plane(0, 0), LESION.cam, tests).scores()
-    assert {k: v for k, v in found.items() if k.startswith("trust_")} == {
-        k: v for k, v in told.items() if not math.isnan(v)
-    }
+    # A study adds in one thread, and this in as many as there are.
+    assert {k: v for k, v in found.items() if k.startswith("trust_")} == pytest.approx(
+        {k: v for k, v in told.items() if not math.isnan(v)}, abs=1e-5
+    )
     assert "trust_road" in found
 
 

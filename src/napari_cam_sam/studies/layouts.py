@@ -275,6 +275,13 @@ def phantoms(path: Path, *, kind: str = "shapes", count: int = 50, first_seed: i
             "take one or more, of seeds from 0 to 999999, which no training saw."
         )
     folder = path / kind
+    if path.is_dir():
+        foreign = [one.name for one in path.iterdir() if one.name not in (*PHANTOMS, ".DS_Store")]
+        if foreign and not folder.is_dir():
+            raise CamSamError(
+                f"{path} holds other things, e.g. {foreign[0]}: phantoms are drawn into a folder "
+                "of their own; name a new one."
+            )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

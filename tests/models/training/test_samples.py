@@ -10,6 +10,7 @@ from napari_cam_sam.images.image import image_from_array
 from napari_cam_sam.models.training.samples import (
     Sample,
     SampleSet,
+    images_under,
     samples_from_csv,
     samples_from_folder,
     samples_from_volumes,
@@ -41,6 +42,26 @@ def test_a_folder_a_class_in_natural_order(tmp_path: Path) -> None:
         ("list.csv", "lies in no class's folder"),
         ("empty", "holds no image"),
     }
+
+
+def test_masks_and_what_a_run_wrote_are_no_images_to_learn_from(tmp_path: Path) -> None:
+    for name in (
+        "a/one (1).png", "a/one (1)_mask.png", "a/one (1)_mask_1.png", "a/unmasked_mask.png",
+        "b/2.png", "b/2-cam-sam/overview.png", "b/2-cam-sam/labels.png",
+    ):  # fmt: skip
+        picture(tmp_path / name)
+    (tmp_path / "b" / "2-cam-sam" / "run.json").write_text("{}")
+    found = samples_from_folder(tmp_path)
+    kept = [("a/one (1).png", "a"), ("a/unmasked_mask.png", "a"), ("b/2.png", "b")]
+    assert names(found, tmp_path) == kept
+    assert {(Path(one.name).name, one.reason) for one in found.left_out} == {
+        ("one (1)_mask.png", "is a mask of one (1).png"),
+        ("one (1)_mask_1.png", "is a mask of one (1).png"),
+        ("2-cam-sam", "was written by a run"),
+    }
+    assert [path for path, _ in names(images_under([tmp_path]), tmp_path)] == [
+        path for path, _ in kept
+    ]
 
 
 def test_folders_that_cannot_be_trained_on(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,7 +80,9 @@ def samples_from_folder(folder: str | Path) -> SampleSet:
     """Take every image under a folder with one folder a class.
 
     Images may lie in folders inside a class's folder; files and folders whose names start with a
-    dot are passed over. Files that are no images by their suffix are left out and named.
+    dot are passed over. Files that are no images by their suffix are left out and named, as are
+    folders that ``napari-cam-sam run`` wrote, and masks: ``NAME_mask`` or ``NAME_mask_1`` beside
+    ``NAME``, as BUSI has them.
 
     Parameters
     ----------
@@ -109,12 +110,11 @@ def samples_from_folder(folder: str | Path) -> SampleSet:
             continue
         before = len(found)
         for path in _files(class_folder):
-            try:
-                suffix_of(path)
-            except CamSamError:
-                left_out.append(LeftOut(str(path), "is no image by its suffix"))
-            else:
+            reason = _why_no_image(path)
+            if reason is None:
                 found.append(Sample(path, class_folder.name))
+            else:
+                left_out.append(LeftOut(str(path), reason))
         if len(found) == before:
             left_out.append(LeftOut(str(class_folder), "holds no image"))
     classes = list(dict.fromkeys(sample.label for sample in found))
@@ -138,7 +138,8 @@ def images_under(paths: Iterable[Path]) -> SampleSet:
     Returns
     -------
     SampleSet
-        Labels are empty; files that are no images by their suffix are passed over in folders.
+        Labels are empty; in folders, what is no image is passed over as in
+        :func:`samples_from_folder`.
 
     Raises
     ------
@@ -151,11 +152,7 @@ def images_under(paths: Iterable[Path]) -> SampleSet:
             suffix_of(path)
             found.append(Sample(path, ""))
             continue
-        inside = []
-        for file in _files(path):
-            with suppress(CamSamError):
-                suffix_of(file)
-                inside.append(Sample(file, ""))
+        inside = [Sample(file, "") for file in _files(path) if _why_no_image(file) is None]
         if not inside:
             raise CamSamError(f"{path} holds no image.")
         found += inside
@@ -180,10 +177,25 @@ def _visible(folder: Path) -> list[Path]:
 
 def _files(folder: Path) -> Iterable[Path]:
     for path in _visible(folder):
-        if path.is_dir():
+        # Of what a run wrote, heatmaps and pictures too, the folder alone is named.
+        if path.is_dir() and not (path / "run.json").is_file():
             yield from _files(path)
         else:
             yield path
+
+
+def _why_no_image(path: Path) -> str | None:
+    """Say why a file or folder is nothing to train on; None where it is an image."""
+    if path.is_dir():
+        return "was written by a run"
+    try:
+        suffix_of(path)
+    except CamSamError:
+        return "is no image by its suffix"
+    masked = re.fullmatch(r"(.+)_mask(_\d+)?(\..+)", path.name)
+    if masked is not None and path.with_name(masked[1] + masked[3]).is_file():
+        return f"is a mask of {masked[1] + masked[3]}"
+    return None
 
 
 def samples_from_csv(
