@@ -12,20 +12,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from napari_cam_sam.cli.heatmap import add_heatmap, cam_of
 from napari_cam_sam.cli.report import report
 from napari_cam_sam.cli.shared import (
-    AXIS_HELP,
     DEVICE_HELP,
-    METHODS_HELP,
-    TARGET_HELP,
     add_card,
     add_fields,
-    add_occlusion,
-    add_odds,
     changed,
     given,
     load_model_of,
-    occlusion_of,
     print_json,
     progress,
     prompt_parameters_class,
@@ -62,24 +57,17 @@ def add_run_commands(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
     demo.set_defaults(command=_demo)
 
     run = commands.add_parser("run", help="heatmap, prompts, labels and scores of one image")
-    run.add_argument("image", type=Path, metavar="IMAGE", help=".nii, .nii.gz, .png, .jpg, .tif")
-    run.add_argument("--frame", type=int, help="which frame of a 4D image")
+    add_heatmap(run)
     run.add_argument(
         "--classifier",
         help="classifier or segmentation network: name, checkpoint, folder of a MONAI bundle, or "
         "package.module:function",
     )
-    run.add_argument("--target", help=TARGET_HELP)
-    run.add_argument("--cam", default="layer-cam", help=METHODS_HELP)
-    run.add_argument("--layer", action="append", help="target layer; given twice: their mean")
-    add_odds(run)
     _add_pixels(run)
     run.add_argument("--min-probability", type=float, default=0.0, help="below it: no evidence")
-    run.add_argument("--batch-size", type=int, default=16, help="planes in one pass (%(default)s)")
     run.add_argument(
         "--prompts", "--strategy", default="ours", help=rules_help() + " (%(default)s)"
     )
-    add_occlusion(run)
     add_fields(run, "prompt rule", prompt_parameters_class(), default="as --prompts says")
     run.add_argument("--sam", help="segmenter or checkpoint; by default the best one installed")
     run.add_argument("--mask-choice", default="best", help="single, first, best or oracle")
@@ -90,14 +78,12 @@ def add_run_commands(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
         help="heatmap: from its own high and low regions, with seeded; automatic: the heatmap "
         "chooses among all masks that a SAM finds (%(default)s)",
     )
-    run.add_argument("--axis", type=int, default=0, help=AXIS_HELP)
     run.add_argument("--planes", help="A:B (B not included) or one index; by default all")
     run.add_argument(
         "--window", help=window_help() + "; of a network whose card has a window, that one"
     )
     run.add_argument("--truth", type=Path, help="labels to compare with")
     run.add_argument("--truth-label", type=int, help="the label of the truth that is meant")
-    run.add_argument("--device", default="auto", help=DEVICE_HELP)
     run.add_argument("--seed", type=int, default=0, help="of whatever is random (%(default)s)")
     run.add_argument("--output", type=Path, help="folder; by default IMAGE's name + -cam-sam")
     add_fields(
@@ -188,7 +174,6 @@ def _seed(seed: int) -> None:
 
 
 def _run_parameters(arguments: argparse.Namespace, image: Image) -> RunParameters:
-    from napari_cam_sam.cam.heatmaps import CamParameters
     from napari_cam_sam.cam.parameters import OcclusionParameters
     from napari_cam_sam.images.planes import parse_planes
     from napari_cam_sam.images.preprocessing import PreprocessingParameters
@@ -207,16 +192,10 @@ def _run_parameters(arguments: argparse.Namespace, image: Image) -> RunParameter
         planes=parse_planes(arguments.planes, image.n_planes(arguments.axis)),
         window=parse_window(arguments.window or "auto"),
         preprocessing=changed(PreprocessingParameters(), arguments, "preprocess-"),
-        cam=CamParameters(
-            method=arguments.cam,
-            target=arguments.target,
-            layers=tuple(arguments.layer or ()),
-            batch_size=arguments.batch_size,
+        cam=cam_of(
+            arguments,
             min_probability=arguments.min_probability,
-            occlusion=occlusion_of(arguments),
             pixel_set=_pixel_set(arguments),
-            odds=arguments.odds,
-            mirrored=arguments.mirrored,
         ),
         strategy=arguments.prompts,
         prompts=changed(strategy_parameters(arguments.prompts), arguments),

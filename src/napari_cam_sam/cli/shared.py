@@ -16,24 +16,18 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.field_help import field_help
 
 if TYPE_CHECKING:
-    from napari_cam_sam.cam.parameters import OcclusionParameters
     from napari_cam_sam.pipeline.planes import Explained
 
 __all__ = [
     "AXIS_HELP",
     "DEVICE_HELP",
-    "METHODS_HELP",
-    "TARGET_HELP",
     "Parser",
     "add_card",
     "add_fields",
-    "add_occlusion",
-    "add_odds",
     "cell",
     "changed",
     "given",
     "load_model_of",
-    "occlusion_of",
     "print_json",
     "print_table",
     "progress",
@@ -45,13 +39,6 @@ __all__ = [
 T = TypeVar("T")
 
 AXIS_HELP = "array axis that the planes cut; of a NIfTI 0 is k, 1 j, 2 i (%(default)s)"
-METHODS_HELP = (
-    "method of the heatmap: layer-cam, grad-cam, grad-cam++, hires-cam, score-cam, lrp, occlusion, "
-    "…; an unknown one lists all (%(default)s)"
-)
-TARGET_HELP = (
-    "class by name or index, or several as one: benign+malignant; by default the predicted one"
-)
 DEVICE_HELP = "auto, cpu, cuda, cuda:N or mps"
 
 # What "none" on the command line stands for, where None means that nothing was given.
@@ -221,30 +208,6 @@ def cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) >= 1 else f"{value:.4f}"
     return str(value)
-
-
-def add_odds(parser: argparse.ArgumentParser) -> None:
-    """Add what else a classifier's heatmap may explain, and be averaged with."""
-    parser.add_argument(
-        "--odds", action="store_true", help="explain the target against all other classes"
-    )
-    parser.add_argument(
-        "--mirrored", action="store_true", help="average heatmaps with those of mirrored planes"
-    )
-
-
-def add_occlusion(parser: argparse.ArgumentParser) -> None:
-    """Add the parameters of occlusion, the one method that has some."""
-    from napari_cam_sam.cam.parameters import OcclusionParameters
-
-    add_fields(parser, "heatmap by occlusion", OcclusionParameters, "occlusion-")
-
-
-def occlusion_of(arguments: argparse.Namespace) -> OcclusionParameters:
-    """Give the parameters of occlusion that the options say."""
-    from napari_cam_sam.cam.parameters import OcclusionParameters
-
-    return changed(OcclusionParameters(), arguments, "occlusion-")
 
 
 def add_card(parser: argparse.ArgumentParser) -> None:

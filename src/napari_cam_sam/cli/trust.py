@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import argparse
 from math import isnan
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_cam_sam.cli.heatmap import add_heatmap, cam_of
 from napari_cam_sam.cli.shared import (
-    AXIS_HELP,
-    DEVICE_HELP,
-    METHODS_HELP,
-    TARGET_HELP,
     add_card,
     add_fields,
-    add_occlusion,
-    add_odds,
     changed,
     load_model_of,
-    occlusion_of,
     print_json,
     print_table,
     progress,
@@ -43,26 +36,16 @@ def add_trust_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
     from napari_cam_sam.cam.parameters import TrustParameters
 
     trust = commands.add_parser("trust", help="tests of how far a heatmap can be trusted")
-    trust.add_argument("image", type=Path, metavar="IMAGE", help=".nii, .nii.gz, .png, .jpg, .tif")
-    trust.add_argument("--frame", type=int, help="which frame of a 4D image")
+    add_heatmap(trust)
     trust.add_argument(
         "--classifier", required=True, help="name, checkpoint or package.module:function"
     )
-    trust.add_argument("--target", help=TARGET_HELP)
-    trust.add_argument("--cam", default="layer-cam", help=METHODS_HELP)
-    trust.add_argument("--layer", action="append", help="target layer; given twice: their mean")
-    add_odds(trust)
-    trust.add_argument(
-        "--batch-size", type=int, default=16, help="planes in one pass (%(default)s)"
-    )
-    trust.add_argument("--axis", type=int, default=0, help=AXIS_HELP)
     trust.add_argument(
         "--planes",
         help="A:B (B not included) or one index; by default the plane on which --target is most "
         "probable",
     )
     trust.add_argument("--window", default="auto", help=window_help())
-    trust.add_argument("--device", default="auto", help=DEVICE_HELP)
     defaults = TrustParameters()
     trust.add_argument(
         "--methods",
@@ -76,7 +59,6 @@ def add_trust_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
         f"{','.join(str(one) for one in defaults.removed)})",
     )
     add_fields(trust, "tests", TrustParameters, without=("methods", "removed"))
-    add_occlusion(trust)
     add_card(trust)
     trust.set_defaults(command=_trust)
     return (trust,)
@@ -92,7 +74,6 @@ def _percentages(text: str) -> tuple[int, ...]:
 
 
 def _trust(arguments: argparse.Namespace) -> None:
-    from napari_cam_sam.cam.heatmaps import CamParameters
     from napari_cam_sam.cam.parameters import TrustParameters, count_steps
     from napari_cam_sam.cam.trust import assess_trust
     from napari_cam_sam.images.reading import read_image
@@ -101,15 +82,7 @@ def _trust(arguments: argparse.Namespace) -> None:
 
     parameters = changed(TrustParameters(), arguments)
     image = read_image(arguments.image, arguments.frame)
-    cam = CamParameters(
-        method=arguments.cam,
-        target=arguments.target,
-        layers=tuple(arguments.layer or ()),
-        batch_size=arguments.batch_size,
-        occlusion=occlusion_of(arguments),
-        odds=arguments.odds,
-        mirrored=arguments.mirrored,
-    )
+    cam = cam_of(arguments)
     window = resolve_window(image, parse_window(arguments.window))
     classifier = load_model_of(arguments, arguments.classifier, arguments.device)
     if not isinstance(classifier, Classifier):
