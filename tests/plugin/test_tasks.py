@@ -6,6 +6,8 @@ import gc
 import subprocess
 import sys
 import threading
+import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from qtpy.QtCore import QObject, QThreadPool
 from napari_cam_sam.plugin.heatmap_dock import HeatmapDock
 from napari_cam_sam.plugin.prompts_dock import PromptsDock
 from napari_cam_sam.plugin.segment_dock import SegmentDock
+from napari_cam_sam.plugin.task_row import TaskRow
 from napari_cam_sam.plugin.tasks import Newest, Task
 
 
@@ -90,3 +93,18 @@ def test_docks_open_without_torch_and_it_may_come_after_the_window(tmp_path: Pat
     )
     assert done.stdout.strip().endswith("both"), done.stderr[-2000:]
     assert done.returncode == 0
+
+
+def test_a_task_that_is_over_holds_nobody(qapp: Any, finish: Callable[[Any], None]) -> None:
+    class Listener:
+        def take(self, step: object) -> None:
+            self.step = step
+
+    row, listener = TaskRow(), Listener()
+    assert row.start(lambda: (n for n in [7]), 1, "one step", listener.take)
+    finish(row)
+    assert listener.step == 7
+    gone = weakref.ref(listener)
+    del listener
+    gc.collect()
+    assert gone() is None

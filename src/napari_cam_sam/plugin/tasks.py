@@ -144,7 +144,18 @@ class Task(QObject):
     def _finished(self) -> None:
         self._teller.stop()
         self._bar.close()
+        # A task outlives its end as a child of its row: held from there, the widget that listens
+        # would be part of its own garbage, which PySide takes apart in the wrong order.
+        self._on_step, self._is_wanted = _nobody, _unwanted
         self.ended.emit(self._complete)
+
+
+def _nobody(_: Any) -> None:
+    """Listen to a task that is over."""
+
+
+def _unwanted() -> bool:
+    return False
 
 
 def told_in_steps(
