@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -11,12 +12,11 @@ from types import NoneType, UnionType
 from typing import Any, get_args, get_type_hints
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from napari_cam_sam.errors import CamSamError, unknown_name
 from napari_cam_sam.images.windows import WindowParameters, apply_window, resolve_window
-from napari_cam_sam.models.training.copies import Fingerprints, fingerprint, near
+from napari_cam_sam.models.training.copies import Fingerprints, find_copies, fingerprint
+from napari_cam_sam.models.training.split import join_groups
 from napari_cam_sam.studies.cases import (
     Case,
     Dataset,
@@ -91,7 +91,7 @@ def read_dataset(layout: str, path: Path, **options: Any) -> Dataset:
         listed = (case.image, *case.truths, *filter(None, [case.prediction]))
         problems += [f"{file} is listed but not there." for file in listed if not file.is_file()]
     cases: list[Case] = []
-    for case in found.cases:
+    for case in _with_copies_joined(found.cases) if join_copies else found.cases:
         try:
             cases += [case] if truth_as == "given" else _with_boxes(case, truth_as)
         except CamSamError as error:
@@ -104,8 +104,6 @@ def read_dataset(layout: str, path: Path, **options: Any) -> Dataset:
                 f"Two images of {path} are called {one.image_id!r}, {one.image} and "
                 f"{other.image}: rename one."
             )
-    if join_copies:
-        cases = _with_copies_joined(cases)
     return replace(found, cases=tuple(cases), problems=tuple(dict.fromkeys(problems)))
 
 
@@ -155,14 +153,14 @@ def _is_of(value: Any, kind: Any) -> bool:
 
 def _with_copies_joined(cases: Sequence[Case]) -> list[Case]:
     """Put near-copies, and whoever shares a group with one of them, into one group."""
-    members: dict[str, list[int]] = {}
-    prints, kept = [], []
+    # What cannot be read will fail with its reason, and is no copy of anything.
+    copies = np.arange(len(cases))
+    prints, readable = [], []
     for i, case in enumerate(cases):
-        members.setdefault(case.group or case.image_id, []).append(i)
         try:
             image, _ = read_case(replace(case, truths=(), boxes=()))
         except CamSamError:
-            continue  # it will fail with its reason, and is no copy of anything
+            continue
         if image.spatial_ndim != 2:
             raise CamSamError(
                 f"{case.image_id} is a volume: copies are looked for among single planes; give "
@@ -170,22 +168,18 @@ def _with_copies_joined(cases: Sequence[Case]) -> list[Case]:
             )
         window = resolve_window(image, WindowParameters())
         prints.append(fingerprint(apply_window(image.plane(0, 0), window)))
-        kept.append(i)
-    first, second = near(*[Fingerprints.joined(prints)] * 2)
-    links = [(kept[a], kept[b]) for a, b in zip(first, second, strict=True)]
-    links += [pair for same in members.values() for pair in pairwise(same)]
-    rows, columns = np.array(links, dtype=int).reshape(-1, 2).T
-    shape = (len(cases), len(cases))
-    numbers = connected_components(coo_array((np.ones(len(rows)), (rows, columns)), shape=shape))[1]
+        readable.append(i)
+    copies[readable] = np.array(readable, int)[find_copies(Fingerprints.joined(prints))]
+    numbers = join_groups([case.group or "" for case in cases], copies).tolist()
     # A group is called after its first case that has one, else after its first case.
     names: dict[int, str] = {}
     for number, case in sorted(
         zip(numbers, cases, strict=True), key=lambda pair: (pair[1].group is None, pair[1].image_id)
     ):
-        names.setdefault(int(number), case.group or case.image_id)
-    sizes = np.bincount(numbers)
+        names.setdefault(number, case.group or case.image_id)
+    sizes = Counter(numbers)
     return [
-        case if sizes[number] == 1 else replace(case, group=names[int(number)])
+        case if sizes[number] == 1 else replace(case, group=names[number])
         for number, case in zip(numbers, cases, strict=True)
     ]
 

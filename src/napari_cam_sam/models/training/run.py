@@ -95,7 +95,7 @@ def leave_out_near(
         if progress is not None:
             progress(index + 1, len(everything))
     joined = Fingerprints.joined(found)
-    groups = join_groups([everything[i] for i in usable], find_copies(joined))
+    groups = join_groups([everything[i].group for i in usable], find_copies(joined))
     own = np.array(usable) < len(samples.samples)
     reserved = set(groups[~own].tolist())
     gone = {i for i, group in zip(usable, groups.tolist(), strict=True) if group in reserved}
@@ -279,7 +279,7 @@ def _split(
         )
     names, classes = class_indices(kept, parameters.classes)
     copies = find_copies(frames.fingerprints) if parameters.join_copies else None
-    groups = join_groups(kept, copies)
+    groups = join_groups([sample.group for sample in kept], copies)
     parts = split_groups(
         classes,
         groups,

@@ -64,26 +64,27 @@ def class_indices(
     return names, np.array([names.index(sample.label) for sample in samples], dtype=np.intp)
 
 
-def join_groups(samples: Sequence[Sample], copies: NDArray[np.intp] | None) -> NDArray[np.intp]:
+def join_groups(groups: Sequence[str], copies: NDArray[np.intp] | None) -> NDArray[np.intp]:
     """Give groups that must stay together their numbers: own groups, joined by shared copies.
 
     Parameters
     ----------
-    samples : sequence of Sample
+    groups : sequence of str
+        Of each image; empty for one that stands alone.
     copies : ndarray of int, shape (n,), or None
         From :func:`find_copies`.
 
     Returns
     -------
     ndarray of int, shape (n,)
-        From 0, in the order of their first samples.
+        From 0, in the order of their first images.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    n = len(samples)
+    n = len(groups)
     own: dict[str, int] = {}
-    named = [own.setdefault(s.group or f"\0{i}", len(own)) for i, s in enumerate(samples)]
+    named = [own.setdefault(group or f"\0{i}", len(own)) for i, group in enumerate(groups)]
     rows, columns = list(range(n)), [n + number for number in named]
     if copies is not None:
         rows += range(n)
