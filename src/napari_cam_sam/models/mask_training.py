@@ -30,6 +30,7 @@ from napari_cam_sam.models.segmentation import SegmentationNetwork
 from napari_cam_sam.models.segmentation_architectures import default_layer
 from napari_cam_sam.models.segmentation_cards import SegmentationCard
 from napari_cam_sam.models.small_unet import small_unet
+from napari_cam_sam.models.training.augmentation import move
 
 __all__ = ["MaskTrainingParameters", "save_network", "train_on_masks"]
 
@@ -263,27 +264,10 @@ def _changed(picked: Tensor, settings: MaskTrainingParameters, draw: torch.Gener
         torch.exp(spread(settings.aspect)),
     )
     flip = torch.where(torch.rand(n, generator=draw) < 0.5, -1.0, 1.0)
-    ratio = picked.shape[2] / picked.shape[3]
     across, down = scale * aspect * flip, scale / aspect
-    matrix = torch.stack(
-        [
-            torch.stack(
-                [
-                    angle.cos() * across,
-                    -angle.sin() * across * ratio,
-                    spread(2 * settings.shift),
-                ],
-                1,
-            ),
-            torch.stack(
-                [angle.sin() * down / ratio, angle.cos() * down, spread(2 * settings.shift)], 1
-            ),
-        ],
-        1,
-    )
-    grid = F.affine_grid(matrix, list(picked.shape), align_corners=False)
+    right, below = spread(2 * settings.shift), spread(2 * settings.shift)
     # What comes in from outside is black and, its weight being 0, counts for nothing.
-    moved = F.grid_sample(picked, grid, align_corners=False)
+    moved = move(picked, angle, across, down, right, below)
 
     def each(values: Tensor) -> Tensor:
         return values.view(n, 1, 1, 1)

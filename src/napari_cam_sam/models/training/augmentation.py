@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from napari_cam_sam.models.training.parameters import AugmentationParameters
 
-__all__ = ["augment", "mix"]
+__all__ = ["augment", "mix", "move"]
 
 
 def augment(
@@ -45,19 +45,9 @@ def augment(
     aspect = torch.exp(spread(parameters.aspect) / 2)
     mirror = torch.where(chosen(0.5 if parameters.flip else 0), -1.0, 1.0)
     turn = torch.where(chosen(0.5 if parameters.upside_down else 0), -1.0, 1.0)
-    # From the output's coordinates in [-1, 1] to the input's; rotation is in pixels, so that a
-    # frame that is not square is turned and not sheared.
-    cos, sin, ratio = torch.cos(angle), torch.sin(angle), rows / columns
     across, down = mirror * aspect / scale, turn / aspect / scale
-    matrix = torch.stack(
-        [
-            torch.stack([across * cos, -across * sin * ratio, spread(2 * parameters.shift)], 1),
-            torch.stack([down * sin / ratio, down * cos, spread(2 * parameters.shift)], 1),
-        ],
-        dim=1,
-    )
-    grid = F.affine_grid(matrix.to(device), list(images.shape), align_corners=False)
-    out = F.grid_sample(images, grid, align_corners=False)
+    right, below = spread(2 * parameters.shift), spread(2 * parameters.shift)
+    out = move(images, angle, across, down, right, below)
 
     def each(values: Tensor) -> Tensor:
         return values.view(n, 1, 1, 1).to(device)
@@ -75,6 +65,38 @@ def augment(
         inside = _squares(n, rows, columns, generator) & chosen(parameters.erase).view(n, 1, 1, 1)
         out = torch.where(inside.to(device), each(torch.rand(n, generator=generator)), out)
     return out
+
+
+def move(
+    images: Tensor, angle: Tensor, across: Tensor, down: Tensor, right: Tensor, below: Tensor
+) -> Tensor:
+    """Turn, scale and shift every image of a batch in its own way, with zeros outside.
+
+    Parameters
+    ----------
+    images : Tensor of float32, shape (n, channels, row, column)
+    angle : Tensor, shape (n,)
+        In radians; in pixels, so that a frame that is not square is turned and not sheared.
+    across, down : Tensor, shape (n,)
+        Pixels of the image a pixel of the outcome; negative where it is mirrored.
+    right, below : Tensor, shape (n,)
+        Where the middle is taken from, in halves of the frame.
+
+    Returns
+    -------
+    Tensor of float32, same shape
+    """
+    # From the output's coordinates in [-1, 1] to the input's.
+    cos, sin, ratio = torch.cos(angle), torch.sin(angle), images.shape[2] / images.shape[3]
+    matrix = torch.stack(
+        [
+            torch.stack([across * cos, -across * sin * ratio, right], 1),
+            torch.stack([down * sin / ratio, down * cos, below], 1),
+        ],
+        dim=1,
+    )
+    grid = F.affine_grid(matrix.to(images.device), list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, align_corners=False)
 
 
 def _squares(n: int, rows: int, columns: int, generator: torch.Generator) -> Tensor:
