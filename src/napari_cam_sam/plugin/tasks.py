@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Generator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -21,7 +22,7 @@ from superqt.utils import create_worker
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.sam.segmenter import Cancelled
 
-__all__ = ["Newest", "Steps", "Task", "told_in_steps"]
+__all__ = ["Newest", "Steps", "Task", "from_thread", "told_in_steps"]
 
 _TELL_MS = 500
 
@@ -158,13 +159,50 @@ def _unwanted() -> bool:
     return False
 
 
+def from_thread(
+    work: Callable[[Callable[[Any], None]], T], stop: threading.Event
+) -> Generator[Any, None, T]:
+    """Run work in a thread of its own, as a part of a task's steps, and yield what it tells.
+
+    Parameters
+    ----------
+    work : callable
+        Takes what it has to call with each thing that is yielded.
+    stop : threading.Event
+        Is set when the task is cancelled meanwhile. The work looks at it, and is waited for.
+
+    Returns
+    -------
+    object
+        What the work returned; what it raised is raised here.
+    """
+    told: SimpleQueue[tuple[bool, Any]] = SimpleQueue()
+    outcome: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(work(lambda step: told.put((True, step))))
+        except BaseException as error:
+            outcome.set_exception(error)
+        told.put((False, None))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        while (step := told.get())[0]:
+            yield step[1]
+    finally:
+        stop.set()
+        thread.join()
+    return outcome.result()
+
+
 def told_in_steps(
     work: Callable[[Callable[[int, int], None]], T], steps: int, step: Any
 ) -> Generator[Any, None, T]:
     """Run what tells its progress by a callable, as a part of a task's steps.
 
-    The work runs in a thread of its own, so that this can yield meanwhile; where the task is
-    cancelled, the work is left at its next word, and waited for.
+    Where the task is cancelled, the work is left at its next word.
 
     Parameters
     ----------
@@ -180,47 +218,24 @@ def told_in_steps(
     object
         What the work returned.
     """
-    told: SimpleQueue[int | None] = SimpleQueue()
-    stopped = threading.Event()
-    outcome: list[Any] = []
+    stop = threading.Event()
+    reached = 0
 
-    def tell(done: int, total: int) -> None:
-        if stopped.is_set():
-            raise Cancelled
-        told.put(steps * done // max(1, total))
+    def scaled(put: Callable[[Any], None]) -> T:
+        def tell(done: int, total: int) -> None:
+            nonlocal reached
+            if stop.is_set():
+                raise Cancelled
+            while reached < min(steps, steps * done // max(1, total)):
+                reached += 1
+                put(step)
 
-    def run() -> None:
-        try:
-            outcome.append(work(tell))
-        except BaseException as error:
-            outcome.append(_Failed(error))
-        told.put(None)
+        return work(tell)
 
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    yielded = 0
-    try:
-        while (reached := told.get()) is not None:
-            for _ in range(yielded, min(reached, steps)):
-                yielded += 1
-                yield step
-    finally:
-        stopped.set()
-        thread.join()
-    (found,) = outcome
-    if isinstance(found, _Failed):
-        raise found.error
-    for _ in range(yielded, steps):
+    found = yield from from_thread(scaled, stop)
+    for _ in range(reached, steps):
         yield step
-    result: T = found
-    return result
-
-
-@dataclass(frozen=True)
-class _Failed:
-    """What work in its own thread raised."""
-
-    error: BaseException
+    return found
 
 
 def _guarded(steps: Callable[[], Steps]) -> Steps:

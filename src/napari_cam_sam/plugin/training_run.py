@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_cam_sam.plugin.importing import import_torch
-from napari_cam_sam.plugin.tasks import Steps
+from napari_cam_sam.plugin.tasks import Steps, from_thread
 
 if TYPE_CHECKING:
     from napari_cam_sam.models.training.parameters import TrainingParameters
-    from napari_cam_sam.models.training.results import TrainingProgress
+    from napari_cam_sam.models.training.results import TrainingProgress, TrainingResult
     from napari_cam_sam.models.training.samples import SampleSet
 
 __all__ = ["TrainingJob", "training_steps"]
@@ -47,35 +46,20 @@ class TrainingJob:
 
 def training_steps(job: TrainingJob) -> Steps:
     """Train in a thread; yield each `Epoch`, at last the `TrainingResult`."""
-    told: queue.SimpleQueue[object] = queue.SimpleQueue()
 
-    def tell(progress: TrainingProgress) -> None:
-        job.progress = progress
-        if progress.epoch is not None:
-            told.put(progress.epoch)
+    def work(put: Callable[[object], None]) -> TrainingResult:
+        import_torch()
+        from napari_cam_sam.models.training.run import train
 
-    def work() -> None:
-        try:
-            import_torch()
-            from napari_cam_sam.models.training.run import train
+        def tell(progress: TrainingProgress) -> None:
+            job.progress = progress
+            if progress.epoch is not None:
+                put(progress.epoch)
 
-            told.put(
-                train(
-                    job.samples(), job.parameters, job.folder,
-                    resume=job.resume, progress=tell, stop=job.stop.is_set,
-                )
-            )  # fmt: skip
-        except Exception as error:
-            told.put(error)
-        told.put(None)
+        return train(
+            job.samples(), job.parameters, job.folder,
+            resume=job.resume, progress=tell, stop=job.stop.is_set,
+        )  # fmt: skip
 
-    thread = threading.Thread(target=work, name="training")
-    thread.start()
-    try:
-        while (step := told.get()) is not None:
-            if isinstance(step, Exception):
-                raise step
-            yield step
-    finally:
-        job.stop.set()
-        thread.join()
+    result = yield from from_thread(work, job.stop)
+    yield result
