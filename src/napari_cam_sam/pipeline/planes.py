@@ -13,7 +13,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_cam_sam.cam.heatmaps import Heatmap, compute_heatmaps
+from napari_cam_sam.cam.heatmaps import CamParameters, Heatmap, compute_heatmaps
 from napari_cam_sam.cam.pixel_sets import PixelSet, no_region
 from napari_cam_sam.cam.volume_heatmaps import compute_volume_heatmap, planes_of
 from napari_cam_sam.errors import CamSamError
@@ -50,6 +50,7 @@ __all__ = [
     "check_run",
     "checked_planes",
     "encoder",
+    "explain_volume",
     "make_prompts",
     "own_window",
     "planes_with_heatmaps",
@@ -61,6 +62,7 @@ __all__ = [
 
 Encode = Callable[[NDArray[np.uint8]], Embedding]
 Explained = Classifier | SegmentationNetwork
+ReadRegion = Callable[[int, int], NDArray[np.bool_]]
 
 
 class _FromHeatmap(Protocol):
@@ -240,16 +242,21 @@ def _check_network(
     region: Image | None,
 ) -> None:
     """Say what a segmentation network or its pixel set lacks."""
-    if network.card.spatial_dims == 3 and (image.spatial_ndim != 3 or image.rgb):
-        raise CamSamError(
-            f"{network.name} is a 3D network and takes gray volumes: {image.name} is "
-            f"{'a single plane' if image.spatial_ndim != 3 else 'in colour'}; choose a 2D network."
-        )
+    if network.card.spatial_dims == 3:
+        _check_volume_for(network, image)
     pixel_set = parameters.cam.pixel_set or PixelSet()
     if {"truth": truth, "region": region}.get(pixel_set.kind, image) is None:
         raise no_region(pixel_set)
     if pixel_set.kind == "region" and region is not None:
         check_same_grid(image, region)
+
+
+def _check_volume_for(network: SegmentationNetwork, image: Image) -> None:
+    if image.spatial_ndim != 3 or image.rgb:
+        raise CamSamError(
+            f"{network.name} is a 3D network and takes gray volumes: {image.name} is "
+            f"{'a single plane' if image.spatial_ndim != 3 else 'in colour'}; choose a 2D network."
+        )
 
 
 def checked_planes(image: Image, parameters: RunParameters) -> range:
@@ -292,7 +299,8 @@ def planes_with_heatmaps(
 
     source = windowed()
     if isinstance(classifier, SegmentationNetwork) and classifier.card.spatial_dims == 3:
-        whole = _volume_heatmap(image, classifier, parameters, window, truth, region)
+        read_region = _given_pixels(parameters, truth, region)
+        whole = explain_volume(image, classifier, parameters.cam, window, read_region)
         found = islice(planes_of(whole, parameters.axis), indices.start, indices.stop)
         for index, plane, one in zip(indices, source, found, strict=True):
             waiting.clear()
@@ -314,7 +322,7 @@ def planes_with_heatmaps(
 
 def _given_pixels(
     parameters: RunParameters, truth: Image | None, region: Image | None
-) -> Callable[[int, int], NDArray[np.bool_]] | None:
+) -> ReadRegion | None:
     """Give what reads M of a plane by axis and index, where the pixel set is given."""
     kind = None if parameters.cam.pixel_set is None else parameters.cam.pixel_set.kind
     source = {"truth": truth, "region": region}.get(kind or "")
@@ -329,21 +337,45 @@ def _given_pixels(
     return read
 
 
-def _volume_heatmap(
+def explain_volume(
     image: Image,
     network: SegmentationNetwork,
-    parameters: RunParameters,
+    cam: CamParameters,
     window: Window,
-    truth: Image | None,
-    region: Image | None,
+    read_region: ReadRegion | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Heatmap:
-    """Explain a volume by a 3D network, whichever axis its planes are cut along."""
+    """Explain a volume by a 3D network, whichever axis its planes are cut along.
+
+    Parameters
+    ----------
+    image : Image
+    network : SegmentationNetwork
+    cam : CamParameters
+    window : Window
+    read_region : callable, optional
+        Gives M of a plane by axis and index, for pixel sets that are given.
+    progress : callable, optional
+        As of :func:`~napari_cam_sam.cam.volume_heatmaps.compute_volume_heatmap`.
+
+    Returns
+    -------
+    Heatmap
+        On the image's grid; :func:`~napari_cam_sam.cam.volume_heatmaps.planes_of` cuts it.
+
+    Raises
+    ------
+    CamSamError
+        If the image is no gray volume, or as `compute_volume_heatmap`.
+    """
+    _check_volume_for(network, image)
     planes = range(image.n_planes(0))
     volume = np.stack([window_plane(image, 0, index, window) for index in planes])
-    read = _given_pixels(parameters, truth, region)
-    given = None if read is None else np.stack([read(0, index) for index in planes])
+    region = None
+    if read_region is not None:
+        region = np.stack([read_region(0, index) for index in planes])
     return compute_volume_heatmap(
-        network, volume, parameters.cam, region=given, geometry=image.geometry
+        network, volume, cam, region=region, geometry=image.geometry, progress=progress
     )
 
 

@@ -17,7 +17,7 @@ from qtpy.QtWidgets import QWidget
 from napari_cam_sam.cam.names import MANY_PASSES
 from napari_cam_sam.cam.parameters import OcclusionParameters
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.images.windows import WindowParameters, apply_window
+from napari_cam_sam.images.windows import WindowParameters
 from napari_cam_sam.plugin.classifier_choice import (
     PREDICTED,
     ClassifierChoice,
@@ -295,24 +295,15 @@ def _of_volume(
     network: Any, snapshot: Snapshot, parameters: Any, pixels: ChosenPixels | None
 ) -> Generator[_Further, None, Iterator[Any]]:
     """Explain a whole volume by a 3D network, and return the heatmaps of its planes."""
-    from napari_cam_sam.cam.volume_heatmaps import compute_volume_heatmap, planes_of
+    from napari_cam_sam.cam.volume_heatmaps import planes_of
+    from napari_cam_sam.pipeline.planes import explain_volume
 
-    image = snapshot.image
-    if image.spatial_ndim != 3 or image.rgb:
-        raise CamSamError(
-            f"{network.name} is a 3D network and takes gray volumes: {image.name} is "
-            f"{'a single plane' if image.spatial_ndim != 3 else 'in colour'}."
-        )
-    window, planes = snapshot.window(), range(image.n_planes(0))
-    volume = np.stack([apply_window(image.plane(0, i), window) for i in planes])
-    region = None
-    if pixels is not None and pixels.region is not None:
-        region = np.stack([pixels.region(0, i) for i in planes])
     whole = yield from told_in_steps(
-        lambda tell: compute_volume_heatmap(
-            network, volume, parameters, region=region, geometry=image.geometry, progress=tell
+        lambda tell: explain_volume(
+            snapshot.image, network, parameters, snapshot.window(),
+            None if pixels is None else pixels.region, tell,
         ),
         _STEPS_OF_VOLUME,
         _Further(),
-    )
+    )  # fmt: skip
     return planes_of(whole, snapshot.axis)
