@@ -11,16 +11,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from napari.components import ViewerModel
-from qtpy.QtCore import QObject, QThreadPool
+from qtpy.QtCore import QObject, QThreadPool, QTimer
 
 from napari_cam_sam.plugin.heatmap_dock import HeatmapDock
 from napari_cam_sam.plugin.prompts_dock import PromptsDock
 from napari_cam_sam.plugin.segment_dock import SegmentDock
 from napari_cam_sam.plugin.task_row import TaskRow
 from napari_cam_sam.plugin.tasks import Newest, Task
+from napari_cam_sam.plugin.workspace import workspace_of
 
 
 def test_every_error_of_a_task_is_a_notification_and_ends_it(
@@ -63,6 +65,42 @@ def test_a_dock_that_nobody_holds_goes_quietly(qapp: Any, kind: Any) -> None:
     for _ in range(3):
         kind(ViewerModel())
         gc.collect()
+
+
+@pytest.mark.parametrize("name", ["CAM → SAM", "Train", "Scores"])
+def test_a_dock_that_is_closed_ends_at_once(viewer: Any, qtbot: Any, name: str) -> None:
+    shell, dock = viewer.window.add_plugin_dock_widget("napari-cam-sam", name)
+    workspace = workspace_of(viewer)
+    with qtbot.waitSignal(dock.destroyed, timeout=10_000):
+        viewer.window.remove_dock_widget(shell)
+    assert workspace_of(viewer) is workspace
+    # What it listened to may come now.
+    viewer.add_image(np.zeros((3, 20, 20)), name="later")
+    viewer.dims.set_current_step(0, 2)
+    qtbot.wait(50)
+
+
+def test_what_is_collected_in_a_thread_is_deleted_by_the_window(qapp: Any, qtbot: Any) -> None:
+    gc.collect()  # what is left of earlier tests
+    gc.disable()
+    workspace = workspace_of(ViewerModel())
+    threads: list[threading.Thread] = []
+    beats: list[int] = []
+    workspace.destroyed.connect(lambda *_: threads.append(threading.current_thread()))
+    timer = QTimer(workspace)
+    timer.timeout.connect(lambda: beats.append(1))
+    timer.start(1)
+    del timer, workspace
+    collector = threading.Thread(target=gc.collect)
+    collector.start()
+    collector.join()
+    qtbot.waitUntil(lambda: bool(threads), timeout=10_000)
+    gc.enable()
+    assert threads == [threading.main_thread()]
+    # A timer that were left over would call here what is not there any more.
+    before = len(beats)
+    qtbot.wait(50)
+    assert len(beats) == before
 
 
 DOCKS = """

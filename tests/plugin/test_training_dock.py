@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -229,11 +228,8 @@ def test_closing_the_dock_stops_the_training_and_keeps_its_state(
     job = dock._job
     assert job is not None
     qtbot.waitUntil((tmp_path / "pictures-classifier" / "checkpoint.pt").is_file, timeout=60_000)
+    del dock
     viewer.window.remove_dock_widget(shell)
-    dock.deleteLater()
-    del dock, shell
-    gc.collect()
-    QApplication.processEvents()
     qtbot.waitUntil(job.stop.is_set, timeout=20_000)
     folder = tmp_path / "pictures-classifier"
     # It says so itself once it has stopped: the classifier until then, and what Resume needs.

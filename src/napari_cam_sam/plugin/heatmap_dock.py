@@ -14,6 +14,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.windows import CT_PRESETS, WindowParameters
 from napari_cam_sam.models.names import shipped_classifiers, shipped_networks
 from napari_cam_sam.plugin.classifier_choice import ClassifierChoice
+from napari_cam_sam.plugin.endings import Dock
 from napari_cam_sam.plugin.forms import Choice, FractionSlider, ParameterForm, button, form, listen
 from napari_cam_sam.plugin.heatmap_run import HeatmapRun, Recipe
 from napari_cam_sam.plugin.pixel_choice import PixelChoice
@@ -33,7 +34,7 @@ __all__ = ["HeatmapDock"]
 _FOLLOW_MS = 120
 
 
-class HeatmapDock(QWidget):
+class HeatmapDock(Dock):
     """Choose an image, a classifier, a class and planes; compute heatmaps in the background.
 
     Parameters

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_info
+from qtpy.QtCore import QObject
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.layers import is_own
@@ -13,7 +14,7 @@ from napari_cam_sam.plugin.layers import is_own
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.workspace import Workspace
 
-__all__ = ["KEYS", "TAG_KEYS", "bind_keys"]
+__all__ = ["KEYS", "TAG_KEYS", "BoundKeys"]
 
 KEYS: dict[str, tuple[str, str]] = {
     "S": ("segment", "Segment the plane shown"),
@@ -39,40 +40,51 @@ _DOCKS = {
 }  # fmt: skip
 
 
-def bind_keys(workspace: Workspace) -> None:
-    """Bind the keys for the viewer, and for the layers on which napari means others by them.
+class BoundKeys(QObject):
+    """The keys of the viewer, and of the layers on which napari means others by them.
 
     A layer's own keys come before the viewer's: S, P, T and C mean modes and contrast there. On
     the image that is worked on and on the docks' own layers they mean what is said here, and the
     digits still choose modes. Labels keep their own undo.
-    """
-    for key, (action, _) in KEYS.items():
-        workspace.viewer.bind_key(key, _pressed(workspace, action), overwrite=True)
-    for key, digit in TAG_KEYS.items():
-        workspace.viewer.bind_key(key, _pressed(workspace, "tag", digit), overwrite=True)
-    bound: set[int] = set()
 
-    def bind(layer: Any) -> None:
-        if layer is None or id(layer) in bound:
+    Parameters
+    ----------
+    workspace : Workspace
+    """
+
+    def __init__(self, workspace: Workspace) -> None:
+        super().__init__(workspace)
+        self._workspace = workspace
+        self._bound: set[int] = set()
+        for key, (action, _) in KEYS.items():
+            workspace.viewer.bind_key(key, _pressed(workspace, action), overwrite=True)
+        for key, digit in TAG_KEYS.items():
+            workspace.viewer.bind_key(key, _pressed(workspace, "tag", digit), overwrite=True)
+        workspace.viewer.layers.events.inserted.connect(self._inserted)
+        workspace.viewer.layers.events.removed.connect(self._removed)
+        workspace.image_changed.connect(self._bind_image)
+        self._bind_image()
+
+    def _bind(self, layer: Any) -> None:
+        if id(layer) in self._bound:
             return
-        bound.add(id(layer))
+        self._bound.add(id(layer))
         prompts = layer.metadata.get("napari_cam_sam", {}).get("role") in ("points", "boxes")
         for key, (action, _) in KEYS.items():
             if action in _HISTORY and not prompts:
                 continue
-            layer.bind_key(key, _pressed(workspace, action), overwrite=True)
+            layer.bind_key(key, _pressed(self._workspace, action), overwrite=True)
 
-    def inserted(event: Any) -> None:
+    def _bind_image(self) -> None:
+        if self._workspace.image_layer is not None:
+            self._bind(self._workspace.image_layer)
+
+    def _inserted(self, event: Any) -> None:
         if is_own(event.value):
-            bind(event.value)
+            self._bind(event.value)
 
-    def removed(event: Any) -> None:
-        bound.discard(id(event.value))
-
-    workspace.viewer.layers.events.inserted.connect(inserted)
-    workspace.viewer.layers.events.removed.connect(removed)
-    workspace.image_changed.connect(lambda: bind(workspace.image_layer))
-    bind(workspace.image_layer)
+    def _removed(self, event: Any) -> None:
+        self._bound.discard(id(event.value))
 
 
 def _pressed(workspace: Workspace, action: str, *values: int) -> Callable[[Any], None]:

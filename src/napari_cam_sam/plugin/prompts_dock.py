@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QGridLayout, QLabel, QVBoxLayout
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.edited_question import EditedQuestion
+from napari_cam_sam.plugin.endings import Dock
 from napari_cam_sam.plugin.forms import (
     Choice,
     FractionSlider,
@@ -61,7 +62,7 @@ _UNITS = {"fraction-of-max": "of max", "fixed": "absolute", "percentile": "quant
 """Rule to what its threshold means; the other rules have none."""
 
 
-class PromptsDock(QWidget):
+class PromptsDock(Dock):
     """Choose a strategy, see what it would place, place it, and edit it in the layers.
 
     Parameters

@@ -16,11 +16,11 @@ from qtpy.QtWidgets import (
     QLabel,
     QTabWidget,
     QVBoxLayout,
-    QWidget,
 )
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.compare_page import ComparePage
+from napari_cam_sam.plugin.endings import Dock
 from napari_cam_sam.plugin.forms import button, line, listen
 from napari_cam_sam.plugin.score_choices import ScoreChoices
 from napari_cam_sam.plugin.score_plots import (
@@ -48,7 +48,7 @@ _PAUSE_MS = 300
 _RESTORED = "The scores are those of the session: press Score for new ones."
 
 
-class ScoresDock(QWidget):
+class ScoresDock(Dock):
     """Scores of a mask, and of a heatmap, against a truth: as a table, a layer and plots.
 
     Parameters

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_info
 from qtpy.QtCore import QTimer, Signal
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QVBoxLayout
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.automatic_masks import AutomaticMasks
+from napari_cam_sam.plugin.endings import Dock
 from napari_cam_sam.plugin.forms import Section, button, form
 from napari_cam_sam.plugin.live_masks import LiveMasks
 from napari_cam_sam.plugin.mask_decoding import decode
@@ -31,7 +32,7 @@ __all__ = ["SegmentDock"]
 _TELL_MS = 100
 
 
-class SegmentDock(QWidget):
+class SegmentDock(Dock):
     """Choose a segmenter; make masks of the prompts, choose among them, accept them.
 
     Parameters

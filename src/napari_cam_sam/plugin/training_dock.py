@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QFileDialog, QLabel, QScrollArea, QVBoxLayout, QWidge
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.models.training.results import TrainingResult
+from napari_cam_sam.plugin.endings import Dock
 from napari_cam_sam.plugin.forms import Section, button, form, line
 from napari_cam_sam.plugin.task_row import TaskRow, duration
 from napari_cam_sam.plugin.training_curves import TrainingCurves
@@ -38,7 +39,7 @@ _TELL_MS = 200
 _SETTLE_MS = 1500
 
 
-class TrainingDock(QWidget):
+class TrainingDock(Dock):
     """Choose images and a network; train in the background; see how good it is; use it.
 
     Parameters

@@ -15,6 +15,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.plugin.endings import Dock
 from napari_cam_sam.plugin.forms import Section
 from napari_cam_sam.plugin.heatmap_dock import HeatmapDock
 from napari_cam_sam.plugin.keys import KEYS
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["WayDock"]
 
 
-class WayDock(QWidget):
+class WayDock(Dock):
     """The four steps one below the other, and one button for all of them.
 
     Parameters

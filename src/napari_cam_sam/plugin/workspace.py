@@ -18,6 +18,7 @@ from napari_cam_sam.images.windows import (
     WindowParameters,
     parse_window,
 )
+from napari_cam_sam.plugin.endings import EndsByQt
 from napari_cam_sam.plugin.geometry import (
     geometry_of,
     shown_geometry,
@@ -25,7 +26,7 @@ from napari_cam_sam.plugin.geometry import (
     true_geometry,
 )
 from napari_cam_sam.plugin.heatmap_layers import HeatmapLayers
-from napari_cam_sam.plugin.keys import bind_keys
+from napari_cam_sam.plugin.keys import BoundKeys
 from napari_cam_sam.plugin.layers import (
     KEY,
     frame_shown,
@@ -53,7 +54,7 @@ NO_IMAGE = "Open an image first: drop a file, or File → Open Sample."
 _NO_TRUTH = ("preview", "comparison", "explained")
 
 
-class Workspace(QObject):
+class Workspace(EndsByQt, QObject):
     """The state that the docks of one viewer share; get it by `workspace_of`.
 
     Signals say that something changed, and no more: whoever listens reads it here.
@@ -105,6 +106,8 @@ class Workspace(QObject):
         viewer.dims.events.current_step.connect(self._plane_may_differ)
         self._take_an_image()
         self.keeper = SessionKeeper(self)
+        # What is bound to the viewer's keys holds the workspace: it lives as long as the viewer.
+        self.keys = BoundKeys(self)
 
     # The image
 
@@ -442,6 +445,4 @@ def workspace_of(viewer: Any) -> Workspace:
     if found is None:
         found = Workspace(viewer)
         _WORKSPACES[key] = found
-        # The viewer's own keys hold the workspace: it lives as long as the viewer.
-        bind_keys(found)
     return found

@@ -1,0 +1,76 @@
+"""How docks end that are closed, and what nobody holds any more."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+
+from qtpy.QtCore import QEvent, QObject, Qt, Signal
+from qtpy.QtWidgets import QWidget
+
+__all__ = ["Dock", "EndsByQt"]
+
+
+class EndsByQt:
+    """A part of a class of Qt objects: what nobody holds any more is deleted by Qt.
+
+    The workspace of a viewer that was closed refers to itself, so that Python's collector finds it,
+    in whichever thread that runs. PySide would take it apart there and then, with timers that run
+    and slots that are still called: the process would end.
+    """
+
+    def __del__(self) -> None:
+        """Come back to life until the window's thread has deleted what Qt knows of it."""
+        if sys.is_finalizing():
+            return
+        try:
+            self.objectName()  # type: ignore[attr-defined]
+        except RuntimeError:
+            return  # it was deleted with its window
+        _LEFT.put(self)
+
+
+class Dock(EndsByQt, QWidget):
+    """A widget that a viewer docks; closed, it ends, and so does its work.
+
+    napari takes it out of its window and leaves it to Python, where it would go on listening to
+    the viewer: until the collector comes by, or under PySide for ever.
+    """
+
+    def event(self, event: QEvent) -> bool:
+        """End when it is taken out of its window; otherwise as Qt does."""
+        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
+            self.deleteLater()
+        return bool(super().event(event))
+
+
+class _Left(QObject):
+    """Objects that wait for the window's thread to delete them."""
+
+    _came = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiting: list[QObject] = []
+        self._going: dict[int, QObject] = {}
+        self._came.connect(self._delete, Qt.ConnectionType.QueuedConnection)
+
+    def put(self, gone: QObject) -> None:
+        """Take an object, in any thread."""
+        self._waiting.append(gone)
+        self._came.emit()
+
+    def _delete(self) -> None:
+        while self._waiting:
+            # Its parent may have been deleted meanwhile, and it with that.
+            with suppress(RuntimeError):
+                self._delete_later(self._waiting.pop())
+
+    def _delete_later(self, gone: QObject) -> None:
+        key = id(gone)
+        gone.destroyed.connect(lambda *_: self._going.pop(key))
+        self._going[key] = gone
+        gone.deleteLater()
+
+
+_LEFT = _Left()
