@@ -234,6 +234,30 @@ def test_a_box_that_moves_is_decoded_at_once_as_from_scratch(
     qtbot.waitUntil(lambda: not preview(dock).data.any(), timeout=60_000)
 
 
+@pytest.mark.parametrize("limit", [60.0, 0.0])
+def test_the_window_waits_for_a_mask_where_that_is_known_to_be_short(
+    dock: SegmentDock, finish: Finish, qtbot: Any, monkeypatch: pytest.MonkeyPatch, limit: float
+) -> None:
+    monkeypatch.setattr("napari_cam_sam.plugin.live_masks._WAIT_SECONDS", limit)
+    dock.segmenter.choose("compact-sam")
+    with qtbot.waitSignal(dock.workspace.prompts.settled, timeout=10_000):
+        place(dock, ONE)
+    dock.run.click()
+    finish(dock.row)
+    boxes = dock.workspace.prompts.boxes
+    for shift in (2, 4):
+        # The first tells how long it takes; from then on no event loop is needed in between.
+        boxes.data = [np.asarray(boxes.data[0]) + np.array([0, shift, -shift])]
+        objects = dock.workspace.prompts.read(0, 11).objects
+        wanted = expected(dock.workspace.image(), "ct-abdomen", "compact-sam", 0, 11, *objects)
+        there = np.array_equal(preview(dock).data[11], wanted)
+        assert there == (shift == 4 and limit > 0)
+        qtbot.waitUntil(lambda: not dock.live.busy, timeout=60_000)
+        qtbot.waitUntil(
+            lambda wanted=wanted: np.array_equal(preview(dock).data[11], wanted), timeout=60_000
+        )
+
+
 def test_accepted_masks_go_away_by_the_labels_own_undo(dock: SegmentDock, finish: Finish) -> None:
     place(dock, ONE)
     dock.run.click()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QCheckBox
@@ -24,6 +25,19 @@ __all__ = ["LiveMasks"]
 _AT_ONCE_SECONDS = 1.0
 # While a prompt is dragged, masks on the way are shown no more often than this.
 _SHOWN_SECONDS = 0.3
+# Decoding that takes less than this is done while the window waits for it.
+_WAIT_SECONDS = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class _Decoded:
+    """The masks of a plane, and how long an embedding that was there took to become these."""
+
+    masks: PlaneMasks
+    plane: tuple[Any, ...]
+    seconds: float | None
+    waited: bool
+    """Whether the window stood still for it."""
 
 
 class LiveMasks(QCheckBox):
@@ -45,6 +59,8 @@ class LiveMasks(QCheckBox):
         self._shown_at = self._moved_at = 0.0
         self._asked: tuple[Any, ...] = ()
         self._left: dict[tuple[int, int], tuple[Any, ...]] = {}
+        # How long the plane that was decoded last takes.
+        self._took: tuple[tuple[Any, ...], float] = ((), 0.0)
         self._newest = Newest(self._decoded, row.say, self)
         # At once: a timer would come only after the window has painted what was dragged.
         workspace.prompts.changed.connect(self.decode)
@@ -86,7 +102,8 @@ class LiveMasks(QCheckBox):
                 return
             # At the end of a drag a prompt becomes the user's, where it was decoded already.
             name = str(self._segmenter.value())
-            wanted = (id(workspace.image_layer), name, places(prompts))
+            plane = id(workspace.image_layer), name, axis, index
+            wanted = plane, places(prompts)
             if wanted == self._asked and self._newest.busy:
                 return
             same = known is not None and places(known.prompts) == places(prompts)
@@ -101,13 +118,23 @@ class LiveMasks(QCheckBox):
         seconds = self._segmenter.seconds()
         quick = seconds is not None and seconds < _AT_ONCE_SECONDS
         embeddings = workspace.embeddings
+        # The window waits for what is known to be short: from a thread the masks would come only
+        # after a picture without them, whose painting slows the thread down as well.
+        waits = self._took[0] == plane and self._took[1] < _WAIT_SECONDS
+        waits = waits and embeddings.ready(segmenter, snapshot.plane(index))
 
-        def question() -> PlaneMasks | None:
-            if not quick and embeddings.get(segmenter, snapshot.plane(index)) is None:
+        def question() -> _Decoded | None:
+            begin = time.perf_counter()
+            ready = embeddings.get(segmenter, snapshot.plane(index)) is not None
+            if not quick and not ready:
                 return None
-            return decode(segmenter, name, embeddings, snapshot, prompts)
+            found = decode(segmenter, name, embeddings, snapshot, prompts)
+            return _Decoded(found, plane, time.perf_counter() - begin if ready else None, waits)
 
-        self._newest.ask(question)
+        if waits:
+            self._newest.answer(question)
+        else:
+            self._newest.ask(question)
 
     def _image_changed(self) -> None:
         self._left.clear()
@@ -119,13 +146,18 @@ class LiveMasks(QCheckBox):
             self._moved_at = time.monotonic()
             self.decode()
 
-    def _decoded(self, masks: PlaneMasks | None) -> None:
-        if masks is None or self._workspace.image_layer is None:
+    def _decoded(self, found: _Decoded | None) -> None:
+        if found is None or self._workspace.image_layer is None:
             return
+        if found.seconds is not None:
+            # In a thread the window's painting counts in: the least is nearest to the truth.
+            same = found.plane == self._took[0] and not found.waited
+            took = min(found.seconds, self._took[1]) if same else found.seconds
+            self._took = found.plane, took
         now = time.monotonic()
         if self._newest.overtaken and now - self._shown_at < _SHOWN_SECONDS:
             return  # a newer one is on its way, and painting this one would delay it
         self._shown_at = now
-        self._workspace.masks.put(masks)
+        self._workspace.masks.put(found.masks)
         if not self._newest.overtaken:
             self.decode()
