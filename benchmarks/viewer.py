@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,22 +54,22 @@ os._exit(0)
 
 
 class Painted(QObject):
-    """Notes when the canvas was painted."""
+    """Notes when the canvas was painted: when the last picture was begun, and when it was there."""
 
     def __init__(self, canvas: Any) -> None:
         super().__init__()
-        self.last = 0.0
+        self.begun = self.ended = 0.0
         canvas.installEventFilter(self)
 
     def eventFilter(self, _: Any, event: Any) -> bool:  # noqa: N802 - Qt calls it so
         """See every event of the canvas pass by."""
-        if event.type() in (QEvent.Type.Paint, QEvent.Type.UpdateRequest):
+        if event.type() == QEvent.Type.Paint:
             # The painting itself comes after this: the next turn of the loop is when it is done.
-            QTimer.singleShot(0, self._painted)
+            QTimer.singleShot(0, partial(self._painted, time.perf_counter()))
         return False
 
-    def _painted(self) -> None:
-        self.last = time.perf_counter()
+    def _painted(self, begun: float) -> None:
+        self.begun, self.ended = begun, time.perf_counter()
 
 
 class Heartbeat(QObject):
@@ -133,7 +134,7 @@ def drags(window: Window, way: Any, painted: Painted) -> list[float]:
                 now != before
                 and masks is not None
                 and masks.prompts == now
-                and painted.last > changed[0] > begin
+                and painted.begun > changed[0] > begin
             )
 
         while not there():
@@ -142,7 +143,7 @@ def drags(window: Window, way: Any, painted: Painted) -> list[float]:
             time.sleep(0.001)
             if time.perf_counter() - begin > 20:
                 raise SystemExit("A drag was not followed by a mask.")
-        times.append(painted.last - begin)
+        times.append(painted.ended - begin)
         window.pause(0.4)
     return times
 
@@ -183,9 +184,9 @@ def main() -> None:
     for _ in range(10):
         begin = time.perf_counter()
         layer.refresh()
-        while painted.last < begin:
+        while painted.begun < begin:
             window.pause(0.001)
-        paints.append(painted.last - begin)
+        paints.append(painted.ended - begin)
     print(f"one layer painted again: median {statistics.median(paints) * 1e3:.0f} ms", flush=True)
 
     way.heatmap.choose("lesion", "lesion")

@@ -98,12 +98,16 @@ class Blocks(Slow):
     def __init__(self) -> None:
         super().__init__()
         self.cancelled: list[int] = []
+        self.waits = False
 
     def encode_many(self, planes: Any, *, cancelled: Any = None) -> Iterator[Embedding]:
         for plane in planes:
             self.started.append(number(plane))
             while not self.gate.acquire(timeout=0.01):
-                if cancelled is not None and cancelled():
+                self.waits = True
+                stop = cancelled is not None and cancelled()
+                self.waits = False
+                if stop:
                     self.cancelled.append(number(plane))
                     raise Cancelled
             yield self.embedding(plane)
@@ -209,6 +213,31 @@ def test_masks_do_not_wait_for_what_is_encoded_and_the_window_keeps_a_thread(
     assert len(slow.started) == before
     assert all(dock.masks.get(0, index) is not None for index in FIRING)
     assert slow.threads == {max(1, torch.get_num_threads() - 1)}
+
+
+def test_while_a_prompt_is_moved_the_other_planes_wait_between_two_blocks(
+    dock: SegmentDock, begun: Any, qtbot: Any, finish: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_cam_sam.plugin.encode_ahead._HAND_SECONDS", 60.0)
+    blocks = Blocks()
+    prompt(dock, FIRING)
+    load(dock, blocks)
+    begun(blocks, 1)
+    # The plane shown goes on: its masks are what the hand wants to see.
+    dock.workspace.prompts.moving.emit()
+    blocks.let(1)
+    begun(blocks, 2)
+    qtbot.waitUntil(lambda: blocks.waits, timeout=TIMEOUT)
+    blocks.let(2)
+    qtbot.wait(100)
+    assert blocks.waits
+    assert blocks.started == [100, BY_SCORE[0]]
+    # What the user starts wants it at once.
+    blocks.let()
+    dock.run_all.click()
+    finish(dock.row)
+    assert set(blocks.started) == {100, *FIRING}
+    assert blocks.cancelled == []
 
 
 def test_the_scroll_reorders_what_is_left(

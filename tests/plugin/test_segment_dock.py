@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import dask
 import dask.array as da
 import numpy as np
 import pytest
@@ -256,6 +258,57 @@ def test_the_window_waits_for_a_mask_where_that_is_known_to_be_short(
         qtbot.waitUntil(
             lambda wanted=wanted: np.array_equal(preview(dock).data[11], wanted), timeout=60_000
         )
+
+
+@pytest.fixture
+def in_order() -> Iterator[None]:
+    """Let whoever asks for pixels of a lazy volume read these himself."""
+    with dask.config.set(scheduler="synchronous"):
+        yield
+
+
+@pytest.mark.usefixtures("in_order")
+def test_no_pixel_is_read_while_the_window_waits(
+    qapp: Any, finish: Finish, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_cam_sam.plugin.live_masks._WAIT_SECONDS", 60.0)
+    readers: list[threading.Thread] = []
+
+    def read(block: Any) -> Any:
+        readers.append(threading.current_thread())
+        return block
+
+    viewer = ViewerModel()
+    pixels = ct_sample()[0][0]
+    lazy = da.from_array(pixels, chunks=(1, -1, -1)).map_blocks(read, meta=pixels[:0])
+    viewer.add_image(lazy, contrast_limits=(-100, 200))
+    dock = SegmentDock(viewer)
+    dock.segmenter.choose("compact-sam")
+    dock.workspace.show_plane(0, 11)
+    with qtbot.waitSignal(dock.workspace.prompts.settled, timeout=10_000):
+        place(dock, ONE)
+    dock.run.click()
+    finish(dock.row)
+    boxes = dock.workspace.prompts.boxes
+    for shift in (2, 4):
+        readers.clear()
+        before = preview(dock).data[11].copy()
+        boxes.data = [np.asarray(boxes.data[0]) + np.array([0, shift, -shift])]
+        qtbot.waitUntil(lambda: not dock.live.busy, timeout=60_000)
+        qtbot.waitUntil(
+            lambda before=before: not np.array_equal(preview(dock).data[11], before),
+            timeout=60_000,
+        )
+        assert threading.main_thread() not in readers
+    # Through another window it is another plane, which a thread encodes.
+    dock.workspace.choose_window(parse_window("minmax"))
+    readers.clear()
+    boxes.data = [np.asarray(boxes.data[0]) + np.array([0, 1, 1])]
+    assert dock.live.busy
+    qtbot.waitUntil(lambda: not dock.live.busy, timeout=60_000)
+    assert readers
+    assert threading.main_thread() not in readers
+    finish(dock.row)
 
 
 def test_accepted_masks_go_away_by_the_labels_own_undo(dock: SegmentDock, finish: Finish) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 import warnings
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -30,6 +32,8 @@ __all__ = ["EncodeAhead", "Readiness", "is_instant"]
 _NEIGHBOURS = 4
 # Of what is scrolled over nothing is encoded.
 _REST_MS = 150
+# After a prompt was moved, it is likely to move again.
+_HAND_SECONDS = 1.0
 
 # Apart from what the window takes with it, as in `task_row`.
 _STOPPERS: set[Callable[..., None]] = set()
@@ -106,6 +110,8 @@ class _Desk:
 
     ordered: _Work | None = None
     running: _Work | None = None
+    hand_moved: float = -math.inf
+    """When a prompt was last moved, on the clock of `time.monotonic`."""
 
     def stop(self, keep: Collection[int] | None = ()) -> None:
         """Let no other plane be begun, and drop the one under way.
@@ -200,15 +206,25 @@ class _Work:
         if self.stopped:
             return 0
         with _one_thread_less():
-            embedding = self.embeddings.encode(
-                self.segmenter, plane, cancelled=lambda: self.dropped
-            )
+            embedding = self.embeddings.encode(self.segmenter, plane, cancelled=self._rest)
         new, self.encoding = self.encoding is not None, None
         if new:
             self.subject.encoded.add(index)
             self._look(index)
             self._tell(index)
         return self.embeddings.capacity(embedding)
+
+    def _rest(self) -> bool:
+        """Wait while the user moves prompts on another plane; say whether this one is dropped.
+
+        Between two parts of an encoding: masks that follow the hand want all cores.
+        """
+        while not self.dropped and self.encoding != self.order[0]:
+            left = self.desk.hand_moved + _HAND_SECONDS - time.monotonic()
+            if left <= 0:
+                break
+            time.sleep(min(left, 0.05))
+        return self.dropped
 
     def _tell(self, encoded: int | None = None) -> None:
         with suppress(RuntimeError):  # the window is gone, and with it whoever listened
@@ -264,6 +280,8 @@ class EncodeAhead(QObject):
         self._rest.setInterval(_REST_MS)
         self._rest.timeout.connect(self._plan)
         workspace.plane_changed.connect(self._scrolled)
+        workspace.prompts.moving.connect(self._hand_moves)
+        workspace.prompts.changed.connect(self._hand_moves)
         workspace.prompts.changed.connect(self.plan_soon)
         workspace.image_changed.connect(self._other_image)
         workspace.window_changed.connect(self._other)
@@ -294,6 +312,7 @@ class EncodeAhead(QObject):
         planes : collection of int
             Those that are wanted: if one of them is being encoded, it goes on and serves.
         """
+        self._desk.hand_moved = -math.inf
         self._stop(planes)
         self.plan_soon()
 
@@ -334,6 +353,9 @@ class EncodeAhead(QObject):
             self._last = axis, index
         self.plan_soon()
 
+    def _hand_moves(self) -> None:
+        self._desk.hand_moved = time.monotonic()
+
     def _other_image(self) -> None:
         self._last, self._direction = None, 0
         self._other()
@@ -345,6 +367,7 @@ class EncodeAhead(QObject):
 
     def _pause(self) -> None:
         # A task that did not say which planes it wants may want the one under way.
+        self._desk.hand_moved = -math.inf
         self._stop(None)
 
     def _stop(self, keep: Collection[int] | None = ()) -> None:

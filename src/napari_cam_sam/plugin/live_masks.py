@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtWidgets import QCheckBox
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.plugin.mask_decoding import decode, places
+from napari_cam_sam.plugin.mask_decoding import EncodedPlane, decode_encoded, places
 from napari_cam_sam.plugin.plane_masks import PlaneMasks
 from napari_cam_sam.plugin.segmenter_choice import SegmenterChoice
 from napari_cam_sam.plugin.task_row import TaskRow
 from napari_cam_sam.plugin.tasks import Newest
 
 if TYPE_CHECKING:
+    from napari_cam_sam.plugin.snapshot import Snapshot
     from napari_cam_sam.plugin.workspace import Workspace
     from napari_cam_sam.prompts.data import PlanePrompts
+    from napari_cam_sam.sam.segmenter import Segmenter
 
 __all__ = ["LiveMasks"]
 
@@ -31,13 +33,12 @@ _WAIT_SECONDS = 0.1
 
 @dataclass(frozen=True, eq=False)
 class _Decoded:
-    """The masks of a plane, and how long an embedding that was there took to become these."""
+    """The masks of a plane, what is decoded again when its prompts move, and how long that took."""
 
     masks: PlaneMasks
-    plane: tuple[Any, ...]
-    seconds: float | None
-    waited: bool
-    """Whether the window stood still for it."""
+    of: tuple[Any, ...]
+    encoded: EncodedPlane
+    seconds: float
 
 
 class LiveMasks(QCheckBox):
@@ -59,8 +60,7 @@ class LiveMasks(QCheckBox):
         self._shown_at = self._moved_at = 0.0
         self._asked: tuple[Any, ...] = ()
         self._left: dict[tuple[int, int], tuple[Any, ...]] = {}
-        # How long the plane that was decoded last takes.
-        self._took: tuple[tuple[Any, ...], float] = ((), 0.0)
+        self._last: _Decoded | None = None
         self._newest = Newest(self._decoded, row.say, self)
         # At once: a timer would come only after the window has painted what was dragged.
         workspace.prompts.changed.connect(self.decode)
@@ -74,7 +74,8 @@ class LiveMasks(QCheckBox):
         return self._newest.busy
 
     def drop(self) -> None:
-        """Forget the masks that are on their way."""
+        """Forget the masks that are on their way, and the plane that was decoded last."""
+        self._last, self._asked = None, ()
         self._newest.drop()
 
     def leave(self, prompts: PlanePrompts) -> None:
@@ -102,8 +103,11 @@ class LiveMasks(QCheckBox):
                 return
             # At the end of a drag a prompt becomes the user's, where it was decoded already.
             name = str(self._segmenter.value())
-            plane = id(workspace.image_layer), name, axis, index
-            wanted = plane, places(prompts)
+            snapshot = workspace.snapshot()
+            of = (
+                segmenter, snapshot.opening, snapshot.frame, snapshot.parameters, axis, index
+            )  # fmt: skip
+            wanted = of, places(prompts)
             if wanted == self._asked and self._newest.busy:
                 return
             same = known is not None and places(known.prompts) == places(prompts)
@@ -111,25 +115,46 @@ class LiveMasks(QCheckBox):
                 masks.credit(prompts)
                 return
             self._asked = wanted
-            snapshot = workspace.snapshot()
         except CamSamError as error:
             self._row.say(str(error))
             return
-        seconds = self._segmenter.seconds()
-        quick = seconds is not None and seconds < _AT_ONCE_SECONDS
-        embeddings = workspace.embeddings
-        # The window waits for what is known to be short: from a thread the masks would come only
-        # after a picture without them, whose painting slows the thread down as well.
-        waits = self._took[0] == plane and self._took[1] < _WAIT_SECONDS
-        waits = waits and embeddings.ready(segmenter, snapshot.plane(index))
+        self._ask(segmenter, name, snapshot, prompts, of)
+
+    def _ask(
+        self,
+        segmenter: Segmenter,
+        name: str,
+        snapshot: Snapshot,
+        prompts: PlanePrompts,
+        of: tuple[Any, ...],
+    ) -> None:
+        """Decode at once what is known to be short, anything else in a thread.
+
+        From a thread the masks would come only after a picture without them, whose painting slows
+        the thread down as well.
+        """
+        last = self._last if self._last is not None and self._last.of == of else None
+        waits = last is not None and last.seconds < _WAIT_SECONDS
+        expected = self._segmenter.seconds()
+        encodes = expected is not None and expected < _AT_ONCE_SECONDS
+        embeddings = self._workspace.embeddings
+
+        def encoded() -> EncodedPlane | None:
+            plane = snapshot.plane(prompts.index)
+            kept = (embeddings.encode if encodes else embeddings.get)(segmenter, plane)
+            return None if kept is None else EncodedPlane(kept, snapshot.window())
 
         def question() -> _Decoded | None:
-            begin = time.perf_counter()
-            ready = embeddings.get(segmenter, snapshot.plane(index)) is not None
-            if not quick and not ready:
+            found = encoded() if last is None else last.encoded
+            if found is None:
                 return None
-            found = decode(segmenter, name, embeddings, snapshot, prompts)
-            return _Decoded(found, plane, time.perf_counter() - begin if ready else None, waits)
+            begin = time.perf_counter()
+            masks = decode_encoded(segmenter, name, found, prompts)
+            seconds = time.perf_counter() - begin
+            # In a thread the window's painting counts in: the least is nearest to the truth.
+            if last is not None and not waits:
+                seconds = min(seconds, last.seconds)
+            return _Decoded(masks, of, found, seconds)
 
         if waits:
             self._newest.answer(question)
@@ -149,11 +174,7 @@ class LiveMasks(QCheckBox):
     def _decoded(self, found: _Decoded | None) -> None:
         if found is None or self._workspace.image_layer is None:
             return
-        if found.seconds is not None:
-            # In a thread the window's painting counts in: the least is nearest to the truth.
-            same = found.plane == self._took[0] and not found.waited
-            took = min(found.seconds, self._took[1]) if same else found.seconds
-            self._took = found.plane, took
+        self._last = found
         now = time.monotonic()
         if self._newest.overtaken and now - self._shown_at < _SHOWN_SECONDS:
             return  # a newer one is on its way, and painting this one would delay it

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_cam_sam.plugin.plane_masks import PlaneMasks
 from napari_cam_sam.prompts.data import PlanePrompts
 
 if TYPE_CHECKING:
+    from napari_cam_sam.images.windows import Window
     from napari_cam_sam.plugin.snapshot import Snapshot
     from napari_cam_sam.sam.embeddings import EmbeddingCache
-    from napari_cam_sam.sam.segmenter import Segmenter
+    from napari_cam_sam.sam.segmenter import Embedding, Segmenter
 
-__all__ = ["decode", "places"]
+__all__ = ["EncodedPlane", "decode", "decode_encoded", "places"]
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedPlane:
+    """A plane that is encoded, and the raw intensities that became 0 and 255 for it."""
+
+    embedding: Embedding
+    window: Window
 
 
 def decode(
@@ -34,20 +44,29 @@ def decode(
         If ``cancelled`` says so while the plane is encoded.
     """
     from napari_cam_sam.prompts.bounds import check_prompts
-    from napari_cam_sam.sam.choice import choose_mask
 
     plane = snapshot.plane(prompts.index)
     check_prompts(prompts, (plane.shape[0], plane.shape[1]))
     embedding = embeddings.encode(segmenter, plane, cancelled=cancelled)
-    found = segmenter.decode(embedding, prompts.objects)
-    window = snapshot.window()
+    return decode_encoded(segmenter, name, EncodedPlane(embedding, snapshot.window()), prompts)
+
+
+def decode_encoded(
+    segmenter: Segmenter, name: str, encoded: EncodedPlane, prompts: PlanePrompts
+) -> PlaneMasks:
+    """Decode prompts on a plane that is encoded; as `decode`."""
+    from napari_cam_sam.prompts.bounds import check_prompts
+    from napari_cam_sam.sam.choice import choose_mask
+
+    check_prompts(prompts, encoded.embedding.plane_shape)
+    found = segmenter.decode(encoded.embedding, prompts.objects)
     return PlaneMasks(
         prompts,
         tuple(found),
         tuple(choose_mask(one, "best") for one in found),
         name,
         segmenter.model_hash,
-        (window.low, window.high),
+        (encoded.window.low, encoded.window.high),
         precision=segmenter.precision,
     )
 
