@@ -171,6 +171,65 @@ def test_labels_keep_their_own_undo(
     np.testing.assert_array_equal(labels.data, before)
 
 
+@pytest.fixture
+def placed_and_accepted(
+    workspace: Workspace, docks: Any, press: Press, finish: Any, qtbot: Any
+) -> Any:
+    """Place a box on plane 3 and accept its mask; give what moves the box."""
+    activate(workspace, "image")
+    press("S")
+    finish(docks[1].row)
+    press("C")
+    assert workspace.own("labels").data[3].any()
+
+    def move() -> None:
+        boxes = workspace.prompts.boxes
+        boxes.data = [one + np.float32([0, 1, 1]) * (i == 1) for i, one in enumerate(boxes.data)]
+        assert workspace.prompts.read(0, 3).objects[0].box == Box(6, 7, 16, 19)
+
+    return move
+
+
+def test_undo_goes_back_through_edits_and_acceptances_in_their_order(
+    workspace: Workspace, press: Press, placed_and_accepted: Any, qtbot: Any
+) -> None:
+    prompts, labels = workspace.prompts, workspace.own("labels")
+    with qtbot.waitSignal(prompts.settled, timeout=10_000):
+        placed_and_accepted()
+    press("Control-Z")
+    assert prompts.read(0, 3).objects == (ONE,)
+    assert labels.data.any()
+    press("Control-Z")
+    assert prompts.planes(0) == [1, 3, 4]
+    assert not labels.data.any()
+    press("Control-Z")
+    assert prompts.planes(0) == []
+    press("Control-Shift-Z")
+    press("Control-Shift-Z")
+    assert prompts.read(0, 3).objects[0].box == Box(6, 7, 16, 19)
+
+
+def test_undo_right_after_a_drag_takes_back_the_drag(
+    workspace: Workspace, press: Press, placed_and_accepted: Any
+) -> None:
+    placed_and_accepted()
+    press("Control-Z")
+    assert workspace.prompts.read(0, 3).objects == (ONE,)
+    assert workspace.own("labels").data[3].any()
+
+
+def test_an_acceptance_right_after_a_drag_is_taken_back_first(
+    workspace: Workspace, docks: Any, press: Press, finish: Any, placed_and_accepted: Any
+) -> None:
+    press("S")
+    finish(docks[1].row)
+    placed_and_accepted()
+    docks[1].review.accept_masks()
+    press("Control-Z")
+    assert workspace.masks.planes(0) == [3]
+    assert workspace.prompts.read(0, 3).objects[0].box == Box(6, 7, 16, 19)
+
+
 def test_other_layers_keep_their_own_keys(workspace: Workspace, docks: Any, press: Press) -> None:
     other = workspace.viewer.add_points(np.zeros((1, 3)))
     workspace.viewer.layers.selection.active = other

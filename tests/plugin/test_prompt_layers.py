@@ -228,12 +228,55 @@ def test_a_layer_that_is_deleted_takes_its_prompts_but_not_whose_the_plane_is(
     prompts.boxes.add(np.array([[2, 2, 2], [2, 2, 8], [2, 9, 8], [2, 9, 2.0]]))
     model.layers.remove(prompts.points)
     assert prompts.points is None
-    assert not prompts.undo()
     assert prompts.read(0, 2).objects[0].box == BOX
     assert prompts.touched() == {(0, 2)}
     assert prompts.write([PLANE]) == 0
     prompts.points.add(np.array([[2.0, 9, 9]]))
     assert len(prompts.read(0, 2).objects[0].points) == 1
+
+
+def test_a_layer_that_is_deleted_comes_back_by_undo(
+    model: ViewerModel, prompts: PromptLayers, qtbot: Any
+) -> None:
+    write(prompts, qtbot, PLANE)
+    with qtbot.waitSignal(prompts.settled, timeout=10_000):
+        prompts.points.add(np.array([[2.0, 8, 9]]))
+    before = prompts.read_all(0)
+    for layer in (prompts.boxes, prompts.points):
+        model.layers.remove(layer)
+    assert prompts.read_all(0) == ()
+    # Both at once are one step.
+    assert prompts.undo()
+    assert prompts.read_all(0) == before
+    assert prompts.touched() == {(0, 2)}
+    assert prompts.undo()
+    assert prompts.read_all(0) == (PLANE,)
+    assert [prompts.redo() for _ in range(3)] == [True, True, False]
+    assert prompts.read_all(0) == ()
+
+
+def test_prompts_deleted_with_another_image_leave_the_history_alone(
+    model: ViewerModel, workspace: Workspace, prompts: PromptLayers, qtbot: Any
+) -> None:
+    write(prompts, qtbot, PLANE)
+    of_scan, scan = prompts.points, workspace.image_layer
+    workspace.choose_image(model.add_image(np.zeros((6, 20, 24)), name="other"))
+    write(prompts, qtbot, PLANE)
+    model.layers.remove(of_scan)
+    assert prompts.undo()
+    assert prompts.read_all(0) == ()
+    assert not prompts.undo()
+    workspace.choose_image(scan)
+    assert prompts.read(0, 2).objects[0].points == ()
+
+
+def test_a_window_that_closes_brings_nothing_back(
+    model: ViewerModel, prompts: PromptLayers, qtbot: Any
+) -> None:
+    write(prompts, qtbot, PLANE)
+    model.layers.clear()
+    assert not prompts.undo()
+    assert len(model.layers) == 0
 
 
 def test_prompts_of_another_image_stay_with_it(model: ViewerModel, workspace: Workspace) -> None:

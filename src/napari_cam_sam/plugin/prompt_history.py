@@ -110,18 +110,23 @@ class PromptHistory(QObject):
     ) -> None:
         super().__init__(parent)
         self._take, self._put = take, put
-        self._undo: list[State] = []
-        self._redo: list[State] = []
+        # Each state that a step goes to, and when it was left, on the clock of `time.monotonic`.
+        self._undo: list[tuple[float, State]] = []
+        self._redo: list[tuple[float, State]] = []
         self.before: State | None = None
         """What was before the burst of edits that is going on, if one is."""
         # A shape that was dragged is told of at the end: what was before must be known by then.
         self._last: State | None = None
-        self.edited_at = 0.0
-        """When prompts were last changed, on the clock of `time.monotonic`."""
+        self._changed_at = 0.0
         self._pause = QTimer(self)
         self._pause.setSingleShot(True)
         self._pause.setInterval(_PAUSE_MS)
         self._pause.timeout.connect(self.settle)
+
+    @property
+    def edited_at(self) -> float:
+        """When what an undo would take back was done, on the clock of `time.monotonic`."""
+        return self._undo[-1][0] if self._undo else 0.0
 
     def look(self) -> None:
         """Take what is there now as what was before the next edit."""
@@ -137,6 +142,7 @@ class PromptHistory(QObject):
         """Keep what was before a burst of edits, once a burst; each puts its end off."""
         if self.before is None:
             self.before = self._last or self._take()
+        self._changed_at = time.monotonic()
         self._pause.start()
 
     def settle(self) -> None:
@@ -147,8 +153,7 @@ class PromptHistory(QObject):
         before, self.before = self.before, None
         self._last = self._take()
         if not before.same(self._last):
-            self._undo.append(before)
-            self.edited_at = time.monotonic()
+            self._undo.append((self._changed_at, before))
             del self._undo[:-_UNDO_LEVELS]
             self._redo.clear()
         self.settled.emit()
@@ -163,10 +168,10 @@ class PromptHistory(QObject):
         self.settle()
         return self._step(self._redo, self._undo)
 
-    def _step(self, back: list[State], forth: list[State]) -> bool:
+    def _step(self, back: list[tuple[float, State]], forth: list[tuple[float, State]]) -> bool:
         if not back:
             return False
-        forth.append(self._take())
-        self._put(back.pop())
+        forth.append((time.monotonic(), self._take()))
+        self._put(back.pop()[1])
         self.look()
         return True

@@ -66,6 +66,7 @@ class PromptLayers(QObject):
         self._history.settled.connect(self.settled)
         self._edits = UserEdits(self, workspace, self._history)
         workspace.image_changed.connect(self._forget)
+        workspace.viewer.layers.events.removing.connect(self._layer_goes)
         workspace.viewer.layers.events.removed.connect(self._layer_removed)
 
     # The layers
@@ -82,7 +83,9 @@ class PromptLayers(QObject):
 
     @property
     def edited_at(self) -> float:
-        """When prompts were last changed, on the clock of `time.monotonic`."""
+        """When what an undo would take back was done, on the clock of `time.monotonic`."""
+        # What is not settled yet is what it would take back.
+        self._history.settle()
         return self._history.edited_at
 
     @property
@@ -163,12 +166,15 @@ class PromptLayers(QObject):
         self._history.look()
         self._edits.listen(layer)
 
+    def _layer_goes(self, event: Any) -> None:
+        """Keep what a layer holds that is about to be removed: undo brings it back."""
+        if self._workspace.viewer.layers[event.index] in (self.points, self.boxes):
+            self._history.edit()
+
     def _layer_removed(self, event: Any) -> None:
         if event.value in self._heard:
             self._heard.remove(event.value)
-            self._history.forget()
             self.changed.emit()
-            self.settled.emit()
 
     def _forget(self) -> None:
         self._history.forget()
