@@ -139,6 +139,35 @@ def test_edited_planes_are_kept_replaced_or_added_to(prompts: PromptLayers, conf
     assert prompts.touched() == (set() if conflict == "replace" else {(0, 2)})
 
 
+@pytest.mark.parametrize("conflict", ["keep", "replace", "add"])
+def test_prompts_of_one_object_leave_those_of_others(
+    prompts: PromptLayers, qtbot: Any, conflict: Any
+) -> None:
+    second = ObjectPrompt(2, (Point(15, 16, True, "cam"),))
+    write(prompts, qtbot, *(PlanePrompts(0, i, (FROM_CAM, second)) for i in (2, 3, 4)))
+    third = ObjectPrompt(2, (Point(17, 18, True, "cam"),))
+    # Of plane 2 the user moves what is of the first object, of plane 3 what is of the second.
+    data = prompts.points.data.copy()
+    data[[0, 5], 1] += 1
+    prompts.points.data = data
+    assert prompts.touched() == {(0, 2), (0, 3)}
+    on_2, on_3 = (prompts.read(0, i).objects for i in (2, 3))
+    prompts.write([PlanePrompts(0, i, (third,)) for i in (2, 3, 4)], conflict, {2})
+    assert prompts.read(0, 4).objects == (FROM_CAM, third)
+
+    def both(old: ObjectPrompt) -> ObjectPrompt:
+        return ObjectPrompt(2, (*old.points, *third.points))
+
+    expected = {
+        "keep": (on_2, on_3),
+        "replace": ((on_2[0], third), (FROM_CAM, third)),
+        "add": ((on_2[0], both(on_2[1])), (FROM_CAM, both(on_3[1]))),
+    }
+    assert (prompts.read(0, 2).objects, prompts.read(0, 3).objects) == expected[conflict]
+    # What the user moved of the other object is the user's still.
+    assert prompts.touched() == ({(0, 2)} if conflict == "replace" else {(0, 2), (0, 3)})
+
+
 def test_undo_and_redo_go_several_steps_also_past_a_clear(
     prompts: PromptLayers, qtbot: Any
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import TYPE_CHECKING, cast
 
 from qtpy.QtCore import Signal
@@ -37,10 +38,13 @@ class EditedQuestion(QWidget):
         super().__init__()
         self._workspace = workspace
         self._pending: tuple[PlanePrompts, ...] = ()
+        self._objects: Container[int] | None = None
         self.words = QLabel()
         self.words.setWordWrap(True)
         self.keep = button("Keep mine", "New prompts go only to planes that you did not edit.")
-        self.replace = button("Replace", "Your edits on these planes are lost; undo brings them.")
+        self.replace = button(
+            "Replace", "Your edits of these objects are lost there; undo brings them."
+        )
         self.add = button("Add", "New prompts are placed beside yours.")
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
@@ -55,17 +59,26 @@ class EditedQuestion(QWidget):
         """Whether prompts wait for the answer."""
         return bool(self._pending)
 
-    def place(self, planes: tuple[PlanePrompts, ...]) -> None:
-        """Place prompts; where the user has edited planes, ask what is to happen there."""
+    def place(
+        self, planes: tuple[PlanePrompts, ...], objects: Container[int] | None = None
+    ) -> None:
+        """Place prompts; where the user has edited planes, ask what is to happen there.
+
+        Parameters
+        ----------
+        planes : tuple of PlanePrompts
+        objects : container of int, optional
+            As `PromptLayers.write` takes it.
+        """
         touched = self._workspace.prompts.touched()
         mine = [plane for plane in planes if (plane.axis, plane.index) in touched and plane.objects]
         if mine:
-            self._pending = planes
+            self._pending, self._objects = planes, objects
             where = f"Plane {mine[0].index} has" if len(mine) == 1 else f"{len(mine)} planes have"
             self.words.setText(f"{where} prompts that you edited.")
             self.show()
         else:
-            self._write(planes, "keep")
+            self._write(planes, "keep", objects)
 
     def forget(self) -> None:
         """Ask no more: what waits is of another image."""
@@ -75,12 +88,14 @@ class EditedQuestion(QWidget):
     def _answer(self, answer: str) -> None:
         pending = self._pending
         self.forget()
-        self._write(pending, cast(Conflict, answer))
+        self._write(pending, cast(Conflict, answer), self._objects)
         self.answered.emit()
 
-    def _write(self, planes: tuple[PlanePrompts, ...], conflict: Conflict) -> None:
+    def _write(
+        self, planes: tuple[PlanePrompts, ...], conflict: Conflict, objects: Container[int] | None
+    ) -> None:
         try:
-            count = self._workspace.prompts.write(planes, conflict)
+            count = self._workspace.prompts.write(planes, conflict, objects)
         except CamSamError as error:
             self.refused.emit(str(error))
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,12 +14,20 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.boxes_layer import BoxesLayer
 from napari_cam_sam.plugin.layers import KEY
 from napari_cam_sam.plugin.prompt_edits import UserEdits
-from napari_cam_sam.plugin.prompt_features import COLUMNS, complete, frame, table_from, table_of
+from napari_cam_sam.plugin.prompt_features import (
+    COLUMNS,
+    column,
+    complete,
+    frame,
+    table_from,
+    table_of,
+)
 from napari_cam_sam.plugin.prompt_history import Held, PromptHistory, State, held_by
 from napari_cam_sam.plugin.prompt_rows import (
     Plane,
     box_rows,
     places_of,
+    planes_of,
     point_rows,
     prompted,
     read_rows,
@@ -217,7 +225,12 @@ class PromptLayers(QObject):
 
     # Writing
 
-    def write(self, planes: Iterable[PlanePrompts], conflict: Conflict = "keep") -> int:
+    def write(
+        self,
+        planes: Iterable[PlanePrompts],
+        conflict: Conflict = "keep",
+        objects: Container[int] | None = None,
+    ) -> int:
         """Place prompts in the layers, as one step of the history.
 
         Parameters
@@ -227,6 +240,8 @@ class PromptLayers(QObject):
         conflict : {"keep", "replace", "add"}
             For planes that the user touched: leave them as they are, replace the prompts there,
             or add to them.
+        objects : container of int, optional
+            Which objects the prompts can be of: those of others are not replaced. None for all.
 
         Returns
         -------
@@ -245,7 +260,9 @@ class PromptLayers(QObject):
                 cleared.add(key)
             wanted.append(plane)
         with self.as_ours():
-            self._remove_planes(cleared)
+            self._remove_planes(cleared, objects)
+            if conflict == "replace":
+                touched -= cleared - self._edited_planes()
             places, rows = point_rows(wanted, points.ndim)
             if places:
                 table = pd.concat([complete(points.features, len(points.data)), frame(rows)])
@@ -258,7 +275,7 @@ class PromptLayers(QObject):
                 self.set_features(boxes, table)
             # napari selects what is added: T, Delete and the object's number would mean all of it.
             points.selected_data = boxes.selected_data = set()
-            self.set_touched(touched - (cleared if conflict == "replace" else set()))
+            self.set_touched(touched)
         self.changed.emit()
         return sum(bool(plane.objects) for plane in wanted)
 
@@ -300,14 +317,28 @@ class PromptLayers(QObject):
         self.changed.emit()
         return now
 
-    def _remove_planes(self, planes: set[Plane]) -> None:
+    def _remove_planes(self, planes: set[Plane], objects: Container[int] | None = None) -> None:
+        """Remove the prompts on planes, of some objects or of all."""
         for layer in (self.points, self.boxes):
             if layer is None or not planes:
                 continue
             places = places_of(layer.data, layer.features).tolist()
-            gone = [i for i, (axis, index) in enumerate(places) if (axis, index) in planes]
+            ids = np.maximum(1, column(layer.features, "object", len(places))).tolist()
+            gone = [
+                i
+                for i, (axis, index) in enumerate(places)
+                if (axis, index) in planes and (objects is None or ids[i] in objects)
+            ]
             if gone:
                 _remove(layer, gone)
+
+    def _edited_planes(self) -> set[Plane]:
+        """Planes on which prompts of the user's lie."""
+        found: set[Plane] = set()
+        for data, features in self._held():
+            mine = np.flatnonzero(column(features, "source", len(data)) == "user")
+            found |= planes_of(data, features, mine.tolist())
+        return found
 
     def mark_touched(self, planes: Iterable[Plane]) -> None:
         """Take planes as the user's, e.g. those of a session that is opened again."""

@@ -44,6 +44,7 @@ def prompts_from_heatmap(
     *,
     axis: int = 0,
     index: int = 0,
+    first_id: int = 1,
 ) -> PlanePrompts:
     """Turn a heatmap into prompts.
 
@@ -55,6 +56,8 @@ def prompts_from_heatmap(
         A key of `PRESETS`, or parameters.
     axis, index : int
         The plane, for the result.
+    first_id : int
+        Of the first object; further ones count on from it.
 
     Returns
     -------
@@ -89,7 +92,7 @@ def prompts_from_heatmap(
         reason = f"no region of {parameters.min_area} pixels or more above {threshold:.4g}"
         return _none(axis, index, reason)
     cold = heat < parameters.negative_threshold
-    made = _objects(regions, heat, cold, parameters, "cam", 1)
+    made = _objects(regions, heat, cold, parameters, "cam", first_id)
     return PlanePrompts(axis, index, tuple(made))
 
 
