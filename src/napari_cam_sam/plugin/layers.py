@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,12 @@ __all__ = [
     "image_of",
     "in_units",
     "is_own",
+    "labels_in",
     "own_layer",
     "plane_shown",
 ]
+
+_MOST_LABELS = 100
 
 
 def image_of(layer: Any, frame: int | None = None) -> Image:
@@ -97,6 +101,19 @@ def frame_shown(viewer: Any, layer: Any) -> int | None:
 def is_own(layer: Any) -> bool:
     """Tell whether a layer was made by the docks, whatever it is called now."""
     return "role" in layer.metadata.get(KEY, {})
+
+
+def labels_in(arrays: Iterable[Any]) -> list[int]:
+    """List the labels in arrays, in order; none where there are too many to choose from.
+
+    It reads every plane: for a thread.
+    """
+    found: set[int] = set()
+    for plane in (plane for array in arrays for plane in array):
+        found.update(int(v) for v in np.unique(np.asarray(plane)) if v)
+        if len(found) > _MOST_LABELS:
+            return []
+    return sorted(found)
 
 
 def own_layer(

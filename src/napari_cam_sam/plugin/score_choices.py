@@ -15,7 +15,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.plugin.forms import Choice, form, listen
 from napari_cam_sam.plugin.geometry import geometry_of
-from napari_cam_sam.plugin.layers import frame_shown, image_of, is_own
+from napari_cam_sam.plugin.layers import frame_shown, image_of, is_own, labels_in
 from napari_cam_sam.plugin.score_rows import Subject
 from napari_cam_sam.plugin.tasks import Newest
 
@@ -27,7 +27,6 @@ __all__ = ["ScoreChoices"]
 
 _EDITS = ("labels_update", "paint", "data")
 _PLACES = ("scale", "translate", "rotate", "shear", "affine", "units")
-_MOST_LABELS = 100
 _ALL_LABELS = ("all that is not 0", None)
 
 
@@ -196,19 +195,10 @@ class ScoreChoices(QWidget):
         """Look in the background which labels there are to choose from."""
         fitting = [layer for layer in self._heard if self._workspace.mismatch(layer) is None]
         arrays = [self.array(layer) for layer in fitting]
-
-        def find() -> set[int]:
-            found: set[int] = set()
-            for plane in (plane for array in arrays for plane in array):
-                found.update(int(v) for v in np.unique(np.asarray(plane)) if v)
-                if len(found) > _MOST_LABELS:
-                    return set()
-            return found
-
-        self._finder.ask(find)
+        self._finder.ask(lambda: labels_in(arrays))
 
     def _offer_labels(self, values: Iterable[int]) -> None:
-        self.label.offer([_ALL_LABELS, *((f"label {v}", v) for v in sorted(values))])
+        self.label.offer([_ALL_LABELS, *((f"label {v}", v) for v in values)])
         self.changed.emit()
 
     # What is chosen

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from napari.utils.notifications import show_error
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.forms import Choice, button, form, line, listen
-from napari_cam_sam.plugin.layers import frame_shown, image_of
+from napari_cam_sam.plugin.layers import frame_shown, image_of, labels_in
+from napari_cam_sam.plugin.tasks import Newest
 from napari_cam_sam.prompts.data import PlanePrompts
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ _RULES = (
     ("a point", "truth-point"),
     ("a box and a point", "truth-box-point"),
 )
+_ALL_LABELS = ("all labels", None)
 
 
 class TruthPrompts(QWidget):
@@ -43,17 +46,21 @@ class TruthPrompts(QWidget):
         super().__init__()
         self._workspace = workspace
         self.layer = Choice("A labels layer that holds the right answer.")
+        self.label = Choice("Which label of it is taken: each is an object of its number.")
+        self.label.offer([_ALL_LABELS])
         self.rule = Choice("What each object of it gives: the best that prompts can be.")
         self.place = button("Place on this plane", "Takes the truth of the plane shown.")
         self.place_all = button("…on all with a truth", "Along the axis that is shown.")
         self.rule.offer((text, name, name) for text, name in _RULES)
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
-        whole.addLayout(form((("Truth", self.layer), ("Take", self.rule))))
+        whole.addLayout(form((("Truth", self.layer), ("Label", self.label), ("Take", self.rule))))
         whole.addLayout(line(self.place, self.place_all))
         self.place.clicked.connect(lambda: self.wanted.emit(False))
         self.place_all.clicked.connect(lambda: self.wanted.emit(True))
-        self.layer.chosen.connect(lambda: workspace.choose_truth(self.layer.value()))
+        self._labels_of: tuple[Any, ...] = ()
+        self._finder = Newest(self._offer_labels, show_error, self)
+        self.layer.chosen.connect(self._layer_chosen)
         workspace.truth_changed.connect(self._list)
         workspace.image_changed.connect(self._list)
         events = workspace.viewer.layers.events
@@ -71,7 +78,7 @@ class TruthPrompts(QWidget):
         """
         from napari_cam_sam.prompts.strategies import prompts_from_mask, strategy_parameters
 
-        workspace, layer = self._workspace, self.layer.value()
+        workspace, layer, label = self._workspace, self.layer.value(), self.label.value()
         axis, shown = workspace.plane()
         if layer is None or layer not in workspace.viewer.layers:
             raise CamSamError("Open a truth first: a labels layer on the image's grid.")
@@ -83,10 +90,35 @@ class TruthPrompts(QWidget):
 
         def one(index: int) -> PlanePrompts:
             plane = np.asarray(truth.plane(axis, index))
+            if label is not None:
+                plane = np.where(plane == label, plane, 0)
+                if not plane.any():
+                    reason = f"the truth has no label {label} there"
+                    return PlanePrompts(axis, index, (), reason)
             return prompts_from_mask(plane, rule, axis=axis, index=index)
 
         indices = range(truth.n_planes(axis)) if everywhere else [shown]
         return [partial(one, index) for index in indices]
+
+    @property
+    def objects(self) -> set[int] | None:
+        """The objects that are taken; None for all."""
+        label = self.label.value()
+        return None if label is None else {label}
+
+    def _layer_chosen(self) -> None:
+        self._workspace.choose_truth(self.layer.value())
+        self._find_labels()
+
+    def _find_labels(self) -> None:
+        """Look in the background which labels there are to choose from."""
+        layer = self.layer.value()
+        fits = layer is not None and self._workspace.mismatch(layer) is None
+        arrays = [image_of(layer, frame_shown(self._workspace.viewer, layer)).data] if fits else []
+        self._finder.ask(lambda: labels_in(arrays))
+
+    def _offer_labels(self, values: list[int]) -> None:
+        self.label.offer([_ALL_LABELS, *((f"label {v}", v) for v in values)])
 
     def _list(self, _: object = None) -> None:
         before = self.layer.value()
@@ -94,3 +126,8 @@ class TruthPrompts(QWidget):
         self.layer.offer([("choose one…", None), *((layer.name, layer) for layer in layers)])
         if before is None or before not in layers or before is not self._workspace.truth():
             self.layer.set_value(self._workspace.truth())
+        layer = self.layer.value()
+        which = (None if layer is None else layer.unique_id, self._workspace.frame())
+        if which != self._labels_of:
+            self._labels_of = which
+            self._find_labels()
