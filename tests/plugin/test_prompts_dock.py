@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -72,7 +72,7 @@ def test_a_plane_gets_what_the_core_takes_from_its_heatmap(
     assert [p for o in found.objects for p in o.points] == [
         p for o in expected.objects for p in o.points
     ]
-    assert "Prompts on 1 plane." in dock.row.words.text()
+    assert dock.row.words.text() == "Prompts of a on 1 plane."
     assert dock.workspace.prompts.touched() == set()
 
 
@@ -91,11 +91,11 @@ def test_every_plane_with_a_heatmap_and_those_without_evidence_say_so(
     assert workspace.prompts.planes(0) == [1, 4]
     assert workspace.prompts.planes(2) == []
     words = dock.row.words.text()
-    assert words.startswith("Prompts on 2 planes, none on 1")
+    assert words.startswith("Prompts of a on 2 planes, none on 1")
     assert "'a' has 0.03, less than 0.50." in words
     assert dock.extract()
     finish(dock.row)
-    assert "No prompt on plane 2: 'a' has 0.03" in dock.row.words.text()
+    assert "No prompt of a on plane 2: 'a' has 0.03" in dock.row.words.text()
     workspace.show_plane(2, 7)
     assert dock.extract()
     finish(dock.row)
@@ -165,6 +165,34 @@ def test_the_truth_of_all_planes_gives_what_the_core_takes_from_it(
         assert all(o.box.source == "truth" for o in found.objects)
     filled = sum(plane.any() for plane in planes)
     assert f"Prompts on {filled} planes, none on {len(planes) - filled}" in dock.row.words.text()
+
+
+def test_one_label_of_the_truth_can_be_taken_alone(
+    model: ViewerModel, dock: PromptsDock, finish: Finish, qtbot: Any
+) -> None:
+    image, label = model.layers["scan"], dock.truth.label
+    assert [label.itemData(i) for i in range(label.count())] == [None]
+    truth = np.zeros(image.data.shape, np.uint8)
+    truth[1:4, 3:9, 4:12] = 1
+    truth[2, 12:18, 14:20] = 7
+    model.add_labels(truth, name="truth", scale=image.scale, affine=image.affine, units="mm")
+    qtbot.waitUntil(lambda: label.count() == 3)
+    assert [label.itemData(i) for i in range(3)] == [None, 1, 7]
+    dock.workspace.prompts.write([PlanePrompts(0, 2, (ObjectPrompt(1, (Point(1, 2),)),))])
+    label.set_value(7)
+    dock.truth.place_all.click()
+    finish(dock.row)
+    (seven,) = prompts_from_mask(7 * (truth[2] == 7), "truth-box", index=2).objects
+    assert dock.workspace.prompts.read(0, 2).objects == (ObjectPrompt(1, (Point(1, 2),)), seven)
+    assert dock.workspace.prompts.planes(0) == [2]
+    dock.workspace.show_plane(0, 3)
+    dock.truth.place.click()
+    finish(dock.row)
+    assert dock.row.words.text() == "No prompt on plane 3: the truth has no label 7 there."
+    # Another truth has other labels.
+    model.layers.remove("truth")
+    qtbot.waitUntil(lambda: label.count() == 1)
+    assert label.value() is None
 
 
 @pytest.mark.parametrize(
@@ -269,7 +297,7 @@ def test_what_was_placed_is_still_said_when_the_plane_is_told_late(
     dock.extract()
     finish(dock.row)
     dock.workspace.plane_changed.emit()
-    assert dock.row.words.text() == "Prompts on 1 plane."
+    assert dock.row.words.text() == "Prompts of a on 1 plane."
     dock.workspace.show_plane(0, 4)
     dock.workspace.plane_changed.emit()
     assert dock.row.words.text() == ""
@@ -342,29 +370,62 @@ def test_each_frame_of_a_series_has_its_own_prompts(qapp: Any) -> None:
     assert workspace.prompts.read_all(0) == (one,)
 
 
-def test_prompts_of_one_frame_are_not_placed_on_another(
-    qapp: Any, qtbot: Any, finish: Finish, monkeypatch: pytest.MonkeyPatch
+class Gate:
+    """Holds the making of prompts until it is opened, and counts how often it was asked."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.entered, self.opened, self.calls = threading.Event(), threading.Event(), 0
+
+        def held(*given: Any, **named: Any) -> PlanePrompts:
+            self.calls += 1
+            self.entered.set()
+            assert self.opened.wait(60)
+            return prompts_from_heatmap(*given, **named)
+
+        monkeypatch.setattr(strategies, "prompts_from_heatmap", held)
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    made = Gate(monkeypatch)
+    yield made
+    made.opened.set()
+
+
+def test_a_second_press_places_nothing_more(
+    dock: PromptsDock, finish: Finish, qtbot: Any, gate: Gate
 ) -> None:
-    entered, opened = threading.Event(), threading.Event()
+    dock.preview.setChecked(False)
+    heat = hill((20, 24), 6, 8)
+    for index in (2, 3):
+        put_heatmap(dock.workspace, 0, index, heat)
+    dock.place.click()
+    qtbot.waitUntil(gate.entered.is_set, timeout=60_000)
+    for button in (dock.place, dock.place_all, dock.truth.place):
+        button.click()
+    gate.opened.set()
+    finish(dock.row)
+    assert gate.calls == 1
+    assert dock.workspace.prompts.planes(0) == [2]
+    assert not dock.question.isVisible()
+    dock.place_all.click()
+    finish(dock.row)
+    assert dock.workspace.prompts.planes(0) == [2, 3]
 
-    def held(*given: Any, **named: Any) -> PlanePrompts:
-        entered.set()
-        assert opened.wait(60)
-        return prompts_from_heatmap(*given, **named)
 
-    monkeypatch.setattr(strategies, "prompts_from_heatmap", held)
+def test_prompts_of_one_frame_are_not_placed_on_another(
+    qapp: Any, qtbot: Any, finish: Finish, gate: Gate
+) -> None:
     viewer = ViewerModel()
     viewer.add_image(np.zeros((3, 6, 20, 24)))
     workspace = workspace_of(viewer)
     viewer.dims.set_point(range(2), (1, 2))
     dock = PromptsDock(viewer)
     put_heatmap(workspace, 0, 2, hill((20, 24), 6, 8))
-    try:
-        assert dock.extract()
-        qtbot.waitUntil(entered.is_set, timeout=60_000)
-        viewer.dims.set_point(0, 2)
-    finally:
-        opened.set()
+    assert dock.extract()
+    qtbot.waitUntil(gate.entered.is_set, timeout=60_000)
+    viewer.dims.set_point(0, 2)
+    gate.opened.set()
     finish(dock.row)
     for frame in (2, 1):
         viewer.dims.set_point(0, frame)

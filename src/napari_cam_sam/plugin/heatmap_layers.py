@@ -9,6 +9,7 @@ import numpy as np
 from napari.utils import DirectLabelColormap
 from numpy.typing import NDArray
 
+from napari_cam_sam.plugin.classifier_choice import PREDICTED
 from napari_cam_sam.plugin.geometry import KEY
 
 if TYPE_CHECKING:
@@ -37,6 +38,29 @@ class HeatmapNote:
     probabilities: dict[str, float]
     reason: str | None
     made_by: dict[str, Any]
+
+    def other_words(self, chosen: dict[str, Any]) -> str:
+        """Say what of it is another than what is chosen now; nothing where all is the same.
+
+        Parameters
+        ----------
+        chosen : dict of str
+            What the heatmap dock gives for the session; empty where there is none.
+        """
+        target = chosen.get("target")
+        if target == PREDICTED:
+            target = "the predicted class" if self.made_by.get("target") else self.target
+        for kind, had, now in (
+            ("classifier", self.made_by.get("classifier"), chosen.get("classifier")),
+            ("class", self.target, target),
+            ("method", self.made_by.get("method"), chosen.get("method")),
+        ):
+            if None not in (had, now) and had != now:
+                return (
+                    f"The heatmap is of the {kind} {had}, but {now} is chosen in step 1 now: "
+                    "compute it again first."
+                )
+        return ""
 
 
 class HeatmapLayers:

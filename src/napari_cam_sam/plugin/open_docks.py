@@ -67,14 +67,15 @@ class OpenDocks(QObject):
 
     def states(self) -> dict[str, Any]:
         """Give the choices of the docks, as plain data; of a closed one those it last gave."""
-        for name in sorted(self._states):
-            give = self._answering(f"give {name}")
-            if give is not None:
-                self._given[name] = give()
-        return dict(self._given)
+        return {
+            name: given for name in sorted(self._states) if (given := self.given(name)) is not None
+        }
 
     def given(self, name: str) -> Any | None:
-        """Give the choices that a dock, closed since, last gave; None for none."""
+        """Give the choices of a dock, of a closed one those it last gave; None for none."""
+        give = self._answering(f"give {name}")
+        if give is not None:
+            self._given[name] = give()
         return self._given.get(name)
 
     def remember(self) -> None:

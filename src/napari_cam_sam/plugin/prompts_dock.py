@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Container, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from napari_cam_sam.plugin.forms import (
     form,
     line,
 )
+from napari_cam_sam.plugin.heatmap_layers import HeatmapNote
 from napari_cam_sam.plugin.plane_words import slider_words
 from napari_cam_sam.plugin.strategy_preview import StrategyPreview
 from napari_cam_sam.plugin.task_row import TaskRow
@@ -74,6 +75,8 @@ class PromptsDock(Dock):
         super().__init__()
         self.workspace = workspace_of(napari_viewer)
         self._placed_on: tuple[int, int] | None = None
+        # What is known of the heatmaps that the last prompts were taken from.
+        self._evidence: tuple[HeatmapNote, ...] = ()
         self.strategy = Choice("The rule that turns a heatmap into points and boxes.")
         self.threshold = FractionSlider(
             "What lies above it counts: a fraction of the heatmap's maximum on the plane, its "
@@ -84,7 +87,11 @@ class PromptsDock(Dock):
         self.place_all = button("…on all with a heatmap", "Along the axis that is shown.")
         self.object = SpinBox()
         self.object.setRange(1, 65535)
-        self.object.setToolTip("New prompts, and those selected now, belong to this object.")
+        self.object.setValue(self.workspace.prompts.object_id)
+        self.object.setToolTip(
+            "New prompts, also those of a heatmap, and those selected now belong to this object. "
+            "For another class choose another number: prompts of other objects stay."
+        )
         self.draw_box = button("Draw a box", "Then drag a rectangle in the image.")
         self.add_point = button("Add a point", "Then click into the image.")
         self.polarity = button("New points: positive (T)", "T switches; also selected points.")
@@ -127,6 +134,7 @@ class PromptsDock(Dock):
         self.truth.wanted.connect(self.extract_from_truth)
         prompts = self.workspace.prompts
         self.object.valueChanged.connect(prompts.set_object)
+        self.object.valueChanged.connect(self.preview.draw_soon)
         self.draw_box.clicked.connect(lambda: self._edit_mode(1, "add_rectangle"))
         self.add_point.clicked.connect(lambda: self._edit_mode(0, "add"))
         self.polarity.clicked.connect(self.switch_polarity)
@@ -238,18 +246,21 @@ class PromptsDock(Dock):
             which = "on any plane" if everywhere else "on this plane"
             self.row.say(f"There is no heatmap {which}: compute one first (step 1).")
             return False
-        reasons = {
-            i: n.reason for i in indices if (n := workspace.heatmaps.note(axis, i)) is not None
-        }
+        notes = {i: n for i, _ in given if (n := workspace.heatmaps.note(axis, i)) is not None}
+        first = workspace.prompts.object_id
 
         def one(index: int, heat: NDArray[np.float32]) -> PlanePrompts:
-            if reasons.get(index):
-                return PlanePrompts(axis, index, (), reasons[index])
+            if notes[index].reason:
+                return PlanePrompts(axis, index, (), notes[index].reason)
             # A copy: the layer may be written meanwhile.
-            return prompts_from_heatmap(heat.copy(), parameters, axis=axis, index=index)
+            return prompts_from_heatmap(
+                heat.copy(), parameters, axis=axis, index=index, first_id=first
+            )
 
         jobs = [partial(one, i, v) for i, v in given]
-        return self._extract(jobs, "Prompts from heatmaps")
+        return self._extract(
+            jobs, "Prompts from heatmaps", range(first, first + parameters.most_ids), notes.values()
+        )
 
     def extract_from_truth(self, everywhere: bool = False) -> bool:
         """Place prompts from the truth of the plane shown, or of all planes; as `extract`."""
@@ -258,16 +269,23 @@ class PromptsDock(Dock):
         except CamSamError as error:
             self.row.say(str(error))
             return False
-        return self._extract(jobs, "Prompts from the truth")
+        return self._extract(jobs, "Prompts from the truth", self.truth.objects)
 
-    def _extract(self, jobs: Sequence[Callable[[], PlanePrompts]], description: str) -> bool:
+    def _extract(
+        self,
+        jobs: Sequence[Callable[[], PlanePrompts]],
+        description: str,
+        objects: Container[int] | None,
+        notes: Collection[HeatmapNote] = (),
+    ) -> bool:
         workspace, snapshot = self.workspace, self.workspace.snapshot()
         found: list[PlanePrompts] = []
 
         def keep(plane: PlanePrompts) -> None:
             found.append(plane)
             if len(found) == len(jobs):
-                self.question.place(tuple(found))
+                self._evidence = tuple(notes)
+                self.question.place(tuple(found), objects)
 
         return self.row.start(
             lambda: (job() for job in jobs),
@@ -283,15 +301,24 @@ class PromptsDock(Dock):
         self._placed_on = self._plane()
         self._edit_mode(1 if any(o.box for p in planes for o in p.objects) else 0, "select")
         empty = [plane for plane in planes if not plane.objects]
+        of, other = self._evidence_words()
         if len(planes) == 1 and empty:
-            self.row.say(
-                f"No prompt on plane {planes[0].index}: {planes[0].reason}".rstrip(".") + "."
-            )
+            words = f"No prompt{of} on plane {planes[0].index}: {planes[0].reason}".rstrip(".")
+            self.row.say(f"{words}. {other}".rstrip())
         else:
             reasons = {plane.reason for plane in empty}
             why = f": {reasons.pop()}" if len(reasons) == 1 else " without evidence"
             without = f", none on {len(empty)}{why}".rstrip(".") if empty else ""
-            self.row.say(f"Prompts on {count} plane{'s' if count != 1 else ''}{without}.")
+            where = f"{count} plane{'s' if count != 1 else ''}"
+            self.row.say(f"Prompts{of} on {where}{without}. {other}".rstrip())
+
+    def _evidence_words(self) -> tuple[str, str]:
+        """Say which class the prompts are of, and whether another one is chosen by now."""
+        if not self._evidence:
+            return "", ""
+        chosen = self.workspace.docks.given("heatmap") or {}
+        other = next((w for note in self._evidence if (w := note.other_words(chosen))), "")
+        return " of " + " and ".join(sorted({note.target for note in self._evidence})), other
 
     # Editing
 
@@ -328,13 +355,17 @@ class PromptsDock(Dock):
             axis, index = self.workspace.plane()
             prompts = self.workspace.prompts.read(axis, index)
             planes = self.workspace.prompts.planes(axis)
+            note = self.workspace.heatmaps.note(axis, index)
             slider = slider_words(self.workspace)
         except CamSamError as error:
             self.found.setText(str(error))
             return
         points = sum(len(prompt.points) for prompt in prompts.objects)
         boxes = sum(prompt.box is not None for prompt in prompts.objects)
-        text = f"Plane {index}{slider}: {_count(boxes, 'box', 'boxes')}, {_count(points, 'point')}"
+        text = f"Plane {index}{slider}: "
+        if note is not None:
+            text += f"heatmap of {note.target}, "
+        text += f"{_count(boxes, 'box', 'boxes')}, {_count(points, 'point')}"
         if planes:
             text += f"; {_count(len(planes), 'plane')} with prompts"
         self.found.setText(text + ".")

@@ -40,12 +40,16 @@ class Proposal:
 
 
 def propose(
-    values: NDArray[np.float32], parameters: PromptParameters, axis: int, index: int
+    values: NDArray[np.float32],
+    parameters: PromptParameters,
+    axis: int,
+    index: int,
+    first_id: int,
 ) -> Proposal:
     """Work out what a strategy would place; in a thread."""
     from napari_cam_sam.prompts.strategies import prompts_from_heatmap, pseudo_mask
 
-    prompts = prompts_from_heatmap(values, parameters, axis=axis, index=index)
+    prompts = prompts_from_heatmap(values, parameters, axis=axis, index=index, first_id=first_id)
     outlines = tuple(_outlines(pseudo_mask(values, parameters)))
     return Proposal(prompts, outlines, (values.shape[0], values.shape[1]))
 

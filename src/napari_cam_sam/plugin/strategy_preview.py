@@ -42,33 +42,34 @@ class StrategyPreview(QCheckBox):
         self._timer.setSingleShot(True)
         self._timer.setInterval(_DRAW_MS)
         self._timer.timeout.connect(self._draw)
-        self.toggled.connect(self._draw_soon)
-        workspace.prompts.settled.connect(self._draw_soon)
-        workspace.heatmaps_changed.connect(self._draw_soon)
-        workspace.image_changed.connect(self._draw_soon)
+        self.toggled.connect(self.draw_soon)
+        workspace.prompts.settled.connect(self.draw_soon)
+        workspace.heatmaps_changed.connect(self.draw_soon)
+        workspace.image_changed.connect(self.draw_soon)
         workspace.plane_changed.connect(self.leave_rule)
 
     def move_rule(self) -> None:
         """Draw what the rule would place now, also where the user has edited the prompts."""
         self._rule_moved = True
-        self._draw_soon()
+        self.draw_soon()
 
     def leave_rule(self) -> None:
         """Draw nothing over prompts that the user edited, until the rule is another."""
         self._rule_moved = False
-        self._draw_soon()
+        self.draw_soon()
 
     def hideEvent(self, event: object) -> None:  # noqa: N802 - Qt calls it so
         """Leave no preview behind when the dock is folded or closed."""
         super().hideEvent(event)
-        self._draw_soon()
+        self.draw_soon()
 
     def showEvent(self, event: object) -> None:  # noqa: N802 - Qt calls it so
         """Bring the preview back."""
         super().showEvent(event)
-        self._draw_soon()
+        self.draw_soon()
 
-    def _draw_soon(self, _: object = None) -> None:
+    def draw_soon(self, _: object = None) -> None:
+        """Draw anew, once for all that changes together."""
         self._timer.start()
 
     def _draw(self) -> None:
@@ -88,7 +89,8 @@ class StrategyPreview(QCheckBox):
             self._sketch.hide()
             return
         copied, parameters = values.copy(), workspace.prompt_parameters
-        self._proposals.ask(lambda: propose(copied, parameters, axis, index))
+        first = workspace.prompts.object_id
+        self._proposals.ask(lambda: propose(copied, parameters, axis, index, first))
 
     def _drawn(self, proposal: Proposal) -> None:
         """Draw it, unless it is there already, or the user has made it better."""
@@ -100,7 +102,7 @@ class StrategyPreview(QCheckBox):
         except CamSamError:
             return
         edited = (there.axis, there.index) in workspace.prompts.touched()
-        if placed.objects == there.objects or (edited and not self._rule_moved):
+        if set(there.objects) <= set(placed.objects) or (edited and not self._rule_moved):
             self._sketch.hide()
         else:
             self._sketch.show(proposal)
