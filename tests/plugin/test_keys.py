@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
 from napari_cam_sam.plugin.keys import KEYS
 from napari_cam_sam.plugin.prompts_dock import PromptsDock
+from napari_cam_sam.plugin.samples import ct_sample
 from napari_cam_sam.plugin.segment_dock import SegmentDock
 from napari_cam_sam.plugin.workspace import Workspace, workspace_of
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts, Point
@@ -230,6 +232,18 @@ def test_an_acceptance_right_after_a_drag_is_taken_back_first(
     assert workspace.prompts.read(0, 3).objects[0].box == Box(6, 7, 16, 19)
 
 
+def test_a_key_with_no_plane_ahead_says_so(
+    workspace: Workspace, docks: Any, press: Press, notices: list[str]
+) -> None:
+    activate(workspace, "image")
+    workspace.show_plane(0, 4)
+    press("N")
+    assert notices == ["No plane after this one has prompts."]
+    workspace.show_plane(0, 1)
+    press("P")
+    assert notices[1:] == ["No plane before this one has prompts."]
+
+
 def test_other_layers_keep_their_own_keys(workspace: Workspace, docks: Any, press: Press) -> None:
     other = workspace.viewer.add_points(np.zeros((1, 3)))
     workspace.viewer.layers.selection.active = other
@@ -267,6 +281,51 @@ def test_in_three_dimensions_a_key_says_why_it_does_nothing(
     press("S")
     assert "switch to 2D" in docks[1].row.words.text()
     assert not docks[1].row.busy
+
+
+def truth_over_an_image() -> tuple[ViewerModel, Any, Any]:
+    viewer = ViewerModel()
+    image = viewer.add_image(np.zeros((6, 24, 28)))
+    return viewer, image, viewer.add_labels(np.zeros((6, 24, 28), np.uint8), visible=False)
+
+
+def test_the_image_is_active_once_a_dock_is_open(qapp: Any, qtbot: Any) -> None:
+    viewer, image, truth = truth_over_an_image()
+    selection = viewer.layers.selection
+    assert selection.active is truth
+    workspace_of(viewer)
+    qtbot.waitUntil(lambda: selection.active is image)
+    # From then on it is the user's choice.
+    selection.active = truth
+    image.data = np.ones((6, 24, 28))
+    QApplication.processEvents()
+    assert selection.active is truth
+
+
+def test_a_sample_opened_after_the_dock_has_its_image_active(qapp: Any, qtbot: Any) -> None:
+    viewer = ViewerModel()
+    workspace_of(viewer)
+    for data, meta, kind in ct_sample():
+        getattr(viewer, f"add_{kind}")(data, **meta)
+    qtbot.waitUntil(lambda: viewer.layers.selection.active is viewer.layers[0])
+
+
+@pytest.mark.parametrize("edited", ["painted", "ours", "several"])
+def test_a_layer_that_the_user_edits_stays_active(qapp: Any, edited: str) -> None:
+    viewer, _, truth = truth_over_an_image()
+    truth.visible = True
+    selection = viewer.layers.selection
+    if edited == "painted":
+        truth.mode = "paint"
+    elif edited == "several":
+        selection.select_only(truth)
+        selection.add(viewer.layers[0])
+    workspace = workspace_of(viewer)
+    if edited == "ours":
+        workspace.prompts.create()
+    before = set(selection)
+    QApplication.processEvents()
+    assert set(selection) == before
 
 
 def test_every_key_is_bound_on_the_viewer(workspace: Workspace) -> None:

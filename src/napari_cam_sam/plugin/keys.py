@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_info
-from qtpy.QtCore import QObject
+from qtpy.QtCore import QObject, QTimer
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.layers import is_own
@@ -56,6 +56,13 @@ class BoundKeys(QObject):
         super().__init__(workspace)
         self._workspace = workspace
         self._bound: set[int] = set()
+        self._image: Any = None
+        # A sample, like a folder, brings further layers behind the image: what is active is looked
+        # at after them all.
+        self._look = QTimer(self)
+        self._look.setSingleShot(True)
+        self._look.setInterval(0)
+        self._look.timeout.connect(self._make_image_active)
         for key, (action, _) in KEYS.items():
             workspace.viewer.bind_key(key, _pressed(workspace, action), overwrite=True)
         for key, digit in TAG_KEYS.items():
@@ -76,8 +83,24 @@ class BoundKeys(QObject):
             layer.bind_key(key, _pressed(self._workspace, action), overwrite=True)
 
     def _bind_image(self) -> None:
-        if self._workspace.image_layer is not None:
-            self._bind(self._workspace.image_layer)
+        layer = self._workspace.image_layer
+        if layer is not None:
+            self._bind(layer)
+        # Not where it is told anew of the same image, e.g. of another frame.
+        if layer is not self._image:
+            self._image = layer
+            self._look.start()
+
+    def _make_image_active(self) -> None:
+        """Make the image the active layer: on a truth above it the keys mean what napari says.
+
+        A layer of ours stays active, and one that the user edits, or has chosen with others.
+        """
+        selection = self._workspace.viewer.layers.selection
+        active = selection.active
+        idle = active is None or (not is_own(active) and str(active.mode) == "pan_zoom")
+        if idle and len(selection) < 2 and self._image in self._workspace.viewer.layers:
+            selection.active = self._image
 
     def _inserted(self, event: Any) -> None:
         if is_own(event.value):
@@ -112,7 +135,9 @@ def _do(workspace: Workspace, action: str, *values: int) -> bool:
         axis, index = workspace.plane()
         planes = workspace.prompts.planes(axis)
         ahead = [i for i in planes if (i > index if action == "next" else i < index)]
-        if ahead:
-            workspace.show_plane(axis, min(ahead) if action == "next" else max(ahead))
-        return bool(ahead)
+        if not ahead:
+            where = "after" if action == "next" else "before"
+            raise CamSamError(f"No plane {where} this one has prompts.")
+        workspace.show_plane(axis, min(ahead) if action == "next" else max(ahead))
+        return True
     return workspace.docks.act(action, *values)
