@@ -189,6 +189,11 @@ def test_one_label_of_the_truth_can_be_taken_alone(
     dock.truth.place.click()
     finish(dock.row)
     assert dock.row.words.text() == "No prompt on plane 3: the truth has no label 7 there."
+    # What is painted is listed when the section is opened.
+    model.layers["truth"].data[4, 1, 1] = 9
+    dock.truth.show()
+    qtbot.waitUntil(lambda: label.count() == 4)
+    assert label.value() == 7
     # Another truth has other labels.
     model.layers.remove("truth")
     qtbot.waitUntil(lambda: label.count() == 1)

@@ -26,7 +26,7 @@ KEYS: dict[str, tuple[str, str]] = {
     "N": ("next", "Go to the next plane with prompts"),
     "P": ("previous", "Go to the previous plane with prompts"),
     "Control-Z": ("undo", "Undo the last edit of prompts, or acceptance"),
-    "Control-Shift-Z": ("redo", "Redo it"),
+    "Control-Shift-Z": ("redo", "Redo the edit of prompts"),
 }
 """Key to action and what it does."""
 

@@ -100,6 +100,11 @@ class TruthPrompts(QWidget):
         indices = range(truth.n_planes(axis)) if everywhere else [shown]
         return [partial(one, index) for index in indices]
 
+    def showEvent(self, event: object) -> None:  # noqa: N802 - Qt calls it so
+        """List what was painted since it was folded."""
+        super().showEvent(event)
+        self._find_labels()
+
     @property
     def objects(self) -> set[int] | None:
         """The objects that are taken; None for all."""
