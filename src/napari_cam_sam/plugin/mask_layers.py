@@ -19,6 +19,7 @@ from napari_cam_sam.sam.kept_masks import keep_mask
 from napari_cam_sam.session import Acceptance, Overlap, place_masks
 
 if TYPE_CHECKING:
+    from napari_cam_sam.images.image import Image
     from napari_cam_sam.plugin.workspace import Workspace
 
 __all__ = ["MaskLayers"]
@@ -91,8 +92,7 @@ class MaskLayers(QObject):
             if same:
                 masks = replace(masks, chosen=before.chosen, picked=True)
         self._masks[key] = masks
-        self._draw(key)
-        self.changed.emit()
+        self._redraw(key)
 
     def credit(self, prompts: PlanePrompts) -> None:
         """Take over the source and score of prompts that lie where those of the masks do."""
@@ -105,8 +105,7 @@ class MaskLayers(QObject):
     def drop(self, axis: int, index: int) -> None:
         """Forget the masks of a plane that were not accepted."""
         if self._masks.pop((axis, index), None) is not None:
-            self._draw((axis, index))
-            self.changed.emit()
+            self._redraw((axis, index))
 
     def flip(self, axis: int, index: int, step: int, object_id: int | None = None) -> None:
         """Show the next candidate, or the one before, of an object or of all."""
@@ -118,8 +117,7 @@ class MaskLayers(QObject):
             for c, one in zip(masks.chosen, masks.found, strict=True)
         )
         self._masks[axis, index] = replace(masks, chosen=chosen, picked=True)
-        self._draw((axis, index))
-        self.changed.emit()
+        self._redraw((axis, index))
 
     def accept(self, axis: int, indices: list[int], overlap: Overlap) -> int:
         """Write the masks shown into the labels layer, each plane one step of its undo.
@@ -140,7 +138,8 @@ class MaskLayers(QObject):
         Raises
         ------
         CamSamError
-            If the labels layer is locked or cannot be written into.
+            If the labels layer is locked or cannot be written into, or has no label for an object
+            of a mask. Nothing is written then.
         """
         todo = [i for i in indices if (axis, i) in self._masks]
         if not todo:
@@ -150,15 +149,15 @@ class MaskLayers(QObject):
         together: list[_Accepted] = []
         for index in todo:
             masks = self._masks[axis, index]
-            slot = image.slot(axis, index)
-            before = np.array(layer.data[slot])
+            before = np.array(layer.data[image.slot(axis, index)])
             after = place_masks(before, masks.masks(), overlap)
-            self._write(layer, axis, index, before, after)
-            record = _record(masks, overlap)
-            self.accepted.append(record)
-            together.append(_Accepted(layer, masks, record, before, after))
+            together.append(_Accepted(layer, masks, _record(masks, overlap), before, after))
+        for index, one in zip(todo, together, strict=True):
+            _write(layer, image, (axis, index), one.before, one.after)
+            self.accepted.append(one.record)
             del self._masks[axis, index]
-            self._draw((axis, index))
+        layer.refresh(extent=False)
+        self._draw((axis, index) for index in todo)
         self._undo.append((time.monotonic(), together))
         self._accepted_changed()
         return len(todo)
@@ -175,16 +174,23 @@ class MaskLayers(QObject):
         """
         if not self._undo:
             return 0
+        image = self._workspace.image()
         _, together = self._undo.pop()
-        for one in reversed(together):
-            axis, index = one.masks.prompts.axis, one.masks.prompts.index
-            self.accepted[:] = [a for a in self.accepted if a is not one.record]
-            if one.layer in self._workspace.viewer.layers:
-                now = np.array(one.layer.data[self._workspace.image().slot(axis, index)])
+        layer = together[0].layer
+        # A layer that was removed, or took other data, holds nothing of it any more.
+        holds = layer in self._workspace.viewer.layers and layer.data.shape == image.spatial_shape
+        records = {id(one.record) for one in together}
+        self.accepted[:] = [a for a in self.accepted if id(a) not in records]
+        keys = [(one.masks.prompts.axis, one.masks.prompts.index) for one in together]
+        for key, one in zip(keys, together, strict=True):
+            if holds:
+                now = np.array(layer.data[image.slot(*key)])
                 ours = (now == one.after) & (one.before != one.after)
-                self._write(one.layer, axis, index, now, np.where(ours, one.before, now))
-            self._masks[axis, index] = one.masks
-            self._draw((axis, index))
+                _write(layer, image, key, now, np.where(ours, one.before, now))
+            self._masks[key] = one.masks
+        if holds:
+            layer.refresh(extent=False)
+        self._draw(keys)
         self._accepted_changed()
         return len(together)
 
@@ -221,18 +227,6 @@ class MaskLayers(QObject):
         self.accepted_changed.emit()
         self._workspace.labels_changed.emit()
 
-    def _write(
-        self, layer: Any, axis: int, index: int, before: NDArray[Any], after: NDArray[Any]
-    ) -> None:
-        """Write a plane through the layer, not into its array: so its own undo takes it back."""
-        where = np.nonzero(before != after)
-        if not where[0].size:
-            return
-        lifted: list[Any] = list(where)
-        if self._workspace.image().spatial_ndim == 3:
-            lifted.insert(axis, np.full(where[0].shape, index))
-        layer.data_setitem(tuple(lifted), after[where])
-
     def show_axis(self, axis: int) -> None:
         """Show the masks along an axis alone: those of others are bands across its planes."""
         layer = self._workspace.own("preview")
@@ -242,10 +236,8 @@ class MaskLayers(QObject):
         for key in self._masks:
             if key[0] != axis:
                 layer.data[image.slot(*key)] = 0
-        for key in self._masks:
-            if key[0] == axis:
-                self._draw(key)
-        layer.refresh()
+        self._draw(key for key in self._masks if key[0] == axis)
+        self._workspace.labels_changed.emit()
 
     def accept_layer(self) -> Any | None:
         """Give the labels layer that masks are accepted into: the user's choice, else ours."""
@@ -274,21 +266,27 @@ class MaskLayers(QObject):
             )
         return layer
 
-    def _draw(self, key: tuple[int, int]) -> None:
-        """Write a plane of the preview."""
+    def _redraw(self, key: tuple[int, int]) -> None:
+        """Write a plane of the preview, and tell of it."""
+        self._draw([key])
+        self._workspace.labels_changed.emit()
+        self.changed.emit()
+
+    def _draw(self, keys: Iterable[tuple[int, int]]) -> None:
+        """Write planes of the preview, and let it be shown once."""
         workspace = self._workspace
-        masks = self._masks.get(key)
-        layer = workspace.labels_layer("preview", create=masks is not None, dtype=np.uint16)
+        layer = workspace.labels_layer("preview", create=bool(self._masks), dtype=np.uint16)
         if layer is None:
             return
         self._preview = layer
         image = workspace.image()
-        empty = np.zeros(image.plane_shape(key[0]), layer.data.dtype)
-        drawn = empty if masks is None else place_masks(empty, masks.masks(), "overwrite")
-        layer.data[image.slot(*key)] = drawn
+        for key in keys:
+            plane = layer.data[image.slot(*key)]
+            plane[:] = 0
+            if key in self._masks:
+                plane[:] = place_masks(plane, self._masks[key].masks(), "overwrite")
         # Neither thumbnail nor extent: this comes with every move of the mouse.
         layer.refresh(thumbnail=False, highlight=False, extent=False)
-        workspace.labels_changed.emit()
 
     def _forget(self) -> None:
         """Leave the masks of another image, or of other pixels; what was accepted is kept."""
@@ -313,6 +311,26 @@ class MaskLayers(QObject):
         if mark.get("role") == "preview" and self._masks:
             self._masks.clear()
             self.changed.emit()
+
+
+def _write(
+    layer: Any,
+    image: Image,
+    key: tuple[int, int],
+    before: NDArray[Any],
+    after: NDArray[Any],
+) -> None:
+    """Write a plane through the layer, not into its array: so its own undo takes it back.
+
+    It shows once the layer is refreshed.
+    """
+    where = np.nonzero(before != after)
+    if not where[0].size:
+        return
+    lifted: list[Any] = list(where)
+    if image.spatial_ndim == 3:
+        lifted.insert(key[0], np.full(where[0].shape, key[1]))
+    layer.data_setitem(tuple(lifted), after[where], refresh=False)
 
 
 def _record(masks: PlaneMasks, overlap: Overlap) -> Acceptance:
