@@ -17,6 +17,7 @@ from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
 
 Finish = Callable[[Any], None]
 ONE = ObjectPrompt(1, (), Box(5, 6, 15, 18))
+TWO = ObjectPrompt(1, (), Box(14, 18, 22, 26))
 
 
 @pytest.fixture
@@ -57,6 +58,43 @@ def labelled(dock: SegmentDock) -> list[int]:
     """List the planes that have labels."""
     layer = dock.workspace.own("labels")
     return [] if layer is None else np.flatnonzero(layer.data.any(axis=(1, 2))).tolist()
+
+
+def test_masks_of_prompts_that_were_moved_are_passed_over(dock: SegmentDock) -> None:
+    show(dock, 0, 1, 2, 4)
+    dock.workspace.prompts.write([PlanePrompts(0, i, (TWO,)) for i in (1, 2)], "replace")
+    dock.workspace.prompts.clear(0, 4)
+    dock.review.accept_all.click()
+    assert labelled(dock) == [0]
+    assert dock.masks.planes(0) == [1, 2, 4]
+    wanted = (
+        "Accepted the masks of 1 plane; Ctrl-Z takes it back. Passed over: planes 1, 2 and 4, of "
+        "prompts as they were before; Shift-S makes new masks."
+    )
+    assert dock.row.words.text() == wanted
+    # It is read, and not replaced by what the dock says whenever something changes.
+    dock.workspace.show_plane(0, 3)
+    dock.workspace.look_at_plane()
+    assert dock.row.words.text() == wanted
+    dock.review.accept_all.click()
+    assert dock.row.words.text().startswith("No mask was accepted. Passed over: planes 1, 2 and 4")
+    assert labelled(dock) == [0]
+    dock.workspace.prompts.write([PlanePrompts(0, 3, (ONE,))])
+    dock.workspace.look_at_plane()
+    dock.masks.changed.emit()
+    assert "with prompts" in dock.row.words.text()
+
+
+def test_a_mask_that_is_seen_is_accepted_and_said_to_be_of_before(dock: SegmentDock) -> None:
+    show(dock, 2)
+    dock.workspace.prompts.write([PlanePrompts(0, 2, (TWO,))], "replace")
+    dock.review.accept.click()
+    assert labelled(dock) == [2]
+    assert dock.row.words.text() == (
+        "Accepted the mask on plane 2, of the prompts as they were before; Ctrl-Z takes it back."
+    )
+    dock.review.accept_masks()
+    assert dock.row.words.text() == "There is no mask to accept on plane 2: press S first."
 
 
 def test_many_planes_are_shown_and_told_at_once(dock: SegmentDock) -> None:

@@ -24,6 +24,7 @@ from napari_cam_sam.sam.seeded import SeededSegmenter
 
 Finish = Callable[[Any], None]
 ONE = ObjectPrompt(1, (Point(10, 12),), Box(5, 6, 15, 18))
+OTHER = ObjectPrompt(1, (), Box(14, 18, 22, 26))
 
 
 class Gate:
@@ -291,3 +292,101 @@ def test_flat_pictures_gray_and_coloured(qapp: Any, finish: Finish, sample: Any)
     np.testing.assert_array_equal(workspace.own("labels").data, expected)
     workspace.own("labels").undo()
     assert not workspace.own("labels").data.any()
+
+
+def test_planes_edited_or_cleared_meanwhile_do_not_get_their_old_masks(
+    qapp: Any, qtbot: Any, finish: Finish, gate: Gate, notices: list[str]
+) -> None:
+    viewer = ViewerModel()
+    viewer.add_image(volume())
+    dock = new_dock(viewer)
+    prompts = dock.workspace.prompts
+    prompts.write(PlanePrompts(0, i, (ONE,)) for i in (1, 3, 4))
+    dock.run_all.click()
+    qtbot.waitUntil(gate.entered.is_set, timeout=60_000)
+    prompts.write([PlanePrompts(0, i, (OTHER,)) for i in (2, 4)], "replace")
+    prompts.clear(0, 3)
+    gate.opened.set()
+    finish(dock.row)
+    assert set(dock.masks.planes(0)) - {2} == {1}
+    # The one that is shown follows its prompts by itself.
+    qtbot.waitUntil(lambda: dock.masks.planes(0) == [1, 2], timeout=10_000)
+    masks = dock.masks.get(0, 2)
+    assert masks is not None
+    assert masks.prompts.objects[0].box == OTHER.box
+    assert dock.row.words.text() == (
+        "Plane 4 left out: The prompts changed meanwhile; S there makes new masks."
+    )
+    assert notices == []
+
+
+def test_a_plane_that_is_refused_does_not_keep_masks_from_those_after_it(
+    qapp: Any, finish: Finish, notices: list[str]
+) -> None:
+    viewer = ViewerModel()
+    viewer.add_image(volume())
+    dock = new_dock(viewer)
+    outside = ObjectPrompt(1, (Point(500, 12),))
+    dock.workspace.prompts.write(PlanePrompts(0, i, (outside,)) for i in (0, 1))
+    dock.workspace.prompts.write([PlanePrompts(0, 3, (ONE,))])
+    ended: list[bool] = []
+    dock.segmented.connect(ended.append)
+    dock.run_all.click()
+    finish(dock.row)
+    assert ended == [True]
+    assert dock.masks.planes(0) == [2, 3]
+    words = dock.row.words.text()
+    assert words.startswith("Plane 0 left out: The point (row 500, column 12) of object 1 lies out")
+    assert ". Plane 1 left out: The point" in words
+    assert notices == [words]
+    dock.workspace.show_plane(0, 1)
+    dock.workspace.look_at_plane()
+    assert dock.row.words.text() == words
+    # Where no plane has any, nothing goes on from there.
+    dock.run.click()
+    finish(dock.row)
+    assert ended == [True, False]
+    assert dock.row.words.text().startswith("The point (row 500, column 12)")
+
+
+def test_of_many_planes_left_out_some_are_named(
+    qapp: Any, finish: Finish, notices: list[str]
+) -> None:
+    viewer = ViewerModel()
+    viewer.add_image(volume())
+    dock = new_dock(viewer)
+    negative = ObjectPrompt(1, (Point(10, 12, False),))
+    outside = ObjectPrompt(1, (Point(500, 12),))
+    dock.workspace.prompts.write(PlanePrompts(0, i, (outside,)) for i in (0, 1, 3, 4))
+    dock.workspace.prompts.write([PlanePrompts(0, 5, (negative,))])
+    dock.run_all.click()
+    finish(dock.row)
+    words = dock.row.words.text()
+    assert "Plane 3 left out" in words
+    assert "Plane 4" not in words
+    assert words.endswith(" 2 more left out.")
+    assert notices == [words]
+
+
+def test_how_long_it_takes_is_said_once_a_plane_was_encoded(
+    qapp: Any, qtbot: Any, finish: Finish, gate: Gate
+) -> None:
+    viewer = ViewerModel()
+    viewer.add_image(volume())
+    dock = new_dock(viewer)
+    dock.live.setChecked(False)
+    dock.run.click()
+    assert dock.row.words.text() == "Loading seeded…"
+    qtbot.waitUntil(lambda: "Loading" not in dock.row.words.text(), timeout=60_000)
+    assert dock.row.words.text() == (
+        "Masks of 1 plane: seeded on the CPU, how long it takes is not known yet."
+    )
+    gate.opened.set()
+    finish(dock.row)
+    known = dock.segmenter.seconds()
+    assert known is not None
+    dock.run.click()
+    assert dock.row.words.text() == "Masks of 1 plane: seeded on the CPU, about 1 s."
+    finish(dock.row)
+    # Now it was encoded already: how long that takes says nothing of other planes.
+    assert dock.segmenter.seconds() == known

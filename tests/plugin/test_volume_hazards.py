@@ -130,6 +130,24 @@ def test_what_goes_away_meanwhile_ends_the_work_quietly(
         assert not dock.through.go.isEnabled()
 
 
+def test_a_start_that_is_cleared_meanwhile_does_not_get_its_old_mask(
+    qapp: Any, qtbot: Any, finish: Finish, gate: Gate, notices: list[str]
+) -> None:
+    viewer = ViewerModel()
+    viewer.add_image(volume())
+    dock = new_dock(viewer)
+    dock.through.go.click()
+    qtbot.waitUntil(lambda: gate.calls == 1, timeout=60_000)
+    dock.workspace.prompts.clear(0, 4)
+    gate.open()
+    finish(dock.row)
+    planes = dock.masks.planes(0)
+    assert 4 not in planes
+    assert 3 in planes
+    assert dock.through.result.text().endswith("Left out, with other prompts meanwhile: plane 4.")
+    assert notices == []
+
+
 def test_a_second_press_starts_nothing(qapp: Any, qtbot: Any, finish: Finish, gate: Gate) -> None:
     viewer = ViewerModel()
     viewer.add_image(volume())

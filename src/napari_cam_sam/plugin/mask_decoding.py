@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from napari_cam_sam.sam.embeddings import EmbeddingCache
     from napari_cam_sam.sam.segmenter import Embedding, Segmenter
 
-__all__ = ["EncodedPlane", "decode", "decode_encoded", "places"]
+__all__ = ["EncodedPlane", "decode", "decode_encoded", "outdated", "places"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,3 +81,8 @@ def places(prompts: PlanePrompts) -> tuple[Any, ...]:
         )
         for one in prompts.objects
     )
+
+
+def outdated(masks: PlaneMasks, now: PlanePrompts) -> bool:
+    """Tell whether masks are of prompts that lay elsewhere than those on their plane now."""
+    return masks.source == "prompted" and places(masks.prompts) != places(now)

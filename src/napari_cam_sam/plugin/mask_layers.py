@@ -13,6 +13,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.geometry import KEY
+from napari_cam_sam.plugin.mask_decoding import outdated
 from napari_cam_sam.plugin.plane_masks import PlaneMasks
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.sam.kept_masks import keep_mask
@@ -74,6 +75,15 @@ class MaskLayers(QObject):
     def planes(self, axis: int) -> list[int]:
         """List the planes along an axis with masks that are not accepted yet."""
         return sorted(index for at, index in self._masks if at == axis)
+
+    def outdated(self, axis: int) -> list[int]:
+        """List the planes along an axis whose masks are of prompts that lie elsewhere now."""
+        now = {prompts.index: prompts for prompts in self._workspace.prompts.read_all(axis)}
+        return [
+            index
+            for index in self.planes(axis)
+            if outdated(self._masks[axis, index], now.get(index, PlanePrompts(axis, index)))
+        ]
 
     def put(self, masks: PlaneMasks, keep_choice: bool = True) -> None:
         """Show the masks of a plane in the preview.

@@ -13,8 +13,8 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.forms import Choice, button, form, line, listen
 from napari_cam_sam.plugin.layers import frame_shown, image_of, is_own
 from napari_cam_sam.plugin.live_masks import LiveMasks
-from napari_cam_sam.plugin.mask_decoding import places
-from napari_cam_sam.plugin.plane_masks import PlaneMasks
+from napari_cam_sam.plugin.mask_decoding import outdated
+from napari_cam_sam.plugin.plane_masks import PlaneMasks, these_planes
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.workspace import Workspace
@@ -32,8 +32,10 @@ class MaskReview(QWidget):
         Knows whether the masks that are shown are about to be replaced.
     """
 
-    said = Signal(str)
-    """In words: what was done, or why it could not be."""
+    done = Signal(str)
+    """What was done, in words."""
+    refused = Signal(str)
+    """Why nothing was done, in words."""
 
     def __init__(self, workspace: Workspace, live: LiveMasks) -> None:
         super().__init__()
@@ -55,7 +57,9 @@ class MaskReview(QWidget):
         )
         self.accept = button("Accept plane (C)", "Writes the mask of this plane into the labels.")
         self.accept_all = button(
-            "Accept all planes", "Writes every mask of the preview along the axis shown."
+            "Accept all planes",
+            "Writes every mask of the preview along the axis shown, but for those of prompts that "
+            "were moved since.",
         )
         self.undo = button("Undo acceptance", "Labels as they were before, masks in the preview.")
 
@@ -89,33 +93,56 @@ class MaskReview(QWidget):
         try:
             axis, index = self._workspace.plane()
         except CamSamError as error:
-            self.said.emit(str(error))
+            self.refused.emit(str(error))
             return
         self._masks.flip(axis, index, step, self.which.value())
 
     def accept_masks(self, everywhere: bool = False) -> None:
-        """Write the mask of the plane shown, or all of the preview, into the labels."""
+        """Write the mask of the plane shown, or all of the preview, into the labels.
+
+        Masks of prompts that were moved since are accepted where they are seen alone.
+        """
         try:
             axis, index = self._workspace.plane()
-            planes = self._masks.planes(axis) if everywhere else [index]
+            before = self._masks.outdated(axis)
+            planes = [index]
+            if everywhere:
+                planes = [i for i in self._masks.planes(axis) if i not in before]
             count = self._masks.accept(axis, planes, self.overlap.value())
         except CamSamError as error:
-            self.said.emit(str(error))
+            self.refused.emit(str(error))
             return
+        if not everywhere:
+            words = self._accepted(index, count > 0, index in before)
+        else:
+            words = f"Accepted the masks of {_planes(count)}; Ctrl-Z takes it back."
+            if not count:
+                words = "No mask was accepted."
+            if before:
+                words += (
+                    f" Passed over: {these_planes(before)}, of prompts as they were before; "
+                    "Shift-S makes new masks."
+                )
         if count == 0:
-            words = "There is no mask to accept here: press S first."
             # The dock may be scrolled elsewhere when a key is pressed.
             show_info(words)
-        else:
-            what = "mask of this plane" if not everywhere else f"masks of {count} planes"
-            words = f"Accepted the {what}; Ctrl-Z takes it back."
-        self.said.emit(words)
+        (self.done if count else self.refused).emit(words)
+
+    def _accepted(self, index: int, done: bool, before: bool) -> str:
+        """Say what became of the mask of one plane; it is read on others, too."""
+        where = f" on plane {index}" if self._workspace.image().spatial_ndim == 3 else ""
+        if not done:
+            return f"There is no mask to accept{where}: press S first."
+        of = ", of the prompts as they were before" if before else ""
+        return f"Accepted the mask{where}{of}; Ctrl-Z takes it back."
 
     def undo_accept(self) -> None:
         """Take back what was accepted last."""
         count = self._masks.undo_accept()
-        planes = f"{count} plane{'s' if count != 1 else ''}"
-        self.said.emit(f"Taken back on {planes}." if count else "Nothing was accepted.")
+        if count:
+            self.done.emit(f"Taken back on {_planes(count)}.")
+        else:
+            self.refused.emit("Nothing was accepted.")
 
     def tell(self, also: str = "") -> None:
         """Say what is shown on the plane shown, and offer what can be done with it.
@@ -184,8 +211,7 @@ class MaskReview(QWidget):
         if dice is not None:
             words += f" Dice with the truth {dice:.3f}."
         now = self._workspace.prompts.read(masks.prompts.axis, masks.prompts.index)
-        made = masks.source == "prompted"
-        if made and places(now) != places(masks.prompts) and not self._live.busy:
+        if outdated(masks, now) and not self._live.busy:
             words += " It is of the prompts as they were before: press S."
         return words
 
@@ -205,3 +231,7 @@ class MaskReview(QWidget):
         for mask in masks.masks().values():
             whole |= mask
         return overlap(whole, answer).dice
+
+
+def _planes(count: int) -> str:
+    return f"{count} plane{'s' if count != 1 else ''}"

@@ -12,7 +12,7 @@ from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.sam.segmenter import MaskCandidates
 from napari_cam_sam.session import MaskSource, chosen_masks
 
-__all__ = ["PlaneMasks", "joined", "listed", "lone_candidate", "without"]
+__all__ = ["PlaneMasks", "joined", "listed", "lone_candidate", "these_planes", "without"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +65,11 @@ def listed(noun: str, numbers: Collection[int]) -> str:
     """Name things by their numbers, e.g. ``"plane 3"``, ``"planes 3, 4 and 9"``."""
     *first, last = (str(n) for n in sorted(numbers))
     return f"{noun}s {', '.join(first)} and {last}" if first else f"{noun} {last}"
+
+
+def these_planes(indices: Collection[int]) -> str:
+    """Name planes by their numbers, or say how many they are where nobody would read them."""
+    return listed("plane", indices) if len(indices) < 5 else f"{len(indices)} planes"
 
 
 def joined(

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
-from napari.utils.notifications import show_info
+from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QVBoxLayout
 
@@ -16,10 +14,18 @@ from napari_cam_sam.plugin.automatic_masks import AutomaticMasks
 from napari_cam_sam.plugin.endings import Dock
 from napari_cam_sam.plugin.forms import Section, button, form
 from napari_cam_sam.plugin.live_masks import LiveMasks
-from napari_cam_sam.plugin.mask_decoding import decode
+from napari_cam_sam.plugin.mask_decoding import outdated
 from napari_cam_sam.plugin.mask_review import MaskReview
+from napari_cam_sam.plugin.plane_masks import PlaneMasks
 from napari_cam_sam.plugin.ready_strip import AheadPanel
-from napari_cam_sam.plugin.segmenter_choice import SegmenterChoice, load
+from napari_cam_sam.plugin.segment_run import (
+    LeftOut,
+    Made,
+    SegmentJob,
+    segment_planes,
+    why_left_out,
+)
+from napari_cam_sam.plugin.segmenter_choice import SegmenterChoice
 from napari_cam_sam.plugin.task_row import TaskRow, duration
 from napari_cam_sam.plugin.volume_section import VolumeSection
 from napari_cam_sam.plugin.workspace import workspace_of
@@ -30,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["SegmentDock"]
 
 _TELL_MS = 100
+_EDITED = "The prompts changed meanwhile; S there makes new masks."
 
 
 class SegmentDock(Dock):
@@ -48,6 +55,10 @@ class SegmentDock(Dock):
         workspace = self.workspace = workspace_of(napari_viewer)
         self.masks = workspace.masks
         self._chosen_for: object = None
+        # What came of the last press of a button; the plan takes its place once that is past.
+        self._outcome = ""
+        self._asked = 0
+        self._left_out: list[LeftOut] = []
 
         self.segmenter = SegmenterChoice(workspace)
         self.run = button(
@@ -78,16 +89,18 @@ class SegmentDock(Dock):
         self._tell_timer.setSingleShot(True)
         self._tell_timer.setInterval(_TELL_MS)
         self._tell_timer.timeout.connect(self._tell)
-        self.segmenter.changed.connect(self._tell)
+        self.segmenter.changed.connect(self._plan_again)
         self.run.clicked.connect(lambda: self.segment())
         self.run_all.clicked.connect(lambda: self.segment_all())
         self.through.started.connect(self._enable)
         # By a key, too, what comes out of it is to be read.
         self.through.started.connect(lambda: through.title.setChecked(True))
-        self.review.said.connect(self.row.say)
+        self.review.done.connect(self._conclude)
+        self.review.refused.connect(self.row.say)
+        self.row.started.connect(self._started)
         self.row.ended.connect(self._ended)
         self.ahead.ahead.shown_encoded.connect(self.live.decode)
-        workspace.prompts.changed.connect(self._tell_soon)
+        workspace.prompts.changed.connect(self._prompts_changed)
         workspace.plane_changed.connect(self._tell)
         workspace.image_changed.connect(self._image_changed)
         workspace.segmenter_changed.connect(self._tell)
@@ -104,7 +117,7 @@ class SegmentDock(Dock):
             suited = self.workspace.suggestion("segmenter")
             if suited is not None and self.segmenter.value() == "seeded":
                 self.segmenter.choose(suited)
-        self._tell()
+        self._plan_again()
 
     def state(self) -> dict[str, Any]:
         """Give the choices as plain data, for the session."""
@@ -139,10 +152,10 @@ class SegmentDock(Dock):
         try:
             snapshot = workspace.snapshot()
             if everywhere:
-                todo = list(workspace.prompts.read_all(snapshot.axis))
+                todo = workspace.prompts.read_all(snapshot.axis)
             else:
-                todo = [workspace.prompts.read(snapshot.axis, snapshot.index)]
-            todo = [plane for plane in todo if plane.objects]
+                todo = (workspace.prompts.read(snapshot.axis, snapshot.index),)
+            todo = tuple(plane for plane in todo if plane.objects)
             if not todo:
                 where = "No plane along this axis has" if everywhere else "This plane has no"
                 raise CamSamError(f"{where} prompts: place some (step 2), or draw a box.")
@@ -153,40 +166,58 @@ class SegmentDock(Dock):
             return False
         self.live.drop()
         self.ahead.ahead.give_way([plane.index for plane in todo])
-        held, name, device = self.segmenter.loaded(), str(self.segmenter.value()), workspace.device
-        embeddings = workspace.embeddings
         stop = threading.Event()
-
-        def steps() -> Generator[Any]:
-            segmenter = held
-            if segmenter is None:
-                segmenter = load(name, device)
-                yield segmenter
-            for prompts in todo:
-                begin = time.monotonic()
-                masks = decode(segmenter, name, embeddings, snapshot, prompts, stop.is_set)
-                yield masks, time.monotonic() - begin
+        job = SegmentJob(
+            snapshot,
+            self.segmenter.loaded(),
+            str(self.segmenter.value()),
+            workspace.device,
+            workspace.embeddings,
+            todo,
+            stop.is_set,
+        )
 
         def show(step: Any) -> None:
-            if not isinstance(step, tuple):
-                self.segmenter.adopt(step, name, device)
-                return
-            masks, seconds = step
-            self.segmenter.tell_seconds(name, seconds)
-            self.masks.put(masks)
+            if isinstance(step, LeftOut):
+                self._left_out.append(step)
+            elif isinstance(step, Made):
+                if step.seconds is not None:
+                    self.segmenter.tell_seconds(job.name, step.seconds)
+                self._show(step.masks)
+            else:
+                self.segmenter.adopt(step, job.name, job.device)
+                self.row.say(self._at_work(len(todo)))
 
-        if held is None:
-            self.row.say(f"Loading {name}…")
+        loads = job.segmenter is None
         started = self.row.start(
-            steps,
-            len(todo) + (held is None),
-            f"Masks of {len(todo)} plane{'s' if len(todo) > 1 else ''}",
+            lambda: segment_planes(job),
+            len(todo) + loads,
+            f"Masks of {_planes(len(todo))}",
             show,
             lambda: workspace.is_current(snapshot),
             stop,
         )
+        if started:
+            self._asked = len(todo)
+            self.row.say(f"Loading {job.name}…" if loads else self._at_work(len(todo)))
         self._enable()
         return started
+
+    def _show(self, masks: PlaneMasks) -> None:
+        """Put masks into the preview, unless their prompts were edited or cleared meanwhile."""
+        workspace = self.workspace
+        key = masks.prompts.axis, masks.prompts.index
+        now = workspace.prompts.read(*key)
+        if not outdated(masks, now):
+            self.masks.put(masks)
+        elif now.objects and not (self.live.isChecked() and self._shown() == key):
+            self._left_out.append(LeftOut(key[1], _EDITED))
+
+    def _shown(self) -> tuple[int, int] | None:
+        try:
+            return self.workspace.plane()
+        except CamSamError:
+            return None
 
     def segment_all(self) -> bool:
         """Make masks of every plane with prompts along the axis shown; as `segment`."""
@@ -198,9 +229,20 @@ class SegmentDock(Dock):
         self.row.stop()
         self.automatic.row.stop()
 
+    def _started(self) -> None:
+        self._outcome = ""
+        self._left_out = []
+
     def _ended(self, complete: bool) -> None:
+        left_out = self._left_out
+        if left_out:
+            self._conclude(why_left_out(left_out, self._asked))
+        if any(one.reason != _EDITED for one in left_out):
+            # The dock may be scrolled elsewhere.
+            show_error(self._outcome)
         self._tell()
-        self.segmented.emit(complete)
+        nothing = 0 < len(left_out) == self._asked
+        self.segmented.emit(complete and not nothing)
         # What the user moved meanwhile is decoded now.
         self.live.decode()
 
@@ -209,6 +251,19 @@ class SegmentDock(Dock):
     def _enable(self) -> None:
         self.run.setEnabled(not self.row.busy)
         self.run_all.setEnabled(not self.row.busy)
+
+    def _conclude(self, words: str) -> None:
+        """Say what came of it, until the plan is another."""
+        self._outcome = words
+        self.row.say(words)
+
+    def _prompts_changed(self) -> None:
+        self._outcome = ""
+        self._tell_soon()
+
+    def _plan_again(self) -> None:
+        self._outcome = ""
+        self._tell()
 
     def _tell_soon(self) -> None:
         if not self._tell_timer.isActive():
@@ -229,15 +284,26 @@ class SegmentDock(Dock):
             self.run_all.setEnabled(False)
             return
         if not self.row.busy:
-            self.row.say(self._plan(n_planes))
+            self.row.say(self._outcome or self._plan(n_planes))
+
+    def _at_work(self, n_planes: int) -> str:
+        seconds = self.segmenter.seconds()
+        long = "how long it takes is not known yet"
+        if seconds is not None:
+            long = duration(seconds * n_planes)
+        return f"Masks of {_planes(n_planes)}: {self.segmenter.words()}, {long}."
 
     def _plan(self, n_planes: int) -> str:
         words = self.segmenter.words()
         if n_planes:
-            words += f"; {n_planes} plane{'s' if n_planes > 1 else ''} with prompts"
+            words += f"; {_planes(n_planes)} with prompts"
             seconds = self.segmenter.seconds()
             if seconds is not None:
                 words += f", {duration(seconds * n_planes)} for all"
         if self.segmenter.value() == "compact-sam":
             words += ". It learned from phantoms alone: for trying out"
         return words + "."
+
+
+def _planes(count: int) -> str:
+    return f"{count} plane{'s' if count > 1 else ''}"

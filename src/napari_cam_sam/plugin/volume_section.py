@@ -22,8 +22,14 @@ from napari_cam_sam.plugin.forms import (
     form,
 )
 from napari_cam_sam.plugin.live_masks import LiveMasks
-from napari_cam_sam.plugin.mask_decoding import places
-from napari_cam_sam.plugin.plane_masks import PlaneMasks, joined, listed, without
+from napari_cam_sam.plugin.mask_decoding import outdated, places
+from napari_cam_sam.plugin.plane_masks import (
+    PlaneMasks,
+    joined,
+    listed,
+    these_planes,
+    without,
+)
 from napari_cam_sam.plugin.segmenter_choice import SegmenterChoice
 from napari_cam_sam.plugin.task_row import TaskRow, duration
 from napari_cam_sam.plugin.volume_rules import VolumeRules, reachable
@@ -50,6 +56,7 @@ class _Run:
     accepted: dict[int, set[int]]
     reached: dict[int, set[int]] = field(default_factory=dict)
     left_alone: set[int] = field(default_factory=set)
+    moved: set[int] = field(default_factory=set)
     begun: bool = False
 
     def note(self, there: Collection[int], index: int) -> None:
@@ -263,6 +270,10 @@ class VolumeSection(QWidget):
             self._forget_last(run)
         for new in step.masks:
             index = new.prompts.index
+            if outdated(new, self._workspace.prompts.read(axis, index)):
+                # What the user did there meanwhile is not to be answered with the masks of before.
+                run.moved.add(index)
+                continue
             known, accepted = masks.get(axis, index), run.accepted.get(index, set())
             if not accepted.isdisjoint(new.masks()):
                 run.left_alone.add(index)
@@ -345,8 +356,7 @@ class VolumeSection(QWidget):
     ) -> str:
         count = len(reachable(image, prompts, parameters))
         indices = [plane.index for plane in prompts]
-        origin = listed("plane", indices) if len(indices) < 5 else f"{len(indices)} planes"
-        who = listed("object", _ids(prompts))
+        who, origin = listed("object", _ids(prompts)), these_planes(indices)
         words = f"{who} from {origin} both ways through {count} planes, {self._segmenter.words()}"
         seconds = self._segmenter.seconds()
         if seconds is not None:
@@ -372,6 +382,8 @@ class VolumeSection(QWidget):
             parts[-1] += f"; ended at {' and '.join(ends)}." if ends else "."
         if run.left_alone:
             parts.append(f"Left as accepted: {listed('plane', run.left_alone)}.")
+        if run.moved:
+            parts.append(f"Left out, with other prompts meanwhile: {listed('plane', run.moved)}.")
         return " ".join(parts)
 
     def ended(self, axis: int, index: int) -> str:
