@@ -97,6 +97,20 @@ def test_a_mask_that_is_seen_is_accepted_and_said_to_be_of_before(dock: SegmentD
     assert dock.row.words.text() == "There is no mask to accept on plane 2: press S first."
 
 
+def test_what_is_no_label_yet_cannot_be_painted(dock: SegmentDock) -> None:
+    show(dock, 2)
+    preview = dock.workspace.own("preview")
+    preview.mode = "paint"
+    assert preview.mode == "pan_zoom"
+    dock.workspace.look_at_plane()
+    dock.masks.changed.emit()
+    assert dock.review.shown.text().endswith("To paint, accept it first.")
+    dock.review.accept.click()
+    labels = dock.workspace.own("labels")
+    labels.mode = "paint"
+    assert labels.mode == "paint"
+
+
 def test_many_planes_are_shown_and_told_at_once(dock: SegmentDock) -> None:
     show(dock, 0, 1, 2, 4)
     preview = dock.workspace.own("preview")

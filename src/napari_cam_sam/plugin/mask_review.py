@@ -213,7 +213,7 @@ class MaskReview(QWidget):
         now = self._workspace.prompts.read(masks.prompts.axis, masks.prompts.index)
         if outdated(masks, now) and not self._live.busy:
             words += " It is of the prompts as they were before: press S."
-        return words
+        return f"{words} To paint, accept it first."
 
     def _dice(self, masks: PlaneMasks) -> float | None:
         """Dice of the masks shown with the truth, where there is one on this plane."""

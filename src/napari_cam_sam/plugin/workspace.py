@@ -364,6 +364,8 @@ class Workspace(EndsByQt, QObject):
         if preview:
             # An outline: what is accepted is filled, and the two must not be taken for each other.
             layer.contour = max(1, round(min(image.spatial_shape[-2:]) / 256))
+            # What the brush did here would be lost with the next mask, and not be accepted.
+            layer.editable = False
         self.put_below_prompts(layer, active)
         return layer
 
