@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import dask.array as da
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from napari.components import ViewerModel
+from qtpy.QtWidgets import QFileDialog
 
 from napari_cam_sam.images.image import image_from_array
 from napari_cam_sam.images.windows import apply_window, resolve_window
@@ -390,3 +392,56 @@ def test_how_long_it_takes_is_said_once_a_plane_was_encoded(
     finish(dock.row)
     # Now it was encoded already: how long that takes says nothing of other planes.
     assert dock.segmenter.seconds() == known
+
+
+def test_a_checkpoint_that_is_refused_is_said_and_the_dock_goes_on(
+    qapp: Any, finish: Finish, notices: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "sam_vit_b.pth"
+    broken.write_bytes(b"no weights at all")
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (str(broken), ""))
+    viewer = ViewerModel()
+    viewer.add_image(volume())
+    dock = new_dock(viewer)
+    dock.segmenter.setCurrentIndex(dock.segmenter.count() - 1)
+    dock.segmenter.chosen.emit()
+    assert dock.segmenter.value() == str(broken)
+    dock.run.click()
+    finish(dock.row)
+    assert len(notices) == 1
+    assert "sam_vit_b.pth" in notices[0]
+    assert dock.segmenter.loaded() is None
+    assert dock.masks.get(0, 2) is None
+    assert dock.run.isEnabled()
+    dock.segmenter.choose("seeded")
+    dock.run.click()
+    finish(dock.row)
+    assert dock.masks.get(0, 2) is not None
+    assert len(notices) == 1
+
+
+def test_in_three_dimensions_it_says_why_there_is_nothing_to_press(
+    qapp: Any, finish: Finish, notices: list[str]
+) -> None:
+    viewer = ViewerModel()
+    viewer.add_image(volume())
+    dock = new_dock(viewer)
+    dock.run.click()
+    finish(dock.row)
+    review = dock.review
+    pressed = (dock.run, dock.run_all, review.accept, review.accept_all, review.after)
+    viewer.dims.ndisplay = 3
+    dock.workspace.look_at_plane()
+    assert "switch to 2D" in dock.row.words.text()
+    assert not any(one.isEnabled() for one in pressed)
+    assert review.shown.text() == ""
+    assert not dock.segment()
+    assert not dock.segment_all()
+    dock.review.accept_masks()
+    assert "switch to 2D" in dock.row.words.text()
+    assert dock.workspace.own("labels") is None
+    viewer.dims.ndisplay = 2
+    dock.workspace.look_at_plane()
+    assert all(one.isEnabled() for one in pressed)
+    assert "switch to 2D" not in dock.row.words.text()
+    assert notices == 2 * ["The viewer shows three dimensions: switch to 2D to choose a plane."]
