@@ -26,8 +26,8 @@ __all__ = [
     "TRANSFORM",
     "file_of",
     "geometry_of",
+    "misplaced",
     "placed",
-    "shown_geometry",
     "spatial_transform",
     "transform_of",
     "true_geometry",
@@ -38,6 +38,12 @@ KEY = "napari_cam_sam"
 
 TRANSFORM = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
 """All that says where a layer lies; a layer derived from another copies every one of them."""
+
+_ROUNDED = 1e-3
+"""Of a pixel's size: as much may steps from pixel to pixel differ, see `Geometry.matches`."""
+
+_BESIDE = 0.1
+"""Of a pixel: as much may the first pixel lie beside the other's."""
 
 
 def transform_of(layer: Any) -> dict[str, Any]:
@@ -80,30 +86,65 @@ def geometry_of(layer: Any) -> Geometry:
     CamSamError
         If the layer has another number of axes, or a transform that is no position in space.
     """
-    return true_geometry(layer) or shown_geometry(layer)
+    return true_geometry(layer) or _shown_geometry(layer)
 
 
-def shown_geometry(layer: Any) -> Geometry:
-    """Give the geometry by which the viewer shows a layer; as `geometry_of`."""
+def _shown_geometry(layer: Any) -> Geometry:
+    """Give the geometry by which the viewer shows a layer."""
     if not 2 <= layer.ndim <= 4:
         raise CamSamError(f"{layer.name} has {layer.ndim} axes; an image here has 2, 3 or 4.")
-    spatial = min(layer.ndim, 3)
-    origin = np.array(layer.data_to_world(np.zeros(layer.ndim)), dtype=float)
-    columns = [np.array(layer.data_to_world(e), dtype=float) - origin for e in np.eye(layer.ndim)]
-    steps, origin = np.stack(columns, axis=1)[-spatial:, -spatial:], origin[-spatial:]
-    factors = [_mm(unit) for unit in layer.units[-spatial:]]
-    known = [f for f in factors if f is not None]
-    if len(known) < spatial:
-        lengths = np.linalg.norm(steps, axis=0)
-        return Geometry(spacing=tuple(float(v) for v in lengths))
-    scale = np.array(known)
-    steps, origin = steps * scale[:, None], origin * scale
+    steps, origin, units = _shown(layer)
+    known = [factor for factor in units if factor is not None]
+    if len(known) < len(units):
+        return Geometry(spacing=tuple(float(v) for v in np.linalg.norm(steps, axis=0)))
+    steps, origin = steps * np.array(known)[:, None], origin * known
     spacing = tuple(float(v) for v in np.linalg.norm(steps, axis=0))
-    if spatial == 2:
+    if len(spacing) == 2:
         return Geometry(spacing=spacing, unit="mm")
     affine = np.eye(4)
     affine[:3, :3], affine[:3, 3] = -steps[::-1], -origin[::-1]
     return Geometry(spacing=spacing, affine=affine, unit="mm")
+
+
+def misplaced(layer: Any, image: Any) -> str | None:
+    """Say in words how a layer of an image's shape is shown elsewhere than the image.
+
+    Parameters
+    ----------
+    layer, image : napari layer
+        Each 2D, 3D, or 4D with time first.
+
+    Returns
+    -------
+    str or None
+        How its pixels lie, seen from those of the image; None where they lie over these, and
+        where units of length would be compared with pixels: a mask in pixels fits any image of
+        its shape.
+    """
+    steps, origin, units = _shown(image)
+    others, first, others_units = _shown(layer)
+    factors = []
+    for here, there in zip(units, others_units, strict=True):
+        if (here is None) != (there is None):
+            return None
+        factors.append(1.0 if here is None or there is None else there / here)
+    others, first = others * np.array(factors)[:, None], first * factors
+    sizes, others_sizes = (np.linalg.norm(one, axis=0) for one in (steps, others))
+    moved = np.linalg.solve(steps, first - origin)
+    if (np.abs(others - steps) <= _ROUNDED * sizes).all():
+        if (np.abs(moved) <= _BESIDE).all():
+            return None
+        return f"it is moved by {_in_words(moved)} pixels"
+    along, others_along = steps / sizes, others / others_sizes
+    if not np.allclose(along.T @ along, others_along.T @ others_along, atol=_ROUNDED / 10):
+        return "it is sheared"
+    cosines = np.clip((along * others_along).sum(axis=0), -1, 1)
+    if (np.abs(cosines) < np.cos(_ROUNDED / 10)).any():
+        return f"it is turned by {np.degrees(np.arccos(cosines.min())):.3g}°"
+    flipped = [str(axis) for axis in np.flatnonzero(cosines < 0)]
+    if flipped:
+        return f"it is flipped along axis {' and '.join(flipped)}"
+    return f"its pixels are {_in_words(others_sizes / sizes)} times as large"
 
 
 def placed(geometry: Geometry, shape: Sequence[int], frames: bool = False) -> dict[str, Any]:
@@ -171,6 +212,23 @@ def file_of(layer: Any) -> Image | None:
         return None
     image: Image = known["image"]
     return image
+
+
+def _shown(layer: Any) -> tuple[NDArray[np.float64], NDArray[np.float64], list[float | None]]:
+    """Give the steps of a layer's axes in space as columns, its first pixel, and mm in its units.
+
+    That is None for a unit that is no length.
+    """
+    spatial = min(layer.ndim, 3)
+    origin = np.array(layer.data_to_world(np.zeros(layer.ndim)), dtype=float)
+    columns = [np.array(layer.data_to_world(e), dtype=float) - origin for e in np.eye(layer.ndim)]
+    steps = np.stack(columns, axis=1)[-spatial:, -spatial:]
+    return steps, origin[-spatial:], [_mm(unit) for unit in layer.units[-spatial:]]
+
+
+def _in_words(values: NDArray[Any]) -> str:
+    # Plus zero: what is rounded to nothing has no sign.
+    return "(" + ", ".join(f"{value:.6g}" for value in np.round(values, 3) + 0.0) + ")"
 
 
 def _upright(affine: NDArray[np.float64], shape: Sequence[int]) -> NDArray[np.float64]:

@@ -20,8 +20,7 @@ from napari_cam_sam.images.windows import (
 )
 from napari_cam_sam.plugin.endings import EndsByQt
 from napari_cam_sam.plugin.geometry import (
-    geometry_of,
-    shown_geometry,
+    misplaced,
     spatial_transform,
     true_geometry,
 )
@@ -408,11 +407,17 @@ class Workspace(EndsByQt, QObject):
                 f"{image.spatial_shape}: they must be of one grid."
             )
         # A layer made in the viewer, as by its button for new labels, copies what is shown alone.
-        of = shown_geometry if true_geometry(layer) is None else geometry_of
-        reason = of(self._image_layer).matches(of(layer))
-        if reason is not None:
-            return f"{layer.name} does not lie where {image.name} does: {reason}."
-        return None
+        true = true_geometry(layer)
+        if true is not None:
+            reason = image.geometry.matches(true)
+        else:
+            reason = misplaced(layer, self._image_layer)
+        if reason is None:
+            return None
+        words = f"{layer.name} does not lie where {image.name} does: {reason}"
+        if true is not None:
+            return f"{words}."
+        return f"{words}; if it belongs there, copy the scale and transforms of {image.name} to it."
 
     def choose_truth(self, layer: Any | None) -> None:
         """Take a labels layer as the truth, in every dock."""
