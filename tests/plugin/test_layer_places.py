@@ -129,6 +129,20 @@ def test_pixels_are_not_compared_with_lengths(qapp: Any, here: str, there: str) 
     assert remark.startswith(f"Distances are in {'px' if here == 'pixel' else here}")
 
 
+@pytest.mark.parametrize("shear", [[0, 0, 0, 0.1, 0.2, 0.3], np.eye(4) + np.diag([0, 0, 0.5], -1)])
+def test_our_layers_lie_over_a_series_that_is_sheared(qapp: Any, shear: Any) -> None:
+    viewer = ViewerModel()
+    image = viewer.add_image(
+        np.zeros((2, *SHAPE), np.float32), shear=shear, scale=(1, 3, 1, 0.5), name="scan"
+    )
+    workspace = workspace_of(viewer)
+    labels = workspace.labels_layer("labels", create=True)
+    np.testing.assert_allclose(
+        labels.data_to_world((1, 2, 3)), image.data_to_world((0, 1, 2, 3))[1:]
+    )
+    assert workspace.mismatch(labels) is None
+
+
 @pytest.mark.parametrize("kind", IMAGES)
 def test_prompts_are_taken_of_no_truth_that_lies_elsewhere(
     qapp: Any, finish: Finish, kind: str

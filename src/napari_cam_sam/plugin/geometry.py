@@ -56,11 +56,12 @@ def spatial_transform(layer: Any, ndim: int) -> dict[str, Any]:
     where = transform_of(layer)
     if layer.ndim == ndim:
         return where
+    shear = np.asarray(where["shear"])  # the upper triangle row by row, or a matrix
     return {
         "scale": where["scale"][-ndim:],
         "translate": where["translate"][-ndim:],
         "rotate": where["rotate"][-ndim:, -ndim:],
-        "shear": np.zeros(ndim * (ndim - 1) // 2),
+        "shear": shear[-(ndim * (ndim - 1) // 2) :] if shear.ndim == 1 else shear[-ndim:, -ndim:],
         "affine": np.asarray(layer.affine.affine_matrix)[-ndim - 1 :, -ndim - 1 :],
         "units": where["units"][-ndim:],
         "axis_labels": where["axis_labels"][-ndim:],
