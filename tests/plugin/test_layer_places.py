@@ -214,3 +214,30 @@ def test_nothing_is_scored_that_lies_elsewhere(
         dock.run.click()
     finish(dock.row)
     assert {row["dice"] for row in dock.table.as_data()} == {1}
+
+
+def test_labels_that_are_put_in_their_place_are_scored(qapp: Any, qtbot: Any) -> None:
+    viewer, _ = opened("2D in pixels")
+    truth = labels_there(viewer, "truth", translate=(5, 0))
+    truth.data[:] = 7
+    labels_there(viewer, "mine")
+    dock = ScoresDock(viewer)
+    assert dock.choices.truth.set_value(truth)
+    dock.choices.truth.chosen.emit()
+    assert "it is moved by (5, 0) pixels" in dock.row.words.text()
+    truth.translate = (0, 0)
+    assert dock.run.isEnabled()
+    qtbot.waitUntil(lambda: dock.choices.label.count() == 3, timeout=10_000)
+
+
+def test_a_heatmap_that_is_moved_is_scored_no_more(qapp: Any) -> None:
+    viewer, _ = opened("2D in pixels")
+    labels_there(viewer, "truth")
+    labels_there(viewer, "mine")
+    heat = viewer.add_image(np.linspace(0, 1, 48 * 56).reshape(48, 56), name="heat")
+    dock = ScoresDock(viewer)
+    assert dock.choices.heatmap.set_value(heat)
+    heat.translate = (0, 5)
+    dock.score()
+    assert not dock.row.busy
+    assert says(dock.row.words.text(), heat, "it is moved by (0, 5) pixels")

@@ -122,7 +122,8 @@ class ScoreChoices(QWidget):
             self._seen = seen
             self._list_layers()
 
-    def _change(self, _: object = None) -> None:
+    def _move(self, _: object = None) -> None:
+        self._hear_layers()  # in its place now, or no longer
         self.changed.emit()
 
     def _edit(self, _: object = None) -> None:
@@ -178,23 +179,25 @@ class ScoreChoices(QWidget):
         if layers != self._heard:
             for layer in self._heard:
                 for name in (*_EDITS, "set_data", *_PLACES):
-                    for method in (self._edit, self._refresh, self._change):
+                    for method in (self._edit, self._refresh, self._move):
                         getattr(layer.events, name).disconnect(method)
             self._heard = layers
             for layer in layers:
                 for name in (*_EDITS, "set_data", *_PLACES):
-                    method = self._edit if name in _EDITS else self._change
+                    method = self._edit if name in _EDITS else self._move
                     method = self._refresh if name == "set_data" else method
                     listen(self, getattr(layer.events, name), method)
-        which = (*(layer.unique_id for layer in layers), self._workspace.frame())
+        which = (*(layer.unique_id for layer in self._fitting()), self._workspace.frame())
         if which != self._labels_of:
             self._labels_of = which
             self.find_labels()
 
+    def _fitting(self) -> list[Any]:
+        return [layer for layer in self._heard if self._workspace.mismatch(layer) is None]
+
     def find_labels(self) -> None:
         """Look in the background which labels there are to choose from."""
-        fitting = [layer for layer in self._heard if self._workspace.mismatch(layer) is None]
-        arrays = [self.array(layer) for layer in fitting]
+        arrays = [self.array(layer) for layer in self._fitting()]
         self._finder.ask(lambda: labels_in(arrays))
 
     def _offer_labels(self, values: Iterable[int]) -> None:
@@ -234,7 +237,7 @@ class ScoreChoices(QWidget):
             return "There is no prediction yet: make masks (step 3), or open a labels layer."
         if prediction == truth:
             return f"{truth.name} is chosen as prediction and as truth: choose two layers."
-        reasons = (workspace.mismatch(layer) for layer in (prediction, truth))
+        reasons = (workspace.mismatch(layer) for layer in self.layers() if layer is not None)
         return next((reason for reason in reasons if reason is not None), None)
 
     def subject(self) -> Subject:
