@@ -260,10 +260,12 @@ def test_series_lazy_and_multiscale_volumes(qapp: Any, finish: Finish, kind: str
         assert heat(dock) is None
 
 
-def test_colour_pictures(qapp: Any, finish: Finish) -> None:
+@pytest.mark.parametrize("alpha", [False, True], ids=["RGB", "RGBA"])
+def test_colour_pictures(qapp: Any, finish: Finish, alpha: bool) -> None:
     (data, meta, _), _ = shapes_sample()
+    clear = np.random.default_rng(0).integers(0, 256, (128, 128, 1), dtype=np.uint8)
     viewer = ViewerModel()
-    viewer.add_image(data, **meta)
+    viewer.add_image(np.concatenate([data, clear], axis=-1) if alpha else data, **meta)
     dock = HeatmapDock(viewer)
     target = workspace_of(viewer).suggestion("target")
     dock.compute()

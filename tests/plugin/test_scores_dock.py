@@ -262,6 +262,25 @@ def test_a_layer_deleted_while_it_is_scored(
     assert any(w in dock.row.words.text() for w in ("Open", "no prediction", "two layers"))
 
 
+def test_pyramids_are_scored_at_their_finest_level(viewer: Any, qtbot: Any) -> None:
+    pixels = np.random.default_rng(0).random((4, 40, 50))
+    true, mine = np.zeros((2, 4, 40, 50), np.uint8)
+    true[1, 5:20, 5:20] = mine[1, 5:20, 6:20] = 1
+    for add, data in (
+        (viewer.add_image, pixels),
+        (viewer.add_labels, mine),
+        (viewer.add_labels, true),
+    ):
+        add([data, data[:, ::2, ::2]], multiscale=True)
+    viewer.layers[1].name, viewer.layers[2].name = "mine", "truth"
+    dock = ScoresDock(viewer)
+    viewer.window.add_dock_widget(dock)
+    assert score(dock, qtbot)["plane 1"]["dice"] == pytest.approx(2 * 14 / (14 + 15))
+    dock.overlay.click()
+    assert viewer.layers["TP/FP/FN of mine"].data.shape == (4, 40, 50)
+    qtbot.waitUntil(lambda: settled(dock), timeout=WAIT)
+
+
 def test_an_image_without_depth_and_one_with_an_empty_truth(viewer: Any, qtbot: Any) -> None:
     viewer.add_image(np.random.default_rng(0).random((40, 50)))
     true = viewer.add_labels(np.zeros((40, 50), np.uint8), name="truth")

@@ -276,6 +276,44 @@ def test_a_dask_volume_and_a_frame_of_a_series(qapp: Any, finish: Finish) -> Non
             assert dock.workspace.own("labels") is None
 
 
+def test_pyramids_are_segmented_at_their_finest_level(qapp: Any, finish: Finish) -> None:
+    whole = volume()
+    truth = np.zeros(whole.shape, np.uint8)
+    truth[:, 6:14, 7:17] = 1
+    viewer = ViewerModel()
+    viewer.add_image([whole, whole[:, ::2, ::2]], multiscale=True, name="scan")
+    target = viewer.add_labels([truth, truth[:, ::2, ::2]], multiscale=True, name="truth")
+    dock = new_dock(viewer)
+    dock.run.click()
+    finish(dock.row)
+    expected = wanted(whole[2], whole=whole)
+    preview = dock.workspace.own("preview").data
+    assert preview.shape == whole.shape
+    np.testing.assert_array_equal(preview[2], expected)
+    dice = 2 * (expected & truth[2]).sum() / (expected.sum() + truth[2].sum())
+    assert f"Dice with the truth {dice:.3f}" in dock.review.shown.text()
+    dock.masks.target = target
+    dock.review.accept.click()
+    assert "truth cannot be written into" in dock.row.words.text()
+    np.testing.assert_array_equal(target.data[0], truth)
+    dock.masks.target = None
+    dock.review.accept.click()
+    np.testing.assert_array_equal(dock.workspace.own("labels").data[2], expected)
+
+
+def test_the_alpha_of_a_picture_changes_no_mask(qapp: Any, finish: Finish) -> None:
+    (data, _, _), _ = shapes_sample()
+    alpha = np.random.default_rng(0).integers(0, 256, (*data.shape[:2], 1), dtype=np.uint8)
+    viewer = ViewerModel()
+    viewer.add_image(np.concatenate([data, alpha], axis=-1), rgb=True)
+    dock = new_dock(viewer)
+    dock.run.click()
+    finish(dock.row)
+    expected = wanted(data, rgb=True)
+    assert expected.any()
+    np.testing.assert_array_equal(dock.workspace.own("preview").data, expected)
+
+
 @pytest.mark.parametrize("sample", [ultrasound_sample, shapes_sample])
 def test_flat_pictures_gray_and_coloured(qapp: Any, finish: Finish, sample: Any) -> None:
     (data, meta, _), _ = sample()

@@ -268,12 +268,13 @@ class MaskLayers(QObject):
                 f"{layer.name} has {layer.ndim} axes, the image {workspace.image().spatial_ndim}: "
                 "choose another labels layer, or a new one."
             )
-        if getattr(layer, "locked", False) or not layer.editable:
-            raise CamSamError(f"{layer.name} is locked: unlock it, or choose another labels layer.")
         if not isinstance(layer.data, np.ndarray) or getattr(layer, "multiscale", False):
             raise CamSamError(
-                f"{layer.name} cannot be written into: it is not a plain array in memory."
+                f"{layer.name} cannot be written into, it is not a plain array in memory: choose "
+                "another labels layer, or a new one."
             )
+        if getattr(layer, "locked", False) or not layer.editable:
+            raise CamSamError(f"{layer.name} is locked: unlock it, or choose another labels layer.")
         return layer
 
     def _redraw(self, key: tuple[int, int]) -> None:
