@@ -26,12 +26,22 @@ def test_the_axis_follows_the_view_and_the_index_the_scale(
         assert plane_shown(viewer, layer) == (axis, index)
 
 
-def test_a_flipped_and_permuted_volume() -> None:
+def test_a_flipped_volume_and_one_that_is_turned_a_little() -> None:
+    for where in ({"scale": (-2, 1, 1), "translate": (10, 0, 0)}, {"rotate": (0, 20, 0)}):
+        viewer = ViewerModel()
+        layer = viewer.add_image(np.zeros((4, 5, 6)), **where)
+        viewer.dims.set_point(range(3), layer.data_to_world((3, 2, 2)))
+        assert plane_shown(viewer, layer) == (0, 3)
+
+
+def test_planes_of_a_permuted_volume_are_worked_on_where_the_viewer_shows_them() -> None:
     viewer = ViewerModel()
-    # World axis 0 runs against array axis 2.
-    affine = np.array([[0, 0, -2.0, 10], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
-    layer = viewer.add_image(np.zeros((4, 5, 6)), affine=affine)
-    viewer.dims.set_point(0, 4.0)
+    layer = viewer.add_image(np.zeros((4, 5, 6)), affine=np.eye(4)[[1, 0, 2, 3]], name="scan")
+    for axis in (0, 1):
+        viewer.dims.order = (axis, 1 - axis, 2)
+        with pytest.raises(CamSamError, match="scan is turned so far"):
+            plane_shown(viewer, layer)
+    workspace_of(viewer).show_plane(2, 3)
     assert plane_shown(viewer, layer) == (2, 3)
 
 

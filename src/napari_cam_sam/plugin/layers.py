@@ -71,7 +71,8 @@ def plane_shown(viewer: Any, layer: Any) -> tuple[int, int]:
     Raises
     ------
     CamSamError
-        In 3D display, which shows no single plane.
+        In 3D display, which shows no single plane, and where the layer's axes are permuted, of
+        which the viewer shows another plane than it stands at.
     """
     if viewer.dims.ndisplay != 2:
         raise CamSamError("The viewer shows three dimensions: switch to 2D to choose a plane.")
@@ -81,12 +82,16 @@ def plane_shown(viewer: Any, layer: Any) -> tuple[int, int]:
     scrolled = [d for d in viewer.dims.not_displayed if d in spatial]
     if len(scrolled) != 1:
         raise CamSamError("The plane shown runs along time: show two axes of space.")
-    hidden = scrolled[0]
-    # A file's axes may lie across the world's: the axis is the one along which planes are hidden.
+    axis = scrolled[0] - spatial.start
     origin = np.array(layer.data_to_world(np.zeros(layer.ndim)))
     steps = np.array([np.array(layer.data_to_world(e)) - origin for e in np.eye(layer.ndim)])
     steps = steps[-3:, -3:] / np.linalg.norm(steps[-3:, -3:], axis=1, keepdims=True)
-    axis = int(np.abs(steps[:, hidden - spatial.start]).argmax())
+    # The viewer cuts the array along the axis of this number, wherever that runs in the world.
+    if np.abs(steps[:, axis]).argmax() != axis:
+        raise CamSamError(
+            f"{layer.name} is turned so far that the viewer shows no plane of it along this axis: "
+            "show another axis, or open its file with this plugin's reader."
+        )
     index = _position(viewer, layer)[layer.ndim - 3 + axis]
     return axis, int(np.clip(round(index), 0, layer.data.shape[layer.ndim - 3 + axis] - 1))
 

@@ -175,17 +175,12 @@ class Workspace(EndsByQt, QObject):
         viewer = self.viewer
         if viewer.dims.ndisplay != 2:
             viewer.dims.ndisplay = 2
-        if self.plane()[0] != axis:
-            before = viewer.dims.order
-            *front, _, _, _ = range(viewer.dims.ndim)
-            space = range(viewer.dims.ndim - 3, viewer.dims.ndim)
+        *front, _, _, _ = range(viewer.dims.ndim)
+        space = range(viewer.dims.ndim - 3, viewer.dims.ndim)
+        if [d for d in viewer.dims.not_displayed if d in space] != [space[axis]]:
             # The two axes that are shown keep their order: no view comes out transposed.
-            for hidden in space:
-                viewer.dims.order = (*front, hidden, *(d for d in space if d != hidden))
-                if self.plane()[0] == axis:
-                    break
-            else:
-                viewer.dims.order = before
+            shown = (d for d in space if d != space[axis])
+            viewer.dims.order = (*front, space[axis], *shown)
         middle = [(n - 1) / 2 for n in self.image().spatial_shape]
         middle[axis] = index
         frames = [0.0 if self.frame() is None else float(self.frame() or 0)]
