@@ -92,7 +92,8 @@ def test_a_session_brings_the_tags_back(
     before = rows(tags)
     tags.remove_class("a")
     tags.tag(0, [3], "c")
-    workspace.keeper.restore(read_session(tmp_path / "session"))
+    with qtbot.waitSignal(workspace.keeper.saved, timeout=20_000):
+        workspace.keeper.restore(read_session(tmp_path / "session"))
     assert rows(tags) == before
     # An image that is smaller takes those that it has.
     viewer = ViewerModel()

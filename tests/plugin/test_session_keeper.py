@@ -186,12 +186,13 @@ def test_what_was_accepted_is_made_again_without_a_viewer(
 
 
 def test_undo_takes_acceptances_back_one_after_the_other(
-    qapp: Any, scan: Path, finish: Finish
+    qapp: Any, scan: Path, finish: Finish, qtbot: Any
 ) -> None:
     workspace = opened(scan)
     segment = SegmentDock(workspace.viewer)
     segment.segmenter.choose("seeded")
-    workspace.prompts.write([PlanePrompts(0, i, (FROM_CAM,)) for i in (9, 11)])
+    with qtbot.waitSignal(workspace.prompts.settled, timeout=10_000):
+        workspace.prompts.write([PlanePrompts(0, i, (FROM_CAM,)) for i in (9, 11)])
     for index in (9, 11):
         workspace.show_plane(0, index)
         segment.segment()
@@ -344,9 +345,7 @@ def test_the_work_of_a_killed_process_is_offered_and_taken(
 
     workspace = opened(scan)
     row = SessionRow(workspace)
-    with qtbot.waitSignal(workspace.keeper.found, timeout=60_000) as found:
-        pass
-    assert found.args[0].folder == left
+    assert looked(workspace).folder == left
     assert row.offer.isVisibleTo(row)
     assert "prompts on 2 planes, 1 edited" in row.question.text()
     with qtbot.waitSignal(workspace.keeper.saved, timeout=60_000):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import psutil
@@ -38,6 +40,19 @@ class Found:
     folder: Path
     session: Session
 
+    def words(self) -> str:
+        """Say what it holds."""
+        session = self.session
+        planes = len(session.prompts)
+        tags = len(session.choices.get("docks", {}).get("plane tags", {}).get("planes", ()))
+        tagged = f", {tags} tagged for training" if tags else ""
+        when = datetime.fromisoformat(session.saved_at).astimezone()
+        return (
+            f"Unsaved work on this image from {when:%Y-%m-%d %H:%M} was found: prompts on "
+            f"{planes} plane{'s' if planes != 1 else ''}, {len(session.touched)} edited, "
+            f"{len(session.accepted)} accepted{tagged}."
+        )
+
 
 def autosave_folder() -> Path:
     """Give the folder in which autosaves lie, one folder each."""
@@ -71,18 +86,29 @@ def own_folders(keeper: int, record: ImageRecord) -> dict[int, Path]:
     return {int(folder.name[len(start) :]): folder for folder in found}
 
 
-def left_behind(record: ImageRecord, own: Path) -> Found | None:
-    """Find the newest autosave of an image whose process, or whose opening in it, is gone."""
+def left_behind(record: ImageRecord, keeper: int, in_layers: Collection[int]) -> Found | None:
+    """Find the newest autosave of an image whose process is gone, or whose work in it is.
+
+    Parameters
+    ----------
+    record : ImageRecord
+    keeper : int
+        Tells apart the windows of this process.
+    in_layers : collection of int
+        The openings in this window whose work is in the layers.
+    """
     newest: Found | None = None
+    mine = {folder: opening for opening, folder in own_folders(keeper, record).items()}
     start = f"{record.sha256[:16]}-{record.frame or 0}-"
     try:
         folders = sorted(autosave_folder().glob(f"{start}*"))
     except OSError:
         return None
     for folder in folders:
-        # The same but for the number of the opening: the image was closed since, in this window.
-        earlier = folder != own and folder.name.rpartition("-")[0] == own.name.rpartition("-")[0]
-        if not earlier and _is_open(folder.name.removeprefix(start)):
+        if folder in mine:
+            if mine[folder] in in_layers:
+                continue
+        elif _is_open(folder.name.removeprefix(start)):
             continue
         try:
             session = read_session(folder)

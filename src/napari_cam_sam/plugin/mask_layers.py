@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.images.image import Image
 from napari_cam_sam.plugin.geometry import KEY
 from napari_cam_sam.plugin.mask_decoding import outdated
 from napari_cam_sam.plugin.plane_masks import PlaneMasks
@@ -28,13 +29,41 @@ __all__ = ["MaskLayers"]
 
 @dataclass(frozen=True, eq=False)
 class _Accepted:
-    """What is needed to take an acceptance back."""
+    """An acceptance, and what it wrote on its plane, to take it back or see whether it shows."""
 
-    layer: Any
-    masks: PlaneMasks
     record: Acceptance
+    layer: Any
+    where: tuple[NDArray[Any], ...]
     before: NDArray[Any]
     after: NDArray[Any]
+
+    @property
+    def plane(self) -> tuple[int, int]:
+        """Axis and index."""
+        return self.record.prompts.axis, self.record.prompts.index
+
+    def now(self, image: Image) -> NDArray[Any]:
+        """Give what the labels hold where it wrote."""
+        values: NDArray[Any] = np.asarray(self.layer.data[image.slot(*self.plane)])[self.where]
+        return values
+
+    def write(self, image: Image, where: tuple[NDArray[Any], ...], values: NDArray[Any]) -> None:
+        """Write on its plane through the layer, not into its array: so its own undo takes it back.
+
+        It shows once the layer is refreshed.
+        """
+        if not where[0].size:
+            return
+        lifted: list[Any] = list(where)
+        axis, index = self.plane
+        if image.spatial_ndim == 3:
+            lifted.insert(axis, np.full(where[0].shape, index))
+        self.layer.data_setitem(tuple(lifted), values, refresh=False)
+
+    def shows(self, image: Image) -> bool:
+        """Tell whether any pixel of what it wrote is left."""
+        wrote = self.after != 0
+        return not wrote.any() or bool((self.now(image) == self.after)[wrote].any())
 
 
 class MaskLayers(QObject):
@@ -52,16 +81,22 @@ class MaskLayers(QObject):
         super().__init__(workspace)
         self._workspace = workspace
         self._masks: dict[tuple[int, int], PlaneMasks] = {}
-        self.accepted: list[Acceptance] = []
+        self._accepted: list[_Accepted] = []
         # What was accepted together, and when, on the clock of `time.monotonic`.
-        self._undo: list[tuple[float, list[_Accepted]]] = []
+        self._undo: list[tuple[float, list[tuple[_Accepted, PlaneMasks]]]] = []
         self._preview: Any = None
         self._of: tuple[Any, ...] = ()
-        self._accepted_of: dict[tuple[Any, ...], list[Acceptance]] = {}
+        # What was accepted on other images and frames, its undo, and into which layer.
+        self._work_of: dict[tuple[Any, ...], tuple[Any, Any, Any]] = {}
         self.target: Any = None
         """The user's own labels layer to accept into; None for ours."""
         workspace.image_changed.connect(self._forget)
         workspace.viewer.layers.events.removed.connect(self._layer_removed)
+
+    @property
+    def accepted(self) -> list[Acceptance]:
+        """What was accepted on the image, in that order, and not taken back by `undo_accept`."""
+        return [one.record for one in self._accepted]
 
     @property
     def accepted_at(self) -> float:
@@ -156,16 +191,18 @@ class MaskLayers(QObject):
             return 0
         layer = self._target()
         image = self._workspace.image()
-        together: list[_Accepted] = []
+        together: list[tuple[_Accepted, PlaneMasks]] = []
         for index in todo:
             masks = self._masks[axis, index]
             before = np.array(layer.data[image.slot(axis, index)])
             after = place_masks(before, masks.masks(), overlap)
-            together.append(_Accepted(layer, masks, _record(masks, overlap), before, after))
-        for index, one in zip(todo, together, strict=True):
-            _write(layer, image, (axis, index), one.before, one.after)
-            self.accepted.append(one.record)
-            del self._masks[axis, index]
+            where = np.nonzero(before != after)
+            one = _Accepted(_record(masks, overlap), layer, where, before[where], after[where])
+            together.append((one, masks))
+        for one, _ in together:
+            one.write(image, one.where, one.after)
+            self._accepted.append(one)
+            del self._masks[one.plane]
         layer.refresh(extent=False)
         self._draw((axis, index) for index in todo)
         self._undo.append((time.monotonic(), together))
@@ -186,21 +223,19 @@ class MaskLayers(QObject):
             return 0
         image = self._workspace.image()
         _, together = self._undo.pop()
-        layer = together[0].layer
+        layer = together[0][0].layer
         # A layer that was removed, or took other data, holds nothing of it any more.
-        holds = layer in self._workspace.viewer.layers and layer.data.shape == image.spatial_shape
-        records = {id(one.record) for one in together}
-        self.accepted[:] = [a for a in self.accepted if id(a) not in records]
-        keys = [(one.masks.prompts.axis, one.masks.prompts.index) for one in together]
-        for key, one in zip(keys, together, strict=True):
+        holds = self._fits(layer)
+        gone = {one for one, _ in together}
+        self._accepted = [one for one in self._accepted if one not in gone]
+        for one, masks in together:
             if holds:
-                now = np.array(layer.data[image.slot(*key)])
-                ours = (now == one.after) & (one.before != one.after)
-                _write(layer, image, key, now, np.where(ours, one.before, now))
-            self._masks[key] = one.masks
+                ours = one.now(image) == one.after
+                one.write(image, tuple(indices[ours] for indices in one.where), one.before[ours])
+            self._masks[one.plane] = masks
         if holds:
             layer.refresh(extent=False)
-        self._draw(keys)
+        self._draw(one.plane for one, _ in together)
         self._accepted_changed()
         return len(together)
 
@@ -210,26 +245,52 @@ class MaskLayers(QObject):
         One is left out if no pixel that it wrote is left: the layer's own undo, or the eraser,
         took it back, and run again it would come out other than the labels are.
         """
-        if self.accept_layer() is None:
-            return ()
-        gone: set[int] = set()
-        image = self._workspace.image() if self._undo else None
-        for one in (one for _, together in self._undo for one in together):
-            if image is None or one.layer.data.shape != image.spatial_shape:
-                continue  # other data took their place
-            prompts = one.masks.prompts
-            now = np.asarray(one.layer.data[image.slot(prompts.axis, prompts.index)])
-            wrote = (one.before != one.after) & (one.after != 0)
-            there = one.layer in self._workspace.viewer.layers
-            if not there or (wrote.any() and not (now[wrote] == one.after[wrote]).any()):
-                gone.add(id(one.record))
-        return tuple(one for one in self.accepted if id(one) not in gone)
+        return tuple(one.record for one in self._showing())
+
+    def work_layers(self) -> list[Any]:
+        """List the layers that hold the work on the image: ours, and others accepted into.
+
+        Where two have labels, those of the later one in the list were accepted later.
+        """
+        into = [one.layer for one in self._showing()]
+        found = [self._workspace.own("labels"), self.accept_layer(), *into]
+        once = list(dict.fromkeys(reversed(found)))[::-1]
+        return [layer for layer in once if layer is not None and self._fits(layer)]
+
+    def _showing(self) -> list[_Accepted]:
+        if not self._accepted:
+            return []
+        # Asked once for them all: a volume has many, and they are looked at as the user scrolls.
+        image = self._workspace.image()
+        there = [layer for layer in {one.layer for one in self._accepted} if self._fits(layer)]
+        return [one for one in self._accepted if one.layer in there and one.shows(image)]
+
+    def _fits(self, layer: Any) -> bool:
+        """Tell whether a layer is still there, with data on the image's grid."""
+        workspace = self._workspace
+        if layer not in workspace.viewer.layers:
+            return False
+        return bool(layer.data.shape == workspace.image().spatial_shape)
 
     def restore(self, accepted: Iterable[Acceptance]) -> None:
-        """Take what a session says was accepted, in place of what was; no undo goes behind it."""
-        self.accepted[:] = accepted
+        """Take what a session says was accepted, in place of what was; no undo goes behind it.
+
+        The session's labels are in our own layer by now.
+        """
+        self.target = None
         self._undo.clear()
-        self.target = None  # what a session holds comes back into our own layer
+        self._accepted = []
+        layer = self._workspace.own("labels")
+        if layer is not None:
+            image = self._workspace.image()
+            for record in accepted:
+                prompts = record.prompts
+                ids = {o.object_id for o in prompts.objects} | {m.object_id for m in record.masks}
+                plane = np.asarray(layer.data[image.slot(prompts.axis, prompts.index)])
+                where = np.nonzero(np.isin(plane, list(ids)))
+                after = plane[where]
+                one = _Accepted(record, layer, where, np.zeros_like(after), after)
+                self._accepted.append(one)
         self._accepted_changed()
 
     def _accepted_changed(self) -> None:
@@ -307,14 +368,14 @@ class MaskLayers(QObject):
             workspace.viewer.layers.remove(self._preview)
         self._preview = None
         self._masks.clear()
-        self._undo.clear()
-        self._accepted_of[self._of] = self.accepted
         layer = workspace.image_layer
         of = () if layer is None else (layer.unique_id, workspace.frame())
-        if of != self._of:
-            self.target = None
-        self._of = of
-        self.accepted = self._accepted_of.get(of, [])
+        if of == self._of:
+            self._undo.clear()  # it would bring back masks of other pixels
+        else:
+            self._work_of[self._of] = self._accepted, self._undo, self.target
+            self._accepted, self._undo, self.target = self._work_of.get(of, ([], [], None))
+            self._of = of
         self.changed.emit()
 
     def _layer_removed(self, event: Any) -> None:
@@ -322,26 +383,11 @@ class MaskLayers(QObject):
         if mark.get("role") == "preview" and self._masks:
             self._masks.clear()
             self.changed.emit()
-
-
-def _write(
-    layer: Any,
-    image: Image,
-    key: tuple[int, int],
-    before: NDArray[Any],
-    after: NDArray[Any],
-) -> None:
-    """Write a plane through the layer, not into its array: so its own undo takes it back.
-
-    It shows once the layer is refreshed.
-    """
-    where = np.nonzero(before != after)
-    if not where[0].size:
-        return
-    lifted: list[Any] = list(where)
-    if image.spatial_ndim == 3:
-        lifted.insert(key[0], np.full(where[0].shape, key[1]))
-    layer.data_setitem(tuple(lifted), after[where], refresh=False)
+        # On an image that is gone nothing is taken back, and the masks of many planes are large.
+        undos = [(self._of, self._undo), *((of, work[1]) for of, work in self._work_of.items())]
+        for of, undo in undos:
+            if of[:1] == (event.value.unique_id,):
+                undo.clear()
 
 
 def _record(masks: PlaneMasks, overlap: Overlap) -> Acceptance:

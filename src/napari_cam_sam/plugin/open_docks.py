@@ -46,6 +46,10 @@ class OpenDocks(QObject):
             method(*values)
         return method is not None
 
+    def answers(self, action: str) -> bool:
+        """Tell whether an open dock would answer."""
+        return self._answering(action) is not None
+
     def _answering(self, action: str) -> Any | None:
         """Give the method of the dock opened last that is still there."""
         for held in reversed(self._actions.get(action, [])):

@@ -6,11 +6,11 @@ import shutil
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from napari.utils.notifications import show_info, show_warning
 from qtpy.QtCore import QCoreApplication, QObject, QThreadPool, QTimer, Signal
 
 from napari_cam_sam.errors import CamSamError
@@ -18,13 +18,12 @@ from napari_cam_sam.images.image import Image
 from napari_cam_sam.plugin.autosaves import Found, left_behind, own_folder, own_folders
 from napari_cam_sam.plugin.preferences import preferences
 from napari_cam_sam.plugin.session_opening import put_back
+from napari_cam_sam.plugin.session_taking import record_of, session_taker
 from napari_cam_sam.plugin.tasks import Newest
-from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.session import (
     ImageRecord,
     Session,
     check_session_image,
-    image_record,
     read_session,
     write_session,
 )
@@ -32,7 +31,10 @@ from napari_cam_sam.session import (
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.workspace import Workspace
 
-__all__ = ["SessionKeeper"]
+__all__ = ["OFFER", "SessionKeeper"]
+
+OFFER = "offer what was left"
+"""What an open dock with a `SessionRow` answers."""
 
 # How long the end of the program waits for what is still being written.
 _LAST_SAVE_MS = 30_000
@@ -46,7 +48,7 @@ _LOOK_AGAIN_MS = 500
 class _Written:
     """What a thread tells of a session that it saved."""
 
-    words: str
+    folder: Path
     number: int
     opening: int
     frame: int | None
@@ -65,8 +67,6 @@ class SessionKeeper(QObject):
 
     saved = Signal(str)
     """In words: what was saved where, or why it could not be."""
-    found = Signal(object)
-    """A `Found`: work on this image that a process which is gone has left."""
 
     def __init__(self, workspace: Workspace) -> None:
         super().__init__(workspace)
@@ -74,8 +74,12 @@ class SessionKeeper(QObject):
         self._record: tuple[int | None, ImageRecord] | None = None
         # Edits so far; those that are on disk; those of the last write that was asked for.
         self._changes = self._saved_changes = self._asked_changes = 0
+        # Edits up to the last save by hand: what that holds needs no autosave.
+        self._by_hand = -1
         # Which opening of an image it is: what a thread brings of an earlier one is not this.
         self._opening = 0
+        # By image and frame: the openings whose work is in the layers.
+        self._in_layers: dict[Any, set[int]] = {}
         self._opener = Newest(self._read, self.saved.emit, self)
         # Of two saves that wait for each other the later one counts, whichever thread comes first.
         self._writing, self._asked, self._written = threading.Lock(), 0, 0
@@ -84,7 +88,6 @@ class SessionKeeper(QObject):
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self.autosave)
-        self._heard: Any = None
         self._drawn = QTimer(self)
         self._drawn.setSingleShot(True)
         self._drawn.setInterval(_LOOK_AGAIN_MS)
@@ -94,6 +97,8 @@ class SessionKeeper(QObject):
         self._taken: tuple[Found, int] | None = None
         # Whether the work on this image was in the layers when it was opened again.
         self._goes_on = False
+        # Why it could not be saved, as it was last told.
+        self._trouble = ""
         workspace.prompts.settled.connect(self._edited)
         workspace.masks.accepted_changed.connect(self._accepted)
         workspace.docks.changed.connect(self._edited)
@@ -108,30 +113,7 @@ class SessionKeeper(QObject):
         if workspace.image_layer is not None:
             self._image_changed()
 
-    # What there is to save
-
-    def _session(self, record: ImageRecord) -> Session:
-        """Read the session, but for its labels, on the main thread."""
-        workspace = self._workspace
-        prompts: list[PlanePrompts] = []
-        for axis in range(len(record.shape) if len(record.shape) == 3 else 1):
-            count = record.shape[axis] if len(record.shape) == 3 else 1
-            # One that lies off every plane is no part of the work, and must not hinder its saving.
-            prompts.extend(p for p in workspace.prompts.read_all(axis) if 0 <= p.index < count)
-        choices: dict[str, Any] = {"docks": workspace.docks.states()}
-        layer = workspace.image_layer
-        if layer is not None and not getattr(layer, "rgb", False):
-            choices["contrast_limits"] = [float(v) for v in layer.contrast_limits]
-        with suppress(CamSamError):  # in three dimensions no plane is shown
-            choices["plane"] = list(workspace.plane())
-        return Session(
-            record,
-            choices,
-            tuple(prompts),
-            tuple(sorted(workspace.prompts.touched())),
-            workspace.masks.standing(),
-            tuple(workspace.docks.score_rows()),
-        )
+    # Saving
 
     def _writer(self, folder: Path | None) -> Callable[[], _Written]:
         """Give what writes the session as it is now, in a thread.
@@ -141,37 +123,27 @@ class SessionKeeper(QObject):
         folder : Path or None
             Where it is saved by hand; None for the folder of this process's autosaves.
         """
-        workspace = self._workspace
-        image, frame = workspace.image(), workspace.frame()
-        record = self._known_record(frame)
-        session = self._session(record or _unknown(image, frame))
-        layer = workspace.masks.accept_layer()
-        if layer is not None and layer.data.shape != image.spatial_shape:
-            layer = workspace.own("labels")  # the user's choice is of another grid
-        data = None if layer is None else layer.data
+        image, frame = self._workspace.image(), self._workspace.frame()
+        take = session_taker(self._workspace, image, self._known_record(frame))
         changes, opening = self._changes, self._opening
         me = id(self)
         self._asked += 1
         number = self._asked
 
         def write() -> _Written:
-            known = record or _record(image, frame)
+            session = take()
+            known = session.image
             where = folder or own_folder(me, known, opening)
-            labels = None if data is None else np.array(data)
             with self._writing:
                 if number > self._written or folder is not None:
-                    full = replace(session, image=known, labels=labels)
-                    write_session(where, full, image)
+                    write_session(where, session, image)
                     self._written = max(number, self._written)
-            words = "Saved by itself." if folder is None else f"Saved to {folder}."
-            return _Written(words, number, opening, frame, known, changes, folder is not None)
+            return _Written(where, number, opening, frame, known, changes, folder is not None)
 
         return write
 
     def _known_record(self, frame: int | None) -> ImageRecord | None:
         return self._record[1] if self._record is not None and self._record[0] == frame else None
-
-    # Saving
 
     def save(self, folder: str | Path) -> None:
         """Save by hand into a folder, in a thread; `saved` tells when it is done.
@@ -183,8 +155,20 @@ class SessionKeeper(QObject):
         """
         self._ask(Path(folder))
 
-    def _ask(self, folder: Path | None) -> None:
-        """Let a thread write the session as it is now; None for this process's autosave."""
+    def _ask(
+        self,
+        folder: Path | None,
+        then: Callable[[_Written], None] | None = None,
+        otherwise: Callable[[str], None] | None = None,
+    ) -> None:
+        """Let a thread write the session as it is now; None for this process's autosave.
+
+        Parameters
+        ----------
+        folder : Path or None
+        then, otherwise : callable, optional
+            What is done when it is written, or was not, if more than to say it.
+        """
         write = self._writer(folder)
         self._under_way += 1
         self._asked_changes = self._changes
@@ -192,11 +176,12 @@ class SessionKeeper(QObject):
         def saved(done: _Written) -> None:
             self._under_way -= 1
             self._was_saved(done)
+            (then or self._say_saved)(done)
             asker.deleteLater()
 
         def failed(sentence: str) -> None:
             self._under_way -= 1
-            self._was_not_saved(sentence)
+            (otherwise or self._was_not_saved)(sentence)
             asker.deleteLater()
 
         # One each: what waits in a common one would give way to what is newer.
@@ -204,10 +189,23 @@ class SessionKeeper(QObject):
         asker.ask(write)
 
     def _forget_autosaves(self, record: ImageRecord, *, but: int | None = None) -> None:
-        """Delete what this window saved by itself of an image, all or all but one opening."""
+        """Delete what this window saved by itself of the work in the layers.
+
+        Parameters
+        ----------
+        record : ImageRecord
+        but : int, optional
+            The opening whose autosave stays.
+        """
         for opening, folder in own_folders(id(self), record).items():
-            if opening != but:
+            if opening in self._line() and opening != but:
                 shutil.rmtree(folder, ignore_errors=True)
+
+    def _line(self) -> set[int]:
+        """Give the openings of this image whose work is in the layers."""
+        layer = self._workspace.image_layer
+        of = None if layer is None else (layer.unique_id, self._workspace.frame())
+        return self._in_layers.setdefault(of, set())
 
     def autosave(self) -> None:
         """Save by itself, if anything changed since the last time."""
@@ -238,20 +236,30 @@ class SessionKeeper(QObject):
         QThreadPool.globalInstance().waitForDone(_LAST_SAVE_MS)
 
     def _was_saved(self, done: _Written) -> None:
+        self._trouble = ""
         if done.opening == self._opening:
             self._record = done.frame, done.record
             self._saved_changes = max(done.changes, self._saved_changes)
-            if done.by_hand and done.number == self._asked:
-                self._forget_autosaves(done.record)
-            elif self._goes_on and not done.by_hand:
+            if done.by_hand:
+                self._by_hand = done.changes
+            if not done.by_hand:
                 self._forget_autosaves(done.record, but=self._opening)
+            elif done.number == self._asked:
+                self._forget_autosaves(done.record)
         if self._taken is not None and done.number > self._taken[1]:
-            self.discard(self._taken[0])
-            self._taken = None
-        self.saved.emit(done.words)
+            taken, self._taken = self._taken[0], None
+            self.discard(taken)
+
+    def _say_saved(self, done: _Written) -> None:
+        self.saved.emit(f"Saved to {done.folder}." if done.by_hand else "Saved by itself.")
 
     def _was_not_saved(self, sentence: str) -> None:
-        self.saved.emit(f"Not saved: {sentence}")
+        words = f"Not saved: {sentence}"
+        self.saved.emit(words)
+        # It is tried again and again, and told once.
+        if words != self._trouble and not self._workspace.docks.answers(OFFER):
+            show_warning(f"{words} Plugins → CAM to SAM → CAM → SAM saves it elsewhere.")
+        self._trouble = words
         self._asked_changes = -1
         self._timer.start(_TRY_AGAIN_MS)
 
@@ -267,10 +275,8 @@ class SessionKeeper(QObject):
             self._timer.start()
 
     def _accepted(self) -> None:
-        layer = self._workspace.masks.accept_layer()
-        if layer is not None and layer is not self._heard:
+        for layer in self._workspace.masks.work_layers():
             # What is painted by hand is work, too.
-            self._heard = layer
             layer.events.labels_update.connect(self._changed)
             layer.events.data.connect(self._changed)
             # napari tells of its own undo by no event but that the layer is drawn anew.
@@ -297,29 +303,40 @@ class SessionKeeper(QObject):
         self._timer.stop()
         self._record = self.left = None
         self._changes = self._saved_changes = self._asked_changes = 0
+        self._by_hand = -1
         self._opening += 1
+        self._standing = self._what_stands()
         workspace = self._workspace
         try:
             image, frame = workspace.image(), workspace.frame()
         except CamSamError:
             return
-        prompted = any(workspace.prompts.planes(axis) for axis in image.axes)
-        tagged = workspace.tags.state()["planes"]
-        self._goes_on = prompted or bool(
-            workspace.prompts.touched() or workspace.masks.accepted or tagged
-        )
+        self._goes_on = self._is_work(image)
+        if not self._goes_on:
+            self._line().clear()
+        self._line().add(self._opening)
         # It may be work on other pixels, or of an opening that was not saved to its end.
         self._changes = int(self._goes_on)
         self._look(image, frame)
 
+    def _is_work(self, image: Image) -> bool:
+        """Tell whether there is anything in the layers that could be lost."""
+        workspace = self._workspace
+        return bool(
+            any(workspace.prompts.planes(axis) for axis in image.axes)
+            or workspace.prompts.touched()
+            or workspace.masks.work_layers()
+            or workspace.tags.state()["planes"]
+        )
+
     def _look(self, image: Image, frame: int | None) -> None:
         """Hash the image, and look for work on it that was left behind, in a thread."""
-        opening = self._opening
+        opening, me, in_layers = self._opening, id(self), frozenset(self._line())
+        known = self._known_record(frame)
 
         def look() -> tuple[int, int | None, ImageRecord, Found | None]:
-            record = _record(image, frame)
-            left = left_behind(record, own_folder(id(self), record, opening))
-            return opening, frame, record, left
+            record = known or record_of(image, frame)
+            return opening, frame, record, left_behind(record, me, in_layers)
 
         self._looker.ask(look)
 
@@ -328,25 +345,31 @@ class SessionKeeper(QObject):
         if opening != self._opening:
             return
         self._record = frame, record
-        if found is not None and not self._changes:
+        if found is not None and not self._goes_on:
             self.left = found
-            self.found.emit(found)
+            if not self._workspace.docks.act(OFFER, found):
+                show_info(f"{found.words()} Plugins → CAM to SAM → CAM → SAM brings it back.")
         if self._changes != self._saved_changes:
             self._timer.start()
 
     def discard(self, found: Found) -> None:
-        """Delete an autosave that is not wanted, or that was opened."""
+        """Delete an autosave that is not wanted, or that was opened; what else is left is offered.
+
+        Parameters
+        ----------
+        found : Found
+        """
         self.left = None
         shutil.rmtree(found.folder, ignore_errors=True)
+        with suppress(CamSamError):  # no image any more
+            self._look(self._workspace.image(), self._workspace.frame())
 
     def take(self, found: Found) -> None:
         """Bring an autosave back; it stays on disk until this process has saved the same."""
         if self._record is None or self._record[1].sha256 != found.session.image.sha256:
             self.saved.emit("That work was done on another image than the one that is open.")
             return
-        self.restore(found.session)
-        self._taken = found, self._asked
-        self._changed()
+        self.restore(found.session, found)
 
     # Opening
 
@@ -379,23 +402,47 @@ class SessionKeeper(QObject):
         else:
             self.saved.emit("The session was not opened: another image was chosen meanwhile.")
 
-    def restore(self, session: Session) -> None:
-        """Put a session of the image that is open into the layers and the docks."""
+    def restore(self, session: Session, found: Found | None = None) -> None:
+        """Put a session of the image that is open into the layers and the docks.
+
+        Work that is there is first saved, into an autosave that stays, and is offered.
+
+        Parameters
+        ----------
+        session : Session
+        found : Found, optional
+            The autosave that it is.
+        """
+        if self._changes == self._by_hand or not self._is_work(self._workspace.image()):
+            self._put_back(session, found)
+            return
+
+        def kept(done: _Written) -> None:
+            if done.opening != self._opening:
+                self.saved.emit("The session was not opened: another image was chosen meanwhile.")
+            elif done.changes != self._changes:
+                self.restore(session, found)  # it was edited meanwhile
+            else:
+                # As if the image were opened once more: the autosave of this opening stays.
+                self._opening += 1
+                self._goes_on = False
+                self._line().clear()
+                self._line().add(self._opening)
+                self._put_back(session, found, f" What was there is kept in {done.folder}.")
+                if found is None:  # else once that one is discarded
+                    self._look(self._workspace.image(), self._workspace.frame())
+
+        def not_kept(sentence: str) -> None:
+            self._asked_changes = -1
+            if found is not None:
+                self._workspace.docks.act(OFFER, found)
+            self.saved.emit(f"Not opened, as what is there cannot be saved first: {sentence}")
+
+        self._ask(None, kept, not_kept)
+
+    def _put_back(self, session: Session, found: Found | None, also: str = "") -> None:
         self._record = session.image.frame, session.image
-        self.saved.emit(put_back(self._workspace, session))
-
-
-def _record(image: Image, frame: int | None) -> ImageRecord:
-    """Hash the image: its file, or its values where the file was moved away since."""
-    try:
-        return image_record(image, frame)
-    except CamSamError:
-        return image_record(replace(image, path=None), frame)
-
-
-def _unknown(image: Image, frame: int | None) -> ImageRecord:
-    """Stand in for a record until the thread has hashed the image."""
-    spacing = tuple(float(v) for v in image.geometry.spacing)
-    return ImageRecord(
-        image.name, None, "0" * 64, image.spatial_shape, spacing, image.geometry.unit, frame
-    )
+        self.saved.emit(put_back(self._workspace, session) + also)
+        if found is not None:
+            self._taken = found, self._asked
+            self._changed()

@@ -18,8 +18,8 @@ __all__ = ["put_back"]
 def put_back(workspace: Workspace, session: Session) -> str:
     """Put a session of the image that is open into the layers and the docks.
 
-    It takes the place of the prompts and the accepted labels that are there; prompts come back
-    by undo.
+    It takes the place of the prompts and the accepted labels that are there: whoever asks for it
+    has saved these. Prompts come back by undo.
 
     Returns
     -------

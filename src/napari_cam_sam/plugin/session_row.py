@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QFileDialog, QLabel, QVBoxLayout, QWidget
@@ -10,6 +9,7 @@ from qtpy.QtWidgets import QFileDialog, QLabel, QVBoxLayout, QWidget
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.autosaves import Found
 from napari_cam_sam.plugin.forms import button, line
+from napari_cam_sam.plugin.session_keeper import OFFER
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.workspace import Workspace
@@ -56,7 +56,7 @@ class SessionRow(QWidget):
         self.restore.clicked.connect(self._restore)
         self.discard.clicked.connect(self._discard)
         self._keeper.saved.connect(self.words.setText)
-        self._keeper.found.connect(self._offer)
+        workspace.docks.register(OFFER, self._offer)
         workspace.image_changed.connect(self.offer.hide)
         if self._keeper.left is not None:
             self._offer(self._keeper.left)
@@ -79,16 +79,7 @@ class SessionRow(QWidget):
 
     def _offer(self, found: Found) -> None:
         self._found = found
-        session = found.session
-        planes = len(session.prompts)
-        tags = len(session.choices.get("docks", {}).get("plane tags", {}).get("planes", ()))
-        tagged = f", {tags} tagged for training" if tags else ""
-        when = datetime.fromisoformat(session.saved_at).astimezone()
-        self.question.setText(
-            f"Unsaved work on this image from {when:%Y-%m-%d %H:%M} was found: prompts on "
-            f"{planes} plane{'s' if planes != 1 else ''}, {len(session.touched)} edited, "
-            f"{len(session.accepted)} accepted{tagged}."
-        )
+        self.question.setText(found.words())
         self.offer.show()
 
     def _restore(self) -> None:
