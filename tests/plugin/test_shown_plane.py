@@ -136,3 +136,41 @@ def test_a_snapshot_is_of_the_data_that_were_there(model: ViewerModel) -> None:
     workspace.choose_image(layer)
     assert not workspace.is_current(again)
     assert workspace.is_current(workspace.snapshot())
+
+
+def test_layers_come_back_with_their_frame_but_for_those_the_user_hid(qapp: Any) -> None:
+    viewer = ViewerModel()
+    viewer.add_image(np.random.default_rng(0).random((2, 4, 20, 24)), name="series")
+    workspace = workspace_of(viewer)
+
+    def go(order: tuple[int, ...], frame: int) -> None:
+        viewer.dims.order = order
+        viewer.dims.set_point(0, frame)
+        workspace.look_at_plane()
+
+    along_0, along_1 = (0, 1, 2, 3), (0, 2, 1, 3)
+    go(along_0, 0)
+    labels = workspace.labels_layer("labels", create=True)
+    first = workspace.heatmaps.layer(0, create=True)
+    go(along_1, 0)
+    second = workspace.heatmaps.layer(1, create=True)
+    go(along_0, 0)
+    labels.visible = False
+
+    def seen() -> list[bool]:
+        return [layer.visible for layer in (labels, first, second)]
+
+    assert seen() == [False, True, False]
+    go(along_0, 1)
+    assert seen() == [False, False, False]
+    go(along_0, 0)
+    assert seen() == [False, True, False]
+    # Turned while it was away: it comes back with what lies along the axis shown.
+    go(along_0, 1)
+    go(along_1, 1)
+    go(along_1, 0)
+    assert seen() == [False, False, True]
+    first.visible, second.visible, labels.visible = False, False, True
+    go(along_1, 1)
+    go(along_1, 0)
+    assert seen() == [True, False, False]

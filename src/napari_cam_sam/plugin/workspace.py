@@ -41,6 +41,7 @@ from napari_cam_sam.plugin.plane_tags import PlaneTags
 from napari_cam_sam.plugin.preferences import preferences
 from napari_cam_sam.plugin.prompt_layers import PromptLayers
 from napari_cam_sam.plugin.session_keeper import SessionKeeper
+from napari_cam_sam.plugin.shown_layers import ShownLayers
 from napari_cam_sam.plugin.snapshot import Snapshot
 from napari_cam_sam.prompts.parameters import PromptParameters
 from napari_cam_sam.sam.embeddings import open_cache
@@ -87,6 +88,7 @@ class Workspace(EndsByQt, QObject):
         self._windows: dict[Any, Window] = {}
         self._lock = threading.Lock()
         self._shown: tuple[Any, ...] | None = None
+        self._shown_layers = ShownLayers(self)
         self.docks = OpenDocks(self)
         self.tags = PlaneTags(self)
         self.heatmaps = HeatmapLayers(self)
@@ -301,10 +303,7 @@ class Workspace(EndsByQt, QObject):
 
     def _show_frame(self, frame: int | None) -> None:
         """Go to another point in time: another image, with layers of its own."""
-        for layer in self.viewer.layers:
-            mark = layer.metadata.get(KEY, {})
-            if is_own(layer) and mark.get("of") == self._image_layer.unique_id:
-                layer.visible = mark.get("frame") == frame
+        self._shown_layers.show_frame(frame)
         self.docks.forget_scores()
         self.image_changed.emit()
 
@@ -312,9 +311,7 @@ class Workspace(EndsByQt, QObject):
         """Hide what belongs to planes along other axes: it would lie across these as bands."""
         self.prompts.show_axis(axis)
         self.masks.show_axis(axis)
-        for role in ("heatmap", "explained"):
-            for layer in self.layers_of_role(role):
-                layer.visible = layer is self.own(role, axis)
+        self._shown_layers.show_axis(axis)
 
     # Layers of ours
 
