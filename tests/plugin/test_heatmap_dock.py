@@ -501,3 +501,32 @@ def test_a_method_of_many_passes_is_cancelled_within_a_plane(
     finish(dock.row)
     handle.remove()
     assert len(passes) < 4096 / 16
+
+
+def test_a_classifier_that_is_another_one_since_the_session_is_told(
+    dock: HeatmapDock, finish: Finish, notices: list[str]
+) -> None:
+    dock.load()
+    finish(dock.row)
+    state = dock.state()
+    assert state["classifier_sha256"] == dock.workspace.classifier.sha256
+    dock.set_state(state)
+    assert notices == []
+    dock.set_state(state | {"classifier_sha256": "0" * 64})
+    assert len(notices) == 1
+    assert "lesion is another model now than when the session was saved" in notices[0]
+    # The same where it is loaded only then; until then the session keeps what it knows.
+    other = state | {"classifier": "phantom-unet", "classifier_sha256": "0" * 64}
+    dock.set_state(other)
+    assert dock.state()["classifier_sha256"] == "0" * 64
+    dock.load()
+    finish(dock.row)
+    assert [one.split()[0] for one in notices] == ["lesion", "phantom-unet"]
+
+
+def test_the_device_of_a_session_is_taken_if_it_is_there(dock: HeatmapDock) -> None:
+    state = dock.state()
+    assert state["device"] == "auto"
+    for device, taken in (("cpu", "cpu"), ("cuda:7", "cpu")):
+        dock.set_state(state | {"device": device})
+        assert dock.workspace.device == dock.classifier.device.value() == taken

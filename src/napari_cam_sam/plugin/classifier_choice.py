@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from napari.utils.notifications import show_warning
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QFileDialog, QWidget
 
@@ -124,6 +125,7 @@ class ClassifierChoice(QObject):
         # Of a classifier that is not loaded yet.
         self._wanted_target: str | None = None
         self._wanted_layer: str | None = None
+        self._wanted_sha256: str | None = None
         self._listed: str | None = None
 
         self.name = Choice(
@@ -149,10 +151,24 @@ class ClassifierChoice(QObject):
         workspace.classifier_changed.connect(self._list)
         self._list()
 
-    def choose(self, name: str, target: str | None = None, layer: str | None = None) -> None:
-        """Choose a classifier by name or path, and class and layer, listed once it is loaded."""
+    def choose(
+        self,
+        name: str,
+        target: str | None = None,
+        layer: str | None = None,
+        sha256: str | None = None,
+    ) -> None:
+        """Choose a classifier by name or path, and class and layer, listed once it is loaded.
+
+        Parameters
+        ----------
+        name : str
+        target, layer : str, optional
+        sha256 : str, optional
+            Which it was; once it is loaded, it is told if it is another one now.
+        """
         self.name.add_path(name, place=1)
-        self._wanted_target, self._wanted_layer = target, layer
+        self._wanted_target, self._wanted_layer, self._wanted_sha256 = target, layer, sha256
         if self.loaded() is not None:
             self._list()
 
@@ -189,7 +205,7 @@ class ClassifierChoice(QObject):
 
     def fall_back(self) -> None:
         """Choose what is loaded: what was chosen could not be."""
-        self._wanted_target = self._wanted_layer = None
+        self._wanted_target = self._wanted_layer = self._wanted_sha256 = None
         held = self._workspace.classifier
         if held is None or not self.name.set_value(held.name):
             self.name.setCurrentIndex(0)
@@ -200,10 +216,21 @@ class ClassifierChoice(QObject):
         name = str(held.device) if held is not None else self._workspace.device
         return {"cpu": "CPU", "auto": "GPU if there is one, else the CPU"}.get(name, name)
 
+    def choose_device(self, device: str | None) -> None:
+        """Choose where the models run, if it is on the list."""
+        if device != self._workspace.device and self.device.set_value(device):
+            self._workspace.device = self.device.value()
+            self._workspace.segmenter_changed.emit()
+
     def state(self) -> dict[str, Any]:
         """Give the choices as plain data, for the session."""
+        loaded = self.loaded()
         return {
             "classifier": self.name.value(),
+            "classifier_sha256": (
+                self._wanted_sha256 if loaded is None else loaded.classifier.sha256
+            ),
+            "device": self._workspace.device,
             "target": self.target.value(),
             "layer": self.layer.value(),
         }
@@ -216,7 +243,7 @@ class ClassifierChoice(QObject):
         return self._known
 
     def _name_chosen(self) -> None:
-        self._wanted_target = self._wanted_layer = None
+        self._wanted_target = self._wanted_layer = self._wanted_sha256 = None
         if self.name.value() in (_BROWSE, _BUNDLE):
             if self.name.value() == _BUNDLE:
                 path = QFileDialog.getExistingDirectory(self.name, "The folder of a MONAI bundle")
@@ -248,6 +275,7 @@ class ClassifierChoice(QObject):
         """List classes and layers of what is loaded; what was chosen stays, where it is there."""
         classifier = self._workspace.classifier
         if classifier is not None:
+            self._compare(classifier)
             self.name.add_path(classifier.name, place=1)
         targets, layers = self.targets(), self.layers()
         self.target.clear()
@@ -264,6 +292,15 @@ class ClassifierChoice(QObject):
             self._wanted_target = self._wanted_layer = None
         self._listed = None if classifier is None else classifier.name
         self.changed.emit()
+
+    def _compare(self, classifier: Classifier | SegmentationNetwork) -> None:
+        """Tell if a classifier is another than the one of that name that was asked for."""
+        wanted, self._wanted_sha256 = self._wanted_sha256, None
+        if wanted not in (None, classifier.sha256) and classifier.name == self.name.value():
+            show_warning(
+                f"{classifier.name} is another model now than when the session was saved: its "
+                f"sha256 is {classifier.sha256[:12]}…, it was {str(wanted)[:12]}…."
+            )
 
     def _list_devices(self) -> None:
         """List the devices that there are, which PyTorch alone knows."""

@@ -245,8 +245,10 @@ class HeatmapDock(Dock):
         self.planes.set_state(state)
         self.pixels.set_state(state.get("pixels") or {})
         self.least.set_value(state.get("at_least", 0.5))
+        self.classifier.choose_device(state.get("device"))
         if state.get("classifier"):
-            self.classifier.choose(state["classifier"], state.get("target"), state.get("layer"))
+            more = (state.get(key) for key in ("target", "layer", "classifier_sha256"))
+            self.classifier.choose(state["classifier"], *more)
             if self.isVisible():
                 self.load()
         self._say()
