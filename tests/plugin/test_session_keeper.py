@@ -541,12 +541,15 @@ def test_the_work_on_one_frame_is_saved_when_another_is_shown(
     assert workspace.prompts.planes(0) == [3]
 
 
-def test_labels_of_another_grid_do_not_hinder_saving(
-    qapp: Any, scan: Path, tmp_path: Path, qtbot: Any
+@pytest.mark.parametrize("pyramid", [False, True])
+def test_labels_that_take_no_masks_do_not_hinder_saving(
+    qapp: Any, scan: Path, tmp_path: Path, qtbot: Any, pyramid: bool
 ) -> None:
     workspace = opened(scan)
     edit(workspace)
-    workspace.masks.target = workspace.viewer.add_labels(np.zeros((3, 5, 5), int))
+    whole = np.zeros((24, 128, 128), int)
+    data = [whole, whole[:, ::2, ::2]] if pyramid else np.zeros((3, 5, 5), int)
+    workspace.masks.target = workspace.viewer.add_labels(data)
     assert save(workspace, tmp_path / "session", qtbot).startswith("Saved to ")
     assert read_session(tmp_path / "session").labels is None
 

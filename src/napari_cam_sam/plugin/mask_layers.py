@@ -266,9 +266,9 @@ class MaskLayers(QObject):
         return [one for one in self._accepted if one.layer in there and one.shows(image)]
 
     def _fits(self, layer: Any) -> bool:
-        """Tell whether a layer is still there, with data on the image's grid."""
+        """Tell whether a layer is still there, with an array in memory on the image's grid."""
         workspace = self._workspace
-        if layer not in workspace.viewer.layers:
+        if layer not in workspace.viewer.layers or not isinstance(layer.data, np.ndarray):
             return False
         return bool(layer.data.shape == workspace.image().spatial_shape)
 
