@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 from qtpy.QtCore import Qt
-from qtpy.QtTest import QTest
 
 from napari_cam_sam.metrics.overlap import overlap
 from window import Window, dices, shown
@@ -33,11 +32,10 @@ def tutorial(window: Window, table: Path) -> Iterator[str]:
     window.wait(lambda: way.workspace.classifier is not None and not way.heatmap.row.busy)
     window.picture("tutorial-2-dock")
 
-    way.heatmap.planes.scope.setFocus()
-    QTest.keyClick(way.heatmap.planes.scope, Qt.Key.Key_End)
     begin = time.monotonic()
     window.press(way.run)
     window.wait(lambda: way.run.isEnabled())
+    assert len(way.workspace.heatmaps.noted_planes(0)) == len(image.data), way.words.text()
     yield f"image to scores: {time.monotonic() - begin:.1f} s, the pauses of this script included"
     way.workspace.show_plane(0, 11)
     window.picture("tutorial-3-run")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer, Signal
@@ -29,9 +30,32 @@ if TYPE_CHECKING:
 
     from napari_cam_sam.plugin.snapshot import Snapshot
 
-__all__ = ["HeatmapDock"]
+__all__ = ["HeatmapDock", "HeatmapPlan"]
 
 _FOLLOW_MS = 120
+
+
+@dataclass(frozen=True)
+class HeatmapPlan:
+    """What pressing the button would do.
+
+    Attributes
+    ----------
+    indices : sequence of int
+        The planes, along the axis shown.
+    total : int
+        How many planes that axis has.
+    words : str
+        What would be explained where, and on which device, e.g. ``"lesion for all 24 planes along
+        axis 0, on the CPU"``.
+    seconds : float or None
+        How long it would take; None where that is not known.
+    """
+
+    indices: Sequence[int]
+    total: int
+    words: str
+    seconds: float | None
 
 
 class HeatmapDock(Dock):
@@ -44,6 +68,8 @@ class HeatmapDock(Dock):
 
     computed = Signal(bool)
     """A computation is over; True if it ran to its end."""
+    planned = Signal()
+    """What pressing the button would do may be another now."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
@@ -255,45 +281,64 @@ class HeatmapDock(Dock):
 
     # What will happen, in words
 
-    def _say(self, _: object = None) -> None:
+    def plan(self) -> HeatmapPlan:
+        """Give what pressing the button would do.
+
+        Raises
+        ------
+        CamSamError
+            If it could do nothing; its words say what is missing.
+        """
         workspace = self.workspace
+        axis, shown = workspace.plane()
+        indices, image, slider = self.planes.indices(), workspace.image(), slider_words(workspace)
+        if self.method.value() == "occlusion":
+            self._occlusion = self.occlusion.value()
+        name = self.classifier.name.value()
+        if name is None:
+            raise CamSamError(
+                "Choose a classifier: a checkpoint of yours, or a shipped one to try."
+            )
+        total = image.n_planes(axis)
+        if self._takes_volumes():
+            indices, where = range(total), "the whole volume"
+        else:
+            n = len(indices)
+            where = f"plane {indices[0]}" if n == 1 else f"{'all ' * (n == total)}{n} planes"
+            if image.spatial_ndim == 3:
+                where += f" along axis {axis}"
+            if tuple(indices) == (shown,):
+                where += slider
+        what, loaded = self.classifier.target_words(), self.classifier.loaded()
+        if loaded is not None and loaded.segments:
+            what += f" {self.pixels.words()},"
+        pace = self._run.pace(str(name), str(self.method.value()))
+        return HeatmapPlan(
+            indices,
+            total,
+            f"{what} for {where}, on the {self.classifier.device_words()}",
+            None if pace is None else pace * len(indices),
+        )
+
+    def _say(self, _: object = None) -> None:
         self.occlusion.setVisible(self.method.value() == "occlusion")
         self.classifier.layer.setEnabled(self.method.value() not in WITHOUT_LAYERS)
+        self._tell_plan()
+        self.planned.emit()
+
+    def _tell_plan(self) -> None:
         try:
-            axis, shown = workspace.plane()
-            indices = self.planes.indices()
-            image = workspace.image()
-            slider = slider_words(workspace)
-            if self.method.value() == "occlusion":
-                self._occlusion = self.occlusion.value()
+            plan = self.plan()
         except CamSamError as error:
             self.run.setEnabled(False)
             self.row.say(str(error))
             return
-        name = self.classifier.name.value()
-        self.run.setEnabled(name is not None and not (self.row.busy and not self._following))
-        if name is None:
-            self.row.say("Choose a classifier: a checkpoint of yours, or a shipped one to try.")
-            return
+        self.run.setEnabled(not (self.row.busy and not self._following))
         if self.row.busy:
             return
-        n = len(indices)
-        where = f"plane {indices[0]}" if n == 1 else f"{n} planes"
-        if image.spatial_ndim == 3:
-            where += f" along axis {axis}"
-        if tuple(indices) == (shown,):
-            where += slider
-        if self._takes_volumes():
-            n, where = image.n_planes(axis), "the whole volume"
-        words = f"Heatmap of {self.classifier.target_words()}"
-        loaded = self.classifier.loaded()
-        if loaded is not None and loaded.segments:
-            words += f" {self.pixels.words()},"
-        words += f" for {where}"
-        words += f", on the {self.classifier.device_words()}"
-        pace = self._run.pace(str(name), str(self.method.value()))
-        words += f", {duration(pace * n)}." if pace is not None else "."
-        if name in {**shipped_classifiers(), **shipped_networks()}:
+        words = f"Heatmap of {plan.words}"
+        words += f", {duration(plan.seconds)}." if plan.seconds is not None else "."
+        if self.classifier.name.value() in {**shipped_classifiers(), **shipped_networks()}:
             words += " It learned from phantoms alone: for trying out, not for patients' images."
         self.row.say(words)
 
@@ -345,21 +390,29 @@ class HeatmapDock(Dock):
             self._occlusion,
         )
 
-    def compute(self) -> None:
-        """Compute the heatmaps that are chosen, in a thread, and show each as it is ready."""
+    def compute(self) -> bool:
+        """Compute the heatmaps that are chosen, in a thread, and show each as it is ready.
+
+        Returns
+        -------
+        bool
+            False where nothing could be started; why is said, unless other work runs.
+        """
         if self._following and not self._run.loading:
             self.row.stop()
         if self.row.busy and (self._loading or self._following):
             self._queued = True  # as soon as the classifier is there, or the plane before is done
-            return
+            return True
         try:
             snapshot, indices = self.workspace.snapshot(), self.planes.indices()
             recipe = self._recipe(snapshot)
         except CamSamError as error:
             self.row.say(str(error))
-            return
-        if self._run.start(recipe, snapshot, indices):
+            return False
+        started = self._run.start(recipe, snapshot, indices)
+        if started:
             self.run.setEnabled(False)
+        return started
 
     def _follow_soon(self, _: object = None) -> None:
         if self.follow.isChecked():
@@ -392,8 +445,9 @@ class HeatmapDock(Dock):
     def _ended(self, complete: bool) -> None:
         self._following = self._loading = False
         queued, self._queued = self._queued, False
-        if queued and self.classifier.loaded() is not None:
-            self.compute()
-            return
         self._say()
+        if queued and self.classifier.loaded() is not None:
+            if self.compute():
+                return
+            complete = False
         self.computed.emit(complete)

@@ -32,6 +32,7 @@ class PlaneRange(QWidget):
     def __init__(self, workspace: Workspace) -> None:
         super().__init__()
         self._workspace = workspace
+        self._few, self._picked = 0, False
         self.scope = Choice("Of the axis along which the viewer scrolls now.")
         self.first, self.last = SpinBox(), SpinBox()
         for spin, words, hint in (
@@ -49,7 +50,12 @@ class PlaneRange(QWidget):
             whole.addWidget(widget)
         self.scope.offer([("the plane shown", _SHOWN), ("from … to …", _RANGE), ("all", _ALL)])
         self.scope.currentIndexChanged.connect(self._scope_changed)
-        self._scope_changed()
+        self._show_range()
+
+    def prefer_all(self, most: int) -> None:
+        """Choose all planes of an axis with no more than these, until another choice is made."""
+        self._few = most
+        self.fit()
 
     def indices(self) -> Sequence[int]:
         """List the planes that are chosen.
@@ -69,12 +75,16 @@ class PlaneRange(QWidget):
         return range(index, index + 1)
 
     def fit(self) -> None:
-        """Let the range end where the axis in view does."""
+        """Let the range end where the axis in view does, and choose what suits that axis."""
         try:
             axis, _ = self._workspace.plane()
             end = self._workspace.image().n_planes(axis) - 1
         except CamSamError:
             end = 0
+        if not self._picked:
+            self.scope.blockSignals(True)
+            self.scope.set_value(_ALL if 0 < end < self._few else _SHOWN)
+            self.scope.blockSignals(False)
         at_end = self.last.value() == self.last.maximum()
         self.first.setMaximum(end)
         self.last.setMaximum(end)
@@ -90,11 +100,16 @@ class PlaneRange(QWidget):
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Take the choice of a session."""
+        self._picked = "planes" in state
         self.scope.set_value(state.get("planes"))
         for spin, value in zip((self.first, self.last), state.get("range", ()), strict=False):
             spin.setValue(value)
 
     def _scope_changed(self) -> None:
+        self._picked = True
+        self._show_range()
+        self.changed.emit()
+
+    def _show_range(self) -> None:
         for spin in (self.first, self.last):
             spin.setVisible(self.scope.value() == _RANGE)
-        self.changed.emit()

@@ -171,12 +171,18 @@ class ScoresDock(Dock):
 
     # Scoring
 
-    def score(self) -> None:
-        """Score all planes, objects and the volume in the background."""
+    def score(self) -> bool:
+        """Score all planes, objects and the volume in the background.
+
+        Returns
+        -------
+        bool
+            False where nothing could be started; why is said, unless other masks are scored.
+        """
         # Not row.busy: events come in while napari makes the bar, before the row has its task.
         if self.choices.problem() is not None or self._next is not None:
             self._say()
-            return
+            return False
         workspace, job = self.workspace, self.choices.to_score()
         image = job.image
         layers = [layer for layer in self.choices.layers() if layer is not None]
@@ -195,9 +201,11 @@ class ScoresDock(Dock):
         self._newest.drop()
         self.row.say(f"Scoring {subject.prediction} against {subject.truth}…")
         total = image.n_planes(job.axis) + 2
-        if not self.row.start(steps, total, f"Scores of {image.name}", found.keep, wanted):
+        started = self.row.start(steps, total, f"Scores of {image.name}", found.keep, wanted)
+        if not started:
             self._next = None
         self._say()
+        return started
 
     def _ended(self, complete: bool) -> None:
         found, self._next = self._next, None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
@@ -23,12 +24,16 @@ from napari_cam_sam.plugin.prompts_dock import PromptsDock
 from napari_cam_sam.plugin.scores_dock import ScoresDock
 from napari_cam_sam.plugin.segment_dock import SegmentDock
 from napari_cam_sam.plugin.session_row import SessionRow
+from napari_cam_sam.plugin.task_row import TaskRow, duration
 from napari_cam_sam.plugin.workspace import workspace_of
 
 if TYPE_CHECKING:
     import napari
 
 __all__ = ["WayDock"]
+
+# A first run covers the volume, unless that would take long: thin slices are hundreds.
+_FEW_PLANES = 64
 
 
 class WayDock(Dock):
@@ -46,17 +51,18 @@ class WayDock(Dock):
         self.prompts = PromptsDock(napari_viewer)
         self.segment = SegmentDock(napari_viewer)
         self.scores = ScoresDock(napari_viewer)
+        self.heatmap.planes.prefer_all(_FEW_PLANES)
         self._step = 0
         self.run = QPushButton("Run all four steps")
         self.run.setToolTip(
-            "Heatmaps of the planes chosen in step 1, prompts on all of them, masks of all these, "
-            "and scores where there is a truth. Nothing is accepted: look, edit, then press C."
+            "As the steps below are set. Nothing is accepted: look, edit, then press C."
         )
         self.stop = QPushButton("Stop")
         self.stop.setToolTip("What is done stays.")
         self.stop.setEnabled(False)
-        self.words = QLabel("From the image to the scores in one go, or step by step below.")
-        self.words.setWordWrap(True)
+        self.plan, self.words = QLabel(), QLabel()
+        for label in (self.plan, self.words):
+            label.setWordWrap(True)
         rows = (f"<tr><td><b>{k}</b>&nbsp;</td><td>{t}</td></tr>" for k, (_, t) in KEYS.items())
         keys = QLabel(f"<table>{''.join(rows)}</table>")
         keys.setWordWrap(True)
@@ -68,6 +74,7 @@ class WayDock(Dock):
         both.addWidget(self.run, stretch=1)
         both.addWidget(self.stop)
         steps.addLayout(both)
+        steps.addWidget(self.plan)
         steps.addWidget(self.words)
         steps.addWidget(SessionRow(self.workspace))
         self.sections = [
@@ -95,30 +102,71 @@ class WayDock(Dock):
         self.stop.clicked.connect(self.cancel)
         self.heatmap.computed.connect(self._heatmaps_done)
         self.prompts.row.ended.connect(self._prompts_done)
-        self.prompts.question.answered.connect(lambda: self._prompts_done(True))
+        self.prompts.question.answered.connect(self._answered)
+        self.prompts.question.refused.connect(self._prompts_refused)
         self.segment.segmented.connect(self._masks_done)
         self.scores.row.ended.connect(self._scores_done)
         self.workspace.image_changed.connect(self._image_changed)
+        for signal in (
+            self.heatmap.planned,
+            self.prompts.rule.changed,
+            self.segment.segmenter.changed,
+            self.segment.segmented,
+            self.workspace.segmenter_changed,
+            self.scores.choices.changed,
+        ):
+            signal.connect(self._tell_plan)
+        self._over("")
 
     def _image_changed(self) -> None:
         if self._step:
             self._over("Stopped: another image was chosen.")
+        else:
+            self.words.clear()
+
+    # What will happen, in words
+
+    def _tell_plan(self, _: object = None) -> None:
+        """Say what the button would do; while it is done, what was said before stays."""
+        if self._step:
+            return
+        try:
+            words = self._plan()
+        except CamSamError as error:
+            words = str(error)
+            self.run.setEnabled(False)
+        else:
+            self.run.setEnabled(True)
+        self.plan.setText(words)
+
+    def _plan(self) -> str:
+        heat, segmenter = self.heatmap.plan(), self.segment.segmenter
+        rule = self.prompts.strategy.currentText() or self.prompts.strategy.placeholderText()
+        truth = self.scores.choices.truth.value()
+        scores = "no scores, for there is no truth"
+        if truth is not None:
+            scores = f"scores against {truth.name}"
+        words = (
+            f"Heatmaps of {heat.words}; prompts ({rule}) where there is a heatmap; "
+            f"masks of all planes with prompts, by {segmenter.words()}; {scores}."
+        )
+        if len(heat.indices) < heat.total:
+            words += f" Only {len(heat.indices)} of {heat.total} planes: more under Planes, step 1."
+        seconds = segmenter.seconds()
+        if heat.seconds is not None and seconds is not None:
+            masks = {*heat.indices, *self.workspace.prompts.planes(self.workspace.plane()[0])}
+            words += f" Up to {duration(heat.seconds + seconds * len(masks))}."
+        return words
+
+    # One step after the other
 
     def run_all(self) -> None:
         """Go from the image to the scores, step by step."""
         if self._step:
             return
-        try:
-            self.workspace.snapshot()
-            if self.heatmap.classifier.name.value() is None:
-                raise CamSamError("Choose a classifier in step 1 first.")
-        except CamSamError as error:
-            self.words.setText(str(error))
-            return
-        self._go(1, "1 of 4: heatmaps…")
-        self.heatmap.compute()
-        if not self.heatmap.row.busy:
-            self._over("Heatmaps could not be started; see step 1.")
+        self._go(1, "heatmaps")
+        if not self.heatmap.compute():
+            self._refused(self.heatmap.row)
 
     def cancel(self) -> None:
         """Stop the step that runs, and what would follow."""
@@ -134,9 +182,16 @@ class WayDock(Dock):
         if not complete:
             self._over("Stopped while heatmaps were computed.")
             return
-        self._go(2, "2 of 4: prompts…")
+        self._go(2, "prompts")
         if not self.prompts.extract(everywhere=True):
-            self._over("No prompts were made; see step 2.")
+            self._refused(self.prompts.row)
+
+    def _prompts_refused(self, words: str) -> None:
+        if self._step == 2:
+            self._over(words)
+
+    def _answered(self) -> None:
+        self._prompts_done(True)
 
     def _prompts_done(self, complete: bool) -> None:
         if self._step != 2:
@@ -147,9 +202,13 @@ class WayDock(Dock):
         if self.prompts.question.asking:
             self.words.setText("2 of 4: answer the question in step 2 to go on.")
             return
-        self._go(3, "3 of 4: masks…")
+        with suppress(CamSamError):  # step 3 says which
+            if not self.workspace.prompts.planes(self.workspace.plane()[0]):
+                self._over(f"{self.prompts.row.words.text()} So there is nothing to segment.")
+                return
+        self._go(3, "masks")
         if not self.segment.segment_all():
-            self._over("No plane has evidence for this class: no prompts, no masks.")
+            self._refused(self.segment.row)
 
     def _masks_done(self, complete: bool) -> None:
         if self._step != 3:
@@ -160,29 +219,37 @@ class WayDock(Dock):
         if self.workspace.truth() is None:
             self._over("Masks are in the preview; there is no truth to score them against.")
             return
-        self._go(4, "4 of 4: scores…")
+        self._go(4, "scores")
         self.sections[3].title.setChecked(True)
         self.scores.choices.choose_prediction(self.workspace.own("preview"))
-        self.scores.score()
-        if not self.scores.row.busy:
-            self._over("Masks are in the preview; why there are no scores stands in step 4.")
+        if not self.scores.score():
+            self._refused(self.scores.row)
 
     def _scores_done(self, complete: bool) -> None:
-        if self._step == 4:
-            self._over(
-                "Done. Look through the planes (N, P), edit prompts, accept masks (C)."
-                if complete
-                else "Stopped while masks were scored."
-            )
+        if self._step != 4:
+            return
+        subject = self.scores.table.subject
+        if not complete or subject is None:
+            self._over("Stopped while masks were scored.")
+            return
+        total = self.workspace.image().n_planes(subject.axis)
+        some = len(self.workspace.heatmaps.noted_planes(subject.axis))
+        part = f" for {some} of {total} planes; the volume's scores count all" * (some < total)
+        self._over(f"Done{part}. Look through the planes (N, P), edit prompts, accept masks (C).")
 
-    def _go(self, step: int, words: str) -> None:
+    def _go(self, step: int, what: str) -> None:
         self._step = step
         self.run.setEnabled(False)
         self.stop.setEnabled(True)
-        self.words.setText(words)
+        self.words.setText(f"{step} of 4: {what}…")
+
+    def _refused(self, row: TaskRow) -> None:
+        """End at a step that did not start: it says why, or is at work."""
+        busy = f"Step {self._step} is at work on something else: run again when that is done."
+        self._over(busy if row.busy else row.words.text())
 
     def _over(self, words: str) -> None:
         self._step = 0
-        self.run.setEnabled(True)
         self.stop.setEnabled(False)
         self.words.setText(words)
+        self._tell_plan()
