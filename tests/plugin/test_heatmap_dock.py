@@ -307,6 +307,92 @@ def test_following_computes_the_newest_plane_and_again_for_another_class(
     assert not np.array_equal(heat(dock).data[7], first)
 
 
+def listed(dock: HeatmapDock) -> list[str]:
+    target = dock.classifier.target
+    return [target.itemText(i) for i in range(target.count())]
+
+
+def test_each_class_is_listed_with_its_probability_on_the_plane_shown(
+    dock: HeatmapDock, finish: Finish
+) -> None:
+    workspace, target = dock.workspace, dock.classifier.target
+    dock.load()
+    finish(dock.row)
+    assert listed(dock) == ["the predicted class", "normal", "lesion"]
+    chosen: list[bool] = []
+    target.currentIndexChanged.connect(lambda _: chosen.append(True))
+    dock.planes.scope.set_value("range")
+    dock.planes.first.setValue(10)
+    dock.planes.last.setValue(11)
+    dock.compute()
+    finish(dock.row)
+    for index in (11, 10):
+        workspace.show_plane(0, index)
+        workspace.look_at_plane()
+        likely = workspace.heatmaps.note(0, index).probabilities
+        texts = [f"{name} ({likely[name]:.2f})" for name in ("normal", "lesion")]
+        assert listed(dock) == ["the predicted class", *texts]
+    # The choice stays, and is no other one.
+    assert target.value() == "lesion"
+    assert chosen == []
+    workspace.show_plane(0, 3)
+    workspace.look_at_plane()
+    assert listed(dock) == ["the predicted class", "normal", "lesion"]
+    workspace.show_plane(0, 11)
+    workspace.look_at_plane()
+    # What another classifier found is not said of the classes of this one.
+    dock.choose("shapes")
+    dock.load()
+    finish(dock.row)
+    assert not any("(" in text for text in listed(dock))
+
+
+def test_the_highest_probability_of_a_network_is_no_more_than_that(
+    dock: HeatmapDock, finish: Finish
+) -> None:
+    dock.choose("phantom-unet")
+    dock.load()
+    finish(dock.row)
+    dock.compute()
+    finish(dock.row)
+    assert all(" (up to 0." in text or " (up to 1." in text for text in listed(dock)[1:])
+
+
+def test_a_heatmap_of_another_class_than_the_one_chosen_is_named(
+    dock: HeatmapDock, finish: Finish
+) -> None:
+    dock.compute()
+    finish(dock.row)
+    assert "Its heatmap" not in dock.found.text()
+    target = dock.classifier.target
+    for name, there in (("normal", True), ("", False)):
+        target.set_value(name)
+        target.chosen.emit()
+        assert dock.found.text().endswith(" Its heatmap is of lesion, not of normal.") == there
+    # The same for what is computed after another class was chosen.
+    target.set_value("lesion")
+    target.chosen.emit()
+
+    def choose() -> None:
+        target.set_value("normal")
+        target.chosen.emit()
+
+    dock.planes.scope.set_value("all")
+    at_first_heatmap(dock, choose)
+    dock.compute()
+    finish(dock.row)
+    dock.workspace.show_plane(0, 11)
+    dock.workspace.look_at_plane()
+    assert {dock.workspace.heatmaps.note(0, i).target for i in range(24)} == {"lesion"}
+    assert dock.found.text().endswith(" Its heatmap is of lesion, not of normal.")
+    assert "Heatmap of normal for all 24 planes" in dock.row.words.text()
+    dock.least.set_value(0)
+    dock.compute()
+    finish(dock.row)
+    assert {dock.workspace.heatmaps.note(0, i).target for i in range(24)} == {"normal"}
+    assert "Its heatmap" not in dock.found.text()
+
+
 def test_a_plane_without_evidence_says_so_and_stays_clear(
     dock: HeatmapDock, finish: Finish
 ) -> None:

@@ -10,6 +10,7 @@ from napari.utils.notifications import show_warning
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QFileDialog, QWidget
 
+from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.models.names import (
     classifier_names,
     shipped_classifiers,
@@ -21,6 +22,7 @@ from napari_cam_sam.plugin.importing import import_torch
 if TYPE_CHECKING:
     from napari_cam_sam.models.classifiers import Classifier
     from napari_cam_sam.models.segmentation import SegmentationNetwork
+    from napari_cam_sam.plugin.heatmap_layers import HeatmapNote
     from napari_cam_sam.plugin.workspace import Workspace
 
 __all__ = ["PREDICTED", "ClassifierChoice", "LoadedClassifier", "load"]
@@ -127,11 +129,15 @@ class ClassifierChoice(QObject):
         self._wanted_layer: str | None = None
         self._wanted_sha256: str | None = None
         self._listed: str | None = None
+        self._told: HeatmapNote | None = None
 
         self.name = Choice(
             "A shipped model, torchvision's, or your own: a classifier, or a network that segments."
         )
-        self.target = Choice("The class whose evidence the heatmap shows.")
+        self.target = Choice(
+            "The class whose evidence the heatmap shows; behind each its probability on the plane "
+            "shown, once that has a heatmap."
+        )
         self.layer = Choice("Which layer's maps: late layers mean more, early ones are finer.")
         self.device = Choice("Where the models run. auto: a GPU where there is one.")
         shipped, networks = shipped_classifiers(), shipped_networks()
@@ -149,6 +155,8 @@ class ClassifierChoice(QObject):
         self.target.chosen.connect(self.changed)
         self.layer.chosen.connect(self.changed)
         workspace.classifier_changed.connect(self._list)
+        workspace.plane_changed.connect(self._tell_likely)
+        workspace.heatmaps_changed.connect(self._tell_likely)
         self._list()
 
     def choose(
@@ -291,6 +299,8 @@ class ClassifierChoice(QObject):
             self.layer.set_value(held.layer(layers))
             self._wanted_target = self._wanted_layer = None
         self._listed = None if classifier is None else classifier.name
+        self._told = None
+        self._tell_likely()
         self.changed.emit()
 
     def _compare(self, classifier: Classifier | SegmentationNetwork) -> None:
@@ -301,6 +311,29 @@ class ClassifierChoice(QObject):
                 f"{classifier.name} is another model now than when the session was saved: its "
                 f"sha256 is {classifier.sha256[:12]}…, it was {str(wanted)[:12]}…."
             )
+
+    def _tell_likely(self) -> None:
+        """Write behind each class its probability on the plane shown, where that is known."""
+        note = self._note()
+        if note is self._told:
+            return
+        self._told = note
+        # A network has a probability a pixel: the highest on the plane is known.
+        most = "up to " if note is not None and note.made_by.get("pixels") else ""
+        for i in range(1, self.target.count()):
+            name = self.target.itemData(i)
+            likely = None if note is None else note.probabilities.get(name)
+            self.target.setItemText(i, name if likely is None else f"{name} ({most}{likely:.2f})")
+
+    def _note(self) -> HeatmapNote | None:
+        """Give what the classes on the list were found to be on the plane shown."""
+        held, heatmaps = self._workspace.classifier, self._workspace.heatmaps
+        try:
+            note = heatmaps.note(*self._workspace.plane())
+        except CamSamError:  # in three dimensions no plane is shown
+            return None
+        theirs = None if note is None else note.made_by.get("classifier_sha256")
+        return note if held is not None and theirs == held.sha256 else None
 
     def _list_devices(self) -> None:
         """List the devices that there are, which PyTorch alone knows."""

@@ -136,6 +136,7 @@ class HeatmapDock(Dock):
         self.classifier.load_wanted.connect(self.load)
         self.planes.changed.connect(self._say)
         self.classifier.changed.connect(self._fit_model)
+        self.classifier.changed.connect(self._tell_found)
         workspace.truth_changed.connect(self._say)
         for signal in (
             self.classifier.changed,
@@ -358,7 +359,11 @@ class HeatmapDock(Dock):
         reason = "" if note.reason is None else f" No evidence: {note.reason}"
         # A network has a probability a pixel: the highest on the plane is told.
         most = "highest probability of " if note.made_by.get("pixels") else ""
-        self.found.setText(f"Plane {index}{slider}: {most}{text}.{reason}")
+        other = ""
+        if self.classifier.loaded() is not None:
+            wanted = self.classifier.target.value() or likely[0][0]
+            other = f" Its heatmap is of {note.target}, not of {wanted}." * (note.target != wanted)
+        self.found.setText(f"Plane {index}{slider}: {most}{text}.{reason}{other}")
 
     # The work
 
