@@ -24,6 +24,7 @@ from napari_cam_sam.metrics.scoring import score_heatmap, score_masks, score_obj
 from napari_cam_sam.plugin.geometry import transform_of
 from napari_cam_sam.plugin.heatmap_layers import HeatmapNote
 from napari_cam_sam.plugin.scores_dock import ScoresDock
+from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
 from napari_cam_sam.prompts.parameters import PromptParameters
 from napari_cam_sam.sam.loading import load_segmenter
 
@@ -443,6 +444,64 @@ def test_the_four_ways_to_a_mask(viewer: Any, dock: ScoresDock, qtbot: Any) -> N
     qtbot.waitUntil(lambda: settled(dock), timeout=WAIT)
     assert dock.comparison.lines[2].dice == 1
     assert dock.comparison.lines[1] == expected[1]
+
+
+def test_a_comparison_from_before_a_change_says_so(
+    viewer: Any, dock: ScoresDock, qtbot: Any
+) -> None:
+    workspace, words = dock.workspace, dock.comparison.row.words
+    layer = add_heatmaps(dock, viewer)
+    workspace.segmenter = load_segmenter("seeded")
+    workspace.segmenter_changed.emit()
+
+    def compare() -> None:
+        dock.comparison.button.click()
+        qtbot.waitUntil(lambda: settled(dock), timeout=WAIT)
+        assert words.text().endswith("planes with truth or masks.")
+
+    def changed() -> None:
+        qtbot.waitUntil(lambda: words.text().endswith("last change: compare again."))
+        assert dock.comparison.button.isEnabled()
+
+    compare()
+    workspace.show_plane(0, 10)  # nothing but another plane is shown
+    workspace.look_at_plane()
+    dock._say()
+    assert words.text().endswith("planes with truth or masks.")
+    prompt = ObjectPrompt(1, (), Box(40, 40, 60, 60))
+    workspace.prompts.write([PlanePrompts(0, 11, (prompt,))])
+    dock._say()
+    assert words.text().endswith("planes with truth or masks.")  # as placed, not edited
+    boxes = workspace.prompts.boxes
+    boxes.data = [boxes.data[0] + np.array([0, 3, 0])]
+    changed()
+    workspace.prompts.undo()
+    qtbot.waitUntil(lambda: words.text().endswith("planes with truth or masks."))
+    for name in ("shifted", "CT-like phantom, truth"):
+        viewer.layers[name].data_setitem((np.array([11]), np.array([3]), np.array([3])), 1)
+        changed()
+        compare()
+    workspace.masks.accepted_changed.emit()
+    changed()
+    compare()
+    workspace.heatmaps.set_note(layer, 11, HeatmapNote("normal", {"lesion": 0.1}, None, {}))
+    workspace.heatmaps_changed.emit()
+    changed()
+    compare()
+    dock.choices.choose_prediction(workspace.labels_layer("preview", create=True))
+    changed()
+
+
+def test_an_edit_while_ways_are_compared_is_told_at_their_end(
+    viewer: Any, dock: ScoresDock, qtbot: Any
+) -> None:
+    add_heatmaps(dock, viewer)
+    dock.workspace.segmenter = load_segmenter("seeded")
+    dock.workspace.segmenter_changed.emit()
+    dock.comparison.button.click()
+    viewer.layers["shifted"].data_setitem((np.array([11]), np.array([3]), np.array([3])), 1)
+    qtbot.waitUntil(lambda: settled(dock), timeout=WAIT)
+    assert dock.comparison.row.words.text().endswith("last change: compare again.")
 
 
 def test_masks_of_the_plugin_are_scored_first(viewer: Any, dock: ScoresDock, qtbot: Any) -> None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ComparePage"]
 
+_BEFORE = ", as they were before the last change: compare again."
+
 
 class ComparePage(QWidget):
     """The ways to a mask, a line each, beside what the truth's prompts give."""
@@ -49,16 +51,27 @@ class ComparePage(QWidget):
         for widget in (self.button, self.row, self.table):
             whole.addWidget(widget)
         self.row.ended.connect(self._ended)
+        workspace.masks.accepted_changed.connect(self.mark_edited)
         self.clear()
 
     def clear(self) -> None:
         """Show nothing."""
         self._found = []
+        self._of: tuple[Any, ...] = ()
+        self._edited, self._words = False, ""
         self.lines: tuple[VariantSummary, ...] = ()
         self.table.setRowCount(0)
 
-    def tell(self, problem: str | None) -> None:
-        """Say what is missing, if anything is; ``problem`` is what the scores lack already."""
+    def tell(self, problem: str | None, key: tuple[Any, ...] | None) -> None:
+        """Say what is missing, if anything is, and whether the lines are of what there is now.
+
+        Parameters
+        ----------
+        problem : str or None
+            What the scores lack already.
+        key : tuple or None
+            What is chosen to be compared.
+        """
         if problem is None and not self._workspace.heatmaps.noted_planes(
             self._workspace.plane()[0]
         ):
@@ -66,11 +79,40 @@ class ComparePage(QWidget):
         if problem is None and self._workspace.segmenter is None:
             problem = "Load a segmenter first (step 3)."
         self.button.setEnabled(problem is None and not self.row.busy)
-        if self.row.busy or (problem is None and self.lines):
+        if self.row.busy:
+            return
+        if problem is None and self.lines:
+            self._say_of_when(key)
             return
         self.row.say(problem or "CAM alone, CAM → SAM, edited prompts or accepted labels, truth.")
 
-    def start(self, job: ToScore) -> bool:
+    def mark_edited(self) -> None:
+        """Take note that labels were edited: what was compared is of those before."""
+        self._edited = True
+        if self.lines and self.button.isEnabled():
+            self.row.say(self._words + _BEFORE)
+
+    def _say_of_when(self, key: tuple[Any, ...] | None) -> None:
+        old = self._edited or self._of != self._made_from(key)
+        self.row.say(self._words + (_BEFORE if old else "."))
+
+    def _made_from(self, key: tuple[Any, ...] | None) -> tuple[Any, ...]:
+        """Give all that a comparison is made from but the labels' pixels."""
+        workspace = self._workspace
+        axis, heatmaps = workspace.plane()[0], workspace.heatmaps
+        notes = [(i, heatmaps.note(axis, i)) for i in heatmaps.noted_planes(axis)]
+        placed = self._placed(axis)
+        return key, notes, placed, workspace.segmenter, workspace.prompt_parameters
+
+    def _placed(self, axis: int) -> dict[int, PlanePrompts]:
+        """Give the prompts of the planes that the user edited, by plane."""
+        prompts = self._workspace.prompts
+        edited = {index for at, index in prompts.touched() if at == axis}
+        placed = {one.index: one for one in prompts.read_all(axis) if one.index in edited}
+        # Also where the user deleted them all.
+        return {index: placed.get(index, PlanePrompts(axis, index)) for index in edited}
+
+    def start(self, job: ToScore, key: tuple[Any, ...]) -> bool:
         """Compare the planes with a heatmap, and with truth or prediction, in the background."""
         workspace, axis = self._workspace, job.axis
         snapshot, planes = workspace.snapshot(), workspace.heatmaps.noted_planes(axis)
@@ -80,13 +122,8 @@ class ComparePage(QWidget):
             note, values = workspace.heatmaps.note(axis, i), workspace.heatmaps.values(axis, i)
             evident = note is not None and note.reason is None and values is not None
             heat[i] = values if evident else None
-        edited = {index for at, index in workspace.prompts.touched() if at == axis}
-        every = workspace.prompts.read_all(axis)
-        placed = {one.index: one for one in every if one.index in edited}
-        for touched_axis, i in workspace.prompts.touched():
-            if touched_axis == axis:  # also where the user deleted them all
-                placed.setdefault(i, PlanePrompts(axis, i))
-        accepted, embeddings = self._accepted(job), workspace.embeddings
+        placed, accepted = self._placed(axis), self._accepted(job)
+        embeddings = workspace.embeddings
 
         def given() -> Iterator[PlaneToCompare]:
             from napari_cam_sam.comparison import PlaneToCompare
@@ -112,6 +149,7 @@ class ComparePage(QWidget):
             return snapshot.layer in workspace.viewer.layers
 
         self.clear()
+        self._of = self._made_from(key)
         self.button.setEnabled(False)
         self.row.say(f"Comparing with {segmenter.name}…")
         words = f"Comparison of {job.image.name}"
@@ -145,4 +183,5 @@ class ComparePage(QWidget):
             self.table.setItem(at, 4, NumberItem(shown("", share, 1), share))
         self.table.resizeColumnsToContents()
         words = f"{self.lines[0].n_planes} planes with truth or masks"
-        self.row.say(f"{words}." if complete else f"Stopped after {words}.")
+        self._words = words if complete else f"Stopped after {words}"
+        self.row.say(f"{self._words}.")

@@ -107,6 +107,7 @@ class ScoresDock(Dock):
         self._pause.timeout.connect(self._rescore_shown)
         self.choices.changed.connect(self._say)
         self.choices.edited.connect(self._edited)
+        self.choices.edited.connect(self.comparison.mark_edited)
         self.choices.refreshed.connect(self._pause.start)
         self.run.clicked.connect(self.score)
         self.overlay.toggled.connect(self._show_overlay)
@@ -123,6 +124,7 @@ class ScoresDock(Dock):
         self.workspace.image_changed.connect(self._image_changed)
         self.workspace.plane_changed.connect(self._mark_plane)
         self.workspace.segmenter_changed.connect(self._say)
+        self.workspace.prompts.settled.connect(self._say)
         self.workspace.labels_changed.connect(self._labels_changed)
         listen(self, napari_viewer.layers.events.removed, self._layer_removed)
         self._image_changed()
@@ -154,7 +156,7 @@ class ScoresDock(Dock):
     def _say(self, _: object = None) -> None:
         problem, state = self.choices.problem(), self._state
         self.run.setEnabled(problem is None and self._next is None)
-        self.comparison.tell(problem)
+        self.comparison.tell(problem, self.choices.key_or_none())
         for one in (self.copy, self.save):
             one.setEnabled(bool(self._page().rows()))
         if self._next is not None:
@@ -228,7 +230,7 @@ class ScoresDock(Dock):
     def compare(self) -> None:
         """Compare CAM alone, its prompts, edited ones and the truth's, in the background."""
         if self.choices.problem() is None and not self.comparison.row.busy:
-            self.comparison.start(self.choices.to_score())
+            self.comparison.start(self.choices.to_score(), self.choices.key())
         self._say()
 
     # What the table is of, in pictures
