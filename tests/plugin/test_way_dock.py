@@ -104,6 +104,17 @@ def test_a_range_of_planes_is_shown_without_a_wider_dock(way: Any, qtbot: Any) -
     assert inside.minimumSizeHint().width() == before
 
 
+def test_what_it_says_asks_for_no_wider_dock(way: Any) -> None:
+    inside = way.findChild(QScrollArea).widget()
+    widths = []
+    for words in ("", "many words " * 60):
+        for label in (way.plan, way.words):
+            label.setText(words)
+        inside.layout().activate()
+        widths.append(inside.sizeHint().width())
+    assert widths[0] == widths[1]
+
+
 def test_without_an_image_it_says_what_is_missing(viewer: Any, qtbot: Any) -> None:
     way = WayDock(viewer)
     qtbot.addWidget(way)

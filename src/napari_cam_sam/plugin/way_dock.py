@@ -11,6 +11,7 @@ from qtpy.QtWidgets import (
     QLabel,
     QPushButton,
     QScrollArea,
+    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -63,6 +64,10 @@ class WayDock(Dock):
         self.plan, self.words = QLabel(), QLabel()
         for label in (self.plan, self.words):
             label.setWordWrap(True)
+            # Wrapped where the dock ends: a long text would ask for a wider one.
+            policy = label.sizePolicy()
+            policy.setHorizontalPolicy(QSizePolicy.Policy.Ignored)
+            label.setSizePolicy(policy)
         rows = (f"<tr><td><b>{k}</b>&nbsp;</td><td>{t}</td></tr>" for k, (_, t) in KEYS.items())
         keys = QLabel(f"<table>{''.join(rows)}</table>")
         keys.setWordWrap(True)
@@ -122,7 +127,7 @@ class WayDock(Dock):
         if self._step:
             self._over("Stopped: another image was chosen.")
         else:
-            self.words.clear()
+            self._tell("")
 
     # What will happen, in words
 
@@ -200,7 +205,7 @@ class WayDock(Dock):
             self._over("Stopped while prompts were made.")
             return
         if self.prompts.question.asking:
-            self.words.setText("2 of 4: answer the question in step 2 to go on.")
+            self._tell("2 of 4: answer the question in step 2 to go on.")
             return
         with suppress(CamSamError):  # step 3 says which
             if not self.workspace.prompts.planes(self.workspace.plane()[0]):
@@ -241,7 +246,7 @@ class WayDock(Dock):
         self._step = step
         self.run.setEnabled(False)
         self.stop.setEnabled(True)
-        self.words.setText(f"{step} of 4: {what}…")
+        self._tell(f"{step} of 4: {what}…")
 
     def _refused(self, row: TaskRow) -> None:
         """End at a step that did not start: it says why, or is at work."""
@@ -251,5 +256,10 @@ class WayDock(Dock):
     def _over(self, words: str) -> None:
         self._step = 0
         self.stop.setEnabled(False)
-        self.words.setText(words)
+        self._tell(words)
         self._tell_plan()
+
+    def _tell(self, words: str) -> None:
+        """Say how far it is, or how it ended."""
+        self.words.setText(words)
+        self.words.setVisible(bool(words))
