@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import dask
@@ -435,3 +436,20 @@ def test_a_plane_is_left_in_the_middle_of_its_encoding(
     finish(dock.row)
     assert dock.masks.get(0, 11) is None
     assert notices == []
+
+
+def test_the_device_is_not_named_before_it_is_known(dock: SegmentDock, finish: Finish) -> None:
+    def words() -> str:
+        dock.workspace.segmenter_changed.emit()
+        return dock.row.words.text()
+
+    assert words().startswith("seeded on the GPU if there is one, else the CPU.")
+    # What auto is on this machine, a classifier that was loaded tells.
+    dock.workspace.classifier = SimpleNamespace(device="cuda:0")
+    assert words().startswith("seeded on the cuda:0.")
+    place(dock, ONE)
+    dock.run.click()
+    finish(dock.row)
+    assert words().startswith("seeded on the CPU;")
+    dock.workspace.device = "cuda:1"
+    assert words().startswith("seeded on the cuda:1;")

@@ -106,6 +106,7 @@ def go(dock: SegmentDock, finish: Finish) -> None:
 def test_one_box_gives_the_volume_that_the_library_gives(
     dock: SegmentDock, truth: Any, finish: Finish, name: str
 ) -> None:
+    dock.workspace.device = "cpu"
     dock.segmenter.choose(name)
     place(dock, 11, truth_box(truth, 0, 11))
     dock.through.tell()

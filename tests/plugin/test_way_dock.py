@@ -139,10 +139,12 @@ def test_a_line_says_what_the_button_does_and_follows_the_choices(
     viewer: Any, way: Any, qtbot: Any
 ) -> None:
     choices = way.scores.choices
+    way.workspace.device = "cpu"
+    way.segment.segmenter.changed.emit()
     assert way.plan.text() == (
-        "Heatmaps of lesion for all 24 planes along axis 0, on the GPU if there is one, else the "
-        "CPU; prompts (Strongest part: box, point) where there is a heatmap; masks of all planes "
-        "with prompts, by compact-sam on the CPU; scores against CT-like phantom, truth."
+        "Heatmaps of lesion for all 24 planes along axis 0, on the CPU; prompts (Strongest part: "
+        "box, point) where there is a heatmap; masks of all planes with prompts, by compact-sam on "
+        "the CPU; scores against CT-like phantom, truth."
     )
     way.heatmap.planes.scope.set_value("range")
     way.heatmap.planes.last.setValue(2)
@@ -153,7 +155,6 @@ def test_a_line_says_what_the_button_does_and_follows_the_choices(
     assert way.plan.text().endswith(" Only 3 of 24 planes: more under Planes, step 1.")
     assert "prompts (Largest part: a box)" in way.plan.text()
     assert "by seeded on the CPU; no scores, for there is no truth." in way.plan.text()
-    way.workspace.device = "cpu"
     way.heatmap.load()
     qtbot.waitUntil(lambda: not way.heatmap.row.busy, timeout=120_000)
     assert "along axis 0, on the CPU; prompts" in way.plan.text()

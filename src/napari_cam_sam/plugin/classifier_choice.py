@@ -16,6 +16,7 @@ from napari_cam_sam.models.names import (
     shipped_classifiers,
     shipped_networks,
 )
+from napari_cam_sam.plugin.device_words import device_words
 from napari_cam_sam.plugin.forms import Choice
 from napari_cam_sam.plugin.importing import import_torch
 
@@ -221,8 +222,7 @@ class ClassifierChoice(QObject):
     def device_words(self) -> str:
         """Say where the classifier runs, or will."""
         held = self._workspace.classifier
-        name = str(held.device) if held is not None else self._workspace.device
-        return {"cpu": "CPU", "auto": "GPU if there is one, else the CPU"}.get(name, name)
+        return device_words(self._workspace.device if held is None else str(held.device))
 
     def choose_device(self, device: str | None) -> None:
         """Choose where the models run, if it is on the list."""

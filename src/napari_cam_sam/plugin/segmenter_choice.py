@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog
 
+from napari_cam_sam.plugin.device_words import device_words
 from napari_cam_sam.plugin.forms import Choice
 from napari_cam_sam.plugin.importing import import_torch
 from napari_cam_sam.plugin.preferences import preferences
@@ -95,9 +96,11 @@ class SegmenterChoice(Choice):
 
     def words(self) -> str:
         """Say which segmenter will run, and where."""
-        segmenter, device = self.loaded(), self._workspace.device
-        on_cpu = device in ("auto", "cpu") if segmenter is None else segmenter.device == "cpu"
-        return f"{self.value()} on the {'CPU' if on_cpu else device}"
+        segmenter, classifier = self.loaded(), self._workspace.classifier
+        device = self._workspace.device if segmenter is None else segmenter.device
+        if device == "auto" and classifier is not None:
+            device = str(classifier.device)  # what it came to there
+        return f"{self.value()} on the {device_words(device)}"
 
     def _user_chose(self) -> None:
         if self.value() == _BROWSE:

@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from napari_cam_sam.models.names import OWN_NAMES
+from napari_cam_sam.plugin.device_words import device_words
 
 if TYPE_CHECKING:
     from napari_cam_sam.models.training.parameters import TrainingParameters
@@ -52,4 +53,4 @@ def _device_words(device: str) -> str:
         from napari_cam_sam.models.devices import choose_device
 
         device = str(choose_device(device))
-    return {"cpu": "CPU", "auto": "GPU if there is one, else the CPU"}.get(device, device)
+    return device_words(device)

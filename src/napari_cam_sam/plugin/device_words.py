@@ -1,0 +1,12 @@
+"""Where a model runs, in words."""
+
+from __future__ import annotations
+
+__all__ = ["device_words"]
+
+_WORDS = {"cpu": "CPU", "auto": "GPU if there is one, else the CPU"}
+
+
+def device_words(device: str) -> str:
+    """Say a device as it stands behind "on the", e.g. ``"CPU"``."""
+    return _WORDS.get(device, device)
