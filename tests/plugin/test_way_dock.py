@@ -130,7 +130,7 @@ def test_a_class_that_is_nowhere_ends_in_words(way: Any, qtbot: Any) -> None:
     way.heatmap.planes.scope.set_value("shown")
     way.run.click()
     qtbot.waitUntil(way.run.isEnabled, timeout=120_000)
-    assert way.words.text().startswith("No prompt on plane 0: ")
+    assert way.words.text().startswith("No prompt of lesion on plane 0: ")
     assert way.words.text().endswith(" So there is nothing to segment.")
     assert "below the cut-off" in way.heatmap.found.text()
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer, Signal
@@ -17,7 +16,7 @@ from napari_cam_sam.models.names import shipped_classifiers, shipped_networks
 from napari_cam_sam.plugin.classifier_choice import ClassifierChoice
 from napari_cam_sam.plugin.endings import Dock
 from napari_cam_sam.plugin.forms import Choice, FractionSlider, ParameterForm, button, form, listen
-from napari_cam_sam.plugin.heatmap_run import HeatmapRun, Recipe
+from napari_cam_sam.plugin.heatmap_run import HeatmapPlan, HeatmapRun, Recipe
 from napari_cam_sam.plugin.pixel_choice import PixelChoice
 from napari_cam_sam.plugin.plane_range import PlaneRange
 from napari_cam_sam.plugin.plane_words import slider_words
@@ -30,32 +29,9 @@ if TYPE_CHECKING:
 
     from napari_cam_sam.plugin.snapshot import Snapshot
 
-__all__ = ["HeatmapDock", "HeatmapPlan"]
+__all__ = ["HeatmapDock"]
 
 _FOLLOW_MS = 120
-
-
-@dataclass(frozen=True)
-class HeatmapPlan:
-    """What pressing the button would do.
-
-    Attributes
-    ----------
-    indices : sequence of int
-        The planes, along the axis shown.
-    total : int
-        How many planes that axis has.
-    words : str
-        What would be explained where, and on which device, e.g. ``"lesion for all 24 planes along
-        axis 0, on the CPU"``.
-    seconds : float or None
-        How long it would take; None where that is not known.
-    """
-
-    indices: Sequence[int]
-    total: int
-    words: str
-    seconds: float | None
 
 
 class HeatmapDock(Dock):
@@ -359,11 +335,9 @@ class HeatmapDock(Dock):
         reason = "" if note.reason is None else f" No evidence: {note.reason}"
         # A network has a probability a pixel: the highest on the plane is told.
         most = "highest probability of " if note.made_by.get("pixels") else ""
-        other = ""
-        if self.classifier.loaded() is not None:
-            wanted = self.classifier.target.value() or likely[0][0]
-            other = f" Its heatmap is of {note.target}, not of {wanted}." * (note.target != wanted)
-        self.found.setText(f"Plane {index}{slider}: {most}{text}.{reason}{other}")
+        # Of a classifier that is not loaded yet no class is chosen.
+        other = note.other_words(self.state()) if self.classifier.loaded() is not None else ""
+        self.found.setText(f"Plane {index}{slider}: {most}{text}.{reason} {other}".rstrip())
 
     # The work
 

@@ -31,7 +31,7 @@ from napari_cam_sam.plugin.task_row import TaskRow
 from napari_cam_sam.plugin.tasks import told_in_steps
 from napari_cam_sam.plugin.workspace import Workspace
 
-__all__ = ["HeatmapRun", "Recipe"]
+__all__ = ["HeatmapPlan", "HeatmapRun", "Recipe"]
 
 # What a bar shows of a 3D network's way through a volume, before its planes are written.
 _STEPS_OF_VOLUME = 20
@@ -89,6 +89,29 @@ class Recipe:
             "region": None if pixels is None else pixels.layer,
             **({"occlusion": asdict(self.occlusion)} if self.method == "occlusion" else {}),
         }
+
+
+@dataclass(frozen=True)
+class HeatmapPlan:
+    """What pressing the button would do.
+
+    Attributes
+    ----------
+    indices : sequence of int
+        The planes, along the axis shown.
+    total : int
+        How many planes that axis has.
+    words : str
+        What would be explained where, and on which device, e.g. ``"lesion for all 24 planes along
+        axis 0, on the CPU"``.
+    seconds : float or None
+        How long it would take; None where that is not known.
+    """
+
+    indices: Sequence[int]
+    total: int
+    words: str
+    seconds: float | None
 
 
 @dataclass(frozen=True, eq=False)
