@@ -218,7 +218,7 @@ def test_masks_do_not_wait_for_what_is_encoded_and_the_window_keeps_a_thread(
 def test_while_a_prompt_is_moved_the_other_planes_wait_between_two_blocks(
     dock: SegmentDock, begun: Any, qtbot: Any, finish: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_cam_sam.plugin.encode_ahead._HAND_SECONDS", 60.0)
+    monkeypatch.setattr("napari_cam_sam.plugin.encoding_work._HAND_SECONDS", 60.0)
     blocks = Blocks()
     prompt(dock, FIRING)
     load(dock, blocks)

@@ -5,26 +5,23 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from napari.utils.notifications import notification_manager, show_warning
-from qtpy.QtCore import QObject, QThreadPool, QTimer, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.plugin.encoding_work import Desk, Subject, Teller, Work
 from napari_cam_sam.plugin.segmenter_choice import SegmenterChoice
-from napari_cam_sam.plugin.snapshot import Snapshot
 from napari_cam_sam.plugin.task_row import TaskRow
 from napari_cam_sam.plugin.tasks import Newest
 from napari_cam_sam.sam.order import encoding_order, evidence_of
-from napari_cam_sam.sam.store import embedding_key
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.workspace import Workspace
-    from napari_cam_sam.sam.embeddings import EmbeddingCache
-    from napari_cam_sam.sam.segmenter import Segmenter
 
 __all__ = ["EncodeAhead", "Readiness", "is_instant"]
 
@@ -32,8 +29,6 @@ __all__ = ["EncodeAhead", "Readiness", "is_instant"]
 _NEIGHBOURS = 4
 # Of what is scrolled over nothing is encoded.
 _REST_MS = 150
-# After a prompt was moved, it is likely to move again.
-_HAND_SECONDS = 1.0
 
 # Apart from what the window takes with it, as in `task_row`.
 _STOPPERS: set[Callable[..., None]] = set()
@@ -84,153 +79,6 @@ class Readiness:
         return text
 
 
-@dataclass(eq=False)
-class _Subject:
-    """What is known of the planes of one image along one axis, for one window and segmenter.
-
-    Only the thread that encodes changes it.
-    """
-
-    of: tuple[Any, ...]
-    keys: dict[int, str] = field(default_factory=dict)
-    # What was encoded ahead once, and is not kept any more, is not encoded ahead again: whatever
-    # throws it out, this must come to an end.
-    encoded: set[int] = field(default_factory=set)
-    failure: str = ""
-
-
-class _Teller(QObject):
-    """Sends from the thread; it stays when the window goes."""
-
-    told = Signal(object, object, object)
-
-
-class _Desk:
-    """The works that are not over, apart from what the window takes with it."""
-
-    ordered: _Work | None = None
-    running: _Work | None = None
-    hand_moved: float = -math.inf
-    """When a prompt was last moved, on the clock of `time.monotonic`."""
-
-    def stop(self, keep: Collection[int] | None = ()) -> None:
-        """Let no other plane be begun, and drop the one under way.
-
-        Parameters
-        ----------
-        keep : collection of int or None
-            Planes that are to be finished if they are under way; None for any.
-        """
-        for work in (self.ordered, self.running):
-            if work is not None:
-                work.stopped = True
-                if keep is not None and work.encoding not in keep:
-                    work.dropped = True
-
-
-@dataclass(eq=False)
-class _Work:
-    """Look at planes in an order, and encode those that are not; in a thread, until stopped."""
-
-    desk: _Desk
-    snapshot: Snapshot
-    subject: _Subject
-    segmenter: Segmenter
-    embeddings: EmbeddingCache
-    order: tuple[int, ...]
-    """The shown plane comes first."""
-    encodes: bool
-    teller: _Teller
-    stopped: bool = False
-    dropped: bool = False
-    """Whether the plane that is being encoded is not wanted either."""
-    encoding: int | None = None
-    full: bool = False
-    _found: dict[int, bool] = field(default_factory=dict)
-
-    def __call__(self) -> None:
-        """Do it."""
-        self.desk.running = self
-        with _beside_the_others():
-            try:
-                self._do()
-            except Exception as error:
-                if self.stopped:
-                    return  # it is tried again if it is wanted again
-                self.subject.failure = str(error)
-                raise
-            finally:
-                self.encoding = self.desk.running = None
-                self._tell()
-
-    def _do(self) -> None:
-        encodes = self.encodes and not self.subject.failure
-        capacity = len(self.order)
-        # Before all others are looked at, which on a slow disk takes its time.
-        if encodes and not self.stopped:
-            capacity = self._encode(self.order[0])
-        # What was looked at before costs next to nothing, and may have been thrown out. The most
-        # urgent come last: what memory throws out next is what was asked for first.
-        known = [index for index in self.subject.keys if index not in self.order]
-        for index in (*known, *reversed(self.order)):
-            if self.stopped:
-                return
-            self._look(index)
-        self._tell()
-        for rank, index in enumerate(self.order if encodes else ()):
-            if self.stopped:
-                return
-            if self._look(index):
-                continue
-            if rank >= capacity or index in self.subject.encoded:
-                self.full = True
-                continue
-            capacity = self._encode(index)
-
-    def _look(self, index: int) -> bool:
-        """Find out whether a plane is encoded; its pixels are read once."""
-        key = self.subject.keys.get(index)
-        if key is None:
-            key = embedding_key(self.segmenter, self.snapshot.plane(index))
-            self.subject.keys[index] = key
-        ready = self.embeddings.has(self.segmenter, key)
-        self._found[index] = ready
-        return ready
-
-    def _encode(self, index: int) -> int:
-        """Encode a plane, or read it from disk; give how many like it are kept at once."""
-        plane = self.snapshot.plane(index)
-        if not self._look(index):
-            self.encoding = index
-            self._tell()
-        if self.stopped:
-            return 0
-        with _one_thread_less():
-            embedding = self.embeddings.encode(self.segmenter, plane, cancelled=self._rest)
-        new, self.encoding = self.encoding is not None, None
-        if new:
-            self.subject.encoded.add(index)
-            self._look(index)
-            self._tell(index)
-        return self.embeddings.capacity(embedding)
-
-    def _rest(self) -> bool:
-        """Wait while the user moves prompts on another plane; say whether this one is dropped.
-
-        Between two parts of an encoding: masks that follow the hand want all cores.
-        """
-        while not self.dropped and self.encoding != self.order[0]:
-            left = self.desk.hand_moved + _HAND_SECONDS - time.monotonic()
-            if left <= 0:
-                break
-            time.sleep(min(left, 0.05))
-        return self.dropped
-
-    def _tell(self, encoded: int | None = None) -> None:
-        with suppress(RuntimeError):  # the window is gone, and with it whoever listened
-            self.teller.told.emit(self, dict(self._found), encoded)
-
-
 class EncodeAhead(QObject):
     """Encodes the plane shown, those with prompts by their score, and the next in the scroll.
 
@@ -269,10 +117,10 @@ class EncodeAhead(QObject):
         self._known: Readiness | None = None
         self._last: tuple[int, int] | None = None
         self._direction = 0
-        self._subject: _Subject | None = None
-        self._desk = _Desk()
+        self._subject: Subject | None = None
+        self._desk = Desk()
         self._warned = False
-        self._teller = _Teller()
+        self._teller = Teller()
         self._teller.told.connect(self._hear)
         self._newest = Newest(lambda _: None, lambda _: self.changed.emit(), self)
         self._rest = QTimer(self)
@@ -384,7 +232,7 @@ class EncodeAhead(QObject):
         self._warn()
         self.changed.emit()
 
-    def _order(self) -> _Work | None:
+    def _order(self) -> Work | None:
         segmenter = self._segmenter.loaded()
         if segmenter is None or is_instant(segmenter.name):
             self._known = self._subject = None
@@ -406,7 +254,7 @@ class EncodeAhead(QObject):
         of = (snapshot.opening, snapshot.frame, snapshot.axis, snapshot.parameters, segmenter)
         subject = self._subject
         if subject is None or subject.of != of:
-            subject = self._subject = _Subject(of)
+            subject = self._subject = Subject(of)
             self._known = None
         ready = frozenset() if self._known is None else self._known.ready
         running = self._desk.running
@@ -422,14 +270,14 @@ class EncodeAhead(QObject):
         order = encoding_order(
             n_planes, snapshot.index, evidence, direction=self._direction, ahead=_NEIGHBOURS
         )
-        return _Work(
+        return Work(
             self._desk, snapshot, subject, segmenter, workspace.embeddings, tuple(order), self._on,
             self._teller,
         )  # fmt: skip
 
     # What the thread says
 
-    def _hear(self, work: _Work, found: dict[int, bool], encoded: int | None) -> None:
+    def _hear(self, work: Work, found: dict[int, bool], encoded: int | None) -> None:
         if self._known is None or work.subject is not self._subject:
             return
         known = self._known
@@ -464,28 +312,3 @@ class EncodeAhead(QObject):
 
         _STOPPERS.add(stop)
         return stop
-
-
-@contextmanager
-def _beside_the_others() -> Iterator[None]:
-    """Work in a thread that does not count as one of the pool's, for which others would wait."""
-    pool = QThreadPool.globalInstance()
-    pool.releaseThread()
-    try:
-        yield
-    finally:
-        pool.reserveThread()
-
-
-@contextmanager
-def _one_thread_less() -> Iterator[None]:
-    """Leave a core to the window, and to what the user starts.
-
-    PyTorch's own setting would hold for threads that are started meanwhile, and stay with them;
-    OpenMP's holds for this one.
-    """
-    import torch
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(max(1, torch.get_num_threads() - 1), user_api="openmp"):
-        yield
