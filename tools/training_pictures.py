@@ -8,12 +8,9 @@ Prints the figures that the page names. Needs a display.
 
 from __future__ import annotations
 
-import argparse
-import os
-import tempfile
 import time
-import warnings
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +18,7 @@ from PIL import Image
 from qtpy.QtCore import Qt
 
 from napari_cam_sam.demo.phantoms import ultrasound
-from window import Window
+from window import Window, run
 
 EACH, EPOCHS, SIDE = 60, 20, 64
 
@@ -94,21 +91,7 @@ def tag(window: Window) -> Iterator[str]:
 
 def main() -> None:
     """Take the pictures and print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--output", type=Path, help="folder for pictures; none without it")
-    arguments = parser.parse_args()
-    warnings.simplefilter("ignore")
-    os.environ["NAPARI_CAM_SAM_SESSIONS"] = tempfile.mkdtemp()
-    if arguments.output is not None:
-        arguments.output.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        window = Window(arguments.output)
-        for line in train(window, Path(folder) / "ultrasound"):
-            print(line, flush=True)
-        for line in tag(window):
-            print(line, flush=True)
-    # Qt's own teardown after a script is no part of this.
-    os._exit(0)
+    run(__doc__, lambda window, folder: chain(train(window, folder / "ultrasound"), tag(window)))
 
 
 if __name__ == "__main__":

@@ -7,19 +7,18 @@ Prints the figures that the tutorial names. Needs a display.
 
 from __future__ import annotations
 
-import argparse
 import os
 import tempfile
 import time
-import warnings
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from qtpy.QtCore import Qt
 
 from napari_cam_sam.metrics.overlap import overlap
-from window import Window, dices, shown
+from window import Window, dices, run, shown
 
 
 def tutorial(window: Window, table: Path) -> Iterator[str]:
@@ -132,21 +131,10 @@ def one_box(window: Window) -> Iterator[str]:
 
 def main() -> None:
     """Take the pictures and print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--output", type=Path, help="folder for pictures; none without it")
-    arguments = parser.parse_args()
-    warnings.simplefilter("ignore")
-    os.environ["NAPARI_CAM_SAM_SESSIONS"] = tempfile.mkdtemp()
-    if arguments.output is not None:
-        arguments.output.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        window = Window(arguments.output)
-        for line in tutorial(window, Path(folder) / "scores.csv"):
-            print(line, flush=True)
-        for line in one_box(window):
-            print(line, flush=True)
-    # Qt's own teardown after a script is no part of the tutorial.
-    os._exit(0)
+    run(
+        __doc__,
+        lambda window, folder: chain(tutorial(window, folder / "scores.csv"), one_box(window)),
+    )
 
 
 if __name__ == "__main__":

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
+import os
+import tempfile
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +20,7 @@ from qtpy.QtWidgets import QApplication, QScrollArea, QWidget
 
 from napari_cam_sam.metrics.overlap import overlap
 
-__all__ = ["Window", "dices", "shown"]
+__all__ = ["Window", "dices", "run", "shown"]
 
 LEFT, NONE = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
 
@@ -105,6 +109,30 @@ class Window:
         return QPoint(
             round(self.canvas.width() / 2 + column), round(self.canvas.height() / 2 + row)
         )
+
+
+def run(about: str, steps: Callable[[Window, Path], Iterable[str]]) -> None:
+    """Do steps in a window as a command, print what they say, and end the process.
+
+    Parameters
+    ----------
+    about : str
+        Of whose first line the help is made.
+    steps : callable
+        Takes the window and a folder for what is written on the way.
+    """
+    parser = argparse.ArgumentParser(description=about.split("\n")[0])
+    parser.add_argument("--output", type=Path, help="folder for pictures; none without it")
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    os.environ["NAPARI_CAM_SAM_SESSIONS"] = tempfile.mkdtemp()
+    if arguments.output is not None:
+        arguments.output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        for line in steps(Window(arguments.output), Path(folder)):
+            print(line, flush=True)
+    # Qt's own teardown after a script is no part of this.
+    os._exit(0)
 
 
 def dices(truth: Any, prediction: Any, axis: int = 0) -> dict[int, float]:
