@@ -59,6 +59,29 @@ def test_an_answer_that_nobody_waits_for_any_more_is_dropped(qapp: Any, qtbot: A
     assert answers == []
 
 
+def test_what_is_answered_here_leaves_no_other_answer_pending(qapp: Any, qtbot: Any) -> None:
+    entered, opened, answers = threading.Event(), threading.Event(), []
+
+    def slow() -> str:
+        entered.set()
+        assert opened.wait(60)
+        return "slow"
+
+    newest = Newest(answers.append, answers.append)
+    newest.ask(slow)
+    qtbot.waitUntil(entered.is_set, timeout=60_000)
+    assert newest.pending
+    newest.answer(lambda: "quick")
+    assert answers == ["quick"]
+    assert newest.busy
+    assert not newest.pending
+    assert not newest.overtaken
+    opened.set()
+    qtbot.waitUntil(lambda: not newest.busy, timeout=60_000)
+    qapp.processEvents()
+    assert answers == ["quick"]
+
+
 @pytest.mark.parametrize("kind", [HeatmapDock, PromptsDock, SegmentDock])
 def test_a_dock_that_nobody_holds_goes_quietly(qapp: Any, kind: Any) -> None:
     # What Python's collector takes apart tells Qt's slots of its end meanwhile.

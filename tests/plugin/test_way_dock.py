@@ -90,6 +90,21 @@ def test_stop_ends_the_step_and_what_would_follow(viewer: Any, way: Any, qtbot: 
     assert way.workspace.own("boxes") is None
 
 
+def test_masks_that_are_all_refused_end_it_with_the_reason(
+    way: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> Any:
+        raise CamSamError("The segmenter refuses it.")
+
+    monkeypatch.setattr("napari_cam_sam.plugin.segment_run.decode_encoded", refuse)
+    way.workspace.show_plane(0, 11)
+    way.heatmap.planes.scope.set_value("shown")
+    way.run.click()
+    qtbot.waitUntil(way.run.isEnabled, timeout=120_000)
+    assert "The segmenter refuses it." in way.words.text()
+    assert "Stopped" not in way.words.text()
+
+
 def test_a_range_of_planes_is_shown_without_a_wider_dock(way: Any, qtbot: Any) -> None:
     # As wide as the dock was made for, and nothing of it beyond the edge.
     inside = way.findChild(QScrollArea).widget()

@@ -202,7 +202,8 @@ class EncodeAhead(QObject):
         self.plan_soon()
 
     def _hand_moves(self) -> None:
-        self._desk.hand_moved = time.monotonic()
+        if not self._row.busy:  # a task may wait for the plane under way, and no mask follows
+            self._desk.hand_moved = time.monotonic()
 
     def _other_image(self) -> None:
         self._last, self._direction = None, 0

@@ -159,7 +159,7 @@ class Work:
 
         Between two parts of an encoding: masks that follow the hand want all cores.
         """
-        while not self.dropped and self.encoding != self.order[0]:
+        while not self.dropped and self.encoding != (self.desk.ordered or self).order[0]:
             left = self.desk.hand_moved + _HAND_SECONDS - time.monotonic()
             if left <= 0:
                 break

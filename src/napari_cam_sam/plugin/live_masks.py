@@ -71,7 +71,7 @@ class LiveMasks(QCheckBox):
     @property
     def busy(self) -> bool:
         """Whether masks are on their way."""
-        return self._newest.busy
+        return self._newest.pending
 
     def drop(self) -> None:
         """Forget the masks that are on their way, and the plane that was decoded last."""
@@ -108,10 +108,10 @@ class LiveMasks(QCheckBox):
                 segmenter, snapshot.opening, snapshot.frame, snapshot.parameters, axis, index
             )  # fmt: skip
             wanted = of, places(prompts)
-            if wanted == self._asked and self._newest.busy:
+            if wanted == self._asked and self._newest.pending:
                 return
             same = known is not None and places(known.prompts) == places(prompts)
-            if same and not self._newest.busy:
+            if same and not self._newest.pending:
                 masks.credit(prompts)
                 return
             self._asked = wanted

@@ -252,6 +252,11 @@ class SegmentDock(Dock):
         self.run.setEnabled(not self.row.busy)
         self.run_all.setEnabled(not self.row.busy)
 
+    @property
+    def outcome(self) -> str:
+        """What came of the last run or press, until the plan is another; may be empty."""
+        return self._outcome
+
     def _conclude(self, words: str) -> None:
         """Say what came of it, until the plan is another."""
         self._outcome = words

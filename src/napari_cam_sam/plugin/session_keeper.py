@@ -258,7 +258,7 @@ class SessionKeeper(QObject):
         self.saved.emit(words)
         # It is tried again and again, and told once.
         if words != self._trouble and not self._workspace.docks.answers(OFFER):
-            show_warning(f"{words} Plugins → CAM to SAM → CAM → SAM saves it elsewhere.")
+            show_warning(f'{words} Plugins → CAM to SAM → "CAM → SAM" saves it elsewhere.')
         self._trouble = words
         self._asked_changes = -1
         self._timer.start(_TRY_AGAIN_MS)
@@ -348,7 +348,7 @@ class SessionKeeper(QObject):
         if found is not None and not self._goes_on:
             self.left = found
             if not self._workspace.docks.act(OFFER, found):
-                show_info(f"{found.words()} Plugins → CAM to SAM → CAM → SAM brings it back.")
+                show_info(f'{found.words()} Plugins → CAM to SAM → "CAM → SAM" brings it back.')
         if self._changes != self._saved_changes:
             self._timer.start()
 

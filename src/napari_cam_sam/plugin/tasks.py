@@ -288,6 +288,11 @@ class Newest(QObject):
         return self._questions.busy
 
     @property
+    def pending(self) -> bool:
+        """Whether an answer will be handed on: not where all that was asked was dropped."""
+        return self._questions.busy and self._questions.asked > self._questions.dropped
+
+    @property
     def overtaken(self) -> bool:
         """Whether a newer question was asked than the one whose answer is handed on now."""
         return self._questions.asked > self._handed

@@ -219,7 +219,7 @@ class WayDock(Dock):
         if self._step != 3:
             return
         if not complete:
-            self._over("Stopped while masks were made.")
+            self._over(self.segment.outcome or "Stopped while masks were made.")
             return
         if self.workspace.truth() is None:
             self._over("Masks are in the preview; there is no truth to score them against.")
