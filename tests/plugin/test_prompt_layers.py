@@ -11,6 +11,7 @@ import pytest
 from napari.components import ViewerModel
 from napari.utils.colormaps.standardize_color import transform_color
 
+from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.heatmap_layers import HeatmapNote
 from napari_cam_sam.plugin.prompt_layers import COLOURS, PromptLayers
 from napari_cam_sam.plugin.samples import ct_sample
@@ -146,26 +147,82 @@ def test_prompts_of_one_object_leave_those_of_others(
     second = ObjectPrompt(2, (Point(15, 16, True, "cam"),))
     write(prompts, qtbot, *(PlanePrompts(0, i, (FROM_CAM, second)) for i in (2, 3, 4)))
     third = ObjectPrompt(2, (Point(17, 18, True, "cam"),))
-    # Of plane 2 the user moves what is of the first object, of plane 3 what is of the second.
+    # Of plane 2 the user moves what is of the first object, of plane 3 what is of the second: only
+    # there is there anything to decide.
     data = prompts.points.data.copy()
     data[[0, 5], 1] += 1
     prompts.points.data = data
     assert prompts.touched() == {(0, 2), (0, 3)}
     on_2, on_3 = (prompts.read(0, i).objects for i in (2, 3))
-    prompts.write([PlanePrompts(0, i, (third,)) for i in (2, 3, 4)], conflict, {2})
+    prompts.write([PlanePrompts(0, i, (third,)) for i in (2, 3, 4)], conflict, 2)
     assert prompts.read(0, 4).objects == (FROM_CAM, third)
 
     def both(old: ObjectPrompt) -> ObjectPrompt:
         return ObjectPrompt(2, (*old.points, *third.points))
 
     expected = {
-        "keep": (on_2, on_3),
+        "keep": ((on_2[0], third), on_3),
         "replace": ((on_2[0], third), (FROM_CAM, third)),
-        "add": ((on_2[0], both(on_2[1])), (FROM_CAM, both(on_3[1]))),
+        "add": ((on_2[0], third), (FROM_CAM, both(on_3[1]))),
     }
     assert (prompts.read(0, 2).objects, prompts.read(0, 3).objects) == expected[conflict]
     # What the user moved of the other object is the user's still.
     assert prompts.touched() == ({(0, 2)} if conflict == "replace" else {(0, 2), (0, 3)})
+
+
+def placed(*ids: int, row: float = 5) -> list[PlanePrompts]:
+    """Make prompts of objects with a point each."""
+    one = [ObjectPrompt(i, (Point(row, 2.0 * i, True, "cam"),)) for i in ids]
+    return [PlanePrompts(0, 2, tuple(one))]
+
+
+def test_an_extraction_replaces_all_that_the_one_before_it_placed(prompts: PromptLayers) -> None:
+    prompts.write(placed(1, 2, 3), first=1)
+    prompts.write(placed(7, 8), first=7)
+    prompts.write(placed(1, row=9), first=1)
+    (fewer,), (others,) = placed(1, row=9), placed(7, 8)
+    assert prompts.read(0, 2).objects == (*fewer.objects, *others.objects)
+    # What the user draws into an object of it goes with it, and is asked for.
+    prompts.write(placed(1, 2), first=1)
+    prompts.set_object(2)
+    prompts.points.add(np.array([[2.0, 18, 19]]))
+    assert prompts.edited(1) == {(0, 2)}
+    assert prompts.edited(7) == set()
+    prompts.write(placed(1, row=9), "replace", 1)
+    assert prompts.read(0, 2).objects == (*fewer.objects, *others.objects)
+
+
+@pytest.mark.parametrize("whose", ["another extraction", "the user", "moved to it"])
+def test_an_object_that_has_other_prompts_is_refused(prompts: PromptLayers, whose: str) -> None:
+    prompts.write(placed(5, 6) if whose == "moved to it" else placed(5), first=5)
+    if whose == "another extraction":
+        prompts.write(placed(2), first=2)
+    elif whose == "the user":
+        prompts.set_object(2)
+        prompts.points.add(np.array([[2.0, 18, 19]]))
+    else:
+        prompts.points.selected_data = {1}
+        prompts.set_object(2)
+    before = prompts.read(0, 2)
+    with pytest.raises(CamSamError, match="Object 2 has other prompts on plane 2: choose object 6"):
+        prompts.write(placed(1, 2, 3), "replace", 1)
+    assert prompts.read(0, 2) == before
+
+
+def test_a_part_of_an_object_is_not_taken_for_another_class(prompts: PromptLayers) -> None:
+    prompts.write(placed(1, 2, 3), first=1)
+    with pytest.raises(CamSamError, match="choose object 4"):
+        prompts.write(placed(2, row=9), first=2)
+    assert prompts.read(0, 2) == placed(1, 2, 3)[0]
+
+
+def test_a_plane_whose_prompts_were_deleted_is_asked_for_by_every_object(
+    prompts: PromptLayers,
+) -> None:
+    prompts.write(placed(1, 2), first=1)
+    prompts.points.selected_data = {1}
+    prompts.points.remove_selected()
+    assert prompts.edited(1) == prompts.edited(2) == {(0, 2)}
 
 
 def test_undo_and_redo_go_several_steps_also_past_a_clear(

@@ -131,6 +131,47 @@ def test_where_the_user_edited_the_dock_asks_first(
     assert workspace.prompts.read(0, 3).objects == (made,)
 
 
+def test_edits_of_another_object_are_not_asked_for(dock: PromptsDock, finish: Finish) -> None:
+    workspace = dock.workspace
+    put_heatmap(workspace, 0, 2, hill((20, 24), 6, 8))
+    workspace.prompts.create()[0].add(np.array([[2.0, 18, 19]]))
+    workspace.prompts.points.selected_data = set()
+    dock.object.setValue(2)
+    dock.extract()
+    finish(dock.row)
+    assert not dock.question.isVisible()
+    assert [one.object_id for one in workspace.prompts.read(0, 2).objects] == [1, 2]
+
+
+def test_a_rule_of_more_objects_leaves_those_of_another_class(
+    dock: PromptsDock, finish: Finish
+) -> None:
+    workspace = dock.workspace
+    heat = np.maximum(hill((20, 24), 4, 5, 3), 0.9 * hill((20, 24), 14, 17, 3))
+    put_heatmap(workspace, 0, 2, heat)
+    dock.object.setValue(2)
+    dock.extract()
+    finish(dock.row)
+    before = workspace.prompts.read(0, 2).objects
+    dock.object.setValue(1)
+    dock.rule.set_value(_with(dock.rule.value(), components="largest", max_objects=2))
+    dock.extract()
+    finish(dock.row)
+    assert workspace.prompts.read(0, 2).objects == before
+    assert dock.row.words.text() == (
+        "Object 2 has other prompts on plane 2: choose object 3, or clear that plane first."
+    )
+    dock.object.setValue(3)
+    dock.extract()
+    finish(dock.row)
+    assert [one.object_id for one in workspace.prompts.read(0, 2).objects] == [2, 3, 4]
+    # With fewer objects the same rule takes back what it placed before.
+    dock.rule.set_value(_with(dock.rule.value(), max_objects=1))
+    dock.extract()
+    finish(dock.row)
+    assert [one.object_id for one in workspace.prompts.read(0, 2).objects] == [2, 3]
+
+
 def test_a_question_of_another_image_is_not_asked_on(dock: PromptsDock, finish: Finish) -> None:
     workspace = dock.workspace
     put_heatmap(workspace, 0, 2, hill((20, 24), 6, 8))

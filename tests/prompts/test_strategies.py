@@ -133,9 +133,6 @@ class TestHeatmaps:
         assert positions(found.objects[1].points) == [(40, 60)]
         counted_on = prompts_from_heatmap(values, PromptParameters(max_objects=5), first_id=4)
         assert [prompt.object_id for prompt in counted_on.objects] == [4, 5]
-        for name, most in (("ours", 1), ("s4-mode4", 1)):
-            assert PRESETS[name].most_ids == most
-        assert PromptParameters(max_objects=5).most_ids == 5
 
     @pytest.mark.parametrize(
         ("values", "parameters", "reason"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
 from typing import TYPE_CHECKING, cast
 
 from qtpy.QtCore import Signal
@@ -38,7 +37,7 @@ class EditedQuestion(QWidget):
         super().__init__()
         self._workspace = workspace
         self._pending: tuple[PlanePrompts, ...] = ()
-        self._objects: Container[int] | None = None
+        self._first: int | None = None
         self.words = QLabel()
         self.words.setWordWrap(True)
         self.keep = button("Keep mine", "New prompts go only to planes that you did not edit.")
@@ -59,26 +58,24 @@ class EditedQuestion(QWidget):
         """Whether prompts wait for the answer."""
         return bool(self._pending)
 
-    def place(
-        self, planes: tuple[PlanePrompts, ...], objects: Container[int] | None = None
-    ) -> None:
-        """Place prompts; where the user has edited planes, ask what is to happen there.
+    def place(self, planes: tuple[PlanePrompts, ...], first: int | None = None) -> None:
+        """Place prompts; where the user has edited what they replace, ask what is to happen there.
 
         Parameters
         ----------
         planes : tuple of PlanePrompts
-        objects : container of int, optional
+        first : int, optional
             As `PromptLayers.write` takes it.
         """
-        touched = self._workspace.prompts.touched()
-        mine = [plane for plane in planes if (plane.axis, plane.index) in touched and plane.objects]
+        edited = self._workspace.prompts.edited(first)
+        mine = [plane for plane in planes if (plane.axis, plane.index) in edited and plane.objects]
         if mine:
-            self._pending, self._objects = planes, objects
+            self._pending, self._first = planes, first
             where = f"Plane {mine[0].index} has" if len(mine) == 1 else f"{len(mine)} planes have"
             self.words.setText(f"{where} prompts that you edited.")
             self.show()
         else:
-            self._write(planes, "keep", objects)
+            self._write(planes, "keep", first)
 
     def forget(self) -> None:
         """Ask no more: what waits is of another image."""
@@ -88,14 +85,14 @@ class EditedQuestion(QWidget):
     def _answer(self, answer: str) -> None:
         pending = self._pending
         self.forget()
-        self._write(pending, cast(Conflict, answer), self._objects)
+        self._write(pending, cast(Conflict, answer), self._first)
         self.answered.emit()
 
     def _write(
-        self, planes: tuple[PlanePrompts, ...], conflict: Conflict, objects: Container[int] | None
+        self, planes: tuple[PlanePrompts, ...], conflict: Conflict, first: int | None
     ) -> None:
         try:
-            count = self._workspace.prompts.write(planes, conflict, objects)
+            count = self._workspace.prompts.write(planes, conflict, first)
         except CamSamError as error:
             self.refused.emit(str(error))
             return

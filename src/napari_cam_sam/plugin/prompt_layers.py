@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,18 +16,22 @@ from napari_cam_sam.plugin.layers import KEY
 from napari_cam_sam.plugin.prompt_edits import UserEdits
 from napari_cam_sam.plugin.prompt_features import (
     COLUMNS,
-    column,
     complete,
     frame,
     table_from,
     table_of,
 )
 from napari_cam_sam.plugin.prompt_history import Held, PromptHistory, State, held_by
+from napari_cam_sam.plugin.prompt_owners import (
+    objects_of_the_user,
+    owners,
+    refuse_taken,
+    row_owners,
+)
 from napari_cam_sam.plugin.prompt_rows import (
     Plane,
     box_rows,
     places_of,
-    planes_of,
     point_rows,
     prompted,
     read_rows,
@@ -156,7 +160,7 @@ class PromptLayers(QObject):
             if chosen:
                 self._history.edit()
                 table = complete(layer.features, len(layer.data))
-                table.loc[chosen, "object"] = object_id
+                table.loc[chosen, ["object", "first"]] = object_id, 0
                 self._edits.mark(layer, chosen, table)
 
     def _defaults(self) -> dict[str, Any]:
@@ -223,54 +227,77 @@ class PromptLayers(QObject):
             for a, i in layer.metadata.get("touched", ())
         }
 
+    def edited(self, first: int | None = None) -> set[Plane]:
+        """Planes on which the user edited what an extraction would replace.
+
+        Parameters
+        ----------
+        first : int, optional
+            The first object that the extraction makes; None for one that replaces all.
+        """
+        touched = self.touched()
+        if first is None or not touched:
+            return touched
+        mine, of = objects_of_the_user(self._held()), owners(self._held())
+        # Where nothing of the user's is left, what was deleted may have been of any object.
+        return {p for p in touched if p not in mine or first in {of[p][o] for o in mine[p]}}
+
     # Writing
 
     def write(
         self,
         planes: Iterable[PlanePrompts],
         conflict: Conflict = "keep",
-        objects: Container[int] | None = None,
+        first: int | None = None,
     ) -> int:
         """Place prompts in the layers, as one step of the history.
 
         Parameters
         ----------
         planes : iterable of PlanePrompts
-            Of planes that the user did not touch, they replace what is there.
+            Where the user edited nothing that they replace, they do so at once.
         conflict : {"keep", "replace", "add"}
-            For planes that the user touched: leave them as they are, replace the prompts there,
-            or add to them.
-        objects : container of int, optional
-            Which objects the prompts can be of: those of others are not replaced. None for all.
+            For planes where the user did (`edited`): leave them as they are, replace the prompts
+            there, or add to them.
+        first : int, optional
+            The first object that the prompts can be of. They replace what was placed from the
+            same one, of however many objects that was; None to replace all.
 
         Returns
         -------
         int
             On how many planes prompts were placed.
+
+        Raises
+        ------
+        CamSamError
+            If an object has prompts of others on a plane. Nothing is placed then.
         """
         points, boxes = self.create()
-        self._history.edit()
-        touched = self.touched()
+        touched, mine = self.touched(), self.edited(first)
         wanted, cleared = [], set()
         for plane in planes:
             key = (plane.axis, plane.index)
-            if key in touched and conflict == "keep":
+            if key in mine and conflict == "keep":
                 continue
-            if key not in touched or conflict == "replace":
+            if key not in mine or conflict == "replace":
                 cleared.add(key)
             wanted.append(plane)
+        if first is not None:
+            refuse_taken(wanted, first, owners(self._held()))
+        self._history.edit()
         with self.as_ours():
-            self._remove_planes(cleared, objects)
+            self._remove_planes(cleared, first)
             if conflict == "replace":
-                touched -= cleared - self._edited_planes()
+                touched -= cleared - objects_of_the_user(self._held()).keys()
             places, rows = point_rows(wanted, points.ndim)
             if places:
-                table = pd.concat([complete(points.features, len(points.data)), frame(rows)])
+                table = _table_with(points, rows, first or 0)
                 points.add(np.array(places))
                 self.set_features(points, table)
             drawn, rows = box_rows(wanted, boxes.ndim)
             if drawn:
-                table = pd.concat([complete(boxes.features, len(boxes.data)), frame(rows)])
+                table = _table_with(boxes, rows, first or 0)
                 boxes.add(drawn, shape_type="rectangle")
                 self.set_features(boxes, table)
             # napari selects what is added: T, Delete and the object's number would mean all of it.
@@ -317,28 +344,19 @@ class PromptLayers(QObject):
         self.changed.emit()
         return now
 
-    def _remove_planes(self, planes: set[Plane], objects: Container[int] | None = None) -> None:
-        """Remove the prompts on planes, of some objects or of all."""
+    def _remove_planes(self, planes: set[Plane], first: int | None = None) -> None:
+        """Remove the prompts on planes: what was placed from an object, or all."""
+        of = owners(self._held())
         for layer in (self.points, self.boxes):
             if layer is None or not planes:
                 continue
-            places = places_of(layer.data, layer.features).tolist()
-            ids = np.maximum(1, column(layer.features, "object", len(places))).tolist()
             gone = [
                 i
-                for i, (axis, index) in enumerate(places)
-                if (axis, index) in planes and (objects is None or ids[i] in objects)
+                for i, (plane, object_id, _) in enumerate(row_owners(layer.data, layer.features))
+                if plane in planes and (first is None or of[plane][object_id] == first)
             ]
             if gone:
                 _remove(layer, gone)
-
-    def _edited_planes(self) -> set[Plane]:
-        """Planes on which prompts of the user's lie."""
-        found: set[Plane] = set()
-        for data, features in self._held():
-            mine = np.flatnonzero(column(features, "source", len(data)) == "user")
-            found |= planes_of(data, features, mine.tolist())
-        return found
 
     def mark_touched(self, planes: Iterable[Plane]) -> None:
         """Take planes as the user's, e.g. those of a session that is opened again."""
@@ -419,6 +437,12 @@ class PromptLayers(QObject):
         if not now.same(wanted):
             self.set_features(layer, table_from(wanted.features))
         layer.selected_data = set()
+
+
+def _table_with(layer: Any, rows: list[dict[str, Any]], first: int) -> pd.DataFrame:
+    """Give the features of what a layer holds and of new rows, placed from an object."""
+    there = complete(layer.features, len(layer.data))
+    return pd.concat([there, frame(rows).assign(first=first)])
 
 
 def _remove(layer: Any, rows: Iterable[int]) -> None:

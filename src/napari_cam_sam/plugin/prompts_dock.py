@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -258,9 +258,7 @@ class PromptsDock(Dock):
             )
 
         jobs = [partial(one, i, v) for i, v in given]
-        return self._extract(
-            jobs, "Prompts from heatmaps", range(first, first + parameters.most_ids), notes.values()
-        )
+        return self._extract(jobs, "Prompts from heatmaps", first, notes.values())
 
     def extract_from_truth(self, everywhere: bool = False) -> bool:
         """Place prompts from the truth of the plane shown, or of all planes; as `extract`."""
@@ -269,13 +267,13 @@ class PromptsDock(Dock):
         except CamSamError as error:
             self.row.say(str(error))
             return False
-        return self._extract(jobs, "Prompts from the truth", self.truth.objects)
+        return self._extract(jobs, "Prompts from the truth", self.truth.label.value())
 
     def _extract(
         self,
         jobs: Sequence[Callable[[], PlanePrompts]],
         description: str,
-        objects: Container[int] | None,
+        first: int | None,
         notes: Collection[HeatmapNote] = (),
     ) -> bool:
         workspace, snapshot = self.workspace, self.workspace.snapshot()
@@ -285,7 +283,7 @@ class PromptsDock(Dock):
             found.append(plane)
             if len(found) == len(jobs):
                 self._evidence = tuple(notes)
-                self.question.place(tuple(found), objects)
+                self.question.place(tuple(found), first)
 
         return self.row.start(
             lambda: (job() for job in jobs),

@@ -101,7 +101,8 @@ class StrategyPreview(QCheckBox):
             placed = workspace.prompts.read(there.axis, there.index)
         except CamSamError:
             return
-        edited = (there.axis, there.index) in workspace.prompts.touched()
+        first = workspace.prompts.object_id
+        edited = (there.axis, there.index) in workspace.prompts.edited(first)
         if set(there.objects) <= set(placed.objects) or (edited and not self._rule_moved):
             self._sketch.hide()
         else:

@@ -105,12 +105,6 @@ class TruthPrompts(QWidget):
         super().showEvent(event)
         self._find_labels()
 
-    @property
-    def objects(self) -> set[int] | None:
-        """The objects that are taken; None for all."""
-        label = self.label.value()
-        return None if label is None else {label}
-
     def _layer_chosen(self) -> None:
         self._workspace.choose_truth(self.layer.value())
         self._find_labels()

@@ -104,11 +104,6 @@ class PromptParameters:
     negative_threshold: float = 0.1
     margin: float = 0.0
 
-    @property
-    def most_ids(self) -> int:
-        """How many objects of ids of their own it makes on a plane, at most."""
-        return 1 if self.one_object else self.max_objects
-
     def __post_init__(self) -> None:
         for name, (kind, choices) in _CHOICES.items():
             if getattr(self, name) not in choices:
