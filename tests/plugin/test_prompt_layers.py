@@ -287,7 +287,8 @@ def test_t_turns_the_selected_points_else_those_to_come(prompts: PromptLayers) -
 def test_selected_prompts_move_to_another_object(prompts: PromptLayers, qtbot: Any) -> None:
     write(prompts, qtbot, PLANE)
     prompts.points.selected_data = {1}
-    prompts.set_object(5)
+    with qtbot.waitSignal(prompts.changed, timeout=1000):
+        prompts.set_object(5)
     assert [o.object_id for o in prompts.read(0, 2).objects] == [1, 5]
     assert prompts.touched() == {(0, 2)}
     assert prompts.undo()

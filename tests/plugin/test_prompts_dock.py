@@ -172,6 +172,13 @@ def test_a_rule_of_more_objects_leaves_those_of_another_class(
     assert [one.object_id for one in workspace.prompts.read(0, 2).objects] == [2, 3]
 
 
+def test_two_docks_show_the_same_object(model: ViewerModel, dock: PromptsDock, qtbot: Any) -> None:
+    other = PromptsDock(model)
+    qtbot.addWidget(other)
+    dock.object.setValue(7)
+    assert other.object.value() == dock.workspace.prompts.object_id == 7
+
+
 def test_a_question_of_another_image_is_not_asked_on(dock: PromptsDock, finish: Finish) -> None:
     workspace = dock.workspace
     put_heatmap(workspace, 0, 2, hill((20, 24), 6, 8))

@@ -62,6 +62,8 @@ class PromptLayers(QObject):
 
     changed = Signal()
     """Whatever changed the prompts: the user, a new extraction, undo."""
+    object_chosen = Signal(int)
+    """The object that new prompts belong to is another."""
     moving = Signal()
     """A prompt is being dragged; `changed` follows when it is let go."""
     settled = Signal()
@@ -151,7 +153,7 @@ class PromptLayers(QObject):
 
     def set_object(self, object_id: int) -> None:
         """Choose the object that new prompts belong to; selected prompts move to it too."""
-        self._object = object_id
+        self._object, moved = object_id, False
         for layer in (self.points, self.boxes):
             if layer is None:
                 continue
@@ -162,6 +164,10 @@ class PromptLayers(QObject):
                 table = complete(layer.features, len(layer.data))
                 table.loc[chosen, ["object", "first"]] = object_id, 0
                 self._edits.mark(layer, chosen, table)
+                moved = True
+        self.object_chosen.emit(object_id)
+        if moved:
+            self.changed.emit()
 
     def _defaults(self) -> dict[str, Any]:
         return COLUMNS | {"object": self._object, "polarity": self._polarity}

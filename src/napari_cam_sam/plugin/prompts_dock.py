@@ -134,7 +134,8 @@ class PromptsDock(Dock):
         self.truth.wanted.connect(self.extract_from_truth)
         prompts = self.workspace.prompts
         self.object.valueChanged.connect(prompts.set_object)
-        self.object.valueChanged.connect(self.preview.draw_soon)
+        prompts.object_chosen.connect(self._show_object)
+        prompts.object_chosen.connect(self.preview.draw_soon)
         self.draw_box.clicked.connect(lambda: self._edit_mode(1, "add_rectangle"))
         self.add_point.clicked.connect(lambda: self._edit_mode(0, "add"))
         self.polarity.clicked.connect(self.switch_polarity)
@@ -343,6 +344,11 @@ class PromptsDock(Dock):
             self.workspace.prompts.clear(*self.workspace.plane())
         except CamSamError as error:
             self.row.say(str(error))
+
+    def _show_object(self, object_id: int) -> None:
+        self.object.blockSignals(True)
+        self.object.setValue(object_id)
+        self.object.blockSignals(False)
 
     def _tell_polarity(self) -> None:
         self.polarity.setText(f"New points: {self.workspace.prompts.polarity} (T)")
