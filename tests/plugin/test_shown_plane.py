@@ -174,3 +174,50 @@ def test_layers_come_back_with_their_frame_but_for_those_the_user_hid(qapp: Any)
     go(along_1, 1)
     go(along_1, 0)
     assert seen() == [True, False, False]
+
+
+def test_a_heatmap_that_the_user_hid_stays_hidden_when_the_view_is_turned(qapp: Any) -> None:
+    viewer = ViewerModel()
+    viewer.add_image(np.zeros((4, 20, 24)))
+    workspace = workspace_of(viewer)
+
+    def turn(axis: int) -> None:
+        workspace.show_plane(axis, 2)
+        workspace.look_at_plane()
+
+    turn(0)
+    heatmap = workspace.heatmaps.layer(0, create=True)
+    heatmap.visible = False
+    turn(1)
+    turn(0)
+    assert not heatmap.visible
+    # One that a heatmap along another axis put away comes back.
+    heatmap.visible = True
+    turn(1)
+    workspace.heatmaps.layer(1, create=True)
+    turn(0)
+    assert heatmap.visible
+
+
+def test_turning_over_one_image_leaves_the_heatmaps_of_another(qapp: Any) -> None:
+    viewer = ViewerModel()
+    first = viewer.add_image(np.zeros((4, 20, 24)))
+    workspace = workspace_of(viewer)
+
+    def turn(axis: int) -> None:
+        workspace.show_plane(axis, 2)
+        workspace.look_at_plane()
+
+    turn(0)
+    heatmap = workspace.heatmaps.layer(0, create=True)
+    workspace.choose_image(viewer.add_image(np.ones((4, 20, 24))))
+    turn(1)
+    turn(0)
+    assert heatmap.visible
+    # Chosen again while the view is turned, what lies across it is put away.
+    turn(1)
+    workspace.choose_image(first)
+    workspace.look_at_plane()
+    assert not heatmap.visible
+    turn(0)
+    assert heatmap.visible

@@ -12,10 +12,14 @@ if TYPE_CHECKING:
 __all__ = ["ShownLayers"]
 
 
-class ShownLayers:
-    """Hides layers of ours with the frame that they are of, and shows them when it comes back.
+_OF_AN_AXIS = ("heatmap", "explained")
 
-    What the user has hidden stays hidden.
+
+class ShownLayers:
+    """Puts layers of ours away that are of another frame or lie across the view as bands.
+
+    They come back with their frame and axis. What the user has hidden stays hidden, and what is of
+    another image than the one worked on is left alone.
 
     Parameters
     ----------
@@ -26,31 +30,20 @@ class ShownLayers:
         self._workspace = workspace
         self._put_away: set[Any] = set()
 
-    def show_frame(self, frame: int | None) -> None:
-        """Show the layers of a frame of the image in place of those of another."""
-        image: Any = self._workspace.image_layer
-        for layer in self._workspace.viewer.layers:
+    def show(self) -> None:
+        """Show the layers of the frame and the axis shown in place of those of others."""
+        workspace = self._workspace
+        image: Any = workspace.image_layer
+        axis, frame = workspace.plane()[0], workspace.frame()
+        for layer in workspace.viewer.layers:
             mark = layer.metadata.get(KEY, {})
             if not is_own(layer) or mark.get("of") != image.unique_id:
                 continue
-            if mark.get("frame") != frame:
+            across = mark.get("role") in _OF_AN_AXIS and mark.get("axis") != axis
+            if across or mark.get("frame") != frame:
                 if layer.visible:
                     layer.visible = False
                     self._put_away.add(layer.unique_id)
             elif layer.unique_id in self._put_away:
                 layer.visible = True
                 self._put_away.remove(layer.unique_id)
-
-    def show_axis(self, axis: int) -> None:
-        """Show the heatmaps along an axis: those of others would lie across as bands."""
-        workspace = self._workspace
-        for role in ("heatmap", "explained"):
-            for layer in workspace.layers_of_role(role):
-                layer.visible = layer is workspace.own(role, axis)
-                mark = layer.metadata[KEY]
-                if mark.get("frame") == workspace.frame():
-                    continue
-                if mark.get("axis") == axis:
-                    self._put_away.add(layer.unique_id)
-                else:
-                    self._put_away.discard(layer.unique_id)

@@ -283,12 +283,13 @@ class Workspace(EndsByQt, QObject):
             shown = (str(error),)
         if shown != self._shown:
             before = self._shown if self._shown is not None and len(self._shown) == 3 else None
-            turned = before is not None and len(shown) == 3 and shown[0] != before[0]
+            # Also where nothing was shown, as in three dimensions or of an image just chosen.
+            turned = len(shown) == 3 and (before is None or shown[0] != before[0])
             moved = before is not None and len(shown) == 3 and shown[2] != before[2]
             self._shown = shown
             if before is not None and moved:
                 self._leave_frame(before[2])
-                self._show_frame(shown[2])
+                self._show_frame()
             if turned:
                 self._show_axis(shown[0])
             self.plane_changed.emit()
@@ -301,9 +302,9 @@ class Workspace(EndsByQt, QObject):
         finally:
             self._left_frame = None
 
-    def _show_frame(self, frame: int | None) -> None:
+    def _show_frame(self) -> None:
         """Go to another point in time: another image, with layers of its own."""
-        self._shown_layers.show_frame(frame)
+        self._shown_layers.show()
         self.docks.forget_scores()
         self.image_changed.emit()
 
@@ -311,7 +312,7 @@ class Workspace(EndsByQt, QObject):
         """Hide what belongs to planes along other axes: it would lie across these as bands."""
         self.prompts.show_axis(axis)
         self.masks.show_axis(axis)
-        self._shown_layers.show_axis(axis)
+        self._shown_layers.show()
 
     # Layers of ours
 
