@@ -211,6 +211,32 @@ def test_undo_goes_back_through_edits_and_acceptances_in_their_order(
     assert prompts.read(0, 3).objects[0].box == Box(6, 7, 16, 19)
 
 
+def test_redo_says_that_an_acceptance_is_to_be_accepted_again(
+    workspace: Workspace,
+    press: Press,
+    placed_and_accepted: Any,
+    docks: Any,
+    qtbot: Any,
+    notices: list[str],
+) -> None:
+    prompts = workspace.prompts
+    press("Control-Z")
+    with qtbot.waitSignal(prompts.settled, timeout=10_000):
+        placed_and_accepted()
+    press("Control-Z")
+    docks[1].review.accept_masks()
+    press("Control-Z")
+    assert not workspace.own("labels").data.any()
+    # The older edit is not what was undone last.
+    press("Control-Shift-Z")
+    assert prompts.read(0, 3).objects == (ONE,)
+    assert notices == ["An acceptance is not redone: accept again (C)."]
+    press("C")
+    assert workspace.own("labels").data.any()
+    press("Control-Shift-Z")
+    assert prompts.read(0, 3).objects[0].box == Box(6, 7, 16, 19)
+
+
 def test_undo_right_after_a_drag_takes_back_the_drag(
     workspace: Workspace, press: Press, placed_and_accepted: Any
 ) -> None:

@@ -130,6 +130,9 @@ def _do(workspace: Workspace, action: str, *values: int) -> bool:
             return workspace.masks.undo_accept() > 0
         return workspace.prompts.undo()
     if action == "redo":
+        prompts = workspace.prompts
+        if workspace.masks.taken_back_at > max(prompts.undone_at, prompts.edited_at):
+            raise CamSamError("An acceptance is not redone: accept again (C).")
         return workspace.prompts.redo()
     if action in ("next", "previous"):
         axis, index = workspace.plane()

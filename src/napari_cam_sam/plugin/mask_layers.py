@@ -90,6 +90,8 @@ class MaskLayers(QObject):
         self._work_of: dict[tuple[Any, ...], tuple[Any, Any, Any]] = {}
         self.target: Any = None
         """The user's own labels layer to accept into; None for ours."""
+        self.taken_back_at = 0.0
+        """When an acceptance was undone, if none followed, on the clock of `time.monotonic`."""
         workspace.image_changed.connect(self._forget)
         workspace.viewer.layers.events.removed.connect(self._layer_removed)
 
@@ -206,6 +208,7 @@ class MaskLayers(QObject):
         layer.refresh(extent=False)
         self._draw((axis, index) for index in todo)
         self._undo.append((time.monotonic(), together))
+        self.taken_back_at = 0.0
         self._accepted_changed()
         return len(todo)
 
@@ -223,6 +226,7 @@ class MaskLayers(QObject):
             return 0
         image = self._workspace.image()
         _, together = self._undo.pop()
+        self.taken_back_at = time.monotonic()
         layer = together[0][0].layer
         # A layer that was removed, or took other data, holds nothing of it any more.
         holds = self._fits(layer)
@@ -367,6 +371,7 @@ class MaskLayers(QObject):
             # It would say nothing true any more.
             workspace.viewer.layers.remove(self._preview)
         self._preview = None
+        self.taken_back_at = 0.0
         self._masks.clear()
         layer = workspace.image_layer
         of = () if layer is None else (layer.unique_id, workspace.frame())

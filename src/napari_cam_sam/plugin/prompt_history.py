@@ -128,6 +128,11 @@ class PromptHistory(QObject):
         """When what an undo would take back was done, on the clock of `time.monotonic`."""
         return self._undo[-1][0] if self._undo else 0.0
 
+    @property
+    def undone_at(self) -> float:
+        """When what a redo would bring back was undone, on the same clock."""
+        return self._redo[-1][0] if self._redo else 0.0
+
     def look(self) -> None:
         """Take what is there now as what was before the next edit."""
         self._last = self._take()

@@ -103,6 +103,11 @@ class PromptLayers(QObject):
         return self._history.edited_at
 
     @property
+    def undone_at(self) -> float:
+        """When what a redo would bring back was undone, on the same clock."""
+        return self._history.undone_at
+
+    @property
     def points(self) -> Any | None:
         """The points layer, if there is one."""
         return self._listened("points")
