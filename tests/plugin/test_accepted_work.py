@@ -182,6 +182,16 @@ def test_what_is_accepted_into_two_layers_is_all_in_the_session(
     np.testing.assert_array_equal(replay(session, workspace.image()), session.labels)
 
 
+def test_what_lies_in_a_layer_that_nothing_was_accepted_into_is_no_work(
+    workspace: Workspace, tmp_path: Path, words: list[str]
+) -> None:
+    accept(workspace, 2)
+    truth = np.full_like(workspace.own("labels").data, 5)
+    workspace.masks.target = workspace.viewer.add_labels(truth, **workspace.placement())
+    session = saved(workspace, tmp_path / "session")
+    assert planes(session.labels) == [2]
+
+
 # Taken back
 
 

@@ -254,10 +254,12 @@ class MaskLayers(QObject):
     def work_layers(self) -> list[Any]:
         """List the layers that hold the work on the image: ours, and others accepted into.
 
+        One of the user's that was only chosen to accept into may hold a truth, no work.
+
         Where two have labels, those of the later one in the list were accepted later.
         """
         into = [one.layer for one in self._showing()]
-        found = [self._workspace.own("labels"), self.accept_layer(), *into]
+        found = [self._workspace.own("labels"), *into]
         once = list(dict.fromkeys(reversed(found)))[::-1]
         return [layer for layer in once if layer is not None and self._fits(layer)]
 
