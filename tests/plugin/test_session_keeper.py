@@ -17,7 +17,7 @@ import nibabel
 import numpy as np
 import pytest
 from napari.components import ViewerModel
-from qtpy.QtCore import QThreadPool
+from qtpy.QtCore import QThreadPool, QTimer
 from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_cam_sam.demo.samples import make_sample
@@ -293,6 +293,20 @@ def test_an_edit_is_saved_by_itself_and_gone_once_saved_by_hand(
     assert list(autosaves.iterdir()) == []
 
 
+def test_work_without_a_pause_is_saved_by_itself(
+    qapp: Any, scan: Path, autosaves: Path, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = opened(scan)
+    looked(workspace)
+    soon = Preferences(autosave_seconds=0.2)
+    monkeypatch.setattr(session_keeper, "preferences", lambda: soon)
+    steadily = QTimer()
+    steadily.timeout.connect(workspace.prompts.settled)
+    with qtbot.waitSignal(workspace.keeper.saved, timeout=10_000):
+        steadily.start(10)
+    steadily.stop()
+
+
 def test_without_autosave_nothing_is_written(
     qapp: Any, scan: Path, autosaves: Path, qtbot: Any
 ) -> None:
@@ -420,6 +434,41 @@ def test_what_was_done_just_before_another_image_is_not_lost(
     workspace.choose_image(first)
     assert looked(workspace) is None
     assert [p.index for p in read_session(folder).prompts] == [9, 11, 60]
+
+
+@pytest.mark.parametrize("how", ["layers", "image"])
+def test_an_edit_that_is_not_over_is_not_lost(
+    qapp: Any, scan: Path, autosaves: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    workspace = opened(scan)
+    looked(workspace)
+    late = Preferences(autosave_seconds=600)
+    monkeypatch.setattr(session_keeper, "preferences", lambda: late)
+    edit(workspace)
+    if how == "layers":
+        workspace.viewer.layers.clear()
+    else:
+        workspace.choose_image(workspace.viewer.add_image(np.zeros((4, 5, 6))))
+    looked(workspace)
+    (folder,) = autosaves.glob("[!.]*")
+    session = read_session(folder)
+    assert [p.index for p in session.prompts] == [9, 11, 60]
+    assert session.touched == ((0, 11),)
+
+
+def test_a_layer_that_goes_in_the_middle_of_an_edit_comes_back_by_undo(
+    qapp: Any, scan: Path, autosaves: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = opened(scan)
+    looked(workspace)
+    late = Preferences(autosave_seconds=600)
+    monkeypatch.setattr(session_keeper, "preferences", lambda: late)
+    edit(workspace)
+    before = all_prompts(workspace)
+    workspace.viewer.layers.remove(workspace.prompts.points)
+    assert all_prompts(workspace) != before
+    assert workspace.prompts.undo()
+    assert all_prompts(workspace) == before
 
 
 CLOSED_AFTER_SCORES = """

@@ -99,7 +99,7 @@ class PromptLayers(QObject):
     def edited_at(self) -> float:
         """When what an undo would take back was done, on the clock of `time.monotonic`."""
         # What is not settled yet is what it would take back.
-        self._history.settle()
+        self.settle()
         return self._history.edited_at
 
     @property
@@ -410,6 +410,10 @@ class PromptLayers(QObject):
                 self._edits.count(self.points, self.boxes)
 
     # Undo and redo
+
+    def settle(self) -> None:
+        """End a burst of edits now, if one is going on: it is one step of the history."""
+        self._history.settle()
 
     def undo(self) -> bool:
         """Go back before the last edit; False where there is none."""

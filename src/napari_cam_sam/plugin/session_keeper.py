@@ -105,7 +105,8 @@ class SessionKeeper(QObject):
         workspace.image_changed.connect(self._image_changed)
         # What was done a moment ago is saved before its layers go.
         workspace.image_about_to_change.connect(self.flush)
-        workspace.viewer.layers.events.removing.connect(self._layer_goes)
+        # First: that a layer of prompts goes is an edit of its own, after what this ends.
+        workspace.viewer.layers.events.removing.connect(self._layer_goes, position="first")
         self._going = QTimer(self)
         self._going.setSingleShot(True)
         if (application := QCoreApplication.instance()) is not None:
@@ -219,8 +220,10 @@ class SessionKeeper(QObject):
 
     def flush(self, _: object = None) -> None:
         """Save by itself now what else would be saved in a moment, e.g. before an image goes."""
-        asked = self._changes in (self._saved_changes, self._asked_changes)
-        if asked or self._going.isActive() or not preferences().autosave:
+        if self._going.isActive() or not preferences().autosave:
+            return
+        self._workspace.prompts.settle()
+        if self._changes in (self._saved_changes, self._asked_changes):
             return
         with suppress(CamSamError):  # no image: nothing to save
             self._ask(None)
@@ -270,9 +273,9 @@ class SessionKeeper(QObject):
 
     def _changed(self, _: object = None) -> None:
         self._changes += 1
-        self._timer.setInterval(int(preferences().autosave_seconds * 1000))
+        # A timer that runs would begin anew: steady work would never be saved.
         if not self._timer.isActive():
-            self._timer.start()
+            self._timer.start(int(preferences().autosave_seconds * 1000))
 
     def _accepted(self) -> None:
         for layer in self._workspace.masks.work_layers():
