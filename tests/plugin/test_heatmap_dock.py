@@ -609,6 +609,26 @@ def test_a_classifier_that_is_another_one_since_the_session_is_told(
     assert [one.split()[0] for one in notices] == ["lesion", "phantom-unet"]
 
 
+@pytest.mark.parametrize(("device", "taken"), [("cuda:1", "cuda:1"), ("cuda:7", "auto")])
+def test_the_device_of_a_session_is_kept_until_the_devices_are_known(
+    dock: HeatmapDock, finish: Finish, notices: list[str], monkeypatch: pytest.MonkeyPatch,
+    device: str, taken: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.get_device_name", "GPU {}".format)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    dock.set_state(dock.state() | {"device": device, "classifier": "lesion"})
+    assert dock.state()["device"] == device
+    dock.load()
+    finish(dock.row)
+    assert (
+        dock.workspace.device == dock.classifier.device.value() == dock.state()["device"] == taken
+    )
+    told = [one for one in notices if device in one]
+    assert len(told) == (taken != device)
+    assert all(one.endswith("which is not here: they run on auto.") for one in told)
+
+
 def test_the_device_of_a_session_is_taken_if_it_is_there(dock: HeatmapDock) -> None:
     state = dock.state()
     assert state["device"] == "auto"

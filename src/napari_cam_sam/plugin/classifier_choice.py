@@ -129,6 +129,8 @@ class ClassifierChoice(QObject):
         self._wanted_target: str | None = None
         self._wanted_layer: str | None = None
         self._wanted_sha256: str | None = None
+        # That is not on the list, as long as PyTorch was not asked which there are.
+        self._wanted_device: str | None = None
         self._listed: str | None = None
         self._told: HeatmapNote | None = None
 
@@ -225,10 +227,21 @@ class ClassifierChoice(QObject):
         return device_words(self._workspace.device if held is None else str(held.device))
 
     def choose_device(self, device: str | None) -> None:
-        """Choose where the models run, if it is on the list."""
-        if device != self._workspace.device and self.device.set_value(device):
+        """Choose where the models run; what is not on the list is looked for with the next model.
+
+        Parameters
+        ----------
+        device : str or None
+            None for where they run now.
+        """
+        self._wanted_device = None
+        if device in (None, self._workspace.device):
+            return
+        if self.device.set_value(device):
             self._workspace.device = self.device.value()
             self._workspace.segmenter_changed.emit()
+        else:
+            self._wanted_device = device
 
     def state(self) -> dict[str, Any]:
         """Give the choices as plain data, for the session."""
@@ -238,7 +251,7 @@ class ClassifierChoice(QObject):
             "classifier_sha256": (
                 self._wanted_sha256 if loaded is None else loaded.classifier.sha256
             ),
-            "device": self._workspace.device,
+            "device": self._wanted_device or self._workspace.device,
             "target": self.target.value(),
             "layer": self.layer.value(),
         }
@@ -270,6 +283,7 @@ class ClassifierChoice(QObject):
             self.load_wanted.emit()
 
     def _device_chosen(self) -> None:
+        self._wanted_device = None
         self._workspace.device = self.device.value()
         if self._workspace.classifier is not None:
             self.load_wanted.emit()
@@ -348,3 +362,11 @@ class ClassifierChoice(QObject):
         self.device.offer(found)
         # Preferences may name one that was not on the list before.
         self.device.set_value(self._workspace.device)
+        wanted = self._wanted_device
+        self.choose_device(wanted)
+        if self._wanted_device is not None:
+            self._wanted_device = None
+            show_warning(
+                f"The session ran its models on {wanted}, which is not here: they run on "
+                f"{self.device.currentText()}."
+            )
