@@ -11,6 +11,7 @@ from napari.components import ViewerModel
 from qtpy.QtCore import QThreadPool
 from qtpy.QtWidgets import QApplication
 
+from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin import session_keeper
 from napari_cam_sam.plugin.autosaves import Found, autosave_folder
 from napari_cam_sam.plugin.layers import image_of
@@ -290,6 +291,32 @@ def test_the_next_that_was_left_is_offered_after_the_first(qapp: Any) -> None:
     done()
     assert workspace.keeper.left is None
     assert not row.offer.isVisibleTo(row)
+
+
+def test_what_was_brought_back_stays_on_disk_until_its_own_image_is_saved(
+    qapp: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    viewer, (folder,) = left_behind("1")
+    workspace = workspace_of(viewer)
+    done()
+    real = session_keeper.write_session
+
+    def full(*_: Any) -> None:
+        raise CamSamError("The disk is full.")
+
+    monkeypatch.setattr(session_keeper, "write_session", full)
+    workspace.keeper.take(left(workspace))
+    saved_to = tmp_path / "session"
+    workspace.keeper.save(saved_to)
+    done()
+    first = workspace.image_layer
+    workspace.choose_image(viewer.add_image(np.zeros((4, 5, 6))))
+    monkeypatch.setattr(session_keeper, "write_session", real)
+    saved(workspace, saved_to)
+    assert folder.exists()
+    workspace.choose_image(first)
+    saved(workspace, tmp_path / "its own")
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize("with_row", [False, True])

@@ -94,7 +94,8 @@ class SessionKeeper(QObject):
         self._drawn.timeout.connect(self._look_at_labels)
         self._standing: list[int] = []
         self.left: Found | None = None
-        self._taken: tuple[Found, int] | None = None
+        # What was brought back, into which opening, and after which save.
+        self._taken: tuple[Found, int, int] | None = None
         # Whether the work on this image was in the layers when it was opened again.
         self._goes_on = False
         # Why it could not be saved, as it was last told.
@@ -249,9 +250,13 @@ class SessionKeeper(QObject):
                 self._forget_autosaves(done.record, but=self._opening)
             elif done.number == self._asked:
                 self._forget_autosaves(done.record)
-        if self._taken is not None and done.number > self._taken[1]:
-            taken, self._taken = self._taken[0], None
-            self.discard(taken)
+        if self._taken is not None:
+            taken, opening, number = self._taken
+            # A save of another image does not hold it.
+            same = any({opening, done.opening} <= line for line in self._in_layers.values())
+            if same and done.number > number:
+                self._taken = None
+                self.discard(taken)
 
     def _say_saved(self, done: _Written) -> None:
         self.saved.emit(f"Saved to {done.folder}." if done.by_hand else "Saved by itself.")
@@ -447,5 +452,5 @@ class SessionKeeper(QObject):
         self._record = session.image.frame, session.image
         self.saved.emit(put_back(self._workspace, session) + also)
         if found is not None:
-            self._taken = found, self._asked
+            self._taken = found, self._opening, self._asked
             self._changed()
