@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from qtpy.QtCore import QThreadPool
 from qtpy.QtWidgets import QApplication
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.plugin import session_keeper
+from napari_cam_sam.plugin import session_keeper, session_taking
 from napari_cam_sam.plugin.autosaves import Found, autosave_folder
 from napari_cam_sam.plugin.layers import image_of
 from napari_cam_sam.plugin.plane_masks import PlaneMasks, lone_candidate
@@ -191,6 +192,27 @@ def test_what_lies_in_a_layer_that_nothing_was_accepted_into_is_no_work(
     workspace.masks.target = workspace.viewer.add_labels(truth, **workspace.placement())
     session = saved(workspace, tmp_path / "session")
     assert planes(session.labels) == [2]
+
+
+def test_what_is_accepted_while_a_session_is_saved_is_all_in_it(
+    workspace: Workspace, tmp_path: Path, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accept(workspace, 2)
+    accepted = threading.Event()
+    real = session_taking._joined
+
+    def later(parts: Any) -> Any:
+        assert accepted.wait(60)
+        return real(parts)
+
+    monkeypatch.setattr(session_taking, "_joined", later)
+    workspace.keeper.save(tmp_path / "session")
+    accept(workspace, 3)
+    accepted.set()
+    done()
+    session = read_session(tmp_path / "session")
+    assert (indices(session), planes(session.labels)) == ([2, 3], [2, 3])
+    assert [one for one in words if one.startswith("Saved to ")] == words
 
 
 # Taken back

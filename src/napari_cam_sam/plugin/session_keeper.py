@@ -171,14 +171,19 @@ class SessionKeeper(QObject):
         then, otherwise : callable, optional
             What is done when it is written, or was not, if more than to say it.
         """
-        write = self._writer(folder)
+        write, standing = self._writer(folder), self._standing
         self._under_way += 1
         self._asked_changes = self._changes
 
         def saved(done: _Written) -> None:
             self._under_way -= 1
             self._was_saved(done)
-            (then or self._say_saved)(done)
+            accepted = done.opening == self._opening and standing is not self._standing
+            if accepted and folder is not None:
+                # The labels were copied later than it was read what was accepted into them.
+                self._ask(folder)
+            else:
+                (then or self._say_saved)(done)
             asker.deleteLater()
 
         def failed(sentence: str) -> None:
