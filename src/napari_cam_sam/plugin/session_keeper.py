@@ -16,6 +16,7 @@ from qtpy.QtCore import QCoreApplication, QObject, QThreadPool, QTimer, Signal
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.plugin.autosaves import Found, left_behind, own_folder, own_folders
+from napari_cam_sam.plugin.label_watch import LabelWatch
 from napari_cam_sam.plugin.preferences import preferences
 from napari_cam_sam.plugin.session_opening import put_back
 from napari_cam_sam.plugin.session_taking import record_of, session_taker
@@ -40,8 +41,6 @@ OFFER = "offer what was left"
 _LAST_SAVE_MS = 30_000
 # When a folder that could not be written is tried again.
 _TRY_AGAIN_MS = 30_000
-# How long after the labels were drawn they are looked at for an undo: scrolling draws them, too.
-_LOOK_AGAIN_MS = 500
 
 
 @dataclass(frozen=True)
@@ -88,11 +87,8 @@ class SessionKeeper(QObject):
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self.autosave)
-        self._drawn = QTimer(self)
-        self._drawn.setSingleShot(True)
-        self._drawn.setInterval(_LOOK_AGAIN_MS)
-        self._drawn.timeout.connect(self._look_at_labels)
-        self._standing: list[int] = []
+        self._labels = LabelWatch(workspace, self)
+        self._labels.changed.connect(self._changed)
         self.left: Found | None = None
         # What was brought back, into which opening, and after which save.
         self._taken: tuple[Found, int, int] | None = None
@@ -171,14 +167,14 @@ class SessionKeeper(QObject):
         then, otherwise : callable, optional
             What is done when it is written, or was not, if more than to say it.
         """
-        write, standing = self._writer(folder), self._standing
+        write, standing = self._writer(folder), self._labels.standing
         self._under_way += 1
         self._asked_changes = self._changes
 
         def saved(done: _Written) -> None:
             self._under_way -= 1
             self._was_saved(done)
-            accepted = done.opening == self._opening and standing is not self._standing
+            accepted = done.opening == self._opening and standing is not self._labels.standing
             if accepted and folder is not None:
                 # The labels were copied later than it was read what was accepted into them.
                 self._ask(folder)
@@ -281,34 +277,15 @@ class SessionKeeper(QObject):
         self._workspace.docks.remember()
         self._changed()
 
-    def _changed(self, _: object = None) -> None:
+    def _changed(self) -> None:
         self._changes += 1
         # A timer that runs would begin anew: steady work would never be saved.
         if not self._timer.isActive():
             self._timer.start(int(preferences().autosave_seconds * 1000))
 
     def _accepted(self) -> None:
-        for layer in self._workspace.masks.work_layers():
-            # What is painted by hand is work, too.
-            layer.events.labels_update.connect(self._changed)
-            layer.events.data.connect(self._changed)
-            # napari tells of its own undo by no event but that the layer is drawn anew.
-            layer.events.set_data.connect(self._layer_drawn)
-        self._standing = self._what_stands()
+        self._labels.listen()
         self._edited()
-
-    def _layer_drawn(self, _: object = None) -> None:
-        self._drawn.start()
-
-    def _look_at_labels(self) -> None:
-        """Find out whether the layer's own undo or redo changed what stands."""
-        standing = self._what_stands()
-        if standing != self._standing:
-            self._standing = standing
-            self._changed()
-
-    def _what_stands(self) -> list[int]:
-        return [id(one) for one in self._workspace.masks.standing()]
 
     # Finding what was left
 
@@ -318,7 +295,7 @@ class SessionKeeper(QObject):
         self._changes = self._saved_changes = self._asked_changes = 0
         self._by_hand = -1
         self._opening += 1
-        self._standing = self._what_stands()
+        self._labels.look_anew()
         workspace = self._workspace
         try:
             image, frame = workspace.image(), workspace.frame()
