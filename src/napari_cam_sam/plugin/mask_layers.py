@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,6 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
-from napari_cam_sam.plugin.geometry import KEY
 from napari_cam_sam.plugin.mask_decoding import outdated
 from napari_cam_sam.plugin.plane_masks import PlaneMasks
 from napari_cam_sam.prompts.data import PlanePrompts
@@ -21,7 +21,6 @@ from napari_cam_sam.sam.kept_masks import keep_mask
 from napari_cam_sam.session import Acceptance, Overlap, place_masks
 
 if TYPE_CHECKING:
-    from napari_cam_sam.images.image import Image
     from napari_cam_sam.plugin.workspace import Workspace
 
 __all__ = ["MaskLayers"]
@@ -85,9 +84,11 @@ class MaskLayers(QObject):
         # What was accepted together, and when, on the clock of `time.monotonic`.
         self._undo: list[tuple[float, list[tuple[_Accepted, PlaneMasks]]]] = []
         self._preview: Any = None
+        self._axis = 0
         self._of: tuple[Any, ...] = ()
-        # What was accepted on other images and frames, its undo, and into which layer.
-        self._work_of: dict[tuple[Any, ...], tuple[Any, Any, Any]] = {}
+        # The masks of other images and frames, what was accepted there, its undo, and into which
+        # layer.
+        self._work_of: dict[tuple[Any, ...], tuple[Any, Any, Any, Any]] = {}
         self.target: Any = None
         """The user's own labels layer to accept into; None for ours."""
         self.taken_back_at = 0.0
@@ -279,13 +280,16 @@ class MaskLayers(QObject):
         return bool(layer.data.shape == workspace.image().spatial_shape)
 
     def restore(self, accepted: Iterable[Acceptance]) -> None:
-        """Take what a session says was accepted, in place of what was; no undo goes behind it.
+        """Take what a session says was accepted, in place of what was and of masks not accepted.
 
-        The session's labels are in our own layer by now.
+        No undo goes behind it. The session's labels are in our own layer by now.
         """
         self.target = None
         self._undo.clear()
         self._accepted = []
+        before = list(self._masks)
+        self._masks.clear()
+        self._draw(before)
         layer = self._workspace.own("labels")
         if layer is not None:
             image = self._workspace.image()
@@ -304,16 +308,9 @@ class MaskLayers(QObject):
         self.accepted_changed.emit()
         self._workspace.labels_changed.emit()
 
-    def show_axis(self, axis: int) -> None:
-        """Show the masks along an axis alone: those of others are bands across its planes."""
-        layer = self._workspace.own("preview")
-        if layer is None:
-            return
-        image = self._workspace.image()
-        for key in self._masks:
-            if key[0] != axis:
-                layer.data[image.slot(*key)] = 0
-        self._draw(key for key in self._masks if key[0] == axis)
+    def show_axis(self) -> None:
+        """Show the masks along the axis that the viewer shows alone."""
+        self._draw(())
         self._workspace.labels_changed.emit()
 
     def accept_layer(self) -> Any | None:
@@ -351,14 +348,26 @@ class MaskLayers(QObject):
         self.changed.emit()
 
     def _draw(self, keys: Iterable[tuple[int, int]]) -> None:
-        """Write planes of the preview, and let it be shown once."""
+        """Write planes of the preview along the axis shown, and let it be shown once.
+
+        Masks along another axis are bands across its planes: they wait until the view is turned.
+        """
         workspace = self._workspace
         layer = workspace.labels_layer("preview", create=bool(self._masks), dtype=np.uint16)
         if layer is None:
             return
         self._preview = layer
         image = workspace.image()
+        axis = self._axis
+        with suppress(CamSamError):  # in 3D display it stays the last one
+            axis, _ = workspace.plane()
+        if axis != self._axis:
+            self._axis = axis
+            layer.data[:] = 0
+            keys = list(self._masks)
         for key in keys:
+            if key[0] != axis:
+                continue
             plane = layer.data[image.slot(*key)]
             plane[:] = 0
             if key in self._masks:
@@ -367,34 +376,43 @@ class MaskLayers(QObject):
         layer.refresh(thumbnail=False, highlight=False, extent=False)
 
     def _forget(self) -> None:
-        """Leave the masks of another image, or of other pixels; what was accepted is kept."""
+        """Go to another image or frame, each with its own masks, or forget those of old pixels."""
         workspace = self._workspace
-        if self._preview is not None and self._preview in workspace.viewer.layers:
-            # It would say nothing true any more.
-            workspace.viewer.layers.remove(self._preview)
-        self._preview = None
         self.taken_back_at = 0.0
-        self._masks.clear()
         layer = workspace.image_layer
         of = () if layer is None else (layer.unique_id, workspace.frame())
         if of == self._of:
-            self._undo.clear()  # it would bring back masks of other pixels
+            # The undo would bring back masks of other pixels, too. All frames have new ones.
+            self._masks.clear()
+            self._undo.clear()
+            for at, (masks, _, undo, _) in self._work_of.items():
+                if at[:1] == of[:1]:
+                    masks.clear()
+                    undo.clear()
         else:
-            self._work_of[self._of] = self._accepted, self._undo, self.target
-            self._accepted, self._undo, self.target = self._work_of.get(of, ([], [], None))
+            self._work_of[self._of] = self._masks, self._accepted, self._undo, self.target
+            new: tuple[Any, Any, Any, Any] = ({}, [], [], None)
+            self._masks, self._accepted, self._undo, self.target = self._work_of.pop(of, new)
             self._of = of
+        self._drop_gone()
+        preview, self._preview = self._preview, None
+        if preview is not None and preview in workspace.viewer.layers:
+            # It would say nothing true any more.
+            workspace.viewer.layers.remove(preview)
+        self._draw(list(self._masks))
         self.changed.emit()
 
     def _layer_removed(self, event: Any) -> None:
-        mark = event.value.metadata.get(KEY, {})
-        if mark.get("role") == "preview" and self._masks:
+        if event.value is self._preview and self._masks:
             self._masks.clear()
             self.changed.emit()
-        # On an image that is gone nothing is taken back, and the masks of many planes are large.
-        undos = [(self._of, self._undo), *((of, work[1]) for of, work in self._work_of.items())]
-        for of, undo in undos:
-            if of[:1] == (event.value.unique_id,):
-                undo.clear()
+        self._drop_gone()
+
+    def _drop_gone(self) -> None:
+        """Forget the work on images that are gone: the masks of many planes are large."""
+        there = {layer.unique_id for layer in self._workspace.viewer.layers}
+        for of in [of for of in self._work_of if not there.issuperset(of[:1])]:
+            del self._work_of[of]
 
 
 def _record(masks: PlaneMasks, overlap: Overlap) -> Acceptance:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -320,14 +319,9 @@ class VolumeSection(QWidget):
         if not self._running or self._run is None:
             return
         self._running = False
-        run, workspace = self._run, self._workspace
-        if workspace.is_current(run.job.snapshot):
+        run = self._run
+        if self._workspace.is_current(run.job.snapshot):
             self.result.setText(self._result(run, complete))
-            with suppress(CamSamError):
-                axis, _ = workspace.plane()
-                if axis != run.job.snapshot.axis:
-                    # Masks that came after the view was turned lie across it.
-                    workspace.masks.show_axis(axis)
         self.tell()
 
     def _image_changed(self) -> None:

@@ -311,7 +311,7 @@ class Workspace(EndsByQt, QObject):
     def _show_axis(self, axis: int) -> None:
         """Hide what belongs to planes along other axes: it would lie across these as bands."""
         self.prompts.show_axis(axis)
-        self.masks.show_axis(axis)
+        self.masks.show_axis()
         self._shown_layers.show()
 
     # Layers of ours
