@@ -85,6 +85,17 @@ def test_masks_of_prompts_that_were_moved_are_passed_over(dock: SegmentDock) -> 
     assert "with prompts" in dock.row.words.text()
 
 
+def test_words_of_an_acceptance_go_when_a_key_takes_it_back(dock: SegmentDock) -> None:
+    show(dock, 2)
+    dock.review.accept.click()
+    assert dock.row.words.text() == "Accepted the mask on plane 2; Ctrl-Z takes it back."
+    dock.workspace.masks.undo_accept()
+    assert "Accepted" not in dock.row.words.text()
+    dock.review.accept.click()
+    dock.review.undo.click()
+    assert dock.row.words.text() == "Taken back on 1 plane."
+
+
 def test_a_mask_that_is_seen_is_accepted_and_said_to_be_of_before(dock: SegmentDock) -> None:
     show(dock, 2)
     dock.workspace.prompts.write([PlanePrompts(0, 2, (TWO,))], "replace")

@@ -105,6 +105,8 @@ class SegmentDock(Dock):
         workspace.image_changed.connect(self._image_changed)
         workspace.segmenter_changed.connect(self._tell)
         self.masks.changed.connect(self._tell)
+        # Of an acceptance that a key took back nothing is said any more.
+        self.masks.accepted_changed.connect(self._plan_again)
         self._image_changed()
         workspace.docks.register("segment", self.segment)
         workspace.docks.register("segment all", self.segment_all)
