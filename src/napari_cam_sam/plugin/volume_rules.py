@@ -104,15 +104,18 @@ def reachable(
 ) -> set[int]:
     """List the planes that masks may come to, and some more each way."""
     axis = prompts[0].axis
-    reach = float(image.n_planes(axis))
+    n_planes = image.n_planes(axis)
+    reach = float(n_planes)
     if parameters.max_planes is not None:
         reach = min(reach, parameters.max_planes)
     if parameters.max_distance_mm is not None:
         reach = min(reach, parameters.max_distance_mm / image.geometry.spacing[axis])
     far = math.floor(reach * (1 + 1e-6)) + more
-    return {
-        index
-        for plane in prompts
-        for index in range(plane.index - far, plane.index + far + 1)
-        if 0 <= index < image.n_planes(axis)
-    }
+    # One stretch after the other: where hundreds of planes have prompts, they all overlap.
+    found: set[int] = set()
+    begin = 0
+    for at in sorted(plane.index for plane in prompts):
+        end = min(at + far + 1, n_planes)
+        found.update(range(max(begin, at - far), end))
+        begin = end
+    return found
