@@ -128,3 +128,33 @@ def test_a_mask_that_is_dropped_just_as_the_view_turns_is_not_left_across(
     assert seen(workspace) == []
     turn(workspace, 0)
     assert seen(workspace) == [2]
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_along_every_axis_pixels_painted_since_an_acceptance_stay(
+    workspace: Workspace, axis: int
+) -> None:
+    turn(workspace, axis)
+    image, masks = workspace.image(), workspace.masks
+    mask = np.zeros(image.plane_shape(axis), bool)
+    mask[1:4, 5:9] = True
+    found = (lone_candidate(3, mask, None),)
+    masks.put(
+        PlaneMasks(
+            PlanePrompts(axis, 2), found, (0,), "seeded", "0" * 64, (0.0, 1.0), source="propagated"
+        )
+    )  # fmt: skip
+    masks.accept(axis, [2], "keep")
+    labels = workspace.own("labels")
+    plane = labels.data[image.slot(axis, 2)]
+    np.testing.assert_array_equal(plane, 3 * mask)
+    assert np.count_nonzero(labels.data) == mask.sum()
+    plane[2, 6] = 7
+    assert len(masks.standing()) == 1
+    masks.undo_accept()
+    assert np.argwhere(plane).tolist() == [[2, 6]]
+    masks.accept(axis, [2], "keep")
+    masks.restore(masks.accepted)
+    assert len(masks.standing()) == 1
+    plane[plane == 3] = 0
+    assert masks.standing() == ()

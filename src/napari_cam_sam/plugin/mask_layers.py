@@ -32,7 +32,8 @@ class _Accepted:
 
     record: Acceptance
     layer: Any
-    where: tuple[NDArray[Any], ...]
+    # Pixels of the plane, row after row: small, for many planes are kept.
+    where: NDArray[np.uint32]
     before: NDArray[Any]
     after: NDArray[Any]
 
@@ -43,20 +44,19 @@ class _Accepted:
 
     def now(self, image: Image) -> NDArray[Any]:
         """Give what the labels hold where it wrote."""
-        values: NDArray[Any] = np.asarray(self.layer.data[image.slot(*self.plane)])[self.where]
-        return values
+        return np.asarray(self.layer.data[image.slot(*self.plane)]).take(self.where)
 
-    def write(self, image: Image, where: tuple[NDArray[Any], ...], values: NDArray[Any]) -> None:
+    def write(self, image: Image, where: NDArray[np.uint32], values: NDArray[Any]) -> None:
         """Write on its plane through the layer, not into its array: so its own undo takes it back.
 
         It shows once the layer is refreshed.
         """
-        if not where[0].size:
+        if not where.size:
             return
-        lifted: list[Any] = list(where)
         axis, index = self.plane
+        lifted: list[Any] = list(np.unravel_index(where, image.plane_shape(axis)))
         if image.spatial_ndim == 3:
-            lifted.insert(axis, np.full(where[0].shape, index))
+            lifted.insert(axis, np.full(where.shape, index))
         self.layer.data_setitem(tuple(lifted), values, refresh=False)
 
     def shows(self, image: Image) -> bool:
@@ -199,8 +199,9 @@ class MaskLayers(QObject):
             masks = self._masks[axis, index]
             before = np.array(layer.data[image.slot(axis, index)])
             after = place_masks(before, masks.masks(), overlap)
-            where = np.nonzero(before != after)
-            one = _Accepted(_record(masks, overlap), layer, where, before[where], after[where])
+            where = _pixels(before != after)
+            written = before.take(where), after.take(where)
+            one = _Accepted(_record(masks, overlap), layer, where, *written)
             together.append((one, masks))
         for one, _ in together:
             one.write(image, one.where, one.after)
@@ -236,7 +237,7 @@ class MaskLayers(QObject):
         for one, masks in together:
             if holds:
                 ours = one.now(image) == one.after
-                one.write(image, tuple(indices[ours] for indices in one.where), one.before[ours])
+                one.write(image, one.where[ours], one.before[ours])
             self._masks[one.plane] = masks
         if holds:
             layer.refresh(extent=False)
@@ -297,8 +298,9 @@ class MaskLayers(QObject):
                 prompts = record.prompts
                 ids = {o.object_id for o in prompts.objects} | {m.object_id for m in record.masks}
                 plane = np.asarray(layer.data[image.slot(prompts.axis, prompts.index)])
-                where = np.nonzero(np.isin(plane, list(ids)))
-                after = plane[where]
+                # Most planes of a volume may hold nothing; to look for ids takes far longer.
+                where = _pixels(np.isin(plane, list(ids)) if plane.any() else plane)
+                after = plane.take(where)
                 one = _Accepted(record, layer, where, np.zeros_like(after), after)
                 self._accepted.append(one)
         self._accepted_changed()
@@ -413,6 +415,11 @@ class MaskLayers(QObject):
         there = {layer.unique_id for layer in self._workspace.viewer.layers}
         for of in [of for of in self._work_of if not there.issuperset(of[:1])]:
             del self._work_of[of]
+
+
+def _pixels(which: NDArray[Any]) -> NDArray[np.uint32]:
+    """List the pixels of a plane that are not zero, row after row."""
+    return np.flatnonzero(which).astype(np.uint32)
 
 
 def _record(masks: PlaneMasks, overlap: Overlap) -> Acceptance:
