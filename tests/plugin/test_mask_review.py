@@ -164,6 +164,33 @@ def test_what_was_accepted_into_labels_that_are_gone_is_a_preview_again(
         assert np.array_equal(labels.data, np.ones((3, 5, 5)))
 
 
+def test_labels_that_are_not_editable_are_not_written_into_by_undo_either(
+    dock: SegmentDock,
+) -> None:
+    show(dock, 2)
+    dock.review.accept.click()
+    dock.workspace.own("labels").editable = False
+    dock.review.undo.click()
+    assert "is not editable: make it so" in dock.row.words.text()
+    assert labelled(dock) == [2]
+    assert dock.masks.planes(0) == []
+    dock.workspace.own("labels").editable = True
+    dock.review.undo.click()
+    assert labelled(dock) == []
+
+
+def test_labels_that_are_protected_from_deletion_take_masks(dock: SegmentDock) -> None:
+    show(dock, 2)
+    labels = dock.workspace.labels_layer("labels", create=True, dtype=np.uint16)
+    if not hasattr(labels, "locked"):
+        pytest.skip("this napari cannot lock layers")
+    labels.locked = True
+    dock.review.accept.click()
+    assert labelled(dock) == [2]
+    dock.review.undo.click()
+    assert labelled(dock) == []
+
+
 def test_labels_too_small_for_an_object_get_no_mask_at_all(dock: SegmentDock) -> None:
     show(dock, 1)
     dock.masks.put(square(2, object_id=300))

@@ -358,7 +358,7 @@ def test_labels_that_are_there_stay_or_go(
     np.testing.assert_array_equal(own.data, mine)
 
 
-@pytest.mark.parametrize("why", ["editable", "locked", "shape", "place", "dask"])
+@pytest.mark.parametrize("why", ["editable", "shape", "place", "dask"])
 def test_labels_that_cannot_be_written_into_are_refused_in_words(
     ct: Any, dock: SegmentDock, finish: Finish, why: str
 ) -> None:
@@ -370,17 +370,14 @@ def test_labels_that_cannot_be_written_into_are_refused_in_words(
     if why == "place":
         where["scale"] = np.asarray(image.scale) * 2
     own = ct.add_labels(data, name="mine", **where)
-    if why == "locked" and not hasattr(own, "locked"):
-        pytest.skip("this napari cannot lock layers")
-    if why in ("editable", "locked"):
-        setattr(own, why, why == "locked")
+    own.editable = why != "editable"
     dock.masks.target = own
     place(dock, ONE)
     dock.run.click()
     finish(dock.row)
     dock.review.accept.click()
     words = {"shape": "must be of one grid", "place": "does not lie where",
-             "dask": "not a plain array"}.get(why, "mine is locked")  # fmt: skip
+             "dask": "not a plain array", "editable": "mine is not editable"}[why]  # fmt: skip
     assert words in dock.row.words.text()
     assert not np.asarray(own.data).any()
     # The mask is not lost.

@@ -186,8 +186,8 @@ class MaskLayers(QObject):
         Raises
         ------
         CamSamError
-            If the labels layer is locked or cannot be written into, or has no label for an object
-            of a mask. Nothing is written then.
+            If the labels layer is not editable or cannot be written into, or has no label for an
+            object of a mask. Nothing is written then.
         """
         todo = [i for i in indices if (axis, i) in self._masks]
         if not todo:
@@ -223,15 +223,23 @@ class MaskLayers(QObject):
         -------
         int
             On how many planes; 0 where nothing is left to take back.
+
+        Raises
+        ------
+        CamSamError
+            If the labels layer is not editable. Nothing is taken back then.
         """
         if not self._undo:
             return 0
         image = self._workspace.image()
-        _, together = self._undo.pop()
-        self.taken_back_at = time.monotonic()
+        _, together = self._undo[-1]
         layer = together[0][0].layer
         # A layer that was removed, or took other data, holds nothing of it any more.
         holds = self._fits(layer)
+        if holds:
+            _check_editable(layer)
+        self._undo.pop()
+        self.taken_back_at = time.monotonic()
         gone = {one for one, _ in together}
         self._accepted = [one for one in self._accepted if one not in gone]
         for one, masks in together:
@@ -339,8 +347,7 @@ class MaskLayers(QObject):
                 f"{layer.name} cannot be written into, it is not a plain array in memory: choose "
                 "another labels layer, or a new one."
             )
-        if getattr(layer, "locked", False) or not layer.editable:
-            raise CamSamError(f"{layer.name} is locked: unlock it, or choose another labels layer.")
+        _check_editable(layer)
         return layer
 
     def _redraw(self, key: tuple[int, int]) -> None:
@@ -415,6 +422,12 @@ class MaskLayers(QObject):
         there = {layer.unique_id for layer in self._workspace.viewer.layers}
         for of in [of for of in self._work_of if not there.issuperset(of[:1])]:
             del self._work_of[of]
+
+
+def _check_editable(layer: Any) -> None:
+    """Refuse to write where napari lets nobody paint; its lock is about deletion alone."""
+    if not layer.editable:
+        raise CamSamError(f"{layer.name} is not editable: make it so first.")
 
 
 def _pixels(which: NDArray[Any]) -> NDArray[np.uint32]:

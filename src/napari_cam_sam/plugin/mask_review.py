@@ -138,7 +138,11 @@ class MaskReview(QWidget):
 
     def undo_accept(self) -> None:
         """Take back what was accepted last."""
-        count = self._masks.undo_accept()
+        try:
+            count = self._masks.undo_accept()
+        except CamSamError as error:
+            self.refused.emit(str(error))
+            return
         if count:
             self.done.emit(f"Taken back on {_planes(count)}.")
         else:
