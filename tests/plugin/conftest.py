@@ -98,9 +98,12 @@ def workspace(model: ViewerModel) -> Workspace:
 
 @pytest.fixture
 def drag() -> Callable[..., None]:
-    """Press the mouse at the first position in a layer, move along the others, release."""
+    """Press the mouse at the first position in a layer, move along the others, release.
 
-    def drag(layer: Any, *way: tuple[float, ...]) -> None:
+    After each move comes what is given as ``rest``.
+    """
+
+    def drag(layer: Any, *way: tuple[float, ...], rest: Callable[[], None] = lambda: None) -> None:
         event = SimpleNamespace(
             modifiers=(), view_direction=None, up_direction=None, dims_displayed=[1, 2], button=1,
             is_dragging=False, handled=False,
@@ -114,6 +117,7 @@ def drag() -> Callable[..., None]:
         go(mouse_press_callbacks, "mouse_press", way[0])
         for place in way[1:]:
             go(mouse_move_callbacks, "mouse_move", place)
+            rest()
         go(mouse_release_callbacks, "mouse_release", way[-1])
 
     return drag

@@ -50,6 +50,30 @@ def test_features_hold_the_provenance_and_colours_show_it(prompts: PromptLayers)
     assert list(prompts.boxes.features["source"]) == ["cam"]
 
 
+@pytest.mark.parametrize("role", ["boxes", "points"])
+def test_a_drag_that_rests_on_its_way_is_one_edit_by_the_user(
+    prompts: PromptLayers, qtbot: Any, drag: Drag, role: str
+) -> None:
+    write(prompts, qtbot, PLANE)
+    layer = getattr(prompts, role)
+    layer.mode = "select"
+    before = np.array(layer.data)
+    layer.selected_data = set()
+    start = (2, 5, 6) if role == "boxes" else (2, 6, 7)
+    way = [start, *((2, start[1] + n, start[2] + n) for n in (1, 2))]
+
+    def rest() -> None:
+        qtbot.wait(300)
+        prompts.settle()  # as what saves by itself asks for
+
+    drag(layer, *way, rest=rest)
+    assert layer.features["source"][0] == "user"
+    assert not np.array_equal(np.array(layer.data), before)
+    assert prompts.undo()
+    np.testing.assert_array_equal(np.array(layer.data), before)
+    assert layer.features["source"][0] == "cam"
+
+
 def test_a_point_that_is_added_is_the_users_and_so_is_its_plane(
     workspace: Workspace, prompts: PromptLayers
 ) -> None:

@@ -140,11 +140,15 @@ class UserEdits:
 
     def _dragged(self, layer: Any, event: Any) -> Iterator[None]:
         """Tell of a shape that is being dragged: its layer tells only at the end."""
-        yield
-        while event.type == "mouse_move":
-            if layer.selected_data:
-                self._prompts.moving.emit()
+        self._history.hold()
+        try:
             yield
+            while event.type == "mouse_move":
+                if layer.selected_data:
+                    self._prompts.moving.emit()
+                yield
+        finally:
+            self._history.let_go()
 
     # What follows from it
 

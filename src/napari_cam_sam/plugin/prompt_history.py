@@ -118,6 +118,7 @@ class PromptHistory(QObject):
         # A shape that was dragged is told of at the end: what was before must be known by then.
         self._last: State | None = None
         self._changed_at = 0.0
+        self._held = False
         self._pause = QTimer(self)
         self._pause.setSingleShot(True)
         self._pause.setInterval(_PAUSE_MS)
@@ -150,8 +151,23 @@ class PromptHistory(QObject):
         self._changed_at = time.monotonic()
         self._pause.start()
 
+    def hold(self) -> None:
+        """Let no burst end while the user drags, however long that rests on its way.
+
+        Half a drag would be a step of its own, and its end no edit by the user.
+        """
+        self._held = True
+
+    def let_go(self) -> None:
+        """Let bursts end again."""
+        self._held = False
+        if self.before is not None:
+            self._pause.start()
+
     def settle(self) -> None:
         """End a burst: what was before it is one step of the history."""
+        if self._held:
+            return
         self._pause.stop()
         if self.before is None:
             return
@@ -166,12 +182,12 @@ class PromptHistory(QObject):
     def undo(self) -> bool:
         """Go back before the last edit; False where there is none."""
         self.settle()
-        return self._step(self._undo, self._redo)
+        return not self._held and self._step(self._undo, self._redo)
 
     def redo(self) -> bool:
         """Take back the last undo; False where there is none."""
         self.settle()
-        return self._step(self._redo, self._undo)
+        return not self._held and self._step(self._redo, self._undo)
 
     def _step(self, back: list[tuple[float, State]], forth: list[tuple[float, State]]) -> bool:
         if not back:
