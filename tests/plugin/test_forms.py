@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QWheelEvent
-from qtpy.QtWidgets import QApplication, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QApplication, QLabel, QVBoxLayout, QWidget
 
-from napari_cam_sam.plugin.forms import Choice, FractionSlider, ParameterForm, SpinBox
+from napari_cam_sam.plugin.forms import Choice, FractionSlider, ParameterForm, SpinBox, Words
 
 
 def _turn(widget: QWidget) -> bool:
@@ -122,3 +122,17 @@ def test_a_group_with_rules_that_are_off_is_told_once(qapp: Any) -> None:
         form.set_value(wanted)
         assert form.value() == wanted
     assert len(told) == 2
+
+
+def test_a_long_path_asks_for_no_wider_dock(qapp: Any) -> None:
+    words = Words("Saved to /a" + "/folder_of_a_session" * 20)
+    assert words.text().endswith("/folder_of_a_session")
+    plain = QLabel(words.text())
+    words.resize(200, 10)
+    plain.resize(200, 10)
+    # Broken into lines, it needs many; what cannot be broken is one and goes over the edge.
+    assert words.heightForWidth(200) > 5 * plain.fontMetrics().height()
+    box = QWidget()
+    layout = QVBoxLayout(box)
+    layout.addWidget(words)
+    assert box.minimumSizeHint().width() < 100

@@ -215,6 +215,27 @@ def test_the_truth_of_all_planes_gives_what_the_core_takes_from_it(
     assert f"Prompts on {filled} planes, none on {len(planes) - filled}" in dock.row.words.text()
 
 
+@pytest.mark.parametrize("margin", [0, 2])
+def test_the_margin_of_truth_boxes_is_chosen_and_goes_with_the_session(
+    model: ViewerModel, dock: PromptsDock, finish: Callable[[Any], None], margin: int
+) -> None:
+    image = model.layers["scan"]
+    truth = np.zeros(image.data.shape, np.uint8)
+    truth[1:4, 6:9, 7:12] = 1
+    model.add_labels(truth, name="truth", scale=image.scale, affine=image.affine, units="mm")
+    assert dock.truth.margin.value() == 5
+    dock.truth.margin.setValue(margin)
+    dock.truth.place.click()
+    finish(dock.row)
+    (found,) = dock.workspace.prompts.read(0, 2).objects
+    assert found.box is not None
+    assert (found.box.row_min, found.box.column_min) == (6 - margin, 7 - margin)
+    state = dock.state()
+    dock.truth.margin.setValue(9)
+    dock.set_state(state)
+    assert dock.truth.margin.value() == margin
+
+
 def test_one_label_of_the_truth_can_be_taken_alone(
     model: ViewerModel, dock: PromptsDock, finish: Finish, qtbot: Any
 ) -> None:

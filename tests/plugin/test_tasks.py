@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from napari.components import ViewerModel
+from napari.utils import progress
 from qtpy.QtCore import QObject, QThreadPool, QTimer
 
 from napari_cam_sam.plugin.heatmap_dock import HeatmapDock
@@ -101,6 +102,34 @@ def test_a_dock_that_is_closed_ends_at_once(viewer: Any, qtbot: Any, name: str) 
     viewer.add_image(np.zeros((3, 20, 20)), name="later")
     viewer.dims.set_current_step(0, 2)
     qtbot.wait(50)
+
+
+def test_a_dock_that_is_closed_leaves_no_bar_in_the_activity(
+    viewer: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered, opened, closed = threading.Event(), threading.Event(), threading.Event()
+
+    class Bar(progress):  # type: ignore[misc]
+        def close(self) -> None:
+            super().close()
+            closed.set()
+
+    monkeypatch.setattr("napari_cam_sam.plugin.tasks.progress", Bar)
+
+    def steps() -> Iterator[int]:
+        entered.set()
+        yield 1
+        assert opened.wait(60)
+        yield 2
+
+    shell, dock = viewer.window.add_plugin_dock_widget("napari-cam-sam", "Segment")
+    assert dock.row.start(steps, 2, "rests", lambda _: None)
+    qtbot.waitUntil(entered.is_set, timeout=60_000)
+    assert not closed.is_set()
+    with qtbot.waitSignal(dock.destroyed, timeout=10_000):
+        viewer.window.remove_dock_widget(shell)
+    assert closed.is_set()
+    opened.set()
 
 
 def test_what_is_collected_in_a_thread_is_deleted_by_the_window(qapp: Any, qtbot: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -35,6 +36,7 @@ __all__ = [
     "Section",
     "SpinBox",
     "Switched",
+    "Words",
     "button",
     "form",
     "line",
@@ -133,6 +135,26 @@ class Choice(_LeavesWheel, QComboBox):
             self.insertItem(place, name, path)
             self.setItemData(place, path, Qt.ItemDataRole.ToolTipRole)
             self.setCurrentIndex(place)
+
+
+class Words(QLabel):
+    """A text that wraps where the dock ends; a long one, or a long path, asks for no wider dock."""
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__()
+        self.setWordWrap(True)
+        policy = self.sizePolicy()
+        policy.setHorizontalPolicy(QSizePolicy.Policy.Ignored)
+        self.setSizePolicy(policy)
+        self.setText(text)
+
+    def setText(self, text: str) -> None:  # noqa: N802 - Qt calls it so
+        """Show a text, which may break after each part of a path."""
+        super().setText(re.sub(r"([/\\_])", "\\1\u200b", text))
+
+    def text(self) -> str:
+        """Give the text as it was set."""
+        return super().text().replace("\u200b", "")
 
 
 class FractionSlider(QWidget):

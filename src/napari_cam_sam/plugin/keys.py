@@ -127,7 +127,8 @@ def _do(workspace: Workspace, action: str, *values: int) -> bool:
     if action == "undo":
         # Whatever came last.
         if workspace.masks.accepted_at > workspace.prompts.edited_at:
-            return workspace.masks.undo_accept() > 0
+            # A dock says what was taken back: it may be of planes that are not shown.
+            return workspace.docks.act("undo acceptance") or workspace.masks.undo_accept() > 0
         return workspace.prompts.undo()
     if action == "redo":
         prompts = workspace.prompts

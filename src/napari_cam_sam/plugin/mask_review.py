@@ -87,6 +87,7 @@ class MaskReview(QWidget):
             listen(self, event, self._list_targets)
         self._list_targets()
         workspace.docks.register("accept", self.accept_masks)
+        workspace.docks.register("undo acceptance", self.undo_accept)
 
     def flip(self, step: int) -> None:
         """Show another candidate on the plane shown."""

@@ -213,13 +213,18 @@ class PromptsDock(Dock):
 
     def state(self) -> dict[str, Any]:
         """Give the choices as plain data, for the session."""
-        return {"rule": asdict(self.workspace.prompt_parameters), "take": self.truth.rule.value()}
+        return {
+            "rule": asdict(self.workspace.prompt_parameters),
+            "take": self.truth.rule.value(),
+            "margin": self.truth.margin.value(),
+        }
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Take choices from a session."""
         if "rule" in state:
             self.rule.set_value(PromptParameters(**state["rule"]))
         self.truth.rule.set_value(state.get("take"))
+        self.truth.margin.setValue(int(state.get("margin", self.truth.margin.value())))
 
     # Placing
 

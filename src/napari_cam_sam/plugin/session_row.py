@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QFileDialog, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.autosaves import Found
-from napari_cam_sam.plugin.forms import button, line
+from napari_cam_sam.plugin.forms import Words, button, line
 from napari_cam_sam.plugin.session_keeper import OFFER
 
 if TYPE_CHECKING:
@@ -33,11 +33,9 @@ class SessionRow(QWidget):
             "Save session…", "Choices, prompts, accepted labels and scores, into a folder."
         )
         self.open = button("Open session…", "A session of the image that is open.")
-        self.words = QLabel()
-        self.words.setWordWrap(True)
+        self.words = Words()
         self.offer = QWidget()
-        self.question = QLabel()
-        self.question.setWordWrap(True)
+        self.question = Words()
         self.restore = button("Bring it back", "Prompts, labels and choices as they were.")
         self.discard = button("Discard", "Deletes what was saved.")
         offer = QVBoxLayout(self.offer)

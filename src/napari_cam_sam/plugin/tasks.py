@@ -109,6 +109,8 @@ class Task(QObject):
         """Stop without a word: the window is gone, and with it whoever listened."""
         self._stop.set()
         self._worker.quit()
+        # Nobody hears its end any more, and the activity dock may have outlived the task's.
+        self._bar.close()
 
     def _step(self, value: Any) -> None:
         if not self._is_wanted():
@@ -130,7 +132,7 @@ class Task(QObject):
 
     def _tell(self) -> None:
         """Tell the activity dock how far it is."""
-        if self._telling or not self._behind:
+        if self._telling or not self._behind or self._stop.is_set():
             return
         self._telling = True
         behind, self._behind = self._behind, 0

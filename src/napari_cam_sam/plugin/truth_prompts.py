@@ -13,10 +13,11 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.plugin.forms import Choice, button, form, line, listen
+from napari_cam_sam.plugin.forms import Choice, SpinBox, button, form, line, listen
 from napari_cam_sam.plugin.layers import frame_shown, image_of, labels_in
 from napari_cam_sam.plugin.tasks import Newest
 from napari_cam_sam.prompts.data import PlanePrompts
+from napari_cam_sam.prompts.parameters import TRUTH_PRESETS
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.workspace import Workspace
@@ -52,9 +53,25 @@ class TruthPrompts(QWidget):
         self.place = button("Place on this plane", "Takes the truth of the plane shown.")
         self.place_all = button("…on all with a truth", "Along the axis that is shown.")
         self.rule.offer((text, name, name) for text, name in _RULES)
+        self.margin = SpinBox()
+        self.margin.setRange(0, 99)
+        self.margin.setValue(int(TRUTH_PRESETS["truth-box"].margin))
+        self.margin.setSuffix(" pixels")
+        self.margin.setToolTip(
+            "Around each box, on every side: fewer along an axis whose planes are thick."
+        )
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
-        whole.addLayout(form((("Truth", self.layer), ("Label", self.label), ("Take", self.rule))))
+        whole.addLayout(
+            form(
+                (
+                    ("Truth", self.layer),
+                    ("Label", self.label),
+                    ("Take", self.rule),
+                    ("Margin", self.margin),
+                )
+            )
+        )
         whole.addLayout(line(self.place, self.place_all))
         self.place.clicked.connect(lambda: self.wanted.emit(False))
         self.place_all.clicked.connect(lambda: self.wanted.emit(True))
@@ -86,7 +103,8 @@ class TruthPrompts(QWidget):
         if reason is not None:
             raise CamSamError(reason)
         truth = image_of(layer, frame_shown(workspace.viewer, layer))
-        rule = replace(strategy_parameters(self.rule.value()), one_object=True)
+        rule = strategy_parameters(self.rule.value())
+        rule = replace(rule, one_object=True, margin=self.margin.value())
 
         def one(index: int) -> PlanePrompts:
             plane = np.asarray(truth.plane(axis, index))

@@ -11,14 +11,13 @@ from qtpy.QtWidgets import (
     QLabel,
     QPushButton,
     QScrollArea,
-    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.endings import Dock
-from napari_cam_sam.plugin.forms import Section
+from napari_cam_sam.plugin.forms import Section, Words
 from napari_cam_sam.plugin.heatmap_dock import HeatmapDock
 from napari_cam_sam.plugin.keys import KEYS
 from napari_cam_sam.plugin.prompts_dock import PromptsDock
@@ -61,13 +60,7 @@ class WayDock(Dock):
         self.stop = QPushButton("Stop")
         self.stop.setToolTip("What is done stays.")
         self.stop.setEnabled(False)
-        self.plan, self.words = QLabel(), QLabel()
-        for label in (self.plan, self.words):
-            label.setWordWrap(True)
-            # Wrapped where the dock ends: a long text would ask for a wider one.
-            policy = label.sizePolicy()
-            policy.setHorizontalPolicy(QSizePolicy.Policy.Ignored)
-            label.setSizePolicy(policy)
+        self.plan, self.words = Words(), Words()
         rows = (f"<tr><td><b>{k}</b>&nbsp;</td><td>{t}</td></tr>" for k, (_, t) in KEYS.items())
         keys = QLabel(f"<table>{''.join(rows)}</table>")
         keys.setWordWrap(True)
