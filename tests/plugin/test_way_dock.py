@@ -208,6 +208,16 @@ def test_all_planes_of_a_short_volume_and_one_of_a_long_one(viewer: Any, qtbot: 
     assert "for plane 3 along axis 2" in way.plan.text()
 
 
+def test_opened_beside_a_loaded_classifier_it_says_its_own_planes(
+    way: Any, viewer: Any, qtbot: Any
+) -> None:
+    way.heatmap.load()
+    qtbot.waitUntil(lambda: not way.heatmap.row.busy, timeout=120_000)
+    again = WayDock(viewer)
+    qtbot.addWidget(again)
+    assert "all 24 planes" in again.heatmap.row.words.text()
+
+
 def test_in_three_dimensions_it_says_what_to_do(way: Any, viewer: Any, qtbot: Any) -> None:
     with qtbot.waitSignal(way.workspace.plane_changed):
         viewer.dims.ndisplay = 3

@@ -56,6 +56,7 @@ class PlaneRange(QWidget):
         """Choose all planes of an axis with no more than these, until another choice is made."""
         self._few = most
         self.fit()
+        self.changed.emit()
 
     def indices(self) -> Sequence[int]:
         """List the planes that are chosen.
