@@ -198,6 +198,7 @@ def test_a_plane_after_a_stop_was_not_edited(open_dock: Open, qtbot: Any) -> Non
     dock.choices.refreshed.emit()
     qtbot.waitUntil(lambda: "Plane 4: Dice" in dock.row.words.text(), timeout=WAIT)
     assert "edit" not in dock.row.words.text()
+    assert "Stopped after 1 of 9" in dock.row.words.text()
 
 
 def test_an_edit_while_other_layers_are_chosen_marks_planes_too(

@@ -337,7 +337,8 @@ class ScoresDock(Dock):
         dice = "nothing in either" if row is None else f"Dice {row.scores.values['dice']:.3f}"
         where = "" if flat else f"Plane {index}: "
         after = ", after your edit" if edited else ""
-        state.words = f"{where}{dice}{after}. Press Score for all else."
+        said = (f"{where}{dice}{after}.", state.stopped, "Press Score for all else.")
+        state.words = " ".join(one for one in said if one)
         self._say()
 
     # Out of the viewer

@@ -33,6 +33,8 @@ class Scoring:
     volume : VolumeScored or None
     words : str
         What the dock says of it.
+    stopped : str
+        That it was stopped, and where; empty where it was not.
     wanted : bool
         False once the table holds something else, e.g. another image's rows.
     """
@@ -45,6 +47,7 @@ class Scoring:
     rows: list[ScoredRow] = field(default_factory=list)
     volume: VolumeScored | None = None
     words: str = ""
+    stopped: str = ""
     wanted: bool = True
 
     def keep(self, step: Any) -> None:
@@ -85,7 +88,7 @@ class Scoring:
         planes = [row for row in self.rows if row.kind in ("plane", "image")]
         done, total = len(self.marks), self.job.image.n_planes(self.job.axis)
         if not complete:
-            self.words = f"Stopped after {done} of {total} planes."
+            self.words = self.stopped = f"Stopped after {done} of {total} planes."
             return
         if not planes:
             self.words = "Neither layer has anything to score."
