@@ -28,6 +28,7 @@ from qtpy.QtTest import QTest
 
 from napari_cam_sam.plugin.importing import import_torch
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
+from napari_cam_sam.sam.registry import CACHE_VARIABLE
 from window import LEFT, NONE, Window, shown
 
 DRAGS, PLANES, SIZE = 30, 64, 512
@@ -160,6 +161,8 @@ def main() -> None:
     """Print the table."""
     warnings.simplefilter("ignore")
     os.environ["NAPARI_CAM_SAM_SESSIONS"] = tempfile.mkdtemp()
+    # What an earlier run encoded would be found.
+    os.environ[CACHE_VARIABLE] = tempfile.mkdtemp()
     opening = [
         float(subprocess.run([sys.executable, "-c", _OPENING], capture_output=True, text=True,
                              check=True).stdout.split()[-1])
