@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from napari_cam_sam.sam.embeddings import EmbeddingCache
     from napari_cam_sam.sam.segmenter import Embedding, Segmenter
 
-__all__ = ["EncodedPlane", "decode", "decode_encoded", "outdated", "places"]
+__all__ = ["EncodedPlane", "decode", "decode_encoded", "encode", "outdated", "places"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,12 +43,33 @@ def decode(
     Cancelled
         If ``cancelled`` says so while the plane is encoded.
     """
+    encoded, _ = encode(segmenter, embeddings, snapshot, prompts, cancelled)
+    return decode_encoded(segmenter, name, encoded, prompts)
+
+
+def encode(
+    segmenter: Segmenter,
+    embeddings: EmbeddingCache,
+    snapshot: Snapshot,
+    prompts: PlanePrompts,
+    cancelled: Callable[[], bool] | None = None,
+) -> tuple[EncodedPlane, bool]:
+    """Encode the plane of prompts that lie on it, and tell whether it was encoded before.
+
+    Raises
+    ------
+    CamSamError
+        If a prompt lies outside of the plane, or the segmenter refuses the plane.
+    Cancelled
+        If ``cancelled`` says so while the plane is encoded.
+    """
     from napari_cam_sam.prompts.bounds import check_prompts
 
     plane = snapshot.plane(prompts.index)
     check_prompts(prompts, (plane.shape[0], plane.shape[1]))
+    kept = embeddings.ready(segmenter, plane)
     embedding = embeddings.encode(segmenter, plane, cancelled=cancelled)
-    return decode_encoded(segmenter, name, EncodedPlane(embedding, snapshot.window()), prompts)
+    return EncodedPlane(embedding, snapshot.window()), kept
 
 
 def decode_encoded(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.plugin.mask_decoding import EncodedPlane, decode_encoded
+from napari_cam_sam.plugin.mask_decoding import decode_encoded, encode
 from napari_cam_sam.plugin.plane_masks import PlaneMasks, these_planes
 from napari_cam_sam.plugin.segmenter_choice import load
 from napari_cam_sam.prompts.data import PlanePrompts
@@ -96,14 +96,8 @@ def segment_planes(job: SegmentJob) -> Generator[Segmenter | Made | LeftOut]:
 
 
 def _segmented(job: SegmentJob, segmenter: Segmenter, prompts: PlanePrompts) -> Made:
-    from napari_cam_sam.prompts.bounds import check_prompts
-
     begin = time.monotonic()
-    plane = job.snapshot.plane(prompts.index)
-    check_prompts(prompts, (plane.shape[0], plane.shape[1]))
-    kept = job.embeddings.ready(segmenter, plane)
-    embedding = job.embeddings.encode(segmenter, plane, cancelled=job.stopped)
-    encoded = EncodedPlane(embedding, job.snapshot.window())
+    encoded, kept = encode(segmenter, job.embeddings, job.snapshot, prompts, job.stopped)
     masks = decode_encoded(segmenter, job.name, encoded, prompts)
     # What an encoded plane takes says nothing of those that are not.
     return Made(masks, None if kept else time.monotonic() - begin)
