@@ -36,6 +36,9 @@ class Image:
         File that it came from.
     source : object or None
         What writing in the same format needs, e.g. the NIfTI header; private to this room.
+    notes : tuple of str
+        Sentences on what reading decided, e.g. which unit was taken: for `run` and the docks to
+        show, and for records.
 
     Raises
     ------
@@ -49,6 +52,7 @@ class Image:
     name: str
     path: Path | None = None
     source: object | None = field(default=None, repr=False)
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         shape = tuple(self.data.shape)
