@@ -1,0 +1,465 @@
+"""Bounds on what a file may ask for: its size, its depth, and what it expands to.
+
+Every reader of text goes through `read_text` and one of `parse_json`, `parse_yaml` and
+`parse_toml`; every reader of arrays goes through `check_array` before it makes room, and every
+reader of what is packed through `check_expansion`. So a file of some hundred bytes cannot fill
+the memory or hold the program up, and what is refused is refused with a sentence.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import stat
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import yaml
+from numpy.typing import DTypeLike
+
+from napari_cam_sam.errors import CamSamError
+
+__all__ = [
+    "CHANNELS",
+    "CLASSES",
+    "DEPTH",
+    "EXPANSION",
+    "KERNEL",
+    "SMALL_BYTES",
+    "TEXT_BYTES",
+    "check_array",
+    "check_count",
+    "check_expansion",
+    "compose_yaml",
+    "memory_bound",
+    "parse_json",
+    "parse_toml",
+    "parse_yaml",
+    "read_text",
+    "refusal",
+]
+
+TEXT_BYTES = 64 * 2**20
+"""The largest text file that is read: a session of a long review has some 10 MiB."""
+DEPTH = 64
+"""How deep lists and mappings may lie in one another; ours lie ten deep."""
+CLASSES = 100_000
+"""The most classes of a model; the largest sets in use have 22,000."""
+CHANNELS = 65_536
+"""The most channels of a layer."""
+KERNEL = 1_024
+"""The widest kernel of a convolution, in pixels."""
+EXPANSION = 2_000
+"""How many bytes one stored byte may stand for: deflate ends at 1,032, LZW at some 1,400."""
+SMALL_BYTES = 64 * 2**20
+"""What any file may expand to, however small it is: a constant image packs without bound."""
+
+_JSON_VALUES = 10_000_000
+_SLOW_BYTES = 512 * 2**10  # YAML and TOML are parsed in Python, at some 150 kB a second
+_YAML_NODES = 100_000
+_NUMBER_CHARACTERS = 1_000
+_LONG_NUMBER = re.compile(r"\d{19}")
+_TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[\]{}]', re.DOTALL)
+_PART = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+"""
+_DOTTED = re.compile(rf"(?:{_PART}\.[ \t]*+){{{DEPTH},}}")
+_TAG = "tag:yaml.org,2002:"
+_TAGS = {
+    _TAG + name
+    for name in ("str", "int", "float", "bool", "null", "seq", "map", "timestamp", "merge", "value")
+}
+
+
+def refusal(reason: str, source: object, line: int | None = None) -> CamSamError:
+    """Build the error for a file: the reason first, the file last, where a toast may cut it.
+
+    Parameters
+    ----------
+    reason : str
+        A sentence without its full stop.
+    source : object
+        What was read, often a path.
+    line : int or None
+        Counted from 1.
+    """
+    where = source if line is None else f"{source}:{line}"
+    return CamSamError(f"{reason} ({where}).")
+
+
+def read_text(path: str | os.PathLike[str], what: str, most: int = TEXT_BYTES) -> str:
+    """Read a whole text file in UTF-8, with or without a byte order mark.
+
+    Parameters
+    ----------
+    path : path-like
+    what : str
+        What the file should be, for errors, e.g. ``"a session"``.
+    most : int
+        Bytes that it may have.
+
+    Raises
+    ------
+    CamSamError
+        If it is missing, no regular file (a pipe would hold the program up), cannot be read, is
+        too large, or is no text in UTF-8.
+    """
+    path = Path(path)
+    try:
+        # Without O_NONBLOCK a pipe waits for its writer. Windows has neither.
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
+        with open(handle, "rb") as file:
+            status = os.fstat(handle)
+            if not stat.S_ISREG(status.st_mode):
+                raise refusal(f"This is no file, but should be {what}", path)
+            content = file.read(most + 1) if status.st_size <= most else None
+    except FileNotFoundError:
+        raise refusal(f"There is no such file; it should be {what}", path) from None
+    except IsADirectoryError:
+        raise refusal(f"This is a folder, but should be {what}", path) from None
+    except (OSError, ValueError) as error:  # ValueError: a name with NUL or half a character
+        raise refusal(f"{_reason(error)}: {what} could not be read", path) from error
+    if content is None or len(content) > most:
+        raise refusal(f"This is larger than {_size(most)}, more than {what} can be", path)
+    if b"\0" in content:
+        raise refusal(f"This is no text, but should be {what}", path)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise refusal(f"This is no text in UTF-8, but should be {what}", path) from error
+
+
+_BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+def parse_json(text: str, source: object) -> Any:
+    """Parse JSON: no key twice, no NaN, no number of more than 64 bits, not too deep.
+
+    Parameters
+    ----------
+    text : str
+    source : object
+        Where the text is from, for errors; often a path.
+
+    Raises
+    ------
+    CamSamError
+    """
+    if len(text) > TEXT_BYTES or text.count(",") > _JSON_VALUES:
+        raise refusal("This JSON is too long to be read", source)
+    long = _whole if _LONG_NUMBER.search(text) else None
+    try:
+        value = json.loads(
+            text, parse_constant=_no_constant, parse_int=long, object_pairs_hook=_unique
+        )
+    except json.JSONDecodeError as error:
+        reason = f"{error.msg}, line {error.lineno}, column {error.colno}"
+        raise refusal(f"This is no JSON: {reason}", source) from error
+    except ValueError as error:
+        raise refusal(f"This is no JSON that can be read: {error}", source) from error
+    except RecursionError:
+        raise _too_deep(source) from None
+    if text.count("[") + text.count("{") > DEPTH:
+        depth = 0
+        for token in _TOKEN.finditer(text):
+            sign = token[0][0]
+            depth += (sign in "[{") - (sign in "]}")
+            if depth > DEPTH:
+                raise _too_deep(source)
+    return value
+
+
+def parse_yaml(text: str, source: object) -> Any:
+    """Parse YAML of plain values: no tags, no key twice, no aliases that grow without bound.
+
+    Parameters and errors are those of `parse_json`; the text has at most 512 KiB.
+    """
+    return compose_yaml(text, source)[0]
+
+
+def compose_yaml(text: str, source: object) -> tuple[Any, yaml.Node | None]:
+    """Parse YAML, and return its nodes too, which know their lines; see `parse_yaml`."""
+    _check_slow(text, source)
+    try:
+        loader = _Loader(text, source)
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                return None, None
+            _check_yaml(node, source)
+            value = loader.construct_document(node)
+        finally:
+            loader.dispose()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = None if mark is None else mark.line + 1
+        raise refusal(f"This is no YAML: {error.problem}", source, line) from error
+    except yaml.YAMLError as error:
+        raise refusal(f"This is no YAML: {_reason(error)}", source) from error
+    except (ValueError, ArithmeticError, LookupError, AttributeError, TypeError) as error:
+        # A tag that does not fit, as of ``!!int x`` or of a 31st of February.
+        raise refusal(f"This YAML holds a value that is none: {_reason(error)}", source) from error
+    _check_tree(value, source)
+    return value, node
+
+
+def parse_toml(text: str, source: object) -> dict[str, Any]:
+    """Parse TOML, not too deep and without numbers of more than 64 bits.
+
+    Parameters and errors are those of `parse_json`; the text has at most 512 KiB.
+    """
+    _check_slow(text, source)
+    if _DOTTED.search(text):
+        raise _too_deep(source)
+    try:
+        value = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        found = re.search(r"\s*\(at (?:line (\d+), column \d+|end of document)\)", str(error))
+        line = int(found[1]) if found and found[1] else max(1, len(text.splitlines()))
+        reason = str(error)[: found.start()] if found else str(error)
+        raise refusal(f"This is no TOML: {reason}", source, line) from error
+    except RecursionError:
+        raise _too_deep(source) from None
+    except (ValueError, ArithmeticError) as error:
+        raise refusal(f"This TOML holds a value that is none: {_reason(error)}", source) from error
+    _check_tree(value, source)
+    return value
+
+
+def check_array(
+    shape: Sequence[int],
+    dtype: DTypeLike,
+    stored_bytes: int | None,
+    source: object,
+    *,
+    in_memory: bool = True,
+    expansion: int = EXPANSION,
+) -> int:
+    """Check what a header declares against what is stored and what the memory holds.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        As declared; giant and negative numbers are what this is for.
+    dtype : dtype-like
+    stored_bytes : int or None
+        Bytes in the file from which the values come, packed or not; None where nobody knows.
+    source : object
+        What is read, for errors.
+    in_memory : bool
+        Whether the array will be held whole; False where it stays on disk.
+    expansion : int
+        How many bytes one stored byte may become; 1 where nothing is packed.
+
+    Returns
+    -------
+    int
+        Bytes of the array.
+
+    Raises
+    ------
+    CamSamError
+        If a size is below 1, or the array is larger than the file can hold or the memory has room.
+    """
+    sizes = [int(n) for n in shape]
+    shown = " × ".join(_digits(n) for n in sizes)
+    if not sizes or min(sizes) < 1:
+        raise refusal(f"This declares {shown or 'no'} values; each size must be 1 or more", source)
+    declared = math.prod(sizes) * np.dtype(dtype).itemsize
+    if stored_bytes is not None:
+        room = stored_bytes * expansion
+        if declared > (max(room, SMALL_BYTES) if expansion > 1 else room):
+            raise refusal(
+                f"This declares {shown} values, {_size(declared)}, but stores "
+                f"{_size(stored_bytes)}: it is truncated or damaged",
+                source,
+            )
+    if in_memory and declared > memory_bound():
+        raise refusal(
+            f"This declares {shown} values, {_size(declared)}, and half of the free memory is "
+            f"{_size(memory_bound())}: free some, or use a smaller part of it",
+            source,
+        )
+    return declared
+
+
+def check_expansion(
+    compressed: int, expanded: int, source: object, *, most: int = EXPANSION
+) -> None:
+    """Check that what is packed does not unpack to more than is plausible.
+
+    Parameters
+    ----------
+    compressed, expanded : int
+        Bytes, as declared or as counted so far.
+    source : object
+        What is read, for errors.
+    most : int
+        How many bytes one packed byte may become.
+
+    Raises
+    ------
+    CamSamError
+        If it becomes more, and more than `SMALL_BYTES`.
+    """
+    if expanded > SMALL_BYTES and expanded > compressed * most:
+        raise refusal(
+            f"{_size(compressed)} of this unpack to {_size(expanded)} or more: "
+            "it is damaged, or made to fill the memory",
+            source,
+        )
+
+
+def check_count(value: int, most: int, what: str, source: object) -> None:
+    """Check a number of classes, channels or pixels that a file names before room is made.
+
+    Raises
+    ------
+    CamSamError
+        If it is below 1 or above ``most``.
+    """
+    if not 1 <= value <= most:
+        raise refusal(f"{_digits(value)} {what}: there are from 1 to {most}", source)
+
+
+def memory_bound() -> int:
+    """Return the bytes that one array may have: half of the memory that is free."""
+    return int(psutil.virtual_memory().available) // 2
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    mapping = dict(pairs)
+    if len(mapping) != len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"the key {twice[:60]!r} is there twice")
+    return mapping
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _whole(digits: str) -> int:
+    number = int(digits) if len(digits) <= 20 else 2**64
+    if not -(2**63) <= number < 2**64:
+        raise ValueError(f"a number of {len(digits.lstrip('-'))} digits is too long")
+    return number
+
+
+def _too_deep(source: object) -> CamSamError:
+    return refusal(f"Its values lie more than {DEPTH} deep in one another", source)
+
+
+def _check_slow(text: str, source: object) -> None:
+    if len(text) > _SLOW_BYTES:
+        raise refusal(f"This text is longer than {_size(_SLOW_BYTES)}", source)
+
+
+class _Loader(yaml.SafeLoader):
+    """Counts nodes as they are composed: an alias counts as all that it stands for."""
+
+    def __init__(self, text: str, source: object) -> None:
+        super().__init__(text)
+        self._source = source
+        self._depth = self._count = 0
+        self._counts: dict[int, int] = {}
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        line = self.peek_event().start_mark.line + 1  # type: ignore[no-untyped-call]
+        before = self._count
+        if self.check_event(yaml.AliasEvent):
+            node = super().compose_node(parent, index)
+            inside = self._counts.get(id(node))
+            if inside is None:
+                raise refusal("This value contains itself", self._source, line)
+            self._count += inside
+        else:
+            self._count += 1
+            self._depth += 1
+            if self._depth > DEPTH:
+                raise _too_deep(self._source)
+            node = super().compose_node(parent, index)
+            self._depth -= 1
+            self._counts[id(node)] = self._count - before
+        if self._count > _YAML_NODES:
+            raise refusal(
+                f"This YAML holds more than {_YAML_NODES} values, counted with its aliases",
+                self._source,
+                line,
+            )
+        return node
+
+
+def _check_yaml(top: yaml.Node, source: object) -> None:
+    """Check tags, keys and the length of numbers, each node once."""
+    waiting, seen = [top], set()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        line = node.start_mark.line + 1
+        if node.tag not in _TAGS:
+            tag = str(node.tag).replace(_TAG, "!!")[:60]
+            raise refusal(f"The tag {tag} is not read here: write a plain value", source, line)
+        if isinstance(node, yaml.MappingNode):
+            keys: dict[tuple[str, str], int] = {}
+            for key, value in node.value:
+                waiting += [key, value]
+                if not isinstance(key, yaml.ScalarNode):
+                    raise refusal("A key must be a plain value", source, key.start_mark.line + 1)
+                name = (key.tag, key.value)
+                if name in keys:
+                    raise refusal(
+                        f"The key {key.value[:60]!r} is there twice, first on line {keys[name]}",
+                        source,
+                        key.start_mark.line + 1,
+                    )
+                keys[name] = key.start_mark.line + 1
+        elif isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+        elif node.tag in (_TAG + "int", _TAG + "float") and len(node.value) > _NUMBER_CHARACTERS:
+            raise refusal(f"A number of {len(node.value)} characters is too long", source, line)
+
+
+def _check_tree(value: Any, source: object) -> None:
+    """Check depth and whole numbers of what was parsed."""
+    level: list[Any] = [value]
+    for _ in range(DEPTH + 1):
+        below: list[Any] = []
+        for one in level:
+            if isinstance(one, dict):
+                below += one
+                below += one.values()
+            elif isinstance(one, list):
+                below += one
+            elif isinstance(one, int) and not -(2**63) <= one < 2**64:
+                raise refusal("A whole number of more than 64 bits is too long", source)
+        if not below:
+            return
+        level = below
+    raise _too_deep(source)
+
+
+def _reason(error: BaseException) -> str:
+    text = str(getattr(error, "strerror", None) or error).strip().rstrip(".")
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def _digits(number: int) -> str:
+    if abs(number) < 10**18:
+        return str(number)
+    return f"{number:.0e}" if abs(number) < 10**300 else "1e300 or more"
+
+
+def _size(n_bytes: int) -> str:
+    n_bytes = min(n_bytes, 2**100)
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if n_bytes >= size:
+            return f"{round(n_bytes / size, 1):g} {unit}"
+    return f"{n_bytes} bytes"
