@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 
-__all__ = ["CamSamError", "Cancelled", "unknown_name"]
+__all__ = ["DEBUG_VARIABLE", "CamSamError", "Cancelled", "reading", "refusal", "unknown_name"]
+
+DEBUG_VARIABLE = "NAPARI_CAM_SAM_DEBUG"
+"""Environment variable that shows the traceback of what no reader foresaw."""
 
 
 class CamSamError(Exception):
@@ -19,6 +24,53 @@ class CamSamError(Exception):
 
 class Cancelled(Exception):  # noqa: N818 - no error: the caller wanted it
     """What was asked for was cancelled before it was done."""
+
+
+def refusal(reason: str, source: object, line: int | None = None) -> CamSamError:
+    """Build the error for a file: the reason first, the file last, where a toast may cut it.
+
+    Parameters
+    ----------
+    reason : str
+        A sentence, with or without its full stop.
+    source : object
+        What was read, often a path.
+    line : int or None
+        Counted from 1.
+    """
+    where = source if line is None else f"{source}:{line}"
+    return CamSamError(f"{reason.rstrip('.')} ({where}).")
+
+
+@contextmanager
+def reading(source: object, what: str) -> Iterator[None]:
+    """Turn whatever a reader raises into one sentence that names the file.
+
+    Libraries fail in many ways on a damaged file. With `DEBUG_VARIABLE` set, as in the tests, what
+    is no `CamSamError` stays what it is, so that a fault of ours is not taken for one of the file.
+
+    Parameters
+    ----------
+    source : object
+        What is read, often a path.
+    what : str
+        What it should be, e.g. ``"an image"``.
+
+    Raises
+    ------
+    CamSamError
+        For any error inside.
+    """
+    try:
+        yield
+    except (CamSamError, Cancelled):
+        raise
+    except Exception as error:
+        if os.environ.get(DEBUG_VARIABLE):
+            raise
+        text = " ".join(str(error).split())[:200]
+        reason = f"{type(error).__name__}: {text}" if text else type(error).__name__
+        raise refusal(f"This could not be read as {what}: {reason}", source) from error
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> CamSamError:

@@ -8,6 +8,8 @@ the memory or hold the program up, and what is refused is refused with a sentenc
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 import os
@@ -16,14 +18,14 @@ import stat
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import psutil
 import yaml
 from numpy.typing import DTypeLike
 
-from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.errors import refusal
 
 __all__ = [
     "CHANNELS",
@@ -31,13 +33,16 @@ __all__ = [
     "DEPTH",
     "EXPANSION",
     "KERNEL",
+    "SESSION_BYTES",
     "SMALL_BYTES",
     "TEXT_BYTES",
     "check_array",
     "check_count",
     "check_expansion",
+    "check_schema",
     "compose_yaml",
     "memory_bound",
+    "parse_csv",
     "parse_json",
     "parse_toml",
     "parse_yaml",
@@ -45,8 +50,12 @@ __all__ = [
     "refusal",
 ]
 
+T = TypeVar("T")
+
 TEXT_BYTES = 64 * 2**20
-"""The largest text file that is read: a session of a long review has some 10 MiB."""
+"""The largest text file that is read, but for sessions."""
+SESSION_BYTES = 2**30
+"""The largest session: its runs of masks have some 10 MiB after a long review, and no end."""
 DEPTH = 64
 """How deep lists and mappings may lie in one another; ours lie ten deep."""
 CLASSES = 100_000
@@ -60,11 +69,10 @@ EXPANSION = 2_000
 SMALL_BYTES = 64 * 2**20
 """What any file may expand to, however small it is: a constant image packs without bound."""
 
-_JSON_VALUES = 10_000_000
+_VALUE_BYTES = 100  # of an empty list or mapping in Python
 _SLOW_BYTES = 512 * 2**10  # YAML and TOML are parsed in Python, at some 150 kB a second
 _YAML_NODES = 100_000
 _NUMBER_CHARACTERS = 1_000
-_LONG_NUMBER = re.compile(r"\d{19}")
 _TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[\]{}]', re.DOTALL)
 _PART = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+"""
 _DOTTED = re.compile(rf"(?:{_PART}\.[ \t]*+){{{DEPTH},}}")
@@ -73,22 +81,6 @@ _TAGS = {
     _TAG + name
     for name in ("str", "int", "float", "bool", "null", "seq", "map", "timestamp", "merge", "value")
 }
-
-
-def refusal(reason: str, source: object, line: int | None = None) -> CamSamError:
-    """Build the error for a file: the reason first, the file last, where a toast may cut it.
-
-    Parameters
-    ----------
-    reason : str
-        A sentence without its full stop.
-    source : object
-        What was read, often a path.
-    line : int or None
-        Counted from 1.
-    """
-    where = source if line is None else f"{source}:{line}"
-    return CamSamError(f"{reason} ({where}).")
 
 
 def read_text(path: str | os.PathLike[str], what: str, most: int = TEXT_BYTES) -> str:
@@ -118,26 +110,27 @@ def read_text(path: str | os.PathLike[str], what: str, most: int = TEXT_BYTES) -
                 raise refusal(f"This is no file, but should be {what}", path)
             content = file.read(most + 1) if status.st_size <= most else None
     except FileNotFoundError:
-        raise refusal(f"There is no such file; it should be {what}", path) from None
+        raise refusal(f"There is no such file: {what} could not be read", path) from None
     except IsADirectoryError:
         raise refusal(f"This is a folder, but should be {what}", path) from None
     except (OSError, ValueError) as error:  # ValueError: a name with NUL or half a character
         raise refusal(f"{_reason(error)}: {what} could not be read", path) from error
     if content is None or len(content) > most:
         raise refusal(f"This is larger than {_size(most)}, more than {what} can be", path)
-    if b"\0" in content:
-        raise refusal(f"This is no text, but should be {what}", path)
     try:
-        return content.decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise refusal(f"This is no text in UTF-8, but should be {what}", path) from error
+    if "\0" in text:
+        raise refusal(f"This is no text, but should be {what}", path)
+    return text
 
 
 _BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
 def parse_json(text: str, source: object) -> Any:
-    """Parse JSON: no key twice, no NaN, no number of more than 64 bits, not too deep.
+    """Parse JSON: no key twice, no NaN, no number of thousands of digits, not too deep.
 
     Parameters
     ----------
@@ -149,18 +142,22 @@ def parse_json(text: str, source: object) -> Any:
     ------
     CamSamError
     """
-    if len(text) > TEXT_BYTES or text.count(",") > _JSON_VALUES:
-        raise refusal("This JSON is too long to be read", source)
-    long = _whole if _LONG_NUMBER.search(text) else None
-    try:
-        value = json.loads(
-            text, parse_constant=_no_constant, parse_int=long, object_pairs_hook=_unique
+    needed = len(text) + _VALUE_BYTES * text.count(",")
+    if needed > memory_bound():
+        raise refusal(
+            f"Its values need some {_size(needed)}, and half of the free memory is "
+            f"{_size(memory_bound())}: free some",
+            source,
         )
+    if not text.strip():
+        raise refusal("This is empty, and no JSON", source)
+    try:
+        value = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique)
     except json.JSONDecodeError as error:
         reason = f"{error.msg}, line {error.lineno}, column {error.colno}"
         raise refusal(f"This is no JSON: {reason}", source) from error
-    except ValueError as error:
-        raise refusal(f"This is no JSON that can be read: {error}", source) from error
+    except ValueError as error:  # a key twice, NaN, or more digits than Python takes
+        raise refusal(f"This is no JSON that can be read: {_reason(error)}", source) from error
     except RecursionError:
         raise _too_deep(source) from None
     if text.count("[") + text.count("{") > DEPTH:
@@ -228,6 +225,97 @@ def parse_toml(text: str, source: object) -> dict[str, Any]:
         raise refusal(f"This TOML holds a value that is none: {_reason(error)}", source) from error
     _check_tree(value, source)
     return value
+
+
+def parse_csv(
+    text: str, source: object, *, lower: bool = False
+) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """Parse a table whose first line names its columns, separated by commas or semicolons.
+
+    Parameters
+    ----------
+    text : str
+    source : object
+        Where the text is from, for errors; often a path.
+    lower : bool
+        Whether names of columns are brought to lower case.
+
+    Returns
+    -------
+    columns : list of str
+        Empty where the text is.
+    rows : list of (int, dict of str to str)
+        Each with the line on which it ends. Cells that are missing at its end are empty.
+
+    Raises
+    ------
+    CamSamError
+        If a column is named twice, a row has more cells than there are columns, or it is no CSV.
+    """
+    first = text.lstrip("\r\n").partition("\n")[0]
+    delimiter = ";" if first.count(";") > first.count(",") else ","
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    columns: list[str] = []
+    rows: list[tuple[int, dict[str, str]]] = []
+    try:
+        for cells in reader:
+            if not cells:
+                continue
+            if not columns:
+                columns = [cell.strip().lower() if lower else cell.strip() for cell in cells]
+                twice = [name for name in columns if name and columns.count(name) > 1]
+                if twice:
+                    raise refusal(f"The column {twice[0][:60]!r} is there twice", source)
+                continue
+            if len(cells) > len(columns):
+                raise refusal(
+                    f"This row has {len(cells)} values, more than the {len(columns)} columns",
+                    source,
+                    reader.line_num,
+                )
+            more = [""] * (len(columns) - len(cells))
+            rows.append((reader.line_num, dict(zip(columns, [*cells, *more], strict=True))))
+    except csv.Error as error:
+        raise refusal(f"This is no CSV: {_reason(error)}", source, reader.line_num) from error
+    return columns, rows
+
+
+def check_schema(kind: type[T], value: Any, source: object) -> T:
+    """Check what was parsed against a type: a model of pydantic, or a list of such.
+
+    Parameters
+    ----------
+    kind : type
+        It is strict: a text is no number.
+    value : object
+    source : object
+        Where the value is from, for errors; often a path.
+
+    Returns
+    -------
+    object
+        Of that type.
+
+    Raises
+    ------
+    CamSamError
+        Names the first wrong value by its place, e.g. ``training[3].image``.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(kind).validate_python(value, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        place = ""
+        for part in first["loc"]:
+            place += f"[{part}]" if isinstance(part, int) else f".{part}" if place else str(part)
+        if first["type"] == "missing":
+            raise refusal(f"{place} is missing", source) from None
+        shown = repr(first["input"])
+        shown = shown if len(shown) <= 60 else shown[:57] + "..."
+        words = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+        raise refusal(f"{place or 'This'} should be {words}, not {shown}", source) from None
 
 
 def check_array(
@@ -344,14 +432,7 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
 
 
-def _whole(digits: str) -> int:
-    number = int(digits) if len(digits) <= 20 else 2**64
-    if not -(2**63) <= number < 2**64:
-        raise ValueError(f"a number of {len(digits.lstrip('-'))} digits is too long")
-    return number
-
-
-def _too_deep(source: object) -> CamSamError:
+def _too_deep(source: object) -> Exception:
     return refusal(f"Its values lie more than {DEPTH} deep in one another", source)
 
 

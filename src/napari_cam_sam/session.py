@@ -38,7 +38,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cam_sam import __version__
-from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.errors import CamSamError, refusal
 from napari_cam_sam.images.hashing import image_hash
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.reading import read_labels
@@ -49,6 +49,7 @@ from napari_cam_sam.images.writing import (
     write_atomically,
     write_labels,
 )
+from napari_cam_sam.limits import SESSION_BYTES, parse_json, read_text
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.prompts.serialise import FORMAT as PROMPTS_FORMAT
 from napari_cam_sam.prompts.serialise import VERSION as PROMPTS_VERSION
@@ -652,24 +653,11 @@ def _data(session: Session) -> dict[str, Any]:
 
 def _read_record(path: Path) -> tuple[Session, dict[str, str] | None]:
     """Read ``session.json``: the session without its labels, and name and hash of these."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise CamSamError(f"{path} could not be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise CamSamError(f"{path} is no session, or damaged: it is no UTF-8 text.") from error
-    try:
-        data = json.loads(text, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise CamSamError(f"{path} is no session, or damaged: {error}.") from error
+    data = parse_json(read_text(path, "a session", SESSION_BYTES), path)
     try:
         return _session(data)
     except CamSamError as error:
-        raise CamSamError(f"{path}: {error}") from error
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+        raise refusal(str(error), path) from error
 
 
 def _session(data: object) -> tuple[Session, dict[str, str] | None]:

@@ -108,7 +108,9 @@ def test_bad_studies_are_refused_in_one_line(
     assert main(["study", str(study), "--yes"]) == 0
     capsys.readouterr()
     study.write_text(STUDY.replace("grid", "gird"))
-    assert "lesions.yaml:2: Unknown section 'gird'. Did you mean grid?" in refused(str(study))
+    said = refused(str(study))
+    assert "Unknown section 'gird'. Did you mean grid? (" in said
+    assert "lesions.yaml:2)" in said
     study.write_text(STUDY.replace("count: 3", "count: 3, first_seed: 9"))
     said = refused(str(study), "--yes")
     assert "lesions-study holds another study: dataset.options.first_seed" in said

@@ -215,10 +215,16 @@ class TestDecathlon:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("{", "is no JSON file"),
-            ("[]", "no list 'training'"),
-            ('{"training": [{"label": "x"}]}', "entry 0 of 'training' names no image"),
-            ('{"training": [], "test": [3]}', "entry 0 of 'test'"),
+            ("{", r"no JSON: .*line 1, column 2 \(.*dataset\.json\)"),
+            ("[]", "should be a valid dictionary"),
+            ("3", "should be a valid dictionary"),
+            ('{"training": 3}', r"training should be a valid list, not 3 \(.*dataset\.json\)"),
+            ('{"training": [], "test": 5}', "test should be a valid list, not 5"),
+            ('{"training": [{"image": "x", "label": [1]}]}', r"training\[0\]\.label should be"),
+            ('{"training": [], "name": {}}', "name should be a valid string"),
+            ('{"training": [], "training": []}', "'training' is there twice"),
+            ('{"training": [{"label": "x"}]}', r"training\[0\]\.image is missing"),
+            ('{"training": [], "test": [3]}', r"test\[0\] should be a valid string, not 3"),
             ('{"training": []}', "holds no image"),
             ("", "is empty"),
         ],
@@ -302,8 +308,12 @@ class TestMalaria:
     @pytest.mark.parametrize(
         ("content", "message"),
         [
-            ({"images": []}, "not a list of images"),
-            ([{"image": {}}], "image 0 is broken"),
+            ({"images": []}, "should be a valid list"),
+            ([smear("a.png", ("ring", "5", 5, 6, 9))], r"minimum\.r should be a valid number"),
+            ([smear("a.png", ("ring", 5, 5, 10**400, 9))], r"maximum\.r should be"),
+            ([smear("a.png", ("ring", 5, 5, 1e308 * 10, 9))], "Infinity is no JSON"),
+            ([{"image": {"pathname": 3}, "objects": []}], "pathname should be a valid string"),
+            ([{"image": {}}], r"\[0\]\.image\.pathname is missing"),
             ([smear("a.png", ("ring", 5, 5, 5, 9))], "ends before it begins"),
         ],
     )
@@ -347,12 +357,15 @@ class TestTable:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("picture,label\na.png,x\n", r"no column 'image'; its columns are picture, label"),
-            ("image,boxes\na.png,1 2 3\n", r"line 2: the box '1 2 3' is broken"),
+            (
+                "picture,label\na.png,x\n",
+                r"no column 'image'; the columns are picture, label \(.*cases\.csv\)",
+            ),
+            ("image,boxes\na.png,1 2 3\n", r"The box '1 2 3' is broken.*:2\)"),
             ("image,boxes\na.png,3 2 1 4\n", "ends before it begins"),
-            ("image\na.png,b.png\n", "line 2: it has more values"),
+            ("image\na.png,b.png\n", r"more than the 1 columns \(.*:2\)"),
             ("image\n", "holds no image"),
-            ("image,label\n,x\n", "line 2: it names no image"),
+            ("image,label\n,x\n", r"This row names no image \(.*:2\)"),
         ],
     )
     def test_broken(self, tmp_path, text, message):
@@ -360,6 +373,15 @@ class TestTable:
         (tmp_path / "cases.csv").write_text(text)
         with pytest.raises(CamSamError, match=message):
             read_dataset("csv", tmp_path / "cases.csv")
+
+    def test_semicolons_separate_as_in_a_table_for_training(self, tmp_path):
+        for name in ("a", "m1", "m2"):
+            save(tmp_path / f"{name}.png", np.eye(6, dtype=bool))
+        text = 'image;truth;label\na.png;"m1.png;m2.png";x, y\n'
+        (tmp_path / "cases.csv").write_text("\ufeff" + text, encoding="utf-8")
+        (case,) = read_dataset("csv", tmp_path / "cases.csv").cases
+        assert case.label == "x, y"
+        assert case.truths == (tmp_path / "m1.png", tmp_path / "m2.png")
 
     def test_two_rows_of_one_image(self, tmp_path):
         save(tmp_path / "a.png", np.zeros((6, 6), np.uint8))

@@ -22,6 +22,7 @@ from collections.abc import Iterable
 from typing import Any, get_args
 
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.limits import parse_json
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts, Point, Source
 
 __all__ = ["FORMAT", "VERSION", "from_data", "from_json", "to_data", "to_json"]
@@ -81,11 +82,7 @@ def from_json(text: str) -> tuple[PlanePrompts, ...]:
     CamSamError
         Names the first wrong field by its path, e.g. ``planes[0].objects[1].points[2].row``.
     """
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise CamSamError(f"The prompts are not valid JSON: {error}.") from error
-    return from_data(data)
+    return from_data(parse_json(text, "prompts"))
 
 
 def from_data(data: object) -> tuple[PlanePrompts, ...]:

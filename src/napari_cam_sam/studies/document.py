@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from napari_cam_sam.errors import CamSamError, unknown_name
+from napari_cam_sam.errors import CamSamError, refusal, unknown_name
+from napari_cam_sam.limits import compose_yaml, parse_toml, read_text
 
 __all__ = ["Entry", "read_document"]
 
@@ -52,8 +52,8 @@ class Entry:
         return next((str(part) for part in reversed(self.trail) if isinstance(part, str)), "file")
 
     def error(self, message: str) -> CamSamError:
-        """Build an error that names file and line."""
-        return CamSamError(f"{self.file}:{self.line}: {message}")
+        """Build an error that names file and line, after the reason."""
+        return refusal(message, self.file, self.line)
 
     def at(self, key: str | int) -> Entry:
         """Give what stands under a key, or at a position of a list."""
@@ -136,13 +136,8 @@ def read_document(path: Path) -> Entry:
         or holds no keys.
     """
     if path.suffix.lower() not in (".yaml", ".yml", ".toml"):
-        raise CamSamError(f"{path} is no study file: its name must end in .yaml, .yml or .toml.")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise CamSamError(f"{path} could not be read: {error.strerror or error}.") from error
-    except UnicodeDecodeError as error:
-        raise CamSamError(f"{path} is no text in UTF-8.") from error
+        raise refusal("This is no study file: its name must end in .yaml, .yml or .toml", path)
+    text = read_text(path, "a study file")
     value, lines = _toml(path, text) if path.suffix.lower() == ".toml" else _yaml(path, text)
     top = Entry(value, path, (), lines)
     if not isinstance(value, dict):
@@ -152,59 +147,31 @@ def read_document(path: Path) -> Entry:
 
 def _yaml(path: Path, text: str) -> tuple[Any, dict[Trail, int]]:
     lines: dict[Trail, int] = {}
-    loader = yaml.SafeLoader(text)
-    try:
-        node = loader.get_single_node()
-        if node is None:
-            return None, lines
-        _mark(path, node, (), lines, set())
-        return loader.construct_document(node), lines
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = 1 if mark is None else mark.line + 1
-        raise CamSamError(f"{path}:{line}: This is no YAML: {error.problem}.") from error
-    except (yaml.YAMLError, ValueError) as error:
-        raise CamSamError(f"{path}: This is no YAML: {error}.") from error
-    finally:
-        loader.dispose()
+    value, node = compose_yaml(text, path)
+    if node is not None:
+        _mark(node, (), lines)
+    return value, lines
 
 
-def _mark(
-    path: Path, node: yaml.Node, trail: Trail, lines: dict[Trail, int], above: set[int]
-) -> None:
-    """Note the line of each value; an alias to what encloses it would have no end."""
+def _mark(node: yaml.Node, trail: Trail, lines: dict[Trail, int]) -> None:
+    """Note the line of each value."""
     lines.setdefault(trail, node.start_mark.line + 1)
-    if id(node) in above:
-        raise CamSamError(f"{path}:{lines[trail]}: This value contains itself.")
-    above = {*above, id(node)}
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             below = (*trail, str(key.value))
-            if below in lines:
-                raise CamSamError(
-                    f"{path}:{key.start_mark.line + 1}: The key {key.value!r} is there twice, "
-                    f"first on line {lines[below]}."
-                )
             lines[below] = key.start_mark.line + 1
-            _mark(path, value, below, lines, above)
+            _mark(value, below, lines)
     elif isinstance(node, yaml.SequenceNode):
         for position, value in enumerate(node.value):
-            _mark(path, value, (*trail, position), lines, above)
+            _mark(value, (*trail, position), lines)
 
 
 _HEADER = re.compile(r"\s*\[(\[?)\s*([^\[\]#]+?)\s*\]\]?\s*(?:#.*)?")
 _KEY = re.compile(r"\s*([\w\-.\"' ]+?)\s*=")
-_AT = re.compile(r"\(at line (\d+), column \d+\)|\(at end of document\)")
 
 
 def _toml(path: Path, text: str) -> tuple[Any, dict[Trail, int]]:
-    try:
-        value = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        found = _AT.search(str(error))
-        where = int(found[1]) if found and found[1] else len(text.splitlines())
-        reason = _AT.sub("", str(error)).strip()
-        raise CamSamError(f"{path}:{where}: This is no TOML: {reason}.") from error
+    value = parse_toml(text, path)
     # tomllib tells no lines. Headers and keys that begin a line are enough: what stands in an
     # inline table or a list of several lines gets the line of the key before it.
     lines: dict[Trail, int] = {}

@@ -5,20 +5,21 @@ Options that are paths are relative to the data set's own folder.
 
 from __future__ import annotations
 
-import csv
-import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel
 
-from napari_cam_sam.errors import CamSamError, unknown_name
-from napari_cam_sam.images.formats import check_file, stem_of, suffix_of
+from napari_cam_sam.errors import CamSamError, refusal, unknown_name
+from napari_cam_sam.images.formats import stem_of, suffix_of
 from napari_cam_sam.images.geometry import Geometry
 from napari_cam_sam.images.image import image_from_array
 from napari_cam_sam.images.writing import write_image, write_labels
+from napari_cam_sam.limits import check_schema, parse_csv, parse_json, read_text
 from napari_cam_sam.prompts.data import Box
 from napari_cam_sam.studies.cases import Case, Dataset
 
@@ -128,28 +129,20 @@ def msd(path: Path, *, channel: int | None = None) -> Dataset:
         Which modality of images that have several, from 0.
     """
     table = path if path.is_file() else path / "dataset.json"
-    content = _read_json(table)
-    if not isinstance(content, dict) or not isinstance(content.get("training"), list):
-        raise CamSamError(
-            f"{table} has no list 'training': it is no dataset.json of the Decathlon."
-        )
+    content = check_schema(_Decathlon, _read_json(table), table)
     cases: list[Case] = []
     problems: list[str] = []
-    for number, entry in enumerate(content["training"]):
-        if not isinstance(entry, dict) or not isinstance(entry.get("image"), str):
-            raise CamSamError(f"{table}: entry {number} of 'training' names no image.")
-        image, label = table.parent / entry["image"], entry.get("label")
-        if not isinstance(label, str):
+    for entry in content.training:
+        image, label = table.parent / entry.image, entry.label
+        if label is None:
             problems.append(f"{image} has no mask.")
-        truths = (table.parent / label,) if isinstance(label, str) else ()
+        truths = () if label is None else (table.parent / label,)
         name = _name_of(image)
         cases.append(Case(name, image, truths, group=name, split="training", frame=channel))
-    for number, entry in enumerate(content.get("test") or []):
-        if not isinstance(entry, str):
-            raise CamSamError(f"{table}: entry {number} of 'test' is not the path of an image.")
-        name = _name_of(image := table.parent / entry)
+    for test in content.test or ():
+        name = _name_of(image := table.parent / test)
         cases.append(Case(name, image, group=name, split="test", frame=channel))
-    return Dataset(str(content.get("name") or table.parent.name), tuple(cases), tuple(problems))
+    return Dataset(content.name or table.parent.name, tuple(cases), tuple(problems))
 
 
 def bbbc041(
@@ -175,18 +168,12 @@ def bbbc041(
     cases: list[Case] = []
     seen: set[str] = set()
     for table in tables:
-        entries = _read_json(table)
-        if not isinstance(entries, list):
-            raise CamSamError(f"{table} is not a list of images with their objects.")
-        for number, entry in enumerate(entries):
+        for number, entry in enumerate(check_schema(list[_Smear], _read_json(table), table)):
+            stored = Path(entry.image.pathname.lstrip("/"))
             try:
-                stored = Path(str(entry["image"]["pathname"]).lstrip("/"))
-                objects = [(str(o["category"]), _corners(o)) for o in entry["objects"]]
-            except (KeyError, TypeError, ValueError) as error:
-                raise CamSamError(
-                    f"{table}: image {number} is broken, {error!r}: each has a pathname, and "
-                    "objects with a category and a bounding_box."
-                ) from error
+                objects = [(one.category, _corners(one)) for one in entry.objects]
+            except ValueError as error:
+                raise refusal(f"A box of image {number} is broken: {error}", table) from error
             seen.update(category for category, _ in objects)
             image = table.parent / (stored if images is None else Path(images) / stored.name)
             boxes = tuple(box for category, box in objects if category in categories)
@@ -206,33 +193,23 @@ def csv_table(path: Path) -> Dataset:
     several boxes ``row_min column_min row_max column_max`` (ends exclusive), are separated by
     semicolons.
     """
-    check_file(path)
     known = ("image", "id", "truth", "boxes", "label", "group", "split", "prediction")
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream, strict=True)
-            columns = [str(name).strip() for name in reader.fieldnames or ()]
-            reader.fieldnames = columns
-            rows = [(reader.line_num, row) for row in reader]
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise CamSamError(f"{path} is no CSV file in UTF-8: {error}.") from error
+    columns, rows = parse_csv(read_text(path, "a table of images"), path)
     if "image" not in columns:
-        raise CamSamError(
-            f"{path} has no column 'image'; its columns are {', '.join(columns) or 'none'}."
+        raise refusal(
+            f"There is no column 'image'; the columns are {', '.join(columns) or 'none'}", path
         )
     problems = [
-        f"{path}: the column {name!r} is none of {', '.join(known)} and is not used."
+        str(refusal(f"The column {name!r} is none of {', '.join(known)} and is not used", path))
         for name in columns
         if name not in known
     ]
     cases: list[Case] = []
     for line, row in rows:
-        where = f"{path}, line {line}"
-        if None in row:
-            raise CamSamError(f"{where}: it has more values than the first line has columns.")
-        cell = {name: (row.get(name) or "").strip() for name in known}
+        where = f"{path}:{line}"
+        cell = {name: row.get(name, "").strip() for name in known}
         if not cell["image"]:
-            problems.append(f"{where}: it names no image.")
+            problems.append(str(refusal("This row names no image", path, line)))
             continue
         image = path.parent / cell["image"]
         truths = tuple(path.parent / part.strip() for part in _parts(cell["truth"]))
@@ -395,22 +372,55 @@ def _with_predictions(
     return replace(dataset, cases=tuple(cases), problems=tuple(problems))
 
 
+class _Pair(BaseModel):
+    image: str
+    label: str | None = None
+
+
+class _Decathlon(BaseModel):
+    training: list[_Pair]
+    test: list[str] | None = None
+    name: str | None = None
+
+
+class _Point(BaseModel):
+    r: float
+    c: float
+
+
+class _Bounds(BaseModel):
+    minimum: _Point
+    maximum: _Point
+
+
+class _Object(BaseModel):
+    category: str
+    bounding_box: _Bounds
+
+
+class _Place(BaseModel):
+    pathname: str
+
+
+class _Smear(BaseModel):
+    image: _Place
+    objects: list[_Object]
+
+
 def _read_json(path: Path) -> Any:
-    check_file(path)
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CamSamError(f"{path} is no JSON file: {error}.") from error
+    return parse_json(read_text(path, "a list of images"), path)
 
 
-def _corners(entry: Any) -> Box:
-    low, high = entry["bounding_box"]["minimum"], entry["bounding_box"]["maximum"]
-    return _ordered((low["r"], low["c"], high["r"], high["c"]))
+def _corners(entry: _Object) -> Box:
+    low, high = entry.bounding_box.minimum, entry.bounding_box.maximum
+    return _ordered((low.r, low.c, high.r, high.c))
 
 
 def _ordered(values: Iterable[Any]) -> Box:
     row_min, column_min, row_max, column_max = map(float, values)
     box = Box(row_min, column_min, row_max, column_max, source="truth")
+    if not all(map(math.isfinite, (row_min, column_min, row_max, column_max))):
+        raise ValueError("a number of it is not finite")
     if not (box.row_min < box.row_max and box.column_min < box.column_max):
         raise ValueError("a box ends before it begins")
     return box
@@ -423,9 +433,10 @@ def _box(text: str, where: str) -> Box:
             raise ValueError("it has four numbers")
         return _ordered(parts)
     except ValueError as error:
-        raise CamSamError(
-            f"{where}: the box {text.strip()!r} is broken ({error}): write "
-            "'row_min column_min row_max column_max'."
+        raise refusal(
+            f"The box {text.strip()[:60]!r} is broken, {error}: write "
+            "'row_min column_min row_max column_max'",
+            where,
         ) from error
 
 

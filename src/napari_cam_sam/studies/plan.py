@@ -309,7 +309,7 @@ def _said(entry: Entry, make: Callable[[], T]) -> T:
     try:
         return make()
     except CamSamError as error:
-        if str(error).startswith(f"{entry.file}:"):
+        if f"({entry.file}:" in str(error):
             raise
         raise entry.error(str(error)) from error
 

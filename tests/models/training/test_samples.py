@@ -104,12 +104,13 @@ def test_planes_of_a_volume_in_a_table_are_one_group(tmp_path: Path) -> None:
         ("", "an empty file"),
         ("name,label\na,b\n", "has the columns name, label.*path and label, or image and truth"),
         ("path,label\n", "lists no images"),
-        ("path,label\na.png,x\nb.png,\n", "Row 3 .* has no label"),
-        ("path,label\na.png\n", "Row 2 .* has no label"),
-        ("path,label,plane\na.png,x,top\n", "Row 2 .* plane 'top'"),
-        pytest.param(
-            "path,label\n" + 200_000 * "a" + ",x\n", "could not be read: field larger", id="long"
-        ),
+        ("path,label\na.png,x\nb.png,\n", r"has no label \(.*:3\)"),
+        ("path,label\na.png\n", r"has no label \(.*:2\)"),
+        ("path,label,plane\na.png,x,top\n", r"plane 'top'.*:2\)"),
+        ("path,label,plane\na.png,x," + "9" * 5000 + "\n", "expected an index"),
+        ("path,label,label\na.png,x,y\n", "column 'label' is there twice"),
+        ("path,label\na.png,x,y\n", "more than the 2 columns"),
+        pytest.param("path,label\n" + 200_000 * "a" + ",x\n", "no CSV: field larger", id="long"),
     ],
 )
 def test_tables_that_say_too_little(tmp_path: Path, text: str, words: str) -> None:

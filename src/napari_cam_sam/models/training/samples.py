@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.errors import CamSamError, refusal
 from napari_cam_sam.images.formats import suffix_of
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.reading import check_same_grid, read_image, read_labels
+from napari_cam_sam.limits import parse_csv, read_text
 
 __all__ = [
     "LeftOut",
@@ -228,63 +227,51 @@ def samples_from_csv(
         If the table cannot be read, lacks a column or a value (the row is named), or is empty.
     """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CamSamError(f"The table {path} could not be read: {error}.") from error
-    first = text.partition("\n")[0]
-    reader = csv.DictReader(
-        io.StringIO(text, newline=""), delimiter=";" if first.count(";") > first.count(",") else ","
-    )
-    try:
-        columns = [name.strip().lower() for name in reader.fieldnames or ()]
-        reader.fieldnames = columns
-        rows = list(reader)
-    except csv.Error as error:
-        raise CamSamError(f"The table {path} could not be read: {error}.") from error
+    columns, rows = parse_csv(read_text(path, "a table of images"), path, lower=True)
     if {"image", "truth"} <= set(columns):
         needed: tuple[str, ...] = ("image", "truth")
     elif {"path", "label"} <= set(columns):
         needed = ("path", "label")
     else:
-        raise CamSamError(
-            f"The table {path} has the columns {', '.join(columns) or 'of an empty file'}: it "
-            "needs path and label, or image and truth."
+        raise refusal(
+            f"The table has the columns {', '.join(columns) or 'of an empty file'}: it needs path "
+            "and label, or image and truth",
+            path,
         )
     if not rows:
-        raise CamSamError(f"The table {path} lists no images.")
-    for number, row in enumerate(rows, start=2):
+        raise refusal("The table lists no images", path)
+    for line, row in rows:
         for column in needed:
-            if not (row[column] or "").strip():
-                raise CamSamError(f"Row {number} of {path} has no {column}.")
+            if not row[column].strip():
+                raise refusal(f"This row has no {column}", path, line)
     if needed == ("image", "truth"):
         return samples_from_volumes(
-            [(path.parent / r["image"].strip(), path.parent / r["truth"].strip()) for r in rows],
+            [(path.parent / r["image"].strip(), path.parent / r["truth"].strip()) for _, r in rows],
             axis=axis,
             truth_label=truth_label,
-            groups=[_text(row, "group") for row in rows],
+            groups=[_text(row, "group") for _, row in rows],
         )
-    return SampleSet(tuple(_row_sample(row, number, path) for number, row in enumerate(rows, 2)))
+    return SampleSet(tuple(_row_sample(row, line, path) for line, row in rows))
 
 
-def _row_sample(row: dict[str, str], number: int, table: Path) -> Sample:
+def _row_sample(row: dict[str, str], line: int, table: Path) -> Sample:
     path = table.parent / row["path"].strip()
-    axis, plane = (_number(row, column, number, table) for column in ("axis", "plane"))
+    axis, plane = (_number(row, column, line, table) for column in ("axis", "plane"))
     # Neighbouring planes look alike: apart, they would make every figure too good.
     group = _text(row, "group") or ("" if plane is None else str(path))
     return Sample(path, row["label"].strip(), group, axis or 0, plane)
 
 
 def _text(row: dict[str, str], column: str) -> str:
-    return (row.get(column) or "").strip()
+    return row.get(column, "").strip()
 
 
-def _number(row: dict[str, str], column: str, number: int, path: Path) -> int | None:
+def _number(row: dict[str, str], column: str, line: int, path: Path) -> int | None:
     text = _text(row, column)
     if not text:
         return None
-    if not text.isdecimal():
-        raise CamSamError(f"Row {number} of {path} has {column} {text!r}: expected an index.")
+    if not text.isdecimal() or len(text) > 9:
+        raise refusal(f"This row has {column} {text[:60]!r}: expected an index", path, line)
     return int(text)
 
 
