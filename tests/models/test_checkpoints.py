@@ -98,18 +98,18 @@ def test_zip_with_code_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 def test_missing_folder_module_and_no_tensors_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(CamSamError, match="There is no checkpoint at"):
+    with pytest.raises(CamSamError, match="There is no such checkpoint"):
         read_checkpoint(tmp_path / "none.pth")
-    with pytest.raises(CamSamError, match="is a folder"):
+    with pytest.raises(CamSamError, match="This is a folder"):
         read_checkpoint(tmp_path)
     torch.save(_net(), tmp_path / "whole.pth")
     with pytest.raises(CamSamError, match=r"holds code .*Sequential"):
         read_checkpoint(tmp_path / "whole.pth")
     torch.save({"epoch": 3}, tmp_path / "epoch.pth")
-    with pytest.raises(CamSamError, match="holds no weights"):
+    with pytest.raises(CamSamError, match="This holds no weights"):
         read_checkpoint(tmp_path / "epoch.pth")
     torch.save([1, 2], tmp_path / "list.pth")
-    with pytest.raises(CamSamError, match="holds no weights"):
+    with pytest.raises(CamSamError, match="This holds no weights"):
         read_checkpoint(tmp_path / "list.pth")
 
 

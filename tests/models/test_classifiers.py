@@ -75,7 +75,7 @@ def test_another_architecture_or_number_of_classes_says_so(tmp_path: Path) -> No
 def test_unknown_names_give_near_ones(tmp_path: Path) -> None:
     with pytest.raises(CamSamError, match=r"Did you mean .*resnet18"):
         load_classifier("resnet81")
-    with pytest.raises(CamSamError, match="There is no checkpoint"):
+    with pytest.raises(CamSamError, match="There is no such checkpoint"):
         load_classifier(tmp_path / "none.pth")
     with pytest.raises(CamSamError, match=r"Unknown architecture 'smal-cnn'\. Did you mean"):
         load_classifier(_save(tmp_path / "a.safetensors", CARD | {"architecture": "smal-cnn"}))

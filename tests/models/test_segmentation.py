@@ -182,7 +182,7 @@ def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
     path.with_suffix(".json").write_text('{"architecture": "small-unet", "num_classes": 3}')
     with pytest.raises(CamSamError, match=r"head\.weight"):
         load_model(path, device="cpu")
-    with pytest.raises(CamSamError, match="There is no checkpoint"):
+    with pytest.raises(CamSamError, match="There is no such checkpoint"):
         load_model(tmp_path / "none.pth", architecture="small-unet")
 
 

@@ -17,6 +17,7 @@ __all__ = [
     "ClassifierCard",
     "beside",
     "card_in_metadata",
+    "card_path",
     "merge_cards",
     "merge_classes",
     "merge_fields",
@@ -113,9 +114,16 @@ def card_in_metadata(metadata: Mapping[str, Any], source: str) -> dict[str, Any]
     return {key: _perhaps_json(metadata[key]) for key in _FIELDS if key in metadata}
 
 
+def card_path(path: Path) -> Path:
+    """Name the JSON file beside a checkpoint: the same name, but for its ending."""
+    if path.suffix.lower() == ".tar":  # of .pth.tar
+        path = path.with_suffix("")
+    return path.with_suffix(".json")
+
+
 def beside(path: Path) -> dict[str, Any]:
-    """Read the card from the JSON file beside a checkpoint: same name, ending ``.json``."""
-    path = path.with_suffix(".json")
+    """Read the card from the JSON file beside a checkpoint, see :func:`card_path`."""
+    path = card_path(path)
     if not path.is_file():
         return {}
     try:

@@ -6,20 +6,37 @@ import hashlib
 import pickletools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.limits import refusal
+from napari_cam_sam.models.layouts import (
+    PLAIN,
+    behind_prefix,
+    find_weights,
+    foreign_names,
+    match_head,
+    tell,
+    without_wrappers,
+)
+from napari_cam_sam.models.names import CHECKPOINTS, is_checkpoint
 
-__all__ = ["Checkpoint", "file_sha256", "load_into", "read_checkpoint", "weights_sha256"]
+__all__ = ["Checkpoint", "file_sha256", "fit", "load_into", "read_checkpoint", "weights_sha256"]
 
-_TORCH_SUFFIXES = (".pth", ".pt")
-_NESTED_UNDER = ("state_dict", "model")
+_SCALAR = np.float64(0).__reduce__()[0]
+# What NumPy makes its own numbers of, which stand beside weights as losses and scores; their
+# function is named as NumPy 1 and NumPy 2 write it.
+_SCALAR_NAMES = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+_HARMLESS = {*_SCALAR_NAMES, "numpy.dtype", "_codecs.encode"}
+_NUMBERS: list[Any] = [*((_SCALAR, name) for name in _SCALAR_NAMES), np.dtype]
+_NUMBERS += [type(np.dtype(code)) for code in "?bhilqBHILQefd"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,18 +47,21 @@ class Checkpoint:
     ----------
     path : Path
     state_dict : dict of str to Tensor
-        On the CPU, keys without a ``module.`` prefix.
+        On the CPU, names without what compiling and wrapping put there, such as ``module.``.
     metadata : dict
         What the file holds beside the weights: the header of a safetensors file (strings), or
         the other entries of a nested PyTorch checkpoint.
     sha256 : str
         Of the whole file, hexadecimal.
+    notes : tuple of str
+        What was decided about the file's layout, see :mod:`models.layouts`.
     """
 
     path: Path
     state_dict: dict[str, Tensor]
     metadata: dict[str, Any]
     sha256: str
+    notes: tuple[str, ...] = ()
 
 
 def file_sha256(path: Path) -> str:
@@ -65,9 +85,9 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     Parameters
     ----------
     path : str or Path
-        A ``.safetensors`` file, or a ``.pth`` or ``.pt`` file, which is read with
-        ``weights_only=True``. The weights may be the whole file or nested under ``state_dict``
-        or ``model``, with or without the ``module.`` prefix of data-parallel training.
+        A ``.safetensors`` file, or one of PyTorch's (see :data:`models.names.CHECKPOINTS`),
+        which is read with ``weights_only=True``. Where in it the weights lie is found by the
+        rules of :mod:`models.layouts`.
 
     Returns
     -------
@@ -77,28 +97,32 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     ------
     CamSamError
         If the file is missing, a directory, empty, truncated, a web page, a pickle that holds
-        code, or has no weights.
+        code, or has no weights or several sets of them.
     """
     path = Path(path)
     _check_readable(path)
-    suffix = path.suffix.lower()
     content: object
     metadata: dict[str, Any]
-    if suffix == ".safetensors":
+    if path.name.lower().endswith(".safetensors"):
         content, metadata = _read_safetensors(path)
-    elif suffix in _TORCH_SUFFIXES:
+    elif is_checkpoint(path):
         content, metadata = _read_torch(path), {}
     else:
-        raise CamSamError(
-            f"{path} is not a checkpoint: expected a file that ends in .pth, .pt or .safetensors."
+        raise refusal(
+            f"This is not a checkpoint: expected a file that ends in {', '.join(CHECKPOINTS)}", path
         )
-    weights, beside = _unnest(content)
-    if not weights:
-        raise CamSamError(
-            f"{path} holds no weights: expected tensors by name, at the top or under "
-            "'state_dict' or 'model'."
+    try:
+        found = find_weights(content)
+    except CamSamError as error:
+        raise refusal(str(error), path) from error
+    if not found.weights:
+        raise refusal(
+            "This holds no weights: expected tensors by name, at the top or under an entry such "
+            f"as {', '.join(map(repr, PLAIN[:4]))}",
+            path,
         )
-    return Checkpoint(path, _without_prefix(weights), metadata | beside, file_sha256(path))
+    weights = without_wrappers(found.weights)
+    return Checkpoint(path, weights, metadata | found.beside, file_sha256(path), found.notes)
 
 
 def load_into(module: nn.Module, checkpoint: Checkpoint, *, what: str = "the model") -> None:
@@ -122,7 +146,8 @@ def load_into(module: nn.Module, checkpoint: Checkpoint, *, what: str = "the mod
     CamSamError
         Names the keys that are missing or too many, and the shapes that differ.
     """
-    own, given = module.state_dict(), checkpoint.state_dict
+    own = module.state_dict()
+    given, notes = _fitting(checkpoint, own, what)
     there = {value.data_ptr() for key, value in own.items() if key in given and value.numel()}
     missing = [
         key
@@ -143,10 +168,48 @@ def load_into(module: nn.Module, checkpoint: Checkpoint, *, what: str = "the mod
         _counted(shapes, "shape differs", "shapes differ"),
     ]
     if any(faults):
-        raise CamSamError(
-            f"{checkpoint.path} does not fit {what}: {'; '.join(f for f in faults if f)}."
-        )
+        told = "; ".join(f for f in faults if f) + foreign_names(given, own)
+        raise refusal(f"The file does not fit {what}: {told}", checkpoint.path)
     module.load_state_dict(given, strict=False)
+    tell((*checkpoint.notes, *notes), checkpoint.path)
+
+
+def fit(checkpoint: Checkpoint, module: nn.Module, head: str, what: str) -> Checkpoint:
+    """Bring names to those of an architecture, as far as that can be told from them.
+
+    A prefix is taken off, and a head that was made a sequence gets its own names. Shapes are not
+    looked at: the number of classes may be another one.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+    module : nn.Module
+        May lie on PyTorch's device ``meta``.
+    head : str
+        Name of its part that makes the logits, e.g. ``"classifier"``.
+    what : str
+        How it is called in an error.
+
+    Raises
+    ------
+    CamSamError
+        If the file holds several networks of the kind, or another head.
+    """
+    given, notes = _fitting(checkpoint, module.state_dict(), what)
+    try:
+        given, more = match_head(given, module, head, what)
+    except CamSamError as error:
+        raise refusal(str(error), checkpoint.path) from error
+    return replace(checkpoint, state_dict=given, notes=(*checkpoint.notes, *notes, *more))
+
+
+def _fitting(
+    checkpoint: Checkpoint, own: Mapping[str, Tensor], what: str
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    try:
+        return behind_prefix(checkpoint.state_dict, own, what)
+    except CamSamError as error:
+        raise refusal(str(error), checkpoint.path) from error
 
 
 def _counted(items: Sequence[str], one: str, many: str) -> str:
@@ -158,24 +221,25 @@ def _counted(items: Sequence[str], one: str, many: str) -> str:
 
 def _check_readable(path: Path) -> None:
     if path.is_dir():
-        raise CamSamError(f"{path} is a folder; expected a checkpoint file.")
+        raise refusal("This is a folder; expected a checkpoint file", path)
     try:
         with path.open("rb") as stream:
             head = stream.read(512)
     except FileNotFoundError:
-        raise CamSamError(f"There is no checkpoint at {path}.") from None
+        raise refusal("There is no such checkpoint", path) from None
     except OSError as error:
-        raise CamSamError(f"{path} cannot be read: {error.strerror or error}.") from error
+        raise refusal(f"This cannot be read: {error.strerror or error}", path) from error
     if not head:
-        raise CamSamError(f"{path} is empty; expected a checkpoint.")
+        raise refusal("This file is empty; expected a checkpoint", path)
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype", b"<html", b"<?xml")):
-        raise CamSamError(
-            f"{path} is a web page, not a checkpoint: the download was answered with a page; "
-            "download it again from the address of the file itself."
+        raise refusal(
+            "This is a web page, not a checkpoint: the download was answered with a page; "
+            "download it again from the address of the file itself",
+            path,
         )
     if head.startswith(b"version https://git-lfs"):
-        raise CamSamError(
-            f"{path} is a Git LFS pointer, not the checkpoint itself; run 'git lfs pull'."
+        raise refusal(
+            "This is a Git LFS pointer, not the checkpoint itself; run 'git lfs pull'", path
         )
 
 
@@ -185,9 +249,10 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             return tensors, dict(file.metadata() or {})
     except (SafetensorError, OSError, ValueError) as error:
-        raise CamSamError(
-            f"{path} is not a whole safetensors file ({_first_line(error)}); it may be truncated: "
-            "download or save it again."
+        raise refusal(
+            f"This is not a whole safetensors file ({_first_line(error)}); it may be truncated: "
+            "download or save it again",
+            path,
         ) from error
 
 
@@ -195,18 +260,22 @@ def _read_torch(path: Path) -> object:
     foreign = _foreign_code(path)
     if foreign is None:
         try:
-            return torch.load(path, map_location="cpu", weights_only=True)
+            with torch.serialization.safe_globals(_NUMBERS):
+                return torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # a damaged pickle may raise anything at all
             code = re.search(r"GLOBAL ([\w.]+)", str(error))
             if code is None:
-                raise CamSamError(
-                    f"{path} is not a PyTorch checkpoint that can be read as plain weights; it may "
-                    "be truncated or another kind of file: download or save it again."
+                raise refusal(
+                    "This is not a PyTorch checkpoint that can be read as plain weights; it may be "
+                    "truncated or another kind of file: download or save it again",
+                    path,
                 ) from error
             foreign = code[1]
-    raise CamSamError(
-        f"{path} is a pickle that holds code ({foreign}), which is never run; "
-        "save its weights alone: torch.save(model.state_dict(), ...)."
+    raise refusal(
+        f"This is a pickle that holds code ({foreign}), which is never run; save its weights "
+        "alone: torch.save(model.state_dict(), ...), or of what torch.load gives where you trust "
+        "the file the entry with the weights",
+        path,
     )
 
 
@@ -225,33 +294,15 @@ def _foreign_code(path: Path) -> str | None:
             for opcode, argument, _ in pickletools.genops(stream):
                 if opcode.name in ("GLOBAL", "INST", "STACK_GLOBAL"):
                     parts = texts[-2:] if argument is None else str(argument).split(" ")
-                    if parts[0].partition(".")[0] not in ("torch", "collections"):
-                        return ".".join(parts)
+                    name = ".".join(parts)
+                    known = parts[0].partition(".")[0] in ("torch", "collections")
+                    if not known and name not in _HARMLESS:
+                        return name
                 if isinstance(argument, str):
                     texts.append(argument)
         except Exception:  # not a pickle, or a damaged one
             return None
     return None
-
-
-def _unnest(content: object) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Split what was read into the weights and the entries beside them."""
-    if not isinstance(content, Mapping):
-        return {}, {}
-    for key in _NESTED_UNDER:
-        inner = content.get(key)
-        if isinstance(inner, Mapping):
-            weights, _ = _unnest(inner)
-            return weights, {str(k): v for k, v in content.items() if k != key}
-    weights = {str(k): v for k, v in content.items() if isinstance(v, Tensor)}
-    return weights, {str(k): v for k, v in content.items() if not isinstance(v, Tensor)}
-
-
-def _without_prefix(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    prefix = "module."
-    if all(key.startswith(prefix) for key in weights):
-        return {key.removeprefix(prefix): value for key, value in weights.items()}
-    return weights
 
 
 def _first_line(error: Exception) -> str:

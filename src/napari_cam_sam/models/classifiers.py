@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,17 +14,27 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_cam_sam.errors import unknown_name
-from napari_cam_sam.models.architectures import ARCHITECTURES, build
+from napari_cam_sam.limits import refusal
+from napari_cam_sam.models.architectures import ARCHITECTURES, build, last_linear
 from napari_cam_sam.models.borrowing import borrowed
-from napari_cam_sam.models.cards import ClassifierCard, beside, card_in_metadata, merge_cards
+from napari_cam_sam.models.cards import (
+    ClassifierCard,
+    beside,
+    card_in_metadata,
+    card_path,
+    merge_cards,
+    merge_fields,
+)
 from napari_cam_sam.models.checkpoints import (
     Checkpoint,
+    fit,
     load_into,
     read_checkpoint,
     weights_sha256,
 )
 from napari_cam_sam.models.devices import choose_device
 from napari_cam_sam.models.factories import call_factory, is_factory
+from napari_cam_sam.models.layouts import foreign_names
 from napari_cam_sam.models.model import Layer, LoadedModel, list_layers
 from napari_cam_sam.models.names import classifier_names, shipped_classifiers
 from napari_cam_sam.models.outputs import logits_of
@@ -172,11 +181,14 @@ def _from_checkpoint(
     path = checkpoint.path
     sources = [
         (f"the metadata of {path.name}", card_in_metadata(checkpoint.metadata, path.name)),
-        (str(path.with_suffix(".json")), beside(path)),
+        (str(card_path(path)), beside(path)),
         ("the argument", arguments),
     ]
-    if not any(values.get(k) for _, values in sources for k in ("num_classes", "class_names")):
-        sources.append(("the last layer", {"num_classes": _classes_in(checkpoint.state_dict)}))
+    given = merge_fields(sources, name)
+    if given.get("architecture") in ARCHITECTURES:
+        count = not given.get("num_classes") and not given.get("class_names")
+        checkpoint, classes = _fitted(checkpoint, given["architecture"], given.get("head"), count)
+        sources.append(("the last layer", {"num_classes": classes}))
     card = merge_cards(sources, name, size)
     module = build(
         card.architecture,
@@ -202,16 +214,27 @@ def _training_of(checkpoint: Checkpoint) -> dict[str, Any] | None:
     return record if isinstance(record, dict) else None
 
 
-# The biases of the last layers of the known architectures; of a sequence the last counts.
-_HEAD = re.compile(r"(?:fc|head|heads\.head|classifier(?:\.(\d+))?)\.bias")
-
-
-def _classes_in(state_dict: Mapping[str, Tensor]) -> int | None:
-    """Count the logits of a known architecture's weights, or None."""
-    heads = [m for m in map(_HEAD.fullmatch, state_dict) if m]
-    if not heads:
-        return None
-    return len(state_dict[max(heads, key=lambda m: int(m[1] or 0))[0]])
+def _fitted(
+    checkpoint: Checkpoint,
+    architecture: str,
+    head: Literal["linear", "extra"] | None,
+    count: bool,
+) -> tuple[Checkpoint, int | None]:
+    """Bring names to those of an architecture, and count its logits where that is asked for."""
+    with torch.device("meta"):
+        module = build(architecture, num_classes=1, head=head or "linear")
+    last = last_linear(module)
+    checkpoint = fit(checkpoint, module, last.partition(".")[0], architecture)
+    if not count:
+        return checkpoint, None
+    weight = checkpoint.state_dict.get(f"{last}.weight")
+    if weight is None or weight.ndim != 2:
+        other = foreign_names(checkpoint.state_dict, module.state_dict())
+        raise refusal(
+            f"The file has no layer {last!r}, which makes the logits of {architecture}{other}",
+            checkpoint.path,
+        )
+    return checkpoint, len(weight)
 
 
 def classifier_of_module(

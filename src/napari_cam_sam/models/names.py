@@ -11,10 +11,12 @@ from napari_cam_sam.demo import shipped_models
 from napari_cam_sam.models.cards import card_in_metadata
 
 __all__ = [
+    "CHECKPOINTS",
     "OWN_NAMES",
     "SEGMENTATION_ARCHITECTURES",
     "TORCHVISION_NAMES",
     "classifier_names",
+    "is_checkpoint",
     "shipped_classifiers",
     "shipped_networks",
 ]
@@ -32,6 +34,15 @@ SEGMENTATION_ARCHITECTURES = (
 
 OWN_NAMES = ("small-cnn", "resnet18-narrow")
 """Architectures of ours: no weights load by their names."""
+
+
+CHECKPOINTS = (".pth", ".pt", ".ckpt", ".bin", ".pth.tar", ".pt.tar", ".ckpt.tar", ".safetensors")
+"""How the names of files with weights end."""
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Tell by its name whether a file holds weights."""
+    return path.name.lower().endswith(CHECKPOINTS)
 
 
 def classifier_names() -> list[str]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from napari_cam_sam.errors import unknown_name
 from napari_cam_sam.images.letterbox import Letterbox
 from napari_cam_sam.models.bundles import read_bundle
-from napari_cam_sam.models.cards import beside, card_in_metadata
+from napari_cam_sam.models.cards import beside, card_in_metadata, card_path
 from napari_cam_sam.models.checkpoints import (
     Checkpoint,
     load_into,
@@ -132,7 +132,7 @@ def _from_checkpoint(
     path = checkpoint.path
     sources = [
         (f"the metadata of {path.name}", card_in_metadata(checkpoint.metadata, path.name)),
-        (str(path.with_suffix(".json")), beside(path)),
+        (str(card_path(path)), beside(path)),
         *sources,
     ]
     keys = ("num_classes", "class_names", "arguments")

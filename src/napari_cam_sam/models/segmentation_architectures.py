@@ -70,8 +70,9 @@ def default_layer(architecture: str, module: nn.Module) -> str:
 def count_classes(state_dict: Mapping[str, Tensor]) -> int | None:
     """Count the maps that the weights of our U-Net or of a torchvision network give, or None."""
     for name in ("head.bias", "classifier.4.bias", "classifier.low_classifier.bias"):
-        if name in state_dict:
-            return len(state_dict[name])
+        found = [value for key, value in state_dict.items() if f".{key}".endswith(f".{name}")]
+        if len(found) == 1:
+            return len(found[0])
     return None
 
 
@@ -118,7 +119,7 @@ def _small_unet(card: SegmentationCard, _: Mapping[str, Tensor]) -> nn.Module:
 
 def _torchvision(card: SegmentationCard, state_dict: Mapping[str, Tensor]) -> nn.Module:
     options: dict[str, Any] = dict(card.arguments)
-    if any(key.startswith("aux_classifier.") for key in state_dict):
+    if any(f".{key}".find(".aux_classifier.") >= 0 for key in state_dict):
         options.setdefault("aux_loss", True)
     module: nn.Module = torchvision.models.get_model(
         card.architecture,

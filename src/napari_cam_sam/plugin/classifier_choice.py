@@ -17,7 +17,7 @@ from napari_cam_sam.models.names import (
     shipped_networks,
 )
 from napari_cam_sam.plugin.device_words import device_words
-from napari_cam_sam.plugin.forms import Choice
+from napari_cam_sam.plugin.forms import CHECKPOINT_FILES, Choice
 from napari_cam_sam.plugin.importing import import_torch
 
 if TYPE_CHECKING:
@@ -270,7 +270,7 @@ class ClassifierChoice(QObject):
                 path = QFileDialog.getExistingDirectory(self.name, "The folder of a MONAI bundle")
             else:
                 path, _ = QFileDialog.getOpenFileName(
-                    self.name, "A model's checkpoint", "", "Checkpoints (*.pth *.pt *.safetensors)"
+                    self.name, "A model's checkpoint", "", CHECKPOINT_FILES
                 )
             self.name.setCurrentIndex(0)
             if not path:

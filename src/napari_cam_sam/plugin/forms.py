@@ -28,8 +28,10 @@ from qtpy.QtWidgets import (
 )
 
 from napari_cam_sam.field_help import field_help
+from napari_cam_sam.models.names import CHECKPOINTS
 
 __all__ = [
+    "CHECKPOINT_FILES",
     "Choice",
     "FractionSlider",
     "ParameterForm",
@@ -43,6 +45,9 @@ __all__ = [
     "listen",
 ]
 
+
+CHECKPOINT_FILES = f"Checkpoints ({' '.join(f'*{suffix}' for suffix in CHECKPOINTS)})"
+"""What a dialog for files with weights lists."""
 
 _TRAINED = "model.safetensors"
 # What is smaller by default is no fraction to be set by a slider in hundredths.

@@ -8,7 +8,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog
 
 from napari_cam_sam.plugin.device_words import device_words
-from napari_cam_sam.plugin.forms import Choice
+from napari_cam_sam.plugin.forms import CHECKPOINT_FILES, Choice
 from napari_cam_sam.plugin.importing import import_torch
 from napari_cam_sam.plugin.preferences import preferences
 from napari_cam_sam.sam.registry import (
@@ -104,9 +104,7 @@ class SegmenterChoice(Choice):
 
     def _user_chose(self) -> None:
         if self.value() == _BROWSE:
-            path, _ = QFileDialog.getOpenFileName(
-                self, "A SAM's checkpoint", "", "Checkpoints (*.pth *.pt *.safetensors)"
-            )
+            path, _ = QFileDialog.getOpenFileName(self, "A SAM's checkpoint", "", CHECKPOINT_FILES)
             self.choose(path or default_segmenter(preferences().cache_folder or None))
         else:
             self.changed.emit()

@@ -13,8 +13,11 @@ from segment_anything.modeling import Sam
 from torch import Tensor
 
 from napari_cam_sam.errors import CamSamError, unknown_name
-from napari_cam_sam.models.checkpoints import load_into, read_checkpoint
+from napari_cam_sam.limits import refusal
+from napari_cam_sam.models.checkpoints import Checkpoint, load_into, read_checkpoint
 from napari_cam_sam.models.devices import choose_device
+from napari_cam_sam.models.layouts import behind_parts
+from napari_cam_sam.models.names import is_checkpoint
 from napari_cam_sam.sam.compact import build_compact_sam
 from napari_cam_sam.sam.frames import LongestSide, Stretched
 from napari_cam_sam.sam.mobile import build_mobile_sam, is_mobile_sam, rename_mobile_sam
@@ -44,7 +47,7 @@ Architecture = Literal["vit-b", "vit-l", "vit-h", "vit-t", "compact"]
 
 _WIDTHS: dict[int, Architecture] = {768: "vit-b", 1024: "vit-l", 1280: "vit-h"}
 _POSITIONS = "image_encoder.pos_embed"
-_SUFFIXES = (".pth", ".pt", ".safetensors")
+_PARTS = ("image_encoder", "prompt_encoder", "mask_decoder")
 
 
 def load_segmenter(
@@ -98,7 +101,7 @@ def load_segmenter(
             download(name, cache_folder, progress)
         return _load_file(verify(name, cache_folder), chosen, dtype, name)
     path = Path(name_or_path).expanduser()
-    if path.exists() or path.suffix.lower() in _SUFFIXES or len(path.parts) > 1:
+    if path.exists() or is_checkpoint(path) or len(path.parts) > 1:
         return _load_file(path, chosen, dtype, None)
     raise unknown_name("segmenter", name, segmenter_names())
 
@@ -139,9 +142,9 @@ def describe_segmenter(
         from napari_cam_sam.demo import shipped_models
 
         path = shipped_models()[name]
-    elif path.suffix.lower() not in _SUFFIXES or not path.is_file():
+    elif not is_checkpoint(path) or not path.is_file():
         return None
-    checkpoint = read_checkpoint(path)
+    checkpoint = _read(path)
     if not any(key.startswith("image_encoder.") for key in checkpoint.state_dict):
         return None
     kind = detect_architecture(checkpoint.state_dict)
@@ -156,8 +159,7 @@ def detect_architecture(state_dict: Mapping[str, Tensor]) -> Architecture:
     CamSamError
         If they are not of a SAM, or of one whose input is not 1024 × 1024 pixels.
     """
-    parts = ("image_encoder", "prompt_encoder", "mask_decoder")
-    absent = [part for part in parts if not any(key.startswith(part + ".") for key in state_dict)]
+    absent = [part for part in _PARTS if not any(key.startswith(part + ".") for key in state_dict)]
     if absent:
         raise CamSamError(
             f"These are not the weights of a SAM: they have no {' and no '.join(absent)}."
@@ -197,15 +199,25 @@ def build_sam(architecture: Architecture) -> Sam:
     return sam_model_registry[architecture.replace("-", "_")]()
 
 
+def _read(path: Path) -> Checkpoint:
+    """Read a checkpoint, names without the prefix that all parts of a SAM may have."""
+    checkpoint = read_checkpoint(path)
+    try:
+        weights, notes = behind_parts(checkpoint.state_dict, _PARTS, "a SAM")
+    except CamSamError as error:
+        raise refusal(str(error), path) from error
+    return replace(checkpoint, state_dict=weights, notes=(*checkpoint.notes, *notes))
+
+
 def _load_file(
     path: Path, device: torch.device, precision: torch.dtype, name: str | None
 ) -> SamSegmenter:
     """Load a checkpoint file as the named segmenter; None for whatever it turns out to be."""
-    checkpoint = read_checkpoint(path)
+    checkpoint = _read(path)
     try:
         architecture = detect_architecture(checkpoint.state_dict)
     except CamSamError as error:
-        raise CamSamError(f"{path} does not fit. {error}") from error
+        raise refusal(str(error).rstrip("."), path) from error
     if name is None:
         name = _registered_as(path) or f"{architecture} ({path.name})"
     sam = build_sam(architecture)
