@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 
+from napari_cam_sam.text import shown
+
 __all__ = ["DEBUG_VARIABLE", "CamSamError", "Cancelled", "reading", "refusal", "unknown_name"]
 
 DEBUG_VARIABLE = "NAPARI_CAM_SAM_DEBUG"
@@ -19,7 +21,11 @@ class CamSamError(Exception):
     The message is one sentence or two that say what was wrong and what would be right. It is
     shown as it stands: as a notification in the viewer, as one line on the command line.
     It is deliberately not a ``RuntimeError``, which napari's generator workers swallow.
+    Names of files in it are shown as `napari_cam_sam.text` says, whatever bytes they are of.
     """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(shown(a, keep="\n") if isinstance(a, str) else a for a in args))
 
 
 class Cancelled(Exception):  # noqa: N818 - no error: the caller wanted it

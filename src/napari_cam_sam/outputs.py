@@ -6,6 +6,7 @@ import json
 import math
 import os
 import platform
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,6 +28,7 @@ from napari_cam_sam.images.writing import (
 )
 from napari_cam_sam.metrics.summary import summarise_scores
 from napari_cam_sam.prompts.serialise import to_data, to_json
+from napari_cam_sam.text import cell_text, recorded
 
 # Sessions are written by the viewer, at a time when PyTorch may not have been imported: these
 # bring it.
@@ -47,6 +49,7 @@ __all__ = [
     "write_run",
 ]
 
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
 _PACKAGES = (
     "napari-cam-sam", "torch", "torchvision", "segment-anything", "grad-cam", "numpy", "scipy",
     "scikit-image", "nibabel",
@@ -54,19 +57,21 @@ _PACKAGES = (
 
 
 def plain(value: Any) -> Any:
-    """Bring a value to what JSON holds; numbers that are not finite become None."""
+    """Bring a value to what JSON holds: paths as recorded, numbers not finite as None."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if is_dataclass(value) and not isinstance(value, type):
         return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {plain(str(key)): plain(item) for key, item in value.items()}
     if isinstance(value, range):
         return {"start": value.start, "stop": value.stop}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     if isinstance(value, Path):
-        return str(value)
+        return recorded(value)
+    if isinstance(value, str):  # no other program reads half a pair of surrogates
+        return value if _HALF_PAIR.search(value) is None else recorded(value)
     if hasattr(value, "item"):
         return plain(value.item())
     return value
@@ -192,7 +197,7 @@ def run_record(
     parameters = result.parameters
     record = {
         "command": list(command),
-        "folder": os.getcwd(),
+        "folder": recorded(os.getcwd()),
         "image": _source(result.image),
         "truth": None if truth is None else _source(truth),
         "classifier": None
@@ -226,7 +231,7 @@ def run_record(
 
 def _source(image: Image) -> dict[str, Any]:
     return {
-        "path": None if image.path is None else str(image.path.resolve()),
+        "path": None if image.path is None else recorded(image.path.resolve()),
         "name": image.name,
         "sha256": image_hash(image),
         "shape": image.spatial_shape,
@@ -398,6 +403,7 @@ def write_run(
         table = pd.DataFrame(scores_data(result)["planes"])
         if "flags" in table:
             table["flags"] = table["flags"].map(" ".join)
+        table = table.map(lambda value: cell_text(value) if isinstance(value, str) else value)
         writers["scores.csv"] = lambda p: table.to_csv(p, index=False)
     writers["overview.png"] = lambda p: draw_overview(p, result, truth)
     whole = {

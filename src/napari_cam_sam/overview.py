@@ -12,6 +12,7 @@ from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.windows import apply_window
 from napari_cam_sam.pipeline import RunResult
 from napari_cam_sam.prompts.data import PlanePrompts
+from napari_cam_sam.text import drawn
 
 __all__ = ["COLOUR_WORDS", "draw_contours", "draw_heatmap", "draw_overview", "draw_prompts"]
 
@@ -71,12 +72,12 @@ def draw_overview(path: Path, result: RunResult, truth: Image | None = None) -> 
                 draw_contours(axes, labels > 0, answer)
             axes.set_xlim(-0.5, columns - 0.5)
             axes.set_ylim(rows - 0.5, -0.5)
-            axes.set_title(_title(title, result, prompts), fontsize=8)
+            axes.set_title(drawn(_title(title, result, prompts)), fontsize=8)
     figure.text(
         0.01,
         0.004,
-        f"{result.image.name}: {len(shown)} of {len(_worth_showing(result))} planes with "
-        f"prompts, a mask or a score    {COLOUR_WORDS}",
+        drawn(f"{result.image.name}: {len(shown)} of {len(_worth_showing(result))} planes with ")
+        + f"prompts, a mask or a score    {COLOUR_WORDS}",
         fontsize=7,
     )
     figure.tight_layout(pad=0.4, rect=(0, 0.02, 1, 1))

@@ -57,6 +57,7 @@ from napari_cam_sam.prompts.serialise import from_data, to_data
 from napari_cam_sam.sam.embeddings import EmbeddingCache
 from napari_cam_sam.sam.kept_masks import KeptMask
 from napari_cam_sam.sam.segmenter import MaskCandidates, Segmenter
+from napari_cam_sam.text import recorded, restored
 
 __all__ = [
     "FORMAT",
@@ -636,19 +637,31 @@ def _data(session: Session) -> dict[str, Any]:
         "version": VERSION,
         "saved_at": session.saved_at,
         "versions": session.versions,
-        "image": vars(session.image),
-        "choices": session.choices,
+        "image": vars(session.image) | {"path": _each_text(recorded, session.image.path)},
+        "choices": _each_text(recorded, session.choices),
         "prompts": to_data(session.prompts),
         "touched": session.touched,
         "accepted": [
             vars(one)
             | {"prompts": to_data([one.prompts])["planes"][0]}
+            | {"segmenter": recorded(one.segmenter)}
             | {"masks": [{"object": m.object_id, "runs": m.runs} for m in one.masks]}
             for one in session.accepted
         ],
         "scores": session.scores,
         "labels": None,
     }
+
+
+def _each_text(change: Callable[[str], str], value: Any) -> Any:
+    """Change every text in plain data: paths are recorded, and restored, wherever they stand."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {key: _each_text(change, item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_each_text(change, item) for item in value]
+    return value
 
 
 def _read_record(path: Path) -> tuple[Session, dict[str, str] | None]:
@@ -700,7 +713,7 @@ def _session(data: object) -> tuple[Session, dict[str, str] | None]:
             _text(value, f"versions.{name!r}")
     session = Session(
         image=image,
-        choices=_object(top["choices"], "choices"),
+        choices=_each_text(restored, _object(top["choices"], "choices")),
         prompts=prompts,
         touched=tuple(touched),
         accepted=tuple(accepted),
@@ -731,7 +744,7 @@ def _image(data: object) -> ImageRecord:
     frame = given["frame"]
     return ImageRecord(
         name=_text(given["name"], "image.name"),
-        path=None if given["path"] is None else _text(given["path"], "image.path"),
+        path=None if given["path"] is None else restored(_text(given["path"], "image.path")),
         sha256=_sha256(given["sha256"], "image.sha256"),
         shape=shape,
         spacing=spacing,
@@ -781,7 +794,7 @@ def _acceptance(data: object, path: str, shape: tuple[int, ...]) -> Acceptance:
         prompts=prompts,
         candidates=candidates,
         overlap=given["overlap"],
-        segmenter=_text(given["segmenter"], f"{path}.segmenter"),
+        segmenter=restored(_text(given["segmenter"], f"{path}.segmenter")),
         segmenter_sha256=_sha256(given["segmenter_sha256"], f"{path}.segmenter_sha256"),
         window=window,
         source=given["source"],

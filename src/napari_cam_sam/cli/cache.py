@@ -23,6 +23,7 @@ from napari_cam_sam.cli.shared import (
     window_help,
 )
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.text import shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -149,7 +150,7 @@ def _embed(arguments: argparse.Namespace) -> None:
     print(f"Planes      {counts['encoded']} encoded, {counts['found']} were there, {seconds:.1f} s")
     if counts["not kept"]:
         print(f"            {counts['not kept']} not kept: float16 cannot hold their features")
-    print(f"\nKept in {store.folder}")
+    print(f"\nKept in {shown(store.folder)}")
 
 
 def _check_room(store: EmbeddingStore, segmenter: Segmenter, n_planes: int) -> None:
@@ -189,7 +190,7 @@ def _info(arguments: argparse.Namespace) -> None:
             }
         )
         return
-    print(f"Folder      {store.folder}")
+    print(f"Folder      {shown(store.folder)}")
     print(f"Planes      {entries}, {_mib(n_bytes)} of at most {_mib(store.max_bytes)}")
     if models:
         print()
@@ -216,7 +217,7 @@ def _clear(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print_json({"folder": str(store.folder), "entries": entries, "bytes": n_bytes})
     else:
-        print(f"{entries} planes deleted from {store.folder}, {_mib(n_bytes)}")
+        print(f"{entries} planes deleted from {shown(store.folder)}, {_mib(n_bytes)}")
 
 
 def _mib(n_bytes: int) -> str:

@@ -32,6 +32,7 @@ from napari_cam_sam.cli.study_report import add_report_command
 from napari_cam_sam.cli.train import add_train_command, print_figures
 from napari_cam_sam.cli.trust import add_trust_command
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.text import PRINTED, shown
 
 if TYPE_CHECKING:
     from napari_cam_sam.images.image import Image
@@ -58,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A console of an old code page shows "?" for what it lacks, and goes on.
-            stream.reconfigure(errors="replace")
+            stream.reconfigure(errors=PRINTED)
     try:
         arguments = _parser().parse_args(argv)
         arguments.argv = list(sys.argv[1:] if argv is None else argv)
@@ -339,7 +340,7 @@ def _replay(arguments: argparse.Namespace) -> None:
         )
         return
     size = " × ".join(str(n) for n in image.spatial_shape)
-    print(f"Session     {arguments.folder}, saved {session.saved_at}")
+    print(f"Session     {shown(arguments.folder)}, saved {session.saved_at}")
     print(f"Image       {image.name}, {size}")
     for name, device in devices.items():
         print(f"Segmenter   {name} on {device}")
@@ -353,7 +354,7 @@ def _replay(arguments: argparse.Namespace) -> None:
         print("            what was painted or erased by hand is not run again, and another")
         print("            device or version may decide differently at an outline")
     if arguments.output:
-        print(f"\nWritten to {arguments.output}")
+        print(f"\nWritten to {shown(arguments.output)}")
 
 
 def _session_image(session: Session, given: Path | None) -> Image:
@@ -422,7 +423,7 @@ def _models_list(arguments: argparse.Namespace) -> None:
         return
     print_table(rows)
     print(f"\nSegmenter taken where none is named: {default_segmenter()}")
-    print(f"Checkpoints are kept in {cache_folder()}")
+    print(f"Checkpoints are kept in {shown(cache_folder())}")
 
 
 def _models_download(arguments: argparse.Namespace) -> None:
@@ -433,7 +434,7 @@ def _models_download(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print_json({"name": entry.name, "path": str(path), "hash": entry.known_hash})
     else:
-        print(f"{entry.name} is at {path}. Licence: {entry.licence}. {entry.note}")
+        print(f"{entry.name} is at {shown(path)}. Licence: {entry.licence}. {entry.note}")
 
 
 def _models_info(arguments: argparse.Namespace) -> None:
@@ -452,7 +453,7 @@ def _models_info(arguments: argparse.Namespace) -> None:
         return
     training = data.pop("training", None)
     for key, value in data.items():
-        print(f"{key:<16}{value}")
+        print(f"{key:<16}{shown(str(value))}")
     if training is not None:
         print_figures(training)
     if layers:

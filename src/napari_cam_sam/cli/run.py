@@ -28,6 +28,7 @@ from napari_cam_sam.cli.shared import (
     window_help,
 )
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.text import shown
 
 if TYPE_CHECKING:
     from napari_cam_sam.cam.pixel_sets import PixelSet
@@ -364,7 +365,7 @@ def _run_and_report(
         )
         return
     report(result, segmenter, classifier)
-    print(f"\nWritten to {output}: {', '.join(files)}")
+    print(f"\nWritten to {shown(output)}: {', '.join(files)}")
 
 
 def _demo(arguments: argparse.Namespace) -> None:

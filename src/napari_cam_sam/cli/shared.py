@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_args, get_type_hin
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.field_help import field_help
+from napari_cam_sam.text import shown
 
 if TYPE_CHECKING:
     from napari_cam_sam.pipeline.planes import Explained
@@ -207,7 +208,7 @@ def cell(value: Any) -> str:
         return "–"
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) >= 1 else f"{value:.4f}"
-    return str(value)
+    return shown(str(value))
 
 
 def add_card(parser: argparse.ArgumentParser) -> None:

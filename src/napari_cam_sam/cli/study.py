@@ -18,6 +18,7 @@ from napari_cam_sam.cli.shared import (
     progress,
 )
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.text import shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -203,7 +204,7 @@ def _dry_run(arguments: argparse.Namespace, study: Study, folder: Path) -> None:
         print(f"… and {len(study.settings) - _MOST_ROWS} more")
     print()
     _print_left_out(study)
-    print(f"Images      {estimate.cases}, of which {estimate.done} are finished in {folder}")
+    print(f"Images      {estimate.cases}, of which {estimate.done} are finished in {shown(folder)}")
     print(f"Runs        {estimate.cases:,} images × {estimate.settings:,} settings = {runs:,}")
     where = f" on {arguments.workers} workers" if arguments.workers > 1 else ""
     print(
@@ -260,7 +261,7 @@ def _report(arguments: argparse.Namespace, study: Study, result: StudyResult) ->
     for reason, count in failures.most_common(_MOST_REASONS):
         print(f"            {count} failed: {reason}")
     print(f"Encoded     {encodes['done']} planes; {encodes['found']} were found on disk")
-    print(f"\nWritten to {result.folder}: results.parquet, results.csv, study.json")
+    print(f"\nWritten to {shown(result.folder)}: results.parquet, results.csv, study.json")
 
 
 def _paper_rows(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_cam_sam.cli.shared import DEVICE_HELP, cell, print_json, print_table, progress
+from napari_cam_sam.text import shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,7 +85,7 @@ def _report(arguments: argparse.Namespace) -> None:
         )
     else:
         _print(rows, differences, metric)
-        print(f"\nWritten to {path}")
+        print(f"\nWritten to {shown(path)}")
     if arguments.open:
         import webbrowser
 

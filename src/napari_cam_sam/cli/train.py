@@ -19,6 +19,7 @@ from napari_cam_sam.cli.shared import (
     print_table,
     window_help,
 )
+from napari_cam_sam.text import shown
 
 if TYPE_CHECKING:
     from napari_cam_sam.models.training.parameters import TrainingParameters
@@ -199,7 +200,7 @@ def _report(
     from napari_cam_sam.outputs import plain
 
     print_figures({"figures": plain(result.figures), "validation": plain(result.validation)})
-    print(f"\nWritten to {result.model}")
+    print(f"\nWritten to {shown(str(result.model))}")
 
 
 def print_figures(record: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.geometry import Geometry, default_geometry
+from napari_cam_sam.text import shown
 
 __all__ = ["Image", "choose_frame", "image_from_array"]
 
@@ -31,7 +32,8 @@ class Image:
     geometry : Geometry
         One spacing for each spatial axis.
     name : str
-        For tables, titles and file names.
+        For tables, titles and file names; what cannot be shown of it is escaped, see
+        `napari_cam_sam.text`.
     path : Path or None
         File that it came from.
     source : object or None
@@ -55,6 +57,7 @@ class Image:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "name", shown(self.name))
         shape = tuple(self.data.shape)
         kind = np.dtype(self.data.dtype).kind
         if kind not in "biuf":

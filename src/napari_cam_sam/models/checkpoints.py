@@ -27,6 +27,7 @@ from napari_cam_sam.models.layouts import (
     without_wrappers,
 )
 from napari_cam_sam.models.names import CHECKPOINTS, is_checkpoint
+from napari_cam_sam.text import utf8_path
 
 __all__ = ["Checkpoint", "file_sha256", "fit", "load_into", "read_checkpoint", "weights_sha256"]
 
@@ -245,7 +246,7 @@ def _check_readable(path: Path) -> None:
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
-        with safe_open(path, framework="pt", device="cpu") as file:
+        with utf8_path(path) as there, safe_open(there, framework="pt", device="cpu") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             return tensors, dict(file.metadata() or {})
     except (SafetensorError, OSError, ValueError) as error:

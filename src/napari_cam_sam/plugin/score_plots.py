@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_cam_sam.plugin.forms import listen
 from napari_cam_sam.plugin.layers import KEY
+from napari_cam_sam.text import drawn
 
 if TYPE_CHECKING:
     import numpy as np
@@ -237,7 +238,7 @@ class CurvesPlot(Plot):
 
         def paint(figure: Any, colours: ThemeColours) -> None:
             upper, lower = figure.subplots(2, 1)
-            figure.suptitle(title, color=colours.text, fontsize=colours.size)
+            figure.suptitle(drawn(title), color=colours.text, fontsize=colours.size)
             for axes, curve, name, labels, style, chance in (
                 (upper, roc, "AUROC", ("False positive rate", "True positive rate"), "default",
                  ([0, 1], [0, 1])),

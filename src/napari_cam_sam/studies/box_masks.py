@@ -22,6 +22,7 @@ from napari_cam_sam.pipeline.planes import window_plane
 from napari_cam_sam.prompts.data import Box, ObjectPrompt
 from napari_cam_sam.sam.segmenter import Segmenter
 from napari_cam_sam.studies.cases import Case, Dataset, read_case
+from napari_cam_sam.text import cell_text, recorded
 
 __all__ = ["write_box_masks"]
 
@@ -83,7 +84,7 @@ def write_box_masks(
         with path.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream)
             writer.writerow(_COLUMNS)
-            writer.writerows(rows)
+            writer.writerows([cell_text(one) for one in row] for row in rows)
 
     write_atomically(folder / "cases.csv", write)
     return folder / "cases.csv"
@@ -114,6 +115,6 @@ def _row(
     corners = (f"{box.row_min} {box.column_min} {box.row_max} {box.column_max}" for box in boxes)
     group = case.group or case.image_id
     return (
-        name, str(case.image.resolve()), ";".join(str(path.resolve()) for path in truths),
+        name, recorded(case.image.resolve()), ";".join(recorded(p.resolve()) for p in truths),
         ";".join(corners), case.label or "", group, case.split or "",
     )  # fmt: skip

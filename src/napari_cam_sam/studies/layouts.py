@@ -22,6 +22,7 @@ from napari_cam_sam.images.writing import write_image, write_labels
 from napari_cam_sam.limits import check_schema, parse_csv, parse_json, read_text
 from napari_cam_sam.prompts.data import Box
 from napari_cam_sam.studies.cases import Case, Dataset
+from napari_cam_sam.text import find_file, plain_cell, recorded, restored, shown
 
 __all__ = ["LAYOUTS", "bbbc041", "busi", "csv_table", "folders", "msd", "phantoms"]
 
@@ -49,14 +50,14 @@ def busi(
         Folder of masks ``NAME.png`` that somebody else made; or several by a name each, and then
         every image is listed once for each, as ``PREDICTIONS/NAME``, in one group.
     """
-    present = sorted(folder.name for folder in _entries(path) if folder.is_dir())
+    present = sorted(recorded(folder.name) for folder in _entries(path) if folder.is_dir())
     for name in classes or ():
         if name not in present:
             raise unknown_name("class folder", name, present)
     cases: list[Case] = []
     problems: list[str] = []
     for name in present if classes is None else sorted(set(classes)):
-        files = _images_of(path / name)
+        files = _images_of(path / restored(name))
         masks: dict[str, list[Path]] = {}
         images: dict[str, Path] = {}
         for file in files:
@@ -72,8 +73,11 @@ def busi(
             # A class without any mask, like the normal ones, has none to miss.
             if masks and stem not in masks:
                 problems.append(f"{image} has no mask.")
-            cases.append(Case(stem, image, tuple(masks.get(stem, ())), label=name))
-    return _with_predictions(Dataset(path.name, tuple(cases), tuple(problems)), path, predictions)
+            truths = tuple(masks.get(stem, ()))
+            cases.append(Case(recorded(stem), image, truths, label=name))
+    return _with_predictions(
+        Dataset(recorded(path.name), tuple(cases), tuple(problems)), path, predictions
+    )
 
 
 def folders(
@@ -115,7 +119,9 @@ def folders(
         )
         for name, image in found.items()
     )
-    return _with_predictions(Dataset(path.name, cases, tuple(problems)), path, predictions)
+    return _with_predictions(
+        Dataset(recorded(path.name), cases, tuple(problems)), path, predictions
+    )
 
 
 def msd(path: Path, *, channel: int | None = None) -> Dataset:
@@ -142,7 +148,8 @@ def msd(path: Path, *, channel: int | None = None) -> Dataset:
     for test in content.test or ():
         name = _name_of(image := table.parent / test)
         cases.append(Case(name, image, group=name, split="test", frame=channel))
-    return Dataset(content.name or table.parent.name, tuple(cases), tuple(problems))
+    name = shown(content.name or table.parent.name)
+    return Dataset(name, tuple(cases), tuple(problems))
 
 
 def bbbc041(
@@ -178,11 +185,11 @@ def bbbc041(
             image = table.parent / (stored if images is None else Path(images) / stored.name)
             boxes = tuple(box for category, box in objects if category in categories)
             label = "infected" if boxes else "uninfected"
-            cases.append(Case(_name_of(image), image, (), boxes, label, split=table.stem))
+            cases.append(Case(_name_of(image), image, (), boxes, label, split=recorded(table.stem)))
     for name in categories:
         if seen and name not in seen and tuple(categories) != INFECTED:
             raise unknown_name("category", name, sorted(seen))
-    return Dataset(path.stem, tuple(cases))
+    return Dataset(recorded(path.stem), tuple(cases))
 
 
 def csv_table(path: Path) -> Dataset:
@@ -207,12 +214,12 @@ def csv_table(path: Path) -> Dataset:
     cases: list[Case] = []
     for line, row in rows:
         where = f"{path}:{line}"
-        cell = {name: row.get(name, "").strip() for name in known}
+        cell = {name: plain_cell(row.get(name, "").strip()) for name in known}
         if not cell["image"]:
             problems.append(str(refusal("This row names no image", path, line)))
             continue
-        image = path.parent / cell["image"]
-        truths = tuple(path.parent / part.strip() for part in _parts(cell["truth"]))
+        image = find_file(path.parent, cell["image"])
+        truths = tuple(find_file(path.parent, part.strip()) for part in _parts(cell["truth"]))
         cases.append(
             Case(
                 cell["id"] or (Path(cell["image"]).parent / _name_of(image)).as_posix(),
@@ -222,10 +229,10 @@ def csv_table(path: Path) -> Dataset:
                 cell["label"] or None,
                 cell["group"] or None,
                 cell["split"] or None,
-                path.parent / cell["prediction"] if cell["prediction"] else None,
+                find_file(path.parent, cell["prediction"]) if cell["prediction"] else None,
             )
         )
-    return Dataset(path.stem, tuple(cases), tuple(problems))
+    return Dataset(recorded(path.stem), tuple(cases), tuple(problems))
 
 
 def phantoms(path: Path, *, kind: str = "shapes", count: int = 50, first_seed: int = 0) -> Dataset:
@@ -324,11 +331,11 @@ def _images_of(folder: Path) -> list[Path]:
 
 
 def _name_of(path: Path) -> str:
-    """File name without its suffix, if it is one of an image."""
+    """Name of a case: the file's as recorded, without its suffix, if it is one of an image."""
     try:
-        return stem_of(path)
+        return recorded(stem_of(path))
     except CamSamError:
-        return path.name
+        return recorded(path.name)
 
 
 def _by_name(folder: Path) -> dict[str, Path]:
@@ -338,7 +345,7 @@ def _by_name(folder: Path) -> dict[str, Path]:
         inside = path.relative_to(folder)
         if any(part.startswith(".") for part in inside.parts) or not _is_image(path):
             continue
-        name = inside.with_name(stem_of(path)).as_posix()
+        name = recorded(inside.with_name(stem_of(path)).as_posix())
         if name in found:
             raise CamSamError(f"{found[name]} and {path} have the same name: rename one.")
         found[name] = path

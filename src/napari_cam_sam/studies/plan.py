@@ -34,6 +34,7 @@ from napari_cam_sam.sam.registry import segmenter_names
 from napari_cam_sam.studies.datasets import LAYOUTS, check_options
 from napari_cam_sam.studies.document import Entry, read_document
 from napari_cam_sam.studies.settings import PREDICTION, Grid, Setting, Variants, expand_grids
+from napari_cam_sam.text import find_file, recorded, shown
 
 __all__ = [
     "MANY_RUNS",
@@ -245,7 +246,7 @@ def read_study(path: str | Path, *, many: bool = False) -> Study:
         raise grids.error(str(error)) from error
     trust = top.get("trust")
     return Study(
-        name=Path(path).stem if name is None else name.text(),
+        name=recorded(Path(path).stem) if name is None else shown(name.text()),
         dataset=dataset,
         settings=settings,
         seed=0 if seed is None else seed.whole(0),
@@ -277,7 +278,8 @@ def _dataset(entry: Entry) -> DatasetSource:
 
 
 def _beside(entry: Entry) -> Path:
-    return (entry.file.parent / Path(entry.text()).expanduser()).resolve()
+    path = Path(entry.text()).expanduser()
+    return find_file(entry.file.parent, str(path)).resolve()
 
 
 def _run(entry: Entry | None) -> RunParameters:

@@ -24,6 +24,7 @@ from napari_cam_sam.studies import (
 )
 from napari_cam_sam.studies.report_figures import CaseView
 from napari_cam_sam.studies.report_tables import metric_name, number
+from napari_cam_sam.studies.table import read_rows
 
 __all__ = [
     "REPORT_NAME",
@@ -87,7 +88,6 @@ def read_results(folder: Path) -> Results:
         If it is no such folder, has no case yet, or a file of it is damaged.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     if not folder.is_dir():
         raise CamSamError(f"{folder} is no folder: name the folder that a study was written to.")
@@ -107,7 +107,7 @@ def read_results(folder: Path) -> Results:
             "study was written to."
         )
     try:
-        tables = [pq.read_table(file).replace_schema_metadata(None) for file in files]
+        tables = [read_rows(file) for file in files]
         table = pa.concat_tables(tables).to_pandas()
     except (OSError, ValueError) as error:
         raise CamSamError(

@@ -32,6 +32,7 @@ from napari_cam_sam.studies.plan import DatasetSource, Study, plan_hash
 from napari_cam_sam.studies.report_figures import CaseView
 from napari_cam_sam.studies.settings import PREDICTION, Setting
 from napari_cam_sam.studies.tasks import Models
+from napari_cam_sam.text import find_file, restored
 
 __all__ = ["case_renderer", "restore_study", "view_case"]
 
@@ -86,12 +87,15 @@ def _restored(kind: Any, data: Any) -> Any:
     if kind is range:
         return range(data["start"], data["stop"])
     if kind is Path:
-        return Path(data)
+        return find_file(Path(), data)
     if isinstance(kind, type) and is_dataclass(kind):
         hints = get_type_hints(kind, localns={"AutomaticParameters": AutomaticParameters})
-        return kind(
-            **{f.name: _restored(hints[f.name], data[f.name]) for f in fields(kind) if f.init}
-        )
+        values = {f.name: _restored(hints[f.name], data[f.name]) for f in fields(kind) if f.init}
+        for name in ("classifier", "segmenter"):  # the path of a model, or its name
+            text = values.get(name)
+            if isinstance(text, str) and restored(text) != text:
+                values[name] = str(find_file(Path(), text))
+        return kind(**values)
     return data
 
 

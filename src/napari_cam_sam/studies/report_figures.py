@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from napari_cam_sam.overview import draw_contours, draw_heatmap, draw_prompts
 from napari_cam_sam.prompts.data import PlanePrompts
+from napari_cam_sam.text import drawn
 
 __all__ = ["CaseView", "box_plots", "case_picture", "curves", "differences"]
 
@@ -262,7 +263,7 @@ def _address(figure: Figure, kind: str, **options: Any) -> str:
 
 def _short(name: str, most: int = 46) -> str:
     """Cut a long name in the middle: its ends are what tells settings apart."""
-    if len(name) <= most:
-        return name
-    half = (most - 1) // 2
-    return f"{name[:half]}…{name[-half:]}"
+    if len(name) > most:
+        half = (most - 1) // 2
+        name = f"{name[:half]}…{name[-half:]}"
+    return drawn(name)

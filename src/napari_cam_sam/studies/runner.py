@@ -26,8 +26,15 @@ from napari_cam_sam.sam.store import embedding_folder
 from napari_cam_sam.studies.cases import Case, Dataset
 from napari_cam_sam.studies.datasets import read_dataset
 from napari_cam_sam.studies.plan import Study, plan_data, plan_differences, plan_hash
-from napari_cam_sam.studies.table import case_file, read_about, write_case, write_tables
+from napari_cam_sam.studies.table import (
+    case_file,
+    read_about,
+    read_rows,
+    write_case,
+    write_tables,
+)
 from napari_cam_sam.studies.tasks import CaseResult, Models, run_case
+from napari_cam_sam.text import recorded
 
 __all__ = ["Estimate", "StudyResult", "estimate_study", "read_cases", "run_study"]
 
@@ -54,7 +61,8 @@ class StudyResult:
     @cached_property
     def table(self) -> pd.DataFrame:
         """The tidy table, see :data:`napari_cam_sam.studies.table.COLUMNS`."""
-        return pd.read_parquet(self.folder / "results.parquet")
+        table: pd.DataFrame = read_rows(self.folder / "results.parquet").to_pandas()
+        return table
 
 
 @dataclass(frozen=True)
@@ -249,7 +257,7 @@ def _begin(
         "cases": {"all": len(dataset.cases), "done": 0, "failed": 0},
         "threads": study.threads,
         "command": list(command),
-        "folder": os.getcwd(),
+        "folder": recorded(os.getcwd()),
         "started": known.get("started", now),
         "runs": [*known.get("runs", []), {"started": now, "command": list(command)}],
         "python": platform.python_version(),

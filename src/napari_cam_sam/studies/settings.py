@@ -17,6 +17,7 @@ from napari_cam_sam.images.preprocessing import PreprocessingParameters
 from napari_cam_sam.pipeline import RunParameters
 from napari_cam_sam.prompts.annotator import AnnotatorParameters
 from napari_cam_sam.prompts.parameters import PromptParameters, strategy_parameters
+from napari_cam_sam.text import recorded
 
 __all__ = ["PREDICTION", "Grid", "Setting", "Variants", "expand_grids"]
 
@@ -117,7 +118,7 @@ def _target(cam: CamParameters) -> str:
 def _short(model: str) -> str:
     """Name a checkpoint by its file's name without folder and suffix."""
     path = Path(model)
-    return path.stem if len(path.parts) > 1 else model
+    return recorded(path.stem if len(path.parts) > 1 else model)
 
 
 def _changes(parameters: T, default: T, none: str = "none") -> str:

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from napari_cam_sam.images.writing import write_atomically
+from napari_cam_sam.text import cell_text
 
 __all__ = [
     "COLUMNS",
@@ -21,6 +22,7 @@ __all__ = [
     "case_file",
     "make_table",
     "read_about",
+    "read_rows",
     "write_case",
     "write_tables",
 ]
@@ -110,13 +112,19 @@ def write_case(path: Path, table: pd.DataFrame, about: Mapping[str, Any]) -> Non
         If the disk is full or the folder cannot be written.
     """
     whole = _arrow(table).replace_schema_metadata({_ABOUT: json.dumps(about)})
-    write_atomically(path, lambda hidden: pq.write_table(whole, hidden))
+
+    def write(hidden: Path) -> None:
+        with hidden.open("wb") as file:  # pyarrow opens no path that is not UTF-8
+            pq.write_table(whole, file)
+
+    write_atomically(path, write)
 
 
 def read_about(path: Path) -> dict[str, Any] | None:
     """Read what is known of a case from its file; None if it is not there or damaged."""
     try:
-        metadata = pq.read_schema(path).metadata or {}
+        with path.open("rb") as file:
+            metadata = pq.read_schema(file).metadata or {}
         about = json.loads(metadata[_ABOUT])
     except (OSError, ValueError, KeyError):  # pyarrow's errors are of the first two kinds
         return None
@@ -146,7 +154,7 @@ def write_tables(folder: Path, files: Iterable[Path]) -> int:
 
     def write_parquet(path: Path) -> None:
         nonlocal rows
-        with pq.ParquetWriter(path, pa.schema(COLUMNS)) as writer:
+        with path.open("wb") as file, pq.ParquetWriter(file, pa.schema(COLUMNS)) as writer:
             for part in _parts(files):
                 writer.write_table(part, row_group_size=_GROUP_ROWS)
                 rows += part.num_rows
@@ -155,18 +163,28 @@ def write_tables(folder: Path, files: Iterable[Path]) -> int:
         with path.open("w", encoding="utf-8", newline="") as file:
             file.write(",".join(COLUMNS) + "\n")
             for part in _parts(files):
-                part.to_pandas().to_csv(file, index=False, header=False, lineterminator="\n")
+                rows_of = part.to_pandas()
+                for name in rows_of.select_dtypes(exclude="number"):
+                    texts = {text: cell_text(text) for text in rows_of[name].unique()}
+                    rows_of[name] = rows_of[name].map(texts)
+                rows_of.to_csv(file, index=False, header=False, lineterminator="\n")
 
     write_atomically(folder / "results.parquet", write_parquet)
     write_atomically(folder / "results.csv", write_csv)
     return rows
 
 
+def read_rows(path: Path) -> pa.Table:
+    """Read the rows of one file of results."""
+    with path.open("rb") as file:  # pyarrow opens no path that is not UTF-8
+        return pq.read_table(file).replace_schema_metadata(None)
+
+
 def _parts(files: Iterable[Path]) -> Iterator[pa.Table]:
     """Read tables of cases, joined up to the rows of a group."""
     waiting: list[pa.Table] = []
     for file in files:
-        waiting.append(pq.read_table(file).replace_schema_metadata(None))
+        waiting.append(read_rows(file))
         if sum(one.num_rows for one in waiting) >= _GROUP_ROWS:
             yield pa.concat_tables(waiting)
             waiting = []

@@ -46,6 +46,7 @@ from napari_cam_sam.models.training.split import (
     join_groups,
     split_groups,
 )
+from napari_cam_sam.text import cell_text, recorded
 
 __all__ = ["leave_out_near", "train"]
 
@@ -321,12 +322,18 @@ def _judge(folder: Path, trainer: Trainer, data: _Data) -> tuple[Figures | None,
     def write(path: Path) -> None:
         with path.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
-            writer.writerow([*_COLUMNS, *names])
+            texts = [cell_text(name) for name in names]
+            writer.writerow([*_COLUMNS, *texts])
             for i, sample in enumerate(data.frames.samples):
                 seen = np.isnan(values[i]).any()
                 writer.writerow(
-                    [*_place(sample), int(data.groups[i]), PARTS[data.parts[i]], sample.label]
-                    + ([""] * (1 + len(names)) if seen else [names[int(values[i].argmax())]])
+                    [
+                        *_place(sample),
+                        int(data.groups[i]),
+                        PARTS[data.parts[i]],
+                        cell_text(sample.label),
+                    ]
+                    + ([""] * (1 + len(names)) if seen else [texts[int(values[i].argmax())]])
                     + ([] if seen else [f"{value:.6f}" for value in values[i]])
                 )
 
@@ -335,8 +342,8 @@ def _judge(folder: Path, trainer: Trainer, data: _Data) -> tuple[Figures | None,
 
 
 def _place(sample: Sample) -> list[object]:
-    source = sample.image if isinstance(sample.image, Path) else sample.image.name
-    return [str(source), sample.axis, "" if sample.plane is None else sample.plane]
+    source = recorded(sample.image) if isinstance(sample.image, Path) else sample.image.name
+    return [cell_text(source), sample.axis, "" if sample.plane is None else sample.plane]
 
 
 def _keep(

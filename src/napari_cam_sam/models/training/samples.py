@@ -14,6 +14,7 @@ from napari_cam_sam.images.formats import suffix_of
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.reading import check_same_grid, read_image, read_labels
 from napari_cam_sam.limits import parse_csv, read_text
+from napari_cam_sam.text import find_file, plain_cell, recorded
 
 __all__ = [
     "LeftOut",
@@ -55,7 +56,7 @@ class Sample:
     @property
     def name(self) -> str:
         """How tables and messages call it."""
-        text = str(self.image) if isinstance(self.image, Path) else self.image.name
+        text = recorded(self.image) if isinstance(self.image, Path) else self.image.name
         return text if self.plane is None else f"{text}, plane {self.plane} along axis {self.axis}"
 
 
@@ -105,17 +106,17 @@ def samples_from_folder(folder: str | Path) -> SampleSet:
     left_out: list[LeftOut] = []
     for class_folder in _visible(folder):
         if not class_folder.is_dir():
-            left_out.append(LeftOut(str(class_folder), "lies in no class's folder"))
+            left_out.append(LeftOut(recorded(class_folder), "lies in no class's folder"))
             continue
         before = len(found)
         for path in _files(class_folder):
             reason = _why_no_image(path)
             if reason is None:
-                found.append(Sample(path, class_folder.name))
+                found.append(Sample(path, recorded(class_folder.name)))
             else:
-                left_out.append(LeftOut(str(path), reason))
+                left_out.append(LeftOut(recorded(path), reason))
         if len(found) == before:
-            left_out.append(LeftOut(str(class_folder), "holds no image"))
+            left_out.append(LeftOut(recorded(class_folder), "holds no image"))
     classes = list(dict.fromkeys(sample.label for sample in found))
     if len(classes) < 2:
         there = f"only images of {classes[0]!r}" if classes else "no images"
@@ -246,7 +247,7 @@ def samples_from_csv(
                 raise refusal(f"This row has no {column}", path, line)
     if needed == ("image", "truth"):
         return samples_from_volumes(
-            [(path.parent / r["image"].strip(), path.parent / r["truth"].strip()) for _, r in rows],
+            [(_file(path, r["image"]), _file(path, r["truth"])) for _, r in rows],
             axis=axis,
             truth_label=truth_label,
             groups=[_text(row, "group") for _, row in rows],
@@ -255,15 +256,19 @@ def samples_from_csv(
 
 
 def _row_sample(row: dict[str, str], line: int, table: Path) -> Sample:
-    path = table.parent / row["path"].strip()
+    path = _file(table, row["path"])
     axis, plane = (_number(row, column, line, table) for column in ("axis", "plane"))
     # Neighbouring planes look alike: apart, they would make every figure too good.
     group = _text(row, "group") or ("" if plane is None else str(path))
-    return Sample(path, row["label"].strip(), group, axis or 0, plane)
+    return Sample(path, _text(row, "label"), group, axis or 0, plane)
 
 
 def _text(row: dict[str, str], column: str) -> str:
-    return row.get(column, "").strip()
+    return plain_cell(row.get(column, "").strip())
+
+
+def _file(table: Path, cell: str) -> Path:
+    return find_file(table.parent, plain_cell(cell.strip()))
 
 
 def _number(row: dict[str, str], column: str, line: int, path: Path) -> int | None:
@@ -312,7 +317,7 @@ def samples_from_volumes(
     found: list[Sample] = []
     left_out: list[LeftOut] = []
     for index, (image_source, truth_source) in enumerate(pairs):
-        name = str(image_source) if isinstance(image_source, Path) else image_source.name
+        name = recorded(image_source) if isinstance(image_source, Path) else image_source.name
         try:
             image = image_source if isinstance(image_source, Image) else read_image(image_source)
             truth = truth_source if isinstance(truth_source, Image) else read_labels(truth_source)

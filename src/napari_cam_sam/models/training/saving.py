@@ -21,6 +21,7 @@ from napari_cam_sam.images.writing import write_atomically
 from napari_cam_sam.models.cards import ClassifierCard
 from napari_cam_sam.models.training.parameters import TrainingParameters
 from napari_cam_sam.models.training.results import Epoch
+from napari_cam_sam.text import recorded
 
 __all__ = [
     "CHECKPOINT",
@@ -181,6 +182,8 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
+    if isinstance(value, Path):
+        return recorded(value)
     return value
 
 
