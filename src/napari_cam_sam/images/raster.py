@@ -1,37 +1,60 @@
-"""PNG, JPEG and TIFF in and out."""
+"""PNG and JPEG in and out."""
 
 from __future__ import annotations
 
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.images.formats import stem_of
-from napari_cam_sam.images.geometry import Geometry, default_geometry
-from napari_cam_sam.images.image import Image, choose_frame
+from napari_cam_sam.images.formats import JPEG, stem_of, suffix_of
+from napari_cam_sam.images.geometry import default_geometry
+from napari_cam_sam.images.image import Image
+from napari_cam_sam.images.orientation import TAG, orientation_note, upright
+from napari_cam_sam.images.tiff_colours import alpha_notes
+from napari_cam_sam.limits import check_array, refusal
 
-__all__ = ["read_pillow", "read_tiff", "write_pillow", "write_tiff"]
+__all__ = ["read_pillow", "write_pillow"]
 
-_MM_PER_UNIT = {
-    "nm": 1e-6,
-    "micron": 1e-3,
-    "um": 1e-3,
-    "µm": 1e-3,
-    "\\u00B5m": 1e-3,  # as ImageJ spells it, six characters
-    "mm": 1.0,
-    "cm": 10.0,
-}
+_PNG = b"\x89PNG\r\n\x1a\n"
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a PNG's colour type
+_HUFFMAN = (0xC0, 0xC1, 0xC2)  # baseline, extended and progressive JPEG
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers that begin a JPEG's picture
+_BLOCK_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What a file declares, read before anything is decoded.
+
+    ``kind`` is the colour type of a PNG, or the marker that begins the picture of a JPEG.
+    """
+
+    png: bool
+    width: int
+    height: int
+    channels: int
+    bits: int
+    kind: int
 
 
 def read_pillow(path: Path, *, labels: bool = False) -> Image:
     """Read a PNG or JPEG file.
 
-    Pixels are taken as stored: an orientation tag is not applied, and resolution tags, which
-    seldom mean anything, are not believed. Gray stays gray and its alpha is dropped.
+    An orientation tag is applied, as annotation tools and viewers do; resolution tags, which
+    seldom mean anything, are not believed. Gray stays gray and its alpha is dropped. A file that
+    is cut off or whose check sums do not fit is refused.
 
     Parameters
     ----------
@@ -43,134 +66,166 @@ def read_pillow(path: Path, *, labels: bool = False) -> Image:
     Raises
     ------
     CamSamError
-        If the file is no such image, or damaged.
+        If the file is no such image, truncated or damaged.
     """
+    with _sentences(path):
+        header = _header(path)
+        sample = np.dtype(np.uint8 if header.bits <= 8 else np.uint16)
+        shape = (header.height, header.width, header.channels)
+        check_array(shape, sample, path.stat().st_size, path)
+        # Not by Image.open, which refuses sound pictures for their size alone.
+        with PngImageFile(path) if header.png else _jpeg(path, header) as file:
+            orientation = 1 if file is None else int(file.getexif().get(TAG, 1) or 1)
+            if file is None or (header.bits == 16 and header.channels > 1):
+                data, notes = _deep(path, header)  # Pillow has no colour of 16 bits
+            else:
+                data, notes = _pixels(file, labels)
+        if not header.png:
+            _check_end(path, header, data)
+    data = np.ascontiguousarray(upright(data, orientation))
+    notes += orientation_note(orientation)
+    return Image(data, data.ndim == 3, default_geometry(2), stem_of(path), path, notes=notes)
+
+
+@contextmanager
+def _sentences(path: Path) -> Iterator[None]:
+    """Turn what decoders raise into one sentence."""
     try:
-        with PillowImage.open(path, formats=("PNG", "JPEG")) as file:
-            data = _pixels(file, labels)
-    except Exception as error:  # damaged files fail in Pillow in many ways
-        raise CamSamError(
-            f"{path} is not a PNG or JPEG image, or is damaged: {_first_line(error)}."
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Pillow, on tags that are no concern of pixels
+            yield
+    except (CamSamError, MemoryError):
+        raise
+    except Exception as error:  # damaged files fail in decoders in many ways
+        kind = "JPEG" if suffix_of(path) in JPEG else "PNG"
+        raise refusal(
+            f"This is not a {kind} image, or is damaged: {_first_line(error)}", path
         ) from error
-    return Image(data, data.ndim == 3, default_geometry(2), stem_of(path), path)
 
 
-def _pixels(file: PillowImage.Image, labels: bool) -> NDArray[Any]:
+def _header(path: Path) -> _Header:
+    with path.open("rb") as file:
+        if file.read(len(_PNG)) == _PNG:
+            return _png_header(file, path)
+        file.seek(0)
+        return _jpeg_header(file, path)
+
+
+def _png_header(file: IO[bytes], path: Path) -> _Header:
+    """Read a PNG's header, and check that all its chunks are there and whole."""
+    size, header, last = path.stat().st_size, None, b""
+    while last != b"IEND":
+        start = file.read(8)
+        if len(start) < 8:
+            raise refusal("This PNG is truncated: its last chunk is missing", path)
+        length, last = struct.unpack(">I4s", start)
+        if file.tell() + length + 4 > size:
+            raise refusal("This PNG is truncated: it ends within its pixels", path)
+        sum_, first, left = zlib.crc32(last), b"", length
+        while left:
+            part = file.read(min(left, _BLOCK_BYTES))
+            sum_, first, left = zlib.crc32(part, sum_), first or part, left - len(part)
+        if struct.unpack(">I", file.read(4))[0] != sum_:
+            raise refusal("This PNG is damaged: a check sum does not fit", path)
+        if header is None:
+            if last != b"IHDR" or length != 13:
+                raise refusal("This PNG is damaged: it has no header", path)
+            width, height, bits, kind = struct.unpack(">IIBB", first[:10])
+            if kind not in _CHANNELS or bits not in (1, 2, 4, 8, 16):
+                raise refusal("This PNG is damaged: its header names no colours", path)
+            header = _Header(True, width, height, _CHANNELS[kind], bits, kind)
+    assert header is not None
+    return header
+
+
+def _jpeg_header(file: IO[bytes], path: Path) -> _Header:
+    if file.read(2) != b"\xff\xd8":
+        raise refusal("This is neither a PNG nor a JPEG image", path)
+    while True:
+        byte = file.read(1)
+        while byte and byte != b"\xff":
+            byte = file.read(1)
+        while byte == b"\xff":
+            byte = file.read(1)
+        if not byte or byte == b"\xda":
+            raise refusal("This JPEG is truncated or damaged: its header is missing", path)
+        if byte == b"\x00" or byte == b"\x01" or 0xD0 <= byte[0] <= 0xD8:
+            continue
+        (length,) = struct.unpack(">H", file.read(2))
+        if byte[0] in _FRAMES:
+            bits, height, width, channels = struct.unpack(">BHHB", file.read(6))
+            return _Header(False, width, height, channels, bits, byte[0])
+        file.seek(length - 2, 1)
+
+
+@contextmanager
+def _jpeg(path: Path, header: _Header) -> Iterator[JpegImageFile | None]:
+    """Open a JPEG in Pillow; None for what that cannot read: 12 bits, or without loss."""
+    if header.bits != 8 or header.kind not in _HUFFMAN:
+        yield None
+        return
+    with JpegImageFile(path) as file:
+        yield file
+
+
+def _deep(path: Path, header: _Header) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """Decode what has more than 8 bits a sample."""
+    import imagecodecs
+
+    content = path.read_bytes()
+    if not header.png:
+        data = np.asarray(imagecodecs.jpeg_decode(content))
+        if data.ndim == 3 and header.bits == 12:  # models see colour by its full range
+            data = np.rint(data * (65535 / 4095)).astype(np.uint16)
+        if data.ndim == 3 and data.shape[-1] != 3:
+            raise refusal("Its pixels are CMYK, for print: save it as RGB or gray", path)
+        return data, ()
+    data = np.asarray(imagecodecs.png_decode(content))
+    if data.dtype != np.uint16 or data.shape[:2] != (header.height, header.width):
+        raise refusal("This PNG is stored in a way that is not read here", path)
+    notes = alpha_notes(data[..., -1]) if data.shape[-1] in (2, 4) else ()
+    # A single transparent colour comes as alpha, too.
+    return (data[..., 0] if header.kind == 4 else data[..., : header.channels]), notes
+
+
+def _pixels(file: PillowImage.Image, labels: bool) -> tuple[NDArray[Any], tuple[str, ...]]:
     mode = file.mode
     if mode == "1":
-        return np.asarray(file).astype(np.uint8) * (1 if labels else 255)
+        return np.asarray(file).astype(np.uint8) * (1 if labels else 255), ()
     if mode in ("LA", "La"):
-        return np.array(file.convert("LA"))[..., 0]
+        both = np.array(file.convert("LA"))
+        return both[..., 0], alpha_notes(both[..., 1])
     if mode == "P" and not labels:
-        return np.array(file.convert("RGB"))
+        notes = ()
+        if "transparency" in file.info:
+            notes = alpha_notes(np.array(file.convert("RGBA"))[..., 3])
+        return np.array(file.convert("RGB")), notes
     if mode in ("L", "P", "RGB", "RGBA", "I", "F") or mode.startswith("I;16"):
         pixels = np.array(file)
-        return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
-    return np.array(file.convert("RGB"))
+        pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+        return pixels, alpha_notes(pixels[..., 3]) if mode == "RGBA" else ()
+    return np.array(file.convert("RGB")), ()
 
 
-def read_tiff(path: Path, frame: int | None = None, *, labels: bool = False) -> Image:
-    """Read a TIFF file: an image, a stack, or a frame of a series.
+def _check_end(path: Path, header: _Header, data: NDArray[Any]) -> None:
+    """Refuse a JPEG that breaks off within its pixels, though it has an end.
 
-    Pages that are neither colour nor channels are the planes. Of two such axes, and for
-    channels, ``frame`` chooses from one: time, else channel, else the first. Spacing is read
-    where ImageJ wrote a unit of length; else it is one pixel.
-
-    Parameters
-    ----------
-    path : Path
-    frame : int or None
-        Index along the axis of frames; may be None where there is none, or one frame.
-    labels : bool
-        Whether a palette's indices are the values (True) or its colours (False).
-
-    Raises
-    ------
-    CamSamError
-        If the file is no TIFF, is damaged, or has more axes.
+    Its decoder then fills what is missing with one gray. So where the last block is of one
+    colour, or a picture comes in several scans, a strict parser reads the file, too.
     """
-    import tifffile
+    import imagecodecs
 
+    suspect = header.kind == 0xC2 or bool(np.ptp(data[-8:, -8:], axis=(0, 1)).max() == 0)
+    if not suspect or header.bits != 8 or header.kind not in _HUFFMAN or header.channels == 4:
+        return
+    if not imagecodecs.JPEGXL.available:
+        return
     try:
-        with tifffile.TiffFile(path) as file:
-            series = file.series[0]
-            data, axes = _decode(path, series), str(series.axes)
-            page = file.pages.first
-            colormap = None if labels else page.colormap
-            spacing = _imagej_spacing(file.imagej_metadata, page)
-    except Exception as error:  # damaged files fail in tifffile in many ways
-        raise CamSamError(
-            f"{path} is not a TIFF image, or is damaged: {_first_line(error)}."
-        ) from error
-    if data.ndim != len(axes) or "X" not in axes or "Y" not in axes or 0 in data.shape:
-        raise CamSamError(f"{path} holds no image: its shape is {data.shape}, axes {axes!r}.")
-
-    for position in reversed(range(data.ndim)):  # axes of length one are none
-        if data.shape[position] == 1 and axes[position] not in "YXS":
-            data, axes = data.squeeze(position), axes[:position] + axes[position + 1 :]
-    others = axes.replace("Y", "").replace("X", "").replace("S", "")
-    if len(others) > 2 or (len(others) == 2 and others[0] == others[1]):
-        raise CamSamError(
-            f"{path} has the axes {axes}: an image has rows and columns, and at most planes, "
-            "frames and colour."
-        )
-    frame_axis = _frame_axis(others)
-    if frame_axis:
-        position = axes.index(frame_axis)
-        data = data.take(choose_frame(frame, data.shape[position], str(path)), axis=position)
-        axes, others = axes.replace(frame_axis, ""), others.replace(frame_axis, "")
-    else:
-        choose_frame(frame, 1, str(path))
-    data = data.transpose(
-        [axes.index(axis) for axis in others + "YX" if axis in axes]
-        + ([axes.index("S")] if "S" in axes else [])
-    )
-    if "S" in axes and data.shape[-1] < 3:  # gray with alpha
-        data = data[..., 0]
-    rgb = "S" in axes and data.ndim == len(others) + 3
-    if colormap is not None and not rgb and data.dtype.kind == "u":
-        data, rgb = (np.asarray(colormap).T >> 8).astype(np.uint8)[data], True
-    geometry = default_geometry(len(others) + 2)
-    if spacing is not None:
-        geometry = Geometry(spacing=spacing[-len(others) - 2 :], unit="mm")
-    return Image(np.ascontiguousarray(data), rgb, geometry, stem_of(path), path)
-
-
-def _decode(path: Path, series: Any) -> NDArray[Any]:
-    try:
-        return np.asarray(series.asarray())
-    except ValueError as error:
-        # tifffile leaves LZW and JPEG to a package of its own; Pillow can do both.
-        if "imagecodecs" not in str(error) or "S" in series.axes[:-1]:
-            raise
-    with PillowImage.open(path, formats=("TIFF",)) as file:
-        pages = []
-        for index in range(getattr(file, "n_frames", 1)):
-            file.seek(index)
-            pages.append(np.array(file))
-    return np.stack(pages).astype(series.dtype, copy=False).reshape(series.shape)
-
-
-def _frame_axis(others: str) -> str:
-    if "C" in others and len(others) == 1:
-        return "C"
-    if len(others) == 2:
-        return next((axis for axis in "TC" if axis in others), others[0])
-    return ""
-
-
-def _imagej_spacing(metadata: dict[str, Any] | None, page: Any) -> tuple[float, ...] | None:
-    """Spacing of planes, rows and columns in mm, where ImageJ's metadata state it."""
-    if not metadata:
-        return None
-    mm = _MM_PER_UNIT.get(str(metadata.get("unit", "")).strip(), np.nan)
-    try:
-        per_column, per_row = page.get_resolution()[:2]
-        depth = float(metadata.get("spacing", 1.0))
-        spacing = (mm * depth, mm / float(per_row), mm / float(per_column))
-    except (TypeError, ValueError, ZeroDivisionError):
-        return None
-    return spacing if all(np.isfinite(s) and s > 0 for s in spacing) else None
+        imagecodecs.jpegxl_encode_jpeg(path.read_bytes())
+    except RuntimeError:  # of which its own errors are
+        raise refusal(
+            "This JPEG is truncated or damaged: it breaks off within its pixels", path
+        ) from None
 
 
 def write_pillow(path: Path, values: NDArray[Any]) -> None:
@@ -187,38 +242,6 @@ def write_pillow(path: Path, values: NDArray[Any]) -> None:
         pixels.save(path)
     else:
         pixels.save(path, quality=95)
-
-
-def write_tiff(path: Path, values: NDArray[Any], geometry: Geometry, *, rgb: bool = False) -> None:
-    """Write an array as TIFF, with its spacing as ImageJ and `read_tiff` understand it.
-
-    Parameters
-    ----------
-    path : Path
-    values : ndarray, (row, column) or (plane, row, column), with ``rgb`` channels last
-        ImageJ knows uint8, uint16 and float32; other types are written without the spacing.
-    geometry : Geometry
-    rgb : bool
-    """
-    import tifffile
-
-    options: dict[str, Any] = {
-        "photometric": "rgb" if rgb else "minisblack",
-        "metadata": {"axes": "ZYX"[-(values.ndim - rgb) :] + ("S" if rgb else "")},
-    }
-    if values.dtype.kind in "biu":
-        options["compression"] = "zlib"
-    known = values.dtype in (np.uint8, np.uint16, np.float32) and (not rgb or values.itemsize == 1)
-    # tifffile cannot read back an ImageJ stack that is one pixel wide.
-    known = known and values.shape[-1] > 1
-    if known and geometry.unit == "mm":
-        *depth, row, column = geometry.spacing
-        options["imagej"] = True
-        options["resolution"] = (1 / column, 1 / row)
-        options["metadata"]["unit"] = "mm"
-        if depth:
-            options["metadata"]["spacing"] = depth[0]
-    tifffile.imwrite(path, values, **options)
 
 
 def _first_line(error: BaseException) -> str:

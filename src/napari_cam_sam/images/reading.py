@@ -11,15 +11,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.images.formats import JPEG, NIFTI, PILLOW, check_file, suffix_of
+from napari_cam_sam.images.formats import JPEG, NIFTI, TIFF, check_file, suffix_of
 from napari_cam_sam.images.image import Image, choose_frame
 from napari_cam_sam.images.nifti import read_nifti
-from napari_cam_sam.images.raster import read_pillow, read_tiff
+from napari_cam_sam.images.raster import read_pillow
+from napari_cam_sam.images.tiff import read_tiff
+from napari_cam_sam.limits import refusal
 
 __all__ = ["check_same_grid", "read_image", "read_labels"]
 
 
-def read_image(path: str | os.PathLike[str], frame: int | None = None) -> Image:
+def read_image(
+    path: str | os.PathLike[str],
+    frame: int | None = None,
+    *,
+    channel: int | None = None,
+    axes: str | None = None,
+) -> Image:
     """Read an image or a volume.
 
     Parameters
@@ -29,20 +37,31 @@ def read_image(path: str | os.PathLike[str], frame: int | None = None) -> Image:
         ``.tiff``.
     frame : int or None
         Which frame of a 4D NIfTI or a TIFF series; needed where there are several.
+    channel : int or None
+        Which channel of a TIFF file; ``frame`` may say it where there is no time.
+    axes : str or None
+        What the axes of a TIFF file are, where it does not say, see `read_tiff`.
 
     Returns
     -------
     Image
+        Its notes say what reading decided, e.g. that it was turned as the file asks.
 
     Raises
     ------
     CamSamError
         If the file is missing, empty, a folder, damaged, or no such image.
     """
-    return _read(Path(path), frame, labels=False)
+    return _read(Path(path), frame, channel, axes, labels=False)
 
 
-def read_labels(path: str | os.PathLike[str], frame: int | None = None) -> Image:
+def read_labels(
+    path: str | os.PathLike[str],
+    frame: int | None = None,
+    *,
+    channel: int | None = None,
+    axes: str | None = None,
+) -> Image:
     """Read a labels file: whole numbers, 0 for background.
 
     Integer files stay as they are, on disk where they are NIfTI; whole numbers that are stored
@@ -53,7 +72,7 @@ def read_labels(path: str | os.PathLike[str], frame: int | None = None) -> Image
     ----------
     path : path-like
         As for `read_image`, but no JPEG.
-    frame : int or None
+    frame, channel, axes
         As for `read_image`.
 
     Returns
@@ -72,7 +91,7 @@ def read_labels(path: str | os.PathLike[str], frame: int | None = None) -> Image
         raise CamSamError(
             f"{path} cannot hold labels: JPEG alters values, so save labels as PNG, TIFF or NIfTI."
         )
-    image = _read(path, frame, labels=True)
+    image = _read(path, frame, channel, axes, labels=True)
     if image.rgb:
         colours = np.asarray(image.data)[..., :3]
         if (colours != colours[..., :1]).any():
@@ -110,15 +129,19 @@ def check_same_grid(image: Image, truth: Image) -> None:
         )
 
 
-def _read(path: Path, frame: int | None, *, labels: bool) -> Image:
+def _read(
+    path: Path, frame: int | None, channel: int | None, axes: str | None, *, labels: bool
+) -> Image:
     check_file(path)
     suffix = suffix_of(path)
+    if suffix in TIFF:
+        return read_tiff(path, frame, channel=channel, axes=axes, labels=labels)
+    if channel is not None or axes is not None:
+        raise refusal("Channels and axes can be chosen of TIFF files alone, not of this", path)
     if suffix in NIFTI:
         return read_nifti(path, frame)
-    if suffix in PILLOW:
-        choose_frame(0 if frame is None else frame, 1, str(path))
-        return read_pillow(path, labels=labels)
-    return read_tiff(path, frame, labels=labels)
+    choose_frame(0 if frame is None else frame, 1, str(path))
+    return read_pillow(path, labels=labels)
 
 
 def _whole_numbers(image: Image) -> NDArray[np.int32]:

@@ -16,7 +16,8 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.formats import JPEG, NIFTI, PILLOW, TIFF, suffix_of
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.nifti import write_nifti
-from napari_cam_sam.images.raster import write_pillow, write_tiff
+from napari_cam_sam.images.raster import write_pillow
+from napari_cam_sam.images.tiff import write_tiff
 
 __all__ = [
     "heatmap_suffix",

@@ -1,0 +1,59 @@
+"""The orientation that a camera or scanner notes in a file, applied as annotation tools do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["TAG", "orientation_note", "swaps_axes", "upright"]
+
+TAG = 274
+"""Number of the tag, in EXIF as in TIFF."""
+
+_WORDS = {
+    2: "mirrored left to right",
+    3: "turned by 180°",
+    4: "mirrored top to bottom",
+    5: "mirrored along its diagonal",
+    6: "turned by 90° clockwise",
+    7: "mirrored along its other diagonal",
+    8: "turned by 90° anticlockwise",
+}
+
+
+def upright(data: NDArray[Any], orientation: int, row: int = 0) -> NDArray[Any]:
+    """Turn an array so that it lies as it is to be seen.
+
+    Parameters
+    ----------
+    data : ndarray
+    orientation : int
+        1 to 8 as EXIF counts them; anything else, which means nothing, changes nothing.
+    row : int
+        Axis of the rows; that of the columns follows.
+    """
+    column = row + 1
+    if orientation in (5, 6, 7, 8):
+        data = np.swapaxes(data, row, column)
+    if orientation in (3, 4, 7, 8):
+        data = np.flip(data, row)
+    if orientation in (2, 3, 6, 7):
+        data = np.flip(data, column)
+    return data
+
+
+def swaps_axes(orientation: int) -> bool:
+    """Tell whether rows become columns."""
+    return orientation in (5, 6, 7, 8)
+
+
+def orientation_note(orientation: int) -> tuple[str, ...]:
+    """Say what was done to an image of an orientation."""
+    if orientation not in _WORDS:
+        return ()
+    return (
+        f"It is {_WORDS[orientation]}, as the orientation tag of its file asks; "
+        "what is written for it lies on this upright grid.",
+    )

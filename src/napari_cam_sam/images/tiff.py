@@ -1,0 +1,372 @@
+"""TIFF in and out: every compression by one decoder, what is declared held against what is there.
+
+tifffile fills pages, strips and tiles that are missing with zeros, and reads a stack that broke
+off as what is left of it. Here both are refused: what a header declares must be in the file.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import isfinite, prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.images.axes import arrange, choose_axes, parse_axes
+from napari_cam_sam.images.formats import stem_of
+from napari_cam_sam.images.geometry import Geometry, default_geometry
+from napari_cam_sam.images.image import Image
+from napari_cam_sam.images.orientation import TAG, orientation_note, swaps_axes, upright
+from napari_cam_sam.images.tiff_colours import colours_of
+from napari_cam_sam.images.units import mm_in
+from napari_cam_sam.limits import check_array, refusal
+
+__all__ = ["read_tiff", "tiff_axes", "write_tiff"]
+
+# Of what tifffile logs and goes on: these mean that pixels are missing or made up.
+_BROKEN = re.compile(
+    r"corrupted|invalid (page )?offset|invalid value offset|circular reference|zeroed"
+    r"|is missing|failed to (read|reshape)|out of range|not match|discontiguous|OME series raised"
+)
+_WITHOUT_NAMES = re.compile(r"<tifffile\.[^>]*>\s*|<asarray>\s*")
+
+
+def read_tiff(
+    path: Path,
+    frame: int | None = None,
+    *,
+    channel: int | None = None,
+    axes: str | None = None,
+    labels: bool = False,
+) -> Image:
+    """Read a TIFF file: an image, a stack, or a frame of a series.
+
+    What its axes are is said by OME's, ImageJ's or tifffile's metadata, or by ``axes``, and
+    which of them are slices by `napari_cam_sam.images.axes`. Spacing is read where OME or ImageJ
+    states it with a unit of length; resolution tags, which seldom mean anything, are not believed.
+    An orientation tag is applied. Of an image, 0 is black: the values of one in which 0 is white
+    are inverted.
+
+    Parameters
+    ----------
+    path : Path
+    frame, channel : int or None
+        Index along time and along channels, see `arrange`; may be None where there is none, or
+        one.
+    axes : str or None
+        Letters of the file's axes that are longer than one, without colour, e.g. ``"TZYX"``,
+        where the file does not say them, or wrong.
+    labels : bool
+        Whether a palette's indices are the values (True) or its colours (False). Labels in which
+        0 is white are refused, unless ImageJ wrote them, which means its display alone by that.
+
+    Raises
+    ------
+    CamSamError
+        If the file is no TIFF, is truncated, damaged, or stored in a way that is not read here,
+        or its axes are none of an image.
+    """
+    with _opened(path) as (file, heard):
+        series, notes = _series(file)
+        _check_whole(file, series, path)
+        page = series.keyframe
+        stored = None if series.is_multifile else path.stat().st_size
+        check_array(series.shape, series.dtype, stored, path)
+        data = np.asarray(series.asarray(maxworkers=1))
+        heard.check(path)
+        found = str(series.axes)
+        if data.ndim != len(found) or 0 in data.shape:
+            raise refusal(f"This holds no image: its shape is {data.shape}, axes {found!r}", path)
+        spacing, remarks = _spacing(file, page)
+        orientation = int(page.tags.valueof(TAG, 1) or 1)
+        try:
+            data, found = _without_ones(data, found, "YXS")
+            data, found, more = colours_of(
+                data, found, page, labels=labels, imagej=bool(file.is_imagej)
+            )
+            letters = found.removesuffix("S")
+            if axes is not None:
+                letters = _given(axes, letters)
+            rgb = "S" in found
+            roles = choose_axes(letters)
+            data, said = arrange(data, roles, frame, channel)
+        except CamSamError as error:
+            raise refusal(str(error).rstrip("."), path) from None
+    ndim = data.ndim - rgb
+    data = upright(data, orientation, ndim - 2)
+    notes = (*notes, *more, *said, *orientation_note(orientation))
+    geometry = default_geometry(ndim)
+    if spacing is not None:
+        depth, row, column = spacing
+        if ndim == 3 and depth is None:
+            remarks = ("The distance of its slices is not stated: no spacing is taken.",)
+        else:
+            if swaps_axes(orientation):
+                row, column = column, row
+            sizes = (depth or 1.0, row, column)[-ndim:]
+            geometry = Geometry(spacing=sizes, unit="mm")
+    notes = (*notes, *remarks)
+    return Image(np.ascontiguousarray(data), rgb, geometry, stem_of(path), path, notes=notes)
+
+
+def tiff_axes(path: Path) -> tuple[str, tuple[int, ...]] | None:
+    """Read what a TIFF file says of its axes, without its pixels.
+
+    Returns
+    -------
+    axes : str
+        A letter for each, as `choose_axes` takes them; colour is S.
+    shape : tuple of int
+        None instead of both where the file cannot be read.
+    """
+    try:
+        with _opened(path) as (file, _):
+            series = _series(file)[0]
+            return str(series.axes), tuple(int(n) for n in series.shape)
+    except CamSamError:
+        return None
+
+
+class _Heard(logging.Handler):
+    """Keeps what tifffile logs in this thread: it goes on where pixels are missing."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._thread = threading.get_ident()
+        self._broken: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a line that says that something is broken."""
+        text = _WITHOUT_NAMES.sub("", record.getMessage()).strip()
+        if record.thread == self._thread and _BROKEN.search(text):
+            self._broken.append(text)
+
+    def check(self, path: Path) -> None:
+        """Refuse the file if there was any."""
+        if self._broken:
+            raise refusal(f"This TIFF is truncated or damaged: {self._broken[0]}", path)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, _Heard]]:
+    """Open a file; whatever is raised meanwhile becomes one sentence."""
+    import tifffile
+
+    heard, log = _Heard(), logging.getLogger("tifffile")
+    log.addHandler(heard)
+    try:
+        with tifffile.TiffFile(path) as file:
+            len(file.pages)  # walks to the last page
+            yield file, heard
+    except (CamSamError, MemoryError):
+        raise
+    except Exception as error:  # damaged files fail in tifffile in many ways
+        heard.check(path)
+        lines = str(error).strip().rstrip(".").splitlines()
+        reason = _WITHOUT_NAMES.sub("", lines[0]) if lines else type(error).__name__
+        raise refusal(f"This is not a TIFF image, or is damaged: {reason}", path) from error
+    finally:
+        log.removeHandler(heard)
+
+
+def _series(file: Any) -> tuple[Any, tuple[str, ...]]:
+    """Choose the first picture that is no preview; say how many others are left."""
+    pictures = [one for one in file.series if not _is_preview(one)] or list(file.series)
+    if len(pictures) == 1:
+        return pictures[0], ()
+    count = len(pictures) - 1
+    note = f"Its file holds {count} more {'image' if count == 1 else 'images'}: the first is read."
+    return pictures[0], (note,)
+
+
+def _is_preview(series: Any) -> bool:
+    page = series.keyframe
+    return bool(page.is_reduced or page.is_mask)
+
+
+def _check_whole(file: Any, series: Any, path: Path) -> None:
+    """Hold what is declared against what is there: pages, strips and tiles."""
+    page = series.keyframe
+    declared = prod(series.shape) // max(1, prod(page.shape))
+    if declared * prod(page.shape) != prod(series.shape):
+        raise refusal("This TIFF declares another shape than its pages have", path)
+    told = (file.imagej_metadata or {}).get("images", 1)
+    if isinstance(told, int) and told > declared * max(1, page.samplesperpixel):
+        raise _broke_off(told, declared, path)
+    if file.shaped_metadata and series.kind != "shaped":
+        raise refusal("This TIFF declares another shape than it holds: it broke off", path)
+    if series.dataoffset is not None:  # one block of values for all pages
+        end = series.dataoffset + prod(series.shape) * np.dtype(series.dtype).itemsize
+        if end > file.filehandle.size:
+            raise _truncated(end, file.filehandle.size, path)
+        return
+    there = [one for one in _pages(series) if one is not None]
+    if len(there) < declared:
+        raise _broke_off(declared, len(there), path)
+    for one in there:
+        _check_segments(one, page, path)
+
+
+def _pages(series: Any) -> Iterator[Any]:
+    for index in range(len(series)):
+        try:
+            yield series[index]
+        except IndexError:  # of a page that is declared alone
+            return
+
+
+def _broke_off(declared: int, there: int, path: Path) -> CamSamError:
+    return refusal(
+        f"This TIFF declares {declared} pages, of which {there} are there: it broke off", path
+    )
+
+
+def _check_segments(page: Any, keyframe: Any, path: Path) -> None:
+    count = prod(keyframe.chunked)
+    offsets, sizes = page.dataoffsets[:count], page.databytecounts[:count]
+    kind = "tiles" if keyframe.is_tiled else "strips"
+    there = sum(offset > 0 and size > 0 for offset, size in zip(offsets, sizes, strict=False))
+    if there < count:
+        raise refusal(
+            f"This TIFF stores {there} of {count} {kind} of a page: it broke off, or is sparse, "
+            "which is not read here: save it with all its pixels",
+            path,
+        )
+    end = max(offset + size for offset, size in zip(offsets, sizes, strict=True))
+    if end > page.parent.filehandle.size:
+        raise _truncated(end, page.parent.filehandle.size, path)
+
+
+def _truncated(end: int, size: int, path: Path) -> CamSamError:
+    return refusal(
+        f"This TIFF is truncated: it holds {size} bytes, and its header asks for {end}", path
+    )
+
+
+def _without_ones(data: NDArray[Any], axes: str, keep: str) -> tuple[NDArray[Any], str]:
+    """Drop axes of length one: they are none."""
+    for position in reversed(range(data.ndim)):
+        if data.shape[position] == 1 and axes[position] not in keep:
+            data, axes = data.squeeze(position), axes[:position] + axes[position + 1 :]
+    if "S" in axes and data.shape[axes.index("S")] == 1:
+        data, axes = data.squeeze(axes.index("S")), axes.replace("S", "")
+    return data, axes
+
+
+def _given(axes: str, found: str) -> str:
+    """Take the axes that the user gives for those of the file."""
+    letters = parse_axes(axes)
+    if len(letters) != len(found):
+        raise CamSamError(
+            f"The axes {letters} are {len(letters)}, but the file has {len(found)}, by its own "
+            f"account {found}"
+        )
+    return letters
+
+
+def _spacing(
+    file: Any, page: Any
+) -> tuple[tuple[float | None, float, float] | None, tuple[str, ...]]:
+    """Spacing of slices, rows and columns in mm, where OME's or ImageJ's metadata state it."""
+    try:
+        if file.is_ome:
+            return _ome_spacing(file.ome_metadata)
+        if file.imagej_metadata:
+            return _imagej_spacing(file.imagej_metadata, page)
+    except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, SyntaxError):
+        return None, ("Its file states a spacing that makes no sense: none is taken.",)
+    return None, ()
+
+
+def _imagej_spacing(
+    metadata: dict[str, Any], page: Any
+) -> tuple[tuple[float | None, float, float] | None, tuple[str, ...]]:
+    unit = str(metadata.get("unit", "")).strip()
+    mm = mm_in(unit)
+    if mm is None:
+        return None, _no_length(unit)
+    per_column, per_row = page.get_resolution()[:2]
+    # ImageJ writes no spacing where it is one unit.
+    return _checked(
+        (mm * float(metadata.get("spacing", 1.0)), mm / float(per_row), mm / float(per_column))
+    )
+
+
+def _ome_spacing(
+    xml: str,
+) -> tuple[tuple[float | None, float, float] | None, tuple[str, ...]]:
+    import tifffile
+
+    image = tifffile.xml2dict(xml)["OME"]["Image"]
+    pixels = (image[0] if isinstance(image, list) else image)["Pixels"]
+    if "PhysicalSizeX" not in pixels or "PhysicalSizeY" not in pixels:
+        return None, ()
+    sizes: list[float | None] = []
+    for axis in "ZYX":
+        unit = str(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
+        mm = mm_in(unit)
+        if f"PhysicalSize{axis}" not in pixels:
+            sizes.append(None)
+        elif mm is None:
+            return None, _no_length(unit)
+        else:
+            sizes.append(mm * float(pixels[f"PhysicalSize{axis}"]))
+    depth, row, column = sizes
+    assert row is not None
+    assert column is not None
+    return _checked((depth, row, column))
+
+
+def _checked(
+    sizes: tuple[float | None, float, float],
+) -> tuple[tuple[float | None, float, float], tuple[str, ...]]:
+    if not all(size is None or (isfinite(size) and size > 0) for size in sizes):
+        raise ValueError
+    return sizes, ()
+
+
+def _no_length(unit: str) -> tuple[str, ...]:
+    if unit.lower() in ("", "pixel", "pixels", "px", "none", "reference frame"):
+        return ()
+    return (
+        f"Its file states a spacing in {unit[:40]!r}, which is no unit of length: none is taken.",
+    )
+
+
+def write_tiff(path: Path, values: NDArray[Any], geometry: Geometry, *, rgb: bool = False) -> None:
+    """Write an array as TIFF, with its spacing as ImageJ and `read_tiff` understand it.
+
+    Parameters
+    ----------
+    path : Path
+    values : ndarray, (row, column) or (plane, row, column), with ``rgb`` channels last
+        ImageJ knows uint8, uint16 and float32; other types are written without the spacing.
+    geometry : Geometry
+    rgb : bool
+    """
+    import tifffile
+
+    options: dict[str, Any] = {
+        "photometric": "rgb" if rgb else "minisblack",
+        "metadata": {"axes": "ZYX"[-(values.ndim - rgb) :] + ("S" if rgb else "")},
+    }
+    if values.dtype.kind in "biu":
+        options["compression"] = "zlib"
+    known = values.dtype in (np.uint8, np.uint16, np.float32) and (not rgb or values.itemsize == 1)
+    # tifffile cannot read back an ImageJ stack that is one pixel wide.
+    known = known and values.shape[-1] > 1
+    if known and geometry.unit == "mm":
+        *depth, row, column = geometry.spacing
+        options["imagej"] = True
+        options["resolution"] = (1 / column, 1 / row)
+        options["metadata"]["unit"] = "mm"
+        if depth:
+            options["metadata"]["spacing"] = depth[0]
+    tifffile.imwrite(path, values, **options)
