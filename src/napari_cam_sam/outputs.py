@@ -237,6 +237,7 @@ def _source(image: Image) -> dict[str, Any]:
         "shape": image.spatial_shape,
         "spacing": image.geometry.spacing,
         "unit": image.geometry.unit,
+        **({"notes": list(image.notes)} if image.notes else {}),
     }
 
 

@@ -1,10 +1,18 @@
+import io
+import struct
+import zlib
+
+import imagecodecs
 import numpy as np
 import pytest
+import SimpleITK
 import tifffile
 from PIL import Image as PillowImage
+from PIL import ImageOps
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.reading import read_image, read_labels
+from napari_cam_sam.images.tiff_colours import TRANSPARENT
 
 RNG = np.random.default_rng(5)
 GRAY = RNG.integers(0, 256, (6, 9), dtype=np.uint8)
@@ -167,3 +175,202 @@ def test_compressions_that_other_tools_write(tmp_path, compression, pixels):
     np.testing.assert_array_equal(
         read_image(tmp_path / "b.tif").data, np.stack([pixels, pixels[::-1]])
     )
+
+
+# Orientation: what ImageOps.exif_transpose shows
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
+@pytest.mark.parametrize("colour", [False, True])
+def test_orientation_is_applied_to_image_and_mask(tmp_path, colour, suffix, orientation):
+    path = tmp_path / f"a{suffix}"
+    pixels = np.kron(RNG.integers(0, 2, (4, 6), dtype=np.uint8), np.ones((8, 8), np.uint8)) * 200
+    shown = np.stack([pixels] * 3, axis=-1) if colour else pixels
+    if suffix == ".tif":
+        tifffile.imwrite(
+            path, shown, photometric="rgb" if colour else "minisblack",
+            extratags=[(274, 3, 1, orientation, True)],
+        )  # fmt: skip
+    exif = PillowImage.Exif()
+    exif[274] = orientation
+    if suffix != ".tif":
+        PillowImage.fromarray(shown).save(path, exif=exif)
+    # Pillow turns a TIFF by itself as it loads it, and some not rightly.
+    PillowImage.fromarray(shown).save(tmp_path / "other.png", exif=exif)
+    with PillowImage.open(path if suffix == ".jpg" else tmp_path / "other.png") as file:
+        expected = np.array(ImageOps.exif_transpose(file))
+    image = read_image(path)
+    np.testing.assert_array_equal(image.data, expected)
+    assert image.data.flags.c_contiguous
+    assert ("orientation tag" in " ".join(image.notes)) == (orientation != 1)
+    if suffix != ".jpg":
+        labels = read_labels(path)
+        np.testing.assert_array_equal(labels.data, expected[..., 0] if colour else expected)
+        assert labels.notes == image.notes
+
+
+@pytest.mark.parametrize("orientation", [0, 9])
+def test_an_orientation_that_means_nothing_changes_nothing(tmp_path, orientation):
+    exif = PillowImage.Exif()
+    exif[274] = orientation
+    PillowImage.fromarray(GRAY).save(tmp_path / "a.png", exif=exif)
+    image = read_image(tmp_path / "a.png")
+    np.testing.assert_array_equal(image.data, GRAY)
+    assert image.notes == ()
+
+
+def test_orientation_turns_spacing_and_every_slice(tmp_path):
+    stack = RNG.integers(0, 256, (3, 6, 9), dtype=np.uint8)
+    tifffile.imwrite(
+        tmp_path / "a.tif", stack, imagej=True, resolution=(2.0, 4.0),
+        metadata={"axes": "ZYX", "spacing": 3.0, "unit": "mm"},
+        extratags=[(274, 3, 1, 6, False)],
+    )  # fmt: skip
+    image = read_image(tmp_path / "a.tif")
+    np.testing.assert_array_equal(image.data, np.rot90(stack, -1, axes=(1, 2)))
+    assert image.geometry.spacing == (3.0, 0.5, 0.25)
+
+
+# PNG and JPEG that Pillow reads wrong, or half
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_png_of_16_bits_has_16_bits(tmp_path, interlaced, channels):
+    pixels = RNG.integers(0, 65536, (20, 24, channels), dtype=np.uint16)
+    path = tmp_path / "a.png"
+    path.write_bytes(png(pixels, interlaced))
+    image = read_image(path)
+    assert image.data.dtype == np.uint16
+    if channels < 3:
+        np.testing.assert_array_equal(image.data, pixels[..., 0])
+        assert image.notes == (() if channels == 1 else (TRANSPARENT,))
+    else:
+        np.testing.assert_array_equal(image.data, pixels)
+    if channels in (1, 3):
+        other = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))
+        np.testing.assert_array_equal(image.data, other)
+
+
+def test_a_png_with_one_transparent_colour_keeps_its_colours(tmp_path):
+    for dtype, most in ((np.uint8, 255), (np.uint16, 65535)):
+        pixels = RNG.integers(0, most + 1, (20, 24, 3), dtype=dtype)
+        seen = struct.pack(">3H", *(int(v) for v in pixels[3, 4]))
+        (tmp_path / "a.png").write_bytes(png(pixels, extra=chunk(b"tRNS", seen)))
+        np.testing.assert_array_equal(read_image(tmp_path / "a.png").data, pixels)
+
+
+def test_a_palette_with_alpha_is_its_colours(tmp_path):
+    palette = PillowImage.fromarray(GRAY % 3, "P")
+    palette.putpalette([10, 20, 30, 0, 255, 0, 9, 8, 7])
+    palette.save(tmp_path / "p.png", transparency=bytes([0, 128, 255]))
+    colours = np.array([[10, 20, 30], [0, 255, 0], [9, 8, 7]])[GRAY % 3]
+    image = read_image(tmp_path / "p.png")
+    np.testing.assert_array_equal(image.data, colours)
+    assert image.notes == (TRANSPARENT,)
+    np.testing.assert_array_equal(read_labels(tmp_path / "p.png").data, GRAY % 3)
+
+
+def test_jpeg_of_12_bits_and_without_loss(tmp_path):
+    deep = (RNG.random((40, 48)) * 4095).astype(np.uint16)
+    (tmp_path / "a.jpg").write_bytes(imagecodecs.jpeg8_encode(deep, level=100, bitspersample=12))
+    np.testing.assert_allclose(read_image(tmp_path / "a.jpg").data, deep.astype(int), atol=4)
+    (tmp_path / "b.jpg").write_bytes(
+        imagecodecs.jpeg8_encode(deep, lossless=True, bitspersample=16)
+    )
+    np.testing.assert_array_equal(read_image(tmp_path / "b.jpg").data, deep)
+
+
+def test_cmyk_jpeg_with_and_without_adobes_marker(tmp_path):
+    row, column = np.mgrid[:32, :48]
+    inks = np.stack([row * 7, column * 5, row + column, row * 2], axis=-1).astype(np.uint8)
+    buffer = io.BytesIO()
+    PillowImage.fromarray(inks, "CMYK").save(buffer, "JPEG", quality=100, subsampling=0)
+    content = buffer.getvalue()
+    at = content.index(b"Adobe") - 4
+    (tmp_path / "a.jpg").write_bytes(content)
+    inks = inks.astype(float)
+    expected = (255 - inks[..., :3]) * (255 - inks[..., 3:]) / 255
+    np.testing.assert_allclose(read_image(tmp_path / "a.jpg").data, expected, atol=4)
+    (tmp_path / "a.jpg").write_bytes(content[:at] + content[at + 16 :])
+    with pytest.raises(CamSamError, match="CMYK, for print"):
+        read_image(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}])
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_jpeg_that_breaks_off_is_refused(tmp_path, ended, options):
+    row, column = np.mgrid[:120, :160]
+    shape = 127 + 60 * np.sin(row / 7) + 60 * np.cos(column / 9) + RNG.normal(0, 4, row.shape)
+    buffer = io.BytesIO()
+    PillowImage.fromarray(shape.clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", **options)
+    content, path = buffer.getvalue(), tmp_path / "a.jpg"
+    path.write_bytes(content)
+    assert read_image(path).notes == ()
+    for part in (0.3, 0.5, 0.7, 0.9):
+        cut = content[: int(len(content) * part)]
+        path.write_bytes(cut + b"\xff\xd9" * ended)  # with an end decoders fill in gray
+        with pytest.raises(CamSamError, match="truncated"):
+            read_image(path)
+
+
+@pytest.mark.parametrize("black", [0, 255])
+def test_a_jpeg_with_a_plain_border_is_whole(tmp_path, black):
+    plain = np.full((64, 80), black, np.uint8)
+    plain[20:30, 20:40] = 130
+    PillowImage.fromarray(plain).save(tmp_path / "a.jpg")
+    assert read_image(tmp_path / "a.jpg").spatial_shape == (64, 80)
+
+
+def test_a_png_is_refused_wherever_it_is_cut_or_damaged(tmp_path):
+    content, path = png(RGB), tmp_path / "a.png"
+    rng = np.random.default_rng(0)
+    for length in range(8, len(content)):
+        path.write_bytes(content[:length])
+        with pytest.raises(CamSamError, match="truncated"):
+            read_image(path)
+    for at in rng.integers(0, len(content), 60):
+        damaged = bytearray(content)
+        damaged[at] ^= int(rng.integers(1, 256))
+        path.write_bytes(bytes(damaged))
+        with pytest.raises(CamSamError, match=r"a\.png\)\.$"):
+            read_image(path)
+
+
+def test_a_picture_above_pillows_limit_is_read(tmp_path):
+    wide = np.zeros((14_000, 13_000), np.uint8)  # 182 megapixels
+    wide[5, 7] = 200
+    PillowImage.fromarray(wide).save(tmp_path / "a.png", compress_level=1)
+    data = read_image(tmp_path / "a.png").data
+    assert data.shape == wide.shape
+    assert data[5, 7] == 200
+
+
+def test_a_small_png_that_declares_much_is_refused_at_once(tmp_path):
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0))
+    body = header + chunk(b"IDAT", zlib.compress(bytes(99))) + chunk(b"IEND", b"")
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+    with pytest.raises(CamSamError, match="declares"):
+        read_image(tmp_path / "a.png")
+
+
+def chunk(name, content):
+    ending = struct.pack(">I", zlib.crc32(name + content))
+    return struct.pack(">I", len(content)) + name + content + ending
+
+
+def png(pixels, interlaced=False, extra=b""):
+    """Write a PNG by its specification, without a library."""
+    height, width, channels = pixels.shape
+    steps = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2),
+             (1, 0, 2, 1)] if interlaced else [(0, 0, 1, 1)]  # fmt: skip
+    lines = b""
+    for row, column, down, right in steps:
+        for line in pixels[row::down, column::right].astype(pixels.dtype.newbyteorder(">")):
+            lines += b"\0" + line.tobytes()
+    kind = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    bits = 8 * pixels.dtype.itemsize
+    header = struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, int(interlaced))
+    parts = chunk(b"IHDR", header) + extra + chunk(b"IDAT", zlib.compress(lines))
+    return b"\x89PNG\r\n\x1a\n" + parts + chunk(b"IEND", b"")

@@ -9,17 +9,18 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_cam_sam.cli.shared import (
     AXIS_HELP,
     DEVICE_HELP,
     Parser,
+    add_image,
     changed,
     print_json,
     print_table,
     progress,
+    read_given,
     window_help,
 )
 from napari_cam_sam.errors import CamSamError
@@ -44,8 +45,7 @@ def add_cache_commands(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
         "find them by their pixels: give the window that the planes will be seen with. What is "
         "there already is not encoded again, so a command that was stopped goes on.",
     )
-    embed.add_argument("image", type=Path, metavar="IMAGE", help=".nii, .nii.gz, .png, .jpg, .tif")
-    embed.add_argument("--frame", type=int, help="which frame of a 4D image")
+    add_image(embed)
     embed.add_argument(
         "--segmenter", help="segmenter or checkpoint; by default the best one installed"
     )
@@ -90,7 +90,6 @@ def _store(arguments: argparse.Namespace) -> EmbeddingStore:
 
 def _embed(arguments: argparse.Namespace) -> None:
     from napari_cam_sam.images.planes import parse_planes
-    from napari_cam_sam.images.reading import read_image
     from napari_cam_sam.images.windows import parse_window, resolve_window
     from napari_cam_sam.pipeline.planes import window_plane
     from napari_cam_sam.sam.embeddings import embed_planes
@@ -98,7 +97,7 @@ def _embed(arguments: argparse.Namespace) -> None:
     from napari_cam_sam.sam.registry import default_segmenter
 
     store = _store(arguments)
-    image = read_image(arguments.image, arguments.frame)
+    image = read_given(arguments)
     indices = parse_planes(arguments.planes, image.n_planes(arguments.axis))
     window = resolve_window(image, parse_window(arguments.window))
     segmenter = load_segmenter(arguments.segmenter or default_segmenter(), arguments.device)

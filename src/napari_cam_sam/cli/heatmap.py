@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_cam_sam.cli.shared import AXIS_HELP, DEVICE_HELP, add_fields, changed
+from napari_cam_sam.cli.shared import AXIS_HELP, DEVICE_HELP, add_fields, add_image, changed
 
 if TYPE_CHECKING:
     from napari_cam_sam.cam.heatmaps import CamParameters
@@ -26,8 +25,7 @@ def add_heatmap(parser: argparse.ArgumentParser) -> None:
     """Add the image, its planes' axis, and what is computed of it."""
     from napari_cam_sam.cam.parameters import OcclusionParameters
 
-    parser.add_argument("image", type=Path, metavar="IMAGE", help=".nii, .nii.gz, .png, .jpg, .tif")
-    parser.add_argument("--frame", type=int, help="which frame of a 4D image")
+    add_image(parser)
     parser.add_argument("--axis", type=int, default=0, help=AXIS_HELP)
     parser.add_argument("--target", help=_TARGET_HELP)
     parser.add_argument("--cam", default="layer-cam", help=_METHODS_HELP)

@@ -22,8 +22,10 @@ from napari_cam_sam.cli.shared import (
     given,
     load_model_of,
     print_json,
+    print_notes,
     progress,
     prompt_parameters_class,
+    read_given,
     rules_help,
     window_help,
 )
@@ -266,7 +268,7 @@ def _embeddings(arguments: argparse.Namespace) -> EmbeddingCache:
 
 def _run(arguments: argparse.Namespace) -> None:
     from napari_cam_sam.images.formats import stem_of
-    from napari_cam_sam.images.reading import check_same_grid, read_image, read_labels
+    from napari_cam_sam.images.reading import check_same_grid, read_labels
     from napari_cam_sam.models.names import classifier_names, shipped_networks
     from napari_cam_sam.outputs import check_output
     from napari_cam_sam.pipeline.planes import own_window
@@ -275,9 +277,10 @@ def _run(arguments: argparse.Namespace) -> None:
 
     if not 0 <= arguments.seed < 2**32:
         raise CamSamError(f"The seed must be 0 to {2**32 - 1}, not {arguments.seed}.")
-    image = read_image(arguments.image, arguments.frame)
+    image = read_given(arguments)
     truth = _read_truth(arguments)
     if truth is not None:
+        print_notes(truth)
         check_same_grid(image, truth)
     region = None if arguments.region is None else read_labels(arguments.region)
     output = arguments.output or arguments.image.with_name(f"{stem_of(arguments.image)}-cam-sam")

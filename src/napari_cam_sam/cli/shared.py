@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields, replace
 from difflib import get_close_matches
+from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_args, get_type_hints
 
@@ -17,6 +18,7 @@ from napari_cam_sam.field_help import field_help
 from napari_cam_sam.text import shown
 
 if TYPE_CHECKING:
+    from napari_cam_sam.images.image import Image
     from napari_cam_sam.pipeline.planes import Explained
 
 __all__ = [
@@ -25,14 +27,17 @@ __all__ = [
     "Parser",
     "add_card",
     "add_fields",
+    "add_image",
     "cell",
     "changed",
     "given",
     "load_model_of",
     "print_json",
+    "print_notes",
     "print_table",
     "progress",
     "prompt_parameters_class",
+    "read_given",
     "rules_help",
     "window_help",
 ]
@@ -181,6 +186,35 @@ def progress(
         bar.update(done - bar.n)
 
     return update, bar
+
+
+def add_image(parser: argparse.ArgumentParser) -> None:
+    """Add the image, and what chooses from a file that holds several."""
+    parser.add_argument("image", type=Path, metavar="IMAGE", help=".nii, .nii.gz, .png, .jpg, .tif")
+    parser.add_argument("--frame", type=int, help="which frame of a series over time")
+    parser.add_argument("--channel", type=int, help="which channel of a TIFF file")
+    parser.add_argument(
+        "--axes",
+        help="what the axes of a TIFF file are, where it does not say: T time, C channels, "
+        "Z slices, Y rows, X columns, e.g. TZYX",
+    )
+
+
+def read_given(arguments: argparse.Namespace) -> Image:
+    """Read the image of `add_image`, and print what reading decided."""
+    from napari_cam_sam.images.reading import read_image
+
+    image = read_image(
+        arguments.image, arguments.frame, channel=arguments.channel, axes=arguments.axes
+    )
+    print_notes(image)
+    return image
+
+
+def print_notes(image: Image) -> None:
+    """Print what reading an image decided, on standard error."""
+    for note in image.notes:
+        print(f"napari-cam-sam: {image.name}: {note}", file=sys.stderr)
 
 
 def print_json(data: Mapping[str, Any]) -> None:

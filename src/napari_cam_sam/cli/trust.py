@@ -15,6 +15,7 @@ from napari_cam_sam.cli.shared import (
     print_json,
     print_table,
     progress,
+    read_given,
     window_help,
 )
 from napari_cam_sam.errors import CamSamError
@@ -76,12 +77,11 @@ def _percentages(text: str) -> tuple[int, ...]:
 def _trust(arguments: argparse.Namespace) -> None:
     from napari_cam_sam.cam.parameters import TrustParameters, count_steps
     from napari_cam_sam.cam.trust import assess_trust
-    from napari_cam_sam.images.reading import read_image
     from napari_cam_sam.images.windows import apply_window, parse_window, resolve_window
     from napari_cam_sam.models.classifiers import Classifier
 
     parameters = changed(TrustParameters(), arguments)
-    image = read_image(arguments.image, arguments.frame)
+    image = read_given(arguments)
     cam = cam_of(arguments)
     window = resolve_window(image, parse_window(arguments.window))
     classifier = load_model_of(arguments, arguments.classifier, arguments.device)

@@ -94,7 +94,11 @@ def _sentences(path: Path) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of Pillow, on tags that are no concern of pixels
             yield
-    except (CamSamError, MemoryError):
+    except CamSamError as error:
+        if str(path) in str(error):
+            raise
+        raise refusal(str(error).rstrip("."), path) from None
+    except MemoryError:
         raise
     except Exception as error:  # damaged files fail in decoders in many ways
         kind = "JPEG" if suffix_of(path) in JPEG else "PNG"
@@ -195,8 +199,12 @@ def _pixels(file: PillowImage.Image, labels: bool) -> tuple[NDArray[Any], tuple[
     if mode in ("LA", "La"):
         both = np.array(file.convert("LA"))
         return both[..., 0], alpha_notes(both[..., 1])
+    if mode == "CMYK" and "adobe" not in file.info:
+        raise CamSamError(
+            "Its pixels are CMYK, for print, without a word on what 0 is: save it as RGB or gray"
+        )
     if mode == "P" and not labels:
-        notes = ()
+        notes: tuple[str, ...] = ()
         if "transparency" in file.info:
             notes = alpha_notes(np.array(file.convert("RGBA"))[..., 3])
         return np.array(file.convert("RGB")), notes

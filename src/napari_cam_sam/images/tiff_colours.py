@@ -163,7 +163,8 @@ def _palette(colormap: NDArray[Any]) -> NDArray[np.uint8]:
 def _full(data: NDArray[Any], bits: int) -> NDArray[Any]:
     """Bring values of fewer bits than their type has to its full range."""
     factor = _highest(data.dtype) / (2**bits - 1)
-    return np.rint(data * factor).astype(data.dtype)
+    full: NDArray[Any] = np.rint(data * factor).astype(data.dtype)
+    return full
 
 
 def _unmultiplied(colours: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:

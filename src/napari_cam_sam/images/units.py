@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 __all__ = ["mm_in"]
@@ -42,8 +43,7 @@ def mm_in(unit: str) -> float | None:
 
 @cache
 def _registry() -> Any:
-    import pint
-
+    pint: Any = import_module("pint")  # untyped in part
     return pint.get_application_registry()
 
 
