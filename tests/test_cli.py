@@ -14,6 +14,7 @@ import torch
 from PIL import Image as Pillow
 
 from napari_cam_sam.cli import main
+from napari_cam_sam.demo import shipped_models
 from napari_cam_sam.demo.samples import make_sample
 from napari_cam_sam.demo.volumes import ct
 from napari_cam_sam.images.reading import read_image
@@ -74,6 +75,21 @@ def test_several_classes_as_one_against_the_others(
     capsys.readouterr()
     assert main([*start, *output, "--target", "+".join(names), "--odds"]) == 2
     assert "all classes" in capsys.readouterr().err
+
+
+def test_the_frame_of_a_checkpoint_is_taken_from_its_option_and_recorded(
+    picture: tuple[Path, Path], tmp_path: Path
+) -> None:
+    own = tmp_path / "own.safetensors"
+    own.write_bytes(shipped_models()["compact-sam"].read_bytes()[:-4] + b"\0\0\0\0")
+    start = ["run", str(picture[0]), "--truth", str(picture[1]), "--prompts", "truth-box", "--json"]
+    for frame in ("sam", "medsam"):
+        output = tmp_path / frame
+        argv = [*start, "--sam", str(own), "--sam-frame", frame, "--output", str(output)]
+        assert main(argv) == 0
+        assert json.loads((output / "run.json").read_text())["segmenter"]["frame"] == frame
+    labels = [np.asarray(Pillow.open(tmp_path / one / "labels.png")) for one in ("sam", "medsam")]
+    assert (labels[0] != labels[1]).any()
 
 
 def test_run_writes_everything_on_the_grid_of_the_source(

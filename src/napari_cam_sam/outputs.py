@@ -214,6 +214,7 @@ def run_record(
             "name": segmenter.name,
             "sha256": segmenter.model_hash,
             "device": segmenter.device,
+            "frame": getattr(segmenter, "frame", None),
         },
         "parameters": parameters,
         "prompt_parameters": parameters.prompt_parameters,

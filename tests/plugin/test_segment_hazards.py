@@ -483,3 +483,20 @@ def test_in_three_dimensions_it_says_why_there_is_nothing_to_press(
     assert all(one.isEnabled() for one in pressed)
     assert "switch to 2D" not in dock.row.words.text()
     assert notices == 2 * ["The viewer shows three dimensions: switch to 2D to choose a plane."]
+
+
+def test_a_checkpoint_is_listed_with_both_frames_and_chosen_with_either(
+    viewer: ViewerModel, tmp_path: Path
+) -> None:
+    dock = SegmentDock(viewer)
+    path = str(tmp_path / "mine.pth")
+    dock.segmenter.choose(path)
+    assert dock.segmenter.value() == path
+    texts = [dock.segmenter.itemText(i) for i in range(3)]
+    assert texts == ["mine.pth", "mine.pth, in SAM's frame", "mine.pth, in MedSAM's frame"]
+    dock.segmenter.choose(f"medsam:{path}")
+    assert dock.segmenter.currentText() == "mine.pth, in MedSAM's frame"
+    dock.segmenter.choose(f"sam:{tmp_path / 'other.pth'}")
+    assert dock.segmenter.value() == f"sam:{tmp_path / 'other.pth'}"
+    names = [dock.segmenter.itemData(i) for i in range(dock.segmenter.count())]
+    assert len(set(names)) == len(names)

@@ -10,11 +10,18 @@ import torch
 from safetensors.torch import save_file
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.prompts.data import ObjectPrompt, Point
+from napari_cam_sam.prompts.data import Box, ObjectPrompt, Point
 from napari_cam_sam.sam import loading, registry
 from napari_cam_sam.sam.compact import build_compact_sam
 from napari_cam_sam.sam.loading import detect_architecture, load_segmenter
-from napari_cam_sam.sam.registry import REGISTRY, default_segmenter, segmenter_names
+from napari_cam_sam.sam.registry import (
+    REGISTRY,
+    default_segmenter,
+    segmenter_names,
+    split_frame,
+    with_frame,
+)
+from napari_cam_sam.sam.store import embedding_key
 
 
 @pytest.fixture(scope="module")
@@ -150,3 +157,80 @@ def test_unknown_names():
     with pytest.raises(CamSamError, match="device"):
         load_segmenter("seeded", "cuda-please")
     assert segmenter_names()[:2] == ("seeded", "compact-sam")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "hint"),
+    [
+        ("medsam_model_best.pth", {}, "by its name"),
+        ("MedSAM-kidney.pt", {}, "by its name"),
+        ("best.pth", {"optimizer": {}, "epoch": 3}, "by its layout"),
+    ],
+)
+def test_what_looks_like_a_medsam_is_refused_until_its_frame_is_said(tmp_path, name, content, hint):
+    torch.save({"model": vit(768), **content}, tmp_path / name)
+    with pytest.raises(CamSamError, match=rf"^This may be a MedSAM {hint}.*--sam-frame medsam"):
+        load_segmenter(tmp_path / name, "cpu")
+    assert loading.describe_segmenter(tmp_path / name)["frame"].startswith("not known")
+    assert loading.describe_segmenter(f"medsam:{tmp_path / name}")["frame"] == "medsam"
+
+
+def test_another_file_is_fed_as_a_sam_with_a_warning(tmp_path):
+    path = tmp_path / "kidneys.pth"
+    torch.save(vit(768), path)
+    with (
+        pytest.warns(UserWarning, match="SAM's own frame.*--sam-frame medsam"),
+        pytest.raises(CamSamError, match="does not fit SAM vit-b"),  # the rest is left out above
+    ):
+        load_segmenter(path, "cpu")
+
+
+def test_a_frame_that_is_said_is_used_named_and_told_apart(compact_file):
+    as_sam = load_segmenter(compact_file, "cpu", frame="sam")
+    as_medsam = load_segmenter(compact_file, "cpu", frame="medsam")
+    by_name = load_segmenter(with_frame(str(compact_file), "medsam"), "cpu")
+    assert (as_sam.frame, as_medsam.frame, by_name.frame) == ("sam", "medsam", "medsam")
+    assert as_medsam.name == by_name.name == "compact in MedSAM's frame (mine.pth)"
+    plane = np.random.default_rng(0).integers(20, 180, (40, 100), dtype=np.uint8)
+    assert embedding_key(as_sam, plane) != embedding_key(as_medsam, plane)
+    assert embedding_key(by_name, plane) == embedding_key(as_medsam, plane)
+    features = [one.encode(plane).features for one in (as_sam, as_medsam, by_name)]
+    assert not torch.allclose(features[0], features[1], atol=1e-2)
+    assert torch.equal(features[1], features[2])
+    # As MedSAM's inference script: the whole square is the plane, of values from 0 to 1.
+    image = as_medsam._frame.prepare(as_medsam._sam, np.repeat(plane[..., None], 3, 2))
+    assert (float(image.min()), float(image.max())) == (0, 1)
+    box = ObjectPrompt(1, (), Box(5, 30, 30, 60))
+    found = as_medsam.decode(as_medsam.encode(plane), [box], multimask=False)[0]
+    assert found.masks.shape == (1, 40, 100)
+    with pytest.raises(CamSamError, match="knows boxes only"):
+        as_medsam.decode(as_medsam.encode(plane), [ObjectPrompt(1, (Point(9, 9),))])
+
+
+def test_frames_that_contradict_are_refused(compact_file, tmp_path):
+    with pytest.raises(CamSamError, match="has the frame medsam, not sam"):
+        load_segmenter(f"medsam:{compact_file}", "cpu", frame="sam")
+    with pytest.raises(CamSamError, match="compact-sam has the frame sam, not medsam"):
+        load_segmenter("medsam:compact-sam", "cpu")
+    with pytest.raises(CamSamError, match="seeded needs no frame"):
+        load_segmenter("seeded", "cpu", frame="sam")
+    with pytest.raises(CamSamError, match="Unknown frame 'med'"):
+        load_segmenter(compact_file, "cpu", frame="med")
+    with pytest.raises(CamSamError, match="There is no such checkpoint"):
+        load_segmenter(f"medsam:{tmp_path / 'none.pth'}", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("medsam:a/b.pth", ("medsam", "a/b.pth")),
+        ("sam:C:\\a.pth", ("sam", "C:\\a.pth")),
+        ("C:\\a.pth", (None, "C:\\a.pth")),
+        ("medsam", (None, "medsam")),
+        ("medsam:", (None, "medsam:")),
+        ("other:a.pth", (None, "other:a.pth")),
+    ],
+)
+def test_a_frame_before_a_path(name, expected):
+    assert split_frame(name) == expected
+    assert with_frame(expected[1], expected[0]) == name

@@ -306,3 +306,20 @@ def test_differences_of_two_studies_are_named(tmp_path: Path) -> None:
     other = replace(first, run=replace(first.run, axis=2))
     changed = plan_data(replace(study, settings=(other, *study.settings[1:])))
     assert plan_differences(old, changed) == [f"the setting {first.name!r}.run.axis was 1 and is 2"]
+
+
+def test_a_segmenter_of_ones_own_keeps_the_frame_before_its_path(tmp_path: Path) -> None:
+    (tmp_path / "own.pth").write_bytes(b"0")
+    text = (
+        "name: s\ndataset: {layout: folders, path: data}\n"
+        "grid: {strategies: [truth-box, truth-point], segmenters: ['medsam:own.pth', own.pth]}\n"
+    )
+    (tmp_path / "data").mkdir()
+    study = read_study(written(tmp_path, text))
+    assert {setting.segmenter for setting in study.settings} == {
+        f"medsam:{tmp_path / 'own.pth'}", str(tmp_path / "own.pth"),
+    }  # fmt: skip
+    assert {setting.columns()["segmenter"] for setting in study.settings} == {"own (medsam)", "own"}
+    assert study.left_out == (
+        "1 left out: own (medsam) knows boxes only, and truth-point gives points",
+    )

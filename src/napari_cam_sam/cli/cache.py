@@ -15,6 +15,7 @@ from napari_cam_sam.cli.shared import (
     AXIS_HELP,
     DEVICE_HELP,
     Parser,
+    add_frame,
     add_image,
     changed,
     print_json,
@@ -49,6 +50,7 @@ def add_cache_commands(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
     embed.add_argument(
         "--segmenter", help="segmenter or checkpoint; by default the best one installed"
     )
+    add_frame(embed)
     embed.add_argument("--axis", type=int, default=0, help=AXIS_HELP)
     embed.add_argument("--planes", help="A:B (B not included) or one index; by default all")
     embed.add_argument("--window", default="auto", help=window_help())
@@ -100,7 +102,8 @@ def _embed(arguments: argparse.Namespace) -> None:
     image = read_given(arguments)
     indices = parse_planes(arguments.planes, image.n_planes(arguments.axis))
     window = resolve_window(image, parse_window(arguments.window))
-    segmenter = load_segmenter(arguments.segmenter or default_segmenter(), arguments.device)
+    name = arguments.segmenter or default_segmenter()
+    segmenter = load_segmenter(name, arguments.device, frame=arguments.sam_frame)
 
     def windowed() -> Iterator[NDArray[np.uint8]]:
         for index in indices:

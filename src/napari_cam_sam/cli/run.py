@@ -18,6 +18,7 @@ from napari_cam_sam.cli.shared import (
     DEVICE_HELP,
     add_card,
     add_fields,
+    add_frame,
     changed,
     given,
     load_model_of,
@@ -73,6 +74,7 @@ def add_run_commands(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
     )
     add_fields(run, "prompt rule", prompt_parameters_class(), default="as --prompts says")
     run.add_argument("--sam", help="segmenter or checkpoint; by default the best one installed")
+    add_frame(run)
     run.add_argument("--mask-choice", default="best", help="single, first, best or oracle")
     run.add_argument(
         "--mask-from",
@@ -299,7 +301,8 @@ def _run(arguments: argparse.Namespace) -> None:
         classifier = load_model_of(arguments, arguments.classifier, arguments.device)
         if arguments.window is None:
             parameters = own_window(parameters, classifier)
-    segmenter = load_segmenter(arguments.sam or default_segmenter(), arguments.device)
+    name = arguments.sam or default_segmenter()
+    segmenter = load_segmenter(name, arguments.device, frame=arguments.sam_frame)
     parameters = _with_automatic(parameters, arguments, segmenter)
     _run_and_report(
         arguments, image, truth, classifier, segmenter, parameters, output, embeddings,

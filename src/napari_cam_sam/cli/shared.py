@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_args, get_type_hin
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.field_help import field_help
+from napari_cam_sam.sam.registry import FRAMES
 from napari_cam_sam.text import shown
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ __all__ = [
     "Parser",
     "add_card",
     "add_fields",
+    "add_frame",
     "add_image",
     "cell",
     "changed",
@@ -258,6 +260,16 @@ def add_card(parser: argparse.ArgumentParser) -> None:
     card.add_argument("--std", type=float, nargs="+", help="a channel, of values in 0 to 1")
     card.add_argument(
         "--spatial-dims", type=int, help="2 or 3: a segmentation network, not a classifier"
+    )
+
+
+def add_frame(parser: argparse.ArgumentParser) -> None:
+    """Add how planes are brought before a SAM, which its weights do not tell."""
+    parser.add_argument(
+        "--sam-frame",
+        choices=FRAMES,
+        help="how planes are brought before a checkpoint of your own: as SAM's authors do it, or "
+        "as MedSAM's; weights do not tell",
     )
 
 

@@ -16,6 +16,7 @@ from napari_cam_sam.plugin.segmenter_choice import load
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.sam.kept_masks import KeptMask, keep_mask
 from napari_cam_sam.sam.ranking import RankingParameters, choose_by_heatmap
+from napari_cam_sam.sam.registry import knows_boxes_only
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.snapshot import Snapshot
@@ -27,7 +28,6 @@ __all__ = ["FoundMasks", "Picked", "Search", "refusal", "suited"]
 
 _REFUSED = {
     "seeded": "seeded makes masks of prompts alone: choose a SAM, e.g. compact-sam.",
-    "medsam": "medsam knows boxes only: choose another SAM, e.g. sam-vit-b.",
 }
 
 
@@ -42,10 +42,14 @@ def refusal(name: str, segmenter: Segmenter | None = None) -> str | None:
         The same, where it is loaded: a file may hold a model that has a name.
     """
     if segmenter is not None:
+        if getattr(segmenter, "frame", None) == "medsam":
+            return f"{segmenter.name} knows boxes only: choose another SAM, e.g. sam-vit-b."
         if segmenter.name in _REFUSED:
             return _REFUSED[segmenter.name]
         if not hasattr(segmenter, "decode_points"):
             return f"{segmenter.name} cannot look for masks by itself: choose a SAM."
+    if knows_boxes_only(name):
+        return "A MedSAM knows boxes only: choose another SAM, e.g. sam-vit-b."
     return _REFUSED.get(name)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QFileDialog
 
 from napari_cam_sam.plugin.device_words import device_words
@@ -12,10 +13,12 @@ from napari_cam_sam.plugin.forms import CHECKPOINT_FILES, Choice
 from napari_cam_sam.plugin.importing import import_torch
 from napari_cam_sam.plugin.preferences import preferences
 from napari_cam_sam.sam.registry import (
+    FRAMES,
     REGISTRY,
     default_segmenter,
     is_installed,
     segmenter_names,
+    split_frame,
 )
 
 if TYPE_CHECKING:
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["SegmenterChoice", "load"]
 
 _BROWSE = "Open a checkpoint…"
+_FRAME_WORDS = {"sam": "in SAM's frame", "medsam": "in MedSAM's frame"}
 _HINTS = {
     "seeded": "Needs no weights: a random walk from the prompts.",
     "compact-sam": "Shipped; it learned from phantoms alone. For trying out.",
@@ -70,8 +74,17 @@ class SegmenterChoice(Choice):
         self.chosen.connect(self._user_chose)
 
     def choose(self, name: str) -> None:
-        """Choose a segmenter by its name, or by the path of a checkpoint."""
-        self.add_path(name, place=0)
+        """Choose a segmenter by its name, or by the path of a checkpoint, with a frame or not.
+
+        A path is listed with each of the frames, too, since weights do not tell which is theirs.
+        """
+        _, path = split_frame(name)
+        if self.findData(path) < 0:
+            for frame in reversed(FRAMES):
+                self.insertItem(0, f"{Path(path).name}, {_FRAME_WORDS[frame]}", f"{frame}:{path}")
+                self.setItemData(0, path, Qt.ItemDataRole.ToolTipRole)
+            self.add_path(path, place=0)
+        self.set_value(name)
         self.changed.emit()
 
     def loaded(self) -> Segmenter | None:

@@ -26,7 +26,15 @@ _MOST = 0.4
 
 
 class InputFrame(Protocol):
-    """The way into a model's input frame and back."""
+    """The way into a model's input frame and back.
+
+    Attributes
+    ----------
+    name : str
+        One of :data:`napari_cam_sam.sam.registry.FRAMES`.
+    """
+
+    name: str
 
     def prepare(self, sam: Sam, rgb: NDArray[np.uint8]) -> Tensor:
         """Make the encoder's input, (1, 3, side, side), of a plane of shape (H, W, 3)."""
@@ -47,6 +55,8 @@ class InputFrame(Protocol):
 
 class LongestSide:
     """segment-anything's own frame: longest side to the input size, padded right and below."""
+
+    name = "sam"
 
     def prepare(self, sam: Sam, rgb: NDArray[np.uint8]) -> Tensor:
         """Resize with Pillow, normalise by the model's mean and deviation, pad with zeros."""
@@ -169,6 +179,8 @@ class Stretched:
     As in the authors' inference script: cubic resizing with anti-aliasing, and masks cut at
     probability 0.5 after upscaling the probabilities.
     """
+
+    name = "medsam"
 
     def prepare(self, sam: Sam, rgb: NDArray[np.uint8]) -> Tensor:
         """Resize to a square and scale the range of the values to [0, 1]."""

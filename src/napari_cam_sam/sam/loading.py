@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -24,12 +25,14 @@ from napari_cam_sam.sam.mobile import build_mobile_sam, is_mobile_sam, rename_mo
 from napari_cam_sam.sam.precision import choose_precision
 from napari_cam_sam.sam.promptable import SamSegmenter
 from napari_cam_sam.sam.registry import (
+    FRAMES,
     REGISTRY,
     Progress,
     download,
     installed_path,
     is_installed,
     segmenter_names,
+    split_frame,
     verify,
 )
 from napari_cam_sam.sam.seeded import SeededSegmenter
@@ -56,6 +59,7 @@ def load_segmenter(
     cache_folder: str | Path | None = None,
     progress: Progress | None = None,
     precision: str = "auto",
+    frame: str | None = None,
 ) -> Segmenter:
     """Load a segmenter by name, or from a checkpoint of which the type is found out.
 
@@ -63,8 +67,9 @@ def load_segmenter(
     ----------
     name_or_path : str or Path
         ``"seeded"``, ``"compact-sam"``, ``"sam-vit-b"``, ``"sam-vit-l"``, ``"sam-vit-h"``,
-        ``"medsam"``, ``"mobile-sam"`` (which needs timm), or the path of a .pth, .pt or
-        .safetensors file. Registered checkpoints that are not in the cache folder are downloaded.
+        ``"medsam"``, ``"mobile-sam"`` (which needs timm), or the path of a checkpoint, with or
+        without its frame before it, as ``"medsam:PATH"``. Registered checkpoints that are not in
+        the cache folder are downloaded.
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"`` or ``"mps"``. ``seeded`` runs on the CPU,
         whatever is given.
@@ -76,6 +81,11 @@ def load_segmenter(
         Numbers in which a vision transformer encodes; ``"auto"`` is the fastest on the device, see
         :func:`napari_cam_sam.sam.precision.choose_precision`. The other segmenters, and every
         decoder, run in float32. ``Segmenter.precision`` says which it is.
+    frame : {"sam", "medsam"}, optional
+        How planes are brought before a checkpoint of your own, which its weights do not tell:
+        ``"sam"`` as segment-anything does it, ``"medsam"`` as MedSAM, which is for boxes only.
+        Where nothing says it, a file that looks like a MedSAM's is refused, and any other is fed
+        as a SAM, with a warning. ``SamSegmenter.frame`` says which it is.
 
     Returns
     -------
@@ -84,25 +94,33 @@ def load_segmenter(
     Raises
     ------
     CamSamError
-        For an unknown name, device or precision, a checkpoint that is damaged, not the published
-        one, or not of a SAM, or a download that fails.
+        For an unknown name, device, precision or frame, a frame that contradicts the name, a
+        checkpoint that is damaged, not the published one, not of a SAM or perhaps of a MedSAM, or
+        a download that fails.
     """
-    name = str(name_or_path)
+    said, name = split_frame(str(name_or_path))
+    if frame is not None and frame not in FRAMES:
+        raise unknown_name("frame", frame, FRAMES)
+    if None not in (frame, said) and frame != said:
+        raise _two_frames(name, str(said), str(frame))
+    frame = frame or said
     chosen = choose_device(device)
     dtype = choose_precision(precision, chosen)
     if name == "seeded":
+        if frame is not None:
+            raise CamSamError("seeded needs no frame: it is no SAM. Leave the frame out.")
         return SeededSegmenter()
     if name == "compact-sam":
         from napari_cam_sam.demo import shipped_models
 
-        return _load_file(shipped_models()[name], chosen, dtype, name)
+        return _load_file(shipped_models()[name], chosen, dtype, name, frame)
     if name in REGISTRY:
         if not installed_path(name, cache_folder).exists():
             download(name, cache_folder, progress)
-        return _load_file(verify(name, cache_folder), chosen, dtype, name)
-    path = Path(name_or_path).expanduser()
+        return _load_file(verify(name, cache_folder), chosen, dtype, name, frame)
+    path = Path(name).expanduser()
     if path.exists() or is_checkpoint(path) or len(path.parts) > 1:
-        return _load_file(path, chosen, dtype, None)
+        return _load_file(path, chosen, dtype, None, frame)
     raise unknown_name("segmenter", name, segmenter_names())
 
 
@@ -128,7 +146,8 @@ def describe_segmenter(
     CamSamError
         For a checkpoint that is damaged.
     """
-    name, path = str(name_or_path), Path(name_or_path).expanduser()
+    frame, name = split_frame(str(name_or_path))
+    path = Path(name).expanduser()
     if name == "seeded":
         model_hash = SeededSegmenter().model_hash
         return {"name": name, "kind": "segmenter", "state": "ready", "sha256": model_hash}
@@ -148,7 +167,11 @@ def describe_segmenter(
     if not any(key.startswith("image_encoder.") for key in checkpoint.state_dict):
         return None
     kind = detect_architecture(checkpoint.state_dict)
-    return {"name": name, "kind": "segmenter", "architecture": kind, "sha256": checkpoint.sha256}
+    about = {"name": name, "kind": "segmenter", "architecture": kind, "sha256": checkpoint.sha256}
+    known = name if name == "compact-sam" else _registered_as(path)
+    if frame is None and known is None:
+        frame = "not known: say sam or medsam"
+    return about | {"frame": frame or ("medsam" if known == "medsam" else "sam")}
 
 
 def detect_architecture(state_dict: Mapping[str, Tensor]) -> Architecture:
@@ -210,7 +233,7 @@ def _read(path: Path) -> Checkpoint:
 
 
 def _load_file(
-    path: Path, device: torch.device, precision: torch.dtype, name: str | None
+    path: Path, device: torch.device, precision: torch.dtype, name: str | None, frame: str | None
 ) -> SamSegmenter:
     """Load a checkpoint file as the named segmenter; None for whatever it turns out to be."""
     checkpoint = _read(path)
@@ -218,22 +241,67 @@ def _load_file(
         architecture = detect_architecture(checkpoint.state_dict)
     except CamSamError as error:
         raise refusal(str(error).rstrip("."), path) from error
-    if name is None:
-        name = _registered_as(path) or f"{architecture} ({path.name})"
+    known = name or _registered_as(path)
+    if known is not None:
+        own = "medsam" if known == "medsam" else "sam"
+        if frame not in (None, own):
+            raise _two_frames(known, own, str(frame))
+        frame = own
+    elif frame is None and architecture != "compact":  # of which there is no MedSAM
+        _ask_for_frame(checkpoint)
+    if known is None:
+        known = f"{architecture} ({path.name})"
+        if frame == "medsam":
+            known = f"{architecture} in MedSAM's frame ({path.name})"
     sam = build_sam(architecture)
     if architecture == "vit-t":
         checkpoint = replace(checkpoint, state_dict=rename_mobile_sam(checkpoint.state_dict))
     load_into(sam, checkpoint, what=f"SAM {architecture}")
-    medsam = name == "medsam"
+    medsam = frame == "medsam"
     return SamSegmenter(
         sam,
-        name,
+        known,
         checkpoint.sha256,
         device,
         Stretched() if medsam else LongestSide(),
         boxes_only=medsam,
         precision=precision,
     )
+
+
+_SAY_FRAME = (
+    "say --sam-frame medsam or --sam-frame sam, frame='medsam' or 'sam' in Python, medsam: or sam: "
+    "before the path in a study, or choose it in the list of segmenters"
+)
+
+
+def _ask_for_frame(checkpoint: Checkpoint) -> None:
+    """Refuse a file that looks like a MedSAM's; warn that any other is fed as a SAM.
+
+    MedSAM's own training writes ``model``, ``optimizer`` and ``epoch``, and names its files
+    ``medsam_model_best.pth`` and the like.
+    """
+    path = checkpoint.path
+    hint = ""
+    if "medsam" in path.name.lower():
+        hint = "by its name"
+    elif checkpoint.metadata.keys() == {"optimizer", "epoch"}:
+        hint = "by its layout (model, optimizer, epoch)"
+    if hint:
+        raise refusal(
+            f"This may be a MedSAM {hint}, whose input frame is not a SAM's, and weights do not "
+            f"tell which of them they were trained with: {_SAY_FRAME}",
+            path,
+        )
+    warnings.warn(
+        f"Planes are brought into SAM's own frame, as nothing says which one these weights were "
+        f"trained with. If they are a MedSAM's, masks will be poor: {_SAY_FRAME} ({path}).",
+        stacklevel=4,
+    )
+
+
+def _two_frames(name: str, one: str, other: str) -> CamSamError:
+    return CamSamError(f"{name} has the frame {one}, not {other}: leave the frame out.")
 
 
 def _registered_as(path: Path) -> str | None:

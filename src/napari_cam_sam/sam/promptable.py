@@ -72,6 +72,7 @@ class SamSegmenter:
         self.device = str(device)
         self._sam = sam.to(device).eval().requires_grad_(False)
         self._frame = frame or LongestSide()
+        self.frame = self._frame.name
         self._boxes_only = boxes_only
         self._is_vit = isinstance(sam.image_encoder, ImageEncoderViT)
         if self._is_vit:

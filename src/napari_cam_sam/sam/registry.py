@@ -13,6 +13,7 @@ from napari_cam_sam.errors import CamSamError, unknown_name
 
 __all__ = [
     "CACHE_VARIABLE",
+    "FRAMES",
     "REGISTRY",
     "Progress",
     "RegisteredCheckpoint",
@@ -21,9 +22,12 @@ __all__ = [
     "download",
     "installed_path",
     "is_installed",
+    "knows_boxes_only",
     "registered",
     "segmenter_names",
+    "split_frame",
     "verify",
+    "with_frame",
 ]
 
 CACHE_VARIABLE = "NAPARI_CAM_SAM_CACHE"
@@ -140,6 +144,37 @@ REGISTRY: dict[str, RegisteredCheckpoint] = {
         ),
     )
 }
+
+
+FRAMES = ("sam", "medsam")
+"""How a plane is brought before a SAM: as segment-anything does it, or as MedSAM (sam.frames).
+
+Weights do not tell which of them they were trained with.
+"""
+
+
+def split_frame(name: str) -> tuple[str | None, str]:
+    """Split ``medsam:PATH``, a checkpoint with the frame it was trained with, into the two.
+
+    Returns
+    -------
+    frame : str or None
+        One of `FRAMES`; None where the name has none.
+    name : str
+        The rest.
+    """
+    frame, colon, rest = name.partition(":")
+    return (frame, rest) if colon and rest and frame in FRAMES else (None, name)
+
+
+def with_frame(path: str, frame: str | None) -> str:
+    """Write a checkpoint's path with its frame, as :func:`split_frame` reads it."""
+    return path if frame is None else f"{frame}:{path}"
+
+
+def knows_boxes_only(name: str) -> bool:
+    """Tell whether a segmenter of this name learned from boxes alone, as MedSAM did."""
+    return name == "medsam" or split_frame(name)[0] == "medsam"
 
 
 def segmenter_names() -> tuple[str, ...]:

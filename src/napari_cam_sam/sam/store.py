@@ -71,7 +71,8 @@ def embedding_key(segmenter: Segmenter, plane: NDArray[Any]) -> str:
     Parameters
     ----------
     segmenter : Segmenter
-        Counts by the hash of its weights and its precision, not by name or device.
+        Counts by the hash of its weights, its precision and its input frame, not by name or
+        device.
     plane : ndarray of uint8, shape (rows, columns) or (rows, columns, 3)
         The windowed plane: counts by shape, type and values, wherever it comes from.
 
@@ -83,6 +84,8 @@ def embedding_key(segmenter: Segmenter, plane: NDArray[Any]) -> str:
     about = [
         _FORMAT, segmenter.model_hash, segmenter.precision, list(plane.shape), plane.dtype.str,
     ]  # fmt: skip
+    if getattr(segmenter, "frame", "sam") != "sam":
+        about.append(segmenter.frame)  # type: ignore[attr-defined]
     # A line of JSON holds no newline, so that no plane can continue another one's header.
     digest = hashlib.sha256(json.dumps(about).encode() + b"\n")
     digest.update(np.ascontiguousarray(plane).tobytes())

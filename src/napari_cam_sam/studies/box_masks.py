@@ -94,7 +94,8 @@ def _mask_of(case: Case, segmenter: Segmenter, folder: Path) -> Path | None:
     """Give the file of a case's mask, made where it is not there; None for an unreadable image."""
     try:
         image, _ = read_case(case)
-        about = (segmenter.model_hash, file_hash(case.image), case.frame, case.boxes)
+        embedder = segmenter.model_hash + getattr(segmenter, "frame", "sam").removeprefix("sam")
+        about = (embedder, file_hash(case.image), case.frame, case.boxes)
         digest = hashlib.sha256(repr(about).encode()).hexdigest()[:16]
         path = folder / f"{digest}.png"
         if path.is_file():

@@ -30,7 +30,7 @@ from napari_cam_sam.prompts.parameters import (
     strategy_parameters,
 )
 from napari_cam_sam.sam.choice import MASK_CHOICES
-from napari_cam_sam.sam.registry import segmenter_names
+from napari_cam_sam.sam.registry import segmenter_names, split_frame, with_frame
 from napari_cam_sam.studies.datasets import LAYOUTS, check_options
 from napari_cam_sam.studies.document import Entry, read_document
 from napari_cam_sam.studies.settings import PREDICTION, Grid, Setting, Variants, expand_grids
@@ -455,7 +455,9 @@ def _segmenter(entry: Entry) -> str:
     if name in segmenter_names() or name == PREDICTION:
         return name
     known = [*segmenter_names(), PREDICTION, "none"]
-    return _file(entry, unknown_name("segmenter", name, known))
+    frame, name = split_frame(name)
+    path = _file(replace(entry, value=name), unknown_name("segmenter", name, known))
+    return with_frame(path, frame)
 
 
 def _file(entry: Entry, error: CamSamError) -> str:

@@ -22,6 +22,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.writing import write_atomically
 from napari_cam_sam.outputs import package_versions, plain
 from napari_cam_sam.sam.embeddings import CacheParameters, open_cache
+from napari_cam_sam.sam.registry import split_frame
 from napari_cam_sam.sam.store import embedding_folder
 from napari_cam_sam.studies.cases import Case, Dataset
 from napari_cam_sam.studies.datasets import read_dataset
@@ -303,7 +304,8 @@ def _finished(
 def _stamp_of_models(study: Study) -> list[list[int]]:
     """Tell one state of the weights from another without reading them."""
     names = {name for one in study.settings for name in (one.classifier, one.segmenter) if name}
-    named = {Path(name) for name in names if len(Path(name).parts) > 1}
+    paths = {Path(split_frame(name)[1]) for name in names}
+    named = {path for path in paths if len(path.parts) > 1}
     files = [
         file
         for path in sorted(named)

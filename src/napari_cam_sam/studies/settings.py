@@ -17,6 +17,7 @@ from napari_cam_sam.images.preprocessing import PreprocessingParameters
 from napari_cam_sam.pipeline import RunParameters
 from napari_cam_sam.prompts.annotator import AnnotatorParameters
 from napari_cam_sam.prompts.parameters import PromptParameters, strategy_parameters
+from napari_cam_sam.sam.registry import knows_boxes_only, split_frame
 from napari_cam_sam.text import recorded
 
 __all__ = ["PREDICTION", "Grid", "Setting", "Variants", "expand_grids"]
@@ -117,8 +118,11 @@ def _target(cam: CamParameters) -> str:
 
 def _short(model: str) -> str:
     """Name a checkpoint by its file's name without folder and suffix."""
-    path = Path(model)
-    return recorded(path.stem if len(path.parts) > 1 else model)
+    frame, name = split_frame(model)
+    path = Path(name)
+    if len(path.parts) == 1:
+        return recorded(model)
+    return recorded(path.stem if frame is None else f"{path.stem} ({frame})")
 
 
 def _changes(parameters: T, default: T, none: str = "none") -> str:
@@ -339,13 +343,14 @@ def _impossible(choice: _Choice, variants: Variants) -> str | None:
         return "seeded has no everything mode"
     if choice.annotator and not choice.segmenter:
         return "a simulated annotator needs a segmenter to correct"
-    if choice.segmenter == "medsam":
+    if knows_boxes_only(choice.segmenter):
+        name = _short(choice.segmenter)
         if choice.mask_from == "automatic":
-            return "medsam knows boxes only and has no everything mode"
+            return f"{name} knows boxes only and has no everything mode"
         if choice.annotator:
-            return "medsam knows boxes only, and the annotator gives points"
+            return f"{name} knows boxes only, and the annotator gives points"
         if _prompts(choice.strategy, variants).kind == "point":
-            return f"medsam knows boxes only, and {choice.strategy} gives points"
+            return f"{name} knows boxes only, and {choice.strategy} gives points"
     return None
 
 

@@ -107,6 +107,8 @@ class Models:
         for name, one in self._segmenters.items():
             about = {"kind": "segmenter", "sha256": one.model_hash, "device": one.device}
             found[name] = {**about, "precision": one.precision}
+            if hasattr(one, "frame"):
+                found[name]["frame"] = one.frame
         return found
 
 
