@@ -87,7 +87,12 @@ def test_a_network_beside_its_own_normalisation(tmp_path: Path) -> None:
         "postprocessing": {"transforms": after},
     }
     card = load_model(bundle(tmp_path, config), device="cpu").card
-    assert (card.standardise, card.window, card.activation) == ("nonzero", "minmax", "sigmoid")
+    assert (card.window, card.activation) == ("minmax", "sigmoid")
+    assert [step.name for step in card.preparation.steps] == ["NormalizeIntensityd"]
+    # Which values are 0 is not to be seen in windowed ones.
+    network = load_model(tmp_path, device="cpu")
+    with pytest.raises(CamSamError, match=r"NormalizeIntensityd.*which values are 0"):
+        network.normalise(torch.zeros(1, 1, 4, 4, 4))
 
 
 def test_min_and_max_are_scaled_to_the_range_that_is_named(tmp_path: Path) -> None:
@@ -107,13 +112,48 @@ def test_min_and_max_are_scaled_to_the_range_that_is_named(tmp_path: Path) -> No
         ({"network_def": NETWORK | {"norm": "@nothing::there"}}, "not there"),
         ({"network_def": NETWORK | {"norm": "%other.json::norm"}}, "another file"),
         ({"network_def": NETWORK | {"norm": "@circle"}, "circle": "@circle"}, "circles"),
-        ({"preprocessing": {"transforms": [{"_target_": "Rotate90d"}]}}, "Rotate90d"),
-        ({"preprocessing": {"transforms": [PREPARATION[3] | {"clip": False}]}}, "clip"),
-        (prepared(PREPARATION[3] | {"b_min": None}), "b_min None and b_max 1.0"),
-        (prepared(PREPARATION[3] | {"a_min": "low"}), "a_min low"),
+        (prepared({"_target_": "Rotate90d"}), "Rotate90d is not followed"),
+        (prepared({"_target_": "Lambdad", "func": "$lambda x: x"}), "Lambdad|never run"),
+        (
+            prepared({"_target_": "evil.transforms.Spacingd", "pixdim": 1}),
+            "evil.transforms.Spacingd",
+        ),
+        (prepared({"_target_": "os.system", "command": "touch x"}), "os.system"),
+        (prepared(PREPARATION[3] | {"b_min": None}), "no b_min"),
+        (prepared(PREPARATION[3] | {"a_min": "low"}), "a_min 'low'"),
         (prepared(PREPARATION[3] | {"b_max": -1.0}), "the first the lower"),
-        (prepared({"_target_": "ScaleIntensityd", "factor": 0.5}), "'factor'"),
-        (prepared({"_target_": "NormalizeIntensityd", "divisor": 3}), "'divisor'"),
+        (prepared(PREPARATION[3] | {"a_min": "$__import__('os').getpid()"}), "never run"),
+        (prepared(PREPARATION[3] | {"dtype": "$np.uint8"}), "dtype"),
+        (prepared({"_target_": "Spacingd", "pixdim": 1e-9}), "pixdim 1e-09"),
+        (prepared({"_target_": "Spacingd", "pixdim": [1, 1, 1], "mode": "eval"}), "mode 'eval'"),
+        (prepared({"_target_": "SpatialPadd", "spatial_size": 10**9}), "spatial_size 1000000000"),
+        (prepared({"_target_": "CropForegroundd", "select_fn": "$lambda x: x"}), "never run"),
+        (prepared({"_target_": "NormalizeIntensityd", "divisor": 0}), "divides by 0"),
+        (prepared({"_target_": "LoadImaged", "reader": "$__import__('os')"}), "never run"),
+        ({"preprocessing": "$monai.transforms.Compose([])"}, "never run"),
+        ({"preprocessing": {"transforms": "@nothing"}}, "not there"),
+        ({"preprocessing": "@ring", "ring": "@ring"}, "circles"),
+        ({"preprocessing": {"transforms": [], "lazy": True}}, "lazy"),
+        ({"inferer": {"_target_": "evil.SlidingWindowInferer", "roi_size": [16] * 3}}, "evil"),
+        ({"inferer": {"_target_": "PatchInferer"}}, "PatchInferer"),
+        ({"inferer": {"roi_size": [4096] * 3}}, "voxels in all"),
+        ({"inferer": {"roi_size": [16] * 3, "overlap": 1.0}}, "overlap 1.0"),
+        ({"inferer": {"roi_size": [16] * 3, "padding_mode": "reflect"}}, "padding_mode"),
+        ({"inferer": {"_target_": "SliceInferer", "roi_size": [16, 16]}}, "SliceInferer.*3 dim"),
+        ({"postprocessing": {"transforms": [{"_target_": "MeanEnsembled"}]}}, "MeanEnsembled"),
+        ({"postprocessing": {"transforms": [{"_target_": "LoadImaged"}]}}, "LoadImaged"),
+        (
+            {"postprocessing": {"transforms": [{"_target_": "AsDiscreted", "threshold": 0.3}]}},
+            "0.3",
+        ),
+        ({"network_def": NETWORK | {"channels": [10**9, 8]}}, "channels is 1e.09"),
+        ({"network_def": NETWORK | {"num_res_units": 10**6}}, "num_res_units"),
+        ({"network_def": NETWORK | {"kernel_size": [3] * 1000}}, "1000 values"),
+        (
+            {"network_def": NETWORK | {"norm": "@l0"}, "l6": [1] * 10}
+            | {f"l{i}": [f"@l{i + 1}"] * 10 for i in range(6)},
+            "more than 10000 values",
+        ),
         ({"network_def": NETWORK | {"in_channels": 4}}, "1 .gray. or 3"),
         ({"inferer": {"roi_size": [15, 16, 16]}}, "15 × 16 × 16"),
     ],
@@ -134,5 +174,5 @@ def test_folders_that_are_no_bundle(tmp_path: Path) -> None:
     with pytest.raises(CamSamError, match="TorchScript"):
         load_model(folder)
     (folder / "configs" / "inference.json").write_text("{")
-    with pytest.raises(CamSamError, match="cannot be read"):
+    with pytest.raises(CamSamError, match="JSON"):
         load_model(folder)

@@ -15,6 +15,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.models.architectures import to_grid
 from napari_cam_sam.models.classifiers import Classifier
 from napari_cam_sam.models.model import LoadedModel
+from napari_cam_sam.models.plane_order import turned
 
 __all__ = ["Batch", "ClassBatch"]
 
@@ -80,12 +81,13 @@ class Batch:
         return output, kept
 
     def grid(self, name: str, output: Tensor) -> Tensor:
-        """Lay a layer's output, or a gradient by it, out as (B, C, h, w)."""
+        """Lay a layer's output, or a gradient by it, out as (B, C, h, w): rows, then columns."""
         layer = self.loaded.layer(name)
         try:
-            return to_grid(output, layer, self.loaded.card.architecture)
+            grid = to_grid(output, layer, self.loaded.card.architecture)
         except CamSamError as error:
             raise CamSamError(f"Layer {name!r} cannot be a target layer. {error}") from None
+        return grid.transpose(-1, -2) if turned(self.loaded.card) else grid
 
     def array(self, name: str, output: Tensor) -> NDArray[np.float32]:
         """As `grid`, as a float32 array, images that are not finite noted and set to 0."""

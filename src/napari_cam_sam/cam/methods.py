@@ -37,6 +37,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.models.borrowing import borrowed, cancellable
 from napari_cam_sam.models.classifiers import Classifier
 from napari_cam_sam.models.model import LoadedModel
+from napari_cam_sam.models.plane_order import follow_plane_order
 from napari_cam_sam.models.segmentation import SegmentationNetwork
 
 __all__ = ["METHODS", "Method", "RawMaps", "maps_of_batch", "raw_maps", "warn_if_unguided"]
@@ -203,6 +204,8 @@ def raw_maps(
         borrowed(model.module),
         cancellable(model.module, cancelled),
     ):
+        if isinstance(model, SegmentationNetwork):
+            model.check_planes(planes)
         tensor, letterboxes = model.prepare(planes)
         batch: Batch
         if isinstance(model, SegmentationNetwork):
@@ -406,7 +409,8 @@ def _lrp(batch: Batch, _: Method, __: Sequence[str]) -> list[Maps]:
             f"lrp explains classifiers, and {loaded.name} is a segmentation network: take another "
             "method, e.g. hires-cam."
         )
-    net = ScoreModel(canonical(loaded.module, loaded.name), loaded.card.num_classes)
+    module = follow_plane_order(canonical(loaded.module, loaded.name), loaded.card)
+    net = ScoreModel(module, loaded.card.num_classes)
     with torch.no_grad():
         batch.run(())
     found = relevance(net, batch.tensor, batch.targets.tolist())

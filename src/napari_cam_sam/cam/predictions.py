@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_cam_sam.cam.regions import MapsModel
+from napari_cam_sam.cam.inputs import slide
 from napari_cam_sam.cam.upscale import grid_to_plane
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.models.borrowing import borrowed
@@ -31,7 +32,8 @@ def predict_planes(
     Parameters
     ----------
     network : SegmentationNetwork
-        A 2D one.
+        A 2D one. Of a bundle that prepares volumes the planes are those of one volume, windowed
+        alike; :func:`cam.volume_heatmaps.predict_image` takes the image itself, and is exact.
     planes : iterable of ndarray of uint8, shape (row, column) or (row, column, 3)
         Windowed planes; no more than a batch of them is held at a time.
     target : int or str
@@ -54,6 +56,9 @@ def predict_planes(
     if batch_size < 1:
         raise CamSamError(f"The batch size is {batch_size}; expected 1 or more.")
     index = network.class_index(target)
+    preparation = network.card.preparation
+    if preparation is not None and preparation.of_slices and not preparation.pointwise:
+        batch_size = sys.maxsize  # statistics are of the volume
     remaining = iter(planes)
     while batch := list(islice(remaining, batch_size)):
         found = _predict(network, batch, index)
@@ -70,7 +75,7 @@ def _predict(
 ) -> list[NDArray[np.float32]]:
     with borrowed(network.module), torch.no_grad():
         tensor, letterboxes = network.prepare(planes)
-        logits = MapsModel(network)(tensor)
+        logits = slide(network, tensor)
         maps = network.to_probabilities(logits)[:, index].float().cpu().numpy()
     pairs = zip(maps, letterboxes, strict=True)
     return [np.clip(grid_to_plane(m, letterbox), 0, 1) for m, letterbox in pairs]

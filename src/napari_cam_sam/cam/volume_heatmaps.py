@@ -12,18 +12,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_cam_sam.cam.heatmaps import CamParameters, Heatmap, check_request, finish_map
+from napari_cam_sam.cam.inputs import Frame, ImageInput, PreparedInput, WindowedInput
 from napari_cam_sam.cam.methods import METHODS, Method, maps_of_batch
 from napari_cam_sam.cam.pixel_sets import PixelSet, find_pixels, nth_component
 from napari_cam_sam.cam.regions import MapsModel, explained_class, predicted_classes
 from napari_cam_sam.cam.upscale import upscale_volume
-from napari_cam_sam.cam.windows import Start, WindowBatch, Windows
+from napari_cam_sam.cam.windows import SliceBatch, Start, WindowBatch
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.geometry import Geometry
 from napari_cam_sam.models.borrowing import borrowed
+from napari_cam_sam.models.bundle_frames import prepare_image
 from napari_cam_sam.models.segmentation import SegmentationNetwork
 from napari_cam_sam.models.volume_frames import VolumeFrame
 
-__all__ = ["compute_volume_heatmap", "planes_of"]
+__all__ = ["compute_volume_heatmap", "planes_of", "predict_image"]
 
 Progress = Callable[[int, int], None]
 
@@ -34,7 +36,7 @@ _KINDS = ("gradient", "activation", "shapley")
 
 def compute_volume_heatmap(
     network: SegmentationNetwork,
-    volume: NDArray[np.uint8],
+    volume: NDArray[Any],
     parameters: CamParameters | None = None,
     *,
     region: NDArray[np.bool_] | None = None,
@@ -53,9 +55,11 @@ def compute_volume_heatmap(
     Parameters
     ----------
     network : SegmentationNetwork
-        3D. Left as it was.
+        3D, or of a MONAI bundle. Left as it was.
     volume : ndarray of uint8, shape (plane, row, column)
-        Windowed.
+        Windowed. For a network of a bundle the image itself instead, of any type, not windowed,
+        since the bundle's own transforms are run on it; also (row, column), or with colours last
+        where a geometry tells them from columns.
     parameters : CamParameters, optional
         Methods with gradients or activations alone. Of a batch size of windows no more than fit
         a million voxels are taken at once.
@@ -79,12 +83,13 @@ def compute_volume_heatmap(
         does not exist.
     """
     parameters = parameters or CamParameters()
-    if network.card.spatial_dims != 3:
+    preparation = network.card.preparation
+    if network.card.spatial_dims != 3 and preparation is None:
         raise CamSamError(
             f"{network.name} is a 2D network and takes planes, not a volume: run it plane by "
             "plane, or choose a 3D network."
         )
-    if volume.dtype != np.uint8 or volume.ndim != 3 or volume.size == 0:
+    if preparation is None and (volume.dtype != np.uint8 or volume.ndim != 3 or volume.size == 0):
         raise CamSamError(
             f"{network.name} is a 3D network and takes a volume of uint8, shape (planes, rows, "
             f"columns); got {volume.dtype} of shape {volume.shape}."
@@ -93,14 +98,16 @@ def compute_volume_heatmap(
     assert not isinstance(target, tuple)  # refused for networks
     if method.kind not in _KINDS:
         able = ", ".join(name for name, one in METHODS.items() if one.kind in _KINDS)
-        raise CamSamError(f"{method.name} is not made for 3D networks: choose one of {able}.")
+        kind = "bundles" if preparation is not None else "3D networks"
+        raise CamSamError(f"{method.name} is not made for {kind}: choose one of {able}.")
     pixel_set = parameters.pixel_set or PixelSet()
-    shape = (volume.shape[0], volume.shape[1], volume.shape[2])
-    frame = VolumeFrame.fit(shape, network.card, geometry)
-    given = None
+    whole = volume.ndim if geometry is None else len(geometry.spacing)
+    shape = tuple(volume.shape[:whole])
+    mask = None
     if pixel_set.kind not in ("predicted", "probability"):
-        given = frame.apply_mask(find_pixels(pixel_set, shape, region))
-    work = _Work(network, frame, volume, parameters, progress)
+        mask = find_pixels(pixel_set, shape, region)
+    entered, given, frame = _enter(network, volume, mask, geometry)
+    work = _Work(network, entered, parameters, progress)
     if target is None:
         _, _, seen = work.look(None)
         target = explained_class(seen.counts, seen.peaks, network)
@@ -141,6 +148,54 @@ def compute_volume_heatmap(
     )
 
 
+def _enter(
+    network: SegmentationNetwork,
+    volume: NDArray[Any],
+    mask: NDArray[np.bool_] | None,
+    geometry: Geometry | None,
+) -> tuple[ImageInput, NDArray[np.bool_] | None, Frame]:
+    """Bring an image and a mask into a network's frame, and give the way back."""
+    card = network.card
+    if card.preparation is not None:
+        prepared = prepare_image(volume, card.preparation, card.channels, geometry, mask)
+        return PreparedInput(network, prepared, card.preparation), prepared.mask, prepared.frame
+    shape = (volume.shape[0], volume.shape[1], volume.shape[2])
+    frame = VolumeFrame.fit(shape, card, geometry)
+    assert isinstance(frame, VolumeFrame)  # the card has no preparation
+    given = None if mask is None else frame.apply_mask(mask)
+    return WindowedInput(network, frame.apply(volume)), given, frame
+
+
+def predict_image(
+    network: SegmentationNetwork,
+    image: NDArray[Any],
+    geometry: Geometry | None = None,
+    progress: Progress | None = None,
+) -> NDArray[np.float32]:
+    """Predict the probability of every class at every pixel of an image.
+
+    Parameters
+    ----------
+    network : SegmentationNetwork
+        3D, or of a bundle.
+    image : ndarray
+        As :func:`compute_volume_heatmap` takes it.
+    geometry : Geometry, optional
+    progress : callable, optional
+
+    Returns
+    -------
+    ndarray of float32, shape (classes, *shape of the image)
+        On the image's grid, interpolated where the network saw another one.
+    """
+    if network.card.preparation is None and network.card.spatial_dims != 3:
+        raise CamSamError(f"{network.name} is a 2D network: use cam.predictions.predict_planes.")
+    entered, _, frame = _enter(network, image, None, geometry)
+    work = _Work(network, entered, CamParameters(), progress)
+    chances = work.probabilities()
+    return np.stack([frame.back(one) for one in chances])
+
+
 def planes_of(whole: Heatmap, axis: int) -> Iterator[Heatmap]:
     """Cut a volume's heatmap into those of its planes, scaled as the volume's is.
 
@@ -156,6 +211,9 @@ def planes_of(whole: Heatmap, axis: int) -> Iterator[Heatmap]:
     Heatmap
         Where its plane is 0 everywhere it has no evidence, and a reason.
     """
+    if whole.values.ndim == 2:  # an image of one plane
+        yield whole
+        return
     maps = {name: getattr(whole, name) for name in ("values", "raw", "region", "chances")}
     for index in range(whole.values.shape[axis]):
         cut: dict[str, Any] = {
@@ -183,36 +241,30 @@ class _Work:
     def __init__(
         self,
         network: SegmentationNetwork,
-        frame: VolumeFrame,
-        volume: NDArray[np.uint8],
+        entered: ImageInput,
         parameters: CamParameters,
         progress: Progress | None,
     ) -> None:
         self.network = network
         self.model = MapsModel(network)
-        self.frame = frame
-        size = network.card.input_size
-        self.size = (size[0], size[1], size[2])
-        pixels = frame.apply(volume)
-        # A volume smaller than a window lies in the middle of it; around it are zeros after the
-        # normalisation, as MONAI has it.
-        missing = [max(0, s - n) for s, n in zip(self.size, frame.shape, strict=True)]
-        self.padding = [(m // 2, m - m // 2) for m in missing]
-        self.inside = tuple(
-            slice(before, before + n)
-            for (before, _), n in zip(self.padding, frame.shape, strict=True)
-        )
-        self.scale, self.shift = self._normalisation(pixels)
-        self.pixels = np.pad(pixels, self.padding)
-        self.filled = np.pad(np.ones(pixels.shape, dtype=bool), self.padding)
-        self.windows = Windows(
-            (self.pixels.shape[0], self.pixels.shape[1], self.pixels.shape[2]), self.size
-        )
+        self.entered = entered
+        self.windows, self.inside = entered.windows, entered.inside
+        self.size = self.windows.size
         most = max(1, _MOST_VOXELS // int(np.prod(self.size)))
         self.batch_size = min(parameters.batch_size, most)
         self.progress = progress
         passes = 3 if parameters.target is None else 2
         self.done, self.total = 0, passes * len(self.windows)
+
+    def probabilities(self) -> NDArray[np.float32]:
+        """Predict all classes of the whole image, shape (classes, *frame)."""
+        shape = (self.network.card.num_classes, *self.windows.shape)
+        found = np.zeros(shape, dtype=np.float32)
+        self.total = len(self.windows)
+        for first, logits in self._blended():
+            chances = self.network.to_probabilities(torch.from_numpy(logits)[None])[0].numpy()
+            found[:, first : first + chances.shape[1]] = chances
+        return found[(slice(None), *self.inside)]
 
     def look(self, target: int | None) -> tuple[NDArray[np.bool_], NDArray[np.float32], _Seen]:
         """Predict the whole volume.
@@ -263,7 +315,7 @@ class _Work:
         grid : tuple of int
             The finest grid of the layers in a window.
         """
-        region = np.pad(chosen, self.padding)
+        region = np.pad(chosen, self.entered.padding)
         maps = [np.zeros(self.windows.shape, dtype=np.float32) for _ in layers]
         finite, grids = True, dict.fromkeys(layers, (0, 0, 0))
         touched: list[Start] = []
@@ -275,17 +327,19 @@ class _Work:
         for batch in _batches(touched, self.batch_size):
             slots = [self.windows.slot(start) for start in batch]
             weights = torch.from_numpy(np.stack([region[slot] for slot in slots])).float()
+            weights = self.entered.to_network(weights).to(self.network.device)
+            tensor = self.entered.to_network(self.entered.cut(batch)).contiguous()
+            kind = WindowBatch if self.entered.slice_axis is None else SliceBatch
             with torch.inference_mode(False), torch.enable_grad(), borrowed(self.network.module):
-                windows = WindowBatch(
-                    self.network, self._input(batch), weights.to(self.network.device), target,
-                    self.batch_size,
-                )  # fmt: skip
+                windows = kind(self.network, tensor, weights, target, self.batch_size)
                 found, good = maps_of_batch(windows, method, layers)
             finite &= bool(good.all())
             grids = windows.grids
             for name, whole, parts in zip(layers, maps, found, strict=True):
                 for start, slot, part in zip(batch, slots, parts, strict=True):
                     grid = part.reshape(grids[name])
+                    if self.entered.slice_axis is not None:
+                        grid = self.entered.from_network(torch.from_numpy(grid[0])).numpy()
                     whole[slot] += upscale_volume(grid, self.size) * self.windows.weights(start)
             self._step(len(batch))
         finest = max(grids.values(), key=lambda shape: int(np.prod(shape)))
@@ -317,37 +371,30 @@ class _Work:
     def _logits(self, starts: Sequence[Start]) -> NDArray[np.float32]:
         """Run windows, shape (n, classes, planes, rows, columns)."""
         with borrowed(self.network.module), torch.no_grad():
-            maps = self.model(self._input(starts)).float()
+            tensor = self.entered.to_network(self.entered.cut(starts)).contiguous()
+            maps = self._answer(tensor).float()
+        maps = self.entered.from_network(maps)
         if tuple(maps.shape[2:]) != self.size:
             raise CamSamError(
                 f"{self.network.name} answers a window of {self.size} with maps of "
-                f"{tuple(maps.shape[2:])}; a 3D network must give one logit a voxel."
+                f"{tuple(maps.shape[2:])}; it must give one logit a voxel."
             )
         logits: NDArray[np.float32] = maps.cpu().numpy()
         return logits
 
-    def _input(self, starts: Sequence[Start]) -> Tensor:
-        """Cut windows out, normalised, shape (n, 1, planes, rows, columns)."""
-        cut = np.stack([self.pixels[self.windows.slot(start)] for start in starts])
-        tensor = torch.from_numpy(cut)[:, None].to(self.network.device).float() / 255
-        out = (tensor - self.shift) / self.scale
-        if self.network.card.standardise == "nonzero":
-            out = torch.where(tensor > 0, out, 0.0)
-        filled = np.stack([self.filled[self.windows.slot(start)] for start in starts])
-        return out * torch.from_numpy(filled)[:, None].to(out.device)
-
-    def _normalisation(self, pixels: NDArray[np.uint8]) -> tuple[float, float]:
-        """Give what values in [0, 1] are divided by, and what is subtracted before."""
-        card = self.network.card
-        if card.standardise == "no":
-            return card.std[0], card.mean[0]
-        counts = np.bincount(pixels.ravel(), minlength=256).astype(np.float64)
-        if card.standardise == "nonzero":
-            counts[0] = 0
-        values, n = np.arange(256) / 255, max(1.0, counts.sum())
-        mean = float((counts * values).sum() / n)
-        deviation = float(np.sqrt((counts * (values - mean) ** 2).sum() / n))
-        return deviation or 1.0, mean
+    def _answer(self, tensor: Tensor) -> Tensor:
+        try:
+            maps: Tensor = self.model(tensor)
+        except (RuntimeError, ValueError) as error:
+            if isinstance(error, CamSamError) or self.network.card.preparation is None:
+                raise
+            size = " × ".join(map(str, tensor.shape[2:]))
+            reason = str(error).partition("\n")[0][:200]
+            raise CamSamError(
+                f"{self.network.name} cannot take an input of {size}, which the bundle makes of "
+                f"this image ({reason}); its strides ask for another size."
+            ) from error
+        return maps
 
     def _step(self, windows: int) -> None:
         self.done += windows

@@ -14,14 +14,26 @@ from torch import Tensor
 from napari_cam_sam.cam.batch import Batch
 from napari_cam_sam.cam.regions import MapsModel
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.models.preparation import Inferer
 from napari_cam_sam.models.segmentation import SegmentationNetwork
 
-__all__ = ["WindowBatch", "Windows"]
+__all__ = [
+    "InfererWindows",
+    "Shape",
+    "SliceBatch",
+    "Start",
+    "WindowBatch",
+    "Windows",
+    "window_size",
+]
 
 Start = tuple[int, int, int]
+Shape = tuple[int, int, int]
 
 # Of the blending weights, in sizes of the window: as MONAI and nnU-Net have it.
 _SIGMA = 0.125
+# MONAI's least weight of a place in a window.
+_LEAST = 1e-3
 
 
 @dataclass(frozen=True)
@@ -82,6 +94,88 @@ class Windows:
             for factor, starts, at in zip(self.factors, self.starts, start, strict=True)
         )
         return np.asarray(i[:, None, None] * j[:, None] * k, dtype=np.float32)
+
+
+def window_size(inferer: Inferer, shape: Shape, slice_axis: int | None) -> Shape:
+    """Give the size of an inferer's windows over an image.
+
+    Parameters
+    ----------
+    inferer : Inferer
+    shape : tuple of int
+        Of the image.
+    slice_axis : int or None
+        The axis that the windows of a 2D network are one thick along.
+    """
+    axes = [axis for axis in range(3) if axis != slice_axis]
+    roi = inferer.roi_size
+    roi = roi * len(axes) if len(roi) == 1 else roi or (0,) * len(axes)
+    sizes = [1, 1, 1]
+    for axis, size in zip(axes, roi, strict=True):
+        sizes[axis] = size if size > 0 else shape[axis]
+    return sizes[0], sizes[1], sizes[2]
+
+
+@dataclass(frozen=True)
+class InfererWindows(Windows):
+    """Windows that lie, overlap and are weighted as a MONAI inferer has it.
+
+    Attributes
+    ----------
+    inferer : Inferer
+    """
+
+    inferer: Inferer
+
+    @cached_property
+    def starts(self) -> tuple[list[int], list[int], list[int]]:
+        """First index of the windows along each axis; the last one ends with the volume."""
+        overlap = self.inferer.overlap
+        axes = [axis for axis in range(3) if axis != self.inferer.slice_axis]
+        parts = dict.fromkeys(range(3), overlap[0])
+        if len(overlap) == 3:
+            parts = dict(enumerate(overlap))
+        elif len(overlap) == 2:
+            parts |= dict(zip(axes, overlap, strict=False))
+        first, second, third = (
+            _starts(n, size, parts[axis])
+            for axis, (n, size) in enumerate(zip(self.shape, self.size, strict=True))
+        )
+        return first, second, third
+
+    @cached_property
+    def importance(self) -> NDArray[np.float32]:
+        """How much each place of a window counts, before the division by the sum."""
+        if self.inferer.mode == "constant":
+            return np.ones(self.size, dtype=np.float32)
+        bells = [
+            np.exp(-0.5 * ((np.arange(n) - (n - 1) / 2) / (self.inferer.sigma_scale * n)) ** 2)
+            for n in self.size
+        ]
+        bell = np.einsum("i,j,k->ijk", *bells).astype(np.float32)
+        return np.asarray(np.maximum(bell, max(float(bell.min()), _LEAST)), dtype=np.float32)
+
+    @cached_property
+    def total(self) -> NDArray[np.float32]:
+        """Sum of the windows' importance at each voxel."""
+        total = np.zeros(self.shape, dtype=np.float32)
+        for starts in self.layers():
+            for start in starts:
+                total[self.slot(start)] += self.importance
+        return total
+
+    def weights(self, start: Start) -> NDArray[np.float32]:
+        """Give the blending weights of a window, shape ``size``."""
+        if len(self) == 1:
+            return np.ones(self.size, dtype=np.float32)
+        return np.asarray(self.importance / self.total[self.slot(start)], dtype=np.float32)
+
+
+def _starts(n: int, size: int, overlap: float) -> list[int]:
+    """Lay windows along an axis of n places."""
+    step = size if size == n else max(1, int(size * (1 - overlap)))
+    starts = list(range(0, n - size, step))
+    return [*starts, n - size]
 
 
 def _partition(n: int, size: int, starts: Sequence[int]) -> NDArray[np.float32]:
@@ -146,3 +240,22 @@ class WindowBatch(Batch):
         d, h, w = output.shape[2:]
         self.grids[name] = (d, h, w)
         return output.flatten(3)
+
+
+class SliceBatch(WindowBatch):
+    """As a WindowBatch, of a 2D network: its windows are planes, and lie as the module takes them.
+
+    `weights` has shape (n, rows, columns).
+    """
+
+    def class_scores(self, row: Tensor, i: int) -> Tensor:
+        """Average the logits of each class over the part of M in window i."""
+        total = self.weights[i].sum().clamp_min(1e-12)
+        scores: Tensor = (row * self.weights[i]).sum(dim=(1, 2)) / total
+        return scores
+
+    def grid(self, name: str, output: Tensor) -> Tensor:
+        """Lay a layer's output out as (B, C, h, w), and note its shape."""
+        grid = Batch.grid(self, name, output)
+        self.grids[name] = (1, grid.shape[-2], grid.shape[-1])
+        return grid

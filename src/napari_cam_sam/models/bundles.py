@@ -2,33 +2,40 @@
 
 A bundle is ``configs/inference.json`` (or ``.yaml``), ``configs/metadata.json`` and
 ``models/model.pt``. Supported are the networks UNet, SegResNet and DynUNet with arguments that
-are plain values or references to such (``@name``); a sliding window; and of the preprocessing
-orientation, spacing and the scaling of intensities. What would change the input in another way
-is refused by name, as is a TorchScript file.
+are plain values or references to such (``@name``), the transforms and inferers of
+:mod:`models.preparation`, and none of what would be code. The rest is refused by name, as is a
+TorchScript file.
 """
 
 from __future__ import annotations
 
 import ast
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.limits import CHANNELS, parse_json, parse_yaml, read_text
 from napari_cam_sam.models.checkpoints import Checkpoint, read_checkpoint
+from napari_cam_sam.models.preparation import Preparation, read_preparation
 
 __all__ = ["read_bundle"]
 
 _NETWORKS = {"UNet": "monai-unet", "SegResNet": "monai-segresnet", "DynUNet": "monai-dynunet"}
-# Transforms that do not change what the network sees of a voxel.
-_HARMLESS = {
-    "CastToTyped", "CropForegroundd", "EnsureChannelFirstd", "EnsureTyped", "LoadImaged",
+# Where something runs, and what it shows: no part of what the network sees.
+_ELSEWHERE = ("device", "sw_device", "progress", "cpu_thresh", "allow_missing_keys", "meta_keys")
+# What comes after the probabilities: back to the image's grid, which is done here too, and masks
+# that are cleaned or written, which is not.
+_AFTER = (
+    "CopyItemsd", "DeleteItemsd", "EnsureTyped", "FillHolesd", "Invertd",
+    "KeepLargestConnectedComponentd", "RemoveSmallObjectsd", "SaveImaged", "ToDeviced",
     "ToTensord",
-}  # fmt: skip
+)  # fmt: skip
+_REFERENCE = re.compile(r"\$?@([\w:#]+)")
+_MOST_VALUES = 10_000
+_LONGEST_LITERAL = 500
+_MOST_BLOCKS = 64  # of one level, or values of one argument
 
 
 def read_bundle(folder: Path) -> tuple[Checkpoint, dict[str, Any]]:
@@ -51,17 +58,35 @@ def read_bundle(folder: Path) -> tuple[Checkpoint, dict[str, Any]]:
     """
     config = _read_config(folder)
     metadata = _read_mapping(folder / "configs" / "metadata.json")
-    network = _network(config, folder)
-    architecture, arguments = network
+    architecture, arguments = _network(config, folder)
     preparation = _preparation(config, folder)
+    dims = arguments.get("spatial_dims", 3)
+    if dims not in (2, 3):
+        raise CamSamError(
+            f"The network has {dims!r} spatial dimensions; expected 2 or 3 ({folder})."
+        )
+    sizes = preparation.inferer.roi_size
+    if (preparation.of_slices and dims != 2) or (len(sizes) > 1 and len(sizes) != dims):
+        raise CamSamError(
+            f"The inferer is a {preparation.inferer.kind} with a roi_size of {len(sizes)} sizes, "
+            f"and the network takes {dims} dimensions: correct one of them ({folder})."
+        )
+    by_name = {step.name: step.arguments for step in preparation.steps} if dims == 3 else {}
+    spacing = by_name.get("Spacingd", {}).get("pixdim")
+    known = isinstance(spacing, list) and len(spacing) == 3 and min(spacing) > 0
     card: dict[str, Any] = {
         "architecture": architecture,
         "arguments": arguments,
-        "spatial_dims": arguments.get("spatial_dims", 3),
+        "spatial_dims": dims,
         "class_names": _class_names(metadata, arguments),
-        "input_size": _window_size(config, metadata, folder),
-        "activation": "sigmoid" if _has_sigmoid(config, folder) else None,
-        **preparation,
+        "input_size": _window_size(preparation, metadata, dims),
+        "activation": _activation(config, folder),
+        "preparation": preparation,
+        "window": preparation.window,
+        # For people: the preparation says it all.
+        "orientation": by_name.get("Orientationd", {}).get("axcodes"),
+        "spacing": spacing if known else None,
+        "plane_order": "columns-rows" if dims == 2 else None,
     }
     weights = folder / "models" / "model.pt"
     if not weights.is_file() and weights.with_suffix(".ts").is_file():
@@ -88,13 +113,10 @@ def _read_config(folder: Path) -> dict[str, Any]:
 def _read_mapping(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
-    try:
-        text = path.read_text(encoding="utf-8")
-        content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise CamSamError(f"{path} cannot be read: {error}.") from error
+    text = read_text(path, "The configuration of a bundle")
+    content = parse_json(text, path) if path.suffix == ".json" else parse_yaml(text, path)
     if not isinstance(content, dict):
-        raise CamSamError(f"{path} is no mapping of names to values.")
+        raise CamSamError(f"It is no mapping of names to values, as a bundle has: {path}.")
     return content
 
 
@@ -110,120 +132,183 @@ def _network(config: Mapping[str, Any], folder: Path) -> tuple[str, dict[str, An
         )
     assert isinstance(found, Mapping)
     plain = _plain(config, found, f"the network of {folder}")
+    _check_sizes(plain, folder)
     return _NETWORKS[name], {k: v for k, v in plain.items() if not k.startswith("_")}
 
 
-def _plain(config: Mapping[str, Any], value: Any, what: str, depth: int = 0) -> Any:
+def _check_sizes(value: Any, folder: Path, name: str = "") -> None:
+    """Refuse numbers that no network has, before one is built of them."""
+    most = _MOST_BLOCKS if "block" in name or "units" in name else CHANNELS
+    if isinstance(value, Mapping):
+        for key, one in value.items():
+            _check_sizes(one, folder, str(key))
+    elif isinstance(value, list):
+        if len(value) > _MOST_BLOCKS:
+            raise CamSamError(f"{name} has {len(value)} values; at most {_MOST_BLOCKS} ({folder}).")
+        for one in value:
+            _check_sizes(one, folder, name)
+    elif isinstance(value, int | float) and not isinstance(value, bool) and abs(value) > most:
+        raise CamSamError(f"{name} is {value:.6g} in the network; at most {most} ({folder}).")
+
+
+def _plain(
+    config: Mapping[str, Any], value: Any, what: str, depth: int = 0, left: list[int] | None = None
+) -> Any:
     """Follow references to other parts of the configuration; refuse what is code."""
+    left = [_MOST_VALUES] if left is None else left
+    left[0] -= 1
     if depth > 20:
         raise CamSamError(f"The references in {what} go in circles.")
+    if left[0] < 0:
+        raise CamSamError(f"The references in {what} lead to more than {_MOST_VALUES} values.")
     if isinstance(value, Mapping):
-        return {str(k): _plain(config, v, what, depth + 1) for k, v in value.items()}
+        return {str(k): _plain(config, v, what, depth + 1, left) for k, v in value.items()}
     if isinstance(value, list):
-        return [_plain(config, v, what, depth + 1) for v in value]
+        return [_plain(config, v, what, depth + 1, left) for v in value]
     if not isinstance(value, str):
         return value
-    if reference := re.fullmatch(r"\$?@([\w:#]+)", value):
-        part: Any = config
-        for key in re.split(r"::|#", reference[1]):
-            try:
-                part = part[int(key)] if isinstance(part, list) else part[key]
-            except (KeyError, IndexError, ValueError, TypeError):
-                raise CamSamError(f"In {what} {value!r} refers to what is not there.") from None
-        return _plain(config, part, what, depth + 1)
+    if _REFERENCE.fullmatch(value):
+        return _plain(config, _follow(config, value, what), what, depth + 1, left)
     if value.startswith("$"):
         try:
+            if len(value) > _LONGEST_LITERAL:
+                raise ValueError("too long")
             return ast.literal_eval(value[1:].strip())
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
             raise CamSamError(
-                f"In {what} {value!r} is code, which is never run; write its value there."
+                f"In {what} {value[:100]!r} is code, which is never run; write its value there."
             ) from None
     if value.startswith("%"):
         raise CamSamError(f"In {what} {value!r} refers to another file; write its value there.")
     return value
 
 
+def _follow(config: Mapping[str, Any], value: str, what: str) -> Any:
+    """Give the part that a reference names."""
+    reference = _REFERENCE.fullmatch(value)
+    if reference is None:
+        raise CamSamError(
+            f"In {what} {value[:100]!r} is code or a name, which is never run; write there what it "
+            "stands for."
+        )
+    part: Any = config
+    for key in re.split(r"::|#", reference[1]):
+        try:
+            part = part[int(key)] if isinstance(part, list) else part[key]
+        except (KeyError, IndexError, ValueError, TypeError):
+            raise CamSamError(f"In {what} {value!r} refers to what is not there.") from None
+    return part
+
+
 def _steps(config: Mapping[str, Any], group: str, folder: Path) -> list[dict[str, Any]]:
     """List the transforms of the pre- or postprocessing that are not switched off."""
-    part = config.get(group)
-    steps = part.get("transforms", []) if isinstance(part, Mapping) else []
-    if isinstance(steps, str):
-        steps = _plain(config, steps, f"the {group} of {folder}")
-    found: list[dict[str, Any]] = []
-    for step in steps if isinstance(steps, Sequence) else []:
-        if isinstance(step, Mapping) and step.get("_disabled_") not in (True, "true"):
-            found.append({**step, "_target_": str(step.get("_target_")).rpartition(".")[2]})
-    return found
+    what = f"the {group} of {folder}"
+    if group not in config:
+        return []
+    return list(_listed_steps(config, config[group], what))
 
 
-def _preparation(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Turn the preprocessing into fields of a card."""
+def _listed_steps(
+    config: Mapping[str, Any], part: Any, what: str, depth: int = 0
+) -> Iterator[dict[str, Any]]:
+    """Go through a Compose, or a list of transforms, and those within."""
+    if depth > 20:
+        raise CamSamError(f"The references in {what} go in circles.")
+    if isinstance(part, str):
+        part = [_follow(config, part, what)]
+    if isinstance(part, list):
+        for one in part:
+            yield from _listed_steps(config, one, what, depth + 1)
+        return
+    if not isinstance(part, Mapping):
+        raise CamSamError(f"{part!r} is no transform, in {what}; write the transforms there.")
+    if part.get("_disabled_") in (True, "true"):
+        return
+    target = part.get("_target_")
+    if target is None or str(target).rpartition(".")[2] == "Compose":
+        _check_target(str(target or "Compose"), "monai.transforms", what)
+        for option in ("map_items", "unpack_items", "lazy", "overrides"):
+            if part.get(option) not in (None, option == "map_items"):
+                raise CamSamError(f"Compose has {option}, which is not followed, in {what}.")
+        yield from _listed_steps(config, part.get("transforms", []), what, depth + 1)
+        return
+    yield {**part, "_target_": _check_target(str(target), "monai.transforms", what)}
+
+
+def _check_target(target: str, package: str, what: str) -> str:
+    """Give the name of a class of MONAI; one of another package is refused by its name."""
+    module, _, name = target.rpartition(".")
+    if not name.isidentifier() or not re.fullmatch(rf"({re.escape(package)}(\.\w+)*)?", module):
+        raise CamSamError(f"{target} is none of {package}, and is not run, in {what}.")
+    return name
+
+
+def _preparation(config: Mapping[str, Any], folder: Path) -> Preparation:
+    """Read the preprocessing of the image, and how windows slide."""
     what = f"the preprocessing of {folder}"
-    card: dict[str, Any] = {}
-    for step in _steps(config, "preprocessing", folder):
-        name = step["_target_"]
-        if name in _HARMLESS:
-            continue
-        if name not in ("Orientationd", "Spacingd", "ScaleIntensityRanged", "ScaleIntensityd",
-                        "NormalizeIntensityd"):  # fmt: skip
-            raise CamSamError(
-                f"In {what} {name} is not supported; load the network from its checkpoint with a "
-                "card of its own."
-            )
-        step = _plain(config, step, what)
-        if name == "Orientationd":
-            card["orientation"] = step.get("axcodes")
-        elif name == "Spacingd":
-            card["spacing"] = step.get("pixdim")
-        elif name == "ScaleIntensityRanged":
-            if not step.get("clip", False):
-                raise CamSamError(f"In {what} ScaleIntensityRanged does not clip; windows do.")
-            first, last = _range(step, "a_min", "a_max", what)
-            card["window"] = f"limits:{first:g},{last:g}"
-            card |= _scaling(*_range(step, "b_min", "b_max", what))
-        elif name == "ScaleIntensityd":
-            _refuse(step, ("factor",), what)
-            card["window"] = "minmax"
-            card |= _scaling(*_range({"minv": 0, "maxv": 1} | step, "minv", "maxv", what))
-        else:
-            _refuse(step, ("subtrahend", "divisor"), what)
-            card.setdefault("window", "minmax")
-            card["standardise"] = "nonzero" if step.get("nonzero", False) else "image"
-    return card
-
-
-def _range(step: Mapping[str, Any], low: str, high: str, what: str) -> tuple[float, float]:
-    """Read the two ends of a range."""
-    ends = step.get(low), step.get(high)
-    numbers = [float(end) for end in ends if isinstance(end, int | float)]
-    if len(numbers) < 2 or not numbers[0] < numbers[1]:
+    if "preprocessing" not in config:
         raise CamSamError(
-            f"In {what} {step['_target_']} has {low} {ends[0]} and {high} {ends[1]}; expected two "
-            "numbers, the first the lower."
+            f"There is no preprocessing in the bundle's configs/inference: add it ({folder})."
         )
-    return numbers[0], numbers[1]
+    key: str | None = None
+    steps = []
+    for step in _steps(config, "preprocessing", folder):
+        name = step.pop("_target_")
+        keys = _plain(config, step.pop("keys", "image"), what)
+        keys = keys if isinstance(keys, list) else [keys]
+        key = str(keys[0]) if key is None else key
+        if key not in keys:
+            continue  # of the truth, which is not there
+        step = {k: v for k, v in step.items() if not k.startswith("_") and k not in _ELSEWHERE}
+        types = {k: step.pop(k) for k in ("dtype",) if k in step}
+        arguments = {k: _own(_plain(config, v, what), keys, key) for k, v in step.items()}
+        steps.append({"name": name, "arguments": {**arguments, **types}})
+        source = arguments.get("source_key", key)
+        if source != key:
+            raise CamSamError(f"{name} has the source_key {source!r}, not the image, in {what}.")
+    return read_preparation({"steps": steps, "inferer": _inferer(config, folder)}, what)
 
 
-def _scaling(low: float, high: float) -> dict[str, Any]:
-    """Give the mean and deviation that bring values of 0 to 1 to another range."""
-    return {"mean": [-low / (high - low)], "std": [1 / (high - low)]}
+def _own(value: Any, keys: list[Any], key: str) -> Any:
+    """Take the image's part of an argument with one value a key, such as modes."""
+    each = isinstance(value, list) and len(value) == len(keys) > 1
+    return value[keys.index(key)] if each and isinstance(value[0], str) else value
 
 
-def _refuse(step: Mapping[str, Any], names: Sequence[str], what: str) -> None:
-    """Refuse a transform with arguments that a card has no word for."""
-    for name in names:
-        if step.get(name) is not None:
-            raise CamSamError(
-                f"In {what} {step['_target_']} has the argument {name!r}, which is not supported; "
-                "load the network from its checkpoint with a card of its own."
-            )
+def _inferer(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    what = f"the inferer of {folder}"
+    found = config.get("inferer", {"_target_": "SimpleInferer"})
+    if isinstance(found, str):
+        found = _follow(config, found, what)
+    if not isinstance(found, Mapping):
+        raise CamSamError(f"{found!r} is no inferer; write it there, in {what}.")
+    kind = _check_target(str(found.get("_target_", "SlidingWindowInferer")), "monai.inferers", what)
+    kept = {k: v for k, v in found.items() if not k.startswith("_") and k not in _ELSEWHERE}
+    return {"kind": kind, **{k: _plain(config, v, what) for k, v in kept.items()}}
 
 
-def _has_sigmoid(config: Mapping[str, Any], folder: Path) -> bool:
-    return any(
-        step["_target_"] == "Activationsd" and step.get("sigmoid") in (True, "true")
-        for step in _steps(config, "postprocessing", folder)
-    )
+def _activation(config: Mapping[str, Any], folder: Path) -> str | None:
+    """Find what turns logits into probabilities, and refuse what would change them otherwise."""
+    what, found = f"the postprocessing of {folder}", None
+    for step in _steps(config, "postprocessing", folder):
+        name = step["_target_"]
+        if name == "Activationsd":
+            for kind in ("sigmoid", "softmax"):
+                if _plain(config, step.get(kind), what) in (True, "true"):
+                    found = kind
+            if step.get("other") is not None:
+                raise CamSamError(
+                    f"Activationsd has the argument 'other', which is code, in {what}."
+                )
+        elif name == "AsDiscreted":
+            threshold = _plain(config, step.get("threshold"), what)
+            if threshold not in (None, 0.5, [0.5]):
+                raise CamSamError(
+                    f"AsDiscreted has the threshold {threshold!r}; only 0.5 is followed, in {what}."
+                )
+        elif name not in _AFTER:
+            raise CamSamError(f"The transform {name} is not followed, in {what}.")
+    return found
 
 
 def _class_names(metadata: Mapping[str, Any], arguments: Mapping[str, Any]) -> list[str] | None:
@@ -238,17 +323,23 @@ def _class_names(metadata: Mapping[str, Any], arguments: Mapping[str, Any]) -> l
 
 
 def _window_size(
-    config: Mapping[str, Any], metadata: Mapping[str, Any], folder: Path
+    preparation: Preparation, metadata: Mapping[str, Any], dims: int
 ) -> list[int] | None:
-    """Read the size of the sliding window, or else of the network's input."""
-    inferer = config.get("inferer")
-    size: Any = inferer.get("roi_size") if isinstance(inferer, Mapping) else None
-    if size is None:
-        try:
-            inputs = metadata["network_data_format"]["inputs"]
-            size = next(iter(inputs.values()))["spatial_shape"]
-        except (KeyError, TypeError, AttributeError, StopIteration):
-            return None
-    size = _plain(config, size, f"the inferer of {folder}")
-    whole = isinstance(size, list) and all(isinstance(n, int) and n > 0 for n in size)
-    return size if whole else None
+    """Give the size of the sliding window, or else of the network's input."""
+    size = preparation.inferer.roi_size
+    if len(size) == 1:
+        size = size * dims
+    try:
+        inputs = metadata["network_data_format"]["inputs"]
+        named = next(iter(inputs.values()))["spatial_shape"]
+    except (KeyError, TypeError, AttributeError, StopIteration):
+        named = None
+    whole = isinstance(named, list) and all(isinstance(n, int) and n > 0 for n in named)
+    if not size:
+        size = tuple(named) if named is not None and whole else ()
+    if len(size) != dims:
+        return None
+    other = list(named) if named is not None and whole and len(named) == dims else [96] * dims
+    found = [n if n > 0 else m for n, m in zip(size, other, strict=True)]
+    # A plane's rows are MONAI's second axis.
+    return found[::-1] if dims == 2 else found

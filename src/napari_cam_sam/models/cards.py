@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.models.preparation import read_preparation
 
 __all__ = [
     "NETWORK_FIELDS",
+    "PLANE_ORDERS",
     "ClassifierCard",
+    "PlaneOrder",
     "beside",
     "card_in_metadata",
     "card_path",
@@ -22,6 +25,9 @@ __all__ = [
     "merge_classes",
     "merge_fields",
 ]
+
+PlaneOrder = Literal["rows-columns", "columns-rows"]
+PLANE_ORDERS: tuple[PlaneOrder, ...] = ("rows-columns", "columns-rows")
 
 # torchvision's normalisation for RGB, and its mean over the channels for gray.
 _MEAN: dict[int, tuple[float, ...]] = {3: (0.485, 0.456, 0.406), 1: (0.449,)}
@@ -57,6 +63,9 @@ class ClassifierCard:
     head : {"linear", "extra"}
         The architecture's own last layer, or with what S1 puts behind its 1000 outputs:
         ReLU, dropout and one more linear layer.
+    plane_order : {"rows-columns", "columns-rows"}
+        How a plane lies before the module; the second for one that was trained on planes cut out
+        of nibabel's or MONAI's (i, j, k), whose first axis goes to the right in a viewer.
     """
 
     architecture: str
@@ -69,6 +78,7 @@ class ClassifierCard:
     layers: tuple[str, ...] = ()
     fine_grid: bool = False
     head: Literal["linear", "extra"] = "linear"
+    plane_order: PlaneOrder = "rows-columns"
 
     def to_json(self) -> str:
         """Write the card as the JSON that a file's metadata or a file beside it holds."""
@@ -84,6 +94,7 @@ NETWORK_FIELDS = (
     "orientation",
     "window",
     "arguments",
+    "preparation",
 )
 _FIELDS = (*(field.name for field in fields(ClassifierCard)), *NETWORK_FIELDS)
 
@@ -180,6 +191,7 @@ def merge_cards(
         layers=known.get("layers", ()),
         fine_grid=known.get("fine_grid", False),
         head=known.get("head", "linear"),
+        plane_order=known.get("plane_order", "rows-columns"),
     )
     if len(card.mean) != channels or len(card.std) != channels:
         raise CamSamError(
@@ -267,6 +279,10 @@ def _checked(key: str, value: Any, source: str) -> Any:
         ok, wanted = isinstance(value, bool), "true or false"
     elif key == "head":
         ok, wanted = value in ("linear", "extra"), "linear or extra"
+    elif key == "plane_order":
+        ok, wanted = value in PLANE_ORDERS, " or ".join(PLANE_ORDERS)
+    elif key == "preparation":
+        ok, out = True, read_preparation(value, source)
     elif key in ("class_names", "layers"):
         wanted = "a list of different names"
         if isinstance(value, Sequence) and not isinstance(value, str):

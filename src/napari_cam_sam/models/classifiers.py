@@ -38,6 +38,7 @@ from napari_cam_sam.models.layouts import foreign_names
 from napari_cam_sam.models.model import Layer, LoadedModel, list_layers
 from napari_cam_sam.models.names import classifier_names, shipped_classifiers
 from napari_cam_sam.models.outputs import logits_of
+from napari_cam_sam.models.plane_order import follow_plane_order
 from napari_cam_sam.models.torchvision_weights import read_torchvision_weights
 
 __all__ = [
@@ -116,6 +117,7 @@ def load_classifier(
     std: Sequence[float] | None = None,
     channels: int | None = None,
     layers: Sequence[str] | None = None,
+    plane_order: str | None = None,
     device: str = "auto",
 ) -> Classifier:
     """Load a classifier.
@@ -130,6 +132,8 @@ def load_classifier(
         Fields of the card that neither the file's metadata nor the JSON beside it gives. A
         factory's module may have a mapping ``card`` with them. The number of classes of a
         checkpoint is counted where nothing gives it.
+    plane_order : str, optional
+        One more field: ``columns-rows`` for a model of planes cut out of nibabel's arrays.
     device : str
         As :func:`models.devices.choose_device` takes it.
 
@@ -155,6 +159,7 @@ def load_classifier(
         "std": std,
         "channels": channels,
         "layers": layers,
+        "plane_order": plane_order,
     }
     if is_factory(name) and not Path(name).exists():
         return classifier_of_module(name, call_factory(name), arguments, where)
@@ -201,6 +206,7 @@ def _from_checkpoint(
     what = f"{card.architecture} with {card.num_classes} classes and {card.channels} channel(s)"
     load_into(module, checkpoint, what=what)
     layers = card.layers or (ARCHITECTURES[card.architecture].layer,)
+    module = follow_plane_order(module, card)
     module = module.to(device).eval()
     training = _training_of(checkpoint)
     return _checked(Classifier(module, card, name, checkpoint.sha256, layers, device, training))
@@ -252,6 +258,7 @@ def classifier_of_module(
     layers = card.layers
     if not layers and card.architecture in ARCHITECTURES:
         layers = (ARCHITECTURES[card.architecture].layer,)
+    follow_plane_order(module, card)
     return _checked(
         Classifier(module.to(device).eval(), card, name, weights_sha256(module), layers, device)
     )

@@ -126,22 +126,32 @@ class LoadedModel:
             raise CamSamError(f"There are no planes for {self.name}.")
         frames, letterboxes = [], []
         for plane in planes:
-            shape = plane.shape
-            if plane.dtype != np.uint8 or plane.ndim not in (2, 3) or shape[2:] not in ((), (3,)):
-                raise CamSamError(
-                    f"{self.name} takes planes of uint8, shape (rows, columns) or (rows, columns, "
-                    f"3); got {plane.dtype} of shape {shape}. Apply a window first."
-                )
-            letterbox = Letterbox.fit((shape[0], shape[1]), self.frame_shape)
-            frame = letterbox.apply(plane).astype(np.float32)
-            if frame.ndim == 3 and self.card.channels == 1:
-                frame = frame @ _LUMA
-            if frame.ndim == 2:
-                frame = np.repeat(frame[..., None], self.card.channels, axis=2)
-            frames.append(frame)
+            checked = self._checked_plane(plane)
+            letterbox = Letterbox.fit((checked.shape[0], checked.shape[1]), self.frame_shape)
+            frames.append(self._to_channels(letterbox.apply(checked).astype(np.float32)))
             letterboxes.append(letterbox)
         tensor = torch.from_numpy(np.stack(frames)).to(self.device).permute(0, 3, 1, 2)
         return self.normalise(tensor / 255, letterboxes).contiguous(), letterboxes
+
+    def pixels(self, plane: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Give a windowed plane with the model's channels last, shape (row, column, channel)."""
+        return self._to_channels(self._checked_plane(plane).astype(np.float32))
+
+    def _checked_plane(self, plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        shape = plane.shape
+        if plane.dtype != np.uint8 or plane.ndim not in (2, 3) or shape[2:] not in ((), (3,)):
+            raise CamSamError(
+                f"{self.name} takes planes of uint8, shape (rows, columns) or (rows, columns, "
+                f"3); got {plane.dtype} of shape {shape}. Apply a window first."
+            )
+        return plane
+
+    def _to_channels(self, frame: NDArray[np.float32]) -> NDArray[np.float32]:
+        if frame.ndim == 3 and self.card.channels == 1:
+            frame = frame @ _LUMA
+        if frame.ndim == 2:
+            frame = np.repeat(frame[..., None], self.card.channels, axis=2)
+        return frame
 
     def normalise(self, images: Tensor, letterboxes: Sequence[Letterbox] = ()) -> Tensor:
         """Subtract the card's mean and divide by its standard deviation, a channel.

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from napari_cam_sam.errors import unknown_name
+from napari_cam_sam.errors import CamSamError, unknown_name
 from napari_cam_sam.images.letterbox import Letterbox
+from napari_cam_sam.models.bundle_frames import scaled_intensities
 from napari_cam_sam.models.bundles import read_bundle
 from napari_cam_sam.models.cards import beside, card_in_metadata, card_path
 from napari_cam_sam.models.checkpoints import (
@@ -24,6 +27,8 @@ from napari_cam_sam.models.devices import choose_device
 from napari_cam_sam.models.factories import call_factory, is_factory
 from napari_cam_sam.models.model import LoadedModel
 from napari_cam_sam.models.names import SEGMENTATION_ARCHITECTURES, shipped_networks
+from napari_cam_sam.models.plane_order import follow_plane_order
+from napari_cam_sam.models.preparation import INTENSITY, Preparation
 from napari_cam_sam.models.segmentation_architectures import (
     build_network,
     check_input_size,
@@ -52,6 +57,9 @@ class SegmentationNetwork(LoadedModel):
             Where each image lies in its frame, whose rest does not count for its own mean and
             deviation and stays 0; empty where it is all of it.
         """
+        if self.card.preparation is not None:
+            each = [scaled_intensities(one, self.card.preparation) for one in images]
+            return torch.stack(each).to(images.device)
         if self.card.standardise == "no":
             return super().normalise(images, letterboxes)
         counted = images != 0 if self.card.standardise == "nonzero" else torch.ones_like(images) > 0
@@ -68,11 +76,93 @@ class SegmentationNetwork(LoadedModel):
         deviation = torch.where(variance > 0, variance.sqrt(), 1)
         return torch.where(counted, (images - mean) / deviation, images)
 
+    def prepare(self, planes: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, list[Letterbox]]:
+        """Bring windowed planes into the network's input frame.
+
+        As :meth:`LoadedModel.prepare`; but the planes of a bundle are taken as they are, within
+        zeros where they are smaller than its window, since MONAI resizes none. Of a bundle that
+        prepares volumes give all planes of one at once, windowed alike, where its transforms
+        take statistics.
+
+        Raises
+        ------
+        CamSamError
+            As there; and if windowed planes do not say what a bundle's transforms need.
+        """
+        preparation = self.card.preparation
+        if preparation is None:
+            return super().prepare(planes)
+        spatial = [step.name for step in preparation.steps if step.name not in INTENSITY]
+        if spatial:
+            raise CamSamError(
+                f"{spatial[0]} of the bundle needs the image itself, and not its planes: give "
+                "that, as run and the docks do."
+            )
+        frames = [self.pixels(plane) for plane in planes]
+        images = [
+            torch.from_numpy(frame).to(self.device).permute(2, 0, 1) / 255 for frame in frames
+        ]
+        if not preparation.of_slices:
+            images = [scaled_intensities(one, preparation) for one in images]
+        elif images:
+            if len({one.shape for one in images}) > 1:
+                raise CamSamError(f"{self.name} takes planes of one volume, which have one shape.")
+            volume = torch.stack(images, dim=1)
+            images = list(scaled_intensities(volume, preparation, whole=False).unbind(1))
+        letterboxes = [_around((one.shape[1], one.shape[2]), preparation) for one in images]
+        if len({letterbox.target_shape for letterbox in letterboxes}) != 1:
+            raise CamSamError(f"{self.name} takes planes of one shape at a time.")
+        padded = [
+            torch.nn.functional.pad(one, _margins(box), value=preparation.inferer.cval)
+            for one, box in zip(images, letterboxes, strict=True)
+        ]
+        return torch.stack(padded).to(self.device).contiguous(), letterboxes
+
+    def check_planes(self, planes: Sequence[NDArray[np.uint8]]) -> None:
+        """Refuse windowed planes that a bundle would slide over, or not see by themselves.
+
+        Raises
+        ------
+        CamSamError
+            Says that the image itself is needed.
+        """
+        preparation = self.card.preparation
+        if preparation is None:
+            return
+        alone = preparation.pointwise or not preparation.of_slices
+        simple = not preparation.inferer.roi_size
+        boxes = [_around((plane.shape[0], plane.shape[1]), preparation) for plane in planes]
+        most = _around((1, 1), preparation).target_shape
+        if not alone or not (simple or all(box.target_shape == most for box in boxes)):
+            raise CamSamError(
+                f"{self.name} is a bundle that prepares the whole image, or slides over its "
+                "planes: explain the image itself, as run and the docks do."
+            )
+
     def to_probabilities(self, logits: Tensor) -> Tensor:
         """Turn logits (n, classes, …) into probabilities by the card's activation."""
         if self.card.activation == "sigmoid":
             return torch.sigmoid(logits)
         return torch.softmax(logits, dim=1)
+
+
+def _around(shape: tuple[int, int], preparation: Preparation) -> Letterbox:
+    """Lay a plane into a bundle's window as MONAI does: in its middle, where it is smaller."""
+    roi = preparation.inferer.roi_size[::-1] or (0, 0)
+    roi = roi * 2 if len(roi) == 1 else roi
+    rows, columns = (max(n, size) for n, size in zip(shape, roi, strict=True))
+    return Letterbox(
+        plane_shape=shape,
+        target_shape=(rows, columns),
+        content_shape=shape,
+        offset=((rows - shape[0]) // 2, (columns - shape[1]) // 2),
+    )
+
+
+def _margins(box: Letterbox) -> tuple[int, int, int, int]:
+    """Give what lies left, right, above and below a plane in its frame."""
+    (top, left), (rows, columns) = box.offset, box.content_shape
+    return left, box.target_shape[1] - left - columns, top, box.target_shape[0] - top - rows
 
 
 def load_network(
@@ -141,6 +231,7 @@ def _from_checkpoint(
     card = merge_segmentation_cards(sources, name)
     module = build_network(card, checkpoint.state_dict)
     load_into(module, checkpoint, what=f"{card.architecture} with {card.num_classes} classes")
+    follow_plane_order(module, card)
     check_input_size(module, card)
     layers = card.layers or (default_layer(card.architecture, module),)
     return _checked(
@@ -163,6 +254,7 @@ def network_of_module(
     layers = card.layers
     if not layers and card.architecture in SEGMENTATION_ARCHITECTURES:
         layers = (default_layer(card.architecture, module),)
+    follow_plane_order(module, card)
     return _checked(
         SegmentationNetwork(
             module.to(device).eval(), card, name, weights_sha256(module), layers, device

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.models.cards import merge_classes, merge_fields
+from napari_cam_sam.models.cards import PlaneOrder, merge_classes, merge_fields
+from napari_cam_sam.models.preparation import Preparation
 
 __all__ = ["SegmentationCard", "merge_segmentation_cards"]
 
@@ -56,6 +57,13 @@ class SegmentationCard:
         Default target layers; empty for the architecture's.
     arguments : dict
         Keyword arguments of the architecture's builder, as its library names them.
+    plane_order : {"rows-columns", "columns-rows"}
+        How what the module sees lies; the second for one that was trained on nibabel's or MONAI's
+        (i, j, k), whose first axis are the columns. A 3D network with an orientation has none.
+    preparation : Preparation or None
+        Of a MONAI bundle: all that happens to an image before the network. `mean`, `std` and
+        `standardise` say nothing then, and `orientation`, `spacing` and `window` only repeat what
+        it says.
     """
 
     architecture: str
@@ -73,6 +81,14 @@ class SegmentationCard:
     window: str | None = None
     layers: tuple[str, ...] = ()
     arguments: dict[str, Any] = field(default_factory=dict)
+    plane_order: PlaneOrder = "rows-columns"
+    preparation: Preparation | None = None
+
+    @property
+    def sees_volumes(self) -> bool:
+        """Whether it needs a whole volume at once: a 3D network, or a bundle's of slices."""
+        of_slices = self.preparation is not None and self.preparation.of_slices
+        return self.spatial_dims == 3 or of_slices
 
     @property
     def background(self) -> bool:
@@ -154,7 +170,14 @@ def merge_segmentation_cards(
         window=known.get("window"),
         layers=known.get("layers", ()),
         arguments=known.get("arguments", {}),
+        plane_order=known.get("plane_order", "rows-columns"),
+        preparation=known.get("preparation"),
     )
+    if dims == 3 and card.plane_order != "rows-columns" and card.orientation is not None:
+        raise CamSamError(
+            f"{what} has an orientation, {card.orientation}, and the plane order "
+            f"{card.plane_order}: give one of them."
+        )
     if len(card.mean) != channels or len(card.std) != channels:
         raise CamSamError(
             f"{what} has {channels} channel(s), but {len(card.mean)} value(s) for mean and "

@@ -12,6 +12,7 @@ from torch import nn
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.geometry import Geometry
+from napari_cam_sam.models.bundle_frames import BundleFrame, check_windowed
 from napari_cam_sam.models.segmentation_cards import SegmentationCard
 
 __all__ = ["VolumeFrame"]
@@ -52,7 +53,7 @@ class VolumeFrame:
         volume_shape: tuple[int, int, int],
         card: SegmentationCard,
         geometry: Geometry | None = None,
-    ) -> VolumeFrame:
+    ) -> VolumeFrame | BundleFrame:
         """Fit a volume into the frame that a card asks for.
 
         Parameters
@@ -63,12 +64,22 @@ class VolumeFrame:
         geometry : Geometry, optional
             Of the volume.
 
+        Returns
+        -------
+        VolumeFrame or BundleFrame
+            The second for a card with a preparation, whose transforms MONAI runs.
+
         Raises
         ------
         CamSamError
             If the card asks for an orientation or a spacing and the volume has none.
         """
+        if card.preparation is not None:
+            check_windowed(card.preparation)
+            return BundleFrame(volume_shape, card.preparation, geometry)
         order, flipped = (0, 1, 2), (False, False, False)
+        if card.plane_order == "columns-rows":
+            order = (2, 1, 0)
         if card.orientation is not None:
             if geometry is None or geometry.affine is None:
                 raise CamSamError(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeGuard, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +50,7 @@ __all__ = [
     "check_run",
     "checked_planes",
     "encoder",
+    "explain_planes",
     "explain_volume",
     "make_prompts",
     "own_window",
@@ -57,6 +58,7 @@ __all__ = [
     "run_plane",
     "run_planes",
     "segment_plane",
+    "takes_image",
     "window_plane",
 ]
 
@@ -242,8 +244,7 @@ def _check_network(
     region: Image | None,
 ) -> None:
     """Say what a segmentation network or its pixel set lacks."""
-    if network.card.spatial_dims == 3:
-        _check_volume_for(network, image)
+    _check_volume_for(network, image)
     pixel_set = parameters.cam.pixel_set or PixelSet()
     if {"truth": truth, "region": region}.get(pixel_set.kind, image) is None:
         raise no_region(pixel_set)
@@ -252,6 +253,8 @@ def _check_network(
 
 
 def _check_volume_for(network: SegmentationNetwork, image: Image) -> None:
+    if network.card.spatial_dims == 2:
+        return
     if image.spatial_ndim != 3 or image.rgb:
         raise CamSamError(
             f"{network.name} is a 3D network and takes gray volumes: {image.name} is "
@@ -298,10 +301,11 @@ def planes_with_heatmaps(
             yield waiting[-1]
 
     source = windowed()
-    if isinstance(classifier, SegmentationNetwork) and classifier.card.spatial_dims == 3:
+    if takes_image(classifier):
         read_region = _given_pixels(parameters, truth, region)
-        whole = explain_volume(image, classifier, parameters.cam, window, read_region)
-        found = islice(planes_of(whole, parameters.axis), indices.start, indices.stop)
+        found = explain_planes(
+            image, classifier, parameters.cam, window, parameters.axis, indices, read_region
+        )
         for index, plane, one in zip(indices, source, found, strict=True):
             waiting.clear()
             yield index, plane, one
@@ -337,6 +341,53 @@ def _given_pixels(
     return read
 
 
+def takes_image(model: Explained | None) -> TypeGuard[SegmentationNetwork]:
+    """Tell whether it is a network that needs the image, and not windowed planes one by one."""
+    if not isinstance(model, SegmentationNetwork):
+        return False
+    return model.card.sees_volumes or model.card.preparation is not None
+
+
+def explain_planes(
+    image: Image,
+    network: SegmentationNetwork,
+    cam: CamParameters,
+    window: Window,
+    axis: int,
+    indices: Iterable[int],
+    read_region: ReadRegion | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[Heatmap]:
+    """Explain planes by a network that needs the image itself, see :func:`takes_image`.
+
+    A 3D network, and a bundle that prepares volumes and sees their slices, explain the whole
+    volume once, and these are its planes. A bundle of single pictures is run on each plane.
+
+    Parameters
+    ----------
+    image, network, cam, window, read_region, progress
+        As of :func:`explain_volume`.
+    axis : int
+        That the planes cut.
+    indices : iterable of int
+        Of the planes; one after the other.
+
+    Yields
+    ------
+    Heatmap
+    """
+    if network.card.sees_volumes or image.spatial_ndim == 2:
+        whole = explain_volume(image, network, cam, window, read_region, progress)
+        chosen = list(indices)
+        yield from islice(planes_of(whole, axis), chosen[0], chosen[-1] + 1)
+        return
+    geometry = replace(image.geometry, spacing=image.geometry.plane_spacing(axis), affine=None)
+    for index in indices:
+        region = None if read_region is None else read_region(axis, index)
+        plane = image.plane(axis, index)
+        yield compute_volume_heatmap(network, plane, cam, region=region, geometry=geometry)
+
+
 def explain_volume(
     image: Image,
     network: SegmentationNetwork,
@@ -345,7 +396,9 @@ def explain_volume(
     read_region: ReadRegion | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Heatmap:
-    """Explain a volume by a 3D network, whichever axis its planes are cut along.
+    """Explain a volume by a 3D network or a bundle, whichever axis its planes are cut along.
+
+    A bundle gets the image's own values, which its transforms prepare, and no window.
 
     Parameters
     ----------
@@ -370,10 +423,15 @@ def explain_volume(
     """
     _check_volume_for(network, image)
     planes = range(image.n_planes(0))
-    volume = np.stack([window_plane(image, 0, index, window) for index in planes])
+    if network.card.preparation is not None:
+        volume = np.stack([image.plane(0, index) for index in planes])
+    else:
+        volume = np.stack([window_plane(image, 0, index, window) for index in planes])
     region = None
     if read_region is not None:
         region = np.stack([read_region(0, index) for index in planes])
+    if image.spatial_ndim == 2:
+        volume, region = volume[0], None if region is None else region[0]
     return compute_volume_heatmap(
         network, volume, cam, region=region, geometry=image.geometry, progress=progress
     )

@@ -47,7 +47,7 @@ class LoadedClassifier:
     segments : bool
         Whether it is a segmentation network, of which a set of pixels is explained.
     of_volumes : bool
-        Whether it is one that takes whole volumes.
+        Whether it is one that takes whole volumes: a 3D one, or a bundle's of slices.
     """
 
     classifier: Classifier | SegmentationNetwork
@@ -95,8 +95,8 @@ def load(name: str, device: str) -> LoadedClassifier:
 def _described(
     model: Classifier | SegmentationNetwork, layers: tuple[tuple[str, str], ...]
 ) -> LoadedClassifier:
-    dims = getattr(model.card, "spatial_dims", None)
-    return LoadedClassifier(model, layers, dims is not None, dims == 3)
+    segments = hasattr(model.card, "spatial_dims")
+    return LoadedClassifier(model, layers, segments, getattr(model.card, "sees_volumes", False))
 
 
 def _own_grids(classifier: Any, known: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:

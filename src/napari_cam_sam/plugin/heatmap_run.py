@@ -275,6 +275,7 @@ def _steps(
         return
     from napari_cam_sam.cam.heatmaps import CamParameters, compute_heatmaps
     from napari_cam_sam.cam.pixel_sets import PixelSet
+    from napari_cam_sam.pipeline.planes import explain_planes, takes_image
 
     made_by = recipe.made_by(loaded)
     pixels = recipe.pixels if loaded.segments else None
@@ -294,6 +295,12 @@ def _steps(
     if loaded.of_volumes:
         indices = range(snapshot.image.n_planes(snapshot.axis))
         found = yield from _of_volume(loaded.classifier, snapshot, parameters, pixels)
+    elif takes_image(loaded.classifier):
+        region = None if pixels is None else pixels.region
+        found = explain_planes(
+            snapshot.image, loaded.classifier, parameters, snapshot.window(), snapshot.axis,
+            indices, region,
+        )  # fmt: skip
     else:
         region = None if pixels is None else pixels.region
         regions = None if region is None else (region(snapshot.axis, i) for i in indices)

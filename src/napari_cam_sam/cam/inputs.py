@@ -1,0 +1,164 @@
+"""A whole image before a network, cut into the windows that slide over it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import chain
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from napari_cam_sam.cam.regions import MapsModel
+from napari_cam_sam.cam.windows import InfererWindows, Shape, Start, Windows, window_size
+from napari_cam_sam.models.bundle_frames import Prepared
+from napari_cam_sam.models.plane_order import turned
+from napari_cam_sam.models.preparation import Preparation
+from napari_cam_sam.models.segmentation import SegmentationNetwork
+
+__all__ = ["Frame", "ImageInput", "PreparedInput", "WindowedInput", "slide"]
+
+
+class Frame(Protocol):
+    """The way of maps and masks from where a network sees an image back to its own grid."""
+
+    def back(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Bring a map back."""
+
+    def back_mask(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Bring a mask back."""
+
+
+class ImageInput:
+    """What windows are cut from, with what lies around an image that is smaller than one.
+
+    Attributes
+    ----------
+    windows : Windows
+    padding : list of (int, int)
+        Before and behind the image along each axis.
+    inside : tuple of slice
+        The image without it.
+    slice_axis : int or None
+        The axis that windows of a 2D network are one thick along.
+    """
+
+    slice_axis: int | None = None
+
+    def __init__(self, network: SegmentationNetwork, shape: Shape, windows: Windows) -> None:
+        self.network = network
+        self.windows = windows
+        missing = [max(0, s - n) for s, n in zip(windows.shape, shape, strict=True)]
+        self.padding = [(m // 2, m - m // 2) for m in missing]
+        self.inside = tuple(
+            slice(before, before + n) for (before, _), n in zip(self.padding, shape, strict=True)
+        )
+
+    def cut(self, starts: Sequence[Start]) -> Tensor:
+        """Cut windows out, as the network gets them, on its device."""
+        raise NotImplementedError
+
+    def to_network(self, windows: Tensor) -> Tensor:
+        """Lay windows (n, …, a, b, c) out as the module takes them: of a 2D network as planes."""
+        if self.slice_axis is None:
+            return windows
+        planes = windows.squeeze(windows.ndim - 3 + self.slice_axis)
+        return planes.transpose(-1, -2) if turned(self.network.card) else planes
+
+    def from_network(self, maps: Tensor) -> Tensor:
+        """Lay what a module gives for windows out along the axes of the image."""
+        if self.slice_axis is None:
+            return maps
+        planes = maps.transpose(-1, -2) if turned(self.network.card) else maps
+        return planes.unsqueeze(planes.ndim - 2 + self.slice_axis)
+
+
+class WindowedInput(ImageInput):
+    """A windowed 8-bit volume, normalised as the network's card says."""
+
+    def __init__(self, network: SegmentationNetwork, pixels: NDArray[np.uint8]) -> None:
+        first, second, third = network.card.input_size
+        size = first, second, third
+        shape = pixels.shape[0], pixels.shape[1], pixels.shape[2]
+        # A volume smaller than a window lies in the middle of it; around it are zeros after the
+        # normalisation, as MONAI has it.
+        padded = max(shape[0], first), max(shape[1], second), max(shape[2], third)
+        super().__init__(network, shape, Windows(padded, size))
+        self.scale, self.shift = self._normalisation(pixels)
+        self.pixels = np.pad(pixels, self.padding)
+        self.filled = np.pad(np.ones(shape, dtype=bool), self.padding)
+
+    def cut(self, starts: Sequence[Start]) -> Tensor:
+        """Cut windows out, normalised, shape (n, 1, planes, rows, columns)."""
+        cut = np.stack([self.pixels[self.windows.slot(start)] for start in starts])
+        tensor = torch.from_numpy(cut)[:, None].to(self.network.device).float() / 255
+        out = (tensor - self.shift) / self.scale
+        if self.network.card.standardise == "nonzero":
+            out = torch.where(tensor > 0, out, 0.0)
+        filled = np.stack([self.filled[self.windows.slot(start)] for start in starts])
+        return out * torch.from_numpy(filled)[:, None].to(out.device)
+
+    def _normalisation(self, pixels: NDArray[np.uint8]) -> tuple[float, float]:
+        """Give what values in [0, 1] are divided by, and what is subtracted before."""
+        card = self.network.card
+        if card.standardise == "no":
+            return card.std[0], card.mean[0]
+        counts = np.bincount(pixels.ravel(), minlength=256).astype(np.float64)
+        if card.standardise == "nonzero":
+            counts[0] = 0
+        values, n = np.arange(256) / 255, max(1.0, counts.sum())
+        mean = float((counts * values).sum() / n)
+        deviation = float(np.sqrt((counts * (values - mean) ** 2).sum() / n))
+        return deviation or 1.0, mean
+
+
+class PreparedInput(ImageInput):
+    """An image that went through a bundle's transforms, under the windows of its inferer."""
+
+    def __init__(
+        self, network: SegmentationNetwork, prepared: Prepared, preparation: Preparation
+    ) -> None:
+        inferer = preparation.inferer
+        if network.card.spatial_dims == 2:
+            self.slice_axis = 2 if inferer.slice_axis is None else inferer.slice_axis
+        shape = prepared.frame.shape
+        size = window_size(inferer, shape, self.slice_axis)
+        padded = max(shape[0], size[0]), max(shape[1], size[1]), max(shape[2], size[2])
+        super().__init__(network, shape, InfererWindows(padded, size, inferer))
+        around = [(0, 0), *self.padding]
+        self.values = np.pad(prepared.values, around, constant_values=inferer.cval)
+
+    def cut(self, starts: Sequence[Start]) -> Tensor:
+        """Cut windows out, shape (n, channels, a, b, c)."""
+        slots = [self.windows.slot(start) for start in starts]
+        cut = np.stack([self.values[(slice(None), *slot)] for slot in slots])
+        return torch.from_numpy(cut).to(self.network.device)
+
+
+def slide(network: SegmentationNetwork, planes: Tensor) -> Tensor:
+    """Run prepared planes (n, channels, h, w): of a bundle by its windows, else as they are.
+
+    The caller has borrowed the model.
+    """
+    preparation = network.card.preparation
+    model = MapsModel(network)
+    if preparation is None:
+        logits: Tensor = model(planes)
+        return logits
+    # Its windows lie along (columns, rows).
+    there = planes.transpose(-1, -2) if turned(network.card) else planes
+    shape = int(there.shape[2]), int(there.shape[3]), 1
+    inferer = replace(preparation.inferer, slice_axis=2)
+    windows = InfererWindows(shape, window_size(inferer, shape, 2), inferer)
+    found = torch.zeros(len(planes), network.card.num_classes, *there.shape[2:])
+    for start in chain.from_iterable(windows.layers()):
+        rows, columns, _ = windows.slot(start)
+        window = there[:, :, rows, columns]
+        part = model(window.transpose(-1, -2) if turned(network.card) else window)
+        part = part.transpose(-1, -2) if turned(network.card) else part
+        weights = torch.from_numpy(windows.weights(start)[..., 0])
+        found[:, :, rows, columns] += part.float().cpu() * weights
+    return found.transpose(-1, -2) if turned(network.card) else found
