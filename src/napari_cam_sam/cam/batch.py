@@ -121,7 +121,7 @@ class ClassBatch(Batch):
         batch_size: int,
         odds: bool = False,
     ) -> None:
-        model = ScoreModel(classifier.module, classifier.card.num_classes)
+        model = ScoreModel(classifier.module, classifier)
         super().__init__(classifier, model, tensor, None, batch_size)
         self.classifier = classifier
         self.wanted = target

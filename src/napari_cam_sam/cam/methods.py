@@ -410,7 +410,7 @@ def _lrp(batch: Batch, _: Method, __: Sequence[str]) -> list[Maps]:
             "method, e.g. hires-cam."
         )
     module = follow_plane_order(canonical(loaded.module, loaded.name), loaded.card)
-    net = ScoreModel(module, loaded.card.num_classes)
+    net = ScoreModel(module, batch.classifier)
     with torch.no_grad():
         batch.run(())
     found = relevance(net, batch.tensor, batch.targets.tolist())

@@ -13,7 +13,6 @@ from napari_cam_sam.cam.batch import Batch
 from napari_cam_sam.cam.pixel_sets import PixelSet, find_pixels, nth_component
 from napari_cam_sam.cam.upscale import plane_weights
 from napari_cam_sam.images.letterbox import Letterbox
-from napari_cam_sam.models.outputs import maps_of
 from napari_cam_sam.models.segmentation import SegmentationNetwork
 
 __all__ = ["MapsModel", "RegionBatch", "explained_class"]
@@ -25,11 +24,11 @@ class MapsModel(nn.Module):
     def __init__(self, network: SegmentationNetwork) -> None:
         super().__init__()
         self.module = network.module
-        self.card = network.card
+        self.network = network
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, …) to logits (B, num_classes, …)."""
-        return maps_of(self.module(x), self.card.num_classes, self.card.spatial_dims)
+        return self.network.logits(self.module(x))
 
 
 class RegionBatch(Batch):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.models.outputs import logits_of
+from napari_cam_sam.models.classifiers import Classifier
 
 __all__ = ["ScoreModel", "gradients", "run_traced"]
 
@@ -17,16 +17,16 @@ Target = Callable[[Tensor], Tensor]
 
 
 class ScoreModel(nn.Module):
-    """A classifier whose output is its logits, whatever the module wraps them in."""
+    """A classifier whose output is its logits, whatever the module gives and wraps them in."""
 
-    def __init__(self, module: nn.Module, num_classes: int) -> None:
+    def __init__(self, module: nn.Module, classifier: Classifier) -> None:
         super().__init__()
         self.module = module
-        self.num_classes = num_classes
+        self.classifier = classifier
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, h, w) to logits (B, num_classes)."""
-        return logits_of(self.module(x), self.num_classes)
+        return self.classifier.logits(self.module(x))
 
 
 def run_traced(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_args, get_type_hin
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.field_help import field_help
+from napari_cam_sam.models.cards import OUTPUTS
 from napari_cam_sam.sam.registry import FRAMES
 from napari_cam_sam.text import shown
 
@@ -259,6 +260,9 @@ def add_card(parser: argparse.ArgumentParser) -> None:
     card.add_argument("--mean", type=float, nargs="+", help="a channel, of values in 0 to 1")
     card.add_argument("--std", type=float, nargs="+", help="a channel, of values in 0 to 1")
     card.add_argument(
+        "--output-kind", choices=OUTPUTS, help="what the numbers are that a network of yours gives"
+    )
+    card.add_argument(
         "--spatial-dims", type=int, help="2 or 3: a segmentation network, not a classifier"
     )
 
@@ -286,6 +290,7 @@ def load_model_of(arguments: argparse.Namespace, name: str, device: str) -> Expl
         mean=arguments.mean,
         std=arguments.std,
         spatial_dims=arguments.spatial_dims,
+        output=arguments.output_kind,
         device=device,
     )
 

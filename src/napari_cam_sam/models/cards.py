@@ -8,15 +8,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.models.preparation import read_preparation
 
 __all__ = [
     "NETWORK_FIELDS",
+    "OUTPUTS",
     "PLANE_ORDERS",
     "ClassifierCard",
+    "OutputKind",
     "PlaneOrder",
     "beside",
     "card_in_metadata",
@@ -28,6 +30,9 @@ __all__ = [
 
 PlaneOrder = Literal["rows-columns", "columns-rows"]
 PLANE_ORDERS: tuple[PlaneOrder, ...] = ("rows-columns", "columns-rows")
+OutputKind = Literal["logits", "probabilities", "log-probabilities"]
+OUTPUTS: tuple[OutputKind, ...] = get_args(OutputKind)
+"""What a network's numbers may be."""
 
 # torchvision's normalisation for RGB, and its mean over the channels for gray.
 _MEAN: dict[int, tuple[float, ...]] = {3: (0.485, 0.456, 0.406), 1: (0.449,)}
@@ -46,7 +51,7 @@ class ClassifierCard:
     architecture : str
         A name in the table of architectures, or the ``package.module:function`` of a factory.
     num_classes : int
-        Number of logits. With 1 the logit is a sigmoid's, else a softmax's.
+        Number of scores. With 1 the score is a sigmoid's, else a softmax's.
     class_names : tuple of str
         One a logit, all different.
     input_size : tuple of int
@@ -66,6 +71,8 @@ class ClassifierCard:
     plane_order : {"rows-columns", "columns-rows"}
         How a plane lies before the module; the second for one that was trained on planes cut out
         of nibabel's or MONAI's (i, j, k), whose first axis goes to the right in a viewer.
+    output : {"logits", "probabilities", "log-probabilities"}
+        What the network's numbers are; see :mod:`models.output_kinds`.
     """
 
     architecture: str
@@ -79,6 +86,7 @@ class ClassifierCard:
     fine_grid: bool = False
     head: Literal["linear", "extra"] = "linear"
     plane_order: PlaneOrder = "rows-columns"
+    output: OutputKind = "logits"
 
     def to_json(self) -> str:
         """Write the card as the JSON that a file's metadata or a file beside it holds."""
@@ -122,7 +130,10 @@ def card_in_metadata(metadata: Mapping[str, Any], source: str) -> dict[str, Any]
         if not isinstance(card, Mapping):
             raise CamSamError(f"The card in {source} is not a mapping of names to values.")
         return {key: card[key] for key in _FIELDS if key in card}
-    return {key: _perhaps_json(metadata[key]) for key in _FIELDS if key in metadata}
+    found = {key: _perhaps_json(metadata[key]) for key in _FIELDS if key in metadata}
+    if found.get("output") not in OUTPUTS:  # often a folder
+        found.pop("output", None)
+    return found
 
 
 def card_path(path: Path) -> Path:
@@ -192,6 +203,7 @@ def merge_cards(
         fine_grid=known.get("fine_grid", False),
         head=known.get("head", "linear"),
         plane_order=known.get("plane_order", "rows-columns"),
+        output=known.get("output", "logits"),
     )
     if len(card.mean) != channels or len(card.std) != channels:
         raise CamSamError(
@@ -277,6 +289,8 @@ def _checked(key: str, value: Any, source: str) -> Any:
         ok, wanted = _is_whole(value) and value in (1, 3), "1 (gray) or 3 (RGB)"
     elif key == "fine_grid":
         ok, wanted = isinstance(value, bool), "true or false"
+    elif key == "output":
+        ok, wanted = value in OUTPUTS, " or ".join(OUTPUTS)
     elif key == "head":
         ok, wanted = value in ("linear", "extra"), "linear or extra"
     elif key == "plane_order":

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,6 +38,7 @@ from napari_cam_sam.models.factories import call_factory, is_factory
 from napari_cam_sam.models.layouts import foreign_names
 from napari_cam_sam.models.model import Layer, LoadedModel, list_layers
 from napari_cam_sam.models.names import classifier_names, shipped_classifiers
+from napari_cam_sam.models.output_kinds import as_logits, find_outputs, settle_outputs
 from napari_cam_sam.models.outputs import logits_of
 from napari_cam_sam.models.plane_order import follow_plane_order
 from napari_cam_sam.models.torchvision_weights import read_torchvision_weights
@@ -69,10 +71,23 @@ class Classifier(LoadedModel):
     training: dict[str, Any] | None = None
 
     def to_probabilities(self, logits: Tensor) -> Tensor:
-        """Turn logits (n, classes) into probabilities: softmax, or sigmoid for one class."""
+        """Turn logits (n, classes) into probabilities: softmax, or sigmoid for one class.
+
+        Those of a network that gives several probabilities are its own, whether or not they add
+        up to 1.
+        """
         if self.card.num_classes == 1:
             return torch.sigmoid(logits)
+        if self.card.output != "logits":
+            return logits.exp()
         return torch.softmax(logits, dim=1)
+
+    def logits(self, output: object) -> Tensor:
+        """Take the logits (n, classes) out of whatever the module returned."""
+        card = self.card
+        scores = logits_of(output, card.num_classes)
+        activation = "sigmoid" if card.num_classes == 1 else "softmax"
+        return as_logits(scores, card.output, activation, self.name)
 
     def probabilities(
         self, planes: Sequence[NDArray[np.uint8]], batch_size: int = 16
@@ -101,7 +116,7 @@ class Classifier(LoadedModel):
     def probabilities_of(self, tensor: Tensor) -> NDArray[np.float32]:
         """Classify inputs (n, channels, h, w), as :meth:`prepare` makes them, in one pass."""
         with borrowed(self.module), torch.no_grad():
-            logits = logits_of(self.module(tensor), self.card.num_classes)
+            logits = self.logits(self.module(tensor))
             found: NDArray[np.float32] = self.to_probabilities(logits).float().cpu().numpy()
         return found
 
@@ -118,6 +133,7 @@ def load_classifier(
     channels: int | None = None,
     layers: Sequence[str] | None = None,
     plane_order: str | None = None,
+    output: str | None = None,
     device: str = "auto",
 ) -> Classifier:
     """Load a classifier.
@@ -134,6 +150,9 @@ def load_classifier(
         checkpoint is counted where nothing gives it.
     plane_order : str, optional
         One more field: ``columns-rows`` for a model of planes cut out of nibabel's arrays.
+    output : {"logits", "probabilities", "log-probabilities"}, optional
+        The card's, too. Where nothing gives it, a factory's module is looked at, and anything but
+        logits is told by a warning.
     device : str
         As :func:`models.devices.choose_device` takes it.
 
@@ -160,6 +179,7 @@ def load_classifier(
         "channels": channels,
         "layers": layers,
         "plane_order": plane_order,
+        "output": output,
     }
     if is_factory(name) and not Path(name).exists():
         return classifier_of_module(name, call_factory(name), arguments, where)
@@ -255,13 +275,14 @@ def classifier_of_module(
     if not any(source.get("architecture") for _, source in sources):
         sources.append(("the factory's name", {"architecture": name}))
     card = merge_cards(sources, name, _DEFAULT_SIZE)
+    module = follow_plane_order(module.to(device).eval(), card)
+    take = partial(logits_of, num_classes=card.num_classes)
+    found = find_outputs(module, card.channels, card.input_size, take)
+    card = replace(card, **settle_outputs(found, merge_fields(sources, name), name))
     layers = card.layers
     if not layers and card.architecture in ARCHITECTURES:
         layers = (ARCHITECTURES[card.architecture].layer,)
-    follow_plane_order(module, card)
-    return _checked(
-        Classifier(module.to(device).eval(), card, name, weights_sha256(module), layers, device)
-    )
+    return _checked(Classifier(module, card, name, weights_sha256(module), layers, device))
 
 
 def _checked(classifier: Classifier) -> Classifier:

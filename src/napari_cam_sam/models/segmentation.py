@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from napari_cam_sam.errors import CamSamError, unknown_name
 from napari_cam_sam.images.letterbox import Letterbox
 from napari_cam_sam.models.bundle_frames import scaled_intensities
 from napari_cam_sam.models.bundles import read_bundle
-from napari_cam_sam.models.cards import beside, card_in_metadata, card_path
+from napari_cam_sam.models.cards import beside, card_in_metadata, card_path, merge_fields
 from napari_cam_sam.models.checkpoints import (
     Checkpoint,
     load_into,
@@ -27,6 +28,8 @@ from napari_cam_sam.models.devices import choose_device
 from napari_cam_sam.models.factories import call_factory, is_factory
 from napari_cam_sam.models.model import LoadedModel
 from napari_cam_sam.models.names import SEGMENTATION_ARCHITECTURES, shipped_networks
+from napari_cam_sam.models.output_kinds import as_logits, find_outputs, settle_outputs
+from napari_cam_sam.models.outputs import maps_of
 from napari_cam_sam.models.plane_order import follow_plane_order
 from napari_cam_sam.models.preparation import INTENSITY, Preparation
 from napari_cam_sam.models.segmentation_architectures import (
@@ -138,6 +141,12 @@ class SegmentationNetwork(LoadedModel):
                 f"{self.name} is a bundle that prepares the whole image, or slides over its "
                 "planes: explain the image itself, as run and the docks do."
             )
+
+    def logits(self, output: object) -> Tensor:
+        """Take the maps of logits out of whatever the module returned."""
+        card = self.card
+        maps = maps_of(output, card.num_classes, card.spatial_dims)
+        return as_logits(maps, card.output, card.activation, self.name)
 
     def to_probabilities(self, logits: Tensor) -> Tensor:
         """Turn logits (n, classes, …) into probabilities by the card's activation."""
@@ -251,15 +260,18 @@ def network_of_module(
     if not any(values.get("architecture") for _, values in sources):
         sources.append(("the factory's name", {"architecture": name}))
     card = merge_segmentation_cards(sources, name)
+    module = follow_plane_order(module.to(device).eval(), card)
+    take = partial(maps_of, num_classes=card.num_classes, spatial_dims=card.spatial_dims)
+    found = find_outputs(module, card.channels, card.input_size, take)
+    known = merge_fields(sources, name)
+    changes = settle_outputs(found, known, name)
+    if found.activation is not None and known.get("output") != "logits":
+        changes |= {} if known.get("activation") else {"activation": found.activation}
+    card = replace(card, **changes)
     layers = card.layers
     if not layers and card.architecture in SEGMENTATION_ARCHITECTURES:
         layers = (default_layer(card.architecture, module),)
-    follow_plane_order(module, card)
-    return _checked(
-        SegmentationNetwork(
-            module.to(device).eval(), card, name, weights_sha256(module), layers, device
-        )
-    )
+    return _checked(SegmentationNetwork(module, card, name, weights_sha256(module), layers, device))
 
 
 def _checked(network: SegmentationNetwork) -> SegmentationNetwork:

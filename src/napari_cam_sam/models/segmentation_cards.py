@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.models.cards import PlaneOrder, merge_classes, merge_fields
+from napari_cam_sam.models.cards import OutputKind, PlaneOrder, merge_classes, merge_fields
 from napari_cam_sam.models.preparation import Preparation
 
 __all__ = ["SegmentationCard", "merge_segmentation_cards"]
@@ -64,6 +64,8 @@ class SegmentationCard:
         Of a MONAI bundle: all that happens to an image before the network. `mean`, `std` and
         `standardise` say nothing then, and `orientation`, `spacing` and `window` only repeat what
         it says.
+    output : {"logits", "probabilities", "log-probabilities"}
+        What the network's numbers are; see :mod:`models.output_kinds`.
     """
 
     architecture: str
@@ -89,6 +91,8 @@ class SegmentationCard:
         """Whether it needs a whole volume at once: a 3D network, or a bundle's of slices."""
         of_slices = self.preparation is not None and self.preparation.of_slices
         return self.spatial_dims == 3 or of_slices
+
+    output: OutputKind = "logits"
 
     @property
     def background(self) -> bool:
@@ -172,6 +176,7 @@ def merge_segmentation_cards(
         arguments=known.get("arguments", {}),
         plane_order=known.get("plane_order", "rows-columns"),
         preparation=known.get("preparation"),
+        output=known.get("output", "logits"),
     )
     if dims == 3 and card.plane_order != "rows-columns" and card.orientation is not None:
         raise CamSamError(
