@@ -430,7 +430,7 @@ def read_session(folder: str | os.PathLike[str]) -> Session:
     labels_path = folder / entry["file"]
     if _file_hash(labels_path) != entry["sha256"]:
         raise CamSamError(f"{labels_path} is damaged or was changed since the session was saved.")
-    labels = np.array(read_labels(labels_path).data)
+    labels = np.array(read_labels(labels_path, exact=True).data)
     shape = session.image.shape
     # TIFF does not keep axes of length one.
     if [n for n in labels.shape if n > 1] != [n for n in shape if n > 1]:

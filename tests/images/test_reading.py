@@ -60,7 +60,7 @@ def test_labels_in_gray_colours(tmp_path):
 
 def test_refuses_colours_fractions_and_jpeg_as_labels(tmp_path):
     PillowImage.fromarray(np.stack([LABELS, LABELS, LABELS + 1], axis=-1)).save(tmp_path / "a.png")
-    with pytest.raises(CamSamError, match="colours, not labels"):
+    with pytest.raises(CamSamError, match="Colours are no labels"):
         read_labels(tmp_path / "a.png")
     for value in (0.5, np.nan):
         tifffile.imwrite(tmp_path / "a.tif", np.array([[0, value]], np.float32))

@@ -133,7 +133,7 @@ def test_large_files_and_series_are_read_plane_by_plane(
         ("brain1_label", np.uint8, "Labels"),
         ("truth", np.int16, "Labels"),
         ("labelled-water", np.int16, "Image"),
-        ("mask", np.float32, "Image"),
+        ("mask", np.float32, "Labels"),
         ("segment", np.int16, "Image"),
     ],
 )
@@ -142,6 +142,26 @@ def test_files_that_say_they_hold_labels_become_labels(
 ) -> None:
     layer = read(save(tmp_path / f"{name}.nii", np.ones((3, 3, 3), dtype), np.eye(4)))
     assert type(layer).__name__ == kind
+
+
+@pytest.mark.parametrize("lazily", [False, True])
+def test_scaled_masks_are_labels_and_soft_ones_images(
+    tmp_path: Path, lazily: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if lazily:
+        monkeypatch.setattr(reading, "_LAZY_BYTES", 100)
+    mask = np.indices((4, 5, 6)).sum(0) % 3 == 0
+    for values, kind in ((mask, Labels), (mask * 0.5, ImageLayer)):
+        header = nib.Nifti1Header()
+        header.set_data_dtype(np.int16)
+        image = nib.Nifti1Image(values.astype(float) + (values == 0.5) * 0.2, np.eye(4), header)
+        if kind is ImageLayer:
+            image.dataobj[0, 0, 0] = 1
+        nib.save(image, tmp_path / "mask.nii")
+        layer = read(tmp_path / "mask.nii")
+        assert isinstance(layer, kind)
+        if kind is Labels:
+            np.testing.assert_array_equal(np.asarray(layer.data), mask.T)
 
 
 def test_what_cannot_be_read_or_written_is_said(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from napari_cam_sam.cli.shared import (
     changed,
     load_model_of,
     print_json,
+    print_notes,
     print_table,
     progress,
     prompt_parameters_class,
@@ -159,6 +160,7 @@ def _metrics(arguments: argparse.Namespace) -> None:
     truth = read_labels(arguments.truth)
     prediction = read_labels(arguments.prediction)
     check_same_grid(prediction, truth)
+    print_notes(prediction, truth)
     label = arguments.truth_label
     answer = np.asarray(truth.data)
     guess = np.asarray(prediction.data)
@@ -182,7 +184,9 @@ def _metrics(arguments: argparse.Namespace) -> None:
     if arguments.json:
         more = {} if arguments.each is None else {f"{arguments.each}s": each}
         settings = {"spacing": spacing, "unit": unit, "tolerance": tolerance}
-        print_json(values | {"flags": flags} | settings | more)
+        both = (prediction, truth)
+        notes = {"notes": [f"{one.name}: {note}" for one in both for note in one.notes]}
+        print_json(values | {"flags": flags} | settings | notes | more)
         return
     print_table([{"metric": name, "value": value} for name, value in values.items()])
     if each:
@@ -262,6 +266,7 @@ def _prompts(arguments: argparse.Namespace) -> None:
         raise CamSamError(f"The strategy {name!r} makes prompts from a mask: give --mask.")
     strategy = changed(strategy_parameters(name), arguments)
     image = read_labels(arguments.mask) if from_mask else _read_heatmap(arguments.heatmap)
+    print_notes(image)
     found = []
     for index in parse_planes(arguments.planes, image.n_planes(arguments.axis)):
         plane = np.asarray(image.plane(arguments.axis, index))

@@ -282,9 +282,9 @@ def _run(arguments: argparse.Namespace) -> None:
     image = read_given(arguments)
     truth = _read_truth(arguments)
     if truth is not None:
-        print_notes(truth)
         check_same_grid(image, truth)
     region = None if arguments.region is None else read_labels(arguments.region)
+    print_notes(truth, region)
     output = arguments.output or arguments.image.with_name(f"{stem_of(arguments.image)}-cam-sam")
     inputs = [p for p in (arguments.image, arguments.truth, arguments.region) if p is not None]
     check_output(output, image, inputs)

@@ -214,17 +214,18 @@ def read_given(arguments: argparse.Namespace) -> Image:
     return image
 
 
-def print_notes(image: Image) -> None:
-    """Print what reading an image decided, on standard error."""
-    for note in image.notes:
-        print(f"napari-cam-sam: {image.name}: {note}", file=sys.stderr)
-
-
 def print_json(data: Mapping[str, Any]) -> None:
     """Print the one object of --json."""
     from napari_cam_sam.outputs import plain
 
     print(json.dumps(plain(dict(data)), allow_nan=False))
+
+
+def print_notes(*images: Image | None) -> None:
+    """Print what reading images decided, on standard error."""
+    for image in filter(None, images):
+        for note in image.notes:
+            print(f"napari-cam-sam: {image.name}: {note}", file=sys.stderr)
 
 
 def print_table(rows: Sequence[Mapping[str, Any]]) -> None:

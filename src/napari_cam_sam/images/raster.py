@@ -21,6 +21,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.formats import JPEG, stem_of, suffix_of
 from napari_cam_sam.images.geometry import default_geometry
 from napari_cam_sam.images.image import Image
+from napari_cam_sam.images.labels import palette_labels
 from napari_cam_sam.images.orientation import TAG, orientation_note, upright
 from napari_cam_sam.images.tiff_colours import alpha_notes
 from napari_cam_sam.limits import check_array, refusal
@@ -60,8 +61,8 @@ def read_pillow(path: Path, *, labels: bool = False) -> Image:
     ----------
     path : Path
     labels : bool
-        Whether a palette's indices are the values (True) or its colours (False), and whether one
-        bit reads as 0 and 1 (True) or as 0 and 255 (False).
+        Whether a palette's colours are labels (True, see `palette_labels`) or colours (False), and
+        whether one bit reads as 0 and 1 (True) or as 0 and 255 (False).
 
     Raises
     ------
@@ -203,12 +204,15 @@ def _pixels(file: PillowImage.Image, labels: bool) -> tuple[NDArray[Any], tuple[
         raise CamSamError(
             "Its pixels are CMYK, for print, without a word on what 0 is: save it as RGB or gray"
         )
-    if mode == "P" and not labels:
+    if mode == "P" and labels:
+        palette = np.array(file.getpalette("RGB"), np.uint8).reshape(-1, 3)
+        return palette_labels(np.array(file), palette)
+    if mode == "P":
         notes: tuple[str, ...] = ()
         if "transparency" in file.info:
             notes = alpha_notes(np.array(file.convert("RGBA"))[..., 3])
         return np.array(file.convert("RGB")), notes
-    if mode in ("L", "P", "RGB", "RGBA", "I", "F") or mode.startswith("I;16"):
+    if mode in ("L", "RGB", "RGBA", "I", "F") or mode.startswith("I;16"):
         pixels = np.array(file)
         pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
         return pixels, alpha_notes(pixels[..., 3]) if mode == "RGBA" else ()

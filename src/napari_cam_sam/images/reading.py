@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.formats import JPEG, NIFTI, TIFF, check_file, suffix_of
 from napari_cam_sam.images.image import Image, choose_frame
+from napari_cam_sam.images.labels import labels_of
 from napari_cam_sam.images.nifti import read_nifti
 from napari_cam_sam.images.raster import read_pillow
 from napari_cam_sam.images.tiff import read_tiff
@@ -61,12 +60,14 @@ def read_labels(
     *,
     channel: int | None = None,
     axes: str | None = None,
+    exact: bool = False,
 ) -> Image:
     """Read a labels file: whole numbers, 0 for background.
 
     Integer files stay as they are, on disk where they are NIfTI; whole numbers that are stored
-    as floating ones become int32. Colour files with three equal channels are gray, a palette's
-    indices are the labels, and one bit is 0 and 1.
+    as floating ones, or with a slope, become int32. Colour files with three equal channels are
+    gray, and one bit is 0 and 1. What masks with gray rims, of two values or with a palette mean,
+    is ruled by `labels_of` and `palette_labels` of this room, and said in the image's notes.
 
     Parameters
     ----------
@@ -74,6 +75,9 @@ def read_labels(
         As for `read_image`, but no JPEG.
     frame, channel, axes
         As for `read_image`.
+    exact : bool
+        Whether whole numbers stay what they are, whatever they look like: for files that this
+        package wrote.
 
     Returns
     -------
@@ -89,19 +93,16 @@ def read_labels(
     if suffix_of(path) in JPEG:
         check_file(path)
         raise CamSamError(
-            f"{path} cannot hold labels: JPEG alters values, so save labels as PNG, TIFF or NIfTI."
+            "JPEG alters values, so it cannot hold labels: save them as PNG, TIFF or NIfTI "
+            f"({path})."
         )
     image = _read(path, frame, channel, axes, labels=True)
     if image.rgb:
         colours = np.asarray(image.data)[..., :3]
         if (colours != colours[..., :1]).any():
-            raise CamSamError(f"{path} holds colours, not labels: save one integer a pixel.")
+            raise CamSamError(f"Colours are no labels: save one whole number a pixel ({path}).")
         image = replace(image, data=np.ascontiguousarray(colours[..., 0]), rgb=False)
-    if np.dtype(image.data.dtype).kind == "b":
-        return replace(image, data=np.asarray(image.data).astype(np.uint8))
-    if np.dtype(image.data.dtype).kind in "iu":
-        return image
-    return replace(image, data=_whole_numbers(image))
+    return labels_of(image, exact=exact)
 
 
 def check_same_grid(image: Image, truth: Image) -> None:
@@ -142,23 +143,6 @@ def _read(
         return read_nifti(path, frame)
     choose_frame(0 if frame is None else frame, 1, str(path))
     return read_pillow(path, labels=labels)
-
-
-def _whole_numbers(image: Image) -> NDArray[np.int32]:
-    limits = np.iinfo(np.int32)
-    values = np.empty(image.spatial_shape, dtype=np.int32)
-    target: list[NDArray[Any]] = [values] if image.spatial_ndim == 2 else list(values)
-    for part, plane in zip(target, image.planes(0), strict=True):
-        whole = np.isfinite(plane) & (plane == np.round(plane))
-        if not whole.all():
-            raise CamSamError(
-                f"{image.path} holds values that are no labels, e.g. {plane[~whole][0]:g}: "
-                "labels are whole numbers."
-            )
-        if plane.min() < limits.min or plane.max() > limits.max:
-            raise CamSamError(f"{image.path} holds values too large for labels.")
-        part[...] = plane
-    return values
 
 
 def _size(image: Image) -> str:

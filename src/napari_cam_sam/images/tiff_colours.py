@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.images.labels import palette_labels
 
 __all__ = ["TRANSPARENT", "alpha_notes", "colours_of"]
 
@@ -38,7 +39,7 @@ def colours_of(
         S is the axis of samples.
     page : tifffile.TiffPage
     labels : bool
-        Whether values are labels: a palette's indices, and never inverted.
+        Whether values are labels: those of a palette, see `palette_labels`, and never inverted.
     imagej : bool
         Whether ImageJ wrote the file.
 
@@ -63,9 +64,13 @@ def colours_of(
     if photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO):
         return _gray(data, axes, page, labels=labels, imagej=imagej)
     if photometric == _PALETTE and "S" not in axes and data.dtype.kind == "u":
-        if labels or page.colormap is None:
+        if page.colormap is None:
             return data, axes, ()
-        return _palette(np.asarray(page.colormap))[data], axes + "S", ()
+        palette = _palette(np.asarray(page.colormap))
+        if labels:
+            data, notes = palette_labels(data, palette)
+            return data, axes, notes
+        return palette[data], axes + "S", ()
     decoded = photometric == _YCBCR and int(page.compression) in _JPEG and not page.extrasamples
     if photometric == _RGB or (decoded and int(page.planarconfig) == 1):
         if "S" not in axes and "C" in axes:  # as Bio-Formats declares separate samples

@@ -57,6 +57,21 @@ class VolumeOnDisk:
         self.dtype = np.dtype(np.float64) if self._scaled else self._stored.newbyteorder("=")
 
     @property
+    def stored(self) -> np.dtype[Any]:
+        """Type of the values before slope and intercept."""
+        return self._stored
+
+    @property
+    def slope(self) -> float:
+        """Factor of the stored values; 1.0 where there is none."""
+        return self._slope
+
+    @property
+    def inter(self) -> float:
+        """What is added to them; 0.0 where there is nothing."""
+        return self._inter
+
+    @property
     def ndim(self) -> int:
         """Number of axes."""
         return len(self.shape)

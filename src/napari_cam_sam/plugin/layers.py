@@ -22,6 +22,7 @@ __all__ = [
     "labels_in",
     "own_layer",
     "plane_shown",
+    "remarks_on",
 ]
 
 _MOST_LABELS = 100
@@ -106,6 +107,13 @@ def frame_shown(viewer: Any, layer: Any) -> int | None:
 def is_own(layer: Any) -> bool:
     """Tell whether a layer was made by the docks, whatever it is called now."""
     return "role" in layer.metadata.get(KEY, {})
+
+
+def remarks_on(images: Iterable[Image]) -> str:
+    """Return what speaks against labels as they stand, e.g. gray rims; it reads every plane."""
+    from napari_cam_sam.images.labels import labels_remark
+
+    return " ".join(filter(None, (labels_remark(image) for image in images)))
 
 
 def labels_in(arrays: Iterable[Any]) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,8 @@ def get_reader(
 def read_nifti_layers(path: str | Sequence[str]) -> list[LayerData]:
     """Read NIfTI files as layers, one each.
 
-    Integer files that say they hold labels, by the header's intent or by their name (label, mask,
-    seg, truth, gt), become labels layers, all others image layers.
+    Files of whole numbers that say they hold labels, by the header's intent or by their name
+    (label, mask, seg, truth, gt), become labels layers, all others image layers.
 
     Raises
     ------
@@ -59,6 +60,11 @@ def _layer(path: Path) -> LayerData:
     else:
         data = _lazy(image.data) if _bytes(image.data) > _LAZY_BYTES else np.asarray(image.data)
     named = bool(_LABELS.search(image.name.lower())) or header.get_intent()[0] == "label"
+    kind = np.dtype(data.dtype).kind
+    # A large file of whole numbers is not read through as it is opened.
+    through = kind == "f" or (kind in "iu" and _bytes(data) <= _LAZY_BYTES)
+    if named and frames == 1 and not image.rgb and through:
+        image, data = _as_labels(path, image, data)
     labels = named and np.dtype(data.dtype).kind in "iu" and not image.rgb
     meta: dict[str, Any] = {
         "name": image.name,
@@ -68,6 +74,29 @@ def _layer(path: Path) -> LayerData:
     if not labels:
         meta["rgb"] = image.rgb
     return data, meta, "labels" if labels else "image"
+
+
+def _as_labels(path: Path, image: Any, data: Any) -> tuple[Any, Any]:
+    """Return the labels that a file holds where they are not its values as they stand.
+
+    Whole numbers may be stored as floating ones, or with a slope, and masks have gray rims. What
+    holds no labels stays an image.
+    """
+    import numpy as np
+    from napari.utils.notifications import show_info
+
+    from napari_cam_sam.errors import CamSamError
+    from napari_cam_sam.images.reading import read_labels
+
+    try:
+        labels = read_labels(path, frame=0)
+    except CamSamError:
+        return image, data
+    if labels.notes:
+        show_info(f"{image.name}: {' '.join(labels.notes)}")
+    if isinstance(labels.data, np.ndarray):
+        return labels, labels.data
+    return replace(image, notes=labels.notes), data
 
 
 def _series(path: Path, frames: int, first: Any) -> Any:

@@ -15,7 +15,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.plugin.forms import Choice, form, listen
 from napari_cam_sam.plugin.geometry import geometry_of
-from napari_cam_sam.plugin.layers import frame_shown, image_of, is_own, labels_in
+from napari_cam_sam.plugin.layers import frame_shown, image_of, is_own, labels_in, remarks_on
 from napari_cam_sam.plugin.score_rows import Subject
 from napari_cam_sam.plugin.tasks import Newest
 
@@ -52,6 +52,7 @@ class ScoreChoices(QWidget):
         self._picked: set[str] = set()
         self._heard: list[Any] = []
         self._labels_of: tuple[Any, ...] = ()
+        self.values_remark = ""
         self.prediction = Choice("The masks to score: a labels layer.")
         self.truth = Choice("What is right: a labels layer on the image's grid.")
         self.heatmap = Choice("A heatmap to score too: ours, or a gray layer within 0 to 1.")
@@ -197,10 +198,11 @@ class ScoreChoices(QWidget):
 
     def find_labels(self) -> None:
         """Look in the background which labels there are to choose from."""
-        arrays = [self.array(layer) for layer in self._fitting()]
-        self._finder.ask(lambda: labels_in(arrays))
+        images = [self._image(layer) for layer in self._fitting()]
+        self._finder.ask(lambda: (labels_in(one.data for one in images), remarks_on(images)))
 
-    def _offer_labels(self, values: Iterable[int]) -> None:
+    def _offer_labels(self, found: tuple[Iterable[int], str]) -> None:
+        values, self.values_remark = found
         self.label.offer([_ALL_LABELS, *((f"label {v}", v) for v in values)])
         self.changed.emit()
 
@@ -303,7 +305,10 @@ class ScoreChoices(QWidget):
 
     def array(self, layer: Any) -> Any:
         """Give the array of a layer, of a series that of the frame shown."""
-        return image_of(layer, frame_shown(self._workspace.viewer, layer)).data
+        return self._image(layer).data
+
+    def _image(self, layer: Any) -> Image:
+        return image_of(layer, frame_shown(self._workspace.viewer, layer))
 
 
 def _unit(image: Image) -> str:

@@ -169,7 +169,8 @@ class ScoresDock(Dock):
         else:
             same = state.key == self.choices.key()
             words = state.words if same else "The scores are of other choices: press Score."
-        self.row.say(" ".join(filter(None, (words, self.choices.unit_remark()))))
+        remarks = (self.choices.values_remark, self.choices.unit_remark())
+        self.row.say(" ".join(filter(None, (words, *remarks))))
 
     # Scoring
 

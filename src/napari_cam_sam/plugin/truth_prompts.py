@@ -13,8 +13,8 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.plugin.forms import Choice, SpinBox, button, form, line, listen
-from napari_cam_sam.plugin.layers import frame_shown, image_of, labels_in
+from napari_cam_sam.plugin.forms import Choice, SpinBox, Words, button, form, line, listen
+from napari_cam_sam.plugin.layers import frame_shown, image_of, labels_in, remarks_on
 from napari_cam_sam.plugin.tasks import Newest
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.prompts.parameters import TRUTH_PRESETS
@@ -72,6 +72,9 @@ class TruthPrompts(QWidget):
                 )
             )
         )
+        self.remark = Words()
+        self.remark.hide()
+        whole.addWidget(self.remark)
         whole.addLayout(line(self.place, self.place_all))
         self.place.clicked.connect(lambda: self.wanted.emit(False))
         self.place_all.clicked.connect(lambda: self.wanted.emit(True))
@@ -131,10 +134,13 @@ class TruthPrompts(QWidget):
         """Look in the background which labels there are to choose from."""
         layer = self.layer.value()
         fits = layer is not None and self._workspace.mismatch(layer) is None
-        arrays = [image_of(layer, frame_shown(self._workspace.viewer, layer)).data] if fits else []
-        self._finder.ask(lambda: labels_in(arrays))
+        images = [image_of(layer, frame_shown(self._workspace.viewer, layer))] if fits else []
+        self._finder.ask(lambda: (labels_in(one.data for one in images), remarks_on(images)))
 
-    def _offer_labels(self, values: list[int]) -> None:
+    def _offer_labels(self, found: tuple[list[int], str]) -> None:
+        values, remark = found
+        self.remark.setText(remark)
+        self.remark.setVisible(bool(remark))
         self.label.offer([_ALL_LABELS, *((f"label {v}", v) for v in values)])
 
     def _list(self, _: object = None) -> None:

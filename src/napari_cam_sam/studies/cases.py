@@ -102,13 +102,16 @@ def read_case(case: Case) -> tuple[Image, Image | None]:
         read = [_read_mask(path, image) for path in case.truths]
         if len(read) == 1:
             return image, read[0]
+        notes = tuple(dict.fromkeys(note for one in read for note in one.notes))
         united = np.zeros(image.spatial_shape, np.uint8)
         for one in read:
             united |= np.asarray(one.data) != 0
-        return image, replace(image, data=united, rgb=False, name=f"{image.name}, truth")
+        return image, replace(
+            image, data=united, rgb=False, name=f"{image.name}, truth", notes=notes
+        )
     if case.boxes:
         mask = _mask_of_boxes(case.boxes, image)
-        return image, replace(image, data=mask, rgb=False, name=f"{image.name}, boxes")
+        return image, replace(image, data=mask, rgb=False, name=f"{image.name}, boxes", notes=())
     return image, None
 
 
@@ -156,11 +159,11 @@ def boxes_of_mask(mask: NDArray[Any]) -> tuple[Box, ...]:
 def _read_mask(path: Path, image: Image) -> Image:
     labels = read_labels(path)
     check_same_grid(image, labels)
-    # 0 and 255 is how pictures of masks are saved; 255 is then no label.
-    if isinstance(labels.data, np.ndarray) and np.unique(labels.data).tolist() in (
-        [0, 255], [255],
-    ):  # fmt: skip
-        return replace(labels, data=(labels.data == 255).astype(np.uint8))
+    # 0 and 255 is how pictures of masks are saved; 255, in 16 bit 65535, is then no label.
+    if isinstance(labels.data, np.ndarray):
+        objects = [value for value in np.unique(labels.data).tolist() if value != 0]
+        if objects in ([255], [65535]):
+            return replace(labels, data=(labels.data != 0).astype(np.uint8))
     return labels
 
 

@@ -339,6 +339,9 @@ def _end(record: dict[str, Any], about: Mapping[str, Mapping[str, Any]]) -> dict
         for name, model in one["models"].items():
             if model not in models.setdefault(name, []):
                 models[name].append(model)
+    record["problems"] += [
+        f"{case}: {note}" for case in sorted(about) for note in about[case].get("notes", ())
+    ]
     hashes = [[case, about[case]["files"]] for case in sorted(about)]
     now = datetime.now(UTC).isoformat(timespec="seconds")
     failed = sum(one["failed"] for one in about.values())

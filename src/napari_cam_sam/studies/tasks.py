@@ -19,6 +19,7 @@ from napari_cam_sam.cam.heatmaps import Heatmap, check_request
 from napari_cam_sam.cam.trust import assess_trust
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.hashing import file_hash
+from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.preprocessing import preprocess
 from napari_cam_sam.images.windows import Window, WindowParameters, resolve_window
 from napari_cam_sam.images.writing import labels_dtype
@@ -123,7 +124,8 @@ class CaseResult:
     about : dict
         ``failed``: whether nothing could be run; ``encodes``: how many planes were ``done`` and
         ``found`` on disk; ``seconds`` by stage; ``files``: SHA-256 of the image, its truths and
-        the prediction, in this order; ``models``: see `Models.describe`.
+        the prediction, in this order; ``models``: see `Models.describe`; ``notes``: what reading
+        them decided.
     """
 
     table: pd.DataFrame
@@ -163,6 +165,7 @@ def run_case(study: Study, case: Case, models: Models, embeddings: EmbeddingCach
         "seconds": {stage: round(value, 4) for stage, value in task.seconds.items()},
         "files": [file_hash(path) for path in files],
         "models": models.describe(),
+        "notes": list(dict.fromkeys(task.notes)),
     }
     return CaseResult(make_table(task.rows), about)
 
@@ -257,6 +260,7 @@ class _Task:
         self.case = case
         self.rows: list[dict[str, Any]] = []
         self.seconds: dict[str, float] = {}
+        self.notes: list[str] = []
         self._models = models or Models()
         self._embeddings = embeddings
         self._windows: dict[WindowParameters, Window] = {}
@@ -272,6 +276,7 @@ class _Task:
     def run(self) -> None:
         with self._spent("read"):
             self.image, self.truth = read_case(self.case)
+        self._note(self.image, self.truth)
         settings = self.study.settings
         self._run_predictions([one for one in settings if one.segmenter == PREDICTION])
         planewise = [one for one in settings if one.segmenter != PREDICTION]
@@ -280,6 +285,11 @@ class _Task:
         for setting in planewise:
             if setting.run.volume is not None:
                 self._run_volume(setting)
+
+    def _note(self, *images: Image | None) -> None:
+        for image in images:
+            if image is not None:
+                self.notes += [f"{image.name}: {note}" for note in image.notes]
 
     def add(
         self,
@@ -662,6 +672,7 @@ class _Task:
                 prediction = read_prediction(self.case, self.image)
                 if prediction is None:
                     raise CamSamError("There is no prediction of this image.")
+                self._note(prediction)
                 run, group = setting.run, self._group([setting])
                 spacing = self.image.geometry.plane_spacing(run.axis)
                 for index in group.indices:
