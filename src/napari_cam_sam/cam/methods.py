@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from napari_cam_sam.cam.batch import Batch, ClassBatch
 from napari_cam_sam.cam.names import MANY_PASSES, WITHOUT_LAYERS
+from napari_cam_sam.cam.noise import added_up, without_noise
 from napari_cam_sam.cam.occlusion import occlusion
 from napari_cam_sam.cam.parameters import OcclusionParameters
 from napari_cam_sam.cam.perturbation import HookedAblationCAM, LoopedScoreCAM
@@ -302,7 +303,7 @@ def _image(
         )
     layer, targets = batch.loaded.layer(name), batch.score_targets()
     image: Maps = cam.get_cam_image(batch.tensor, layer, targets, activations, grads, False)
-    return image
+    return without_noise(image, added_up(method.name, activations, grads))
 
 
 def _finer_targets(batch: Batch, logits: Tensor) -> list[Target]:
@@ -346,8 +347,9 @@ def _shapley(batch: Batch, method: Method, layers: Sequence[str]) -> list[Maps]:
 
             cam.activations_and_grads.reshape_transform = reshape
             weights = cam.get_cam_weights(batch.tensor, None, targets, output, gradient)
-        activations = batch.array(name, output)
-        maps.append(np.einsum("bc,bchw->bhw", weights, activations))
+        activations, slopes = batch.array(name, output), batch.array(name, gradient)
+        found = np.einsum("bc,bchw->bhw", weights, activations)
+        maps.append(without_noise(found, added_up(method.name, activations, slopes)))
     return maps
 
 
@@ -414,14 +416,15 @@ def _lrp(batch: Batch, _: Method, __: Sequence[str]) -> list[Maps]:
     with torch.no_grad():
         batch.run(())
     found = relevance(net, batch.tensor, batch.targets.tolist())
-    return [found.sum(dim=1).float().cpu().numpy()]
+    scale = found.abs().sum(dim=1).float().cpu().numpy()
+    return [without_noise(found.sum(dim=1).float().cpu().numpy(), scale)]
 
 
 def _occlusion(batch: Batch, _: Method, __: Sequence[str]) -> list[Maps]:
     gray = batch.occlusion.fill
     with torch.no_grad():
-        batch.run(())
-    maps = []
+        logits = batch.run(())[0]
+    maps, sizes = [], []
     for i, frame in enumerate(batch.tensor):
         fill = frame.mean(dim=(1, 2), keepdim=True)
         if gray is not None:
@@ -431,7 +434,9 @@ def _occlusion(batch: Batch, _: Method, __: Sequence[str]) -> list[Maps]:
             return torch.stack([batch.score(row, i) for row in batch.model(covered)])
 
         maps.append(occlusion(score, frame, fill, batch.occlusion, batch.batch_size))
-    return [np.stack(maps)]
+        row = logits[i].float().abs()
+        sizes.append(max(float(row.max()), abs(float(batch.score(row, i)))))
+    return [without_noise(np.stack(maps), np.array(sizes)[:, None, None])]
 
 
 def warn_if_unguided(model: LoadedModel) -> None:
