@@ -377,7 +377,8 @@ class _Work:
         if tuple(maps.shape[2:]) != self.size:
             raise CamSamError(
                 f"{self.network.name} answers a window of {self.size} with maps of "
-                f"{tuple(maps.shape[2:])}; it must give one logit a voxel."
+                f"{tuple(maps.shape[2:])}; it must give one logit a voxel; "
+                "perhaps its strides ask for another size."
             )
         logits: NDArray[np.float32] = maps.cpu().numpy()
         return logits
@@ -392,7 +393,7 @@ class _Work:
             reason = str(error).partition("\n")[0][:200]
             raise CamSamError(
                 f"{self.network.name} cannot take an input of {size}, which the bundle makes of "
-                f"this image ({reason}); its strides ask for another size."
+                f"this image ({reason}); perhaps its strides ask for another size."
             ) from error
         return maps
 

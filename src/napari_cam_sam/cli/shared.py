@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_args, get_type_hin
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.field_help import field_help
-from napari_cam_sam.models.cards import OUTPUTS
+from napari_cam_sam.models.cards import OUTPUTS, PLANE_ORDERS
 from napari_cam_sam.sam.registry import FRAMES
 from napari_cam_sam.text import shown
 
@@ -264,6 +264,12 @@ def add_card(parser: argparse.ArgumentParser) -> None:
         "--output-kind", choices=OUTPUTS, help="what the numbers are that a network of yours gives"
     )
     card.add_argument(
+        "--plane-order",
+        choices=PLANE_ORDERS,
+        help="how a plane lies before the model: rows-columns (default), or columns-rows for one "
+        "that was trained on planes cut out of nibabel's or MONAI's arrays",
+    )
+    card.add_argument(
         "--spatial-dims", type=int, help="2 or 3: a segmentation network, not a classifier"
     )
 
@@ -292,6 +298,7 @@ def load_model_of(arguments: argparse.Namespace, name: str, device: str) -> Expl
         std=arguments.std,
         spatial_dims=arguments.spatial_dims,
         output=arguments.output_kind,
+        plane_order=arguments.plane_order,
         device=device,
     )
 

@@ -167,7 +167,9 @@ class BundleFrame:
         if step.name == "Orientationd":
             more["labels"] = (("L", "R"), ("P", "A"), ("I", "S"))
         try:
-            return getattr(self._monai, step.name)(keys=keys, **step.arguments, **more)
+            make = getattr(self._monai, step.name)
+            # A map comes back without the mask.
+            return make(keys=keys, allow_missing_keys=True, **step.arguments, **more)
         except (TypeError, ValueError, KeyError, AttributeError) as error:
             raise _refused(step.name, error) from error
 

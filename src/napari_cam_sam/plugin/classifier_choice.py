@@ -33,6 +33,7 @@ PREDICTED = ""
 
 _BROWSE = "Open a checkpoint…"
 _BUNDLE = "Open a MONAI bundle…"
+_ORDERS = {"rows-columns": "rows, columns", "columns-rows": "columns, rows (as nibabel cuts)"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +56,12 @@ class LoadedClassifier:
     segments: bool = False
     of_volumes: bool = False
 
+    @property
+    def has_order(self) -> bool:
+        """Whether it sees planes whose rows and columns may lie the other way round."""
+        prepared = getattr(self.classifier.card, "preparation", None) is not None
+        return not (self.of_volumes or prepared)
+
     def target(self, wanted: Iterable[str | None]) -> str:
         """Give the first wanted class that it knows; else the finding, or `PREDICTED`."""
         names = self.classifier.card.class_names
@@ -73,7 +80,7 @@ class LoadedClassifier:
         return (*self.classifier.default_layers, None)[0]
 
 
-def load(name: str, device: str) -> LoadedClassifier:
+def load(name: str, device: str, plane_order: str | None = None) -> LoadedClassifier:
     """Load a classifier or a network, and list the layers that have a grid; in a thread."""
     import_torch()
     # The preview of a strategy needs it, and would load it while the window waits.
@@ -82,7 +89,7 @@ def load(name: str, device: str) -> LoadedClassifier:
     from napari_cam_sam.models.loading import load_model
     from napari_cam_sam.models.model import list_layers
 
-    model = load_model(name, device=device)
+    model = load_model(name, device=device, plane_order=plane_order)
     axes = len(model.card.input_size) + 2
     layers = [
         (layer.name, " × ".join(str(int(n)) for n in layer.shape[2:]))
@@ -129,6 +136,7 @@ class ClassifierChoice(QObject):
         self._wanted_target: str | None = None
         self._wanted_layer: str | None = None
         self._wanted_sha256: str | None = None
+        self._wanted_order: str | None = None
         # That is not on the list, as long as PyTorch was not asked which there are.
         self._wanted_device: str | None = None
         self._listed: str | None = None
@@ -142,6 +150,11 @@ class ClassifierChoice(QObject):
             "shown, once that has a heatmap."
         )
         self.layer = Choice("Which layer's maps: late layers mean more, early ones are finer.")
+        self.order = Choice(
+            "How a slice lies before the model: rows first as it is shown, or columns first for "
+            "a model trained on slices cut out of nibabel's arrays, which look transposed."
+        )
+        self.order.offer([(words, value) for value, words in _ORDERS.items()])
         self.device = Choice("Where the models run. auto: a GPU where there is one.")
         shipped, networks = shipped_classifiers(), shipped_networks()
         self.name.offer(
@@ -155,6 +168,7 @@ class ClassifierChoice(QObject):
         self.device.set_value(workspace.device)
         self.name.chosen.connect(self._name_chosen)
         self.device.chosen.connect(self._device_chosen)
+        self.order.chosen.connect(self._order_chosen)
         self.target.chosen.connect(self.changed)
         self.layer.chosen.connect(self.changed)
         workspace.classifier_changed.connect(self._list)
@@ -168,6 +182,7 @@ class ClassifierChoice(QObject):
         target: str | None = None,
         layer: str | None = None,
         sha256: str | None = None,
+        plane_order: str | None = None,
     ) -> None:
         """Choose a classifier by name or path, and class and layer, listed once it is loaded.
 
@@ -177,7 +192,10 @@ class ClassifierChoice(QObject):
         target, layer : str, optional
         sha256 : str, optional
             Which it was; once it is loaded, it is told if it is another one now.
+        plane_order : str, optional
+            How planes lie before it; what its card says where None.
         """
+        self._wanted_order = plane_order
         self.name.add_path(name, place=1)
         self._wanted_target, self._wanted_layer, self._wanted_sha256 = target, layer, sha256
         if self.loaded() is not None:
@@ -188,9 +206,15 @@ class ClassifierChoice(QObject):
         held, wanted = self._workspace.classifier, self._workspace.device
         if held is None or held.name != self.name.value():
             return None
+        if self._wanted_order not in (None, held.card.plane_order):
+            return None
         if wanted != "auto" and not str(held.device).startswith(wanted):
             return None
         return self._held()
+
+    def plane_order(self) -> str | None:
+        """Give the order of rows and columns that is wanted, None for what the card says."""
+        return self._wanted_order
 
     def targets(self) -> tuple[str | None, ...]:
         """Give the classes that are wanted; the first that the classifier knows is taken."""
@@ -217,9 +241,12 @@ class ClassifierChoice(QObject):
     def fall_back(self) -> None:
         """Choose what is loaded: what was chosen could not be."""
         self._wanted_target = self._wanted_layer = self._wanted_sha256 = None
+        self._wanted_order = None
         held = self._workspace.classifier
         if held is None or not self.name.set_value(held.name):
             self.name.setCurrentIndex(0)
+        if held is not None:
+            self.order.set_value(held.card.plane_order)
 
     def device_words(self) -> str:
         """Say where the classifier runs, or will."""
@@ -254,6 +281,7 @@ class ClassifierChoice(QObject):
             "device": self._wanted_device or self._workspace.device,
             "target": self.target.value(),
             "layer": self.layer.value(),
+            "plane_order": self._wanted_order,
         }
 
     def _held(self) -> LoadedClassifier:
@@ -265,6 +293,7 @@ class ClassifierChoice(QObject):
 
     def _name_chosen(self) -> None:
         self._wanted_target = self._wanted_layer = self._wanted_sha256 = None
+        self._wanted_order = None
         if self.name.value() in (_BROWSE, _BUNDLE):
             if self.name.value() == _BUNDLE:
                 path = QFileDialog.getExistingDirectory(self.name, "The folder of a MONAI bundle")
@@ -289,6 +318,11 @@ class ClassifierChoice(QObject):
             self.load_wanted.emit()
         self._workspace.segmenter_changed.emit()
 
+    def _order_chosen(self) -> None:
+        self._wanted_order = self.order.value()
+        if self.name.value() is not None:
+            self.load_wanted.emit()
+
     def _is_listed(self) -> bool:
         """Tell whether the classes and layers on the lists are of the classifier chosen."""
         return self._listed is not None and self.name.value() == self._listed
@@ -305,6 +339,7 @@ class ClassifierChoice(QObject):
         self.layer.clear()
         if classifier is not None:
             held = self._held()
+            self.order.set_value(classifier.card.plane_order)
             for name in classifier.card.class_names:
                 self.target.addItem(name, name)
             for name, grid in held.layers:
@@ -347,7 +382,10 @@ class ClassifierChoice(QObject):
         except CamSamError:  # in three dimensions no plane is shown
             return None
         theirs = None if note is None else note.made_by.get("classifier_sha256")
-        return note if held is not None and theirs == held.sha256 else None
+        if held is None or note is None or theirs != held.sha256:
+            return None
+        order = note.made_by.get("plane_order", "rows-columns")
+        return note if order == held.card.plane_order else None
 
     def _list_devices(self) -> None:
         """List the devices that there are, which PyTorch alone knows."""

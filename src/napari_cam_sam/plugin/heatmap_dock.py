@@ -87,6 +87,7 @@ class HeatmapDock(Dock):
                 ("Min. probability", self.least),
                 ("Method", self.method),
                 ("Layer", self.classifier.layer),
+                ("Slice order", self.classifier.order),
                 ("Device", self.classifier.device),
                 ("Planes", self.planes),
             )
@@ -187,6 +188,7 @@ class HeatmapDock(Dock):
         """Show what the model that is loaded needs to know: a classifier has no pixels."""
         loaded = self.classifier.loaded()
         self._show_row(self.pixels, loaded is not None and loaded.segments)
+        self._show_row(self.classifier.order, loaded is not None and loaded.has_order)
         self._show_row(self.planes, not self._takes_volumes())
         self.follow.setVisible(not self._takes_volumes())
         if self._takes_volumes():
@@ -250,7 +252,9 @@ class HeatmapDock(Dock):
         self.least.set_value(state.get("at_least", 0.5))
         self.classifier.choose_device(state.get("device"))
         if state.get("classifier"):
-            more = (state.get(key) for key in ("target", "layer", "classifier_sha256"))
+            more = (
+                state.get(key) for key in ("target", "layer", "classifier_sha256", "plane_order")
+            )
             self.classifier.choose(state["classifier"], *more)
             if self.isVisible():
                 self.load()
@@ -367,6 +371,7 @@ class HeatmapDock(Dock):
             self.workspace.window_parameters or self.workspace.default_window(),
             pixels,
             self._occlusion,
+            self.classifier.plane_order(),
         )
 
     def compute(self) -> bool:

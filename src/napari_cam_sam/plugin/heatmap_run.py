@@ -59,6 +59,8 @@ class Recipe:
         Of a segmentation network.
     occlusion : OcclusionParameters
         Of the method of that name.
+    plane_order : str or None
+        How planes lie before the classifier, None for what its card says.
     """
 
     classifier: str
@@ -70,10 +72,12 @@ class Recipe:
     window: WindowParameters
     pixels: ChosenPixels | None = None
     occlusion: OcclusionParameters = field(default_factory=OcclusionParameters)
+    plane_order: str | None = None
 
     def made_by(self, loaded: LoadedClassifier) -> dict[str, Any]:
         """Name all that decides about a heatmap of a classifier, as plain data."""
         target, layer = loaded.target(self.targets), loaded.layer(self.layers)
+        order = loaded.classifier.card.plane_order
         pixels = self.pixels if loaded.segments else None
         return {
             "classifier": self.classifier,
@@ -87,6 +91,7 @@ class Recipe:
             "window": asdict(self.window),
             "pixels": None if pixels is None else pixels.data,
             "region": None if pixels is None else pixels.layer,
+            **({} if order == "rows-columns" else {"plane_order": order}),
             **({"occlusion": asdict(self.occlusion)} if self.method == "occlusion" else {}),
         }
 
@@ -269,7 +274,7 @@ def _steps(
 ) -> Generator[LoadedClassifier | _Computed | _Further]:
     """Load and compute; in a thread."""
     if loaded is None:
-        loaded = load(recipe.classifier, recipe.device)
+        loaded = load(recipe.classifier, recipe.device, recipe.plane_order)
         yield loaded
     if snapshot is None:
         return

@@ -160,7 +160,10 @@ class TrustPage(QWidget):
         if note.made_by.get("pixels") is not None:
             return None, "Trust is tested of a classifier's heatmaps, not of a network's."
         held = workspace.classifier
-        if held is None or held.sha256 != note.made_by.get("classifier_sha256"):
+        made_by = (
+            note.made_by.get("classifier_sha256"), note.made_by.get("plane_order", "rows-columns")
+        )  # fmt: skip
+        if held is None or (held.sha256, held.card.plane_order) != made_by:
             made = note.made_by.get("classifier", "another classifier")
             return None, f"The heatmap was made by {made}: load that, or compute it again (step 1)."
         volume = image.spatial_ndim == 3

@@ -105,6 +105,8 @@ class Models:
             network = isinstance(model, SegmentationNetwork)
             kind = "segmentation network" if network else "classifier"
             found[name] = {"kind": kind, "sha256": model.sha256, "device": str(model.device)}
+            if model.card.plane_order != "rows-columns":
+                found[name]["plane_order"] = model.card.plane_order
         for name, one in self._segmenters.items():
             about = {"kind": "segmenter", "sha256": one.model_hash, "device": one.device}
             found[name] = {**about, "precision": one.precision}
