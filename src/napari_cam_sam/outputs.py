@@ -389,7 +389,14 @@ def write_run(
     CamSamError
         If they cannot all be written; then none is.
     """
+    from matplotlib import rc_context
+
     from napari_cam_sam.overview import draw_overview
+
+    def overview(path: Path) -> None:
+        # A matplotlibrc in the working folder may ask for LaTeX, which would be run.
+        with rc_context({"text.usetex": False}):
+            draw_overview(path, result, truth)
 
     image = result.image
     writers: dict[str, Callable[[Path], object]] = {}
@@ -407,7 +414,7 @@ def write_run(
             table["flags"] = table["flags"].map(" ".join)
         table = table.map(lambda value: cell_text(value) if isinstance(value, str) else value)
         writers["scores.csv"] = lambda p: table.to_csv(p, index=False)
-    writers["overview.png"] = lambda p: draw_overview(p, result, truth)
+    writers["overview.png"] = overview
     whole = {
         **record,
         **volume_data(result),

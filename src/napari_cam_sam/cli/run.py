@@ -436,7 +436,8 @@ def _demo(arguments: argparse.Namespace) -> None:
         print(f"With truth prompts the mean Dice of the planes would be {bound['dice']:.4f}.")
     if not (arguments.headless or arguments.json) and _has_display():
         print("Opening the sample in napari; press “Run all four steps” there.", flush=True)
-        window = [sys.executable, "-m", "napari_cam_sam.plugin.demo_window", arguments.sample]
+        # -P: no module of the working folder comes in.
+        window = [sys.executable, "-P", "-m", "napari_cam_sam.plugin.demo_window", arguments.sample]
         if subprocess.run(window, check=False).returncode != 0:
             raise CamSamError(
                 "napari could not be opened; install it with a Qt backend: "

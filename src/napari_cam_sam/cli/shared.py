@@ -27,6 +27,7 @@ __all__ = [
     "AXIS_HELP",
     "DEVICE_HELP",
     "Parser",
+    "add_allowed",
     "add_card",
     "add_fields",
     "add_frame",
@@ -247,6 +248,18 @@ def cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) >= 1 else f"{value:.4f}"
     return shown(str(value))
+
+
+def add_allowed(parser: argparse.ArgumentParser) -> None:
+    """Add the factories that a file may name."""
+    parser.add_argument(
+        "--allow-factory",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="import and run this package.module:function where the file names it: no file has "
+        "its code run by itself; may be given several times",
+    )
 
 
 def add_card(parser: argparse.ArgumentParser) -> None:

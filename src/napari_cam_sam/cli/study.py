@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_cam_sam.cli.shared import (
     DEVICE_HELP,
+    add_allowed,
     add_fields,
     changed,
     given,
@@ -73,6 +74,7 @@ def add_study_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
     study.add_argument(
         "--no-cache", action="store_true", help="neither look for embeddings on disk nor keep any"
     )
+    add_allowed(study)
     add_fields(study, "protocol of a paper", PresetParameters, "preset-")
     add_fields(study, "embeddings on disk and in memory", CacheParameters, "cache-")
     study.set_defaults(command=_study)
@@ -156,7 +158,7 @@ def _read(arguments: argparse.Namespace) -> Study:
         raise CamSamError(f"The protocol {name} needs images: name their folder with --data.")
     if chosen:
         raise CamSamError("The options --preset-… are for a paper's protocol, with --data.")
-    return read_study(arguments.file, many=arguments.yes)
+    return read_study(arguments.file, many=arguments.yes, allowed=arguments.allow_factory)
 
 
 def _box_masks(arguments: argparse.Namespace, study: Study, name: str) -> DatasetSource:

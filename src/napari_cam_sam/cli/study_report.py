@@ -7,7 +7,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_cam_sam.cli.shared import DEVICE_HELP, cell, print_json, print_table, progress
+from napari_cam_sam.cli.shared import (
+    DEVICE_HELP,
+    add_allowed,
+    cell,
+    print_json,
+    print_table,
+    progress,
+)
 from napari_cam_sam.text import shown
 
 if TYPE_CHECKING:
@@ -40,6 +47,7 @@ def add_report_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
     )
     report.add_argument("--seed", type=int, default=0, help="of the bootstrap (%(default)s)")
     report.add_argument("--device", default="auto", help=DEVICE_HELP)
+    add_allowed(report)
     report.add_argument("--open", action="store_true", help="open the page in the web browser")
     report.set_defaults(command=_report)
     return (report,)
@@ -100,7 +108,7 @@ def _render(arguments: argparse.Namespace, record: dict[str, Any]) -> Render | N
     if arguments.pictures <= 0:
         return None
     try:
-        return case_renderer(record, arguments.device)
+        return case_renderer(record, arguments.device, arguments.allow_factory)
     except CamSamError as error:
         print(f"napari-cam-sam: The report has no pictures: {error}", file=sys.stderr)
         return None

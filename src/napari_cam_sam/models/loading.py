@@ -22,7 +22,11 @@ __all__ = ["load_model"]
 
 
 def load_model(
-    name_or_path: str | Path, *, device: str = "auto", **fields: Any
+    name_or_path: str | Path,
+    *,
+    device: str = "auto",
+    working_folder: bool = True,
+    **fields: Any,
 ) -> Classifier | SegmentationNetwork:
     """Load a classifier or a segmentation network, whichever it is.
 
@@ -37,6 +41,9 @@ def load_model(
         :func:`~models.segmentation.load_network` take it.
     device : str
         As :func:`models.devices.choose_device` takes it.
+    working_folder : bool
+        Whether a factory may lie in the working folder, see
+        :func:`~models.factories.call_factory`.
     **fields
         Fields of the card that the model does not give; None counts as not given.
 
@@ -48,7 +55,7 @@ def load_model(
     name = str(name_or_path)
     fields = {key: value for key, value in fields.items() if value is not None}
     if is_factory(name) and not Path(name).exists():
-        module = call_factory(name)
+        module = call_factory(name, working_folder=working_folder)
         own = getattr(module, "card", None)
         cards = [fields, own if isinstance(own, Mapping) else {}]
         of_module = network_of_module if _of_network(cards) else classifier_of_module

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from pathlib import Path
 
@@ -17,6 +18,7 @@ __all__ = [
     "TORCHVISION_NAMES",
     "classifier_names",
     "is_checkpoint",
+    "is_factory",
     "shipped_classifiers",
     "shipped_networks",
 ]
@@ -43,6 +45,14 @@ CHECKPOINTS = (".pth", ".pt", ".ckpt", ".bin", ".pth.tar", ".pt.tar", ".ckpt.tar
 def is_checkpoint(path: Path) -> bool:
     """Tell by its name whether a file holds weights."""
     return path.name.lower().endswith(CHECKPOINTS)
+
+
+_FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+def is_factory(name: str) -> bool:
+    """Tell whether a name is written as ``package.module:function``: code, to be imported."""
+    return _FACTORY.fullmatch(name) is not None
 
 
 def classifier_names() -> list[str]:

@@ -89,7 +89,8 @@ def load(name: str, device: str, plane_order: str | None = None) -> LoadedClassi
     from napari_cam_sam.models.loading import load_model
     from napari_cam_sam.models.model import list_layers
 
-    model = load_model(name, device=device, plane_order=plane_order)
+    # A factory that a session names may lie beside it: the working folder is not searched.
+    model = load_model(name, device=device, working_folder=False, plane_order=plane_order)
     axes = len(model.card.input_size) + 2
     layers = [
         (layer.name, " × ".join(str(int(n)) for n in layer.shape[2:]))

@@ -12,8 +12,9 @@ from napari_cam_sam.cam.names import METHOD_NAMES, WITHOUT_LAYERS
 from napari_cam_sam.cam.parameters import OcclusionParameters
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.windows import CT_PRESETS, WindowParameters
-from napari_cam_sam.models.names import shipped_classifiers, shipped_networks
+from napari_cam_sam.models.names import is_factory, shipped_classifiers, shipped_networks
 from napari_cam_sam.plugin.classifier_choice import ClassifierChoice
+from napari_cam_sam.plugin.code_question import CodeQuestion
 from napari_cam_sam.plugin.endings import Dock
 from napari_cam_sam.plugin.forms import Choice, FractionSlider, ParameterForm, button, form, listen
 from napari_cam_sam.plugin.heatmap_run import HeatmapPlan, HeatmapRun, Recipe
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["HeatmapDock"]
 
 _FOLLOW_MS = 120
+_OF_CLASSIFIER = ("target", "layer", "classifier_sha256", "plane_order")
 
 
 class HeatmapDock(Dock):
@@ -59,6 +61,7 @@ class HeatmapDock(Dock):
         self.image = Choice("The image that the classifier looks at.")
         self.window = Choice("How intensities become gray for the models, the same on all planes.")
         self.classifier = ClassifierChoice(self.workspace, self)
+        self.code = CodeQuestion()
         self.method = Choice("How the evidence is computed. Layer-CAM is a good start.")
         self.occlusion = ParameterForm(OcclusionParameters, starts={"fill": 128.0})
         self.occlusion.set_value(self._occlusion)
@@ -92,6 +95,7 @@ class HeatmapDock(Dock):
                 ("Planes", self.planes),
             )
         )
+        whole.addWidget(self.code)
         whole.addLayout(self._rows)
         whole.addWidget(self.occlusion)
         whole.addWidget(self.follow)
@@ -155,6 +159,7 @@ class HeatmapDock(Dock):
         layer = self.workspace.image_layer
         if layer is not self._chosen_for:
             self._chosen_for = layer
+            self.code.forget()
             suited = self.workspace.suggestion("classifier")
             if suited is not None:
                 self.choose(suited, self.workspace.suggestion("target"))
@@ -238,6 +243,7 @@ class HeatmapDock(Dock):
             "occlusion": asdict(self._occlusion),
             "at_least": self.least.value(),
             "window": None if window is None else asdict(window),
+            **self.code.state,
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -251,13 +257,24 @@ class HeatmapDock(Dock):
         self.pixels.set_state(state.get("pixels") or {})
         self.least.set_value(state.get("at_least", 0.5))
         self.classifier.choose_device(state.get("device"))
-        if state.get("classifier"):
-            more = (
-                state.get(key) for key in ("target", "layer", "classifier_sha256", "plane_order")
-            )
-            self.classifier.choose(state["classifier"], *more)
-            if self.isVisible():
-                self.load()
+        self.code.forget()
+        name = state.get("classifier")
+        if name and is_factory(name) and not self._is_loaded(name):
+            asked = {key: state.get(key) for key in ("classifier", *_OF_CLASSIFIER)}
+            self.code.ask(name, asked, lambda: self._take_classifier(state))
+        elif name:
+            self._take_classifier(state)
+        self._say()
+
+    def _is_loaded(self, name: str) -> bool:
+        """Tell whether it is a classifier that the user loaded himself."""
+        held = self.workspace.classifier
+        return held is not None and held.name == name
+
+    def _take_classifier(self, state: dict[str, Any]) -> None:
+        self.classifier.choose(state["classifier"], *(state.get(key) for key in _OF_CLASSIFIER))
+        if self.isVisible():
+            self.load()
         self._say()
 
     # What will happen, in words

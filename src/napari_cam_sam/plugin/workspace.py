@@ -18,6 +18,7 @@ from napari_cam_sam.images.windows import (
     WindowParameters,
     parse_window,
 )
+from napari_cam_sam.models.names import is_factory
 from napari_cam_sam.plugin.endings import EndsByQt
 from napari_cam_sam.plugin.geometry import (
     misplaced,
@@ -317,9 +318,13 @@ class Workspace(EndsByQt, QObject):
     # Layers of ours
 
     def suggestion(self, name: str) -> str | None:
-        """Give what a sample says suits it: its ``classifier``, ``target`` or ``segmenter``."""
+        """Give what a sample says suits it: its ``classifier``, ``target`` or ``segmenter``.
+
+        What stands in a layer may be from a file, which has no code run: no factory is given.
+        """
         layer = self._image_layer
-        return None if layer is None else layer.metadata.get(KEY, {}).get(name)
+        found = None if layer is None else layer.metadata.get(KEY, {}).get(name)
+        return found if isinstance(found, str) and not is_factory(found) else None
 
     def own(self, role: str, axis: int | None = None) -> Any | None:
         """Find the layer of ours with a role for the image, the axis and the frame shown."""

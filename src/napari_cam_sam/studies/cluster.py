@@ -7,12 +7,11 @@ only to the images, and for what should be encoded once to the folder of embeddi
 
 from __future__ import annotations
 
-import logging
 import re
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -34,6 +33,9 @@ _AHEAD = 2
 _CONNECT_SECONDS = 30
 # How often the workers are counted, of which some may have joined or left.
 _COUNT_SECONDS = 1.0
+_LOOK_SECONDS = 0.02
+# Processes that are started in a worker's place before anything is finished.
+_MOST_STARTS = 4
 
 
 class StudyPlugin:
@@ -56,7 +58,7 @@ class StudyPlugin:
 
     def setup(self, worker: Any) -> None:
         """Prepare a worker that has just started, or has just been given the study."""
-        self._models = Models(_device_of(self.device, worker.name))
+        self._models = Models(_device_of(self.device, worker.name), self.study.allowed)
         self._embeddings = open_cache(self.cache)
         # Models and the number of threads are the process's: its images take turns.
         self._turn = threading.Lock()
@@ -118,7 +120,7 @@ def run_on_cluster(
     Raises
     ------
     CamSamError
-        If dask is not installed, there is no scheduler at the address or it is gone, or the
+        If dask is not installed, all workers die as they start, there is no scheduler at the address or it is gone, or the
         workers have another version of this package.
     """
     try:
@@ -127,10 +129,14 @@ def run_on_cluster(
         raise CamSamError(
             "A study on several workers needs dask: install napari-cam-sam[cluster]."
         ) from error
+    from napari_cam_sam.studies.local_cluster import dying_workers
+
     plugin = _worker_plugin(StudyPlugin(study, device, cache))
-    with _client(scheduler, workers) as client, _forgotten(client, plugin.name):
+    with _client(scheduler, workers) as (client, starts), _forgotten(client, plugin.name):
         try:
             client.register_plugin(plugin)
+        except OSError:
+            pass  # a worker died as it got it; those that take its place get it as they start
         except Exception as error:  # whatever loading it raised on a worker
             raise CamSamError(
                 f"The workers could not be given the study ({error!r}): install the same version "
@@ -140,6 +146,7 @@ def run_on_cluster(
         suspects: list[Case] = []
         of: dict[Any, Case] = {}
         clock, room = 0.0, 0
+        begun = starts()
 
         def submit(case: Case) -> Any:
             # Not pure: a case that failed before is run again, not remembered.
@@ -169,7 +176,12 @@ def run_on_cluster(
                 under_way.add(future)
             if not of:
                 break
-            future = next(under_way)
+            if not under_way.has_ready():
+                if scheduler is None and starts() - begun > _MOST_STARTS * workers:
+                    raise dying_workers(workers)
+                time.sleep(_LOOK_SECONDS)
+                continue
+            future, begun = next(under_way), starts()
             case = of.pop(future.key)
             result = wait_for(future, case)
             if result is None:
@@ -206,22 +218,18 @@ def _forgotten(client: Client, plugin_name: str) -> Iterator[None]:
 
 
 @contextmanager
-def _client(scheduler: str | None, workers: int) -> Iterator[Client]:
-    from distributed import Client, LocalCluster
+def _client(scheduler: str | None, workers: int) -> Iterator[tuple[Client, Callable[[], int]]]:
+    """Connect to a scheduler, or start one; with it what counts the processes started here."""
+    from distributed import Client
 
     with ExitStack() as stack:
+        target: Any = scheduler
+        starts: Callable[[], int] = lambda: 0  # noqa: E731
         if scheduler is None:
-            cluster = LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
-                processes=True,
-                dashboard_address=None,
-                silence_logs=logging.CRITICAL,
-            )
-            stack.enter_context(cluster)
-            target: Any = cluster
-        else:
-            target = scheduler
+            from napari_cam_sam.studies.local_cluster import local_cluster
+
+            target = stack.enter_context(local_cluster(workers))
+            starts = lambda: target.starts  # noqa: E731
         try:
             client = stack.enter_context(Client(target, timeout=_CONNECT_SECONDS))
         except (OSError, ValueError) as error:
@@ -229,4 +237,4 @@ def _client(scheduler: str | None, workers: int) -> Iterator[Client]:
                 f"There is no dask scheduler at {scheduler} ({error}): start one with "
                 "'dask scheduler', and give its address, e.g. tcp://host:8786."
             ) from error
-        yield client
+        yield client, starts

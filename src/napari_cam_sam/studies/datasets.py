@@ -40,7 +40,7 @@ __all__ = [
 TRUTH_AS = ("given", "boxes", "both")
 
 
-def read_dataset(layout: str, path: Path, **options: Any) -> Dataset:
+def read_dataset(layout: str, path: Path, *, draw: bool = True, **options: Any) -> Dataset:
     """List the images of a data set with what belongs to each.
 
     What is listed but missing or damaged stays a case, which fails with its reason when it is
@@ -52,6 +52,8 @@ def read_dataset(layout: str, path: Path, **options: Any) -> Dataset:
         A key of `LAYOUTS`: ``busi``, ``folders``, ``msd``, ``bbbc041``, ``csv`` or ``phantoms``.
     path : Path
         The data set's folder or file.
+    draw : bool
+        Whether phantoms that are not there are drawn, which writes them.
     **options
         Those of the layout (see its function in `layouts`), and for every layout ``truth_as``:
         ``"given"``; ``"boxes"`` takes the bounding boxes of the components instead of the masks,
@@ -79,6 +81,8 @@ def read_dataset(layout: str, path: Path, **options: Any) -> Dataset:
     if truth_as not in TRUTH_AS:
         raise unknown_name("kind of truth", str(truth_as), TRUTH_AS)
     join_copies = bool(chosen.pop("join_copies", False))
+    if layout == "phantoms":
+        chosen["draw"] = draw
     found = LAYOUTS[layout](path, **chosen)
     if not found.cases:
         reasons = " ".join(found.problems[:3])
@@ -118,6 +122,7 @@ def check_options(layout: str, options: dict[str, Any]) -> None:
     if layout not in LAYOUTS:
         raise unknown_name("layout", layout, LAYOUTS)
     parameters = list(inspect.signature(LAYOUTS[layout]).parameters)[1:]
+    parameters = [name for name in parameters if name != "draw"]  # no option of a file's
     general = {"truth_as": str, "join_copies": bool}
     hints = {**get_type_hints(LAYOUTS[layout]), **general}
     for name, value in options.items():

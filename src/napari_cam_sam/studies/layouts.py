@@ -235,7 +235,14 @@ def csv_table(path: Path) -> Dataset:
     return Dataset(recorded(path.stem), tuple(cases), tuple(problems))
 
 
-def phantoms(path: Path, *, kind: str = "shapes", count: int = 50, first_seed: int = 0) -> Dataset:
+def phantoms(
+    path: Path,
+    *,
+    kind: str = "shapes",
+    count: int = 50,
+    first_seed: int = 0,
+    draw: bool = True,
+) -> Dataset:
     """Draw phantoms with truth, once, into a folder.
 
     Parameters
@@ -247,6 +254,8 @@ def phantoms(path: Path, *, kind: str = "shapes", count: int = 50, first_seed: i
     first_seed : int
         Of the first one; the others follow. Seeds from one million up were used in training and
         are refused.
+    draw : bool
+        False lists what is there and writes nothing.
     """
     from napari_cam_sam.demo.phantoms import SHAPE_CLASSES, ULTRASOUND_CLASSES, shapes, ultrasound
     from napari_cam_sam.demo.volumes import ct
@@ -267,7 +276,8 @@ def phantoms(path: Path, *, kind: str = "shapes", count: int = 50, first_seed: i
                 "of their own; name a new one."
             )
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        if draw:
+            folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CamSamError(f"{folder} could not be made: {error.strerror}.") from error
     suffix = ".nii.gz" if kind == "ct" else ".png"
@@ -278,7 +288,7 @@ def phantoms(path: Path, *, kind: str = "shapes", count: int = 50, first_seed: i
         image, truth = folder / f"{name}{suffix}", folder / f"{name}-truth{suffix}"
         label = "lesion"
         if kind == "ct":
-            if not (image.is_file() and truth.is_file()):
+            if draw and not (image.is_file() and truth.is_file()):
                 volume = ct(seed)
                 geometry = Geometry(spacing=volume.spacing, affine=volume.affine, unit="mm")
                 drawn = image_from_array(volume.hounsfield, geometry=geometry, name=name)
@@ -287,7 +297,7 @@ def phantoms(path: Path, *, kind: str = "shapes", count: int = 50, first_seed: i
         else:
             phantom = shapes(seed) if kind == "shapes" else ultrasound(seed, lesion=True)
             label = names[phantom.class_index]
-            if not (image.is_file() and truth.is_file()):
+            if draw and not (image.is_file() and truth.is_file()):
                 rgb = phantom.image.ndim == 3
                 drawn = image_from_array(phantom.image, rgb=rgb, name=name)
                 write_image(image, drawn)

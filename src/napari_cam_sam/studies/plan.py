@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from napari_cam_sam.cam.pixel_sets import PixelSet
 from napari_cam_sam.errors import CamSamError, unknown_name
 from napari_cam_sam.images.preprocessing import PreprocessingParameters
 from napari_cam_sam.images.windows import WindowParameters, parse_window
-from napari_cam_sam.models.factories import is_factory
+from napari_cam_sam.models.factories import is_factory, refused_factory
 from napari_cam_sam.models.names import classifier_names, shipped_networks
 from napari_cam_sam.outputs import plain
 from napari_cam_sam.pipeline import RunParameters
@@ -104,6 +104,10 @@ class Study:
         How far each heatmap is put to the test; None for not at all.
     left_out : tuple of str
         Why combinations of the grid are no settings.
+    allowed : tuple of str or None
+        Factories, ``package.module:function``, that may be imported, of those that a file named,
+        which are not looked for in the working folder. None for a study that was made in Python:
+        all of them.
 
     Raises
     ------
@@ -119,6 +123,7 @@ class Study:
     threads: int = 1
     trust: TrustParameters | None = None
     left_out: tuple[str, ...] = ()
+    allowed: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         names = [setting.name for setting in self.settings]
@@ -196,7 +201,7 @@ def _first_difference(one: Any, other: Any) -> tuple[list[str], Any, Any]:
     return [], one, other
 
 
-def read_study(path: str | Path, *, many: bool = False) -> Study:
+def read_study(path: str | Path, *, many: bool = False, allowed: Collection[str] = ()) -> Study:
     """Read a study file.
 
     Parameters
@@ -206,6 +211,8 @@ def read_study(path: str | Path, *, many: bool = False) -> Study:
         own folder.
     many : bool
         Whether a grid of more than ten thousand settings is meant.
+    allowed : collection of str
+        Factories that the file may name: they are code, which is imported when the study runs.
 
     Returns
     -------
@@ -231,9 +238,9 @@ def read_study(path: str | Path, *, many: bool = False) -> Study:
     )
     grids = top.need("grid", "say which strategies and segmenters are combined")
     if isinstance(grids.value, list):
-        read = tuple(_grid(one, variants) for one in grids.items())
+        read = tuple(_grid(one, variants, allowed) for one in grids.items())
     else:
-        read = (_grid(grids, variants),)
+        read = (_grid(grids, variants, allowed),)
     size = sum(grid.size for grid in read)
     if size > _MANY_SETTINGS and not many:
         raise grids.error(
@@ -254,6 +261,7 @@ def read_study(path: str | Path, *, many: bool = False) -> Study:
         threads=1 if threads is None else threads.whole(1),
         trust=None if trust is None else _trust(trust),
         left_out=left_out,
+        allowed=tuple(allowed),
     )
 
 
@@ -402,9 +410,9 @@ def _value(entry: Entry, kind: Any) -> Any:
     return float(value) if kind is float else value
 
 
-def _grid(entry: Entry, variants: Variants) -> Grid:
+def _grid(entry: Entry, variants: Variants, allowed: Collection[str]) -> Grid:
     readers: dict[str, Callable[[Entry], Any]] = {
-        "classifiers": _classifier,
+        "classifiers": partial(_classifier, allowed),
         "methods": partial(_one_of, METHODS, "method"),
         "layers": _layers,
         "targets": _target,
@@ -441,8 +449,10 @@ def _one_of(known: Mapping[str, Any] | Sequence[str], kind: str, entry: Entry) -
     return name
 
 
-def _classifier(entry: Entry) -> str:
+def _classifier(allowed: Collection[str], entry: Entry) -> str:
     name, known = entry.text(), [*classifier_names(), *shipped_networks()]
+    if (refusal := refused_factory(name, allowed, "the study")) is not None:
+        raise entry.error(str(refusal))
     if name in known or is_factory(name):
         return name
     return _file(entry, unknown_name("classifier", name, known))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from types import NoneType, UnionType
@@ -37,13 +37,15 @@ from napari_cam_sam.text import find_file, restored
 __all__ = ["case_renderer", "restore_study", "view_case"]
 
 
-def restore_study(record: Mapping[str, Any]) -> Study:
+def restore_study(record: Mapping[str, Any], allowed: Collection[str] = ()) -> Study:
     """Make the study that a record is of.
 
     Parameters
     ----------
     record : mapping
         The content of ``study.json``.
+    allowed : collection of str
+        Factories that it may name, see `Study`.
 
     Returns
     -------
@@ -60,8 +62,9 @@ def restore_study(record: Mapping[str, Any]) -> Study:
         settings = tuple(_restored(Setting, one) for one in data["settings"].values())
         dataset = _restored(DatasetSource, data["dataset"])
         study = Study(
-            data["name"], dataset, settings, data["seed"], (), data["threads"], data["trust"]
-        )
+            data["name"], dataset, settings, data["seed"], (), data["threads"], data["trust"],
+            allowed=tuple(allowed),
+        )  # fmt: skip
     except (CamSamError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise CamSamError(f"The study cannot be made again from its record ({error}).") from error
     if plan_hash(study) != record.get("plan"):
@@ -100,7 +103,7 @@ def _restored(kind: Any, data: Any) -> Any:
 
 
 def case_renderer(
-    record: Mapping[str, Any], device: str = "auto"
+    record: Mapping[str, Any], device: str = "auto", allowed: Collection[str] = ()
 ) -> Callable[[str, str], CaseView]:
     """Make what runs a case of a study again.
 
@@ -109,6 +112,8 @@ def case_renderer(
     record : mapping
         The content of ``study.json``.
     device : str
+    allowed : collection of str
+        Factories that may be imported for it; the cases of others have a reason, and no picture.
 
     Returns
     -------
@@ -121,11 +126,12 @@ def case_renderer(
     CamSamError
         If the study cannot be made again, or its images are not where they were.
     """
-    study = restore_study(record)
+    study = restore_study(record, allowed)
     source = study.dataset
     cases = {
         case.image_id: case
-        for case in read_dataset(source.layout, source.path, **source.options).cases
+        # A report is read: that it draws phantoms where its record says would be none.
+        for case in read_dataset(source.layout, source.path, draw=False, **source.options).cases
     }
     settings = {one.name: one for one in study.settings}
     # A heatmap has a name of its own, which all settings share that start from it.
@@ -133,7 +139,7 @@ def case_renderer(
         if one.classifier is not None:
             alone = replace(one, segmenter="", annotator=None)
             settings.setdefault(one.heatmap_columns()["setting"], alone)
-    models = Models(device)
+    models = Models(device, study.allowed)
 
     def render(case: str, setting: str) -> CaseView:
         if case not in cases:

@@ -34,6 +34,7 @@ _INK, _GRID = "#222222", "#d9d9d9"
 # More points than these in a figure say no more than its boxes do.
 _MOST_POINTS = 1500
 _STYLE: dict[Any, Any] = {
+    "text.usetex": False,  # a matplotlibrc in the working folder may ask for it, and runs LaTeX
     "font.size": 9, "axes.edgecolor": "#555555", "axes.labelcolor": _INK, "xtick.color": _INK,
     "ytick.color": _INK, "axes.spines.top": False, "axes.spines.right": False,
     "axes.axisbelow": True, "svg.hashsalt": "napari-cam-sam",

@@ -163,7 +163,7 @@ def run_study(
     told(total - len(left), total)
     if left:
         # Who gives the command to workers elsewhere need not have a GPU as they do.
-        models = Models("cpu" if scheduler else device)
+        models = Models("cpu" if scheduler else device, study.allowed)
         models.check(study.settings)
         _write_record(folder, record)
         for case, result in _results(study, left, models, device, cache, scheduler, workers):
@@ -212,7 +212,7 @@ def estimate_study(study: Study, folder: Path, *, limit: int | None, device: str
     files = {case.image_id: case_file(folder / "cases", case.image_id) for case in dataset.cases}
     done = _finished(dataset.cases, files, plan_hash(study), _stamp_of_models(study))
     left = [case for case in dataset.cases if case.image_id not in done] or dataset.cases
-    models = Models(device)
+    models = Models(device, study.allowed)
     models.check(study.settings)
     result, seconds = None, 0.0
     for case in left:

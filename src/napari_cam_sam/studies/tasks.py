@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -26,6 +26,7 @@ from napari_cam_sam.images.writing import labels_dtype
 from napari_cam_sam.metrics.prompt_quality import score_prompts
 from napari_cam_sam.metrics.scoring import Scores, score_heatmap, score_labels, score_masks
 from napari_cam_sam.models.classifiers import Classifier
+from napari_cam_sam.models.factories import refused_factory
 from napari_cam_sam.models.loading import load_model
 from napari_cam_sam.models.segmentation import SegmentationNetwork
 from napari_cam_sam.pipeline import RunParameters, run_image
@@ -65,17 +66,25 @@ class Models:
     ----------
     device : str
         See :func:`napari_cam_sam.models.devices.choose_device`.
+    allowed : collection of str, optional
+        Of the study, see :class:`~napari_cam_sam.studies.plan.Study`.
     """
 
-    def __init__(self, device: str = "auto") -> None:
+    def __init__(self, device: str = "auto", allowed: Collection[str] | None = None) -> None:
         self.device = device
+        self.allowed = allowed
         self._classifiers: dict[str, Explained] = {}
         self._segmenters: dict[str, Segmenter] = {}
 
     def classifier(self, name: str) -> Explained:
         """Give a classifier, or a segmentation network."""
         if name not in self._classifiers:
-            self._classifiers[name] = load_model(name, device=self.device)
+            if (refusal := refused_factory(name, self.allowed, "the study")) is not None:
+                raise refusal
+            # What a file names is not looked for beside it.
+            self._classifiers[name] = load_model(
+                name, device=self.device, working_folder=self.allowed is None
+            )
         return self._classifiers[name]
 
     def segmenter(self, name: str) -> Segmenter:
