@@ -120,8 +120,8 @@ def run_on_cluster(
     Raises
     ------
     CamSamError
-        If dask is not installed, all workers die as they start, there is no scheduler at the address or it is gone, or the
-        workers have another version of this package.
+        If dask is not installed, all workers die as they start, there is no scheduler at the
+        address or it is gone, or the workers have another version of this package.
     """
     try:
         from distributed import KilledWorker, as_completed

@@ -33,15 +33,15 @@ class _Silent:
         self.http_server = HTTPServer(self.http_application)
 
 
-class _Scheduler(_Silent, Scheduler):  # type: ignore[misc]
+class _Scheduler(_Silent, Scheduler):
     pass
 
 
-class _Worker(_Silent, Worker):  # type: ignore[misc]
+class _Worker(_Silent, Worker):
     pass
 
 
-class _Nanny(Nanny):  # type: ignore[misc]
+class _Nanny(Nanny):
     """What starts a worker process, and another one when it dies."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -54,7 +54,7 @@ class _Nanny(Nanny):  # type: ignore[misc]
         return await super().instantiate()
 
 
-class _Cluster(LocalCluster):  # type: ignore[misc]
+class _Cluster(LocalCluster):
     @property
     def starts(self) -> int:
         """How many worker processes were started until now."""
