@@ -7,6 +7,7 @@ said in the image's notes.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +23,7 @@ __all__ = ["labels_of", "labels_remark", "palette_labels", "rounding", "whole_nu
 
 _MOST_ROUNDING = 0.1
 _LISTED = 8
+_FEW_PIXELS = 16
 _MANY = 4096
 _LOOKED_AT = 24
 _SINGLE = float(np.finfo(np.float32).eps)
@@ -288,7 +290,9 @@ def _survey(image: Image) -> _Survey:
             values = None
     if values is None or lowest < 0:
         return _Survey(lowest, highest, np.empty(0, np.int64), "")
-    if len(values) == 2 and values[0] != 0:
+    # A few pixels are too little to tell background from objects.
+    enough = math.prod(image.spatial_shape) >= _FEW_PIXELS
+    if len(values) == 2 and values[0] != 0 and enough:
         return _Survey(lowest, highest, values, "two")
     look = ""
     if len(values) > 3 and busy:

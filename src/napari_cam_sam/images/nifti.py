@@ -8,6 +8,7 @@ file keeps its own axes, and `Geometry.affine` maps the transposed index to RAS+
 from __future__ import annotations
 
 import gzip
+import math
 import tempfile
 import zlib
 from dataclasses import dataclass
@@ -23,10 +24,11 @@ from napari_cam_sam.images.formats import stem_of
 from napari_cam_sam.images.geometry import Geometry, spacing_from_affine
 from napari_cam_sam.images.image import Image, choose_frame
 from napari_cam_sam.images.volume import VolumeOnDisk
+from napari_cam_sam.limits import EXPANSION, SMALL_BYTES, check_array, check_expansion, refusal
 
 __all__ = ["NiftiSource", "read_nifti", "write_nifti"]
 
-_MM_PER_UNIT = {"unknown": 1.0, "mm": 1.0, "meter": 1e3, "micron": 1e-3}
+_MM_PER_UNIT = {0: 1.0, 1: 1e3, 2: 1.0, 3: 1e-3}  # not stated, m, mm, µm: codes of NIfTI
 _COPY_BYTES = 4 * 2**20
 
 
@@ -43,7 +45,7 @@ class NiftiSource:
     affine : ndarray, shape (4, 4)
         As the file states it, for (i, j, k) and in the file's unit.
     shape : tuple of int
-        Shape of the grid to write, (i, j[, k[, 1]]): the source's own, without further frames.
+        Shape of the grid to write, (i, j[, k[, 1…]]): the source's own, without further frames.
     """
 
     image_class: Any
@@ -53,7 +55,7 @@ class NiftiSource:
 
 
 def read_nifti(path: Path, frame: int | None = None) -> Image:
-    """Open a NIfTI file, 2D to 4D, without loading it.
+    """Open a NIfTI file without loading it: 2D, 3D, or more with frames last.
 
     An uncompressed file is read in place. A compressed one is unpacked once, as it is opened,
     to an unnamed temporary file (``TMPDIR`` moves it) that the system removes with the process,
@@ -64,48 +66,39 @@ def read_nifti(path: Path, frame: int | None = None) -> Image:
     ----------
     path : Path
     frame : int or None
-        Which frame of a 4D series; may be None where there is one. A 4D file of one frame is a
-        3D image.
+        Which frame of a series, components of vectors and further axes counted through in the
+        order of the file; may be None where there is one, and the file is then a 3D image.
 
     Returns
     -------
     Image
         Scaled files (``scl_slope``, ``scl_inter``) read as float64, RGB and RGBA ones as colour.
+        Its notes say what was taken for what the header does not state soundly.
 
     Raises
     ------
     CamSamError
-        If the file is no NIfTI, broken, truncated, empty, of another dimension, or complex.
+        If the file is no NIfTI, broken, truncated, empty, of one dimension, or complex.
     """
-    image, mm = _load(path)
-    shape = tuple(int(n) for n in image.shape)
-    if not 2 <= len(shape) <= 4:
-        raise CamSamError(
-            f"{path} has {len(shape)} dimensions {shape}; "
-            "an image has 2 or 3, or 4 with frames last."
-        )
-    if min(shape) < 1:
-        raise CamSamError(f"{path} holds no voxels: its shape is {shape}.")
-    stored = np.dtype(image.dataobj.dtype)
-    channels = len(stored.fields) if stored.fields else 0
-    if channels not in (0, 3, 4) or (not channels and stored.kind not in "iuf"):
-        raise CamSamError(
-            f"{path} holds values of type {stored}; an image holds integers, real numbers or RGB."
-        )
-
-    spatial = shape[:3]
-    n_bytes = int(np.prod(spatial, dtype=np.int64)) * stored.itemsize
-    chosen = choose_frame(frame, shape[3] if len(shape) == 4 else 1, str(path))
-    offset = int(image.dataobj.offset) + chosen * n_bytes
+    image, notes = _load(path)
+    shape, stored = _shape(path, image), np.dtype(image.dataobj.dtype)
+    channels = _channels(path, stored)
+    spatial, frames = shape[:3], math.prod(shape[3:])
+    packed = path.name.lower().endswith(".gz")
+    size, start = path.stat().st_size, int(image.dataobj.offset)
+    check_array(
+        shape, stored, size if packed else max(0, size - start), path,
+        in_memory=False, expansion=EXPANSION if packed else 1,
+    )  # fmt: skip
+    chosen = choose_frame(frame, frames, str(path))
+    n_bytes = math.prod(spatial) * stored.itemsize
+    offset = start + chosen * n_bytes
     file: Path | IO[bytes] = path
-    if path.name.lower().endswith(".gz"):
-        last = len(shape) < 4 or chosen == shape[3] - 1
-        file, offset = _unpack(path, offset, n_bytes, to_the_end=last), 0
-    elif path.stat().st_size < offset + n_bytes:
-        raise CamSamError(
-            f"{path} is truncated: it holds {path.stat().st_size} bytes, "
-            f"and its header asks for {offset + n_bytes}."
-        )
+    if packed:
+        file, more = _unpack(path, offset, n_bytes, to_the_end=chosen == frames - 1)
+        offset = 0
+    else:
+        more = _extra(size - start - frames * n_bytes)
     data = VolumeOnDisk(
         file,
         dtype=np.dtype(np.uint8) if channels else stored,
@@ -118,13 +111,42 @@ def read_nifti(path: Path, frame: int | None = None) -> Image:
         image_class=type(image),
         header=image.header.copy(),
         affine=np.array(image.affine, dtype=np.float64),
-        shape=spatial + ((1,) if len(shape) == 4 and shape[3] == 1 else ()),
+        shape=spatial + ((1,) * len(shape[3:]) if frames == 1 else ()),
     )
     try:
-        geometry = _geometry(source.affine, mm, len(spatial))
+        mm, said = _unit(image.header)
+        geometry, remarks = _geometry(source.affine, mm, spatial)
     except CamSamError as error:
-        raise CamSamError(f"{path}: {error}") from None
-    return Image(data, bool(channels), geometry, stem_of(path), path, source)
+        raise refusal(str(error), path) from None
+    notes = (*notes, *more, *said, *remarks)
+    return Image(data, bool(channels), geometry, stem_of(path), path, source, notes)
+
+
+def _shape(path: Path, image: Any) -> tuple[int, ...]:
+    """Return the sizes that a header declares, checked."""
+    shape = tuple(int(n) for n in image.shape)
+    if len(shape) < 2:
+        raise refusal(
+            f"This has {len(shape)} dimensions {shape}; an image has 2 or 3, or more with frames "
+            "last",
+            path,
+        )
+    if min(shape) < 1:
+        raise refusal(f"This holds no voxels: its shape is {shape}", path)
+    return shape
+
+
+def _channels(path: Path, stored: np.dtype[Any]) -> int:
+    """Return the colour channels of a type, 0 for gray; refuse what is no image."""
+    channels = len(stored.fields) if stored.fields else 0
+    sound = stored.kind in "iu" or (stored.kind == "f" and stored.itemsize <= 8)
+    if channels not in (0, 3, 4) or not (channels or sound):
+        raise refusal(
+            f"This holds values of type {stored}; an image holds integers, real numbers of up to "
+            "64 bits, or RGB",
+            path,
+        )
+    return channels
 
 
 def write_nifti(path: Path, values: NDArray[Any], like: Image) -> None:
@@ -164,38 +186,106 @@ def write_nifti(path: Path, values: NDArray[Any], like: Image) -> None:
         result = nibabel.Nifti1Image(values.T, affine)
         result.header.set_xyzt_units("mm")
     else:
-        raise CamSamError(
-            f"{path} cannot be written: {like.name} has no affine, so save it as .tif or .png."
-        )
+        raise refusal(f"{like.name} has no affine, so save it as .tif or .png", path)
     nibabel.save(result, path)
 
 
-def _load(path: Path) -> tuple[Any, float]:
-    """Read the header; return the nibabel image and the mm in one of its units."""
+def _load(path: Path) -> tuple[Any, tuple[str, ...]]:
+    """Read the header; return the nibabel image, and notes on what was put right."""
     nibabel: Any = import_module("nibabel")  # untyped in part
+    notes = _check_header(path, nibabel)
     try:
         with nibabel.imageglobals.LoggingOutputSuppressor():  # what it finds is raised below
             image = nibabel.load(path)
         known = isinstance(image, nibabel.Nifti1Image)  # Nifti2Image is one, CIFTI is not
-        mm = _MM_PER_UNIT[image.header.get_xyzt_units()[0]] if known else 1.0
     except Exception as error:  # a broken header fails in nibabel in a dozen ways
         reason = str(error).strip().rstrip(".").splitlines()
-        raise CamSamError(
-            f"{path} is not a NIfTI file or its header is broken"
-            + (f": {reason[0]}." if reason else ".")
+        raise refusal(
+            "This is not a NIfTI file or its header is broken"
+            + (f": {reason[0]}" if reason else ""),
+            path,
         ) from error
     if not known:
-        raise CamSamError(f"{path} is a {type(image).__name__}, not a NIfTI volume.")
-    return image, mm
+        raise refusal(f"This is a {type(image).__name__}, not a NIfTI volume", path)
+    return image, notes
 
 
-def _unpack(path: Path, offset: int, n_bytes: int, *, to_the_end: bool) -> IO[bytes]:
-    """Copy a part of a gzip file's content to a temporary file."""
+def _check_header(path: Path, nibabel: Any) -> tuple[str, ...]:
+    """Refuse what nibabel would read without a word, and note what it puts right."""
+    try:
+        with gzip.GzipFile(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
+            raw = file.read(540)
+            header = _parsed(raw, nibabel)
+            if header is None:
+                return ()  # nibabel says what it is
+            start, least = float(header["vox_offset"]), int(header["sizeof_hdr"]) + 4
+            if bytes(header["magic"])[:2] == b"ni":
+                raise refusal("Its voxels lie in another file, .img: convert both to one", path)
+            most = SMALL_BYTES if path.suffix.lower() == ".gz" else path.stat().st_size
+            if not (start == 0 or least <= start <= most) or start % 1:
+                raise refusal(
+                    f"The header is broken: its voxels would begin at byte {start:g}, and the "
+                    f"first that can be is {least}",
+                    path,
+                )
+            _check_extensions(file, least, int(start), header.endianness, path)
+    except (OSError, EOFError, zlib.error) as error:
+        raise refusal(f"This is truncated or damaged: {error}", path) from error
+    if int(header["sform_code"]) == 0 and (header["pixdim"][1:4] == 0).any():
+        n = min(3, int(header["dim"][0]))
+        if (header["pixdim"][1 : n + 1] == 0).any():
+            return ("A size of its voxels is stated as 0: 1 is taken.",)
+    return ()
+
+
+def _parsed(raw: bytes, nibabel: Any) -> Any:
+    """Return a header as it stands, None where it is none of NIfTI's."""
+    for order in "<>":
+        for kind in (nibabel.Nifti1Header, nibabel.Nifti2Header):
+            size = kind.template_dtype.itemsize
+            if len(raw) >= size and int(np.frombuffer(raw[:4], f"{order}i4")[0]) == size:
+                return kind(raw[:size], endianness=order, check=False)
+    return None
+
+
+def _check_extensions(file: Any, at: int, end: int, order: str, path: Path) -> None:
+    """Walk over what lies between header and voxels: nibabel reads as much as it is told to."""
+    file.seek(at - 4)
+    flag = file.read(4)
+    while at < end and flag[:1] not in (b"", b"\x00"):
+        file.seek(at)
+        size = file.read(4)
+        length = int(np.frombuffer(size, f"{order}i4")[0]) if len(size) == 4 else 0
+        if length == 0:
+            return
+        if not 8 <= length <= end - at:
+            raise refusal(
+                f"The header is broken: an extension of {length} bytes does not fit before the "
+                "voxels",
+                path,
+            )
+        at += length
+
+
+def _extra(n_bytes: int) -> tuple[str, ...]:
+    if n_bytes <= 0:
+        return ()
+    return (
+        f"{n_bytes} bytes follow its voxels and are not read: see whether the header declares all "
+        "slices and frames.",
+    )
+
+
+def _unpack(
+    path: Path, offset: int, n_bytes: int, *, to_the_end: bool
+) -> tuple[IO[bytes], tuple[str, ...]]:
+    """Copy a part of a gzip file's content to a temporary file, and note what follows it."""
+    notes: tuple[str, ...] = ()
     try:
         # Unnamed where the system can, so that even a kill leaves nothing behind.
         target = tempfile.TemporaryFile(prefix="napari-cam-sam-")  # noqa: SIM115
     except OSError as error:
-        raise CamSamError(f"{path} cannot be unpacked, no temporary file: {error}.") from error
+        raise refusal(f"This cannot be unpacked, no temporary file: {error}", path) from error
     try:
         with gzip.open(path, "rb") as packed:
             skip, wanted = offset, n_bytes
@@ -209,16 +299,29 @@ def _unpack(path: Path, offset: int, n_bytes: int, *, to_the_end: bool) -> IO[by
                 wanted -= len(chunk)
                 _write(target, chunk, path)
             # The check sum stands at the end, and is compared only when the end is read.
-            while to_the_end and packed.read(_COPY_BYTES):
-                pass
+            notes = _rest(packed, path) if to_the_end else ()
     except (OSError, EOFError, zlib.error) as error:
         target.close()
-        raise CamSamError(f"{path} is truncated or damaged: {error}.") from error
+        raise refusal(f"This is truncated or damaged: {error}", path) from error
     except BaseException:
         target.close()
         raise
     target.flush()
-    return target
+    return target, notes
+
+
+def _rest(packed: gzip.GzipFile, path: Path) -> tuple[str, ...]:
+    extra = 0
+    try:
+        while chunk := packed.read(_COPY_BYTES):
+            extra += len(chunk)
+            check_expansion(path.stat().st_size, extra, path)
+    except gzip.BadGzipFile as error:
+        # What is no further part of a gzip file, after one whose check sum fits.
+        if "Not a gzipped file" not in str(error):
+            raise
+        return (*_extra(extra), "What follows its compressed part in the file is passed over.")
+    return _extra(extra)
 
 
 def _write(target: IO[bytes], chunk: bytes, path: Path) -> None:
@@ -226,16 +329,41 @@ def _write(target: IO[bytes], chunk: bytes, path: Path) -> None:
         target.write(chunk)
         target.flush()
     except OSError as error:
-        raise CamSamError(
-            f"{path} cannot be unpacked to {tempfile.gettempdir()}: {error.strerror}; "
-            "set TMPDIR to a folder with room."
+        raise refusal(
+            f"This cannot be unpacked to {tempfile.gettempdir()}: {error.strerror}; set TMPDIR to "
+            "a folder with room",
+            path,
         ) from error
 
 
-def _geometry(affine: NDArray[np.float64], mm: float, ndim: int) -> Geometry:
-    """Geometry in mm for an array in (k, j, i) order."""
+def _unit(header: Any) -> tuple[float, tuple[str, ...]]:
+    """Return the mm in the header's unit of space, and a note where it names none that exists."""
+    code = int(header["xyzt_units"]) & 7
+    if code in _MM_PER_UNIT:
+        return _MM_PER_UNIT[code], ()
+    return 1.0, (f"Its unit of length has the code {code}, which is not defined: mm is taken.",)
+
+
+def _geometry(
+    affine: NDArray[np.float64], mm: float, shape: tuple[int, ...]
+) -> tuple[Geometry, tuple[str, ...]]:
+    """Geometry in mm for an array in (k, j, i) order, from the shape (i, j[, k])."""
+    if not np.isfinite(affine).all():
+        raise CamSamError("The affine in the header is not finite, so the header is broken.")
+    affine = affine.copy()
+    notes: tuple[str, ...] = ()
+    thin = [axis for axis in range(3) if (shape[axis] if axis < len(shape) else 1) == 1]
+    empty = [axis for axis in thin if not affine[:3, axis].any()]
+    if len(empty) == 1:
+        # A single slice may well have no thickness: its two axes say where it lies.
+        first, second = (affine[:3, axis] for axis in range(3) if axis != empty[0])
+        across = np.cross(first, second)
+        length = np.sqrt((across**2).sum())
+        if length > 0:
+            affine[:3, empty[0]] = across / length / mm
+            if empty[0] < len(shape):
+                notes = ("Its one slice has no thickness: 1 mm is taken.",)
     world = np.diag([mm, mm, mm, 1.0]) @ affine[:, [2, 1, 0, 3]]
-    if not np.isfinite(world).all():
-        raise CamSamError("the affine in the header is not finite, so the header is broken.")
     steps = spacing_from_affine(world)
-    return Geometry(spacing=tuple(float(s) for s in steps[-ndim:]), affine=world, unit="mm")
+    spacing = tuple(float(s) for s in steps[-len(shape) :])
+    return Geometry(spacing=spacing, affine=world, unit="mm"), notes

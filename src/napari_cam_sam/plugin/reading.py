@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import weakref
 from collections.abc import Callable, Sequence
@@ -54,7 +55,7 @@ def _layer(path: Path) -> LayerData:
     image = read_image(path, frame=0)
     header: Any = nibabel.load(path).header
     shape = header.get_data_shape()
-    frames = int(shape[3]) if len(shape) == 4 else 1
+    frames = math.prod(int(n) for n in shape[3:])
     if frames > 1:
         data = _series(path, frames, image)
     else:
