@@ -39,6 +39,7 @@ from numpy.typing import NDArray
 
 from napari_cam_sam import __version__
 from napari_cam_sam.errors import CamSamError, refusal
+from napari_cam_sam.images.axes import ChosenAxes, parse_axes
 from napari_cam_sam.images.hashing import image_hash
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.reading import read_labels
@@ -110,6 +111,10 @@ class ImageRecord:
     unit : {"mm", "pixel"}
     frame : int or None
         Which frame, of a series.
+    axes : str or None
+        Letters of its file's axes, where they were chosen, see `read_image`.
+    channel : int or None
+        Which channel, where one was chosen beside a frame.
     """
 
     name: str
@@ -119,6 +124,8 @@ class ImageRecord:
     spacing: tuple[float, ...]
     unit: str
     frame: int | None = None
+    axes: str | None = None
+    channel: int | None = None
 
 
 @dataclass(frozen=True)
@@ -211,6 +218,7 @@ def image_record(image: Image, frame: int | None = None) -> ImageRecord:
     CamSamError
         If the file can no longer be read.
     """
+    chosen = image.source if isinstance(image.source, ChosenAxes) else None
     return ImageRecord(
         name=image.name,
         path=None if image.path is None else str(image.path.resolve()),
@@ -219,6 +227,8 @@ def image_record(image: Image, frame: int | None = None) -> ImageRecord:
         spacing=tuple(float(step) for step in image.geometry.spacing),
         unit=image.geometry.unit,
         frame=frame,
+        axes=None if chosen is None else chosen.axes,
+        channel=None if chosen is None else chosen.channel,
     )
 
 
@@ -637,7 +647,7 @@ def _data(session: Session) -> dict[str, Any]:
         "version": VERSION,
         "saved_at": session.saved_at,
         "versions": session.versions,
-        "image": vars(session.image) | {"path": _each_text(recorded, session.image.path)},
+        "image": _image_data(session.image),
         "choices": _each_text(recorded, session.choices),
         "prompts": to_data(session.prompts),
         "touched": session.touched,
@@ -724,9 +734,19 @@ def _session(data: object) -> tuple[Session, dict[str, str] | None]:
     return session, None if top["labels"] is None else _labels_entry(top["labels"])
 
 
+def _image_data(record: ImageRecord) -> dict[str, Any]:
+    """Plain data of a record; what chooses from a file is left out where nothing was chosen."""
+    data = vars(record) | {"path": _each_text(recorded, record.path)}
+    return {k: v for k, v in data.items() if k not in ("axes", "channel") or v is not None}
+
+
 def _image(data: object) -> ImageRecord:
     names = ("name", "path", "sha256", "shape", "spacing", "unit", "frame")
-    given = _fields(data, "image", *names)
+    optional = {k: v for k, v in _object(data, "image").items() if k in ("axes", "channel")}
+    given = _fields(
+        {k: v for k, v in _object(data, "image").items() if k not in optional}, "image", *names
+    )
+    axes, channel = optional.get("axes"), optional.get("channel")
     shape = tuple(
         _whole(n, f"image.shape[{i}]", 1)
         for i, n in enumerate(_list(given["shape"], "image.shape"))
@@ -750,6 +770,8 @@ def _image(data: object) -> ImageRecord:
         spacing=spacing,
         unit=given["unit"],
         frame=None if frame is None else _whole(frame, "image.frame", 0),
+        axes=None if axes is None else parse_axes(_text(axes, "image.axes")),
+        channel=None if channel is None else _whole(channel, "image.channel", 0),
     )
 
 

@@ -216,3 +216,31 @@ def test_never_writes_over_the_image_itself(tmp_path):
     with pytest.raises(CamSamError, match="the image itself"):
         write_labels(path, np.zeros((3, 4, 5), int), read_image(path))
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "words"),
+    [
+        ("a.png", np.zeros((6, 9), np.uint8), "PNG and JPEG hold none"),
+        ("a.jpg", np.zeros((6, 9), np.uint8), "PNG and JPEG hold none"),
+        ("a.tif", np.zeros((6, 9), np.float64), "values of type float64"),
+        ("a.tif", np.zeros((6, 9), np.int32), "values of type int32"),
+        ("a.tif", np.zeros((6, 9), np.uint8), ""),
+    ],
+)
+def test_that_a_spacing_is_lost_is_said(tmp_path, name, values, words):
+    image = image_from_array(values, geometry=Geometry((0.5, 0.25), unit="mm"), name="scan")
+    if words:
+        with pytest.warns(UserWarning, match=f"^The spacing of scan is lost: .*{words}.*{name}"):
+            write_image(tmp_path / name, image)
+    else:
+        write_image(tmp_path / name, image)
+        assert read_image(tmp_path / name).geometry.spacing == (0.5, 0.25)
+
+
+def test_that_colour_loses_its_place_in_the_world_is_said(tmp_path):
+    pixels = np.zeros((3, 6, 9, 3), np.uint8)
+    geometry = Geometry((2.0, 1.0, 1.0), affine=np.diag([2.0, 1, 1, 1]), unit="mm")
+    image = image_from_array(pixels, rgb=True, geometry=geometry)
+    with pytest.warns(UserWarning, match="place in the world"):
+        write_image(tmp_path / "a.tif", image)

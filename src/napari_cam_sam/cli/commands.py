@@ -377,7 +377,7 @@ def _session_image(session: Session, given: Path | None) -> Image:
         raise CamSamError(
             f"The image of this session is no longer at {path}: name its file by --image."
         )
-    return read_image(path, record.frame)
+    return read_image(path, record.frame, channel=record.channel, axes=record.axes)
 
 
 def _check_labels_file(path: Path, image: Image, session: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import choose_frame
 
-__all__ = ["AXIS_NAMES", "Axes", "arrange", "choose_axes", "letters_of", "parse_axes"]
+__all__ = ["AXIS_NAMES", "Axes", "ChosenAxes", "arrange", "choose_axes", "letters_of", "parse_axes"]
 
 AXIS_NAMES = {"T": "time", "C": "channels", "Z": "slices", "Y": "rows", "X": "columns"}
 
@@ -67,6 +67,21 @@ class Axes:
             self.rows: "rows", self.columns: "columns",
         }  # fmt: skip
         return ", ".join(names[position] for position in range(len(self.letters)))
+
+
+@dataclass(frozen=True)
+class ChosenAxes:
+    """How an image was chosen from a file that does not say it: as `Image.source`, for records.
+
+    Attributes
+    ----------
+    axes : str
+        Letters of the file's axes.
+    channel : int or None
+    """
+
+    axes: str
+    channel: int | None = None
 
 
 def letters_of(labels: Sequence[str]) -> str | None:

@@ -26,7 +26,7 @@ from napari_cam_sam.images.orientation import TAG, orientation_note, upright
 from napari_cam_sam.images.tiff_colours import alpha_notes
 from napari_cam_sam.limits import check_array, refusal
 
-__all__ = ["read_pillow", "write_pillow"]
+__all__ = ["orientation_of", "read_pillow", "write_pillow"]
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a PNG's colour type
@@ -86,6 +86,20 @@ def read_pillow(path: Path, *, labels: bool = False) -> Image:
     data = np.ascontiguousarray(upright(data, orientation))
     notes += orientation_note(orientation)
     return Image(data, data.ndim == 3, default_geometry(2), stem_of(path), path, notes=notes)
+
+
+def orientation_of(path: Path) -> int:
+    """Read the orientation that a PNG or JPEG file asks for, 1 for none.
+
+    Raises
+    ------
+    CamSamError
+        If the file cannot be read.
+    """
+    with _sentences(path):
+        header = _header(path)
+        with PngImageFile(path) if header.png else _jpeg(path, header) as file:
+            return 1 if file is None else int(file.getexif().get(TAG, 1) or 1)
 
 
 @contextmanager

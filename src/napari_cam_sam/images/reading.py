@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.images.formats import JPEG, NIFTI, TIFF, check_file, suffix_of
+from napari_cam_sam.images.formats import JPEG, NIFTI, PILLOW, TIFF, check_file, suffix_of
 from napari_cam_sam.images.image import Image, choose_frame
 from napari_cam_sam.images.labels import labels_of
 from napari_cam_sam.images.nifti import read_nifti
-from napari_cam_sam.images.raster import read_pillow
-from napari_cam_sam.images.tiff import read_tiff
+from napari_cam_sam.images.raster import orientation_of, read_pillow
+from napari_cam_sam.images.tiff import read_tiff, tiff_orientation
 from napari_cam_sam.limits import refusal
 
-__all__ = ["check_same_grid", "read_image", "read_labels"]
+__all__ = ["check_same_grid", "orientation_in", "read_image", "read_labels"]
 
 
 def read_image(
@@ -103,6 +103,17 @@ def read_labels(
             raise CamSamError(f"Colours are no labels: save one whole number a pixel ({path}).")
         image = replace(image, data=np.ascontiguousarray(colours[..., 0]), rgb=False)
     return labels_of(image, exact=exact)
+
+
+def orientation_in(path: Path) -> int:
+    """Read the orientation that a picture file asks for; 1 for none, and for other files."""
+    try:
+        suffix = suffix_of(path)
+        if suffix in TIFF:
+            return tiff_orientation(path)
+        return orientation_of(path) if suffix in PILLOW else 1
+    except CamSamError:
+        return 1
 
 
 def check_same_grid(image: Image, truth: Image) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.images.axes import arrange, choose_axes, parse_axes
+from napari_cam_sam.images.axes import ChosenAxes, arrange, choose_axes, parse_axes
 from napari_cam_sam.images.formats import stem_of
 from napari_cam_sam.images.geometry import Geometry, default_geometry
 from napari_cam_sam.images.image import Image
@@ -28,7 +28,7 @@ from napari_cam_sam.images.tiff_colours import colours_of
 from napari_cam_sam.images.units import mm_in
 from napari_cam_sam.limits import check_array, refusal
 
-__all__ = ["read_tiff", "tiff_axes", "write_tiff"]
+__all__ = ["holds_spacing", "read_tiff", "tiff_axes", "tiff_orientation", "write_tiff"]
 
 # Of what tifffile logs and goes on: these mean that pixels are missing or made up.
 _BROKEN = re.compile(
@@ -113,7 +113,8 @@ def read_tiff(
             sizes = (depth or 1.0, row, column)[-ndim:]
             geometry = Geometry(spacing=sizes, unit="mm")
     notes = (*notes, *remarks)
-    return Image(np.ascontiguousarray(data), rgb, geometry, stem_of(path), path, notes=notes)
+    source = None if axes is None and channel is None else ChosenAxes(letters, channel)
+    return Image(np.ascontiguousarray(data), rgb, geometry, stem_of(path), path, source, notes)
 
 
 def tiff_axes(path: Path) -> tuple[str, tuple[int, ...]] | None:
@@ -132,6 +133,18 @@ def tiff_axes(path: Path) -> tuple[str, tuple[int, ...]] | None:
             return str(series.axes), tuple(int(n) for n in series.shape)
     except CamSamError:
         return None
+
+
+def tiff_orientation(path: Path) -> int:
+    """Read the orientation that a TIFF file asks for, 1 for none.
+
+    Raises
+    ------
+    CamSamError
+        If the file cannot be read.
+    """
+    with _opened(path) as (file, _):
+        return int(_series(file)[0].keyframe.tags.valueof(TAG, 1) or 1)
 
 
 class _Heard(logging.Handler):
@@ -340,6 +353,13 @@ def _no_length(unit: str) -> tuple[str, ...]:
     )
 
 
+def holds_spacing(values: NDArray[Any], *, rgb: bool) -> bool:
+    """Tell whether `write_tiff` can write a spacing with values: ImageJ knows three types."""
+    known = values.dtype in (np.uint8, np.uint16, np.float32) and (not rgb or values.itemsize == 1)
+    # tifffile cannot read back an ImageJ stack that is one pixel wide.
+    return bool(known) and values.shape[-1] > 1
+
+
 def write_tiff(path: Path, values: NDArray[Any], geometry: Geometry, *, rgb: bool = False) -> None:
     """Write an array as TIFF, with its spacing as ImageJ and `read_tiff` understand it.
 
@@ -359,10 +379,7 @@ def write_tiff(path: Path, values: NDArray[Any], geometry: Geometry, *, rgb: boo
     }
     if values.dtype.kind in "biu":
         options["compression"] = "zlib"
-    known = values.dtype in (np.uint8, np.uint16, np.float32) and (not rgb or values.itemsize == 1)
-    # tifffile cannot read back an ImageJ stack that is one pixel wide.
-    known = known and values.shape[-1] > 1
-    if known and geometry.unit == "mm":
+    if geometry.unit == "mm" and holds_spacing(values, rgb=rgb):
         *depth, row, column = geometry.spacing
         options["imagej"] = True
         options["resolution"] = (1 / column, 1 / row)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +18,7 @@ from napari_cam_sam.images.formats import JPEG, NIFTI, PILLOW, TIFF, suffix_of
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.nifti import write_nifti
 from napari_cam_sam.images.raster import write_pillow
-from napari_cam_sam.images.tiff import write_tiff
+from napari_cam_sam.images.tiff import holds_spacing, write_tiff
 
 __all__ = [
     "heatmap_suffix",
@@ -180,6 +181,11 @@ def _write(path: Path, array: NDArray[Any], like: Image, *, rgb: bool = False) -
         return
     if like.geometry.affine is not None and not rgb:
         raise CamSamError(f"{path} would lose the affine of {like.name}: use .nii.gz or .nii.")
+    lost = _lost(suffix, array, like, rgb=rgb)
+    if lost:
+        warnings.warn(
+            f"The spacing of {like.name} is lost: {lost} ({path}).", UserWarning, stacklevel=3
+        )
     if suffix in TIFF:
         write_atomically(path, lambda hidden: write_tiff(hidden, array, like.geometry, rgb=rgb))
         return
@@ -190,6 +196,19 @@ def _write(path: Path, array: NDArray[Any], like: Image, *, rgb: bool = False) -
             f"{path} cannot hold an array of shape {array.shape} and type {array.dtype}: use .tif."
         )
     write_atomically(path, lambda hidden: write_pillow(hidden, array))
+
+
+def _lost(suffix: str, array: NDArray[Any], like: Image, *, rgb: bool) -> str:
+    """Say why a file would not keep what is known of where pixels lie; empty where it would."""
+    if like.geometry.unit == "pixel":
+        return ""
+    if suffix in PILLOW:
+        return "PNG and JPEG hold none; .tif does"
+    if not holds_spacing(array, rgb=rgb):
+        return f"TIFF holds none for values of type {array.dtype}"
+    if like.geometry.affine is not None:
+        return "of its place in the world TIFF holds the distances of pixels alone"
+    return ""
 
 
 def _check_shape(array: NDArray[Any], like: Image, what: str) -> None:

@@ -20,6 +20,8 @@ from scipy.optimize import linear_sum_assignment
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.geometry import Geometry, spacing_from_affine
 from napari_cam_sam.images.image import Image
+from napari_cam_sam.images.units import mm_in
+from napari_cam_sam.plugin.layer_axes import KEY
 
 __all__ = [
     "KEY",
@@ -32,9 +34,6 @@ __all__ = [
     "transform_of",
     "true_geometry",
 ]
-
-KEY = "napari_cam_sam"
-"""Our entry in a layer's metadata: layers are found by it, whatever they are renamed to."""
 
 TRANSFORM = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
 """All that says where a layer lies; a layer derived from another copies every one of them."""
@@ -252,6 +251,4 @@ def _upright(affine: NDArray[np.float64], shape: Sequence[int]) -> NDArray[np.fl
 
 def _mm(unit: Any) -> float | None:
     """Give the mm in a unit, or None if it is no length."""
-    if not unit.is_compatible_with("mm"):
-        return None
-    return float((1 * unit).to("mm").magnitude)
+    return mm_in(str(unit))

@@ -13,6 +13,7 @@ from napari_cam_sam.cam.parameters import OcclusionParameters
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.windows import CT_PRESETS, WindowParameters
 from napari_cam_sam.models.names import is_factory, shipped_classifiers, shipped_networks
+from napari_cam_sam.plugin.axes_row import AxesRow
 from napari_cam_sam.plugin.classifier_choice import ClassifierChoice
 from napari_cam_sam.plugin.code_question import CodeQuestion
 from napari_cam_sam.plugin.endings import Dock
@@ -59,6 +60,7 @@ class HeatmapDock(Dock):
         self._occlusion = OcclusionParameters()
 
         self.image = Choice("The image that the classifier looks at.")
+        self.axes = AxesRow(self.workspace)
         self.window = Choice("How intensities become gray for the models, the same on all planes.")
         self.classifier = ClassifierChoice(self.workspace, self)
         self.code = CodeQuestion()
@@ -83,6 +85,7 @@ class HeatmapDock(Dock):
         self._rows = form(
             (
                 ("Image", self.image),
+                ("", self.axes),
                 ("Window", self.window),
                 ("Classifier", self.classifier.name),
                 ("Class", self.classifier.target),

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.plugin.geometry import KEY, file_of, geometry_of
+from napari_cam_sam.plugin.layer_axes import check_order, chosen_axes
+from napari_cam_sam.plugin.layer_notes import notes_of
 
 __all__ = [
     "KEY",
@@ -41,17 +43,21 @@ def image_of(layer: Any, frame: int | None = None) -> Image:
     Raises
     ------
     CamSamError
-        If the layer has another number of axes, or time and no frame is given.
+        If the layer has another number of axes, or time and no frame is given, or its axes are
+        not known or not in order.
     """
+    check_order(layer)
     geometry = geometry_of(layer)
     file = file_of(layer)
-    path, source = (None, None) if file is None else (file.path, file.source)
+    path, source = (None, chosen_axes(layer)) if file is None else (file.path, file.source)
     data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
     if layer.ndim == 4:
         if frame is None:
             raise CamSamError(f"{layer.name} is a series over time: choose a frame.")
         data = data[frame]
-    return Image(data, bool(getattr(layer, "rgb", False)), geometry, layer.name, path, source)
+    rgb = bool(getattr(layer, "rgb", False))
+    notes = notes_of(layer) if file is None else file.notes
+    return Image(data, rgb, geometry, layer.name, path, source, notes)
 
 
 def plane_shown(viewer: Any, layer: Any) -> tuple[int, int]:

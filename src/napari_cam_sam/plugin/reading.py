@@ -72,6 +72,8 @@ def _layer(path: Path) -> LayerData:
         **placed(image.geometry, image.spatial_shape, frames=frames > 1),
         "metadata": {KEY: {"image": image, "read": weakref.ref(data)}},
     }
+    if frames > 1:
+        meta["axis_labels"] = ("t", "z", "y", "x")
     if not labels:
         meta["rgb"] = image.rgb
     return data, meta, "labels" if labels else "image"

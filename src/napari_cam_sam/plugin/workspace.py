@@ -241,6 +241,11 @@ class Workspace(EndsByQt, QObject):
             return WindowParameters()
         return parse_window(self._image_layer.metadata.get(KEY, {}).get("window", "auto"))
 
+    def axes_chosen(self) -> None:
+        """Look at the image anew, of whose axes the user has said what they are."""
+        self._data_replaced()
+        self._look.start()
+
     def _data_replaced(self, _: object = None) -> None:
         """Forget what was found on other pixels."""
         self._opening += 1

@@ -1,0 +1,150 @@
+"""What the axes of the image are, in words, and a choice where that is open or out of order."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from typing import Any
+
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
+
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.images.axes import AXIS_NAMES, choose_axes
+from napari_cam_sam.plugin.forms import Choice, SpinBox, Words, button
+from napari_cam_sam.plugin.layer_axes import (
+    LayerAxes,
+    axes_of,
+    choose_letters,
+    one_channel,
+    put_in_order,
+)
+from napari_cam_sam.plugin.workspace import Workspace
+
+__all__ = ["AxesRow"]
+
+
+class AxesRow(QWidget):
+    """Says what reading the image decided, and lets its axes be chosen; hidden without need.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    """
+
+    def __init__(self, workspace: Workspace) -> None:
+        super().__init__()
+        self._workspace = workspace
+        self.choice = Choice("What each axis of the image is, from the first to the last.")
+        self.apply = button(
+            "Put in order",
+            "Lays the image out with time or channels first, then slices, rows and columns, as "
+            "the docks need it. Its pixels stay as they are.",
+        )
+        self.channel = SpinBox()
+        self.channel.setPrefix("channel ")
+        self.channel.setToolTip("Which channel; it becomes a layer of its own, a series over time.")
+        self.words = Words()
+        self._chooser = QWidget()
+        row = QHBoxLayout(self._chooser)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(QLabel("Axes"))
+        row.addWidget(self.choice, stretch=1)
+        row.addWidget(self.channel)
+        row.addWidget(self.apply)
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(0, 0, 0, 0)
+        whole.addWidget(self._chooser)
+        whole.addWidget(self.words)
+        self.choice.chosen.connect(self._chosen)
+        self.apply.clicked.connect(self.put_in_order)
+        workspace.image_changed.connect(self.look)
+        self.look()
+
+    def look(self) -> None:
+        """Show what is known of the axes of the image that is worked on now."""
+        layer = self._workspace.image_layer
+        if layer is None:
+            self.setVisible(False)
+            return
+        known = axes_of(layer)
+        open_ = layer.ndim > 3 or not known.usable
+        self._chooser.setVisible(open_)
+        if open_:
+            self._offer(layer, known)
+        words = " ".join((*_in_words(layer, known), *self._notes()))
+        self.words.setText(words)
+        self.words.setVisible(bool(words))
+        self.setVisible(open_ or bool(words))
+
+    def put_in_order(self) -> None:
+        """Lay the image out as the docks need it; of five axes one channel becomes a layer."""
+        layer = self._workspace.image_layer
+        if layer is None:
+            return
+        try:
+            if layer.ndim == 5:
+                data, keywords = one_channel(layer, self.channel.value())
+                new = self._workspace.viewer.add_image(data, **keywords)
+                layer.visible = False
+                self._workspace.choose_image(new)
+            else:
+                put_in_order(layer)
+        except CamSamError as error:
+            self.words.setText(str(error))
+            self.words.setVisible(True)
+
+    def _offer(self, layer: Any, known: LayerAxes) -> None:
+        readings = _readings(layer.ndim)
+        self.choice.offer([("choose…", None), *((choose_axes(one).words, one) for one in readings)])
+        self.choice.set_value(known.letters if known.roles is not None else None)
+        roles = known.roles
+        self.apply.setEnabled(roles is not None and not known.usable)
+        self.apply.setVisible(not known.usable)
+        channels = roles is not None and roles.channels is not None and layer.ndim == 5
+        self.channel.setVisible(channels)
+        if roles is not None and roles.channels is not None and channels:
+            self.channel.setMaximum(int(layer.data.shape[roles.channels]) - 1)
+
+    def _chosen(self) -> None:
+        layer, letters = self._workspace.image_layer, self.choice.value()
+        if layer is not None and letters is not None:
+            choose_letters(layer, letters)
+            self._workspace.axes_chosen()
+
+    def _notes(self) -> tuple[str, ...]:
+        try:
+            return self._workspace.image().notes
+        except CamSamError:
+            return ()
+
+
+def _readings(ndim: int) -> list[str]:
+    """List what the axes of an image may be, rows and columns last as napari shows them."""
+    first = ["".join(letters) + "YX" for letters in permutations("TCZ", ndim - 2) if ndim < 6]
+    rest = [f"{one[:-2]}YXC" for one in ("TZYX", "ZYX") if len(one) + 1 == ndim]
+    return first + rest
+
+
+def _in_words(layer: Any, known: LayerAxes) -> list[str]:
+    roles = known.roles
+    if roles is None:
+        return [
+            f"Nothing says which of the {layer.ndim} axes are slices, time and channels: choose."
+        ]
+    if layer.ndim > 3 and known.source == "convention":
+        return [
+            f"Nothing says what its axes are: they are taken as {roles.words}, a series over time. "
+            "Choose if they are others."
+        ]
+    if not known.usable:
+        return [f"Its axes are {roles.words}: put them in order to work on it."]
+    said = []
+    if layer.ndim > 3 or "C" in roles.letters:
+        said.append(f"Its axes are {roles.words}.")
+    if layer.ndim == 3 and "C" in roles.letters:
+        said.append("The docks take its channels for slices.")
+    elif layer.ndim == 4:
+        name = AXIS_NAMES.get(roles.letters[0], "series")
+        said.append(f"The slider of {name} chooses what is worked on.")
+    if roles.slices is not None and roles.letters[roles.slices] == "T":
+        said.append("Its slices are points in time.")
+    return said

@@ -1,0 +1,258 @@
+"""What the axes of a layer are, by the core's rule, and the order in which the docks need them.
+
+The viewer lays layers over each other by their last axes. So what the docks add, three axes of
+space, lies over an image whose own three axes of space come last; time or channels come first.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from napari.layers import Image as ImageLayer
+
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.images.axes import Axes, ChosenAxes, choose_axes, letters_of
+
+__all__ = [
+    "KEY",
+    "LayerAxes",
+    "axes_of",
+    "check_order",
+    "choose_letters",
+    "chosen_axes",
+    "one_channel",
+    "put_in_order",
+]
+
+KEY = "napari_cam_sam"
+"""Our entry in a layer's metadata: layers are found by it, whatever they are renamed to."""
+
+_TIFF = (".tif", ".tiff")
+_SPACE = "ZYX"
+_BY_DEFAULT = {2: "YX", 3: "ZYX", 4: "TZYX"}
+
+
+class LayerAxes:
+    """What the axes of a layer are, and who says so.
+
+    Attributes
+    ----------
+    letters : str or None
+        One for each axis; None where nothing says them.
+    source : {"chosen", "labels", "file", "convention", ""}
+        The dock, the layer's axis labels, its file, or, for an array without any, that time comes
+        first.
+    """
+
+    def __init__(self, letters: str | None, source: str) -> None:
+        self.letters, self.source = letters, source
+
+    @property
+    def roles(self) -> Axes | None:
+        """What each axis is; None where the letters do not say it."""
+        try:
+            return None if self.letters is None else choose_axes(self.letters)
+        except CamSamError:
+            return None
+
+    @property
+    def usable(self) -> bool:
+        """Whether the docks can work on a layer as it lies."""
+        roles = self.roles
+        if roles is None:
+            return False
+        first = [p for p in (roles.time, roles.channels) if p is not None]
+        return len(self.letters or "") <= 4 and first == list(range(len(first)))
+
+
+def axes_of(layer: Any) -> LayerAxes:
+    """Find out what the axes of an image layer are, without reading its data."""
+    chosen = layer.metadata.get(KEY, {}).get("axes")
+    if chosen is not None and len(chosen) == layer.ndim:
+        return LayerAxes(chosen, "chosen")
+    letters = letters_of(layer.axis_labels)
+    if letters is not None and layer.ndim > 2:
+        return LayerAxes(letters, "labels")
+    path = None if layer.source is None else layer.source.path
+    if path is not None and layer.ndim > 2 and str(path).lower().endswith(_TIFF):
+        letters = _of_file(str(path), tuple(int(n) for n in _data(layer).shape))
+        if letters is not None:
+            return LayerAxes(letters, "file")
+    if layer.ndim > 3 and path is not None:
+        return LayerAxes(None, "")
+    return LayerAxes(_BY_DEFAULT.get(layer.ndim), "convention")
+
+
+def check_order(layer: Any) -> None:
+    """Refuse an image layer whose axes are not known, or not in the order that docks need.
+
+    Raises
+    ------
+    CamSamError
+        It names the choice in the dock.
+    """
+    if not isinstance(layer, ImageLayer) or layer.ndim < 3:
+        return
+    known = axes_of(layer)
+    if known.usable:
+        return
+    if known.roles is None:
+        raise CamSamError(
+            f"Nothing says which of the {layer.ndim} axes of {layer.name} are slices, time and "
+            "channels: choose at Axes, under Image in step 1."
+        )
+    raise CamSamError(
+        f"The axes of {layer.name} are {known.roles.words}, and time and channels must come "
+        "first: press “Put in order” at Axes, under Image in step 1."
+    )
+
+
+def chosen_axes(layer: Any) -> ChosenAxes | None:
+    """Return what was chosen of a layer's axes, in the words of its file, for records."""
+    mark = layer.metadata.get(KEY, {})
+    letters = mark.get("file_axes", mark.get("axes"))
+    return None if letters is None else ChosenAxes(letters, mark.get("channel"))
+
+
+def choose_letters(layer: Any, letters: str) -> None:
+    """Keep what the user says that the axes of a layer are.
+
+    Raises
+    ------
+    CamSamError
+        If there are not as many, or they do not say it.
+    """
+    if len(letters) != layer.ndim:
+        raise CamSamError(f"The axes {letters} are {len(letters)}, {layer.name} has {layer.ndim}.")
+    choose_axes(letters)
+    layer.metadata.setdefault(KEY, {})["axes"] = letters
+
+
+def put_in_order(layer: Any) -> None:
+    """Lay a layer's data out so that time or channels come first, then slices, rows, columns.
+
+    The pixels are the same, seen in another order; nothing is copied.
+
+    Raises
+    ------
+    CamSamError
+        If its axes are not known, or it is sheared.
+    """
+    roles = axes_of(layer).roles
+    if roles is None:
+        check_order(layer)
+        return
+    order = _order(roles)
+    if np.any(layer.shear):
+        raise CamSamError(f"{layer.name} is sheared: put its axes in order before it is opened.")
+    turn = np.eye(layer.ndim)[list(order)]
+    whole = np.eye(layer.ndim + 1)
+    whole[:-1, :-1] = turn
+    where = {
+        "scale": np.asarray(layer.scale)[list(order)],
+        "translate": np.asarray(layer.translate)[list(order)],
+        "rotate": turn @ np.asarray(layer.rotate) @ turn.T,
+        "affine": whole @ np.asarray(layer.affine.affine_matrix) @ whole.T,
+        "units": [layer.units[p] for p in order],
+    }
+    letters = "".join(roles.letters[p] for p in order)
+    mark = layer.metadata.setdefault(KEY, {})
+    mark.setdefault("file_axes", roles.letters)
+    mark["axes"] = letters
+    for name, value in where.items():
+        setattr(layer, name, value)
+    layer.axis_labels = [letter.lower() for letter in letters]
+    layer.data = _each(layer, lambda data: _transposed(data, order))
+
+
+def one_channel(layer: Any, channel: int) -> tuple[Any, dict[str, Any]]:
+    """Take one channel of a layer with time and channels, in order.
+
+    Returns
+    -------
+    data : array-like, or a list of them for a multiscale layer
+        A view; (time, slice, row, column).
+    keywords : dict
+        For an image layer that shows it.
+
+    Raises
+    ------
+    CamSamError
+        If there is no such channel.
+    """
+    roles = axes_of(layer).roles
+    if roles is None or roles.channels is None:
+        raise CamSamError(f"Nothing says which axis of {layer.name} are its channels.")
+    count = int(_data(layer).shape[roles.channels])
+    if not 0 <= channel < count:
+        raise CamSamError(f"{layer.name} has no channel {channel}: they are 0 to {count - 1}.")
+    order = [p for p in _order(roles) if p != roles.channels]
+    at = tuple(channel if p == roles.channels else slice(None) for p in range(layer.ndim))
+    rest = [p for p in range(layer.ndim) if p != roles.channels]
+
+    def taken(data: Any) -> Any:
+        return _transposed(data[at], tuple(rest.index(p) for p in order))
+
+    letters = "".join(roles.letters[p] for p in order)
+    return _each(layer, taken), {
+        "name": f"{layer.name} channel {channel}",
+        "scale": np.asarray(layer.scale)[order],
+        "translate": np.asarray(layer.translate)[order],
+        "units": [layer.units[p] for p in order],
+        "axis_labels": [letter.lower() for letter in letters],
+        "rgb": bool(layer.rgb),
+        "metadata": {
+            KEY: {"axes": letters, "file_axes": roles.letters, "channel": channel},
+        },
+    }
+
+
+def _order(roles: Axes) -> tuple[int, ...]:
+    """Positions in the order that docks need; axes of space alone keep theirs."""
+    space = (roles.slices, roles.rows, roles.columns)
+    first = [p for p in (roles.time, roles.channels) if p is not None]
+    letters = roles.letters
+    if all(letters[p] in _SPACE for p in space if p is not None):
+        return (*first, *(p for p in range(len(letters)) if p not in first))
+    return roles.order
+
+
+def _transposed(data: Any, order: tuple[int, ...]) -> Any:
+    return data.transpose((*order, *range(len(order), data.ndim)))
+
+
+def _each(layer: Any, change: Any) -> Any:
+    if getattr(layer, "multiscale", False):
+        return [change(level) for level in layer.data]
+    return change(layer.data)
+
+
+def _data(layer: Any) -> Any:
+    return layer.data[0] if getattr(layer, "multiscale", False) else layer.data
+
+
+def _of_file(path: str, shape: tuple[int, ...]) -> str | None:
+    """Letters of a TIFF file's axes, where its array is the layer's."""
+    try:
+        changed = Path(path).stat().st_mtime_ns
+    except OSError:
+        return None
+    found = _read(path, changed)
+    if found is None or found[1] != shape:
+        return None
+    letters = found[0].removesuffix("S")
+    try:
+        choose_axes(letters)
+    except CamSamError:
+        return None
+    return letters
+
+
+@lru_cache(maxsize=64)
+def _read(path: str, changed: int) -> tuple[str, tuple[int, ...]] | None:
+    from napari_cam_sam.images.tiff import tiff_axes
+
+    return tiff_axes(Path(path))
