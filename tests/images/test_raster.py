@@ -298,6 +298,19 @@ def test_cmyk_jpeg_with_and_without_adobes_marker(tmp_path):
         read_image(tmp_path / "a.jpg")
 
 
+def test_ycck_jpeg(tmp_path):
+    row, column = np.mgrid[:32, :48]
+    inks = np.stack([row * 7, column * 5, row + column, row * 2], axis=-1).astype(np.uint8)
+    (tmp_path / "a.jpg").write_bytes(
+        imagecodecs.jpeg8_encode(
+            255 - inks, level=100, colorspace="CMYK", outcolorspace="YCCK", subsampling="444"
+        )
+    )
+    inks = inks.astype(float)
+    expected = (255 - inks[..., :3]) * (255 - inks[..., 3:]) / 255
+    np.testing.assert_allclose(read_image(tmp_path / "a.jpg").data, expected, atol=6)
+
+
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}])
 @pytest.mark.parametrize("ended", [False, True])
 def test_a_jpeg_that_breaks_off_is_refused(tmp_path, ended, options):

@@ -393,3 +393,16 @@ def test_a_small_file_that_declares_much_is_refused_at_once(tmp_path: Path) -> N
             tag.overwrite(60_000)
     with pytest.raises(CamSamError, match="declares"):
         read_image(path)
+
+
+@pytest.mark.parametrize("name", ["BitsPerSample", "Compression", "SamplesPerPixel"])
+def test_a_tag_that_says_how_pixels_are_stored_is_needed(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, STACK[0])
+    with tifffile.TiffFile(path) as file:
+        at = file.pages.first.tags[name].offset
+    content = bytearray(path.read_bytes())
+    content[at + 2 : at + 4] = b"\x42\x00"  # no such type of a tag
+    path.write_bytes(bytes(content))
+    with pytest.raises(CamSamError, match="truncated or damaged"):
+        read_image(path)

@@ -14,6 +14,7 @@ from napari.components import ViewerModel
 from napari.layers._source import layer_source
 from napari_builtins.io import napari_get_reader
 from numpy.typing import NDArray
+from PIL import Image as PillowImage
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.hashing import image_hash
@@ -221,3 +222,20 @@ def test_a_session_without_a_choice_has_the_fields_that_it_had(tmp_path: Path, q
     write_session(tmp_path / "session", Session(image_record(image)), image)
     fields = json.loads((tmp_path / "session" / "session.json").read_text())["image"]
     assert set(fields) == {"name", "path", "sha256", "shape", "spacing", "unit", "frame"}
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_that_napari_passes_an_orientation_over_is_said(
+    tmp_path: Path, qapp: Any, orientation: int, suffix: str
+) -> None:
+    path = tmp_path / f"a{suffix}"
+    exif = PillowImage.Exif()
+    exif[274] = orientation
+    PillowImage.fromarray(np.zeros((12, 14), np.uint8)).save(path, exif=exif)
+    viewer, workspace = opened(path)
+    row = AxesRow(workspace)
+    assert viewer.layers[0].data.shape == (12, 14)
+    assert ("orientation tag" in row.words.text()) == (orientation == 6)
+    assert row.isHidden() == (orientation == 1)
+    assert read_image(path).spatial_shape == ((14, 12) if orientation == 6 else (12, 14))

@@ -113,8 +113,8 @@ def _sentences(path: Path) -> Iterator[None]:
         if str(path) in str(error):
             raise
         raise refusal(str(error).rstrip("."), path) from None
-    except MemoryError:
-        raise
+    except MemoryError as error:
+        raise refusal("This picture asks for more memory than there is", path) from error
     except Exception as error:  # damaged files fail in decoders in many ways
         kind = "JPEG" if suffix_of(path) in JPEG else "PNG"
         raise refusal(

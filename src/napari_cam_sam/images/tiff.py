@@ -35,6 +35,10 @@ _BROKEN = re.compile(
     r"corrupted|invalid (page )?offset|invalid value offset|circular reference|zeroed"
     r"|is missing|failed to (read|reshape)|out of range|not match|discontiguous|OME series raised"
 )
+# Tags that say how pixels are stored: without one of them others would come out.
+_NEEDED = re.compile(
+    r"TiffTag (25[6-9]|262|266|273|27[789]|284|317|320|32[2-5]|338|339) @.*(invalid|not a valid)"
+)
 _WITHOUT_NAMES = re.compile(r"<tifffile\.[^>]*>\s*|<asarray>\s*")
 
 
@@ -157,9 +161,9 @@ class _Heard(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep a line that says that something is broken."""
-        text = _WITHOUT_NAMES.sub("", record.getMessage()).strip()
-        if record.thread == self._thread and _BROKEN.search(text):
-            self._broken.append(text)
+        text = record.getMessage()
+        if record.thread == self._thread and (_BROKEN.search(text) or _NEEDED.search(text)):
+            self._broken.append(_WITHOUT_NAMES.sub("", text).strip())
 
     def check(self, path: Path) -> None:
         """Refuse the file if there was any."""
@@ -178,8 +182,10 @@ def _opened(path: Path) -> Iterator[tuple[Any, _Heard]]:
         with tifffile.TiffFile(path) as file:
             len(file.pages)  # walks to the last page
             yield file, heard
-    except (CamSamError, MemoryError):
+    except CamSamError:
         raise
+    except MemoryError as error:
+        raise refusal("This TIFF asks for more memory than there is", path) from error
     except Exception as error:  # damaged files fail in tifffile in many ways
         heard.check(path)
         lines = str(error).strip().rstrip(".").splitlines()

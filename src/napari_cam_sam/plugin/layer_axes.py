@@ -102,11 +102,11 @@ def check_order(layer: Any) -> None:
     if known.roles is None:
         raise CamSamError(
             f"Nothing says which of the {layer.ndim} axes of {layer.name} are slices, time and "
-            "channels: choose at Axes, under Image in step 1."
+            "channels: choose at Axes, under Image in step 1 (Heatmap)."
         )
     raise CamSamError(
         f"The axes of {layer.name} are {known.roles.words}, and time and channels must come "
-        "first: press “Put in order” at Axes, under Image in step 1."
+        "first: press “Put in order” at Axes, under Image in step 1 (Heatmap)."
     )
 
 
