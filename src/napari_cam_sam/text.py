@@ -19,7 +19,7 @@ from __future__ import annotations
 import codecs
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -28,6 +28,7 @@ from tempfile import TemporaryDirectory
 __all__ = [
     "PRINTED",
     "cell_text",
+    "cells",
     "drawn",
     "find_file",
     "plain_cell",
@@ -124,6 +125,11 @@ def cell_text(value: str) -> str:
     except ValueError:
         return "'" + value
     return value
+
+
+def cells(row: Iterable[object]) -> list[object]:
+    """Return a row for a CSV file, its texts as `cell_text`."""
+    return [cell_text(value) if isinstance(value, str) else value for value in row]
 
 
 def plain_cell(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.errors import refusal
 
 __all__ = ["JPEG", "NIFTI", "PILLOW", "TIFF", "check_file", "stem_of", "suffix_of"]
 
@@ -26,9 +26,10 @@ def suffix_of(path: Path) -> str:
     for suffix in (*NIFTI, *PILLOW, *TIFF):
         if name.endswith(suffix):
             return suffix
-    raise CamSamError(
-        f"{path} is not an image that can be read or written here: "
-        "use .nii, .nii.gz, .png, .jpg, .jpeg, .tif or .tiff."
+    raise refusal(
+        "This is not an image that can be read or written here: "
+        "use .nii, .nii.gz, .png, .jpg, .jpeg, .tif or .tiff",
+        path,
     )
 
 
@@ -47,12 +48,12 @@ def check_file(path: Path) -> None:
     """
     try:
         if path.is_dir():
-            raise CamSamError(f"{path} is a folder: name one image file.")
+            raise refusal("This is a folder: name one image file", path)
         with path.open("rb") as file:
             empty = not file.read(1)
     except FileNotFoundError:
-        raise CamSamError(f"{path} does not exist.") from None
+        raise refusal("This file does not exist", path) from None
     except OSError as error:
-        raise CamSamError(f"{path} could not be read: {error.strerror}.") from error
+        raise refusal(f"This could not be read: {error.strerror}", path) from error
     if empty:
-        raise CamSamError(f"{path} is empty: it holds 0 bytes.")
+        raise refusal("This file is empty: it holds 0 bytes", path)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from napari_cam_sam.errors import CamSamError
 
-__all__ = ["Geometry", "default_geometry", "spacing_from_affine"]
+__all__ = ["Geometry", "default_geometry", "spacing_from_affine", "standing_affine"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +122,19 @@ class Geometry:
 def default_geometry(spatial_ndim: int) -> Geometry:
     """Geometry of an image that says nothing about its own: one pixel a step, no world."""
     return Geometry(spacing=(1.0,) * spatial_ndim)
+
+
+def standing_affine(geometry: Geometry) -> Geometry:
+    """Add the affine that a picture or stack without one is shown with, for formats that need one.
+
+    Rows run to the back and columns to the left of the patient, planes to the feet, as the viewer
+    shows arrays; the unit stays.
+    """
+    steps = np.ones(3)
+    steps[3 - len(geometry.spacing) :] = geometry.spacing
+    affine = np.eye(4)
+    affine[:3, :3] = -np.diag(steps)[::-1]
+    return Geometry(geometry.spacing, affine, geometry.unit)
 
 
 def spacing_from_affine(affine: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -184,7 +184,7 @@ def write_nifti(path: Path, values: NDArray[Any], like: Image) -> None:
     elif like.geometry.affine is not None:
         affine = like.geometry.affine[:, [2, 1, 0, 3]]
         result = nibabel.Nifti1Image(values.T, affine)
-        result.header.set_xyzt_units("mm")
+        result.header.set_xyzt_units("mm" if like.geometry.unit == "mm" else "unknown")
     else:
         raise refusal(f"{like.name} has no affine, so save it as .tif or .png", path)
     nibabel.save(result, path)

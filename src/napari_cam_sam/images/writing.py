@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.errors import CamSamError, refusal
 from napari_cam_sam.images.formats import JPEG, NIFTI, PILLOW, TIFF, suffix_of
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.nifti import write_nifti
@@ -28,6 +28,7 @@ __all__ = [
     "write_heatmap",
     "write_image",
     "write_labels",
+    "write_text",
 ]
 
 
@@ -51,7 +52,7 @@ def write_atomically(path: str | os.PathLike[str], writer: Callable[[Path], obje
     """
     path = Path(path)
     if path.is_dir():
-        raise CamSamError(f"{path} could not be written: it is a folder.")
+        raise refusal("This could not be written: it is a folder", path)
     hidden = path.with_name(f".{uuid.uuid4().hex[:12]}-{path.name}")
     try:
         writer(hidden)
@@ -59,10 +60,15 @@ def write_atomically(path: str | os.PathLike[str], writer: Callable[[Path], obje
             os.fsync(file.fileno())  # a full disk may show only here
         os.replace(hidden, path)
     except OSError as error:
-        raise CamSamError(f"{path} could not be written: {error.strerror or error}.") from error
+        raise refusal(f"This could not be written: {error.strerror or error}", path) from error
     finally:
         with suppress(OSError):
             hidden.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a text in UTF-8, whole or not at all; errors as of `write_atomically`."""
+    write_atomically(path, lambda hidden: hidden.write_text(text, encoding="utf-8"))
 
 
 def labels_dtype(highest: int, lowest: int = 0) -> type[np.integer[Any]]:
@@ -118,7 +124,7 @@ def write_labels(path: str | os.PathLike[str], labels: ArrayLike, like: Image) -
     lowest, highest = int(array.min()), int(array.max())
     dtype = labels_dtype(highest, lowest)
     if suffix_of(Path(path)) in JPEG:
-        raise CamSamError(f"{path} cannot hold labels: JPEG alters values, so use .png or .tif.")
+        raise refusal("JPEG cannot hold labels, as it alters values: use .png or .tif", path)
     _write(Path(path), array.astype(dtype, copy=False), like)
 
 
@@ -140,7 +146,9 @@ def write_heatmap(path: str | os.PathLike[str], values: ArrayLike, like: Image) 
     array = np.asarray(values)
     _check_shape(array, like, "heatmap")
     if suffix_of(Path(path)) in PILLOW:
-        raise CamSamError(f"{path} cannot hold a heatmap: use .tif, or NIfTI for a NIfTI image.")
+        raise refusal(
+            "This format cannot hold a heatmap: use .tif, or NIfTI for a NIfTI image", path
+        )
     _write(Path(path), array.astype(np.float32, copy=False), like)
 
 
@@ -168,19 +176,20 @@ def write_image(path: str | os.PathLike[str], image: Image) -> None:
 def _write(path: Path, array: NDArray[Any], like: Image, *, rgb: bool = False) -> None:
     suffix = suffix_of(path)
     if like.path is not None and path.exists() and like.path.exists() and path.samefile(like.path):
-        raise CamSamError(f"{path} is the image itself and would be lost: name another file.")
+        raise refusal("This is the image itself, which would be lost: name another file", path)
     if suffix in NIFTI:
         if rgb:
-            raise CamSamError(f"{path} cannot hold colour: use .tif or .png.")
+            raise refusal("NIfTI cannot hold colour here: use .tif or .png", path)
         if like.geometry.affine is None:
-            raise CamSamError(
-                f"{path} cannot be written as NIfTI: {like.name} has no affine; "
-                "use .tif, or .png in 2D."
+            raise refusal(
+                f"NIfTI needs an affine, and {like.name} has none: use .tif, or .png in 2D", path
             )
         write_atomically(path, lambda hidden: write_nifti(hidden, array, like))
         return
     if like.geometry.affine is not None and not rgb:
-        raise CamSamError(f"{path} would lose the affine of {like.name}: use .nii.gz or .nii.")
+        raise refusal(
+            f"This format would lose the affine of {like.name}: use .nii.gz or .nii", path
+        )
     lost = _lost(suffix, array, like, rgb=rgb)
     if lost:
         warnings.warn(
@@ -192,8 +201,10 @@ def _write(path: Path, array: NDArray[Any], like: Image, *, rgb: bool = False) -
     allowed = [np.uint8] if suffix in JPEG or rgb else [np.uint8, np.uint16]
     channels = array.shape[-1] if rgb else 1
     if array.ndim - rgb != 2 or array.dtype not in allowed or (suffix in JPEG and channels == 4):
-        raise CamSamError(
-            f"{path} cannot hold an array of shape {array.shape} and type {array.dtype}: use .tif."
+        raise refusal(
+            f"This format cannot hold an array of shape {array.shape} and type {array.dtype}: use "
+            ".tif",
+            path,
         )
     write_atomically(path, lambda hidden: write_pillow(hidden, array))
 

@@ -157,7 +157,7 @@ class AutomaticPanel(QWidget):
             snapshot = self._workspace.snapshot()
             return self._start(snapshot, {snapshot.index: None}, {})
         except CamSamError as error:
-            self.row.say(str(error))
+            self.row.fail(str(error))
             return False
 
     def pick_masks(self, everywhere: bool = False) -> bool:
@@ -194,7 +194,7 @@ class AutomaticPanel(QWidget):
             }
             return self._start(snapshot, dict.fromkeys(heatmaps), heatmaps, known)
         except CamSamError as error:
-            self.row.say(str(error))
+            self.row.fail(str(error))
             return False
 
     def _start(

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from napari.utils.notifications import show_warning
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QFileDialog, QWidget
 
@@ -19,6 +18,7 @@ from napari_cam_sam.models.names import (
 from napari_cam_sam.plugin.device_words import device_words
 from napari_cam_sam.plugin.forms import CHECKPOINT_FILES, Choice
 from napari_cam_sam.plugin.importing import import_torch
+from napari_cam_sam.plugin.plain_text import show_warning
 
 if TYPE_CHECKING:
     from napari_cam_sam.models.classifiers import Classifier

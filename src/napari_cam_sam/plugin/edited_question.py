@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.forms import button, line
+from napari_cam_sam.plugin.plain_text import Label
 from napari_cam_sam.plugin.prompt_layers import Conflict
 from napari_cam_sam.prompts.data import PlanePrompts
 
@@ -38,7 +39,7 @@ class EditedQuestion(QWidget):
         self._workspace = workspace
         self._pending: tuple[PlanePrompts, ...] = ()
         self._first: int | None = None
-        self.words = QLabel()
+        self.words = Label()
         self.words.setWordWrap(True)
         self.keep = button("Keep mine", "New prompts go only to planes that you did not edit.")
         self.replace = button(

@@ -10,11 +10,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from napari.utils.notifications import notification_manager, show_warning
+from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.encoding_work import Desk, Subject, Teller, Work
+from napari_cam_sam.plugin.plain_text import show_warning
 from napari_cam_sam.plugin.segmenter_choice import SegmenterChoice
 from napari_cam_sam.plugin.task_row import TaskRow
 from napari_cam_sam.plugin.tasks import Newest

@@ -17,7 +17,6 @@ from qtpy.QtWidgets import (
     QDoubleSpinBox,
     QFormLayout,
     QHBoxLayout,
-    QLabel,
     QPushButton,
     QSizePolicy,
     QSlider,
@@ -29,6 +28,7 @@ from qtpy.QtWidgets import (
 
 from napari_cam_sam.field_help import field_help
 from napari_cam_sam.models.names import CHECKPOINTS
+from napari_cam_sam.plugin.plain_text import Label, plain_tip
 
 __all__ = [
     "CHECKPOINT_FILES",
@@ -114,7 +114,7 @@ class Choice(_LeavesWheel, QComboBox):
         for text, value, *hint in items:
             self.addItem(text, value)
             if hint:
-                self.setItemData(self.count() - 1, hint[0], Qt.ItemDataRole.ToolTipRole)
+                self.setItemData(self.count() - 1, plain_tip(hint[0]), Qt.ItemDataRole.ToolTipRole)
         self.set_value(before)
         self.blockSignals(False)
 
@@ -138,11 +138,11 @@ class Choice(_LeavesWheel, QComboBox):
             file = Path(path)
             name = f"{file.parent.name}/{file.name}" if file.name == _TRAINED else file.name
             self.insertItem(place, name, path)
-            self.setItemData(place, path, Qt.ItemDataRole.ToolTipRole)
+            self.setItemData(place, plain_tip(path), Qt.ItemDataRole.ToolTipRole)
             self.setCurrentIndex(place)
 
 
-class Words(QLabel):
+class Words(Label):
     """A text that wraps where the dock ends; a long one, or a long path, asks for no wider dock."""
 
     def __init__(self, text: str = "") -> None:
@@ -400,7 +400,7 @@ def form(rows: Iterable[tuple[str, QWidget]]) -> QFormLayout:
     layout.setContentsMargins(0, 0, 0, 0)
     layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
     for name, widget in rows:
-        label = QLabel(name)
+        label = Label(name)
         label.setToolTip(widget.toolTip())
         layout.addRow(label, widget)
     return layout

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer, Signal
-from qtpy.QtWidgets import QCheckBox, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QVBoxLayout, QWidget
 
 from napari_cam_sam.cam.names import METHOD_NAMES, WITHOUT_LAYERS
 from napari_cam_sam.cam.parameters import OcclusionParameters
@@ -20,9 +20,11 @@ from napari_cam_sam.plugin.endings import Dock
 from napari_cam_sam.plugin.forms import Choice, FractionSlider, ParameterForm, button, form, listen
 from napari_cam_sam.plugin.heatmap_run import HeatmapPlan, HeatmapRun, Recipe
 from napari_cam_sam.plugin.pixel_choice import PixelChoice
+from napari_cam_sam.plugin.plain_text import Label
 from napari_cam_sam.plugin.plane_range import PlaneRange
 from napari_cam_sam.plugin.plane_words import slider_words
 from napari_cam_sam.plugin.preferences import preferences
+from napari_cam_sam.plugin.saving import Saving, SavingRow, heatmap_saving
 from napari_cam_sam.plugin.task_row import TaskRow, duration
 from napari_cam_sam.plugin.workspace import workspace_of
 
@@ -76,9 +78,15 @@ class HeatmapDock(Dock):
         self.follow = QCheckBox("Follow: compute as I scroll")
         self.follow.setToolTip("Computes the plane shown, whenever it has no such heatmap yet.")
         self.run = button("Compute heatmap", "Starts in the background; the window stays usable.")
-        self.found = QLabel()
+        self.found = Label()
         self.found.setWordWrap(True)
         self.row = TaskRow()
+        self.saving = SavingRow(
+            "Save heatmap…",
+            "The heatmaps along the axis shown, on the grid of the image; planes that were "
+            "not computed are 0.",
+            self._to_save,
+        )
         self._run = HeatmapRun(self.workspace, self.classifier, self.row, self)
 
         whole = QVBoxLayout(self)
@@ -105,6 +113,7 @@ class HeatmapDock(Dock):
         whole.addWidget(self.run)
         whole.addWidget(self.row)
         whole.addWidget(self.found)
+        whole.addWidget(self.saving)
         whole.addStretch()
 
         self.method.offer((name, name, hint) for name, hint in METHOD_NAMES.items())
@@ -411,7 +420,7 @@ class HeatmapDock(Dock):
             snapshot, indices = self.workspace.snapshot(), self.planes.indices()
             recipe = self._recipe(snapshot)
         except CamSamError as error:
-            self.row.say(str(error))
+            self.row.fail(str(error))
             return False
         started = self._run.start(recipe, snapshot, indices)
         if started:
@@ -441,6 +450,13 @@ class HeatmapDock(Dock):
             if not self._run.loading:
                 self.row.stop()
             self._follow_timer.start()
+
+    def _to_save(self) -> Saving:
+        axis, _ = self.workspace.plane()
+        layer = self.workspace.own("heatmap", axis)
+        if layer is None:
+            raise CamSamError("There is no heatmap along this axis yet: compute one first.")
+        return heatmap_saving(layer, self.workspace.image())
 
     def stop(self) -> None:
         """Cancel what runs; planes that are computed stay."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from napari.utils.notifications import show_info
 from qtpy.QtCore import QObject, QTimer
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.layers import is_own
+from napari_cam_sam.plugin.plain_text import show_info
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.workspace import Workspace

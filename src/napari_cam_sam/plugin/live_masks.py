@@ -61,7 +61,7 @@ class LiveMasks(QCheckBox):
         self._asked: tuple[Any, ...] = ()
         self._left: dict[tuple[int, int], tuple[Any, ...]] = {}
         self._last: _Decoded | None = None
-        self._newest = Newest(self._decoded, row.say, self)
+        self._newest = Newest(self._decoded, row.fail, self)
         # At once: a timer would come only after the window has painted what was dragged.
         workspace.prompts.changed.connect(self.decode)
         workspace.prompts.moving.connect(self._moving)
@@ -171,6 +171,7 @@ class LiveMasks(QCheckBox):
         if found is None or self._workspace.image_layer is None:
             return
         self._last = found
+        self._row.release()
         now = time.monotonic()
         if self._newest.overtaken and now - self._shown_at < _SHOWN_SECONDS:
             return  # a newer one is on its way, and painting this one would delay it

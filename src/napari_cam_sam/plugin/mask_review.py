@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.utils.notifications import show_info
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.forms import Choice, button, form, line, listen
 from napari_cam_sam.plugin.layers import frame_shown, image_of, is_own
 from napari_cam_sam.plugin.live_masks import LiveMasks
 from napari_cam_sam.plugin.mask_decoding import outdated
+from napari_cam_sam.plugin.plain_text import Label, show_info
 from napari_cam_sam.plugin.plane_masks import PlaneMasks, these_planes
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class MaskReview(QWidget):
         self.before = button("◀", "The candidate mask before this one.")
         self.after = button("▶", "The next candidate mask.")
         self.which = Choice("Whose candidates the arrows flip through.")
-        self.shown = QLabel()
+        self.shown = Label()
         self.shown.setWordWrap(True)
         self.target = Choice(
             "The labels layer that accepted masks go into, as labels of their objects."

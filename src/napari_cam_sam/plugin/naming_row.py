@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QLineEdit, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLineEdit, QVBoxLayout, QWidget
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.forms import Choice, FractionSlider, button, form
+from napari_cam_sam.plugin.plain_text import Label
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.automatic_run import FoundMasks
@@ -158,7 +159,7 @@ class NamingRow(QWidget):
         self.browse.setMaximumWidth(32)
         self.name = button("Name the masks", f"Each mask of this plane. {NAMING_CAUTION}")
         self.setToolTip(NAMING_CAUTION)
-        self.reason = QLabel()
+        self.reason = Label()
         self.reason.setWordWrap(True)
         self.text = Choice("Lists the masks alone that this text was found likely for.")
         self.threshold = FractionSlider("The least probability of that text.")

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Labels, Shapes
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.drawn_regions import ReadRegion, region_of
 from napari_cam_sam.plugin.forms import Choice, FractionSlider, SpinBox, button, listen
 from napari_cam_sam.plugin.layers import data_position, is_own
+from napari_cam_sam.plugin.plain_text import Label
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.snapshot import Snapshot
@@ -86,7 +87,7 @@ class PixelChoice(QWidget):
         self.layer = Choice("The layer whose inside is the region.")
         self.pick = button("Click a pixel…", "The next click in the image chooses it.")
         self.pick.setCheckable(True)
-        self.picked = QLabel()
+        self.picked = Label()
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
         for widget in (self.kind, self.part, self.threshold, self.layer, self.pick, self.picked):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtWidgets import QGridLayout, QLabel, QVBoxLayout
+from qtpy.QtWidgets import QGridLayout, QVBoxLayout
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.edited_question import EditedQuestion
@@ -25,6 +25,7 @@ from napari_cam_sam.plugin.forms import (
     line,
 )
 from napari_cam_sam.plugin.heatmap_layers import HeatmapNote
+from napari_cam_sam.plugin.plain_text import Label
 from napari_cam_sam.plugin.plane_words import slider_words
 from napari_cam_sam.plugin.strategy_preview import StrategyPreview
 from napari_cam_sam.plugin.task_row import TaskRow
@@ -98,7 +99,7 @@ class PromptsDock(Dock):
         self.clear = button("Clear plane (Shift-C)", "Removes all prompts of the plane shown.")
         self.undo = button("Undo (Ctrl-Z)", "Takes back the last edit of prompts.")
         self.redo = button("Redo (Ctrl-Shift-Z)", "Takes back the last undo.")
-        self.found = QLabel()
+        self.found = Label()
         self.found.setWordWrap(True)
         self.row = TaskRow()
         self.preview = StrategyPreview(self.workspace, self.row)
@@ -239,18 +240,19 @@ class PromptsDock(Dock):
         from napari_cam_sam.prompts.strategies import prompts_from_heatmap
 
         workspace = self.workspace
+        self.row.release()
         try:
             axis, shown = workspace.plane()
             parameters = self._parameters()
         except CamSamError as error:
-            self.row.say(str(error))
+            self.row.fail(str(error))
             return False
         indices = workspace.heatmaps.noted_planes(axis) if everywhere else [shown]
         values = [workspace.heatmaps.values(axis, i) for i in indices]
         given = [(i, v) for i, v in zip(indices, values, strict=True) if v is not None]
         if not given:
             which = "on any plane" if everywhere else "on this plane"
-            self.row.say(f"There is no heatmap {which}: compute one first (step 1).")
+            self.row.fail(f"There is no heatmap {which}: compute one first (step 1).")
             return False
         notes = {i: n for i, _ in given if (n := workspace.heatmaps.note(axis, i)) is not None}
         first = workspace.prompts.object_id
@@ -268,10 +270,11 @@ class PromptsDock(Dock):
 
     def extract_from_truth(self, everywhere: bool = False) -> bool:
         """Place prompts from the truth of the plane shown, or of all planes; as `extract`."""
+        self.row.release()
         try:
             jobs = self.truth.jobs(everywhere)
         except CamSamError as error:
-            self.row.say(str(error))
+            self.row.fail(str(error))
             return False
         return self._extract(jobs, "Prompts from the truth", self.truth.label.value())
 
@@ -327,28 +330,31 @@ class PromptsDock(Dock):
     # Editing
 
     def _edit_mode(self, which: int, mode: str) -> None:
+        self.row.release()
         try:
             self.workspace.plane()
             layer = self.workspace.prompts.create()[which]
         except CamSamError as error:
-            self.row.say(str(error))
+            self.row.fail(str(error))
             return
         self.workspace.viewer.layers.selection.active = layer
         layer.mode = mode
 
     def switch_polarity(self) -> None:
         """Turn the selected points, or what new points will be."""
+        self.row.release()
         try:
             self.workspace.prompts.switch_polarity()
         except CamSamError as error:
-            self.row.say(str(error))
+            self.row.fail(str(error))
 
     def clear_plane(self) -> None:
         """Remove the prompts of the plane shown."""
+        self.row.release()
         try:
             self.workspace.prompts.clear(*self.workspace.plane())
         except CamSamError as error:
-            self.row.say(str(error))
+            self.row.fail(str(error))
 
     def _show_object(self, object_id: int) -> None:
         self.object.blockSignals(True)

@@ -6,10 +6,11 @@ from typing import Any
 
 from qtpy.QtCore import QEvent, QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QPainter
-from qtpy.QtWidgets import QCheckBox, QLabel, QSizePolicy, QToolTip, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QSizePolicy, QToolTip, QVBoxLayout, QWidget
 
 from napari_cam_sam.plugin.encode_ahead import EncodeAhead, Readiness, is_instant
 from napari_cam_sam.plugin.forms import listen
+from napari_cam_sam.plugin.plain_text import Label
 from napari_cam_sam.plugin.score_plots import theme_colours
 from napari_cam_sam.plugin.segmenter_choice import SegmenterChoice
 from napari_cam_sam.plugin.task_row import TaskRow
@@ -132,7 +133,7 @@ class AheadPanel(QWidget):
         )
         self.switch.setChecked(True)
         self.strip = ReadyStrip(workspace.viewer)
-        self.words = QLabel()
+        self.words = Label()
         self.words.setWordWrap(True)
         self.words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         whole = QVBoxLayout(self)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image as ImageLayer
-from napari.utils.notifications import show_error
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
@@ -16,6 +15,7 @@ from napari_cam_sam.images.image import Image
 from napari_cam_sam.plugin.forms import Choice, form, listen
 from napari_cam_sam.plugin.geometry import geometry_of
 from napari_cam_sam.plugin.layers import frame_shown, image_of, is_own, labels_in, remarks_on
+from napari_cam_sam.plugin.plain_text import show_error
 from napari_cam_sam.plugin.score_rows import Subject
 from napari_cam_sam.plugin.tasks import Newest
 

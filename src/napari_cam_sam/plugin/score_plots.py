@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, QTimer, Signal
-from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_cam_sam.plugin.forms import listen
 from napari_cam_sam.plugin.layers import KEY
+from napari_cam_sam.plugin.plain_text import Label
 from napari_cam_sam.text import drawn
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ class Plot(QWidget):
         self._fresh = False
         self.figure: Any = None
         self.canvas: Any = None
-        self.words = QLabel()
+        self.words = Label()
         self.words.setWordWrap(True)
         self.words.setAlignment(Qt.AlignmentFlag.AlignTop)
         self._whole = QVBoxLayout(self)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.text import cells
 
 if TYPE_CHECKING:
     from napari_cam_sam.comparison import ScoredRow
@@ -207,7 +208,8 @@ def as_text(
         values = [row.scores.values.get(name, math.nan) for name in METRICS]
         numbers = ["" if math.isnan(value) else repr(float(value)) for value in values]
         flags = (" ".join(row.scores.flags), remarks(row, is_older(row)))
-        writer.writerow([*fixed, spoken(row), row.kind, row.number, *numbers, *flags])
+        about_row = (*fixed, spoken(row), row.kind, row.number)
+        writer.writerow([*cells(about_row), *numbers, *cells(flags)])
     return text.getvalue()
 
 

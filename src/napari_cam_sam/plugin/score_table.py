@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QTableWidget, QTableWidgetItem
 
-from napari_cam_sam.images.writing import write_atomically
+from napari_cam_sam.images.writing import write_text
+from napari_cam_sam.plugin.plain_text import plain_tip
 from napari_cam_sam.plugin.score_cells import NumberItem, dress, head, shown
 from napari_cam_sam.plugin.score_rows import (
     METRICS,
@@ -126,6 +127,11 @@ class ScoreTable(QTableWidget):
         """Give the rows as they are sorted, with tabs between their columns."""
         return as_text(self.shown(), None, self.is_older, "\t")
 
+    def writer(self) -> Callable[[Path], None]:
+        """Return what writes the rows as they are now, each with what was compared, as CSV."""
+        text = as_text(self.rows(), self.subject, self.is_older)
+        return lambda path: write_text(path, text)
+
     def to_csv(self, path: str | Path) -> None:
         """Write the rows, each with what was compared.
 
@@ -134,8 +140,7 @@ class ScoreTable(QTableWidget):
         CamSamError
             If the file cannot be written.
         """
-        text = as_text(self.rows(), self.subject, self.is_older)
-        write_atomically(path, lambda hidden: hidden.write_text(text, encoding="utf-8"))
+        self.writer()(Path(path))
 
     # The cells
 
@@ -152,7 +157,7 @@ class ScoreTable(QTableWidget):
                 value = row.scores.values.get(metric, math.nan)
                 self.setItem(at, column, NumberItem(shown(metric, value), value))
             last = QTableWidgetItem(remarks(row))
-            last.setToolTip(remarks(row))
+            last.setToolTip(plain_tip(remarks(row)))
             self.setItem(at, len(METRICS) + 1, last)
         self.setSortingEnabled(True)
 

@@ -7,13 +7,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.utils.notifications import show_error
 from qtpy.QtCore import QTimer, Signal
 from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import (
     QCheckBox,
-    QFileDialog,
-    QLabel,
     QTabWidget,
     QVBoxLayout,
 )
@@ -22,6 +19,9 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.compare_page import ComparePage
 from napari_cam_sam.plugin.endings import Dock
 from napari_cam_sam.plugin.forms import button, line, listen
+from napari_cam_sam.plugin.geometry import file_of
+from napari_cam_sam.plugin.plain_text import Rich, show_error
+from napari_cam_sam.plugin.saving import Saving, SavingRow
 from napari_cam_sam.plugin.score_choices import ScoreChoices
 from napari_cam_sam.plugin.score_plots import (
     AGREEMENT,
@@ -73,12 +73,15 @@ class ScoresDock(Dock):
         )
         self.overlay = QCheckBox("Overlay")
         self.overlay.setToolTip("A layer that shows where both agree and where they do not.")
-        legend = QLabel(
+        legend = Rich(
             " ".join(f'<span style="color:{c}">■</span>&nbsp;{n}' for n, c, _ in AGREEMENT.values())
         )
         legend.setToolTip("; ".join(f"{n}: {words}" for n, _, words in AGREEMENT.values()))
         self.copy = button("Copy", "The table to the clipboard, to paste into a spreadsheet.")
-        self.save = button("Save CSV…", "The table in full precision, with what was compared.")
+        self.saving = SavingRow(
+            "Save CSV…", "The table in full precision, with what was compared.", self._to_save
+        )
+        self.save = self.saving.button
         self.row = TaskRow()
         self.table = ScoreTable()
         self.curves, self.along = CurvesPlot(napari_viewer), PlanesPlot(napari_viewer)
@@ -98,6 +101,7 @@ class ScoresDock(Dock):
         whole.addWidget(self.row)
         whole.addWidget(self.tabs, 1)
         whole.addLayout(line(self.copy, self.save))
+        whole.addWidget(self.saving)
 
         self.scored.connect(self.workspace.docks.changed)
         self._newest = Newest(self._plane_scored, self.row.say, self)
@@ -113,7 +117,6 @@ class ScoresDock(Dock):
         self.overlay.toggled.connect(self._show_overlay)
         self.comparison.button.clicked.connect(self.compare)
         self.copy.clicked.connect(self._copy)
-        self.save.clicked.connect(self._save)
         self.row.ended.connect(self._ended)
         self.comparison.row.ended.connect(self._say)
         self.trust.row.started.connect(self._say)
@@ -351,6 +354,7 @@ class ScoresDock(Dock):
         except CamSamError as error:
             # All else of the session is good, and scores can be had again.
             rows, subject, older = [], None, set()
+            self.row.fail(str(error))
             show_error(str(error))
         self._forget()
         self.overlay.setChecked(False)
@@ -367,12 +371,10 @@ class ScoresDock(Dock):
     def _copy(self) -> None:
         QGuiApplication.clipboard().setText(self._page().as_shown())
 
-    def _save(self) -> None:
-        page = self._page()
-        name = "scores.csv" if page is self.table else "trust.csv"
-        path, _ = QFileDialog.getSaveFileName(self, "Save scores", name, "CSV (*.csv)")
-        if path:
-            try:
-                page.to_csv(path)
-            except CamSamError as error:
-                show_error(str(error))
+    def _to_save(self) -> Saving:
+        page, image = self._page(), self.workspace.image_layer
+        what = "scores" if page is self.table else "trust"
+        name = what if image is None else f"{image.name}-{what}"
+        file = None if image is None else file_of(image)
+        folder = None if file is None or file.path is None else file.path.parent
+        return Saving(what, name, folder, [("CSV (*.csv)", ".csv")], page.writer())

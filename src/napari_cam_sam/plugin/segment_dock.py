@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QVBoxLayout
 
@@ -16,8 +15,10 @@ from napari_cam_sam.plugin.forms import Section, button, form
 from napari_cam_sam.plugin.live_masks import LiveMasks
 from napari_cam_sam.plugin.mask_decoding import outdated
 from napari_cam_sam.plugin.mask_review import MaskReview
+from napari_cam_sam.plugin.plain_text import show_error, show_info
 from napari_cam_sam.plugin.plane_masks import PlaneMasks
 from napari_cam_sam.plugin.ready_strip import AheadPanel
+from napari_cam_sam.plugin.saving import Saving, SavingRow, labels_saving
 from napari_cam_sam.plugin.segment_run import (
     LeftOut,
     Made,
@@ -69,6 +70,9 @@ class SegmentDock(Dock):
             "Along the axis shown; planes without prompts are passed over.",
         )
         self.row = TaskRow()
+        self.saving = SavingRow(
+            "Save labels…", "The accepted labels as a file on the grid of the image.", self._to_save
+        )
         self.live = LiveMasks(workspace, self.segmenter, self.row)
         self.review = MaskReview(workspace, self.live)
         self.through = VolumeSection(workspace, self.segmenter, self.row, self.live)
@@ -79,7 +83,8 @@ class SegmentDock(Dock):
         whole.addLayout(form((("Segmenter", self.segmenter),)))
         through = Section("Through the volume", self.through, opened=False)
         for widget in (
-            self.run, self.run_all, self.live, through, self.review, self.row, self.ahead
+            self.run, self.run_all, self.live, through, self.review, self.saving, self.row,
+            self.ahead,
         ):  # fmt: skip
             whole.addWidget(widget)
         whole.addWidget(self.automatic)
@@ -96,7 +101,7 @@ class SegmentDock(Dock):
         # By a key, too, what comes out of it is to be read.
         self.through.started.connect(lambda: through.title.setChecked(True))
         self.review.done.connect(self._conclude)
-        self.review.refused.connect(self.row.say)
+        self.review.refused.connect(self.row.fail)
         self.row.started.connect(self._started)
         self.row.ended.connect(self._ended)
         self.ahead.ahead.shown_encoded.connect(self.live.decode)
@@ -162,7 +167,7 @@ class SegmentDock(Dock):
                 where = "No plane along this axis has" if everywhere else "This plane has no"
                 raise CamSamError(f"{where} prompts: place some (step 2), or draw a box.")
         except CamSamError as error:
-            self.row.say(str(error))
+            self.row.fail(str(error))
             # The dock may be scrolled elsewhere when a key is pressed.
             show_info(str(error))
             return False
@@ -248,6 +253,18 @@ class SegmentDock(Dock):
         # What the user moved meanwhile is decoded now.
         self.live.decode()
 
+    def _to_save(self) -> Saving:
+        workspace = self.workspace
+        image, layer = workspace.image(), self.masks.accept_layer()
+        if layer is None:
+            raise CamSamError("There are no labels yet: accept a mask first.")
+        reason = workspace.mismatch(layer)
+        if reason is not None:
+            raise CamSamError(reason)
+        if layer.ndim != image.spatial_ndim:
+            raise CamSamError("The labels are a series over time: save a frame's own labels.")
+        return labels_saving(layer, image)
+
     # In words
 
     def _enable(self) -> None:
@@ -262,7 +279,7 @@ class SegmentDock(Dock):
     def _conclude(self, words: str) -> None:
         """Say what came of it, until the plan is another."""
         self._outcome = words
-        self.row.say(words)
+        self.row.tell(words)
 
     def _prompts_changed(self) -> None:
         self._outcome = ""

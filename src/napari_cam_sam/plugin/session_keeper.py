@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari.utils.notifications import show_info, show_warning
 from qtpy.QtCore import QCoreApplication, QObject, QThreadPool, QTimer, Signal
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.plugin.autosaves import Found, left_behind, own_folder, own_folders
 from napari_cam_sam.plugin.label_watch import LabelWatch
+from napari_cam_sam.plugin.plain_text import show_info, show_warning
 from napari_cam_sam.plugin.preferences import preferences
 from napari_cam_sam.plugin.session_opening import put_back
 from napari_cam_sam.plugin.session_taking import record_of, session_taker

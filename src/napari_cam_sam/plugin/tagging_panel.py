@@ -6,11 +6,9 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.utils.notifications import show_info
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QGridLayout,
-    QLabel,
     QLineEdit,
     QTableWidget,
     QTableWidgetItem,
@@ -22,6 +20,7 @@ from qtpy.QtWidgets import (
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.forms import button, line, listen
 from napari_cam_sam.plugin.layers import frame_shown, image_of
+from napari_cam_sam.plugin.plain_text import Label, Rich, plain_tip, show_info
 from napari_cam_sam.plugin.plane_range import PlaneRange
 from napari_cam_sam.plugin.plane_tags import TagRun
 from napari_cam_sam.plugin.plane_words import slider_words
@@ -52,7 +51,7 @@ class TaggingPanel(QWidget):
         super().__init__()
         self._workspace, self._tags = workspace, workspace.tags
         self._runs: list[TagRun] = []
-        self.shown = QLabel()
+        self.shown = Rich()
         self.shown.setWordWrap(True)
         self.name = QLineEdit()
         self.name.setPlaceholderText("name a class, e.g. lesion")
@@ -218,10 +217,10 @@ class TaggingPanel(QWidget):
                 f"Gives the planes chosen above this class{key}.",
             )
             chooser.clicked.connect(lambda _=False, name=name: self.tag(name))
-            counted = QLabel(f"{count} plane{'s' * (count != 1)}")
+            counted = Label(f"{count} plane{'s' * (count != 1)}")
             forget = QToolButton()
             forget.setText("×")
-            forget.setToolTip(f"Forget the class {name} and all its tags.")
+            forget.setToolTip(plain_tip(f"Forget the class {name} and all its tags."))
             forget.clicked.connect(lambda _=False, name=name: self._tags.remove_class(name))
             for column, widget in enumerate((chooser, counted, forget)):
                 self._grid.addWidget(widget, number - 1, column)

@@ -7,14 +7,25 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtCore import QEvent, QObject, Qt, Signal
+from qtpy.QtWidgets import (
+    QApplication,
+    QHBoxLayout,
+    QProgressBar,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
 
+from napari_cam_sam.plugin.endings import Dock
+from napari_cam_sam.plugin.plain_text import Label
 from napari_cam_sam.plugin.tasks import Steps, Task
 
 __all__ = ["TaskRow", "duration"]
 
 _TELL_SECONDS = 0.3
+# A press of the mouse counts when it is over: a line that goes would move the button from under it.
+_ACTIONS = (QEvent.Type.MouseButtonRelease, QEvent.Type.KeyPress)
 
 
 # What answers to the end of a widget must not be part of the same garbage: collected together,
@@ -29,7 +40,11 @@ class _Held:
 
 
 class TaskRow(QWidget):
-    """Runs one task at a time and shows how far it is."""
+    """Runs one task at a time and shows how far it is.
+
+    An error stays in its line until the next action in the dock: what the dock would say of its
+    state meanwhile waits until then.
+    """
 
     started = Signal()
     """A task begins."""
@@ -41,11 +56,12 @@ class TaskRow(QWidget):
         self._held = _Held()
         self._starting, self._begin, self._told = False, 0.0, 0.0
         self._description, self._counts = "", True
+        self._waiting: str | None = None
         self.bar = QProgressBar()
         self.cancel = QPushButton("Cancel")
         self.cancel.setToolTip("Stops within one plane; what is done stays.")
         self.cancel.clicked.connect(self.stop)
-        self.words = QLabel()
+        self.words = Label()
         self.words.setWordWrap(True)
         self.words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         row = QHBoxLayout()
@@ -66,8 +82,57 @@ class TaskRow(QWidget):
         return self._starting or self._held.task is not None
 
     def say(self, text: str) -> None:
-        """Show a line of words."""
+        """Show a line of words, unless an error is shown: then it waits."""
+        if self._waiting is None:
+            self.words.setText(text)
+        else:
+            self._waiting = text
+
+    def tell(self, text: str) -> None:
+        """Show what came of an action, also in place of an error."""
+        self.release()
+        self.say(text)
+
+    def fail(self, text: str) -> None:
+        """Show an error, which stays until the next action in the dock."""
+        if self._waiting is None:
+            # The words before were of the state that the error is of, and come back after it.
+            self._waiting = self.words.text()
+            QApplication.instance().installEventFilter(self)
         self.words.setText(text)
+
+    @property
+    def failed(self) -> bool:
+        """Whether an error is shown."""
+        return self._waiting is not None
+
+    def release(self) -> None:
+        """Let go of an error: something else is done now."""
+        if self._waiting is not None:
+            text, self._waiting = self._waiting, None
+            QApplication.instance().removeEventFilter(self)
+            self.words.setText(text)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt calls it so
+        """Let go of an error at the next action in the dock."""
+        if (
+            self._waiting is not None
+            and event.type() in _ACTIONS
+            and isinstance(watched, QWidget)
+            and watched is not self.words
+            and self._dock().isAncestorOf(watched)
+        ):
+            self.release()
+        return False
+
+    def _dock(self) -> QWidget:
+        """Find the dock that this is a part of; the outermost, where docks lie in one."""
+        found, widget = self.window(), self.parentWidget()
+        while widget is not None:
+            if isinstance(widget, Dock):
+                found = widget
+            widget = widget.parentWidget()
+        return found
 
     def start(
         self,
@@ -93,6 +158,7 @@ class TaskRow(QWidget):
         """
         if self.busy:
             return False
+        self.release()
         self._description, self._begin = description, time.monotonic()
         self._counts = counts
         # napari lets the window live while it makes a bar: a second press may come in there.
@@ -102,6 +168,7 @@ class TaskRow(QWidget):
         finally:
             self._starting = False
         self._held.task.stepped.connect(self._stepped)
+        self._held.task.failed.connect(self.fail)
         self._held.task.ended.connect(self._ended)
         # Of a single step nothing is known until it is over: a bar that moves to and fro.
         self.bar.setRange(0, total if total > 1 and counts else 0)

@@ -15,11 +15,12 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from napari.utils import progress
-from napari.utils.notifications import notification_manager, show_error
+from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QObject, QRunnable, QThreadPool, QTimer, Signal
 from superqt.utils import create_worker
 
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.plugin.plain_text import show_error, unmarked
 from napari_cam_sam.sam.segmenter import Cancelled
 
 __all__ = ["Newest", "Steps", "Task", "from_thread", "told_in_steps"]
@@ -64,6 +65,8 @@ class Task(QObject):
     """
 
     stepped = Signal(int, int)
+    failed = Signal(str)
+    """What it failed of, in a sentence; a notification says it, too."""
     ended = Signal(bool)
 
     def __init__(
@@ -81,7 +84,7 @@ class Task(QObject):
         self._done, self._total = 0, total
         self._on_step, self._is_wanted = on_step, is_wanted
         self._complete = False
-        self._bar = progress(total=total, desc=description)
+        self._bar = progress(total=total, desc=unmarked(description))
         # napari's bar lets the window live inside its update, and the next steps come in there:
         # told at every step, a quick task would go deeper and deeper until the process ends.
         self._behind, self._telling = 0, False
@@ -117,18 +120,22 @@ class Task(QObject):
             self.cancel()
             return
         if isinstance(value, _Failure):
-            self.cancel()
-            _notify(value.error)
+            self._fail(value.error)
             return
         try:
             self._on_step(value)
         except Exception as error:
-            self.cancel()
-            _notify(error)
+            self._fail(error)
             return
         self._done += 1
         self._behind += 1
         self.stepped.emit(self._done, self._total)
+
+    def _fail(self, error: Exception) -> None:
+        self.cancel()
+        said = str(error) or type(error).__name__
+        self.failed.emit(said if isinstance(error, CamSamError) else f"This failed: {said}")
+        _notify(error)
 
     def _tell(self) -> None:
         """Tell the activity dock how far it is."""

@@ -9,14 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari.utils.notifications import show_error
 from qtpy.QtCore import QPoint, QTimer
-from qtpy.QtWidgets import QFileDialog, QLabel, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QScrollArea, QVBoxLayout, QWidget
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.models.training.results import TrainingResult
 from napari_cam_sam.plugin.endings import Dock
 from napari_cam_sam.plugin.forms import Section, button, form, line
+from napari_cam_sam.plugin.plain_text import Label, show_error
 from napari_cam_sam.plugin.task_row import TaskRow, duration
 from napari_cam_sam.plugin.training_curves import TrainingCurves
 from napari_cam_sam.plugin.training_folder import begun_with, free_folder, is_unfinished
@@ -63,7 +63,7 @@ class TrainingDock(Dock):
             "The classifier, its figures and a list of every image's prediction are kept in it.",
             lambda: QFileDialog.getExistingDirectory(self, "A folder for the classifier"),
         )
-        self.plan = QLabel()
+        self.plan = Label()
         self.plan.setWordWrap(True)
         self.run = button("Train", "Starts in the background; the window stays usable.")
         self.resume = button(
@@ -215,6 +215,7 @@ class TrainingDock(Dock):
         try:
             self._start(self._parameters(), resume=False)
         except CamSamError as error:
+            self.row.fail(str(error))
             show_error(str(error))
 
     def go_on(self) -> None:
@@ -227,6 +228,7 @@ class TrainingDock(Dock):
             self.parameters.set_value(parameters)
             self._start(parameters, resume=True)
         except CamSamError as error:
+            self.row.fail(str(error))
             show_error(str(error))
 
     def _start(self, parameters: TrainingParameters, *, resume: bool) -> None:

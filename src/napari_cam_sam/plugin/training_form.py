@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from napari_cam_sam.field_help import field_help
 from napari_cam_sam.images.windows import CT_PRESETS, WindowParameters
@@ -18,6 +18,7 @@ from napari_cam_sam.models.training.parameters import (
     training_preset,
 )
 from napari_cam_sam.plugin.forms import Choice, ParameterForm, Section, SpinBox, form
+from napari_cam_sam.plugin.plain_text import Label
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.workspace import Workspace
@@ -74,7 +75,7 @@ class TrainingForm(QWidget):
         beside = QHBoxLayout(size)
         beside.setContentsMargins(0, 0, 0, 0)
         beside.addWidget(self.rows, 1)
-        beside.addWidget(QLabel("×"))
+        beside.addWidget(Label("×"))
         beside.addWidget(self.columns, 1)
         self.epochs, self.seed = SpinBox(), SpinBox()
         self.epochs.setRange(1, 10_000)

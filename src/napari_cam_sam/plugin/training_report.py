@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QBrush, QColor
-from qtpy.QtWidgets import QHeaderView, QLabel, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHeaderView, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
 
+from napari_cam_sam.plugin.plain_text import Label, Rich, plain_tip
 from napari_cam_sam.plugin.score_cells import NumberItem, dress, head
 from napari_cam_sam.plugin.score_plots import Plot, ThemeColours, dress_axes
 
@@ -44,13 +45,13 @@ class TrainingReport(QWidget):
 
     def __init__(self, viewer: Any) -> None:
         super().__init__()
-        self.words = QLabel()
+        self.words = Rich()
         self.words.setWordWrap(True)
         self.words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.classes = QTableWidget(0, len(_CLASS_HEADS))
         dress(self.classes)
         head(self.classes, _CLASS_HEADS)
-        self.confusion_title = QLabel("Rows: what they are. Columns: what it called them.")
+        self.confusion_title = Label("Rows: what they are. Columns: what it called them.")
         self.confusion_title.setWordWrap(True)
         self.confusion = QTableWidget()
         dress(self.confusion)
@@ -105,9 +106,8 @@ class TrainingReport(QWidget):
                 colour = [round(a + (b - a) * part) for a, b in zip(_FEW, _ALL, strict=True)]
                 item.setBackground(QBrush(QColor(*colour)))
                 item.setForeground(QBrush(QColor("white" if part > 0.45 else "black")))
-                item.setToolTip(
-                    f"{count} of {sum(counts)} images of {names[row]} were called {names[column]}."
-                )
+                said = f"images of {names[row]} were called {names[column]}."
+                item.setToolTip(plain_tip(f"{count} of {sum(counts)} {said}"))
                 table.setItem(row, column, item)
         table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
         _fit(table)

@@ -7,23 +7,25 @@ import html
 import io
 import math
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLabel, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
 
 from napari_cam_sam.cam.parameters import OcclusionParameters, TrustParameters, count_steps
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.windows import WindowParameters
-from napari_cam_sam.images.writing import write_atomically
+from napari_cam_sam.images.writing import write_text
 from napari_cam_sam.plugin.forms import button
 from napari_cam_sam.plugin.heatmap_layers import HeatmapNote
 from napari_cam_sam.plugin.importing import import_torch
+from napari_cam_sam.plugin.plain_text import Rich
 from napari_cam_sam.plugin.score_cells import NumberItem, dress, head, shown
 from napari_cam_sam.plugin.task_row import TaskRow
+from napari_cam_sam.text import cells
 
 if TYPE_CHECKING:
     from napari_cam_sam.cam.heatmaps import CamParameters
@@ -116,7 +118,7 @@ class TrustPage(QWidget):
         dress(self.table)
         head(self.table, _HEADS)
         self.table.setMinimumHeight(120)
-        self.words = QLabel()
+        self.words = Rich()
         self.words.setWordWrap(True)
         self.words.setTextFormat(Qt.TextFormat.RichText)
         self.words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
@@ -244,7 +246,9 @@ class TrustPage(QWidget):
         for one in findings(found):
             sign, color = _SIGNS[one.level]
             lines.append(f'<span style="color:{color}">{sign}</span>&nbsp;{html.escape(one.words)}')
-        self.words.setText("<br>".join([*lines, f"<i>{CAVEAT}</i>"]) if lines else found.reason)
+        self.words.setText(
+            "<br>".join([*lines, f"<i>{CAVEAT}</i>"]) if lines else html.escape(found.reason or "")
+        )
         rows = self.rows()
         self.table.setRowCount(len(rows))
         for at, row in enumerate(rows):
@@ -271,6 +275,11 @@ class TrustPage(QWidget):
         """Give the figures with tabs between the columns."""
         return self._as_text("\t", {})
 
+    def writer(self) -> Callable[[Path], None]:
+        """Return what writes the figures as they are now, each with their heatmap, as CSV."""
+        text = self._as_text(",", {} if self._subject is None else self._subject.cells)
+        return lambda path: write_text(path, text)
+
     def to_csv(self, path: str | Path) -> None:
         """Write the figures, each with the heatmap that they are of.
 
@@ -279,8 +288,7 @@ class TrustPage(QWidget):
         CamSamError
             If the file cannot be written.
         """
-        text = self._as_text(",", {} if self._subject is None else self._subject.cells)
-        write_atomically(path, lambda hidden: hidden.write_text(text, encoding="utf-8"))
+        self.writer()(Path(path))
 
     def _as_text(self, delimiter: str, about: dict[str, Any]) -> str:
         said = {}
@@ -291,8 +299,11 @@ class TrustPage(QWidget):
         text = io.StringIO()
         writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
         writer.writerow([*about, "test", "name", "top_iou", "ssim", "rank", "road", "words"])
+        fixed = cells(about.values())
         for row in self.rows():
             figures = (row.top_iou, row.ssim, row.rank, row.road)
             numbers = ["" if math.isnan(value) else repr(value) for value in figures]
-            writer.writerow([*about.values(), row.test, row.name, *numbers, said.get(row.test, "")])
+            writer.writerow(
+                [*fixed, *cells((row.test, row.name)), *numbers, *cells([said.get(row.test, "")])]
+            )
         return text.getvalue()

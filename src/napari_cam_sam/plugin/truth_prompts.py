@@ -8,13 +8,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.utils.notifications import show_error
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.forms import Choice, SpinBox, Words, button, form, line, listen
 from napari_cam_sam.plugin.layers import frame_shown, image_of, labels_in, remarks_on
+from napari_cam_sam.plugin.plain_text import show_error
 from napari_cam_sam.plugin.tasks import Newest
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.prompts.parameters import TRUTH_PRESETS

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.utils.notifications import show_info
 from numpy.typing import NDArray
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
@@ -22,6 +21,7 @@ from napari_cam_sam.plugin.forms import (
 )
 from napari_cam_sam.plugin.live_masks import LiveMasks
 from napari_cam_sam.plugin.mask_decoding import outdated, places
+from napari_cam_sam.plugin.plain_text import Label, show_info
 from napari_cam_sam.plugin.plane_masks import (
     PlaneMasks,
     joined,
@@ -100,7 +100,7 @@ class VolumeSection(QWidget):
             "Masks of the neighbours, and of theirs, until the object ends. They go into the "
             "preview; what was accepted stays.",
         )
-        self.plan, self.result = QLabel(), QLabel()
+        self.plan, self.result = Label(), Label()
         for label in (self.plan, self.result):
             label.setWordWrap(True)
         self.rules = VolumeRules()
@@ -146,7 +146,7 @@ class VolumeSection(QWidget):
         try:
             run = self._prepared()
         except CamSamError as error:
-            self._row.say(str(error))
+            self._row.fail(str(error))
             # The dock may be scrolled elsewhere when a key is pressed.
             show_info(str(error))
             return False

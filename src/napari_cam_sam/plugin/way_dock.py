@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QHBoxLayout,
-    QLabel,
     QPushButton,
     QScrollArea,
     QVBoxLayout,
@@ -20,6 +19,7 @@ from napari_cam_sam.plugin.endings import Dock
 from napari_cam_sam.plugin.forms import Section, Words
 from napari_cam_sam.plugin.heatmap_dock import HeatmapDock
 from napari_cam_sam.plugin.keys import KEYS
+from napari_cam_sam.plugin.plain_text import Rich
 from napari_cam_sam.plugin.prompts_dock import PromptsDock
 from napari_cam_sam.plugin.scores_dock import ScoresDock
 from napari_cam_sam.plugin.segment_dock import SegmentDock
@@ -62,7 +62,7 @@ class WayDock(Dock):
         self.stop.setEnabled(False)
         self.plan, self.words = Words(), Words()
         rows = (f"<tr><td><b>{k}</b>&nbsp;</td><td>{t}</td></tr>" for k, (_, t) in KEYS.items())
-        keys = QLabel(f"<table>{''.join(rows)}</table>")
+        keys = Rich(f"<table>{''.join(rows)}</table>")
         keys.setWordWrap(True)
 
         inside = QWidget()
