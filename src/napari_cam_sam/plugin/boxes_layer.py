@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 
 from napari_cam_sam.errors import CamSamError
 
-__all__ = ["BoxesLayer", "extents"]
+__all__ = ["LEAST_SIDE", "BoxesLayer", "extents", "too_small"]
+
+LEAST_SIDE = 3
+"""In pixels: what is drawn smaller was a click, or a hand that shook."""
 
 
 class BoxesLayer(Shapes):
@@ -61,6 +64,12 @@ def extents(
     low = np.minimum.reduceat(vertices, starts)
     high = np.maximum.reduceat(vertices, starts)
     return low, high, np.add.reduceat(vertices, starts) / counts[:, None]
+
+
+def too_small(vertices: NDArray[Any]) -> bool:
+    """Tell whether a shape has a side below `LEAST_SIDE`, on the plane that it was drawn on."""
+    sides = np.sort(np.ptp(np.asarray(vertices, float), axis=0))
+    return bool(sides[-2] < LEAST_SIDE)
 
 
 # napari tells kinds of layers, also in files, by the name of their class.

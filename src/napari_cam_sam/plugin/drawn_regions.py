@@ -12,6 +12,7 @@ from skimage.draw import polygon
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
+from napari_cam_sam.plugin.boxes_layer import LEAST_SIDE, too_small
 from napari_cam_sam.plugin.layers import image_of, in_units
 
 __all__ = ["ReadRegion", "region_of"]
@@ -30,7 +31,8 @@ def region_of(layer: Any, source: Any, image: Image, frame: int | None) -> ReadR
     ----------
     layer : napari.layers.Labels or napari.layers.Shapes
         Of labels all that is not 0 counts; of shapes the insides of rectangles, ellipses and
-        polygons, each on the plane, and in the frame of a series, in which it was drawn.
+        polygons of `LEAST_SIDE` pixels a side or more, each on the plane, and in the frame of a
+        series, in which it was drawn.
     source : napari layer
         The image's layer: shapes are brought to its pixels.
     image : Image
@@ -53,16 +55,22 @@ def region_of(layer: Any, source: Any, image: Image, frame: int | None) -> ReadR
         for vertices, kind in zip(layer.data, layer.shape_type, strict=True)
         if kind in _CLOSED
     ]
-    if not drawn:
+    # As with boxes: what is smaller was a click.
+    large = [
+        (vertices, kind) for vertices, kind in drawn
+        if not too_small(vertices[:, -image.spatial_ndim :])
+    ]  # fmt: skip
+    if not large:
+        why = f" of {LEAST_SIDE} pixels a side or more" if drawn else ""
         raise CamSamError(
-            f"{layer.name} holds no region: draw a rectangle, an ellipse or a polygon."
+            f"There is no region{why} in {layer.name}: draw a rectangle, an ellipse or a polygon."
         )
 
     # A layer without time is shown in every frame, one without the third axis on every plane.
     timed = frame is not None and layer.ndim >= source.ndim
     outlines = [
         _outline(vertices[:, -image.spatial_ndim :], kind)
-        for vertices, kind in drawn
+        for vertices, kind in large
         if not timed or np.all(np.round(vertices[:, 0]) == frame)
     ]
     placed = image.spatial_ndim == 3 and layer.ndim >= 3

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from qtpy.QtCore import QTimer
 
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.plugin.boxes_layer import LEAST_SIDE, too_small
 from napari_cam_sam.plugin.layers import KEY
 from napari_cam_sam.plugin.prompt_features import complete, table_from
 from napari_cam_sam.plugin.prompt_history import PromptHistory
@@ -43,6 +46,8 @@ class UserEdits:
         # How many prompts a layer had: those beyond are new, whatever napari says or does not say.
         self._known: dict[str, int] = {}
         self._left: set[Plane] = set()
+        # Where the mouse was pressed in a layer, and where it is.
+        self._way: list[Any] = []
 
     def listen(self, layer: Any) -> None:
         """Hear of what happens in a layer from now on."""
@@ -85,7 +90,7 @@ class UserEdits:
         self._amid = action in ("adding", "changing", "removing")
         if self._prompts.writing:
             return
-        layer = event.source
+        layer, ignored = event.source, 0
         if layer not in (self._prompts.points, self._prompts.boxes):
             self._edited_elsewhere(layer, event)
             return
@@ -101,11 +106,41 @@ class UserEdits:
         elif action == "added":
             # Of several shapes napari names only the last, and of a path that was given up after
             # its first vertex the one before it.
-            self._added(layer, range(self._known[str(layer.unique_id)], count))
+            first = self._known[str(layer.unique_id)]
+            ignored = self._drawn(layer, first) if _drawing(layer) else 0
+            self._added(layer, range(first, count - ignored))
         elif count:
             self._moved(layer, sorted({int(i) % count for i in event.data_indices}))
         self.count(layer)
         self._prompts.changed.emit()
+        if ignored:
+            self._prompts.ignored.emit(
+                f"A box with a side below {LEAST_SIDE} pixels is ignored: drag to its other corner."
+            )
+
+    def _drawn(self, layer: Any, first: int) -> int:
+        """Take away new boxes that are too small, and end drawing after one that is not.
+
+        Returns
+        -------
+        int
+            How many were taken away.
+        """
+        new = range(first, _count(layer))
+        # napari begins a box at a size that can be seen: of a click the way says that it is none.
+        dragged = str(layer.mode) in ("add_rectangle", "add_ellipse") and len(self._way) > 0
+        if dragged and too_small(np.array(self._way)):
+            small = list(new)
+        else:
+            small = [i for i in new if too_small(layer.data[i])]
+        if small:
+            with self._prompts.as_ours():
+                layer.selected_data = set(small)
+                layer.remove_selected()
+        else:
+            # napari is not done with the box: in the middle of it the mode cannot be another.
+            QTimer.singleShot(0, partial(_select, layer))
+        return len(small)
 
     def _refreshed(self, event: Any) -> None:
         """Find what was pasted: napari tells of it by no event of its own."""
@@ -141,9 +176,12 @@ class UserEdits:
     def _dragged(self, layer: Any, event: Any) -> Iterator[None]:
         """Tell of a shape that is being dragged: its layer tells only at the end."""
         self._history.hold()
+        start = layer.world_to_data(event.position)
+        self._way = [start, start]
         try:
             yield
             while event.type == "mouse_move":
+                self._way[1] = layer.world_to_data(event.position)
                 if layer.selected_data:
                     self._prompts.moving.emit()
                 yield
@@ -241,6 +279,17 @@ class UserEdits:
         low = np.clip(np.round(in_plane.min(axis=0)).astype(int), 0, np.array(values.shape) - 1)
         high = np.clip(np.round(in_plane.max(axis=0)).astype(int), low, np.array(values.shape) - 1)
         return float(values[low[0] : high[0] + 1, low[1] : high[1] + 1].mean())
+
+
+def _drawing(layer: Any) -> bool:
+    """Tell whether the user draws boxes."""
+    return _role(layer) == "boxes" and str(layer.mode).startswith("add_")
+
+
+def _select(layer: Any) -> None:
+    """Go back to selecting, where a box was drawn."""
+    if _drawing(layer):
+        layer.mode = "select"
 
 
 def _role(layer: Any) -> str:

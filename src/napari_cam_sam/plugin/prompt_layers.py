@@ -62,6 +62,8 @@ class PromptLayers(QObject):
 
     changed = Signal()
     """Whatever changed the prompts: the user, a new extraction, undo."""
+    ignored = Signal(str)
+    """Why what the user drew is no prompt."""
     object_chosen = Signal(int)
     """The object that new prompts belong to is another."""
     moving = Signal()

@@ -93,7 +93,7 @@ class PromptsDock(Dock):
             "New prompts, also those of a heatmap, and those selected now belong to this object. "
             "For another class choose another number: prompts of other objects stay."
         )
-        self.draw_box = button("Draw a box", "Then drag a rectangle in the image.")
+        self.draw_box = button("Draw a box", "Then drag a rectangle in the image: one a press.")
         self.add_point = button("Add a point", "Then click into the image.")
         self.polarity = button("New points: positive (T)", "T switches; also selected points.")
         self.clear = button("Clear plane (Shift-C)", "Removes all prompts of the plane shown.")
@@ -147,6 +147,8 @@ class PromptsDock(Dock):
         self.question.refused.connect(self.row.say)
         prompts.settled.connect(self._tell)
         prompts.changed.connect(self._tell_polarity)
+        prompts.changed.connect(self.row.release)
+        prompts.ignored.connect(self.row.fail)
         workspace = self.workspace
         workspace.plane_changed.connect(self._plane_changed)
         workspace.heatmaps_changed.connect(self._tell)
