@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_cam_sam.images.geometry import Hanging, hanging
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.windows import apply_window
 from napari_cam_sam.pipeline import RunResult
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.text import drawn
 
-__all__ = ["COLOUR_WORDS", "draw_contours", "draw_heatmap", "draw_overview", "draw_prompts"]
+__all__ = [
+    "COLOUR_WORDS",
+    "draw_contours",
+    "draw_heatmap",
+    "draw_overview",
+    "draw_prompts",
+    "hang",
+]
 
 _MOST_PLANES = 6
 _PREDICTION, _TRUTH, _POSITIVE, _NEGATIVE = "#ffb000", "#40e0ff", "#50ff50", "#ff5050"
@@ -27,7 +36,8 @@ def draw_overview(path: Path, result: RunResult, truth: Image | None = None) -> 
     """Draw up to six planes, a row each, and save them as PNG.
 
     They are spread over the planes that have prompts, a score, or a mask from another plane.
-    Colours are told apart by line style too: masks are solid, the truth is dashed.
+    Colours are told apart by line style too: masks are solid, the truth is dashed. Planes of a
+    volume with an affine hang as in the viewer, with letters for the sides of the patient.
 
     Parameters
     ----------
@@ -45,6 +55,7 @@ def draw_overview(path: Path, result: RunResult, truth: Image | None = None) -> 
     rows, columns = result.image.plane_shape(axis)
     row_spacing, column_spacing = result.image.geometry.plane_spacing(axis)
     aspect = row_spacing / column_spacing
+    view = hanging(result.image.geometry, axis)
     titles = ["image", "heatmap", "prompts", "mask"] if result.heatmap is not None else [
         "image", "prompts", "mask"
     ]  # fmt: skip
@@ -70,8 +81,7 @@ def draw_overview(path: Path, result: RunResult, truth: Image | None = None) -> 
                     there = np.asarray(truth.plane(axis, index))
                     answer = there > 0 if wanted is None else there == wanted
                 draw_contours(axes, labels > 0, answer)
-            axes.set_xlim(-0.5, columns - 0.5)
-            axes.set_ylim(rows - 0.5, -0.5)
+            hang(axes, view, (rows, columns), letters=title == "image")
             axes.set_title(drawn(_title(title, result, prompts)), fontsize=8)
     figure.text(
         0.01,
@@ -107,6 +117,22 @@ def _choose(result: RunResult) -> list[PlanePrompts]:
 
 def _cut(volume: NDArray[Any], image: Image, axis: int, index: int) -> NDArray[Any]:
     return volume if image.spatial_ndim == 2 else np.take(volume, index, axis=axis)
+
+
+def hang(axes: Any, view: Hanging, shape: Sequence[int], letters: bool) -> None:
+    """Let a plane hang as in the viewer, with all that is drawn on it; letters name its sides."""
+    x, y = view.limits(shape)
+    axes.set(xlim=x, ylim=y)
+    if not letters or view.letters is None:
+        return
+    places = ((0.5, 0.99), (0.5, 0.01), (0.01, 0.5), (0.99, 0.5))
+    for letter, (across, up) in zip(view.letters, places, strict=True):
+        axes.text(
+            across, up, letter, transform=axes.transAxes, fontsize=7, color="white",
+            ha={0.01: "left", 0.99: "right"}.get(across, "center"),
+            va={0.01: "bottom", 0.99: "top"}.get(up, "center"),
+            bbox={"facecolor": "black", "alpha": 0.5, "linewidth": 0, "pad": 0.8},
+        )  # fmt: skip
 
 
 def draw_heatmap(axes: Any, heatmap: NDArray[np.float32], aspect: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +11,20 @@ from numpy.typing import NDArray
 
 from napari_cam_sam.errors import CamSamError
 
-__all__ = ["Geometry", "default_geometry", "spacing_from_affine", "standing_affine"]
+__all__ = [
+    "AS_IT_IS",
+    "Geometry",
+    "Hanging",
+    "default_geometry",
+    "hanging",
+    "spacing_from_affine",
+    "standing_affine",
+    "upright",
+]
+
+# The three axes of a usual volume as a viewer shows them, downwards or to the right: to the feet,
+# to the back, to the patient's left. Each by the letter that it comes from and that it goes to.
+_ENDS = ("SI", "AP", "RL")
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +136,77 @@ class Geometry:
 def default_geometry(spatial_ndim: int) -> Geometry:
     """Geometry of an image that says nothing about its own: one pixel a step, no world."""
     return Geometry(spacing=(1.0,) * spatial_ndim)
+
+
+def upright(affine: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Find how the axes of a volume are hung: head or front up, the patient's right on the left.
+
+    Parameters
+    ----------
+    affine : ndarray, shape (4, 4)
+        From (plane, row, column) to RAS+.
+
+    Returns
+    -------
+    nearest : ndarray of int, shape (3,)
+        The direction of the patient that each array axis is nearest to, no two the same: 0 head
+        to feet, 1 front to back, 2 right to left.
+    signs : ndarray of float, shape (3,)
+        1 where the axis runs that way, -1 where it is shown the other way round.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    # RAS+ turned round, in the order of a usual array: inferior, posterior, left.
+    steps = -np.asarray(affine, float)[[2, 1, 0], :3]
+    directions = steps / np.linalg.norm(steps, axis=0)
+    rows, columns = linear_sum_assignment(-np.abs(directions))
+    nearest = np.empty(3, dtype=np.intp)
+    nearest[columns] = rows
+    return nearest, np.sign(directions[nearest, range(3)])
+
+
+@dataclass(frozen=True)
+class Hanging:
+    """How a plane hangs in a picture, as the viewer shows it.
+
+    Attributes
+    ----------
+    flip_rows, flip_columns : bool
+        Whether the first row lies at the bottom, the first column on the right.
+    letters : (str, str, str, str) or None
+        What of the patient lies at the top, bottom, left and right, of A, P, S, I, L and R; None
+        where the geometry does not say.
+    """
+
+    flip_rows: bool = False
+    flip_columns: bool = False
+    letters: tuple[str, str, str, str] | None = None
+
+    def limits(self, shape: Sequence[int]) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Return from where to where a picture of so many rows and columns goes: x, y.
+
+        That is from left to right, and from the bottom to the top.
+        """
+        rows, columns = shape[:2]
+        x, y = (-0.5, columns - 0.5), (rows - 0.5, -0.5)
+        return (x[::-1] if self.flip_columns else x), (y[::-1] if self.flip_rows else y)
+
+
+AS_IT_IS = Hanging()
+"""As the array is: of pictures, and of stacks without a place in the world."""
+
+
+def hanging(geometry: Geometry, axis: int) -> Hanging:
+    """Return how the planes along an axis hang: of volumes with an affine as `upright` says.
+
+    Other images are shown as their arrays are.
+    """
+    if geometry.affine is None or len(geometry.spacing) == 2:
+        return AS_IT_IS
+    nearest, signs = upright(geometry.affine)
+    row, column = (a for a in range(3) if a != axis)
+    letters = (*_ENDS[nearest[row]], *_ENDS[nearest[column]])
+    return Hanging(bool(signs[row] < 0), bool(signs[column] < 0), letters)
 
 
 def standing_affine(geometry: Geometry) -> Geometry:

@@ -15,10 +15,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.images.geometry import Geometry, spacing_from_affine
+from napari_cam_sam.images.geometry import Geometry, spacing_from_affine, upright
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.units import mm_in
 from napari_cam_sam.plugin.layer_axes import KEY
@@ -237,16 +236,11 @@ def _upright(affine: NDArray[np.float64], shape: Sequence[int]) -> NDArray[np.fl
     world = np.diag([-1.0, -1.0, -1.0, 1.0]) @ affine[[2, 1, 0, 3]]
     steps = world[:3, :3]
     spacing = np.linalg.norm(steps, axis=0)
-    directions = steps / spacing
-    # Which direction of the patient each axis is nearest to, no two the same.
-    rows, columns = linear_sum_assignment(-np.abs(directions))
-    nearest = np.empty(3, dtype=int)
-    nearest[columns] = rows
-    signs = np.sign(directions[nearest, range(3)])
+    nearest, signs = upright(affine)
     middle = (np.array(shape, float) - 1) / 2
-    upright = np.diag([*(signs * spacing), 1.0])
-    upright[:3, 3] = (steps @ middle + world[:3, 3])[nearest] - signs * spacing * middle
-    return upright
+    diagonal = np.diag([*(signs * spacing), 1.0])
+    diagonal[:3, 3] = (steps @ middle + world[:3, 3])[nearest] - signs * spacing * middle
+    return diagonal
 
 
 def _mm(unit: Any) -> float | None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.images.geometry import hanging
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.windows import resolve_window
 from napari_cam_sam.pipeline import run_image
@@ -204,6 +205,7 @@ def view_case(case: Case, setting: Setting, models: Models) -> CaseView:
         labels > 0,
         None if answer is None else answer > 0,
         rows / columns,
+        hanging(image.geometry, run.axis),
     )
 
 

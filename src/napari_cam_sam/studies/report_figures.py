@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from napari_cam_sam.overview import draw_contours, draw_heatmap, draw_prompts
+from napari_cam_sam.images.geometry import AS_IT_IS, Hanging
+from napari_cam_sam.overview import draw_contours, draw_heatmap, draw_prompts, hang
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.text import drawn
 
@@ -55,6 +56,8 @@ class CaseView:
     truth : ndarray of bool, shape (rows, columns), or None
     aspect : float
         Height of a pixel by its width.
+    hanging : Hanging
+        How the plane hangs, as in the viewer.
     """
 
     plane: NDArray[np.uint8]
@@ -63,6 +66,7 @@ class CaseView:
     mask: NDArray[np.bool_]
     truth: NDArray[np.bool_] | None
     aspect: float = 1.0
+    hanging: Hanging = AS_IT_IS
 
 
 @rc_context(_STYLE)
@@ -240,7 +244,7 @@ def case_picture(view: CaseView) -> str:
             draw_prompts(axes, view.prompts)
         if title == "mask and truth":
             draw_contours(axes, view.mask, view.truth)
-        axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
+        hang(axes, view.hanging, (rows, columns), letters=title == "image")
         axes.set_axis_off()
         axes.set_title(title, fontsize=8, color=_INK, pad=3)
     return _address(figure, "png", dpi=110)
