@@ -56,7 +56,7 @@ def test_a_failure_leaves_what_was_there(tmp_path, error):
     with pytest.raises((CamSamError, KeyboardInterrupt)) as caught:
         write_atomically(path, fails)
     if isinstance(error, OSError):
-        assert str(caught.value) == f"{path} could not be written: No space left on device."
+        assert str(caught.value) == f"This could not be written: No space left on device ({path})."
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -188,8 +188,8 @@ def test_suffixes():
         ("a.tif", np.full((4, 5), 2**40), PLANE, "Labels lie in"),
         ("a.png", np.zeros((3, 4, 5), int), STACK, r"use \.tif"),
         ("a.png", np.full((4, 5), 70000), PLANE, r"use \.tif"),
-        ("a.jpg", np.zeros((4, 5), int), PLANE, "JPEG alters values"),
-        ("a.nii.gz", np.zeros((4, 5), int), PLANE, "has no affine"),
+        ("a.jpg", np.zeros((4, 5), int), PLANE, "JPEG cannot hold labels"),
+        ("a.nii.gz", np.zeros((4, 5), int), PLANE, "plane has none"),
         ("a.tif", np.zeros((3, 4, 5), int), PLACED, "would lose the affine"),
         ("a.bmp", np.zeros((4, 5), int), PLANE, r"use \.nii"),
     ],

@@ -106,10 +106,11 @@ def test_figures_and_words_are_the_cores(
     assert copied[0].split("\t")[:4] == ["test", "name", "top_iou", "ssim"]
     path = tmp_path / "trust.csv"
     monkeypatch.setattr(
-        "napari_cam_sam.plugin.scores_dock.QFileDialog.getSaveFileName",
+        "napari_cam_sam.plugin.saving.QFileDialog.getSaveFileName",
         lambda *_: (str(path), ""),
     )
     dock.save.click()
+    finish(dock.saving.row)
     rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
     assert len(rows) == len(copied) - 1 == len(table(core))
     assert rows[0]["plane"] == "11"

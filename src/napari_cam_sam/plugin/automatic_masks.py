@@ -53,9 +53,11 @@ class AutomaticMasks(Section):
     def _ended(self, complete: bool) -> None:
         if self.panel is not None:
             return
-        self.row.say("" if complete else "PyTorch was not loaded: fold and unfold to try again.")
         if not complete:
+            reason = self.row.words.text() if self.row.failed else "PyTorch was not loaded."
+            self.row.fail(f"{reason} Fold and unfold to try again.")
             return
+        self.row.say("")
         self.panel = AutomaticPanel(self._workspace, self._segmenter, self._live, self.row)
         self._whole.insertWidget(0, self.panel)
 

@@ -136,6 +136,7 @@ class AutomaticPanel(QWidget):
     def _forget(self) -> None:
         """Drop all masks: they are of another image, window or segmenter."""
         self.row.stop()
+        self.row.release()
         self._of = self._key()
         for held in (self._found, self._names, self._members, self._scores, self._ids):
             held.clear()

@@ -283,10 +283,12 @@ class SegmentDock(Dock):
 
     def _prompts_changed(self) -> None:
         self._outcome = ""
+        self.row.release()
         self._tell_soon()
 
     def _plan_again(self) -> None:
         self._outcome = ""
+        self.row.release()
         self._tell()
 
     def _tell_soon(self) -> None:
