@@ -7,7 +7,6 @@ import math
 import os
 import platform
 import re
-import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.folders import write_folder
 from napari_cam_sam.images.hashing import image_hash
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.writing import (
@@ -307,62 +307,6 @@ def check_output(folder: Path, image: Image, inputs: Iterable[Path] = ()) -> Non
                 f"{target} is an input of this run and would be written over; "
                 "name another output folder."
             )
-
-
-def write_folder(
-    folder: Path,
-    writers: Mapping[str, Callable[[Path], object]],
-    stale: Iterable[str] = (),
-) -> None:
-    """Write several files into a folder: all of them, or none.
-
-    They are written into a hidden folder first; only when the last is complete does that folder
-    take the place, or its files take theirs in a folder that exists.
-
-    Parameters
-    ----------
-    folder : Path
-        Made with its parents where it does not exist.
-    writers : mapping of str to callable
-        A file name to what writes it at a given path.
-    stale : iterable of str
-        Names of files of an earlier run that this one does not write: removed at the end.
-
-    Raises
-    ------
-    CamSamError
-        If the disk is full, or something cannot be written; nothing is left behind.
-    """
-    made: list[Path] = []
-    partial: Path | None = None
-    try:
-        for parent in reversed([p for p in folder.parents if not p.exists()]):
-            parent.mkdir()
-            made.append(parent)
-        # Inside a folder that exists: it may be a mount, onto which nothing can be renamed.
-        place = folder if folder.exists() else folder.parent
-        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=place))
-        partial.chmod(0o755)
-        for name, writer in writers.items():
-            writer(partial / name)
-        if not folder.exists():
-            os.replace(partial, folder)
-            return
-        for name in writers:
-            os.replace(partial / name, folder / name)
-        for name in stale:
-            (folder / name).unlink(missing_ok=True)
-    except BaseException as error:
-        for parent in reversed(made):
-            shutil.rmtree(parent, ignore_errors=True)
-        if not isinstance(error, OSError):
-            raise
-        raise CamSamError(
-            f"{folder} could not be written ({error.strerror or error}); nothing there was changed."
-        ) from error
-    finally:
-        if partial is not None:
-            shutil.rmtree(partial, ignore_errors=True)
 
 
 def write_run(

@@ -370,7 +370,8 @@ def write_session(folder: str | os.PathLike[str], session: Session, image: Image
         ``session.json`` that is none, or cannot be written.
     """
     # Here, not above: pandas comes with it, and the viewer opens sooner without.
-    from napari_cam_sam.outputs import plain, write_folder
+    from napari_cam_sam.folders import folder_lock
+    from napari_cam_sam.outputs import plain
 
     folder = Path(folder)
     now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -385,6 +386,13 @@ def write_session(folder: str | os.PathLike[str], session: Session, image: Image
         _session(json.loads(json.dumps(data, allow_nan=False)))
     except (TypeError, ValueError, RecursionError) as error:
         raise CamSamError(f"The session holds what is no plain data: {error}.") from error
+
+    with folder_lock(folder, "window"):
+        _write_session(folder, session, image, data)
+
+
+def _write_session(folder: Path, session: Session, image: Image, data: dict[str, Any]) -> None:
+    from napari_cam_sam.folders import write_folder
 
     standing = _standing_labels(folder, session.image)
     writers: dict[str, Callable[[Path], object]] = {}
@@ -406,7 +414,7 @@ def write_session(folder: str | os.PathLike[str], session: Session, image: Image
         write_atomically(path, lambda hidden: hidden.write_text(text, encoding="utf-8"))
 
     writers[_FILE] = write_record  # the last, as the files take their places in this order
-    write_folder(folder, writers)
+    write_folder(folder, writers, manifest=_FILE)
     _tidy(folder, name)
 
 

@@ -31,6 +31,7 @@ from napari_cam_sam.cli.shared import (
     window_help,
 )
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.folders import folder_lock
 from napari_cam_sam.text import shown
 
 if TYPE_CHECKING:
@@ -304,10 +305,12 @@ def _run(arguments: argparse.Namespace) -> None:
     name = arguments.sam or default_segmenter()
     segmenter = load_segmenter(name, arguments.device, frame=arguments.sam_frame)
     parameters = _with_automatic(parameters, arguments, segmenter)
-    _run_and_report(
-        arguments, image, truth, classifier, segmenter, parameters, output, embeddings,
-        region=region,
-    )  # fmt: skip
+    # Two runs into one folder would take each other's place.
+    with folder_lock(output):
+        _run_and_report(
+            arguments, image, truth, classifier, segmenter, parameters, output, embeddings,
+            region=region,
+        )  # fmt: skip
 
 
 def _read_truth(arguments: argparse.Namespace) -> Image | None:
@@ -417,20 +420,21 @@ def _demo(arguments: argparse.Namespace) -> None:
         "image": f"sample-{arguments.sample}{suffix}",
         "truth": f"sample-{arguments.sample}-truth{suffix}",
     }
-    _run_and_report(
-        arguments,
-        sample.image,
-        sample.truth,
-        classifier,
-        segmenter,
-        parameters,
-        arguments.output,
-        embeddings,
-        extra={"truth_prompts": bound, "sample": files},
-    )
-    # So that `run` and the viewer have a file of known truth to be tried on.
-    write_image(arguments.output / files["image"], sample.image)
-    write_image(arguments.output / files["truth"], sample.truth)
+    with folder_lock(arguments.output):
+        _run_and_report(
+            arguments,
+            sample.image,
+            sample.truth,
+            classifier,
+            segmenter,
+            parameters,
+            arguments.output,
+            embeddings,
+            extra={"truth_prompts": bound, "sample": files},
+        )
+        # So that `run` and the viewer have a file of known truth to be tried on.
+        write_image(arguments.output / files["image"], sample.image)
+        write_image(arguments.output / files["truth"], sample.truth)
     if not arguments.json:
         print(f"The sample itself: {files['image']}, {files['truth']}")
         print(f"With truth prompts the mean Dice of the planes would be {bound['dice']:.4f}.")

@@ -19,6 +19,7 @@ from napari_cam_sam.cli.shared import (
     progress,
 )
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.folders import folder_lock
 from napari_cam_sam.text import shown
 
 if TYPE_CHECKING:
@@ -173,7 +174,10 @@ def _box_masks(arguments: argparse.Namespace, study: Study, name: str) -> Datase
     update, bar = progress(arguments, "masks of boxes", "image")
     with bar:
         folder = _folder(arguments) / "box-masks"
-        listed = write_box_masks(dataset, load_segmenter(name, arguments.device), folder, update)
+        with folder_lock(_folder(arguments), "study"):
+            listed = write_box_masks(
+                dataset, load_segmenter(name, arguments.device), folder, update
+            )
     return DatasetSource("csv", listed.resolve())
 
 

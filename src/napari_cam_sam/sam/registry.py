@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_cam_sam.errors import CamSamError, unknown_name
+from napari_cam_sam.folders import give_usual_mode
 
 __all__ = [
     "CACHE_VARIABLE",
@@ -303,6 +304,7 @@ def download(name: str, folder: str | Path | None = None, progress: Progress | N
 
     entry, path = registered(name), installed_path(name, folder)
     bar: Any = True if progress is None else _Bar(progress)
+    before = path.stat().st_ino if path.exists() else None
     by_hand = f"or put {entry.file_name} into {path.parent} by hand."
     try:
         pooch.retrieve(
@@ -328,6 +330,8 @@ def download(name: str, folder: str | Path | None = None, progress: Progress | N
             f"{path.parent} cannot be written ({error.strerror or error}): give another cache "
             f"folder, with {CACHE_VARIABLE} for instance."
         ) from error
+    if path.stat().st_ino != before:
+        give_usual_mode(path)  # others may share the folder
     return path
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import pandas as pd
 
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.folders import folder_lock
 from napari_cam_sam.images.writing import write_atomically
 from napari_cam_sam.outputs import package_versions, plain
 from napari_cam_sam.sam.embeddings import CacheParameters, open_cache
@@ -143,10 +144,28 @@ def run_study(
     Raises
     ------
     CamSamError
-        If the folder holds another study, the data set or a model cannot be read, or the disk is
-        full. What is finished stays in every case.
+        If the folder holds another study or is written by one that runs, the data set or a model
+        cannot be read, or the disk is full. What is finished stays in every case.
     """
-    folder, cache = Path(folder), cache or CacheParameters()
+    with folder_lock(Path(folder), "study"):
+        return _run_study(
+            study, Path(folder), progress, scheduler, workers, limit, device,
+            cache or CacheParameters(), command, cancelled,
+        )  # fmt: skip
+
+
+def _run_study(
+    study: Study,
+    folder: Path,
+    progress: Progress | None,
+    scheduler: str | None,
+    workers: int,
+    limit: int | None,
+    device: str,
+    cache: CacheParameters,
+    command: Sequence[str],
+    cancelled: Callable[[], bool],
+) -> StudyResult:
     # Workers elsewhere take the same folder, whatever their own would be.
     cache = replace(cache, folder=str(Path(cache.folder or embedding_folder()).absolute()))
     if scheduler is not None and workers:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.images.writing import write_atomically
+from napari_cam_sam.folders import folder_lock
 from napari_cam_sam.models.cards import ClassifierCard
 from napari_cam_sam.models.devices import choose_device
 from napari_cam_sam.models.training.copies import Fingerprints, find_copies, fingerprint
@@ -27,15 +27,13 @@ from napari_cam_sam.models.training.parameters import TrainingParameters
 from napari_cam_sam.models.training.results import Epoch, TrainingProgress, TrainingResult
 from napari_cam_sam.models.training.samples import LeftOut, Sample, SampleSet
 from napari_cam_sam.models.training.saving import (
-    CHECKPOINT,
-    PREDICTIONS,
     State,
     identity_of,
     open_folder,
     read_state,
     versions,
-    write_model,
     write_record,
+    write_results,
     write_state,
 )
 from napari_cam_sam.models.training.split import (
@@ -168,9 +166,21 @@ def train(
     ------
     CamSamError
         If there are too few images, classes or groups for the split, the folder holds another
-        training, ImageNet's weights cannot be had, the loss does not stay finite, or the disk is
-        full; the state of the last complete epoch is then still there.
+        training or one that runs, ImageNet's weights cannot be had, the loss does not stay
+        finite, or the disk is full; the state of the last complete epoch is then still there.
     """
+    with folder_lock(folder, "training"):
+        return _train(samples, parameters, folder, resume, progress, stop)
+
+
+def _train(
+    samples: SampleSet,
+    parameters: TrainingParameters,
+    folder: Path,
+    resume: bool,
+    progress: Callable[[TrainingProgress], None] | None,
+    stop: Callable[[], bool] | None,
+) -> TrainingResult:
     begin = time.monotonic()
     class_indices(samples.samples, parameters.classes)
     device = choose_device(parameters.device)
@@ -260,10 +270,10 @@ def train(
         return result
     tell(TrainingProgress("testing", 0, 1))
     trainer.module.load_state_dict(state.best)
-    figures, validation = _judge(folder, trainer, data)
+    figures, validation, predictions = _judge(trainer, data)
     seconds = before + time.monotonic() - begin
     result = replace(result, figures=figures, validation=validation, seconds=seconds)
-    result = _keep(folder, result, trainer, card, parameters, identity, state)
+    result = _keep(folder, result, trainer, card, parameters, identity, state, predictions)
     tell(TrainingProgress("testing", 1, 1))
     return result
 
@@ -307,8 +317,10 @@ def _copied(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach().cpu().clone() for name, value in weights.items()}
 
 
-def _judge(folder: Path, trainer: Trainer, data: _Data) -> tuple[Figures | None, Figures | None]:
-    """Classify the parts that were not trained on, and list every image with its part."""
+def _judge(
+    trainer: Trainer, data: _Data
+) -> tuple[Figures | None, Figures | None, Callable[[Path], None]]:
+    """Classify the parts that were not trained on; with it what lists every image's part."""
     names = data.names
     judged: dict[str, Figures] = {}
     values = np.full((len(data.classes), len(names)), np.nan, dtype=np.float32)
@@ -337,8 +349,7 @@ def _judge(folder: Path, trainer: Trainer, data: _Data) -> tuple[Figures | None,
                     + ([] if seen else [f"{value:.6f}" for value in values[i]])
                 )
 
-    write_atomically(folder / PREDICTIONS, write)
-    return judged.get("test"), judged.get("validation")
+    return judged.get("test"), judged.get("validation"), write
 
 
 def _place(sample: Sample) -> list[object]:
@@ -354,6 +365,7 @@ def _keep(
     parameters: TrainingParameters,
     identity: dict[str, Any],
     state: State,
+    predictions: Callable[[Path], None],
 ) -> TrainingResult:
     """Write the classifier and the record; of a finished training, let go of its state."""
     copies = result.copies
@@ -374,11 +386,6 @@ def _keep(
         "seconds": round(result.seconds, 1),
         "versions": versions(),
     }
-    model = write_model(folder, state.best, card, record)
-    write_record(
-        folder,
-        {**record, "epochs": result.epochs, "left_out": result.left_out, "copies": copies},
-    )
-    if result.finished:
-        (folder / CHECKPOINT).unlink(missing_ok=True)
+    more = {"epochs": result.epochs, "left_out": result.left_out, "copies": copies}
+    model = write_results(folder, state.best, card, record, more, predictions)
     return replace(result, model=model)

@@ -6,7 +6,7 @@ import io
 import json
 import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,6 +17,7 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.folders import remove_unfinished, write_folder
 from napari_cam_sam.images.writing import write_atomically
 from napari_cam_sam.models.cards import ClassifierCard
 from napari_cam_sam.models.training.parameters import TrainingParameters
@@ -34,8 +35,8 @@ __all__ = [
     "plain",
     "read_state",
     "versions",
-    "write_model",
     "write_record",
+    "write_results",
     "write_state",
 ]
 
@@ -93,6 +94,7 @@ def open_folder(folder: Path, *, resume: bool) -> None:
         raise CamSamError(
             f"The folder {folder} cannot be made ({error.strerror}); name another one."
         ) from error
+    remove_unfinished(folder, (CHECKPOINT, MODEL, RECORD, PREDICTIONS))
     unfinished = (folder / CHECKPOINT).exists()
     if unfinished and not resume:
         raise CamSamError(
@@ -154,22 +156,54 @@ def write_state(folder: Path, state: State) -> None:
     write_atomically(folder / CHECKPOINT, lambda path: path.write_bytes(stream.getbuffer()))
 
 
-def write_model(
-    folder: Path, weights: Mapping[str, Tensor], card: ClassifierCard, record: Mapping[str, Any]
+def write_record(folder: Path, record: Mapping[str, Any]) -> None:
+    """Write the record that people and scripts read."""
+    write_atomically(folder / RECORD, lambda path: _write_record(path, record))
+
+
+def _write_record(path: Path, record: Mapping[str, Any]) -> None:
+    text = json.dumps(plain(record), indent=2, allow_nan=False) + "\n"
+    path.write_text(text, encoding="utf-8")
+
+
+def write_results(
+    folder: Path,
+    weights: Mapping[str, Tensor],
+    card: ClassifierCard,
+    record: Mapping[str, Any],
+    more: Mapping[str, Any],
+    predictions: Callable[[Path], object],
 ) -> Path:
-    """Write the classifier: weights, card and what is to be known of its training, in one file."""
-    path = folder / MODEL
+    """Write the classifier, the record and the predictions: all of them, or none.
+
+    Parameters
+    ----------
+    folder : Path
+    weights : mapping of str to Tensor
+    card : ClassifierCard
+    record : mapping
+        What is to be known of the training, for the classifier's file. Of a finished training
+        the state goes in the same step.
+    more : mapping
+        What the record has besides.
+    predictions : callable
+        Writes them at a path.
+
+    Returns
+    -------
+    Path
+        The classifier: weights, card and record in one file.
+    """
     tensors = {name: value.cpu().contiguous() for name, value in weights.items()}
     metadata = {"card": card.to_json(), "training": json.dumps(plain(record), allow_nan=False)}
     content = to_safetensors(tensors, metadata)
-    write_atomically(path, lambda hidden: hidden.write_bytes(content))
-    return path
-
-
-def write_record(folder: Path, record: Mapping[str, Any]) -> None:
-    """Write the record that people and scripts read."""
-    text = json.dumps(plain(record), indent=2, allow_nan=False) + "\n"
-    write_atomically(folder / RECORD, lambda path: path.write_text(text, encoding="utf-8"))
+    writers: dict[str, Callable[[Path], object]] = {
+        PREDICTIONS: predictions,
+        MODEL: lambda path: path.write_bytes(content),
+        RECORD: lambda path: _write_record(path, {**record, **more}),
+    }
+    write_folder(folder, writers, [CHECKPOINT] if record["finished"] else ())
+    return folder / MODEL
 
 
 def plain(value: Any) -> Any:
