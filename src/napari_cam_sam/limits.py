@@ -39,6 +39,7 @@ __all__ = [
     "check_array",
     "check_count",
     "check_expansion",
+    "check_regular",
     "check_schema",
     "compose_yaml",
     "memory_bound",
@@ -83,6 +84,25 @@ _TAGS = {
 }
 
 
+def check_regular(path: str | os.PathLike[str], what: str) -> None:
+    """Refuse a pipe, a socket or a device: whoever opens one may wait for ever.
+
+    What is missing or a folder is left to the reader, which has words of its own for it.
+
+    Parameters
+    ----------
+    path : path-like
+    what : str
+        What the file should be, for errors, e.g. ``"an image"``.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):  # ValueError: a name with NUL
+        return
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise refusal(f"This is a pipe, a socket or a device, but should be {what}", path)
+
+
 def read_text(path: str | os.PathLike[str], what: str, most: int = TEXT_BYTES) -> str:
     """Read a whole text file in UTF-8, with or without a byte order mark.
 
@@ -107,7 +127,7 @@ def read_text(path: str | os.PathLike[str], what: str, most: int = TEXT_BYTES) -
         with open(handle, "rb") as file:
             status = os.fstat(handle)
             if not stat.S_ISREG(status.st_mode):
-                raise refusal(f"This is no file, but should be {what}", path)
+                raise refusal(f"This is a pipe, a socket or a device, but should be {what}", path)
             content = file.read(most + 1) if status.st_size <= most else None
     except FileNotFoundError:
         raise refusal(f"There is no such file: {what} could not be read", path) from None

@@ -50,7 +50,7 @@ from napari_cam_sam.images.writing import (
     write_atomically,
     write_labels,
 )
-from napari_cam_sam.limits import SESSION_BYTES, parse_json, read_text
+from napari_cam_sam.limits import SESSION_BYTES, check_regular, parse_json, read_text
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.prompts.serialise import FORMAT as PROMPTS_FORMAT
 from napari_cam_sam.prompts.serialise import VERSION as PROMPTS_VERSION
@@ -639,6 +639,7 @@ def _is_whole(folder: Path, entry: dict[str, str]) -> bool:
 
 
 def _file_hash(path: Path) -> str:
+    check_regular(path, "a file of a session")
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

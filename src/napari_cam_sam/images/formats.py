@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from napari_cam_sam.errors import refusal
+from napari_cam_sam.limits import check_regular
 
 __all__ = ["JPEG", "NIFTI", "PILLOW", "TIFF", "check_file", "stem_of", "suffix_of"]
 
@@ -49,6 +50,7 @@ def check_file(path: Path) -> None:
     try:
         if path.is_dir():
             raise refusal("This is a folder: name one image file", path)
+        check_regular(path, "an image")
         with path.open("rb") as file:
             empty = not file.read(1)
     except FileNotFoundError:

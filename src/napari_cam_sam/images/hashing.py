@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
+from napari_cam_sam.limits import check_regular
 
 __all__ = ["file_hash", "image_hash"]
 
@@ -47,6 +48,7 @@ def file_hash(path: Path) -> str:
     CamSamError
         If the file cannot be read.
     """
+    check_regular(path, "a file")
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import pickletools
 import re
+import struct
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.limits import refusal
+from napari_cam_sam.limits import check_expansion, check_regular, memory_bound, refusal
 from napari_cam_sam.models.layouts import (
     PLAIN,
     behind_prefix,
@@ -29,12 +32,25 @@ from napari_cam_sam.models.layouts import (
 from napari_cam_sam.models.names import CHECKPOINTS, is_checkpoint
 from napari_cam_sam.text import utf8_path
 
-__all__ = ["Checkpoint", "file_sha256", "fit", "load_into", "read_checkpoint", "weights_sha256"]
+__all__ = [
+    "Checkpoint",
+    "check_archive",
+    "file_sha256",
+    "fit",
+    "load_into",
+    "read_checkpoint",
+    "weights_sha256",
+]
 
 _SCALAR = np.float64(0).__reduce__()[0]
 # What NumPy makes its own numbers of, which stand beside weights as losses and scores; their
 # function is named as NumPy 1 and NumPy 2 write it.
 _SCALAR_NAMES = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+_PACKED = 20
+_ZIP_ERRORS = (
+    zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError,
+    RuntimeError, struct.error, OverflowError,
+)  # fmt: skip
 _HARMLESS = {*_SCALAR_NAMES, "numpy.dtype", "_codecs.encode"}
 _NUMBERS: list[Any] = [*((_SCALAR, name) for name in _SCALAR_NAMES), np.dtype]
 _NUMBERS += [type(np.dtype(code)) for code in "?bhilqBHILQefd"]
@@ -171,7 +187,11 @@ def load_into(module: nn.Module, checkpoint: Checkpoint, *, what: str = "the mod
     if any(faults):
         told = "; ".join(f for f in faults if f) + foreign_names(given, own)
         raise refusal(f"The file does not fit {what}: {told}", checkpoint.path)
-    module.load_state_dict(given, strict=False)
+    try:
+        module.load_state_dict(given, strict=False)
+    except (RuntimeError, NotImplementedError, TypeError) as error:
+        reason = f"The weights could not be copied into {what} ({_first_line(error)})"
+        raise refusal(reason, checkpoint.path) from error
     tell((*checkpoint.notes, *notes), checkpoint.path)
 
 
@@ -223,6 +243,7 @@ def _counted(items: Sequence[str], one: str, many: str) -> str:
 def _check_readable(path: Path) -> None:
     if path.is_dir():
         raise refusal("This is a folder; expected a checkpoint file", path)
+    check_regular(path, "a checkpoint")
     try:
         with path.open("rb") as stream:
             head = stream.read(512)
@@ -258,7 +279,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _read_torch(path: Path) -> object:
-    foreign = _foreign_code(path)
+    foreign = check_archive(path) or _foreign_code(path)
     if foreign is None:
         try:
             with torch.serialization.safe_globals(_NUMBERS):
@@ -278,6 +299,58 @@ def _read_torch(path: Path) -> object:
         "the file the entry with the weights",
         path,
     )
+
+
+def check_archive(path: Path) -> str | None:
+    """Check a file of PyTorch's that is a zip archive: its sizes, and all of its checksums.
+
+    PyTorch itself looks at no checksum. What was saved before there were archives has none.
+
+    Returns
+    -------
+    str or None
+        Name of what is code in it, where there is any.
+
+    Raises
+    ------
+    CamSamError
+        If it is damaged, or expands to more than it can hold or the memory has room for.
+    """
+    check_regular(path, "a checkpoint")
+    with path.open("rb") as stream:
+        if stream.read(2) != b"PK":
+            return None
+        try:
+            with zipfile.ZipFile(stream) as archive:
+                parts = archive.infolist()
+                expanded = sum(part.file_size for part in parts)
+                # PyTorch packs nothing; some tool may have packed it again.
+                check_expansion(path.stat().st_size, expanded, path, most=_PACKED)
+                if expanded > memory_bound():
+                    raise refusal("This is larger than half of the free memory", path)
+                if any(part.filename.endswith("constants.pkl") for part in parts):
+                    return "TorchScript"
+                # All are 0 where they were switched off as it was saved.
+                if any(part.CRC for part in parts):
+                    for part in parts:
+                        _check_part(archive, part, path)
+        except _ZIP_ERRORS as error:
+            raise refusal(
+                f"This is damaged ({_first_line(error)}); it may be truncated: download or save "
+                "it again",
+                path,
+            ) from error
+    return None
+
+
+def _check_part(archive: zipfile.ZipFile, part: zipfile.ZipInfo, path: Path) -> None:
+    """Read a part to its end, where its checksum is compared."""
+    with archive.open(part) as stream:
+        size = 0
+        while chunk := stream.read(1 << 20):
+            size += len(chunk)
+    if size != part.file_size:
+        raise refusal(f"This is damaged: its part {part.filename} is cut off", path)
 
 
 def _foreign_code(path: Path) -> str | None:

@@ -115,7 +115,10 @@ def find_weights(content: object, depth: int = 0) -> Found:
 
 
 def _is_weight(key: object, value: object) -> bool:
-    return isinstance(key, str) and isinstance(value, Tensor)
+    """Tell a tensor of numbers by name from one that is sparse or holds none."""
+    if not isinstance(value, Tensor) or value.layout != torch.strided:
+        return False
+    return isinstance(key, str) and not value.is_meta and not value.is_quantized
 
 
 def _tensors(content: Mapping[Any, Any]) -> dict[str, Tensor]:
@@ -127,12 +130,17 @@ def _only(keys: Sequence[str], sets: Mapping[str, Found]) -> str:
     first = sets[keys[0]].weights
     for key in keys[1:]:
         other = sets[key].weights
-        if first.keys() != other.keys() or not all(torch.equal(first[k], other[k]) for k in first):
+        if first.keys() != other.keys() or not all(_same(first[k], other[k]) for k in first):
             raise CamSamError(
                 f"Several sets of weights lie in this file, under {', '.join(map(repr, keys))}: "
                 "save the one that is meant alone"
             )
     return keys[0]
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    # What is expanded may be far larger than its file, and is not compared.
+    return one.is_contiguous() and other.is_contiguous() and torch.equal(one, other)
 
 
 def without_wrappers(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -20,6 +20,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.folders import remove_unfinished, write_folder
 from napari_cam_sam.images.writing import write_atomically
 from napari_cam_sam.models.cards import ClassifierCard
+from napari_cam_sam.models.checkpoints import check_archive
 from napari_cam_sam.models.training.parameters import TrainingParameters
 from napari_cam_sam.models.training.results import Epoch
 from napari_cam_sam.text import recorded
@@ -116,6 +117,7 @@ def read_state(folder: Path, identity: Mapping[str, Any]) -> State | None:
     if not path.exists():
         return None
     try:
+        check_archive(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
         state = State(
             identity=json.loads(content["identity"]),
