@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import platform
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -333,6 +335,10 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="only what the tests take")
     arguments = parser.parse_args()
     torch.set_num_threads(2)
+    print(
+        f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, "
+        f"torch {torch.__version__}, MONAI {version('monai')}"
+    )
     print(f"{'kind':46} {'agreement':>9} {'difference':>10} {'largest class':>13}")
     for bundle in BUNDLES:
         if arguments.small and not bundle.small:

@@ -29,6 +29,7 @@ from napari_cam_sam.images.windows import apply_window, parse_window, resolve_wi
 from napari_cam_sam.models.cards import card_in_metadata
 from napari_cam_sam.models.segmentation import SegmentationNetwork, load_network
 from napari_cam_sam.models.segmentation_cards import merge_segmentation_cards
+from napari_cam_sam.models.volume_frames import VolumeFrame
 from napari_cam_sam.pipeline import RunParameters, run_planes
 from napari_cam_sam.sam.loading import load_segmenter
 
@@ -290,3 +291,66 @@ def test_what_an_image_lacks_for_a_bundle_is_said(tmp_path: Path) -> None:
     values[0, 0, 0] = np.nan
     with pytest.raises(CamSamError, match="NaN"):
         predict_image(plain, values)
+
+
+RANGE = {"a_min": 100.0, "a_max": 700.0, "b_min": -1.0, "b_max": 1.0, "clip": True}
+PERCENTILES = {"lower": 1, "upper": 99, "b_min": 0.0, "b_max": 1.0, "clip": True}
+
+
+@pytest.mark.parametrize(
+    ("steps", "refused"),
+    [
+        ([("ScaleIntensity", {"minv": -1.0, "maxv": 2.0})], ""),
+        ([("ScaleIntensityRange", RANGE)], ""),
+        ([("ScaleIntensityRange", RANGE), ("NormalizeIntensity", {})], ""),
+        ([("ScaleIntensityRangePercentiles", PERCENTILES)], ""),
+        ([("ClipIntensityPercentiles", {"lower": 2, "upper": 98}), ("ScaleIntensity", {})], ""),
+        ([("NormalizeIntensity", {"channel_wise": True}), ("ScaleIntensity", {})], ""),
+        ([("ScaleIntensity", {}), ("ScaleIntensityRange", RANGE | {"a_min": 0.2, "a_max": 1})], ""),
+        ([("ScaleIntensity", {}), ("ShiftIntensity", {"offset": -0.5})], ""),
+        ([("ScaleIntensity", {}), ("NormalizeIntensity", {"subtrahend": 0.4, "divisor": 0.2})], ""),
+        ([], "range of their own"),
+        ([("ScaleIntensityRange", RANGE | {"clip": False})], "ScaleIntensityRanged"),
+        ([("NormalizeIntensity", {"nonzero": True})], "which values are 0"),
+        ([("ScaleIntensity", {}), ("NormalizeIntensity", {"nonzero": True})], "values are 0"),
+        ([("NormalizeIntensity", {"subtrahend": 100.0, "divisor": 90.0})], "NormalizeIntensityd"),
+        ([("ThresholdIntensity", {"threshold": 100.0}), ("ScaleIntensity", {})], "Threshold"),
+        ([("ShiftIntensity", {"offset": 5.0}), ("ScaleIntensity", {})], "ShiftIntensityd"),
+        ([("ScaleIntensity", {"minv": None, "maxv": None, "factor": 0.1})], "ScaleIntensityd"),
+        ([("ScaleIntensity", {"maxv": 1000.0})], "too coarse"),
+        ([("CropForeground", {}), ("ScaleIntensity", {})], "CropForegroundd"),
+        ([("ScaleIntensity", {}), ("Spacing", {"pixdim": [2.0] * 3})], "Spacingd"),
+        ([("Spacing", {"pixdim": [2.0] * 3}), ("ScaleIntensityRange", RANGE)], "before they clip"),
+        ([("Spacing", {"pixdim": [2.0] * 3}), ("ScaleIntensity", {})], ""),
+        ([("Orientation", {"axcodes": "SPR"}), ("ScaleIntensityRange", RANGE)], ""),
+        ([("Flip", {"spatial_axis": 1}), ("ScaleIntensity", {})], ""),
+        ([("CenterSpatialCrop", {"roi_size": [8, 8, 8]}), ("ScaleIntensity", {})], ""),
+    ],
+)  # fmt: skip
+def test_a_windowed_volume_becomes_monai_s_input_or_is_refused(
+    steps: list[tuple[str, dict[str, Any]]], refused: str, tmp_path: Path
+) -> None:
+    image = write_volume(tmp_path / "v.nii.gz")
+    inferer = {"_target_": "SlidingWindowInferer", "roi_size": [8, 8, 8]}
+    as_keys = [step(f"{name}d", **arguments) for name, arguments in steps]
+    for one in as_keys:
+        if one["_target_"] == "CropForegroundd":
+            one["source_key"] = "image"
+    write_bundle(tmp_path / "b", 3, as_keys, inferer)
+    network = load_network(tmp_path / "b", device="cpu")
+    chosen = None if network.card.window is None else parse_window(network.card.window)
+    window = resolve_window(image, chosen)
+    volume = np.stack([apply_window(image.plane(0, k), window) for k in range(12)])
+
+    def ours() -> Tensor:
+        frame = VolumeFrame.fit((12, 24, 32), network.card, image.geometry)
+        entered = torch.from_numpy(np.ascontiguousarray(frame.apply(volume)).astype(np.float32))
+        return network.normalise(entered[None, None] / 255)[0]
+
+    if refused:
+        with pytest.raises(CamSamError, match=refused):
+            ours()
+        return
+    own = [getattr(monai, name)(**arguments) for name, arguments in steps]
+    theirs = monai.Compose([*READ, *own])(str(tmp_path / "v.nii.gz"))
+    np.testing.assert_allclose(ours().numpy(), np.asarray(theirs), atol=0.06)

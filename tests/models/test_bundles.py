@@ -1,6 +1,7 @@
 """MONAI bundle folders: read as data, and what is refused."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import torch
 import yaml
 from monai.transforms import ScaleIntensity
 
+from napari_cam_sam.cam.volume_heatmaps import predict_image
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.images.geometry import Geometry
 from napari_cam_sam.models.loading import load_model
 from napari_cam_sam.models.segmentation import SegmentationNetwork
 
@@ -52,7 +55,7 @@ def bundle(folder: Path, config: dict[str, Any], suffix: str = "json") -> Path:
     from monai.networks.nets import UNet
 
     for name in ("configs", "models"):
-        (folder / name).mkdir()
+        (folder / name).mkdir(parents=True)
     text = json.dumps(config) if suffix == "json" else yaml.safe_dump(config)
     (folder / "configs" / f"inference.{suffix}").write_text(text)
     (folder / "configs" / "metadata.json").write_text(json.dumps(METADATA))
@@ -164,6 +167,56 @@ def test_what_is_not_supported_is_named(
     folder = bundle(tmp_path, CONFIG | changes)
     with pytest.raises(CamSamError, match=words):
         load_model(folder, device="cpu")
+
+
+def test_a_few_words_make_no_giant(tmp_path: Path) -> None:
+    """65,536 × 65,536 × 27 weights would be 464 GB: refused by counting, in no memory."""
+    changes = {"network_def": NETWORK | {"channels": [65536, 65536]}}
+    with pytest.raises(CamSamError, match=r"weights with these arguments.*the file holds"):
+        load_model(bundle(tmp_path, CONFIG | changes), device="cpu")
+
+
+HOSTILE = "__import__('pathlib').Path('MARK').write_text('ran')"
+
+
+@pytest.mark.parametrize(
+    "code", [f"${HOSTILE}", f"$({HOSTILE}, 1)[1]", f"$[{HOSTILE} for _ in 'a']"]
+)
+@pytest.mark.parametrize(
+    "where",
+    [
+        "imports", "initialize", "run", "network_def", "network_def.norm", "network_def._target_",
+        "network_def._requires_", "network_def._desc_", "preprocessing", "preprocessing.transforms",
+        "preprocessing.transforms.0", "preprocessing.transforms.0._target_",
+        "preprocessing.transforms.0.keys", "preprocessing.transforms.2.pixdim",
+        "preprocessing.transforms.3.a_min", "preprocessing.transforms.3._disabled_",
+        "preprocessing.transforms.3.dtype", "preprocessing.transforms.0.reader", "inferer",
+        "inferer._target_", "inferer.roi_size", "inferer.overlap", "inferer.device",
+        "postprocessing", "postprocessing.transforms.0.other",
+        "postprocessing.transforms.0.softmax", "postprocessing.transforms.0._target_", "classes",
+        "pixdim", "checkpointloader", "evaluator", "handlers", "device", "output_dtype",
+    ],
+)  # fmt: skip
+def test_no_expression_runs_wherever_it_stands(
+    where: str, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused, or passed over where it is none of the image's way; MONAI itself would run it."""
+    monkeypatch.chdir(tmp_path)
+    config = json.loads(json.dumps(CONFIG))
+    *path, last = where.split(".")
+    part = config
+    for key in path:
+        part = part[int(key)] if isinstance(part, list) else part[key]
+    part[int(last) if isinstance(part, list) else last] = code
+    folder = bundle(tmp_path / "bundle", config)
+    with suppress(CamSamError):
+        network = load_model(folder, device="cpu")
+        assert isinstance(network, SegmentationNetwork)
+        volume = np.random.default_rng(0).normal(0, 50, (8, 16, 16)).astype(np.float32)
+        predict_image(
+            network, volume, Geometry((2.0, 1.5, 1.5), np.diag([2.0, 1.5, 1.5, 1.0]), "mm")
+        )
+    assert not (tmp_path / "MARK").exists()
 
 
 def test_folders_that_are_no_bundle(tmp_path: Path) -> None:

@@ -22,10 +22,18 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.geometry import Geometry
 from napari_cam_sam.models.preparation import INTENSITY, RESAMPLING, Preparation, Step
 
-__all__ = ["BundleFrame", "Prepared", "check_windowed", "prepare_image", "scaled_intensities"]
+__all__ = [
+    "BundleFrame",
+    "Prepared",
+    "check_precision",
+    "check_windowed",
+    "prepare_image",
+    "scaled_intensities",
+]
 
 # 2 GiB as float32: what an image may become.
 _MOST_VOXELS = 1 << 29
+_COARSE = 0.1
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
@@ -275,6 +283,37 @@ def scaled_intensities(values: Tensor, preparation: Preparation, *, whole: bool 
         transform = getattr(made, name)(keys=["image"], **arguments)
         data = _run(transform, data, name)
     return torch.as_tensor(data["image"]).float()
+
+
+def check_precision(before: Tensor, after: Tensor, preparation: Preparation) -> None:
+    """Refuse intensities for which 8 bits are too coarse.
+
+    Parameters
+    ----------
+    before : Tensor
+        Windowed values, a gray level being 1/255.
+    after : Tensor
+        What the intensity steps made of them.
+    preparation : Preparation
+
+    Raises
+    ------
+    CamSamError
+        If a gray level stands for too large a part of a standard deviation, or of the range.
+    """
+    level = 1 / 255
+    x, order = before.flatten()[:: max(1, before.numel() // 100_000)].sort()
+    y = after.flatten()[:: max(1, before.numel() // 100_000)][order]
+    # Of values about a level apart, so that what resampling left between levels counts little.
+    later = torch.searchsorted(x, x + level * 0.99).clamp_max(len(x) - 1)
+    apart = (x[later] - x).clamp_min(level / 2)
+    steps = (y[later] - y).abs() / apart * level
+    percentiles = any("Percentiles" in step.name for step in preparation.steps)
+    if float(steps.max()) > (_COARSE / 2 if percentiles else _COARSE):
+        raise CamSamError(
+            f"A gray level of the window is {float(steps.max()):.2g} of what the bundle's network "
+            "gets, which is too coarse: give the image itself, as run and the docks do."
+        )
 
 
 def _transforms() -> Any:

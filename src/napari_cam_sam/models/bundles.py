@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.limits import CHANNELS, parse_json, parse_yaml, read_text
+from napari_cam_sam.limits import parse_json, parse_yaml, read_text
 from napari_cam_sam.models.checkpoints import Checkpoint, read_checkpoint
 from napari_cam_sam.models.preparation import Preparation, read_preparation
 
@@ -35,7 +35,6 @@ _AFTER = (
 _REFERENCE = re.compile(r"\$?@([\w:#]+)")
 _MOST_VALUES = 10_000
 _LONGEST_LITERAL = 500
-_MOST_BLOCKS = 64  # of one level, or values of one argument
 
 
 def read_bundle(folder: Path) -> tuple[Checkpoint, dict[str, Any]]:
@@ -132,23 +131,7 @@ def _network(config: Mapping[str, Any], folder: Path) -> tuple[str, dict[str, An
         )
     assert isinstance(found, Mapping)
     plain = _plain(config, found, f"the network of {folder}")
-    _check_sizes(plain, folder)
     return _NETWORKS[name], {k: v for k, v in plain.items() if not k.startswith("_")}
-
-
-def _check_sizes(value: Any, folder: Path, name: str = "") -> None:
-    """Refuse numbers that no network has, before one is built of them."""
-    most = _MOST_BLOCKS if "block" in name or "units" in name else CHANNELS
-    if isinstance(value, Mapping):
-        for key, one in value.items():
-            _check_sizes(one, folder, str(key))
-    elif isinstance(value, list):
-        if len(value) > _MOST_BLOCKS:
-            raise CamSamError(f"{name} has {len(value)} values; at most {_MOST_BLOCKS} ({folder}).")
-        for one in value:
-            _check_sizes(one, folder, name)
-    elif isinstance(value, int | float) and not isinstance(value, bool) and abs(value) > most:
-        raise CamSamError(f"{name} is {value:.6g} in the network; at most {most} ({folder}).")
 
 
 def _plain(

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from napari_cam_sam.errors import CamSamError, unknown_name
 from napari_cam_sam.images.letterbox import Letterbox
-from napari_cam_sam.models.bundle_frames import scaled_intensities
+from napari_cam_sam.models.bundle_frames import check_precision, scaled_intensities
 from napari_cam_sam.models.bundles import read_bundle
 from napari_cam_sam.models.cards import beside, card_in_metadata, card_path, merge_fields
 from napari_cam_sam.models.checkpoints import (
@@ -62,6 +62,8 @@ class SegmentationNetwork(LoadedModel):
         """
         if self.card.preparation is not None:
             each = [scaled_intensities(one, self.card.preparation) for one in images]
+            for before, after in zip(images, each, strict=True):
+                check_precision(before, after, self.card.preparation)
             return torch.stack(each).to(images.device)
         if self.card.standardise == "no":
             return super().normalise(images, letterboxes)

@@ -22,6 +22,9 @@ from napari_cam_sam.models.small_unet import small_unet
 __all__ = ["build_network", "check_input_size", "count_classes", "default_layer"]
 
 
+_FEW_WEIGHTS = 1_000_000
+
+
 @dataclass(frozen=True)
 class _Kind:
     """How the networks of one library are built, and which of their layers is the deepest."""
@@ -142,7 +145,7 @@ def _last_child(module: nn.Module, part: str) -> str:
     return f"{part}.{name}"
 
 
-def _monai(card: SegmentationCard, _: Mapping[str, Tensor]) -> nn.Module:
+def _monai(card: SegmentationCard, state_dict: Mapping[str, Tensor]) -> nn.Module:
     try:
         from monai.networks import nets
     except ImportError as error:
@@ -155,7 +158,18 @@ def _monai(card: SegmentationCard, _: Mapping[str, Tensor]) -> nn.Module:
         "out_channels": card.num_classes,
         **card.arguments,
     }
-    module: nn.Module = getattr(nets, _MONAI[card.architecture][0])(**arguments)
+    make = getattr(nets, _MONAI[card.architecture][0])
+    if state_dict:
+        # Without memory first: a few words can ask for more weights than any machine holds.
+        with torch.device("meta"):
+            asked = sum(weight.numel() for weight in make(**arguments).parameters())
+        there = sum(weight.numel() for weight in state_dict.values())
+        if asked > 2 * there + _FEW_WEIGHTS:
+            raise CamSamError(
+                f"{card.architecture} has {asked} weights with these arguments, and the file holds "
+                f"{there}; give the arguments that it was trained with."
+            )
+    module: nn.Module = make(**arguments)
     return module
 
 
