@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import nibabel as nib
@@ -100,3 +101,16 @@ def test_real_ultrasound_and_masks():
         mask = read_labels(path)
         check_same_grid(image, mask)
         assert set(np.unique(mask.data)) == {0, 1}
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.nii.gz"])
+def test_what_is_no_file_is_refused_at_once(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(CamSamError, match=r"^This is a pipe.*\)\.$"):
+        read_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a\0.png", "n" * 300 + ".png", "\ud800.tif"])
+def test_a_name_that_no_file_can_have_is_refused(tmp_path, name):
+    with pytest.raises(CamSamError, match=r"^This could not be read: "):
+        read_image(tmp_path / name)

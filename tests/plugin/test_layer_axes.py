@@ -172,15 +172,33 @@ def test_nothing_is_said_where_nothing_is_open(tmp_path: Path, qapp: Any, axes: 
     assert AxesRow(workspace).isHidden()
 
 
-@pytest.mark.parametrize("axes", ["CYX", "TYX"])
-def test_slices_that_are_channels_or_points_in_time_are_called_so(
-    tmp_path: Path, qapp: Any, axes: str
-) -> None:
-    saved(tmp_path / "a.tif", axes, "ome")
+def test_slices_that_are_points_in_time_are_called_so(tmp_path: Path, qapp: Any) -> None:
+    saved(tmp_path / "a.tif", "TYX", "ome")
     _, workspace = opened(tmp_path / "a.tif")
     row = AxesRow(workspace)
-    words = row.words.text()
-    assert ("channels for slices" if axes[0] == "C" else "points in time") in words
+    assert "points in time" in row.words.text()
+    assert read_image(tmp_path / "a.tif").spatial_shape == workspace.image().spatial_shape
+
+
+def test_channels_alone_are_no_slices(tmp_path: Path, qapp: Any) -> None:
+    data = saved(tmp_path / "a.tif", "CYX", "ome")
+    _, workspace = opened(tmp_path / "a.tif")
+    row = AxesRow(workspace)
+    with pytest.raises(CamSamError, match="choose a channel"):
+        workspace.image()
+    row.channel.setValue(1)
+    row.apply.click()
+    np.testing.assert_array_equal(workspace.image().data, data[1])
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif", 1).data, data[1])
+    record = image_record(workspace.image(), workspace.frame())
+    assert (record.axes, record.channel, record.frame) == ("CYX", 1, None)
+
+
+def test_that_napari_passes_over_that_0_is_white_is_said(tmp_path: Path, qapp: Any) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", array("YX"), photometric="miniswhite")
+    _, workspace = opened(tmp_path / "a.tif")
+    row = AxesRow(workspace)
+    assert "0 is white" in row.words.text()
 
 
 def test_colour_and_pyramids_keep_their_last_axis(qapp: Any) -> None:

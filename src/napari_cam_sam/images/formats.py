@@ -55,7 +55,8 @@ def check_file(path: Path) -> None:
             empty = not file.read(1)
     except FileNotFoundError:
         raise refusal("This file does not exist", path) from None
-    except OSError as error:
-        raise refusal(f"This could not be read: {error.strerror}", path) from error
+    except (OSError, ValueError) as error:  # ValueError: a name with NUL or half a character
+        reason = getattr(error, "strerror", None) or error
+        raise refusal(f"This could not be read: {reason}", path) from error
     if empty:
         raise refusal("This file is empty: it holds 0 bytes", path)

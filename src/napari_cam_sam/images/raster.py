@@ -81,6 +81,10 @@ def read_pillow(path: Path, *, labels: bool = False) -> Image:
                 data, notes = _deep(path, header)  # Pillow has no colour of 16 bits
             else:
                 data, notes = _pixels(file, labels)
+            more = getattr(file, "n_frames", 1) - 1
+            if more > 0:  # an animated PNG
+                count = f"{more} more {'image' if more == 1 else 'images'}"
+                notes += (f"Its file holds {count}: the first is read.",)
         if not header.png:
             _check_end(path, header, data)
     data = np.ascontiguousarray(upright(data, orientation))

@@ -14,10 +14,10 @@ from napari_cam_sam.images.image import Image, choose_frame
 from napari_cam_sam.images.labels import labels_of
 from napari_cam_sam.images.nifti import read_nifti
 from napari_cam_sam.images.raster import orientation_of, read_pillow
-from napari_cam_sam.images.tiff import read_tiff, tiff_orientation
+from napari_cam_sam.images.tiff import read_tiff, tiff_asks
 from napari_cam_sam.limits import refusal
 
-__all__ = ["check_same_grid", "orientation_in", "read_image", "read_labels"]
+__all__ = ["asked_of", "check_same_grid", "read_image", "read_labels"]
 
 
 def read_image(
@@ -105,15 +105,23 @@ def read_labels(
     return labels_of(image, exact=exact)
 
 
-def orientation_in(path: Path) -> int:
-    """Read the orientation that a picture file asks for; 1 for none, and for other files."""
+def asked_of(path: Path) -> tuple[int, bool]:
+    """Read what a picture file asks of its readers, which not all of them do.
+
+    Returns
+    -------
+    orientation : int
+        See `upright`; 1 for none, and for other files.
+    white : bool
+        Whether 0 is white.
+    """
     try:
         suffix = suffix_of(path)
         if suffix in TIFF:
-            return tiff_orientation(path)
-        return orientation_of(path) if suffix in PILLOW else 1
+            return tiff_asks(path)
+        return (orientation_of(path) if suffix in PILLOW else 1), False
     except CamSamError:
-        return 1
+        return 1, False
 
 
 def check_same_grid(image: Image, truth: Image) -> None:

@@ -28,7 +28,7 @@ from napari_cam_sam.images.tiff_colours import colours_of
 from napari_cam_sam.images.units import mm_in
 from napari_cam_sam.limits import check_array, refusal
 
-__all__ = ["holds_spacing", "read_tiff", "tiff_axes", "tiff_orientation", "write_tiff"]
+__all__ = ["holds_spacing", "read_tiff", "tiff_asks", "tiff_axes", "write_tiff"]
 
 # Of what tifffile logs and goes on: these mean that pixels are missing or made up.
 _BROKEN = re.compile(
@@ -139,8 +139,8 @@ def tiff_axes(path: Path) -> tuple[str, tuple[int, ...]] | None:
         return None
 
 
-def tiff_orientation(path: Path) -> int:
-    """Read the orientation that a TIFF file asks for, 1 for none.
+def tiff_asks(path: Path) -> tuple[int, bool]:
+    """Read the orientation that a TIFF file asks for, 1 for none, and whether 0 is white.
 
     Raises
     ------
@@ -148,7 +148,8 @@ def tiff_orientation(path: Path) -> int:
         If the file cannot be read.
     """
     with _opened(path) as (file, _):
-        return int(_series(file)[0].keyframe.tags.valueof(TAG, 1) or 1)
+        page = _series(file)[0].keyframe
+        return int(page.tags.valueof(TAG, 1) or 1), int(page.photometric) == 0
 
 
 class _Heard(logging.Handler):

@@ -14,6 +14,7 @@ from napari_cam_sam.plugin.layer_axes import (
     LayerAxes,
     axes_of,
     choose_letters,
+    needs_a_channel,
     one_channel,
     put_in_order,
 )
@@ -81,7 +82,8 @@ class AxesRow(QWidget):
         if layer is None:
             return
         try:
-            if layer.ndim == 5:
+            roles = axes_of(layer).roles
+            if roles is not None and needs_a_channel(roles):
                 data, keywords = one_channel(layer, self.channel.value())
                 new = self._workspace.viewer.add_image(data, **keywords)
                 layer.visible = False
@@ -99,10 +101,11 @@ class AxesRow(QWidget):
         roles = known.roles
         self.apply.setEnabled(roles is not None and not known.usable)
         self.apply.setVisible(not known.usable)
-        channels = roles is not None and roles.channels is not None and layer.ndim == 5
-        self.channel.setVisible(channels)
-        if roles is not None and roles.channels is not None and channels:
-            self.channel.setMaximum(int(layer.data.shape[roles.channels]) - 1)
+        alone = roles is not None and needs_a_channel(roles)
+        self.channel.setVisible(alone)
+        if roles is not None and alone:
+            data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
+            self.channel.setMaximum(int(data.shape[roles.channels]) - 1)
 
     def _chosen(self) -> None:
         layer, letters = self._workspace.image_layer, self.choice.value()
@@ -136,13 +139,13 @@ def _in_words(layer: Any, known: LayerAxes) -> list[str]:
             "Choose if they are others."
         ]
     if not known.usable:
+        if needs_a_channel(roles):
+            return [f"Its axes are {roles.words}: choose a channel, which becomes a layer."]
         return [f"Its axes are {roles.words}: put them in order to work on it."]
     said = []
     if layer.ndim > 3 or "C" in roles.letters:
         said.append(f"Its axes are {roles.words}.")
-    if layer.ndim == 3 and "C" in roles.letters:
-        said.append("The docks take its channels for slices.")
-    elif layer.ndim == 4:
+    if layer.ndim == 4:
         name = AXIS_NAMES.get(roles.letters[0], "series")
         said.append(f"The slider of {name} chooses what is worked on.")
     if roles.slices is not None and roles.letters[roles.slices] == "T":

@@ -64,6 +64,8 @@ class LayerAxes:
         roles = self.roles
         if roles is None:
             return False
+        if roles.slices is None and roles.channels is not None:
+            return False  # channels are no slices
         first = [p for p in (roles.time, roles.channels) if p is not None]
         return len(self.letters or "") <= 4 and first == list(range(len(first)))
 
@@ -86,6 +88,11 @@ def axes_of(layer: Any) -> LayerAxes:
     return LayerAxes(_BY_DEFAULT.get(layer.ndim), "convention")
 
 
+def needs_a_channel(roles: Axes) -> bool:
+    """Tell whether one channel becomes a layer of its own: where no slider is left to choose it."""
+    return roles.channels is not None and (roles.time is not None or roles.slices is None)
+
+
 def check_order(layer: Any) -> None:
     """Refuse an image layer whose axes are not known, or not in the order that docks need.
 
@@ -103,6 +110,11 @@ def check_order(layer: Any) -> None:
         raise CamSamError(
             f"Nothing says which of the {layer.ndim} axes of {layer.name} are slices, time and "
             "channels: choose at Axes, under Image in step 1 (Heatmap)."
+        )
+    if needs_a_channel(known.roles):
+        raise CamSamError(
+            f"The axes of {layer.name} are {known.roles.words}: choose a channel at Axes, under "
+            "Image in step 1 (Heatmap), and press “Put in order”."
         )
     raise CamSamError(
         f"The axes of {layer.name} are {known.roles.words}, and time and channels must come "
@@ -169,12 +181,12 @@ def put_in_order(layer: Any) -> None:
 
 
 def one_channel(layer: Any, channel: int) -> tuple[Any, dict[str, Any]]:
-    """Take one channel of a layer with time and channels, in order.
+    """Take one channel of a layer as a layer of its own, its other axes in order.
 
     Returns
     -------
     data : array-like, or a list of them for a multiscale layer
-        A view; (time, slice, row, column).
+        A view; ([time, [slice,]] row, column).
     keywords : dict
         For an image layer that shows it.
 

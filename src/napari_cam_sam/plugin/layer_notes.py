@@ -10,24 +10,30 @@ __all__ = ["notes_of"]
 
 
 def notes_of(layer: Any) -> tuple[str, ...]:
-    """Say that a file asks to be turned, which napari's own reader does not do."""
+    """Say what a file asks for that napari's own reader does not do."""
     path = None if layer.source is None else layer.source.path
     if path is None:
         return ()
     try:
-        orientation = _orientation(str(path), Path(path).stat().st_mtime_ns)
+        return _passed_over(str(path), Path(path).stat().st_mtime_ns)
     except OSError:
         return ()
-    if orientation not in range(2, 9):
-        return ()
-    return (
-        "Its file has an orientation tag, which napari passes over: the image lies here as it is "
-        "stored, and so does what is saved of it; on the command line it is turned upright.",
-    )
 
 
 @lru_cache(maxsize=64)
-def _orientation(path: str, changed: int) -> int:
-    from napari_cam_sam.images.reading import orientation_in
+def _passed_over(path: str, changed: int) -> tuple[str, ...]:
+    from napari_cam_sam.images.reading import asked_of
 
-    return orientation_in(Path(path))
+    orientation, white = asked_of(Path(path))
+    notes = []
+    if orientation in range(2, 9):
+        notes.append(
+            "Its file has an orientation tag, which napari passes over: the image lies here as it "
+            "is stored, and so does what is saved of it; on the command line it is turned upright."
+        )
+    if white:
+        notes.append(
+            "0 is white in its file, which napari passes over: models see it as it is stored; on "
+            "the command line its values are inverted."
+        )
+    return tuple(notes)
