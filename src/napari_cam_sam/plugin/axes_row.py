@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import permutations
 from typing import Any
 
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.axes import AXIS_NAMES, choose_axes
@@ -45,16 +45,17 @@ class AxesRow(QWidget):
         self.channel.setToolTip("Which channel; it becomes a layer of its own, a series over time.")
         self.words = Words()
         self._chooser = QWidget()
-        row = QHBoxLayout(self._chooser)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(QLabel("Axes"))
-        row.addWidget(self.choice, stretch=1)
+        rows = QVBoxLayout(self._chooser)
+        rows.setContentsMargins(0, 0, 0, 0)
+        rows.addWidget(self.choice)
+        row = QHBoxLayout()
         row.addWidget(self.channel)
-        row.addWidget(self.apply)
+        row.addWidget(self.apply, stretch=1)
+        rows.addLayout(row)
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
-        whole.addWidget(self._chooser)
         whole.addWidget(self.words)
+        whole.addWidget(self._chooser)
         self.choice.chosen.connect(self._chosen)
         self.apply.clicked.connect(self.put_in_order)
         workspace.image_changed.connect(self.look)

@@ -109,16 +109,16 @@ def check_order(layer: Any) -> None:
     if known.roles is None:
         raise CamSamError(
             f"Nothing says which of the {layer.ndim} axes of {layer.name} are slices, time and "
-            "channels: choose at Axes, under Image in step 1 (Heatmap)."
+            "channels: choose under Image in step 1 (Heatmap)."
         )
     if needs_a_channel(known.roles):
         raise CamSamError(
-            f"The axes of {layer.name} are {known.roles.words}: choose a channel at Axes, under "
+            f"The axes of {layer.name} are {known.roles.words}: choose a channel under "
             "Image in step 1 (Heatmap), and press “Put in order”."
         )
     raise CamSamError(
         f"The axes of {layer.name} are {known.roles.words}, and time and channels must come "
-        "first: press “Put in order” at Axes, under Image in step 1 (Heatmap)."
+        "first: press “Put in order” under Image in step 1 (Heatmap)."
     )
 
 
