@@ -144,6 +144,11 @@ BUNDLES = [
         sliding(32, 32, 16),
     ),
     Bundle(
+        "3D, a window larger than it, reflected",
+        [spacing(3, 3, 6), MINMAX],
+        sliding(32, 32, 16, padding_mode="reflect"),
+    ),
+    Bundle(
         "3D, all at once (SimpleInferer)",
         [RAS, step("DivisiblePadd", k=4), MINMAX],
         {"_target_": "SimpleInferer"},
@@ -182,7 +187,7 @@ BUNDLES = [
             step("EnsureTyped"), RAS, spacing(3, 3, 3), NONZERO,
             step("ScaleIntensityd", minv=-1.0, maxv=1.0),
         ],
-        sliding(24, 24, 24, overlap=0.25, padding_mode="constant"),
+        sliding(24, 48, 24, overlap=0.25, padding_mode="replicate", mode="gaussian"),
         SEGRESNET,
         classes=105,
         small=False,

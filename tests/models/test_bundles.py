@@ -141,7 +141,7 @@ def test_min_and_max_are_scaled_to_the_range_that_is_named(tmp_path: Path) -> No
         ({"inferer": {"_target_": "PatchInferer"}}, "PatchInferer"),
         ({"inferer": {"roi_size": [4096] * 3}}, "voxels in all"),
         ({"inferer": {"roi_size": [16] * 3, "overlap": 1.0}}, "overlap 1.0"),
-        ({"inferer": {"roi_size": [16] * 3, "padding_mode": "reflect"}}, "padding_mode"),
+        ({"inferer": {"roi_size": [16] * 3, "padding_mode": "wrap"}}, "padding_mode"),
         ({"inferer": {"_target_": "SliceInferer", "roi_size": [16, 16]}}, "SliceInferer.*3 dim"),
         ({"postprocessing": {"transforms": [{"_target_": "MeanEnsembled"}]}}, "MeanEnsembled"),
         ({"postprocessing": {"transforms": [{"_target_": "LoadImaged"}]}}, "LoadImaged"),
@@ -229,3 +229,51 @@ def test_folders_that_are_no_bundle(tmp_path: Path) -> None:
     (folder / "configs" / "inference.json").write_text("{")
     with pytest.raises(CamSamError, match="JSON"):
         load_model(folder)
+
+
+def test_a_configuration_of_the_usual_form_is_read_with_all_its_references(tmp_path: Path) -> None:
+    """Parts of the truth are passed over, modes are the image's own, devices are not looked at."""
+    both = {"keys": ["image", "label"]}
+    steps = [
+        {"_target_": "LoadImaged", **both},
+        {"_target_": "EnsureChannelFirstd", **both},
+        {
+            "_target_": "Compose",
+            "transforms": [
+                {"_target_": "Orientationd", **both, "axcodes": "RAS"},
+                {"_target_": "Spacingd", **both, "pixdim": "@pixdim",
+                 "mode": ["bilinear", "nearest"]},
+            ],
+        },
+        {"_target_": "AsDiscreted", "keys": "label", "argmax": True},
+        {"_target_": "monai.transforms.NormalizeIntensityd", "keys": "@key", "nonzero": True},
+        {"_target_": "EnsureTyped", **both, "device": "@device", "dtype": "$torch.float32"},
+    ]  # fmt: skip
+    after = [
+        {"_target_": "Activationsd", "keys": "pred", "softmax": True},
+        {"_target_": "Invertd", "keys": "pred", "transform": "@preprocessing",
+         "orig_keys": "image", "device": "@device"},
+        {"_target_": "AsDiscreted", "keys": "pred", "argmax": True},
+        {"_target_": "SaveImaged", "keys": "pred", "output_dir": "@output_dir"},
+    ]  # fmt: skip
+    config = CONFIG | {
+        "key": "image",
+        "output_dir": "$@bundle_root + '/eval'",
+        "preprocessing": {"_target_": "Compose", "transforms": "$@all_steps"},
+        "all_steps": steps,
+        "inferer": "@sliding",
+        "sliding": {
+            "_target_": "monai.inferers.SlidingWindowInferer", "roi_size": "$[16, 16, 16]",
+            "sw_batch_size": 4, "overlap": 0.625, "mode": "gaussian", "padding_mode": "replicate",
+            "device": "$torch.device('cpu')",
+        },
+        "postprocessing": {"_target_": "Compose", "transforms": after},
+        "evaluator": {"_target_": "SupervisedEvaluator", "val_data_loader": "@dataloader"},
+    }  # fmt: skip
+    card = load_model(bundle(tmp_path, config), device="cpu").card
+    names = [step.name for step in card.preparation.steps]
+    assert names == ["Orientationd", "Spacingd", "NormalizeIntensityd"]
+    assert card.preparation.steps[1].arguments == {"pixdim": [1.5, 1.5, 2.0], "mode": "bilinear"}
+    inferer = card.preparation.inferer
+    assert (inferer.roi_size, inferer.overlap, inferer.mode) == ((16,) * 3, (0.625,), "gaussian")
+    assert inferer.padding_mode == "replicate"

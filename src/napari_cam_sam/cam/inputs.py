@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -20,6 +20,13 @@ from napari_cam_sam.models.preparation import Preparation
 from napari_cam_sam.models.segmentation import SegmentationNetwork
 
 __all__ = ["Frame", "ImageInput", "PreparedInput", "WindowedInput", "slide"]
+
+# What numpy calls torch's ways to pad.
+_PADDINGS: dict[str, Literal["reflect", "edge", "wrap"]] = {
+    "reflect": "reflect",
+    "replicate": "edge",
+    "circular": "wrap",
+}
 
 
 class Frame(Protocol):
@@ -115,21 +122,58 @@ class WindowedInput(ImageInput):
         return deviation or 1.0, mean
 
 
+class SlicesFirst:
+    """The frame of a 2D network, whose slices are laid along the first axis.
+
+    Windows are then done slice by slice, and the logits of no more than one are held.
+    """
+
+    def __init__(self, frame: Frame, axis: int) -> None:
+        self.frame = frame
+        self.axis = axis
+
+    def back(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Bring a map back."""
+        return self.frame.back(np.moveaxis(values, 0, self.axis))
+
+    def back_mask(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Bring a mask back."""
+        return self.frame.back_mask(np.moveaxis(mask, 0, self.axis))
+
+
 class PreparedInput(ImageInput):
-    """An image that went through a bundle's transforms, under the windows of its inferer."""
+    """An image that went through a bundle's transforms, under the windows of its inferer.
+
+    Attributes
+    ----------
+    frame : Frame
+        The way back.
+    mask : ndarray of bool or None
+        What went with the image.
+    """
 
     def __init__(
         self, network: SegmentationNetwork, prepared: Prepared, preparation: Preparation
     ) -> None:
-        inferer = preparation.inferer
+        inferer, values = preparation.inferer, prepared.values
+        self.frame: Frame = prepared.frame
+        self.mask = prepared.mask
         if network.card.spatial_dims == 2:
-            self.slice_axis = 2 if inferer.slice_axis is None else inferer.slice_axis
-        shape = prepared.frame.shape
+            axis = 2 if inferer.slice_axis is None else inferer.slice_axis
+            self.slice_axis = 0
+            inferer = replace(inferer, slice_axis=0)
+            values = np.moveaxis(values, 1 + axis, 1)
+            self.mask = None if self.mask is None else np.moveaxis(self.mask, axis, 0)
+            self.frame = SlicesFirst(prepared.frame, axis)
+        shape = values.shape[1], values.shape[2], values.shape[3]
         size = window_size(inferer, shape, self.slice_axis)
         padded = max(shape[0], size[0]), max(shape[1], size[1]), max(shape[2], size[2])
         super().__init__(network, shape, InfererWindows(padded, size, inferer))
         around = [(0, 0), *self.padding]
-        self.values = np.pad(prepared.values, around, constant_values=inferer.cval)
+        if inferer.padding_mode == "constant":
+            self.values = np.pad(values, around, constant_values=inferer.cval)
+        else:
+            self.values = np.pad(values, around, mode=_PADDINGS[inferer.padding_mode])
 
     def cut(self, starts: Sequence[Start]) -> Tensor:
         """Cut windows out, shape (n, channels, a, b, c)."""

@@ -158,7 +158,8 @@ def _enter(
     card = network.card
     if card.preparation is not None:
         prepared = prepare_image(volume, card.preparation, card.channels, geometry, mask)
-        return PreparedInput(network, prepared, card.preparation), prepared.mask, prepared.frame
+        entered = PreparedInput(network, prepared, card.preparation)
+        return entered, entered.mask, entered.frame
     shape = (volume.shape[0], volume.shape[1], volume.shape[2])
     frame = VolumeFrame.fit(shape, card, geometry)
     assert isinstance(frame, VolumeFrame)  # the card has no preparation

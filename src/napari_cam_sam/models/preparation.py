@@ -139,6 +139,7 @@ _NEEDED = {
 INTENSITY = frozenset(_INTENSITY)
 RESAMPLING = frozenset({"Spacingd", "Resized"})
 
+_PADDINGS = ("constant", "reflect", "replicate", "circular")
 _INFERERS = ("SlidingWindowInferer", "SliceInferer", "SimpleInferer")
 
 
@@ -167,8 +168,10 @@ class Inferer:
         Weights of the places of a window.
     sigma_scale : float
         Of the Gaussian, in sizes of the window.
+    padding_mode : {"constant", "reflect", "replicate", "circular"}
+        What lies around an image that is smaller than a window, as torch names it.
     cval : float
-        What lies around an image that is smaller than a window.
+        That, where it is constant.
     slice_axis : int or None
         Of a slice inferer: the axis (of i, j, k) that the slices cut.
     """
@@ -178,6 +181,7 @@ class Inferer:
     overlap: tuple[float, ...] = (0.25,)
     mode: Literal["constant", "gaussian"] = "constant"
     sigma_scale: float = 0.125
+    padding_mode: Literal["constant", "reflect", "replicate", "circular"] = "constant"
     cval: float = 0.0
     slice_axis: int | None = None
 
@@ -434,7 +438,10 @@ def _inferer(data: Any, what: str) -> Inferer:
             and 0.01 <= given.get("sigma_scale", 0.125) <= 10,
             "a number from 0.01 to 10",
         ),
-        "padding_mode": (given.get("padding_mode", "constant") == "constant", "constant"),
+        "padding_mode": (
+            given.get("padding_mode", "constant") in _PADDINGS,
+            " or ".join(_PADDINGS),
+        ),
         "cval": (_is_number(given.get("cval", 0)), "a finite number"),
         "with_coord": (given.get("with_coord", False) is False, "false"),
         # SliceInferer's own default is 0.
@@ -464,6 +471,7 @@ def _inferer(data: Any, what: str) -> Inferer:
         overlap=tuple(float(o) for o in _listed(given.get("overlap", 0.25))),
         mode="gaussian" if mode == "gaussian" else "constant",
         sigma_scale=float(given.get("sigma_scale", 0.125)),
+        padding_mode=given.get("padding_mode", "constant"),
         cval=float(given.get("cval", 0.0)),
         slice_axis=axis,
     )

@@ -31,7 +31,7 @@ from napari_cam_sam.models.names import SEGMENTATION_ARCHITECTURES, shipped_netw
 from napari_cam_sam.models.output_kinds import as_logits, find_outputs, settle_outputs
 from napari_cam_sam.models.outputs import maps_of
 from napari_cam_sam.models.plane_order import follow_plane_order
-from napari_cam_sam.models.preparation import INTENSITY, Preparation
+from napari_cam_sam.models.preparation import INTENSITY, Inferer, Preparation
 from napari_cam_sam.models.segmentation_architectures import (
     build_network,
     check_input_size,
@@ -118,7 +118,7 @@ class SegmentationNetwork(LoadedModel):
         if len({letterbox.target_shape for letterbox in letterboxes}) != 1:
             raise CamSamError(f"{self.name} takes planes of one shape at a time.")
         padded = [
-            torch.nn.functional.pad(one, _margins(box), value=preparation.inferer.cval)
+            _padded(one, _margins(box), preparation.inferer)
             for one, box in zip(images, letterboxes, strict=True)
         ]
         return torch.stack(padded).to(self.device).contiguous(), letterboxes
@@ -168,6 +168,12 @@ def _around(shape: tuple[int, int], preparation: Preparation) -> Letterbox:
         content_shape=shape,
         offset=((rows - shape[0]) // 2, (columns - shape[1]) // 2),
     )
+
+
+def _padded(image: Tensor, margins: tuple[int, int, int, int], inferer: Inferer) -> Tensor:
+    if inferer.padding_mode == "constant" or not any(margins):
+        return torch.nn.functional.pad(image, margins, value=inferer.cval)
+    return torch.nn.functional.pad(image, margins, mode=inferer.padding_mode)
 
 
 def _margins(box: Letterbox) -> tuple[int, int, int, int]:
