@@ -210,6 +210,19 @@ def test_orientation_is_applied_to_image_and_mask(tmp_path, colour, suffix, orie
         assert labels.notes == image.notes
 
 
+def test_a_jpeg_of_12_bits_has_an_orientation_too(tmp_path):
+    deep = np.tile(np.linspace(0, 4095, 48).astype(np.uint16), (40, 1))
+    content = imagecodecs.jpeg8_encode(deep, level=100, bitspersample=12)
+    exif = PillowImage.Exif()
+    exif[274] = 6
+    tag = exif.tobytes()
+    tag = b"\xff\xe1" + struct.pack(">H", len(tag) + 2) + tag
+    (tmp_path / "a.jpg").write_bytes(content[:2] + tag + content[2:])
+    image = read_image(tmp_path / "a.jpg")
+    np.testing.assert_allclose(image.data, np.rot90(deep, -1).astype(int), atol=4)
+    assert "orientation tag" in image.notes[0]
+
+
 @pytest.mark.parametrize("orientation", [0, 9])
 def test_an_orientation_that_means_nothing_changes_nothing(tmp_path, orientation):
     exif = PillowImage.Exif()

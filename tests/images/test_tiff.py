@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import struct
 from collections.abc import Callable
@@ -393,6 +394,19 @@ def test_a_small_file_that_declares_much_is_refused_at_once(tmp_path: Path) -> N
             tag.overwrite(60_000)
     with pytest.raises(CamSamError, match="declares"):
         read_image(path)
+
+
+def test_a_description_of_what_a_picture_was_does_not_matter(tmp_path: Path) -> None:
+    """As programs keep it that resize or cut a picture."""
+    for shape in ((6, 99, 24), (99, 24), (40, 48, 3)):
+        described = json.dumps({"shape": shape})
+        tifffile.imwrite(tmp_path / "a.tif", STACK[0], description=described, metadata=None)
+        np.testing.assert_array_equal(read_image(tmp_path / "a.tif").data, STACK[0])
+    tifffile.imwrite(
+        tmp_path / "a.tif", STACK[0], description='{"shape": [6, 20, 24]}', metadata=None
+    )
+    with pytest.raises(CamSamError, match=r"broke off|truncated"):
+        read_image(tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize("name", ["BitsPerSample", "Compression", "SamplesPerPixel"])

@@ -194,6 +194,19 @@ def test_channels_alone_are_no_slices(tmp_path: Path, qapp: Any) -> None:
     assert (record.axes, record.channel, record.frame) == ("CYX", 1, None)
 
 
+def test_that_napari_passes_a_spacing_over_is_said(tmp_path: Path, qapp: Any) -> None:
+    tifffile.imwrite(
+        tmp_path / "a.tif", array("ZYX"), imagej=True, resolution=(2.0, 2.0),
+        metadata={"axes": "ZYX", "spacing": 3.0, "unit": "microns"},
+    )  # fmt: skip
+    viewer, workspace = opened(tmp_path / "a.tif")
+    row = AxesRow(workspace)
+    assert "states a spacing" in row.words.text()
+    viewer.layers[0].units = "mm"
+    row.look()
+    assert "states a spacing" not in row.words.text()
+
+
 def test_that_napari_passes_over_that_0_is_white_is_said(tmp_path: Path, qapp: Any) -> None:
     tifffile.imwrite(tmp_path / "a.tif", array("YX"), photometric="miniswhite")
     _, workspace = opened(tmp_path / "a.tif")

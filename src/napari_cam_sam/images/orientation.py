@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["TAG", "orientation_note", "swaps_axes", "upright"]
+__all__ = ["TAG", "Asked", "orientation_note", "swaps_axes", "upright"]
 
 TAG = 274
 """Number of the tag, in EXIF as in TIFF."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a picture file asks of its readers, which not all of them do.
+
+    Attributes
+    ----------
+    orientation : int
+        See `upright`.
+    white : bool
+        Whether 0 is white.
+    spacing : bool
+        Whether it states the distances of its pixels.
+    """
+
+    orientation: int = 1
+    white: bool = False
+    spacing: bool = False
+
 
 _WORDS = {
     2: "mirrored left to right",

@@ -39,7 +39,8 @@ _BLOCK_BYTES = 2**20
 class _Header:
     """What a file declares, read before anything is decoded.
 
-    ``kind`` is the colour type of a PNG, or the marker that begins the picture of a JPEG.
+    ``kind`` is the colour type of a PNG, or the marker that begins the picture of a JPEG, and
+    ``exif`` what a JPEG says of itself.
     """
 
     png: bool
@@ -48,6 +49,7 @@ class _Header:
     channels: int
     bits: int
     kind: int
+    exif: bytes = b""
 
 
 def read_pillow(path: Path, *, labels: bool = False) -> Image:
@@ -76,7 +78,7 @@ def read_pillow(path: Path, *, labels: bool = False) -> Image:
         check_array(shape, sample, path.stat().st_size, path)
         # Not by Image.open, which refuses sound pictures for their size alone.
         with PngImageFile(path) if header.png else _jpeg(path, header) as file:
-            orientation = 1 if file is None else int(file.getexif().get(TAG, 1) or 1)
+            orientation = _asked(file, header)
             if file is None or (header.bits == 16 and header.channels > 1):
                 data, notes = _deep(path, header)  # Pillow has no colour of 16 bits
             else:
@@ -103,7 +105,7 @@ def orientation_of(path: Path) -> int:
     with _sentences(path):
         header = _header(path)
         with PngImageFile(path) if header.png else _jpeg(path, header) as file:
-            return 1 if file is None else int(file.getexif().get(TAG, 1) or 1)
+            return _asked(file, header)
 
 
 @contextmanager
@@ -164,6 +166,7 @@ def _png_header(file: IO[bytes], path: Path) -> _Header:
 def _jpeg_header(file: IO[bytes], path: Path) -> _Header:
     if file.read(2) != b"\xff\xd8":
         raise refusal("This is neither a PNG nor a JPEG image", path)
+    exif = b""
     while True:
         byte = file.read(1)
         while byte and byte != b"\xff":
@@ -177,8 +180,18 @@ def _jpeg_header(file: IO[bytes], path: Path) -> _Header:
         (length,) = struct.unpack(">H", file.read(2))
         if byte[0] in _FRAMES:
             bits, height, width, channels = struct.unpack(">BHHB", file.read(6))
-            return _Header(False, width, height, channels, bits, byte[0])
-        file.seek(length - 2, 1)
+            return _Header(False, width, height, channels, bits, byte[0], exif)
+        content = file.read(length - 2)
+        if byte == b"\xe1" and content.startswith(b"Exif\0\0"):
+            exif = exif or content
+
+
+def _asked(file: PngImageFile | JpegImageFile | None, header: _Header) -> int:
+    if file is not None:
+        return int(file.getexif().get(TAG, 1) or 1)
+    exif = PillowImage.Exif()
+    exif.load(header.exif)
+    return int(exif.get(TAG, 1) or 1)
 
 
 @contextmanager

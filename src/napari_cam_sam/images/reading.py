@@ -10,9 +10,10 @@ import numpy as np
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.formats import JPEG, NIFTI, PILLOW, TIFF, check_file, suffix_of
-from napari_cam_sam.images.image import Image, choose_frame
+from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.labels import labels_of
 from napari_cam_sam.images.nifti import read_nifti
+from napari_cam_sam.images.orientation import Asked
 from napari_cam_sam.images.raster import orientation_of, read_pillow
 from napari_cam_sam.images.tiff import read_tiff, tiff_asks
 from napari_cam_sam.limits import refusal
@@ -105,23 +106,15 @@ def read_labels(
     return labels_of(image, exact=exact)
 
 
-def asked_of(path: Path) -> tuple[int, bool]:
-    """Read what a picture file asks of its readers, which not all of them do.
-
-    Returns
-    -------
-    orientation : int
-        See `upright`; 1 for none, and for other files.
-    white : bool
-        Whether 0 is white.
-    """
+def asked_of(path: Path) -> Asked:
+    """Read what a picture file asks of its readers; nothing of other files."""
     try:
         suffix = suffix_of(path)
         if suffix in TIFF:
             return tiff_asks(path)
-        return (orientation_of(path) if suffix in PILLOW else 1), False
+        return Asked(orientation_of(path)) if suffix in PILLOW else Asked()
     except CamSamError:
-        return 1, False
+        return Asked()
 
 
 def check_same_grid(image: Image, truth: Image) -> None:
@@ -160,7 +153,8 @@ def _read(
         raise refusal("Channels and axes can be chosen of TIFF files alone, not of this", path)
     if suffix in NIFTI:
         return read_nifti(path, frame)
-    choose_frame(0 if frame is None else frame, 1, str(path))
+    if frame not in (None, 0):
+        raise refusal(f"This has no frame {frame}: it is a single image", path)
     return read_pillow(path, labels=labels)
 
 

@@ -23,7 +23,7 @@ from napari_cam_sam.images.axes import ChosenAxes, arrange, choose_axes, parse_a
 from napari_cam_sam.images.formats import stem_of
 from napari_cam_sam.images.geometry import Geometry, default_geometry
 from napari_cam_sam.images.image import Image
-from napari_cam_sam.images.orientation import TAG, orientation_note, swaps_axes, upright
+from napari_cam_sam.images.orientation import TAG, Asked, orientation_note, swaps_axes, upright
 from napari_cam_sam.images.tiff_colours import colours_of
 from napari_cam_sam.images.units import mm_in
 from napari_cam_sam.limits import check_array, refusal
@@ -139,8 +139,8 @@ def tiff_axes(path: Path) -> tuple[str, tuple[int, ...]] | None:
         return None
 
 
-def tiff_asks(path: Path) -> tuple[int, bool]:
-    """Read the orientation that a TIFF file asks for, 1 for none, and whether 0 is white.
+def tiff_asks(path: Path) -> Asked:
+    """Read what a TIFF file asks of its readers, without its pixels.
 
     Raises
     ------
@@ -149,7 +149,9 @@ def tiff_asks(path: Path) -> tuple[int, bool]:
     """
     with _opened(path) as (file, _):
         page = _series(file)[0].keyframe
-        return int(page.tags.valueof(TAG, 1) or 1), int(page.photometric) == 0
+        orientation = int(page.tags.valueof(TAG, 1) or 1)
+        spacing = _spacing(file, page)[0]
+        return Asked(orientation, int(page.photometric) == 0, spacing is not None)
 
 
 class _Heard(logging.Handler):
@@ -163,6 +165,8 @@ class _Heard(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Keep a line that says that something is broken."""
         text = record.getMessage()
+        if "shaped series" in text:  # see `_check_whole`
+            return
         if record.thread == self._thread and (_BROKEN.search(text) or _NEEDED.search(text)):
             self._broken.append(_WITHOUT_NAMES.sub("", text).strip())
 
@@ -220,8 +224,11 @@ def _check_whole(file: Any, series: Any, path: Path) -> None:
     told = (file.imagej_metadata or {}).get("images", 1)
     if isinstance(told, int) and told > declared * max(1, page.samplesperpixel):
         raise _broke_off(told, declared, path)
-    if file.shaped_metadata and series.kind != "shaped":
-        raise refusal("This TIFF declares another shape than it holds: it broke off", path)
+    if file.shaped_metadata and page.index == 0:
+        # A program that resized a picture may have kept a description of what it was.
+        shape = tuple(file.shaped_metadata[0].get("shape", ()))
+        if shape[-len(page.shape) :] == page.shape and prod(shape) > prod(series.shape):
+            raise _broke_off(prod(shape) // prod(page.shape), declared, path)
     if series.dataoffset is not None:  # one block of values for all pages
         end = series.dataoffset + prod(series.shape) * np.dtype(series.dtype).itemsize
         if end > file.filehandle.size:

@@ -6,6 +6,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from napari_cam_sam.images.orientation import Asked
+
 __all__ = ["notes_of"]
 
 
@@ -15,25 +17,30 @@ def notes_of(layer: Any) -> tuple[str, ...]:
     if path is None:
         return ()
     try:
-        return _passed_over(str(path), Path(path).stat().st_mtime_ns)
+        asked = _asked(str(path), Path(path).stat().st_mtime_ns)
     except OSError:
         return ()
-
-
-@lru_cache(maxsize=64)
-def _passed_over(path: str, changed: int) -> tuple[str, ...]:
-    from napari_cam_sam.images.reading import asked_of
-
-    orientation, white = asked_of(Path(path))
     notes = []
-    if orientation in range(2, 9):
+    if asked.orientation in range(2, 9):
         notes.append(
             "Its file has an orientation tag, which napari passes over: the image lies here as it "
             "is stored, and so does what is saved of it; on the command line it is turned upright."
         )
-    if white:
+    if asked.white:
         notes.append(
             "0 is white in its file, which napari passes over: models see it as it is stored; on "
             "the command line its values are inverted."
         )
+    if asked.spacing and not any(unit.is_compatible_with("mm") for unit in layer.units):
+        notes.append(
+            "Its file states a spacing, which napari passes over: distances are in pixels here, "
+            "and in mm on the command line."
+        )
     return tuple(notes)
+
+
+@lru_cache(maxsize=64)
+def _asked(path: str, changed: int) -> Asked:
+    from napari_cam_sam.images.reading import asked_of
+
+    return asked_of(Path(path))
