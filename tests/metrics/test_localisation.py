@@ -164,3 +164,20 @@ def test_what_does_not_fit_is_refused(values, truth, message):
 def test_unknown_rule_is_refused():
     with pytest.raises(CamSamError, match="AUPRC rule"):
         rank(np.eye(2), np.eye(2, dtype=bool)).auprc("trapezium")
+
+
+@given(
+    hnp.arrays(
+        np.float32, st.tuples(*[st.integers(1, 5)] * 3), elements=st.sampled_from([0, 0.5, 1])
+    ),
+    st.integers(0, 2**32 - 1),
+)
+def test_pointing_does_not_ask_for_the_order_of_pixels(values, seed):
+    truth = np.random.default_rng(seed).random(values.shape) < 0.5
+    found = pointing(values, truth)
+    for axes in ((0,), (1,), (2,), (0, 1, 2)):
+        assert pointing(np.flip(values, axes), np.flip(truth, axes)) == found
+    assert pointing(np.asfortranarray(values), np.asfortranarray(truth)) == found
+    assert pointing(np.asfortranarray(values), truth) == found
+    assert pointing(values.T, truth.T) == found
+    assert found.hit == (found.tied_inside > 0.5 and found.tied_fraction < 1)

@@ -495,3 +495,36 @@ def test_on_a_phantom_it_beats_repeating_the_first_mask():
     repeated[used] = labels[middle]
     assert overlap(labels, truth).dice > overlap(repeated, truth).dice
     assert overlap(labels, truth).dice > 0.8
+
+
+def flipped(prompts: Sequence[PlanePrompts], count: int) -> list[PlanePrompts]:
+    return [PlanePrompts(p.axis, count - 1 - p.index, p.objects) for p in prompts]
+
+
+@pytest.mark.parametrize("parameters", [None, BARE, PropagationParameters(rule="mask+box")])
+@settings(max_examples=5, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), size=st.sampled_from([5, 7, 9]), data=st.data())
+def test_a_volume_turned_end_for_end_gives_the_same_masks(parameters, seed, size, data):
+    rng = np.random.default_rng(seed)
+    blobs = ndimage.gaussian_filter(rng.normal(size=(size, 16, 16)), (1.5, 2, 2))
+    volume = (np.clip(blobs / blobs.std() + 1, 0, 3) * 80).astype(np.uint8)
+    last = data.draw(st.sampled_from([size - 1, size - 3]))  # an even number of slices apart
+    prompts = [at(i, whole(1, 16, 16), whole(2, 9, 7)) for i in (0, last)]
+    forwards = run(volume, prompts, parameters)
+    backwards = run(volume[::-1].copy(), flipped(prompts, size), parameters)
+    assert sorted(forwards) == sorted(size - 1 - i for i in backwards)
+    for index, plane in forwards.items():
+        other = backwards[size - 1 - index]
+        np.testing.assert_array_equal(plane.labels, other.labels)
+        for one, two in zip(plane.objects, other.objects, strict=True):
+            assert (one.source, one.score, one.stopped) == (two.source, two.score, two.stopped)
+            if two.from_plane is not None:
+                assert one.from_plane == size - 1 - two.from_plane
+
+
+@pytest.mark.parametrize("brighter", [2, 8])
+def test_the_middle_belongs_to_the_stronger_prompt(brighter):
+    volume = numbered(np.repeat(ball()[10:11], 11, axis=0) * 200)
+    volume[brighter][volume[brighter] == 200] = 220
+    found = run(volume, [at(2, whole()), at(8, whole())], BARE)
+    assert found[5].objects[0].from_plane == brighter

@@ -133,3 +133,31 @@ def test_a_sigma_beyond_all_measure_ends() -> None:
     labels[2:4, 2:6, 2:6] = 1
     far = smooth_along_axis(labels, 0, 1e12, (1.0, 1.0, 1.0))
     np.testing.assert_array_equal(far, smooth_along_axis(labels, 0, 1e3, (1.0, 1.0, 1.0)))
+
+
+@pytest.mark.parametrize("apart", range(1, 13))
+def test_interpolation_is_the_same_from_either_end(apart):
+    """An edge that moves by half a pixel a step lies on every other pixel's centre, exactly."""
+    columns = np.arange(30)
+    first, second = (np.tile(columns < end, (3, 1)) for end in (8, 8 + apart))
+    steps = 2 * apart
+    for step in range(1, steps):
+        there = interpolate_masks(first, second, step / steps)
+        back = interpolate_masks(second, first, (steps - step) / steps)
+        np.testing.assert_array_equal(there, back)
+        np.testing.assert_array_equal(there[0], columns + 0.5 < 8 + step / 2)
+        mirrored = interpolate_masks(first[:, ::-1], second[:, ::-1], step / steps)
+        np.testing.assert_array_equal(mirrored[:, ::-1], there)
+
+
+@given(seed=st.integers(0, 2**32 - 1), axis=st.sampled_from([0, 1, 2]))
+def test_smoothing_is_mirrored_with_the_volume(seed, axis):
+    labels = np.zeros((9, 7, 6), np.uint8)
+    rng = np.random.default_rng(seed)
+    for plane in rng.choice(9, 3, replace=False):
+        labels[plane] = (rng.random((7, 6)) < 0.5) * 1
+    smooth = smooth_along_axis(labels, axis, 1.3, (1.0, 1.0, 1.0))
+    for flip in (0, 1, 2):
+        other = smooth_along_axis(np.flip(labels, flip), axis, 1.3, (1.0, 1.0, 1.0))
+        # Where rounding decides of what lies on the edge itself, it may differ.
+        assert (np.flip(other, flip) != smooth).mean() < 0.002

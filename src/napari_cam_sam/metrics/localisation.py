@@ -102,7 +102,8 @@ class Pointing:
     Attributes
     ----------
     hit : bool
-        Whether the first maximum in array order lies in the truth; False for a constant map.
+        Whether the maximum lies in the truth; of several equal ones whether more than half do, in
+        whatever order they lie. False for a constant map.
     tied_fraction : float
         Part of all pixels, in (0, 1], that have the maximum.
     tied_inside : float
@@ -194,11 +195,11 @@ def pointing(values: ArrayLike, truth: ArrayLike) -> Pointing:
     heat, true = _pair(values, truth)
     highest = heat.max()
     tied = heat == highest
-    count = int(np.count_nonzero(tied))
+    count, inside = int(np.count_nonzero(tied)), int(np.count_nonzero(tied & true))
     return Pointing(
-        hit=bool(true[heat.argmax()]) and count < heat.size,
+        hit=2 * inside > count and count < heat.size,
         tied_fraction=count / heat.size,
-        tied_inside=int(np.count_nonzero(tied & true)) / count,
+        tied_inside=inside / count,
     )
 
 

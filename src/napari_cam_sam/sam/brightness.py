@@ -88,8 +88,8 @@ def follow_brightness(
     Returns
     -------
     ndarray of bool, shape (rows, columns)
-        The largest 4-connected part of the mask, grown by a pixel, that looks like the object;
-        empty where nothing does.
+        The largest 4-connected part of the mask, grown by a pixel, that looks like the object, or
+        all that are the largest; empty where nothing does.
     """
     window = _window(mask, 1)
     likely = likeness[window]
@@ -97,7 +97,9 @@ def follow_brightness(
     opened = ndimage.binary_opening(found)
     labels, count = ndimage.label(opened)
     if count > 1:
-        opened = labels == 1 + int(np.bincount(labels.ravel())[1:].argmax())
+        areas = np.bincount(labels.ravel())
+        areas[0] = 0
+        opened = (areas == areas.max())[labels]
     followed = np.zeros_like(mask)
     followed[window] = opened
     return followed

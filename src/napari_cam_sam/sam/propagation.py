@@ -1,7 +1,10 @@
 """From prompts on one or several planes to objects of a volume, plane by plane.
 
 A plane's mask makes the prompt of its neighbour, both ways from every prompted plane, until a
-rule says that the object has ended. Between two prompted planes the ways meet in the middle.
+rule says that the object has ended. Between two prompted planes the ways meet in the middle; a
+plane that is as far from the one as from the other belongs to the way whose prompted mask has the
+higher score, then the larger area, the stronger contrast and the more brightness, and only if all
+are equal to that of the lower index. So a volume that is turned end for end gives the same masks.
 """
 
 from __future__ import annotations
@@ -270,6 +273,7 @@ class _Way:
     mask: NDArray[np.bool_]
     logits: NDArray[np.float32]
     brightness: Brightness | None
+    strength: tuple[float, ...]  # of the prompted mask: decides between two equally far origins
     position: int  # the plane that comes next
     opposite: _Way | None = None
     done: bool = False
@@ -284,8 +288,17 @@ class _Way:
         """Whether the next plane is nearer to its own prompted plane than to the opposite one."""
         if self.opposite is None:
             return True
-        here, there = abs(self.position - self.origin), abs(self.position - self.opposite.origin)
-        return here < there or (here == there and self.direction == 1)
+        return self.owns(self.position)
+
+    def owns(self, index: int) -> bool:
+        """Whether a plane belongs to this way rather than to the opposite one."""
+        assert self.opposite is not None
+        here, there = abs(index - self.origin), abs(index - self.opposite.origin)
+        if here != there:
+            return here < there
+        if self.strength != self.opposite.strength:
+            return self.strength > self.opposite.strength
+        return self.direction == 1
 
     def may_reach(self, index: int) -> bool:
         ahead = (index - self.position) * self.direction >= 0
@@ -367,12 +380,12 @@ class _Propagation:
             if self._pending[plane.index].masks.keys() == ids:
                 yield self._finish(plane.index)
         count = self._image.n_planes(self._axis)
-        for ups in starts.values():
+        for _, ups in sorted(starts.items()):  # in the same order from either end
             below: _Way | None = None
             for up in ups:
                 down = _Way(
                     up.object_id, up.origin, -1, below.origin if below else -1,
-                    up.mask, up.logits, up.brightness, up.origin - 1, below,
+                    up.mask, up.logits, up.brightness, up.strength, up.origin - 1, below,
                 )  # fmt: skip
                 up.end = count
                 if below is not None:
@@ -399,8 +412,11 @@ class _Propagation:
             found.masks[object_id] = mask
             found.objects[object_id] = PropagatedObject(object_id, "prompted", index, score)
             logits = np.max([answer.logits for answer in answers], axis=0)
-            bright = measure_brightness(self._gray(index), mask)
-            yield _Way(object_id, index, 1, index + 1, mask, logits, bright, index + 1)
+            gray = self._gray(index)
+            bright = measure_brightness(gray, mask)
+            contrast = 0.0 if bright is None else abs(bright.inside - bright.around)
+            strength = (score, float(mask.sum()), contrast, math.fsum(gray[mask].tolist()))
+            yield _Way(object_id, index, 1, index + 1, mask, logits, bright, strength, index + 1)
 
     def _may_step(self, way: _Way) -> bool:
         # Beyond the middle it waits until the other way has given up.
@@ -481,7 +497,7 @@ class _Propagation:
     def _stop(self, way: _Way, found: _Found, reason: str) -> None:
         way.done = True
         known = found.objects.get(way.object_id)
-        if known is None or known.source == "none":
+        if known is None or (known.source == "none" and way.is_own):
             found.objects[way.object_id] = PropagatedObject(
                 way.object_id, "none", way.origin, None, reason
             )
@@ -505,8 +521,8 @@ class _Propagation:
             fraction = (index - up.last) / (down.last - up.last)
             mask = interpolate_masks(up.mask, down.mask, fraction, (rows, columns))
             if mask.any():
-                nearer = min((up, down), key=lambda w: abs(w.origin - index))
-                self._give(index, up.object_id, mask, "interpolated", nearer.origin)
+                origin = up.origin if up.owns(index) else down.origin
+                self._give(index, up.object_id, mask, "interpolated", origin)
 
     def _give(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from scipy import ndimage
 from napari_cam_sam.errors import CamSamError
 
 __all__ = ["interpolate_masks", "signed_distance", "smooth_along_axis"]
+
+_STEPS = 10**6
 
 
 def signed_distance(
@@ -70,7 +73,10 @@ def interpolate_masks(
     if not first.any() or not second.any():
         return np.zeros_like(first)
     near, far = signed_distance(first, spacing), signed_distance(second, spacing)
-    mean: NDArray[np.bool_] = (1 - fraction) * near + fraction * far > 0
+    # By whole weights: 1/3 from the one end is exactly 2/3 from the other.
+    place = Fraction(fraction).limit_denominator(_STEPS)
+    weight = place.numerator
+    mean: NDArray[np.bool_] = (place.denominator - weight) * near + weight * far > 0
     return mean
 
 
@@ -81,7 +87,8 @@ def smooth_along_axis(
 
     Each object's signed distances within its planes are blurred by a Gaussian along the axis and
     cut at 0. Where the nearest plane with the object is inside, a plane without it counts as
-    equally far outside, so that the ends of a cylinder stay where they are.
+    equally far outside, of two such planes as their mean, so that the ends of a cylinder stay
+    where they are.
 
     Parameters
     ----------
@@ -135,5 +142,7 @@ def _plane_distances(mask: NDArray[np.bool_], spacing: Sequence[float]) -> NDArr
     filled = mask.any(axis=(1, 2))
     used = np.flatnonzero(filled)
     for i in np.flatnonzero(~filled).tolist():
-        planes[i] = -np.abs(planes[used[np.abs(used - i).argmin()]])
+        apart = np.abs(used - i)
+        nearest = np.abs(planes[used[apart == apart.min()]])  # of two equally near their mean
+        planes[i] = -(nearest.sum(axis=0) / len(nearest))
     return planes
