@@ -77,6 +77,8 @@ MERGES = "a0: &a0 {k: 1}\n" + "".join(
         (parse_toml, "a = " + "[" * 5000, f"more than {DEPTH} deep"),
         (parse_toml, "a = " + "[" * 80 + "]" * 80, f"more than {DEPTH} deep"),
         (parse_toml, "a." * 100_000 + "a = 1", f"more than {DEPTH} deep"),
+        (parse_toml, "a" * 300_000 + "\n", "no TOML"),
+        (parse_toml, '"' * 300_000 + "\n", "no TOML"),
         (parse_toml, '"a" . ' * 5000 + "a = 1", f"more than {DEPTH} deep"),
         (parse_toml, "a = " + "{a = " * 400 + "1" + "}" * 400, f"more than {DEPTH} deep"),
         (parse_toml, "a = " + "9" * 5000, "value that is none"),

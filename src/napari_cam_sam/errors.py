@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+import traceback
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
 from napari_cam_sam.text import shown
 
-__all__ = ["DEBUG_VARIABLE", "CamSamError", "Cancelled", "reading", "refusal", "unknown_name"]
+__all__ = [
+    "DEBUG_VARIABLE",
+    "CamSamError",
+    "Cancelled",
+    "reading",
+    "reads",
+    "refusal",
+    "show_traceback",
+    "unknown_name",
+]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 DEBUG_VARIABLE = "NAPARI_CAM_SAM_DEBUG"
 """Environment variable that shows the traceback of what no reader foresaw."""
@@ -71,12 +86,37 @@ def reading(source: object, what: str) -> Iterator[None]:
         yield
     except (CamSamError, Cancelled):
         raise
+    except OSError as error:
+        if error.errno is None and os.environ.get(DEBUG_VARIABLE):
+            raise
+        reason = error.strerror or str(error) or type(error).__name__
+        raise refusal(f"{reason}: {what} could not be read", error.filename or source) from error
     except Exception as error:
         if os.environ.get(DEBUG_VARIABLE):
             raise
         text = " ".join(str(error).split())[:200]
         reason = f"{type(error).__name__}: {text}" if text else type(error).__name__
         raise refusal(f"This could not be read as {what}: {reason}", source) from error
+
+
+def reads(what: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Decorate a reader whose first argument is what it reads; see `reading`."""
+
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        @wraps(function)
+        def read(*args: P.args, **kwargs: P.kwargs) -> T:
+            with reading(next(iter((*args, *kwargs.values())), ""), what):
+                return function(*args, **kwargs)
+
+        return read
+
+    return decorate
+
+
+def show_traceback(error: BaseException) -> None:
+    """Print how an error came about to standard error, where `DEBUG_VARIABLE` is set."""
+    if os.environ.get(DEBUG_VARIABLE):
+        traceback.print_exception(error)
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> CamSamError:

@@ -76,7 +76,7 @@ _YAML_NODES = 100_000
 _NUMBER_CHARACTERS = 1_000
 _TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[\]{}]', re.DOTALL)
 _PART = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+"""
-_DOTTED = re.compile(rf"(?:{_PART}\.[ \t]*+){{{DEPTH},}}")
+_DOTTED = re.compile(rf"(?<![\w-])(?:{_PART}\.[ \t]*+){{{DEPTH},}}")
 _TAG = "tag:yaml.org,2002:"
 _TAGS = {
     _TAG + name

@@ -38,7 +38,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cam_sam import __version__
-from napari_cam_sam.errors import CamSamError, refusal
+from napari_cam_sam.errors import CamSamError, reads, refusal
 from napari_cam_sam.images.axes import ChosenAxes, parse_axes
 from napari_cam_sam.images.hashing import image_hash
 from napari_cam_sam.images.image import Image
@@ -418,6 +418,7 @@ def _write_session(folder: Path, session: Session, image: Image, data: dict[str,
     _tidy(folder, name)
 
 
+@reads("a session")
 def read_session(folder: str | os.PathLike[str]) -> Session:
     """Read a session that `write_session` saved.
 

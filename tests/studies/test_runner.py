@@ -334,7 +334,7 @@ def test_another_study_in_the_folder_is_refused(study_file: Path, tmp_path: Path
     run_study(replace(study, compare=((study.settings[0].name,) * 2,)), tmp_path / "out", limit=1)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "study.json").write_text('{"study": 3}')
-    with pytest.raises(CamSamError, match="no record of a study"):
+    with pytest.raises(CamSamError, match=r"study should be .*, not 3 \(.*study\.json\)"):
         run_study(study, tmp_path / "other")
     with pytest.raises(CamSamError, match="is a file"):
         run_study(study, study_file)

@@ -185,7 +185,7 @@ def _info(arguments: argparse.Namespace) -> None:
                         "model_hash": model.model_hash,
                         "entries": model.entries,
                         "bytes": model.n_bytes,
-                        "last_used": datetime.fromtimestamp(model.last_used).isoformat("T"),
+                        "last_used": _when(model.last_used).isoformat("T"),
                     }
                     for model in models
                 ],
@@ -203,7 +203,7 @@ def _info(arguments: argparse.Namespace) -> None:
                 "hash": model.model_hash,
                 "planes": model.entries,
                 "size": _mib(model.n_bytes),
-                "last used": f"{datetime.fromtimestamp(model.last_used):%Y-%m-%d %H:%M}",
+                "last used": f"{_when(model.last_used):%Y-%m-%d %H:%M}",
             }
             for model in models
         ]
@@ -220,6 +220,14 @@ def _clear(arguments: argparse.Namespace) -> None:
         print_json({"folder": str(store.folder), "entries": entries, "bytes": n_bytes})
     else:
         print(f"{entries} planes deleted from {shown(store.folder)}, {_mib(n_bytes)}")
+
+
+def _when(seconds: float) -> datetime:
+    """Return a time; of a file whose date is none, the nearest that there is."""
+    try:
+        return datetime.fromtimestamp(seconds)
+    except (OverflowError, ValueError, OSError):
+        return datetime.min if seconds < 0 else datetime.max.replace(microsecond=0)
 
 
 def _mib(n_bytes: int) -> str:

@@ -32,7 +32,7 @@ from napari_cam_sam.cli.study import add_study_command
 from napari_cam_sam.cli.study_report import add_report_command
 from napari_cam_sam.cli.train import add_train_command, print_figures
 from napari_cam_sam.cli.trust import add_trust_command
-from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.errors import DEBUG_VARIABLE, CamSamError, show_traceback
 from napari_cam_sam.text import PRINTED, shown
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0, or 2 after one line on standard error for what a user can put right.
+        0; 2 after one line on standard error for what a user can put right; 1 after one line for
+        a fault of ours, see `DEBUG_VARIABLE`.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -67,8 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         command: Callable[[argparse.Namespace], None] = arguments.command
         command(arguments)
     except CamSamError as error:
-        print("napari-cam-sam: " + " ".join(str(error).split()), file=sys.stderr)
-        return 2
+        return _refused(str(error), error, 2)
     except KeyboardInterrupt as stop:
         print(f"napari-cam-sam: stopped; {str(stop) or 'nothing was written'}.", file=sys.stderr)
         return 130
@@ -76,7 +76,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output, e.g. `head`, has seen enough.
         sys.stderr.close()
         return 0
+    except MemoryError as error:
+        return _refused("The memory does not suffice: close other programs.", error, 2)
+    except OSError as error:
+        where = "" if error.filename is None else f" ({error.filename})"
+        return _refused(f"{error.strerror or error}{where}.", error, 2)
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        return _refused(
+            f"unexpected {text[:300].rstrip('.')}. Please report it with what "
+            f"{DEBUG_VARIABLE}=1 shows before this line.",
+            error,
+            1,
+        )
     return 0
+
+
+def _refused(sentence: str, error: BaseException, status: int) -> int:
+    """Print one line on standard error, after the traceback where it is asked for."""
+    if status == 1 or not isinstance(error, CamSamError):
+        show_traceback(error)
+    print("napari-cam-sam: " + " ".join(sentence.split()), file=sys.stderr)
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -19,6 +19,7 @@ from napari_cam_sam.cli.shared import (
     print_table,
     window_help,
 )
+from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.text import shown
 
 if TYPE_CHECKING:
@@ -205,38 +206,45 @@ def _report(
 
 def print_figures(record: Mapping[str, Any]) -> None:
     """Print what a record of a training says about unseen images, as tables."""
-    figures = record.get("figures") or record.get("validation")
-    if not figures:
+    from napari_cam_sam.models.training.record import figures_in
+
+    try:
+        figures = figures_in(record)
+    except CamSamError as error:
+        print(f"\nThe figures of its training are not shown. {error}")
         return
-    what = (
-        "reported part" if figures["part"] == "test" else "validation part, which chose the epoch"
-    )
-    print(f"\n{figures['n']} images of the {what}")
+    if figures is None:
+        return
+    what = "reported part" if figures.part == "test" else "validation part, which chose the epoch"
+    print(f"\n{figures.n} images of the {what}")
     print_table(
-        [{key: row[key] for key in ("name", "n", "precision", "recall", "f1", "auroc")}
-         for row in figures["classes"]]
+        [
+            {"name": row.name, "n": row.n, "precision": row.precision, "recall": row.recall,
+             "f1": row.f1, "auroc": row.auroc}
+            for row in figures.classes
+        ]
     )  # fmt: skip
     print(
-        f"accuracy {cell(figures['accuracy'])}, balanced {cell(figures['balanced_accuracy'])}; "
-        f"means of the classes: F1 {cell(figures['f1'])}, AUROC {cell(figures['auroc'])}"
+        f"accuracy {cell(figures.accuracy)}, balanced {cell(figures.balanced_accuracy)}; "
+        f"means of the classes: F1 {cell(figures.f1)}, AUROC {cell(figures.auroc)}"
     )
-    names = [row["name"] for row in figures["classes"]]
+    names = [row.name for row in figures.classes]
     print("\nLabels in rows, predictions in columns")
     print_table(
         [
             {"": name, **dict(zip(names, counts, strict=True))}
-            for name, counts in zip(names, figures["confusion"], strict=True)
+            for name, counts in zip(names, figures.confusion, strict=True)
         ]
     )
-    print(f"\nCalibration: expected error {cell(figures['ece'])}")
+    print(f"\nCalibration: expected error {cell(figures.ece)}")
     print_table(
         [
             {
-                "probability": f"{row['low']:.1f} to {row['high']:.1f}",
-                "n": row["n"],
-                "mean": row["confidence"],
-                "right": row["accuracy"],
+                "probability": f"{row.low:.1f} to {row.high:.1f}",
+                "n": row.n,
+                "mean": row.confidence,
+                "right": row.accuracy,
             }
-            for row in figures["reliability"]
+            for row in figures.reliability
         ]
     )

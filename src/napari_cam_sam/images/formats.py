@@ -7,7 +7,7 @@ from pathlib import Path
 from napari_cam_sam.errors import refusal
 from napari_cam_sam.limits import check_regular
 
-__all__ = ["JPEG", "NIFTI", "PILLOW", "TIFF", "check_file", "stem_of", "suffix_of"]
+__all__ = ["JPEG", "NIFTI", "PILLOW", "TIFF", "check_file", "is_file", "stem_of", "suffix_of"]
 
 NIFTI = (".nii", ".nii.gz")
 JPEG = (".jpg", ".jpeg")
@@ -37,6 +37,14 @@ def suffix_of(path: Path) -> str:
 def stem_of(path: Path) -> str:
     """File name without its supported suffix."""
     return path.name[: -len(suffix_of(path))]
+
+
+def is_file(path: Path) -> bool:
+    """Tell whether there is a file; there is none of a name that no file can have."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # too long, or with NUL or half a character
+        return False
 
 
 def check_file(path: Path) -> None:

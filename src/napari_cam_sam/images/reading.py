@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.errors import CamSamError, reads
 from napari_cam_sam.images.formats import JPEG, NIFTI, PILLOW, TIFF, check_file, suffix_of
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.labels import labels_of
@@ -21,6 +21,7 @@ from napari_cam_sam.limits import refusal
 __all__ = ["asked_of", "check_same_grid", "read_image", "read_labels"]
 
 
+@reads("an image")
 def read_image(
     path: str | os.PathLike[str],
     frame: int | None = None,
@@ -55,6 +56,7 @@ def read_image(
     return _read(Path(path), frame, channel, axes, labels=False)
 
 
+@reads("labels")
 def read_labels(
     path: str | os.PathLike[str],
     frame: int | None = None,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from napari_cam_sam.errors import reads
 from napari_cam_sam.models.cards import NETWORK_FIELDS, beside, card_in_metadata
 from napari_cam_sam.models.checkpoints import read_checkpoint
 from napari_cam_sam.models.classifiers import Classifier, classifier_of_module, load_classifier
@@ -21,6 +22,7 @@ from napari_cam_sam.models.segmentation import (
 __all__ = ["load_model"]
 
 
+@reads("a model")
 def load_model(
     name_or_path: str | Path,
     *,

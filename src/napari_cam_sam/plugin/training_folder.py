@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.errors import refusal
+from napari_cam_sam.limits import parse_json, read_text
 from napari_cam_sam.plugin.training_form import parameters_from
 
 if TYPE_CHECKING:
@@ -50,11 +50,12 @@ def begun_with(folder: Path) -> TrainingParameters:
     CamSamError
         Where the folder does not say them.
     """
+    path = folder / _RECORD
+    record = parse_json(read_text(path, "the record of a training"), path)
     try:
-        record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
         return parameters_from(record["parameters"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CamSamError(
-            f"{folder / _RECORD} does not say how the training was begun: name another folder "
-            "and train anew."
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        raise refusal(
+            "This does not say how the training was begun: name another folder and train anew",
+            path,
         ) from error

@@ -13,7 +13,7 @@ from segment_anything import sam_model_registry
 from segment_anything.modeling import Sam
 from torch import Tensor
 
-from napari_cam_sam.errors import CamSamError, unknown_name
+from napari_cam_sam.errors import CamSamError, reads, unknown_name
 from napari_cam_sam.limits import refusal
 from napari_cam_sam.models.checkpoints import Checkpoint, load_into, read_checkpoint
 from napari_cam_sam.models.devices import choose_device
@@ -53,6 +53,7 @@ _POSITIONS = "image_encoder.pos_embed"
 _PARTS = ("image_encoder", "prompt_encoder", "mask_decoder")
 
 
+@reads("a segmenter")
 def load_segmenter(
     name_or_path: str | Path,
     device: str = "auto",

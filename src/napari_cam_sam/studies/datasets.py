@@ -14,6 +14,7 @@ from typing import Any, get_args, get_type_hints
 import numpy as np
 
 from napari_cam_sam.errors import CamSamError, unknown_name
+from napari_cam_sam.images.formats import is_file
 from napari_cam_sam.images.windows import WindowParameters, apply_window, resolve_window
 from napari_cam_sam.models.training.copies import Fingerprints, find_copies, fingerprint
 from napari_cam_sam.models.training.split import join_groups
@@ -88,12 +89,12 @@ def read_dataset(layout: str, path: Path, *, draw: bool = True, **options: Any) 
         reasons = " ".join(found.problems[:3])
         raise CamSamError(f"{path} holds no image in the layout {layout}. {reasons}".rstrip())
     problems = list(found.problems)
-    missing = [case.image for case in found.cases if not case.image.is_file()]
+    missing = [case.image for case in found.cases if not is_file(case.image)]
     if len(missing) == len(found.cases):
         raise CamSamError(f"None of the images of {path} is there, e.g. {missing[0]}.")
     for case in found.cases:
         listed = (case.image, *case.truths, *filter(None, [case.prediction]))
-        problems += [f"{file} is listed but not there." for file in listed if not file.is_file()]
+        problems += [f"{file} is listed but not there." for file in listed if not is_file(file)]
     cases: list[Case] = []
     for case in _with_copies_joined(found.cases) if join_copies else found.cases:
         try:

@@ -15,7 +15,7 @@ from napari_cam_sam.cam.heatmaps import CamParameters
 from napari_cam_sam.cam.methods import METHODS
 from napari_cam_sam.cam.parameters import TrustParameters
 from napari_cam_sam.cam.pixel_sets import PixelSet
-from napari_cam_sam.errors import CamSamError, unknown_name
+from napari_cam_sam.errors import CamSamError, reads, unknown_name
 from napari_cam_sam.images.preprocessing import PreprocessingParameters
 from napari_cam_sam.images.windows import WindowParameters, parse_window
 from napari_cam_sam.models.factories import is_factory, refused_factory
@@ -201,6 +201,7 @@ def _first_difference(one: Any, other: Any) -> tuple[list[str], Any, Any]:
     return [], one, other
 
 
+@reads("a study file")
 def read_study(path: str | Path, *, many: bool = False, allowed: Collection[str] = ()) -> Study:
     """Read a study file.
 
@@ -286,8 +287,11 @@ def _dataset(entry: Entry) -> DatasetSource:
 
 
 def _beside(entry: Entry) -> Path:
-    path = Path(entry.text()).expanduser()
-    return find_file(entry.file.parent, str(path)).resolve()
+    try:
+        path = Path(entry.text()).expanduser()
+        return find_file(entry.file.parent, str(path)).resolve()
+    except (OSError, ValueError, RuntimeError) as error:  # NUL, half a character, ~nobody
+        raise entry.error(f"No file can have this path, {error}") from error
 
 
 def _run(entry: Entry | None) -> RunParameters:

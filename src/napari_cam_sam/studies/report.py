@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.errors import CamSamError, reads, refusal
 from napari_cam_sam.images.writing import write_atomically
 from napari_cam_sam.studies import (
     report_figures,
@@ -22,6 +22,7 @@ from napari_cam_sam.studies import (
     report_words,
     statistics,
 )
+from napari_cam_sam.studies.record import read_record
 from napari_cam_sam.studies.report_figures import CaseView
 from napari_cam_sam.studies.report_tables import metric_name, number
 from napari_cam_sam.studies.table import read_rows
@@ -70,6 +71,7 @@ class Results:
         return bool(self.record.get("state", "finished") == "finished")
 
 
+@reads("the folder of a study")
 def read_results(folder: Path) -> Results:
     """Read the folder of a study, finished or not.
 
@@ -92,10 +94,7 @@ def read_results(folder: Path) -> Results:
     if not folder.is_dir():
         raise CamSamError(f"{folder} is no folder: name the folder that a study was written to.")
     path = folder / "study.json"
-    try:
-        record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except (OSError, ValueError) as error:
-        raise CamSamError(f"{path} cannot be read ({error}); run the study again.") from error
+    record = read_record(path) if path.exists() else {}
     # Hidden files are those that are being written.
     whole, cases = folder / "results.parquet", sorted(folder.glob("cases/[!.]*.parquet"))
     results = Results(pd.DataFrame(), record, folder)
@@ -109,10 +108,8 @@ def read_results(folder: Path) -> Results:
     try:
         tables = [read_rows(file) for file in files]
         table = pa.concat_tables(tables).to_pandas()
-    except (OSError, ValueError) as error:
-        raise CamSamError(
-            f"A table in {folder} is damaged ({error}); run the study again."
-        ) from error
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise refusal(f"A table is damaged, {error}: run the study again", folder) from error
     missing = [name for name in ("case", "setting", "metric", "value") if name not in table]
     if missing or table.empty:
         what = f"has no column {missing[0]!r}" if missing else "has no rows"

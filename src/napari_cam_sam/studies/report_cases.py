@@ -66,9 +66,10 @@ def restore_study(record: Mapping[str, Any], allowed: Collection[str] = ()) -> S
             data["name"], dataset, settings, data["seed"], (), data["threads"], data["trust"],
             allowed=tuple(allowed),
         )  # fmt: skip
+        plan = plan_hash(study)
     except (CamSamError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise CamSamError(f"The study cannot be made again from its record ({error}).") from error
-    if plan_hash(study) != record.get("plan"):
+    if plan != record.get("plan"):
         raise CamSamError(
             "The record of the study is of another version of napari-cam-sam, so its cases are "
             "not run again."
@@ -100,6 +101,10 @@ def _restored(kind: Any, data: Any) -> Any:
             if isinstance(text, str) and restored(text) != text:
                 values[name] = str(find_file(Path(), text))
         return kind(**values)
+    if kind in (str, bool, int, float):
+        wide = (int, float) if kind is float else kind
+        if not isinstance(data, wide) or (isinstance(data, bool) and kind is not bool):
+            raise TypeError(f"{data!r} is no {kind.__name__}"[:80])
     return data
 
 

@@ -18,8 +18,9 @@ from typing import Any
 
 import pandas as pd
 
-from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.errors import CamSamError, refusal
 from napari_cam_sam.folders import folder_lock
+from napari_cam_sam.images.formats import is_file
 from napari_cam_sam.images.writing import write_atomically
 from napari_cam_sam.outputs import package_versions, plain
 from napari_cam_sam.sam.embeddings import CacheParameters, open_cache
@@ -28,6 +29,7 @@ from napari_cam_sam.sam.store import embedding_folder
 from napari_cam_sam.studies.cases import Case, Dataset
 from napari_cam_sam.studies.datasets import read_dataset
 from napari_cam_sam.studies.plan import Study, plan_data, plan_differences, plan_hash
+from napari_cam_sam.studies.record import read_record
 from napari_cam_sam.studies.table import (
     case_file,
     read_about,
@@ -278,8 +280,8 @@ def _begin(
         "threads": study.threads,
         "command": list(command),
         "folder": recorded(os.getcwd()),
-        "started": known.get("started", now),
-        "runs": [*known.get("runs", []), {"started": now, "command": list(command)}],
+        "started": known.get("started") or now,
+        "runs": [*(known.get("runs") or ()), {"started": now, "command": list(command)}],
         "python": platform.python_version(),
         "machine": platform.machine(),
         "packages": package_versions(),
@@ -293,17 +295,16 @@ def _check_folder(study: Study, folder: Path) -> dict[str, Any]:
         raise CamSamError(f"{folder} is a file; name a folder for the study.")
     if not path.exists():
         return {}
-    try:
-        known = json.loads(path.read_text(encoding="utf-8"))
-        differences = plan_differences(known["study"], plan_data(study))
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise CamSamError(f"{path} is no record of a study: name another folder.") from error
+    known = read_record(path)
+    if known.get("study") is None:
+        raise refusal("This is no record of a study: name another folder", path)
+    differences = plan_differences(known["study"], plan_data(study))
     if differences:
         raise CamSamError(
             f"{folder} holds another study: {'; '.join(differences[:3])}. Name another folder "
             "with --output, or make the study again what it was."
         )
-    return dict(known)
+    return known
 
 
 def _finished(
@@ -337,7 +338,7 @@ def _stamp(case: Case, weights: Any) -> str:
     """Tell one state of a case, and of what it is run with, from another without reading it."""
     about: list[Any] = [plain(case), weights]
     for path in (case.image, *case.truths, case.prediction):
-        if path is not None and path.exists():
+        if path is not None and is_file(path):
             about.append(_state(path))
     return hashlib.sha256(json.dumps(about).encode()).hexdigest()
 

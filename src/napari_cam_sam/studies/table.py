@@ -12,8 +12,11 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import BaseModel
 
+from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.writing import write_atomically
+from napari_cam_sam.limits import check_schema, parse_json
 from napari_cam_sam.text import cell_text
 
 __all__ = [
@@ -72,6 +75,16 @@ _ABOUT = b"napari-cam-sam"
 _GROUP_ROWS = 100_000
 
 
+class _About(BaseModel):
+    failed: bool
+    plan: str
+    stamp: str
+    encodes: dict[str, int]
+    seconds: dict[str, float]
+    files: list[str]
+    models: dict[str, dict[str, str]]
+
+
 def make_table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """Make a table of rows, in the order in which every table of results is.
 
@@ -125,10 +138,11 @@ def read_about(path: Path) -> dict[str, Any] | None:
     try:
         with path.open("rb") as file:
             metadata = pq.read_schema(file).metadata or {}
-        about = json.loads(metadata[_ABOUT])
-    except (OSError, ValueError, KeyError):  # pyarrow's errors are of the first two kinds
+        about = parse_json(metadata[_ABOUT].decode(), path)
+        check_schema(_About, about, path)
+    except (CamSamError, OSError, ValueError, KeyError, pa.ArrowException):
         return None
-    return about if isinstance(about, dict) else None
+    return dict(about)
 
 
 def write_tables(folder: Path, files: Iterable[Path]) -> int:
@@ -175,9 +189,12 @@ def write_tables(folder: Path, files: Iterable[Path]) -> int:
 
 
 def read_rows(path: Path) -> pa.Table:
-    """Read the rows of one file of results."""
+    """Read the rows of one file of results, with the columns that are known, of their types."""
     with path.open("rb") as file:  # pyarrow opens no path that is not UTF-8
-        return pq.read_table(file).replace_schema_metadata(None)
+        table = pq.read_table(file)
+    names = [name for name in COLUMNS if name in table.column_names]
+    wanted = pa.schema([(name, COLUMNS[name]) for name in names])
+    return table.select(names).cast(wanted).replace_schema_metadata(None)
 
 
 def _parts(files: Iterable[Path]) -> Iterator[pa.Table]:

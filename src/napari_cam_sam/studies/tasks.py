@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from napari_cam_sam.cam.heatmaps import Heatmap, check_request
 from napari_cam_sam.cam.trust import assess_trust
-from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.errors import CamSamError, show_traceback
 from napari_cam_sam.images.hashing import file_hash
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.preprocessing import preprocess
@@ -166,15 +166,18 @@ def run_case(study: Study, case: Case, models: Models, embeddings: EmbeddingCach
         with _reproducible(study):
             task = _Task(study, case, models, embeddings)
             task.run()
+        files = [case.image, *case.truths, *([case.prediction] if case.prediction else [])]
+        hashes = [file_hash(path) for path in files]
     except Exception as error:
+        if not isinstance(error, CamSamError):
+            show_traceback(error)
         return failed_case(study, case, _reason(error))
     task.seconds["total"] = time.perf_counter() - begin
-    files = [case.image, *case.truths, *([case.prediction] if case.prediction else [])]
     about = {
         "failed": False,
         "encodes": {"done": embeddings.encoded - encoded, "found": embeddings.from_disk - found},
         "seconds": {stage: round(value, 4) for stage, value in task.seconds.items()},
-        "files": [file_hash(path) for path in files],
+        "files": hashes,
         "models": models.describe(),
         "notes": list(dict.fromkeys(task.notes)),
     }

@@ -259,5 +259,5 @@ def test_folders_that_are_no_study_are_refused(lesions, tmp_path):
     with pytest.raises(CamSamError, match="no score 'dise'"):
         report.write_report(tmp_path, metric="dise")
     (tmp_path / "study.json").write_text("{", encoding="utf-8")
-    with pytest.raises(CamSamError, match=r"study.json cannot be read"):
+    with pytest.raises(CamSamError, match=r"no JSON: .*study.json\)"):
         report.write_report(tmp_path)

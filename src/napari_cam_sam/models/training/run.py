@@ -31,6 +31,7 @@ from napari_cam_sam.models.training.saving import (
     identity_of,
     open_folder,
     read_state,
+    restore_state,
     versions,
     write_record,
     write_results,
@@ -218,8 +219,7 @@ def _train(
         # Before hours of training, so that a folder that cannot be written is known now.
         write_record(folder, {"finished": False, "parameters": parameters})
     else:
-        trainer.module.load_state_dict(state.module)
-        trainer.optimiser.load_state_dict(state.optimiser)
+        restore_state(folder / CHECKPOINT, state, trainer.module, trainer.optimiser)
 
     finished = True
     number = 0 if state is None else len(state.epochs)

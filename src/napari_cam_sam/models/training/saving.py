@@ -14,14 +14,16 @@ from typing import Any
 
 import torch
 from safetensors.torch import save as to_safetensors
-from torch import Tensor
+from torch import Tensor, nn
 
-from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.errors import CamSamError, refusal
 from napari_cam_sam.folders import remove_unfinished, write_folder
 from napari_cam_sam.images.writing import write_atomically
+from napari_cam_sam.limits import check_schema, parse_json
 from napari_cam_sam.models.cards import ClassifierCard
 from napari_cam_sam.models.checkpoints import check_archive
 from napari_cam_sam.models.training.parameters import TrainingParameters
+from napari_cam_sam.models.training.record import StateRecord
 from napari_cam_sam.models.training.results import Epoch
 from napari_cam_sam.text import recorded
 
@@ -35,6 +37,7 @@ __all__ = [
     "open_folder",
     "plain",
     "read_state",
+    "restore_state",
     "versions",
     "write_record",
     "write_results",
@@ -119,18 +122,17 @@ def read_state(folder: Path, identity: Mapping[str, Any]) -> State | None:
     try:
         check_archive(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-        state = State(
-            identity=json.loads(content["identity"]),
-            epochs=tuple(Epoch(**epoch) for epoch in content["epochs"]),
-            module=content["module"],
-            best=content["best"],
-            optimiser=content["optimiser"],
-            seconds=content["seconds"],
-        )
     except Exception as error:  # a damaged file fails in many ways
-        raise CamSamError(
-            f"{path} is not the state of a training, or is damaged: remove it to start anew."
+        raise refusal(
+            "This is not the state of a training, or is damaged: remove it to start anew", path
         ) from error
+    known = check_schema(StateRecord, content, path)
+    said = parse_json(known.identity, path)
+    if not isinstance(said, dict):
+        raise refusal("This state does not say of which training it is", path)
+    state = State(
+        said, known.history(), known.module, known.best, known.optimiser, float(known.seconds)
+    )
     names = (*identity, *state.identity)
     differing = [n for n in dict.fromkeys(names) if identity.get(n) != state.identity.get(n)]
     if {"input_size", "channels"} & set(differing):  # the data are hashed as they are shown then
@@ -141,6 +143,40 @@ def read_state(folder: Path, identity: Mapping[str, Any]) -> State | None:
             "was begun with, or name another folder."
         )
     return state
+
+
+def restore_state(
+    path: Path, state: State, module: nn.Module, optimiser: torch.optim.Optimizer
+) -> None:
+    """Put a state into a network and its optimiser.
+
+    Raises
+    ------
+    CamSamError
+        If its weights or what the optimiser remembers are of another network.
+    """
+    own = module.state_dict()
+    for weights in (state.module, state.best):
+        same = weights.keys() == own.keys() and all(
+            weights[key].shape == value.shape and weights[key].dtype == value.dtype
+            for key, value in own.items()
+        )
+        if not same:
+            raise refusal("The weights of this state are of another network: train anew", path)
+    module.load_state_dict(state.module)
+    fresh = [{k: v for k, v in one.items() if k != "params"} for one in optimiser.param_groups]
+    try:
+        optimiser.load_state_dict(state.optimiser)
+        groups = [{k: v for k, v in one.items() if k != "params"} for one in optimiser.param_groups]
+        fits = [one | {"lr": 0} for one in groups] == [one | {"lr": 0} for one in fresh]
+        for parameter, remembered in optimiser.state.items():
+            shapes = {name: tuple(value.shape) for name, value in remembered.items()}
+            mean = tuple(parameter.shape)
+            fits = fits and shapes == {"step": (), "exp_avg": mean, "exp_avg_sq": mean}
+    except Exception as error:  # PyTorch checks little, and fails in many ways
+        raise refusal("The optimiser of this state cannot be read: train anew", path) from error
+    if not fits:
+        raise refusal("The optimiser of this state is of another training: train anew", path)
 
 
 def write_state(folder: Path, state: State) -> None:
