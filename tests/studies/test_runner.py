@@ -362,7 +362,7 @@ def test_a_full_disk_stops_the_study_and_what_is_finished_stays(
         written.append(write(*arguments, **options))
 
     monkeypatch.setattr(table.pq, "write_table", full)
-    with pytest.raises(CamSamError, match=r"parquet could not be written: No space left"):
+    with pytest.raises(CamSamError, match=r"could not be written: No space left"):
         run_study(study, tmp_path / "out")
     assert len(list((tmp_path / "out" / "cases").iterdir())) == 1
     monkeypatch.undo()

@@ -27,6 +27,7 @@ from napari_cam_sam.models.training.parameters import TrainingParameters
 from napari_cam_sam.models.training.results import Epoch, TrainingProgress, TrainingResult
 from napari_cam_sam.models.training.samples import LeftOut, Sample, SampleSet
 from napari_cam_sam.models.training.saving import (
+    CHECKPOINT,
     State,
     identity_of,
     open_folder,
