@@ -270,3 +270,25 @@ def test_that_napari_passes_an_orientation_over_is_said(
     assert ("orientation tag" in row.words.text()) == (orientation == 6)
     assert row.isHidden() == (orientation == 1)
     assert read_image(path).spatial_shape == ((14, 12) if orientation == 6 else (12, 14))
+
+
+def test_work_does_not_lose_its_image_to_another_reading_of_the_axes(qapp: Any) -> None:
+    viewer = ViewerModel()
+    layer = viewer.add_image(array("TZYX"))
+    workspace = workspace_of(viewer)
+    row = AxesRow(workspace)
+    labels = workspace.labels_layer("labels", create=True)
+    labels.data[1, 2:5, 2:5] = 1
+    row.choice.set_value("CZYX")  # another name for the same order
+    row.choice.chosen.emit()
+    assert axes_of(layer).letters == "CZYX"
+    assert workspace.own("labels") is labels
+    row.choice.set_value("ZCYX")
+    row.choice.chosen.emit()
+    assert axes_of(layer).letters == row.choice.value() == "CZYX"
+    assert "There is work on this image" in row.words.text()
+    viewer.layers.remove(labels)
+    row.choice.set_value("ZCYX")
+    row.choice.chosen.emit()
+    row.apply.click()
+    assert layer.data.shape == (5, 3, 12, 14)

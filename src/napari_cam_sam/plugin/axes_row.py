@@ -11,6 +11,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.axes import AXIS_NAMES, choose_axes
 from napari_cam_sam.plugin.forms import Choice, SpinBox, Words, button
 from napari_cam_sam.plugin.layer_axes import (
+    KEY,
     LayerAxes,
     axes_of,
     choose_letters,
@@ -18,9 +19,15 @@ from napari_cam_sam.plugin.layer_axes import (
     one_channel,
     put_in_order,
 )
+from napari_cam_sam.plugin.layers import is_own
 from napari_cam_sam.plugin.workspace import Workspace
 
 __all__ = ["AxesRow"]
+
+_WORK = (
+    "There is work on this image as it lies: save it and delete its layers before its axes are put "
+    "otherwise."
+)
 
 
 class AxesRow(QWidget):
@@ -73,8 +80,7 @@ class AxesRow(QWidget):
         if open_:
             self._offer(layer, known)
         words = " ".join((*_in_words(layer, known), *self._notes()))
-        self.words.setText(words)
-        self.words.setVisible(bool(words))
+        self._say(words)
         self.setVisible(open_ or bool(words))
 
     def put_in_order(self) -> None:
@@ -92,8 +98,7 @@ class AxesRow(QWidget):
             else:
                 put_in_order(layer)
         except CamSamError as error:
-            self.words.setText(str(error))
-            self.words.setVisible(True)
+            self._say(str(error))
 
     def _offer(self, layer: Any, known: LayerAxes) -> None:
         readings = _readings(layer.ndim)
@@ -110,9 +115,30 @@ class AxesRow(QWidget):
 
     def _chosen(self) -> None:
         layer, letters = self._workspace.image_layer, self.choice.value()
-        if layer is not None and letters is not None:
-            choose_letters(layer, letters)
+        if layer is None or letters is None:
+            return
+        before = axes_of(layer)
+        after = LayerAxes(letters, "chosen")
+        if before.usable and not after.usable and self._has_work(layer):
+            self._offer(layer, before)
+            self._say(_WORK)
+            return
+        choose_letters(layer, letters)
+        if before.usable and after.usable:
+            self.look()  # the same pixels by another name: what was found on them stays
+        else:
             self._workspace.axes_chosen()
+
+    def _has_work(self, layer: Any) -> bool:
+        """Tell whether layers of ours with something in them lie over the image as it lies."""
+        return any(
+            is_own(one) and one.metadata[KEY].get("of") == layer.unique_id and len(one.data)
+            for one in self._workspace.viewer.layers
+        )
+
+    def _say(self, words: str) -> None:
+        self.words.setText(words)
+        self.words.setVisible(bool(words))
 
     def _notes(self) -> tuple[str, ...]:
         try:
