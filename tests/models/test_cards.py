@@ -84,7 +84,7 @@ def test_card_in_metadata_as_json_mapping_and_fields() -> None:
     as_text = {k: v if isinstance(v, str) else json.dumps(v) for k, v in FULL.items()}
     assert card_in_metadata(as_text, "f") == FULL
     assert card_in_metadata({"epoch": 3}, "f") == {}
-    with pytest.raises(CamSamError, match="not valid JSON"):
+    with pytest.raises(CamSamError, match="This is no JSON"):
         card_in_metadata({"card": "{"}, "f")
     with pytest.raises(CamSamError, match="not a mapping"):
         card_in_metadata({"card": "[1]"}, "f")
@@ -96,7 +96,7 @@ def test_json_beside(tmp_path: Path) -> None:
     path.with_suffix(".json").write_text(json.dumps(FULL | {"license": "CC0"}))
     assert beside(path) == FULL
     path.with_suffix(".json").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(CamSamError, match=r"cannot be read|not valid JSON"):
+    with pytest.raises(CamSamError, match="no text"):
         beside(path)
     path.with_suffix(".json").write_text("[]")
     with pytest.raises(CamSamError, match="not a JSON object"):
@@ -113,3 +113,82 @@ def test_a_finer_grid_and_an_extra_head_are_read_back() -> None:
         merge_cards([("file", FULL | {"fine_grid": 1})], "x", (8, 8))
     with pytest.raises(CamSamError, match="head = 'two'; expected linear or extra"):
         merge_cards([("file", FULL | {"head": "two"})], "x", (8, 8))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"num_classes": 10**9}, "num_classes = 1000000000; expected a whole number of 1 or more"),
+        ({"num_classes": 10**5000}, "num_classes = "),
+        ({"num_classes": [2]}, r"num_classes = \[2\]"),
+        ({"channels": True}, "channels = True"),
+        ({"channels": 1.0}, "channels = 1.0"),
+        ({"class_names": [1, 2]}, "class_names"),
+        ({"class_names": {"a": 1, "b": 2}}, "class_names"),
+        ({"class_names": ["a\nb", "c"]}, "each in one line"),
+        ({"class_names": ["a\x1b[31m", "c"]}, "each in one line"),
+        ({"class_names": ["\u202eab", "c"]}, "each in one line"),
+        ({"class_names": ["\ud800", "c"]}, "each in one line"),
+        ({"class_names": ["a" * 10**6, "c"]}, "up to 200 characters"),
+        ({"layers": [["layer4"]]}, "layers"),
+        ({"layers": "layer4"}, "layers"),
+        ({"input_size": [0, 64]}, "input_size"),
+        ({"input_size": [-8, -8]}, "input_size"),
+        ({"input_size": [4096, 4096, 4096]}, "no more than"),
+        ({"input_size": 10**400}, "input_size"),
+        ({"mean": [10**400]}, "mean"),
+        ({"mean": 0.5}, "mean"),
+        ({"mean": ["0.5"]}, "mean"),
+        ({"std": [float("inf")]}, "std"),
+        ({"std": [-1.0]}, "std"),
+        ({"output": ["logits"]}, "output"),
+        ({"head": {"linear": 1}}, "head"),
+        ({"fine_grid": "yes"}, "fine_grid"),
+        ({"architecture": ["resnet18"]}, "architecture"),
+        ({"orientation": "RAX"}, "orientation"),
+        ({"orientation": 3}, "orientation"),
+        ({"spacing": [1, 2]}, "spacing"),
+        ({"window": ""}, "window"),
+        ({"arguments": [1]}, "arguments"),
+        ({"arguments": {"channels": [10**9, 2]}}, r"channels is 1e\+09, at most 65536"),
+        ({"arguments": {"kernel_size": 10**6}}, r"kernel_size is 1e\+06, at most"),
+        ({"arguments": {"num_res_units": 10**4}}, "num_res_units"),
+        ({"arguments": {"strides": [2] * 1000}}, "strides has 1000 values, at most 64"),
+        ({"arguments": {"x": float("nan")}}, "no plain value"),
+        ({"arguments": {"x": "a" * 1000}}, "no plain value"),
+    ],
+)
+def test_absurd_values_are_refused_by_their_field(change: dict, words: str) -> None:
+    with pytest.raises(CamSamError, match=words) as caught:
+        merge_cards([("file", FULL | change)], "x", (224, 224))
+    message = str(caught.value)
+    assert message.startswith(f"file says {next(iter(change))} = ")
+    assert len(message) < 600
+    assert message.isprintable()
+
+
+def test_values_that_lie_deep_in_one_another_are_refused(tmp_path: Path) -> None:
+    deep: object = 1
+    for _ in range(18):
+        deep = {"a": [deep, deep]}
+    for key in ("arguments", "class_names", "window", "mean"):
+        with pytest.raises(CamSamError, match=key) as caught:
+            merge_cards(
+                [("file", FULL | {key: deep if key == "arguments" else [deep]})], "x", (8, 8)
+            )
+        assert len(str(caught.value)) < 600
+    for text in ("[" * 100_000, '{"a":' * 5_000, '{"mean": [NaN]}', "1" * 6_000, '"text"', "[]"):
+        with pytest.raises(CamSamError):
+            card_in_metadata({"card": text}, "f")
+        (tmp_path / "net.json").write_text(text)
+        with pytest.raises(CamSamError):
+            beside(tmp_path / "net.pth")
+        found = card_in_metadata({"class_names": text}, "f")
+        with pytest.raises(CamSamError, match=r"class_names|architecture"):
+            merge_cards([("file", found)], "x", (8, 8))
+
+
+def test_names_of_other_scripts_are_names() -> None:
+    names = ("病变", "नहीं", "läsion 1/2", "👩‍⚕️", 'with "quotes"')
+    card = merge_cards([("f", {"architecture": "resnet18", "class_names": names})], "x", (8, 8))
+    assert card.class_names == names

@@ -120,6 +120,15 @@ def test_tensors_without_numbers_of_their_own_are_no_weights(tmp_path: Path) -> 
             load_into(small_cnn(2, 1), read_checkpoint(tmp_path / "odd.pth"))
 
 
+def test_a_last_layer_that_pretends_to_be_huge_is_refused(tmp_path: Path) -> None:
+    state = small_cnn(2, 1).state_dict()
+    state["head.weight"] = torch.zeros(1, 192).expand(2_000_000_000, 192)
+    torch.save(state, tmp_path / "huge.pth")
+    assert (tmp_path / "huge.pth").stat().st_size < 10 << 20
+    with pytest.raises(CamSamError, match=r"num_classes = 2000000000; expected"):
+        load_classifier(tmp_path / "huge.pth", architecture="small-cnn", channels=1, device="cpu")
+
+
 READERS = {
     "image.png": read_image, "image.nii.gz": read_image, "image.tif": read_image,
     "labels.nii": read_labels, "weights.pth": read_checkpoint,
@@ -149,6 +158,12 @@ def test_pipes_sockets_and_devices_are_refused_at_once(tmp_path: Path, name: str
     path.symlink_to("/dev/zero")
     with pytest.raises(CamSamError, match=r"^This is a pipe, a socket or a device"):
         READERS[name](path)
+
+
+def test_a_card_beside_that_is_a_pipe_is_refused(weights: Path) -> None:
+    os.mkfifo(weights.with_suffix(".json"))
+    with pytest.raises(CamSamError, match="pipe, a socket or a device"):
+        load_classifier(weights, device="cpu")
 
 
 def test_a_pickle_of_many_references_is_refused_in_time(tmp_path: Path) -> None:

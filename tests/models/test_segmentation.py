@@ -242,3 +242,20 @@ def test_images_can_be_normalised_by_their_own_statistics() -> None:
         if how == "image":
             np.testing.assert_allclose(half[0, 0, 8:24], alone, atol=1e-5)
         assert not half[0, 0, [*range(8), *range(24, 32)]].any()
+
+
+def test_arguments_that_ask_for_more_than_the_file_holds_are_refused(tmp_path: Path) -> None:
+    pytest.importorskip("monai")
+    torch.save({"a": torch.zeros(3)}, tmp_path / "a.pth")
+    card = {"architecture": "monai-unet", "num_classes": 2, "spatial_dims": 3}
+    for arguments, words in (
+        ({"channels": [60_000, 60_000], "strides": [2]}, "and the file holds 3"),
+        (
+            {"channels": [16, 32], "strides": [2], "kernel_size": 999},
+            "and the file holds 3",
+        ),
+        ({"channels": [16, -32], "strides": [2]}, "cannot be built"),
+        ({"channels": [], "strides": []}, "cannot be built"),
+    ):
+        with pytest.raises(CamSamError, match=words):
+            load_network(tmp_path / "a.pth", arguments=arguments, device="cpu", **card)

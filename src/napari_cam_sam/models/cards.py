@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from itertools import product
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.models.preparation import read_preparation
+from napari_cam_sam.errors import CamSamError, refusal
+from napari_cam_sam.limits import parse_json, read_text
+from napari_cam_sam.models.card_fields import check_field
 
 __all__ = [
     "NETWORK_FIELDS",
@@ -37,9 +37,6 @@ OUTPUTS: tuple[OutputKind, ...] = get_args(OutputKind)
 # torchvision's normalisation for RGB, and its mean over the channels for gray.
 _MEAN: dict[int, tuple[float, ...]] = {3: (0.485, 0.456, 0.406), 1: (0.449,)}
 _STD: dict[int, tuple[float, ...]] = {3: (0.229, 0.224, 0.225), 1: (0.226,)}
-_LARGEST_SIDE = 4096
-# Places in "LRPAIS" of one letter from each pair, sorted.
-_ORIENTATIONS = [sorted(places) for places in product((0, 1), (2, 3), (4, 5))]
 
 
 @dataclass(frozen=True)
@@ -126,9 +123,9 @@ def card_in_metadata(metadata: Mapping[str, Any], source: str) -> dict[str, Any]
     if "card" in metadata:
         card = metadata["card"]
         if isinstance(card, str):
-            card = _parse(card, source)
+            card = parse_json(card, f"the card in {source}")
         if not isinstance(card, Mapping):
-            raise CamSamError(f"The card in {source} is not a mapping of names to values.")
+            raise refusal("The card is not a mapping of names to values", source)
         return {key: card[key] for key in _FIELDS if key in card}
     found = {key: _perhaps_json(metadata[key]) for key in _FIELDS if key in metadata}
     if found.get("output") not in OUTPUTS:  # often a folder
@@ -146,15 +143,11 @@ def card_path(path: Path) -> Path:
 def beside(path: Path) -> dict[str, Any]:
     """Read the card from the JSON file beside a checkpoint, see :func:`card_path`."""
     path = card_path(path)
-    if not path.is_file():
+    if not path.exists() or path.is_dir():
         return {}
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CamSamError(f"The card {path} cannot be read: {error}.") from error
-    card = _parse(text, str(path))
+    card = parse_json(read_text(path, "a card"), path)
     if not isinstance(card, dict):
-        raise CamSamError(f"The card {path} is not a JSON object.")
+        raise refusal("The card is not a JSON object", path)
     return card_in_metadata(card, str(path))
 
 
@@ -224,13 +217,13 @@ def merge_fields(sources: Sequence[tuple[str, Mapping[str, Any]]], what: str) ->
             value = values.get(key)
             if value is None:
                 continue
-            value = _checked(key, value, source)
+            value = check_field(key, value, source)
             if key not in found:
                 found[key] = (source, value)
             elif found[key][1] != value:
                 raise CamSamError(
-                    f"{what}: {found[key][0]} says {key} = {found[key][1]!r}, but {source} says "
-                    f"{value!r}; give it once."
+                    f"{what}: {found[key][0]} says {key} = {reprlib.repr(found[key][1])}, but "
+                    f"{source} says {reprlib.repr(value)}; give it once."
                 )
     return {key: value for key, (_, value) in found.items()}
 
@@ -262,87 +255,10 @@ def merge_classes(known: Mapping[str, Any], what: str) -> tuple[int, tuple[str, 
     return num_classes, names
 
 
-def _parse(text: str, source: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise CamSamError(f"The card in {source} is not valid JSON: {error}.") from error
-
-
 def _perhaps_json(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return json.loads(value)
-    except ValueError:
+        return parse_json(value, "metadata")
+    except CamSamError:
         return value
-
-
-def _checked(key: str, value: Any, source: str) -> Any:
-    """Bring one field to its type, or say what it should have been."""
-    ok, wanted, out = False, "", value
-    if key == "architecture":
-        ok, wanted = isinstance(value, str) and bool(value), "a name"
-    elif key == "num_classes":
-        ok, wanted = _is_whole(value) and value >= 1, "a whole number of 1 or more"
-    elif key == "channels":
-        ok, wanted = _is_whole(value) and value in (1, 3), "1 (gray) or 3 (RGB)"
-    elif key == "fine_grid":
-        ok, wanted = isinstance(value, bool), "true or false"
-    elif key == "output":
-        ok, wanted = value in OUTPUTS, " or ".join(OUTPUTS)
-    elif key == "head":
-        ok, wanted = value in ("linear", "extra"), "linear or extra"
-    elif key == "plane_order":
-        ok, wanted = value in PLANE_ORDERS, " or ".join(PLANE_ORDERS)
-    elif key == "preparation":
-        ok, out = True, read_preparation(value, source)
-    elif key in ("class_names", "layers"):
-        wanted = "a list of different names"
-        if isinstance(value, Sequence) and not isinstance(value, str):
-            out = tuple(value)
-            ok = all(isinstance(v, str) and v for v in out) and len(set(out)) == len(out)
-            ok = ok and (key == "layers" or bool(out))
-    elif key == "input_size":
-        wanted = f"rows and columns (of a 3D network three sizes), each from 8 to {_LARGEST_SIDE}"
-        if _is_whole(value):
-            value = (value, value)
-        if isinstance(value, Sequence) and not isinstance(value, str):
-            out = tuple(value)
-            ok = len(out) in (2, 3) and all(_is_whole(v) and 8 <= v <= _LARGEST_SIDE for v in out)
-    elif key == "spatial_dims":
-        ok, wanted = _is_whole(value) and value in (2, 3), "2 or 3"
-    elif key == "activation":
-        ok, wanted = value in ("softmax", "sigmoid"), "softmax or sigmoid"
-    elif key == "standardise":
-        ok, wanted = value in ("no", "image", "nonzero"), "no, image or nonzero"
-    elif key == "spacing":
-        wanted = "three numbers above 0, in mm"
-        if isinstance(value, Sequence) and not isinstance(value, str) and len(value) == 3:
-            ok = all(_is_number(v) and v > 0 for v in value)
-            out = tuple(float(v) for v in value) if ok else value
-    elif key == "orientation":
-        wanted = "three letters, one each of L or R, P or A, I or S, e.g. RAS"
-        ok = isinstance(value, str) and sorted(map("LRPAIS".find, value)) in _ORIENTATIONS
-    elif key == "window":
-        ok, wanted = isinstance(value, str) and bool(value), "a window, e.g. limits:-57,164"
-    elif key == "arguments":
-        ok, wanted = isinstance(value, Mapping), "a mapping of the network's arguments"
-        out = dict(value) if ok else value
-    else:
-        wanted = "a finite number a channel" + (", each above 0" if key == "std" else "")
-        if isinstance(value, Sequence) and not isinstance(value, str):
-            ok = all(_is_number(v) for v in value)
-            ok = ok and (key == "mean" or all(v > 0 for v in value))
-            out = tuple(float(v) for v in value) if ok else value
-    if not ok:
-        raise CamSamError(f"{source} says {key} = {value!r}; expected {wanted}.")
-    return out
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)

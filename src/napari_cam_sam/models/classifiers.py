@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from napari_cam_sam.errors import unknown_name
-from napari_cam_sam.limits import refusal
+from napari_cam_sam.errors import CamSamError, unknown_name
+from napari_cam_sam.limits import parse_json, refusal
 from napari_cam_sam.models.architectures import ARCHITECTURES, build, last_linear
 from napari_cam_sam.models.borrowing import borrowed
 from napari_cam_sam.models.cards import (
@@ -234,8 +233,8 @@ def _from_checkpoint(
 
 def _training_of(checkpoint: Checkpoint) -> dict[str, Any] | None:
     try:
-        record = json.loads(checkpoint.metadata.get("training", "null"))
-    except (TypeError, ValueError):  # another tool's entry of this name
+        record = parse_json(checkpoint.metadata.get("training", "null"), checkpoint.path)
+    except (TypeError, CamSamError):  # another tool's entry of this name
         return None
     return record if isinstance(record, dict) else None
 

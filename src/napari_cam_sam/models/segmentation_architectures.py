@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -56,12 +57,25 @@ def build_network(card: SegmentationCard, state_dict: Mapping[str, Tensor]) -> n
     """
     kind = _kind(card.architecture)
     try:
+        if state_dict:
+            # Without memory first: a few words can ask for more weights than any machine holds.
+            with torch.device("meta"):
+                asked = sum(weight.numel() for weight in kind.build(card, state_dict).parameters())
+            there = sum(weight.numel() for weight in state_dict.values())
+            if asked > 2 * there + _FEW_WEIGHTS:
+                raise CamSamError(
+                    f"{card.architecture} has {asked} weights with these arguments, and the file "
+                    f"holds {there}; give the arguments that it was trained with."
+                )
         with torch.random.fork_rng(devices=[]):
             return kind.build(card, state_dict).eval()
-    except (TypeError, ValueError, KeyError, AttributeError, AssertionError) as error:
+    except CamSamError:
+        raise
+    except Exception as error:  # a builder of a library may raise anything at all
+        reason = str(error).strip().splitlines() or [""]
         raise CamSamError(
-            f"{card.architecture} cannot be built from {dict(card.arguments)} "
-            f"({type(error).__name__}: {error}); give the arguments that it was trained with."
+            f"{card.architecture} cannot be built from {reprlib.repr(dict(card.arguments))} "
+            f"({type(error).__name__}: {reason[0]}); give the arguments that it was trained with."
         ) from error
 
 
@@ -145,7 +159,7 @@ def _last_child(module: nn.Module, part: str) -> str:
     return f"{part}.{name}"
 
 
-def _monai(card: SegmentationCard, state_dict: Mapping[str, Tensor]) -> nn.Module:
+def _monai(card: SegmentationCard, _: Mapping[str, Tensor]) -> nn.Module:
     try:
         from monai.networks import nets
     except ImportError as error:
@@ -158,18 +172,7 @@ def _monai(card: SegmentationCard, state_dict: Mapping[str, Tensor]) -> nn.Modul
         "out_channels": card.num_classes,
         **card.arguments,
     }
-    make = getattr(nets, _MONAI[card.architecture][0])
-    if state_dict:
-        # Without memory first: a few words can ask for more weights than any machine holds.
-        with torch.device("meta"):
-            asked = sum(weight.numel() for weight in make(**arguments).parameters())
-        there = sum(weight.numel() for weight in state_dict.values())
-        if asked > 2 * there + _FEW_WEIGHTS:
-            raise CamSamError(
-                f"{card.architecture} has {asked} weights with these arguments, and the file holds "
-                f"{there}; give the arguments that it was trained with."
-            )
-    module: nn.Module = make(**arguments)
+    module: nn.Module = getattr(nets, _MONAI[card.architecture][0])(**arguments)
     return module
 
 

@@ -8,13 +8,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.limits import CHANNELS
 from napari_cam_sam.models.cards import OutputKind, PlaneOrder, merge_classes, merge_fields
 from napari_cam_sam.models.preparation import Preparation
 
 __all__ = ["SegmentationCard", "merge_segmentation_cards"]
 
-_MOST_BLOCKS = 64  # of one level, or values of one argument
 _DEFAULT_SIZE: dict[int, tuple[int, ...]] = {2: (256, 256), 3: (96, 96, 96)}
 
 
@@ -87,14 +85,13 @@ class SegmentationCard:
     arguments: dict[str, Any] = field(default_factory=dict)
     plane_order: PlaneOrder = "rows-columns"
     preparation: Preparation | None = None
+    output: OutputKind = "logits"
 
     @property
     def sees_volumes(self) -> bool:
         """Whether it needs a whole volume at once: a 3D network, or a bundle's of slices."""
         of_slices = self.preparation is not None and self.preparation.of_slices
         return self.spatial_dims == 3 or of_slices
-
-    output: OutputKind = "logits"
 
     @property
     def background(self) -> bool:
@@ -143,7 +140,6 @@ def merge_segmentation_cards(
             }
             sources = [*sources, (f"the arguments in {source}", same)]
     known = merge_fields(sources, what)
-    _check_sizes(known.get("arguments", {}), what)
     num_classes, names = merge_classes(known, what)
     dims = known.get("spatial_dims", 2)
     channels = known.get("channels", 1)
@@ -194,18 +190,3 @@ def merge_segmentation_cards(
     if num_classes == 1 and card.activation == "softmax":
         raise CamSamError(f"{what} has one class, whose probability is a sigmoid's.")
     return card
-
-
-def _check_sizes(value: Any, what: str, name: str = "arguments") -> None:
-    """Refuse arguments that no network has, before one is built of them."""
-    most = _MOST_BLOCKS if "block" in name or "units" in name else CHANNELS
-    if isinstance(value, Mapping):
-        for key, one in value.items():
-            _check_sizes(one, what, str(key))
-    elif isinstance(value, list | tuple):
-        if len(value) > _MOST_BLOCKS:
-            raise CamSamError(f"{name} has {len(value)} values; at most {_MOST_BLOCKS} ({what}).")
-        for one in value:
-            _check_sizes(one, what, name)
-    elif isinstance(value, int | float) and not isinstance(value, bool) and abs(value) > most:
-        raise CamSamError(f"{name} is {value:.6g} in the network; at most {most} ({what}).")
