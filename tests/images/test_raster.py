@@ -349,6 +349,28 @@ def test_a_jpeg_that_breaks_off_is_refused(tmp_path, ended, options):
             read_image(path)
 
 
+@pytest.mark.parametrize("subsampling", ["444", "422", "420", "411", "440"])
+@pytest.mark.parametrize("behind", [b"", b"\0" * 7, b"more" * 50])
+def test_a_sound_jpeg_is_whole_however_it_is_sampled(tmp_path, behind, subsampling):
+    plain = np.zeros((61, 83, 3), np.uint8)
+    plain[10:40, 10:50] = RNG.integers(0, 256, (30, 40, 3))
+    content = imagecodecs.jpeg8_encode(plain, subsampling=subsampling)
+    (tmp_path / "a.jpg").write_bytes(content + behind)
+    assert read_image(tmp_path / "a.jpg").spatial_shape == (61, 83)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"optimize": True}, {"progressive": True}, {"icc_profile": b"none" * 50_000},
+     {"comment": b"x"}, {"quality": 1}, {"restart_marker_blocks": 3}, {"keep_rgb": True}],
+)  # fmt: skip
+def test_a_sound_jpeg_is_whole_whatever_else_it_holds(tmp_path, options):
+    plain = np.zeros((61, 83, 3), np.uint8)
+    plain[10:40, 10:50] = RNG.integers(0, 256, (30, 40, 3))
+    PillowImage.fromarray(plain).save(tmp_path / "a.jpg", **options)
+    assert read_image(tmp_path / "a.jpg").spatial_shape == (61, 83)
+
+
 @pytest.mark.parametrize("black", [0, 255])
 def test_a_jpeg_with_a_plain_border_is_whole(tmp_path, black):
     plain = np.full((64, 80), black, np.uint8)

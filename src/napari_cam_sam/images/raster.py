@@ -261,14 +261,34 @@ def _check_end(path: Path, header: _Header, data: NDArray[Any]) -> None:
     suspect = header.kind == 0xC2 or bool(np.ptp(data[-8:, -8:], axis=(0, 1)).max() == 0)
     if not suspect or header.bits != 8 or header.kind not in _HUFFMAN or header.channels == 4:
         return
-    if not imagecodecs.JPEGXL.available:
+    bare = _bare(path.read_bytes())
+    if bare is None or not imagecodecs.JPEGXL.available:
         return
     try:
-        imagecodecs.jpegxl_encode_jpeg(path.read_bytes())
+        imagecodecs.jpegxl_encode_jpeg(bare)
     except RuntimeError:  # of which its own errors are
         raise refusal(
             "This JPEG is truncated or damaged: it breaks off within its pixels", path
         ) from None
+
+
+def _bare(content: bytes) -> bytes | None:
+    """Return a JPEG without what is no part of its pixels; None where no strict parser reads it."""
+    parts, at = [content[:2]], 2
+    while content[at + 1 : at + 2] != b"\xda":  # until the first scan
+        if content[at : at + 1] != b"\xff" or content[at + 1 : at + 2] == b"\xff":
+            at += 1
+            continue
+        marker, length = struct.unpack(">xBH", content[at : at + 4])
+        part = content[at : at + 2 + length]
+        if marker in _HUFFMAN and any(
+            factor not in (0x11, 0x12, 0x21, 0x22) for factor in part[11::3]
+        ):
+            return None
+        if not (0xE0 <= marker <= 0xEF or marker == 0xFE):  # programs' own, and comments
+            parts.append(part)
+        at += 2 + length
+    return b"".join([*parts, content[at:]])
 
 
 def write_pillow(path: Path, values: NDArray[Any]) -> None:
