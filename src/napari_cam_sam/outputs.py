@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.errors import refusal
 from napari_cam_sam.folders import write_folder
 from napari_cam_sam.images.hashing import image_hash
 from napari_cam_sam.images.image import Image
@@ -285,27 +285,26 @@ def check_output(folder: Path, image: Image, inputs: Iterable[Path] = ()) -> Non
         a folder there, or one of them is an input.
     """
     if folder.exists() and not folder.is_dir():
-        raise CamSamError(f"The output {folder} is a file; name a folder.")
+        raise refusal("The output is a file: name a folder", folder)
     nearest = folder
     while not nearest.exists() and nearest != nearest.parent:
         nearest = nearest.parent
     if not nearest.is_dir():
-        raise CamSamError(f"The output {folder} cannot be made: {nearest} is not a folder.")
+        raise refusal(f"The output cannot be made, as {nearest.name} is not a folder", folder)
     try:
         with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:
-        raise CamSamError(
-            f"The output {folder} cannot be written ({error.strerror}); name another folder."
+        raise refusal(
+            f"The output cannot be written, {error.strerror}: name another folder", folder
         ) from error
     given = [path for path in inputs if path.exists()]
     for target in (folder / name for name in output_names(image)):
         if target.is_dir():
-            raise CamSamError(f"{target} is a folder, and would be written as a file.")
+            raise refusal("A file would take the place of a folder: name another output", target)
         if any(target.exists() and target.samefile(path) for path in given):
-            raise CamSamError(
-                f"{target} is an input of this run and would be written over; "
-                "name another output folder."
+            raise refusal(
+                "An input of this run would be written over: name another output folder", target
             )
 
 

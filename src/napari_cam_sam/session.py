@@ -439,10 +439,10 @@ def read_session(folder: str | os.PathLike[str]) -> Session:
     """
     folder = Path(folder)
     if folder.is_file():
-        raise CamSamError(f"{folder} is a file: name the folder of a session.")
+        raise refusal("This is a file: name the folder of a session", folder)
     path = folder / _FILE
     if not path.exists():
-        raise CamSamError(f"{folder} holds no session: there is no {_FILE} in it.")
+        raise refusal(f"This folder holds no session, there is no {_FILE} in it", folder)
     session, entry = _read_record(path)
     if entry is None:
         return session
@@ -610,13 +610,15 @@ def _standing_labels(folder: Path, image: ImageRecord) -> dict[str, str] | None:
     try:
         session, entry = _read_record(path)
     except CamSamError as error:
-        raise CamSamError(
-            f"{path} is no session that can be read here, and is not written over: "
-            "name another folder."
+        raise refusal(
+            "This is no session that can be read here, and is not written over: name another "
+            "folder",
+            path,
         ) from error
     if (session.image.sha256, session.image.frame) != (image.sha256, image.frame):
-        raise CamSamError(
-            f"{folder} holds a session of another image, {session.image.name}: name another folder."
+        raise refusal(
+            f"This folder holds a session of another image, {session.image.name}: name another one",
+            folder,
         )
     return entry
 
@@ -645,7 +647,7 @@ def _file_hash(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise CamSamError(f"{path} could not be read: {error.strerror}.") from error
+        raise refusal(f"This could not be read: {error.strerror}", path) from error
 
 
 # From a session to plain data, and back

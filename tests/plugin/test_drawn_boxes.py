@@ -78,7 +78,7 @@ def test_clicks_are_no_part_of_a_region(viewer: Any) -> None:
     source = viewer.add_image(pixels)
     click = np.array([[4, 4], [4, 5], [5, 5], [5, 4.0]])
     region = viewer.add_shapes([click], shape_type="rectangle", name="drawn")
-    with pytest.raises(CamSamError, match="no region of 3 pixels a side or more in drawn"):
+    with pytest.raises(CamSamError, match="drawn holds no region of 3 pixels a side or more"):
         region_of(region, source, image, None)
     region.add(click * 4, shape_type="rectangle")
     inside = region_of(region, source, image, None)(0, 0)

@@ -144,7 +144,7 @@ def test_what_was_cancelled_goes_on_to_the_same_end(
     ("spoil", "sentence"),
     [
         (lambda folder: shutil.rmtree(folder / "none"), "two classes or more"),
-        (shutil.rmtree, "does not exist; name a folder that holds one folder a class"),
+        (shutil.rmtree, "does not exist: name a folder that holds one folder a class"),
         (lambda folder: [p.unlink() for p in list((folder / "none").iterdir())[1:]], "add images"),
         (lambda folder: [p.write_bytes(b"?") for p in folder.glob("*/*")], "could be read"),
     ],

@@ -161,7 +161,7 @@ class TestFolders:
         (tmp_path / "images").mkdir()
         with pytest.raises(CamSamError, match="holds no image in the layout folders"):
             read_dataset("folders", tmp_path, masks=None)
-        with pytest.raises(CamSamError, match="masks is not a folder"):
+        with pytest.raises(CamSamError, match=r"is not a folder .*masks"):
             read_dataset("folders", tmp_path)
 
 
@@ -455,7 +455,7 @@ class TestTruthAs:
 
 class TestBadInput:
     def test_missing_path(self, tmp_path):
-        with pytest.raises(CamSamError, match="nowhere does not exist"):
+        with pytest.raises(CamSamError, match=r"does not exist.*nowhere"):
             read_dataset("busi", tmp_path / "nowhere")
 
     def test_unknown_layout_and_option(self, tmp_path):

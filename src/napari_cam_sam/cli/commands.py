@@ -32,7 +32,7 @@ from napari_cam_sam.cli.study import add_study_command
 from napari_cam_sam.cli.study_report import add_report_command
 from napari_cam_sam.cli.train import add_train_command, print_figures
 from napari_cam_sam.cli.trust import add_trust_command
-from napari_cam_sam.errors import DEBUG_VARIABLE, CamSamError, show_traceback
+from napari_cam_sam.errors import DEBUG_VARIABLE, CamSamError, refusal, show_traceback
 from napari_cam_sam.text import PRINTED, shown
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ def _read_heatmap(path: Path) -> Image:
 
     heatmap = read_image(path)
     if heatmap.rgb:
-        raise CamSamError(f"{path} is a colour picture, not a heatmap: give one value a pixel.")
+        raise refusal("This is a colour picture, not a heatmap: give one value a pixel", path)
     return heatmap
 
 
@@ -396,7 +396,7 @@ def _session_image(session: Session, given: Path | None) -> Image:
     path = Path(record.path or "") if given is None else given
     if given is None and not path.exists():
         raise CamSamError(
-            f"The image of this session is no longer at {path}: name its file by --image."
+            f"The image of this session is no longer there: name its file by --image ({path})."
         )
     return read_image(path, record.frame, channel=record.channel, axes=record.axes)
 
@@ -408,13 +408,13 @@ def _check_labels_file(path: Path, image: Image, session: Path) -> None:
     pictures = (".png", *TIFF) if image.spatial_ndim == 2 else TIFF
     fitting = pictures if image.geometry.affine is None else NIFTI
     if suffix_of(path) not in fitting:
-        raise CamSamError(
-            f"{path} cannot hold the labels of {image.name}: use {' or '.join(fitting)}."
+        raise refusal(
+            f"This format cannot hold the labels of {image.name}: use {' or '.join(fitting)}", path
         )
     if not path.parent.is_dir():
-        raise CamSamError(f"{path} cannot be written: there is no folder {path.parent}.")
+        raise refusal("This cannot be written: there is no folder for it", path)
     if path.resolve().parent == session.resolve():
-        raise CamSamError(f"{path} lies in the session itself: name a file in another folder.")
+        raise refusal("This lies in the session itself: name a file in another folder", path)
 
 
 def _models_list(arguments: argparse.Namespace) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.errors import refusal
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.limits import check_regular
 
@@ -53,4 +53,4 @@ def file_hash(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise CamSamError(f"{path} could not be read: {error.strerror}.") from error
+        raise refusal(f"This could not be read: {error.strerror}", path) from error

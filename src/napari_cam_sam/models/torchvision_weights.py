@@ -10,7 +10,7 @@ from urllib.parse import urlparse
 import torch
 import torchvision
 
-from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.errors import CamSamError, refusal
 from napari_cam_sam.models.checkpoints import Checkpoint, read_checkpoint
 
 __all__ = ["read_torchvision_weights", "weights_on_disk"]
@@ -51,9 +51,10 @@ def read_torchvision_weights(name: str) -> tuple[Checkpoint, tuple[int, int]]:
     checkpoint = read_checkpoint(path)
     prefix = path.stem.rpartition("-")[2]
     if not checkpoint.sha256.startswith(prefix):
-        raise CamSamError(
-            f"{path} is not the file that torchvision published: its SHA-256 starts with "
-            f"{checkpoint.sha256[: len(prefix)]}, not {prefix}; delete it and try again."
+        raise refusal(
+            "This is not the file that torchvision published: its SHA-256 starts with "
+            f"{checkpoint.sha256[: len(prefix)]}, not {prefix}; delete it and try again",
+            path,
         )
     preset = weights.transforms()
     card: dict[str, Any] = {

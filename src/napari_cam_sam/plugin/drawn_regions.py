@@ -63,7 +63,7 @@ def region_of(layer: Any, source: Any, image: Image, frame: int | None) -> ReadR
     if not large:
         why = f" of {LEAST_SIDE} pixels a side or more" if drawn else ""
         raise CamSamError(
-            f"There is no region{why} in {layer.name}: draw a rectangle, an ellipse or a polygon."
+            f"{layer.name} holds no region{why}: draw a rectangle, an ellipse or a polygon."
         )
 
     # A layer without time is shown in every frame, one without the third axis on every plane.

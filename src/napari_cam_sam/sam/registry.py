@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from napari_cam_sam.errors import CamSamError, unknown_name
+from napari_cam_sam.errors import CamSamError, refusal, unknown_name
 from napari_cam_sam.folders import give_usual_mode
 
 __all__ = [
@@ -260,16 +260,18 @@ def verify(name: str, folder: str | Path | None = None) -> Path:
     remedy = f"replace it with 'napari-cam-sam models download {name}'."
     size = path.stat().st_size
     if size != entry.size:
-        raise CamSamError(
-            f"{path} is not the published {name}, or only a part of it: it has {size} bytes, "
-            f"expected {entry.size}; {remedy}"
+        raise refusal(
+            f"This is not the published {name}, or only a part of it: it has {size} bytes, "
+            f"expected {entry.size}; {remedy}",
+            path,
         )
     algorithm, found = entry.hash_of(path).split(":")
     expected = entry.known_hash.partition(":")[2]
     if found != expected:
-        raise CamSamError(
-            f"{path} is not the published {name}: its {algorithm} is {found}, expected {expected}; "
-            f"{remedy}"
+        raise refusal(
+            f"This is not the published {name}: its {algorithm} is {found}, expected {expected}; "
+            f"{remedy}",
+            path,
         )
     return path
 
@@ -326,9 +328,10 @@ def download(name: str, folder: str | Path | None = None, progress: Progress | N
             f"check the connection, {by_hand}"
         ) from error
     except OSError as error:
-        raise CamSamError(
-            f"{path.parent} cannot be written ({error.strerror or error}): give another cache "
-            f"folder, with {CACHE_VARIABLE} for instance."
+        raise refusal(
+            f"The cache cannot be written, {error.strerror or error}: give another folder, with "
+            f"{CACHE_VARIABLE} for instance",
+            path.parent,
         ) from error
     if path.stat().st_ino != before:
         give_usual_mode(path)  # others may share the folder

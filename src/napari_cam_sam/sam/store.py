@@ -302,7 +302,7 @@ class EmbeddingStore:
                 entry.path.unlink(missing_ok=True)
             except OSError as error:
                 raise CamSamError(
-                    f"{entry.path} could not be deleted: {error.strerror or error}."
+                    f"An embedding could not be deleted: {error.strerror or error} ({entry.path})."
                 ) from error
             gone += 1
             n_bytes += entry.n_bytes
@@ -366,8 +366,8 @@ class EmbeddingStore:
         cause = error.__cause__ if isinstance(error, CamSamError) else error
         reason = (isinstance(cause, OSError) and cause.strerror) or str(error)
         text = (
-            f"Embeddings are kept in memory alone: {self.folder} cannot be written ({reason}). "
-            "Make room there or choose another folder."
+            f"Embeddings are kept in memory alone: their folder cannot be written, {reason}. "
+            f"Make room there or choose another folder ({self.folder})."
         )
         with self._lock:
             self._paused_until = time.monotonic() + _PAUSE_SECONDS

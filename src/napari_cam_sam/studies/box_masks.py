@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.errors import CamSamError, refusal
 from napari_cam_sam.images.hashing import file_hash
 from napari_cam_sam.images.raster import write_pillow
 from napari_cam_sam.images.windows import WindowParameters, resolve_window
@@ -66,7 +66,7 @@ def write_box_masks(
     try:
         (folder / "masks").mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CamSamError(f"{folder} could not be made: {error.strerror}.") from error
+        raise refusal(f"This folder could not be made: {error.strerror}", folder) from error
     rows: list[tuple[str, ...]] = []
     for done, case in enumerate(dataset.cases, start=1):
         name = case.image_id.removeprefix("boxes/")

@@ -13,7 +13,7 @@ from typing import Any, get_args, get_type_hints
 
 import numpy as np
 
-from napari_cam_sam.errors import CamSamError, unknown_name
+from napari_cam_sam.errors import CamSamError, refusal, unknown_name
 from napari_cam_sam.images.formats import is_file
 from napari_cam_sam.images.windows import WindowParameters, apply_window, resolve_window
 from napari_cam_sam.models.training.copies import Fingerprints, find_copies, fingerprint
@@ -76,7 +76,7 @@ def read_dataset(layout: str, path: Path, *, draw: bool = True, **options: Any) 
     check_options(layout, options)
     path = Path(path)
     if layout != "phantoms" and not path.exists():
-        raise CamSamError(f"{path} does not exist: name the folder or file of the data set.")
+        raise refusal("The data set does not exist: name its folder or file", path)
     chosen = dict(options)
     truth_as = chosen.pop("truth_as", "given")
     if truth_as not in TRUTH_AS:
@@ -87,7 +87,7 @@ def read_dataset(layout: str, path: Path, *, draw: bool = True, **options: Any) 
     found = LAYOUTS[layout](path, **chosen)
     if not found.cases:
         reasons = " ".join(found.problems[:3])
-        raise CamSamError(f"{path} holds no image in the layout {layout}. {reasons}".rstrip())
+        raise refusal(f"This holds no image in the layout {layout}. {reasons}".strip(), path)
     problems = list(found.problems)
     missing = [case.image for case in found.cases if not is_file(case.image)]
     if len(missing) == len(found.cases):

@@ -171,7 +171,7 @@ def bbbc041(
     """
     tables = [path] if path.is_file() else sorted(path.glob("*.json"))
     if not tables:
-        raise CamSamError(f"{path} holds neither training.json nor test.json.")
+        raise refusal("This folder holds neither training.json nor test.json", path)
     cases: list[Case] = []
     seen: set[str] = set()
     for table in tables:
@@ -271,15 +271,16 @@ def phantoms(
     if path.is_dir():
         foreign = [one.name for one in path.iterdir() if one.name not in (*PHANTOMS, ".DS_Store")]
         if foreign and not folder.is_dir():
-            raise CamSamError(
-                f"{path} holds other things, e.g. {foreign[0]}: phantoms are drawn into a folder "
-                "of their own; name a new one."
+            raise refusal(
+                f"This folder holds other things, e.g. {foreign[0]}: phantoms need one of "
+                "their own; name a new one",
+                path,
             )
     try:
         if draw:
             folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CamSamError(f"{folder} could not be made: {error.strerror}.") from error
+        raise refusal(f"This folder could not be made: {error.strerror}", folder) from error
     suffix = ".nii.gz" if kind == "ct" else ".png"
     names = SHAPE_CLASSES if kind == "shapes" else ULTRASOUND_CLASSES
     cases = []
@@ -325,7 +326,7 @@ def _entries(folder: Path) -> list[Path]:
 
 def _must_be_folder(folder: Path) -> None:
     if not folder.is_dir():
-        raise CamSamError(f"{folder} is not a folder.")
+        raise refusal("This is not a folder", folder)
 
 
 def _is_image(path: Path) -> bool:
@@ -357,7 +358,7 @@ def _by_name(folder: Path) -> dict[str, Path]:
             continue
         name = recorded(inside.with_name(stem_of(path)).as_posix())
         if name in found:
-            raise CamSamError(f"{found[name]} and {path} have the same name: rename one.")
+            raise refusal("Two images have the same name: rename one", f"{found[name]} and {path}")
         found[name] = path
     return found
 

@@ -92,7 +92,7 @@ def read_results(folder: Path) -> Results:
     import pyarrow as pa
 
     if not folder.is_dir():
-        raise CamSamError(f"{folder} is no folder: name the folder that a study was written to.")
+        raise refusal("This is no folder: name the one that a study was written to", folder)
     path = folder / "study.json"
     record = read_record(path) if path.exists() else {}
     # Hidden files are those that are being written.
@@ -101,9 +101,10 @@ def read_results(folder: Path) -> Results:
     # While a study goes on, the files of its cases are ahead of the table of all.
     files = [whole] if whole.exists() and (results.finished or not cases) else cases
     if not files:
-        raise CamSamError(
-            f"{folder} has no results.parquet and no case that is done: name the folder that a "
-            "study was written to."
+        raise refusal(
+            "This folder has no results.parquet and no case that is done: name the one that a "
+            "study was written to",
+            folder,
         )
     try:
         tables = [read_rows(file) for file in files]
@@ -113,7 +114,7 @@ def read_results(folder: Path) -> Results:
     missing = [name for name in ("case", "setting", "metric", "value") if name not in table]
     if missing or table.empty:
         what = f"has no column {missing[0]!r}" if missing else "has no rows"
-        raise CamSamError(f"The table of {folder} {what}: it is not of a study.")
+        raise refusal(f"This table {what}: it is not of a study", folder)
     order = {name: i for i, name in enumerate((record.get("study") or {}).get("settings") or ())}
     # The table's own order is by case and name; a reader expects the study's.
     place = table["setting"].map(lambda name: order.get(name, len(order)))

@@ -260,8 +260,8 @@ def _begin(
     try:
         (folder / "cases").mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CamSamError(
-            f"{folder} cannot be written ({error.strerror or error}): name another folder."
+        raise refusal(
+            f"The study cannot be written, {error.strerror or error}: name another folder", folder
         ) from error
     for unfinished in (folder / "cases").glob(".*.parquet"):
         with suppress(OSError):  # of a process that was killed; a young one may be of one that runs
@@ -292,7 +292,7 @@ def _check_folder(study: Study, folder: Path) -> dict[str, Any]:
     """Read the record of a folder; refuse that of another study."""
     path = folder / "study.json"
     if folder.exists() and not folder.is_dir():
-        raise CamSamError(f"{folder} is a file; name a folder for the study.")
+        raise refusal("This is a file: name a folder for the study", folder)
     if not path.exists():
         return {}
     known = read_record(path)
@@ -300,9 +300,10 @@ def _check_folder(study: Study, folder: Path) -> dict[str, Any]:
         raise refusal("This is no record of a study: name another folder", path)
     differences = plan_differences(known["study"], plan_data(study))
     if differences:
-        raise CamSamError(
-            f"{folder} holds another study: {'; '.join(differences[:3])}. Name another folder "
-            "with --output, or make the study again what it was."
+        raise refusal(
+            f"This folder holds another study: {'; '.join(differences[:3])}. Name another folder "
+            "with --output, or make the study again what it was",
+            folder,
         )
     return known
 

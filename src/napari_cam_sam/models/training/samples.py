@@ -100,8 +100,8 @@ def samples_from_folder(folder: str | Path) -> SampleSet:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        what = "is a file" if folder.exists() else "does not exist"
-        raise CamSamError(f"{folder} {what}; name a folder that holds one folder a class.")
+        what = "This is a file" if folder.exists() else "This does not exist"
+        raise refusal(f"{what}: name a folder that holds one folder a class", folder)
     found: list[Sample] = []
     left_out: list[LeftOut] = []
     for class_folder in _visible(folder):
@@ -120,9 +120,10 @@ def samples_from_folder(folder: str | Path) -> SampleSet:
     classes = list(dict.fromkeys(sample.label for sample in found))
     if len(classes) < 2:
         there = f"only images of {classes[0]!r}" if classes else "no images"
-        raise CamSamError(
-            f"{folder} has {there} in its folders: training needs two classes or more, "
-            "one folder a class."
+        raise refusal(
+            f"This folder has {there} in its folders: training needs two classes or more, one "
+            "folder a class",
+            folder,
         )
     return SampleSet(tuple(found), tuple(left_out))
 
@@ -154,7 +155,7 @@ def images_under(paths: Iterable[Path]) -> SampleSet:
             continue
         inside = [Sample(file, "") for file in _files(path) if _why_no_image(file) is None]
         if not inside:
-            raise CamSamError(f"{path} holds no image.")
+            raise refusal("This folder holds no image", path)
         found += inside
     return SampleSet(tuple(found))
 
@@ -171,7 +172,7 @@ def _visible(folder: Path) -> list[Path]:
     try:
         inside = [path for path in folder.iterdir() if not path.name.startswith(".")]
     except OSError as error:
-        raise CamSamError(f"{folder} could not be read: {error.strerror}.") from error
+        raise refusal(f"This could not be read: {error.strerror}", folder) from error
     return sorted(inside, key=natural_order)
 
 

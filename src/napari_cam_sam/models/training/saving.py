@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
-from napari_cam_sam.errors import CamSamError, refusal
+from napari_cam_sam.errors import refusal
 from napari_cam_sam.folders import remove_unfinished, write_folder
 from napari_cam_sam.images.writing import write_atomically
 from napari_cam_sam.limits import check_schema, parse_json
@@ -95,17 +95,18 @@ def open_folder(folder: Path, *, resume: bool) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CamSamError(
-            f"The folder {folder} cannot be made ({error.strerror}); name another one."
+        raise refusal(
+            f"The folder cannot be made, {error.strerror}: name another one", folder
         ) from error
     remove_unfinished(folder, (CHECKPOINT, MODEL, RECORD, PREDICTIONS))
     unfinished = (folder / CHECKPOINT).exists()
     if unfinished and not resume:
-        raise CamSamError(
-            f"{folder} holds an unfinished training: resume it (--resume), or name another folder."
+        raise refusal(
+            "This folder holds an unfinished training: resume it (--resume), or name another one",
+            folder,
         )
     if (folder / MODEL).exists() and not unfinished:
-        raise CamSamError(f"{folder} holds a finished classifier: name another folder.")
+        raise refusal("This folder holds a finished classifier: name another one", folder)
 
 
 def read_state(folder: Path, identity: Mapping[str, Any]) -> State | None:
@@ -138,9 +139,10 @@ def read_state(folder: Path, identity: Mapping[str, Any]) -> State | None:
     if {"input_size", "channels"} & set(differing):  # the data are hashed as they are shown then
         differing = [n for n in differing if n != "data"]
     if differing:
-        raise CamSamError(
-            f"The training in {folder} differs in {', '.join(differing)}: resume it with what it "
-            "was begun with, or name another folder."
+        raise refusal(
+            f"The training there differs in {', '.join(differing)}: resume it with what it was "
+            "begun with, or name another folder",
+            folder,
         )
     return state
 
