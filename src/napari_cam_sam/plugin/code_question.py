@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_cam_sam.plugin.forms import button, line
+from napari_cam_sam.plugin.plain_text import Label
 
 __all__ = ["CodeQuestion"]
 
@@ -20,8 +20,7 @@ class CodeQuestion(QWidget):
         super().__init__()
         self._state: dict[str, Any] = {}
         self._run: Callable[[], None] | None = None
-        self.words = QLabel()
-        self.words.setTextFormat(Qt.TextFormat.PlainText)
+        self.words = Label()
         self.words.setWordWrap(True)
         self.leave = button("Leave it out", "Nothing of it is imported; the rest was opened.")
         self.allow = button("Run this code", "Imports the module and calls the function.")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from napari_cam_sam.plugin.classifier_choice import PREDICTED
 from napari_cam_sam.plugin.geometry import KEY
+from napari_cam_sam.plugin.plain_text import unmarked
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.workspace import Workspace
@@ -91,7 +92,7 @@ class HeatmapLayers:
         active = workspace.viewer.layers.selection.active
         layer = workspace.viewer.add_image(
             np.zeros(image.spatial_shape, np.float32),
-            name=name,
+            name=unmarked(name),
             colormap="inferno",
             blending="additive",
             opacity=0.6,
@@ -113,7 +114,7 @@ class HeatmapLayers:
         active = workspace.viewer.layers.selection.active
         layer = workspace.viewer.add_labels(
             np.zeros(image.spatial_shape, np.uint8),
-            name=f"explained pixels of {image.name}" + (f", axis {axis}" if axis else ""),
+            name=unmarked(f"explained pixels of {image.name}" + (f", axis {axis}" if axis else "")),
             colormap=DirectLabelColormap(color_dict={None: "transparent", 1: "white"}),
             metadata=workspace.mark("explained", axis),
             **workspace.placement(),

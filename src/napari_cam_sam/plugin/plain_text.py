@@ -18,6 +18,7 @@ __all__ = [
     "Label",
     "Rich",
     "asked",
+    "marked",
     "plain_tip",
     "show_error",
     "show_info",
@@ -55,8 +56,16 @@ def plain_tip(text: Any) -> str:
 
 
 def unmarked(text: Any) -> str:
-    """Return a text that no label takes for markup, for labels of napari's: what is shown stays."""
-    return str(text).replace("<", "<\u200b")
+    """Return a text that no label of napari's takes for markup, e.g. for a layer's name.
+
+    A space without width stands in it, so what is seen stays; `marked` takes it out again.
+    """
+    return marked(text).replace("<", "<\u200b")
+
+
+def marked(text: Any) -> str:
+    """Return the text that `unmarked` was given."""
+    return str(text).replace("<\u200b", "<")
 
 
 def show_error(text: str) -> None:

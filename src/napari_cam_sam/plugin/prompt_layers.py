@@ -13,6 +13,7 @@ from qtpy.QtCore import QObject, Signal
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.boxes_layer import BoxesLayer
 from napari_cam_sam.plugin.layers import KEY
+from napari_cam_sam.plugin.plain_text import unmarked
 from napari_cam_sam.plugin.prompt_edits import UserEdits
 from napari_cam_sam.plugin.prompt_features import (
     COLUMNS,
@@ -129,7 +130,7 @@ class PromptLayers(QObject):
             drawn = BoxesLayer(
                 None,
                 ndim=ndim,
-                name=f"boxes of {image.name}",
+                name=unmarked(f"boxes of {image.name}"),
                 face_color="transparent",
                 edge_color=COLOURS["user"],
                 edge_width=max(1.0, size / 6),
@@ -145,7 +146,7 @@ class PromptLayers(QObject):
             points = viewer.add_points(
                 np.zeros((0, ndim)),
                 ndim=ndim,
-                name=f"points of {image.name}",
+                name=unmarked(f"points of {image.name}"),
                 face_color=COLOURS["positive"],
                 border_color=COLOURS["user"],
                 border_width=0.15,

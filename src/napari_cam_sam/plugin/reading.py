@@ -50,6 +50,7 @@ def _layer(path: Path) -> LayerData:
     from napari_cam_sam.images.reading import read_image
     from napari_cam_sam.plugin.geometry import placed
     from napari_cam_sam.plugin.layers import KEY
+    from napari_cam_sam.plugin.plain_text import unmarked
 
     # The core's reader says what is wrong with a broken file; frame 0 is there in any other.
     image = read_image(path, frame=0)
@@ -68,7 +69,7 @@ def _layer(path: Path) -> LayerData:
         image, data = _as_labels(path, image, data)
     labels = named and np.dtype(data.dtype).kind in "iu" and not image.rgb
     meta: dict[str, Any] = {
-        "name": image.name,
+        "name": unmarked(image.name),
         **placed(image.geometry, image.spatial_shape, frames=frames > 1),
         "metadata": {KEY: {"image": image, "read": weakref.ref(data)}},
     }
@@ -86,10 +87,10 @@ def _as_labels(path: Path, image: Any, data: Any) -> tuple[Any, Any]:
     holds no labels stays an image.
     """
     import numpy as np
-    from napari.utils.notifications import show_info
 
     from napari_cam_sam.errors import CamSamError
     from napari_cam_sam.images.reading import read_labels
+    from napari_cam_sam.plugin.plain_text import show_info
 
     try:
         labels = read_labels(path, frame=0)

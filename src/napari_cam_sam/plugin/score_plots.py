@@ -15,7 +15,7 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_cam_sam.plugin.forms import listen
 from napari_cam_sam.plugin.layers import KEY
-from napari_cam_sam.plugin.plain_text import Label
+from napari_cam_sam.plugin.plain_text import Label, unmarked
 from napari_cam_sam.text import drawn
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class AgreementLayer:
         colours |= {value: colour for value, (_, colour, _) in AGREEMENT.items()}
         viewer.add_labels(
             data,
-            name=f"TP/FP/FN of {name}",
+            name=unmarked(f"TP/FP/FN of {name}"),
             opacity=0.7,
             colormap=DirectLabelColormap(color_dict=colours),
             metadata=self._workspace.mark("comparison"),

@@ -58,6 +58,7 @@ class SegmentDock(Dock):
         self._chosen_for: object = None
         # What came of the last press of a button; the plan takes its place once that is past.
         self._outcome = ""
+        self._planeless = False
         self._asked = 0
         self._left_out: list[LeftOut] = []
 
@@ -304,11 +305,16 @@ class SegmentDock(Dock):
             n_planes = len(self.workspace.prompts.planes(axis))
             self.review.tell(self.through.ended(axis, index))
         except CamSamError as error:
+            self._planeless = True
             self.row.say(str(error))
             self.review.clear()
             self.run.setEnabled(False)
             self.run_all.setEnabled(False)
             return
+        if self._planeless:
+            # What failed of that is over.
+            self._planeless = False
+            self.row.release()
         if not self.row.busy:
             self.row.say(self._outcome or self._plan(n_planes))
 

@@ -38,6 +38,7 @@ from napari_cam_sam.plugin.layers import (
 )
 from napari_cam_sam.plugin.mask_layers import MaskLayers
 from napari_cam_sam.plugin.open_docks import OpenDocks
+from napari_cam_sam.plugin.plain_text import unmarked
 from napari_cam_sam.plugin.plane_tags import PlaneTags
 from napari_cam_sam.plugin.preferences import preferences
 from napari_cam_sam.plugin.prompt_layers import PromptLayers
@@ -358,7 +359,7 @@ class Workspace(EndsByQt, QObject):
         active = self.viewer.layers.selection.active
         layer = self.viewer.add_labels(
             np.zeros(image.spatial_shape, dtype),
-            name=f"{'mask preview' if preview else 'labels'} of {image.name}",
+            name=unmarked(f"{'mask preview' if preview else 'labels'} of {image.name}"),
             opacity=1.0 if preview else 0.6,
             metadata=self.mark(role),
             **self.placement(),
