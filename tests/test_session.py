@@ -881,7 +881,7 @@ def test_replay_refuses_in_one_line(
     assert "not the image" in refused(capsys, folder, "--image", tmp_path / "other.nii.gz")
     moved = replace(session, image=replace(session.image, path=str(tmp_path / "gone.nii")))
     write_session(folder, moved, image)
-    assert "no longer at" in refused(capsys, folder)
+    assert "no longer there" in refused(capsys, folder)
 
 
 def test_masks_that_no_prompt_makes_are_kept(image: Image, tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def test_bad_studies_are_refused_in_one_line(
     assert "lesions.yaml:2)" in said
     study.write_text(STUDY.replace("count: 3", "count: 3, first_seed: 9"))
     said = refused(str(study), "--yes")
-    assert "lesions-study holds another study: dataset.options.first_seed" in said
+    assert "This folder holds another study: dataset.options.first_seed" in said
 
 
 def test_the_mean_of_volumes_is_that_of_the_report(

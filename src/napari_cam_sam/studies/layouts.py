@@ -272,8 +272,8 @@ def phantoms(
         foreign = [one.name for one in path.iterdir() if one.name not in (*PHANTOMS, ".DS_Store")]
         if foreign and not folder.is_dir():
             raise refusal(
-                f"This folder holds other things, e.g. {foreign[0]}: phantoms need one of "
-                "their own; name a new one",
+                f"This folder holds other things, e.g. {foreign[0]}: phantoms are drawn into a "
+                "folder of their own; name a new one",
                 path,
             )
     try:
