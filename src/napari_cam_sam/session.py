@@ -61,6 +61,7 @@ from napari_cam_sam.sam.segmenter import MaskCandidates, Segmenter
 from napari_cam_sam.text import recorded, restored
 
 __all__ = [
+    "FILE",
     "FORMAT",
     "SINGLE",
     "VERSION",
@@ -87,7 +88,9 @@ Overlap = Literal["keep", "overwrite"]
 MaskSource = Literal["prompted", "propagated", "interpolated", "automatic"]
 """Where the masks of a plane come from: prompts there, other planes, or everything mode."""
 
-_FILE = "session.json"
+FILE = "session.json"
+"""Name of the file of a session in its folder, beside its labels."""
+
 _PRECISIONS = ("float32", "bfloat16", "float16")
 _LABELS_FILE = re.compile(r"labels-[0-9a-f]{16}\.(nii\.gz|png|tif)")
 _PACKAGES = ("torch", "segment-anything", "grad-cam", "numpy", "scipy", "scikit-image", "nibabel")
@@ -413,18 +416,24 @@ def _write_session(folder: Path, session: Session, image: Image, data: dict[str,
         text = json.dumps(data, indent=2, allow_nan=False) + "\n"
         write_atomically(path, lambda hidden: hidden.write_text(text, encoding="utf-8"))
 
-    writers[_FILE] = write_record  # the last, as the files take their places in this order
-    write_folder(folder, writers, manifest=_FILE)
+    writers[FILE] = write_record  # the last, as the files take their places in this order
+    write_folder(folder, writers, manifest=FILE)
     _tidy(folder, name)
 
 
 @reads("a session")
-def read_session(folder: str | os.PathLike[str]) -> Session:
+def read_session(
+    folder: str | os.PathLike[str], file: str = FILE, *, labels: bool = True
+) -> Session:
     """Read a session that `write_session` saved.
 
     Parameters
     ----------
     folder : path-like
+    file : str
+        Name of its file in the folder: of another generation, see `session_generations`.
+    labels : bool
+        Whether the labels are read, too.
 
     Returns
     -------
@@ -440,21 +449,21 @@ def read_session(folder: str | os.PathLike[str]) -> Session:
     folder = Path(folder)
     if folder.is_file():
         raise refusal("This is a file: name the folder of a session", folder)
-    path = folder / _FILE
+    path = folder / file
     if not path.exists():
-        raise refusal(f"This folder holds no session, there is no {_FILE} in it", folder)
+        raise refusal(f"This folder holds no session, there is no {file} in it", folder)
     session, entry = _read_record(path)
-    if entry is None:
+    if entry is None or not labels:
         return session
     labels_path = folder / entry["file"]
     if _file_hash(labels_path) != entry["sha256"]:
         raise CamSamError(f"{labels_path} is damaged or was changed since the session was saved.")
-    labels = np.array(read_labels(labels_path, exact=True).data)
+    array = np.array(read_labels(labels_path, exact=True).data)
     shape = session.image.shape
     # TIFF does not keep axes of length one.
-    if [n for n in labels.shape if n > 1] != [n for n in shape if n > 1]:
-        raise CamSamError(f"{labels_path} has shape {labels.shape}, the session's image {shape}.")
-    return replace(session, labels=labels.reshape(shape))
+    if [n for n in array.shape if n > 1] != [n for n in shape if n > 1]:
+        raise CamSamError(f"{labels_path} has shape {array.shape}, the session's image {shape}.")
+    return replace(session, labels=array.reshape(shape))
 
 
 def replay(
@@ -604,7 +613,7 @@ def _standing_labels(folder: Path, image: ImageRecord) -> dict[str, str] | None:
 
     Refuses to write over what is no session, or one of another image.
     """
-    path = folder / _FILE
+    path = folder / FILE
     if not path.exists():
         return None
     try:
@@ -624,13 +633,20 @@ def _standing_labels(folder: Path, image: ImageRecord) -> dict[str, str] | None:
 
 
 def _tidy(folder: Path, name: str | None) -> None:
-    """Remove older labels, and what a write that was killed has left."""
+    """Remove labels that no generation names, and what a write that was killed has left."""
     partial = re.compile(re.escape(f".{folder.name}-") + r"[a-z0-9_]{8}")
+    hidden = re.compile(r"\.[0-9a-f]{12}-session-\d+\.json")
     with suppress(OSError):
+        wanted = {name}
+        for path in folder.glob("session-*.json"):
+            text = path.read_text(encoding="utf-8", errors="replace")
+            wanted.update(match[0] for match in _LABELS_FILE.finditer(text))
         for path in folder.iterdir():
             if partial.fullmatch(path.name):
                 shutil.rmtree(path, ignore_errors=True)
-            elif _LABELS_FILE.fullmatch(path.name) and path.name != name:
+            elif hidden.fullmatch(path.name) or (
+                _LABELS_FILE.fullmatch(path.name) and path.name not in wanted
+            ):
                 path.unlink(missing_ok=True)
 
 

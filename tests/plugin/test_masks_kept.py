@@ -56,19 +56,19 @@ def go(workspace: Workspace, frame: int) -> None:
     workspace.look_at_plane()
 
 
-def test_a_session_takes_the_place_of_masks_that_are_not_accepted(
+def test_a_session_brings_its_own_masks_in_place_of_those_that_are_not_accepted(
     workspace: Workspace, tmp_path: Path
 ) -> None:
     put(workspace, 2)
     workspace.masks.accept(0, [2], "keep")
-    for step in (workspace.keeper.save, workspace.keeper.open):
-        put(workspace, 3)
+    for index, step in ((3, workspace.keeper.save), (4, workspace.keeper.open)):
+        put(workspace, index)
         step(tmp_path / "session")
         for _ in range(3):
             QThreadPool.globalInstance().waitForDone()
             QApplication.processEvents()
     assert workspace.own("labels").data[2].any()
-    assert workspace.masks.planes(0) == seen(workspace) == []
+    assert workspace.masks.planes(0) == seen(workspace) == [3]
 
 
 def test_masks_come_back_with_their_frame(series: Workspace) -> None:

@@ -59,7 +59,7 @@ class LiveMasks(QCheckBox):
         self._workspace, self._segmenter, self._row = workspace, segmenter, row
         self._shown_at = self._moved_at = 0.0
         self._asked: tuple[Any, ...] = ()
-        self._left: dict[tuple[int, int], tuple[Any, ...]] = {}
+        self._left: dict[tuple[Any, ...], tuple[Any, ...]] = {}
         self._last: _Decoded | None = None
         self._newest = Newest(self._decoded, row.fail, self)
         # At once: a timer would come only after the window has painted what was dragged.
@@ -80,7 +80,10 @@ class LiveMasks(QCheckBox):
 
     def leave(self, prompts: PlanePrompts) -> None:
         """Let masks stand that are not of their plane's prompts, until these are others."""
-        self._left[prompts.axis, prompts.index] = places(prompts)
+        self._left[self._where(prompts.axis, prompts.index)] = places(prompts)
+
+    def _where(self, axis: int, index: int) -> tuple[Any, ...]:
+        return (*self._workspace.pixels_key(), axis, index)
 
     def decode(self) -> None:
         """Decode the plane shown again, if that takes no time worth a bar."""
@@ -90,7 +93,7 @@ class LiveMasks(QCheckBox):
             prompts = workspace.prompts.read(axis, index)
             known = masks.get(axis, index)
             left = known is not None and known.source != "prompted"
-            if left and places(prompts) == self._left.get((axis, index), ()):
+            if left and places(prompts) == self._left.get(self._where(axis, index), ()):
                 return
             if not prompts.objects:
                 self._newest.drop()
@@ -158,7 +161,6 @@ class LiveMasks(QCheckBox):
             self._newest.ask(question)
 
     def _image_changed(self) -> None:
-        self._left.clear()
         self.drop()
 
     def _moving(self) -> None:

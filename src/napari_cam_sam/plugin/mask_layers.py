@@ -5,64 +5,25 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.images.image import Image
+from napari_cam_sam.plugin.image_masks import Accepted, ImageMasks, pixels, record_of_masks
+from napari_cam_sam.plugin.kept_planes import lean
+from napari_cam_sam.plugin.layers import KEY
 from napari_cam_sam.plugin.mask_decoding import outdated
 from napari_cam_sam.plugin.plane_masks import PlaneMasks
 from napari_cam_sam.prompts.data import PlanePrompts
-from napari_cam_sam.sam.kept_masks import keep_mask
 from napari_cam_sam.session import Acceptance, Overlap, place_masks
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.workspace import Workspace
 
 __all__ = ["MaskLayers"]
-
-
-@dataclass(frozen=True, eq=False)
-class _Accepted:
-    """An acceptance, and what it wrote on its plane, to take it back or see whether it shows."""
-
-    record: Acceptance
-    layer: Any
-    # Pixels of the plane, row after row: small, for many planes are kept.
-    where: NDArray[np.uint32]
-    before: NDArray[Any]
-    after: NDArray[Any]
-
-    @property
-    def plane(self) -> tuple[int, int]:
-        """Axis and index."""
-        return self.record.prompts.axis, self.record.prompts.index
-
-    def now(self, image: Image) -> NDArray[Any]:
-        """Give what the labels hold where it wrote."""
-        return np.asarray(self.layer.data[image.slot(*self.plane)]).take(self.where)
-
-    def write(self, image: Image, where: NDArray[np.uint32], values: NDArray[Any]) -> None:
-        """Write on its plane through the layer, not into its array: so its own undo takes it back.
-
-        It shows once the layer is refreshed.
-        """
-        if not where.size:
-            return
-        axis, index = self.plane
-        lifted: list[Any] = list(np.unravel_index(where, image.plane_shape(axis)))
-        if image.spatial_ndim == 3:
-            lifted.insert(axis, np.full(where.shape, index))
-        self.layer.data_setitem(tuple(lifted), values, refresh=False)
-
-    def shows(self, image: Image) -> bool:
-        """Tell whether any pixel of what it wrote is left."""
-        wrote = self.after != 0
-        return not wrote.any() or bool((self.now(image) == self.after)[wrote].any())
 
 
 class MaskLayers(QObject):
@@ -79,48 +40,61 @@ class MaskLayers(QObject):
     def __init__(self, workspace: Workspace) -> None:
         super().__init__(workspace)
         self._workspace = workspace
-        self._masks: dict[tuple[int, int], PlaneMasks] = {}
-        self._accepted: list[_Accepted] = []
-        # What was accepted together, and when, on the clock of `time.monotonic`.
-        self._undo: list[tuple[float, list[tuple[_Accepted, PlaneMasks]]]] = []
-        self._preview: Any = None
+        # Looked up by the image and frame worked on whenever it is asked for: nobody can be given
+        # the masks of another one, whichever hears first that the image changed.
+        self._images: dict[tuple[Any, ...], ImageMasks] = {}
         self._axis = 0
         self._of: tuple[Any, ...] = ()
-        # The masks of other images and frames, what was accepted there, its undo, and into which
-        # layer.
-        self._work_of: dict[tuple[Any, ...], tuple[Any, Any, Any, Any]] = {}
-        self.target: Any = None
-        """The user's own labels layer to accept into; None for ours."""
         self.taken_back_at = 0.0
         """When an acceptance was undone, if none followed, on the clock of `time.monotonic`."""
         workspace.image_changed.connect(self._forget)
         workspace.viewer.layers.events.removed.connect(self._layer_removed)
 
     @property
+    def _here(self) -> ImageMasks:
+        """The masks of the image and frame worked on."""
+        return self._images.setdefault(self._workspace.work_key(), ImageMasks())
+
+    @property
+    def target(self) -> Any | None:
+        """The user's own labels layer to accept into; None for ours."""
+        return self._here.target
+
+    @target.setter
+    def target(self, layer: Any | None) -> None:
+        self._here.target = layer
+
+    @property
     def accepted(self) -> list[Acceptance]:
         """What was accepted on the image, in that order, and not taken back by `undo_accept`."""
-        return [one.record for one in self._accepted]
+        return [one.record for one in self._here.accepted]
 
     @property
     def accepted_at(self) -> float:
         """When what an undo would take back was accepted, on the clock of `time.monotonic`."""
-        return self._undo[-1][0] if self._undo else 0.0
+        undo = self._here.undo
+        return undo[-1][0] if undo else 0.0
 
     def get(self, axis: int, index: int) -> PlaneMasks | None:
         """Give the masks of a plane that are not accepted yet."""
-        return self._masks.get((axis, index))
+        return self._here.masks.get((axis, index))
+
+    def held(self) -> list[PlaneMasks]:
+        """List all masks of the image that are not accepted yet."""
+        return [masks for _, masks in sorted(self._here.masks.items())]
 
     def planes(self, axis: int) -> list[int]:
         """List the planes along an axis with masks that are not accepted yet."""
-        return sorted(index for at, index in self._masks if at == axis)
+        return sorted(index for at, index in self._here.masks if at == axis)
 
     def outdated(self, axis: int) -> list[int]:
         """List the planes along an axis whose masks are of prompts that lie elsewhere now."""
         now = {prompts.index: prompts for prompts in self._workspace.prompts.read_all(axis)}
+        masks = self._here.masks
         return [
             index
             for index in self.planes(axis)
-            if outdated(self._masks[axis, index], now.get(index, PlanePrompts(axis, index)))
+            if outdated(masks[axis, index], now.get(index, PlanePrompts(axis, index)))
         ]
 
     def put(self, masks: PlaneMasks, keep_choice: bool = True) -> None:
@@ -133,38 +107,38 @@ class MaskLayers(QObject):
             Whether a candidate that the user chose of the same segmenter's masks stays chosen.
         """
         key = (masks.prompts.axis, masks.prompts.index)
-        before = self._masks.get(key)
+        before = self._here.masks.get(key)
         if keep_choice and before is not None and before.picked:
             same = before.segmenter_sha256 == masks.segmenter_sha256
             same &= [len(f.masks) for f in before.found] == [len(f.masks) for f in masks.found]
             if same:
                 masks = replace(masks, chosen=before.chosen, picked=True)
-        self._masks[key] = masks
+        self._here.masks[key] = lean(masks)
         self._redraw(key)
 
     def credit(self, prompts: PlanePrompts) -> None:
         """Take over the source and score of prompts that lie where those of the masks do."""
         key = (prompts.axis, prompts.index)
-        masks = self._masks.get(key)
+        masks = self._here.masks.get(key)
         if masks is not None and masks.prompts != prompts:
-            self._masks[key] = replace(masks, prompts=prompts)
+            self._here.masks[key] = replace(masks, prompts=prompts)
             self.changed.emit()
 
     def drop(self, axis: int, index: int) -> None:
         """Forget the masks of a plane that were not accepted."""
-        if self._masks.pop((axis, index), None) is not None:
+        if self._here.masks.pop((axis, index), None) is not None:
             self._redraw((axis, index))
 
     def flip(self, axis: int, index: int, step: int, object_id: int | None = None) -> None:
         """Show the next candidate, or the one before, of an object or of all."""
-        masks = self._masks.get((axis, index))
+        masks = self._here.masks.get((axis, index))
         if masks is None:
             return
         chosen = tuple(
             (c + step) % len(one.masks) if object_id in (None, one.object_id) else c
             for c, one in zip(masks.chosen, masks.found, strict=True)
         )
-        self._masks[axis, index] = replace(masks, chosen=chosen, picked=True)
+        self._here.masks[axis, index] = replace(masks, chosen=chosen, picked=True)
         self._redraw((axis, index))
 
     def accept(self, axis: int, indices: list[int], overlap: Overlap) -> int:
@@ -189,27 +163,28 @@ class MaskLayers(QObject):
             If the labels layer is not editable or cannot be written into, or has no label for an
             object of a mask. Nothing is written then.
         """
-        todo = [i for i in indices if (axis, i) in self._masks]
+        here = self._here
+        todo = [i for i in indices if (axis, i) in here.masks]
         if not todo:
             return 0
         layer = self._target()
         image = self._workspace.image()
-        together: list[tuple[_Accepted, PlaneMasks]] = []
+        together: list[tuple[Accepted, PlaneMasks]] = []
         for index in todo:
-            masks = self._masks[axis, index]
+            masks = here.masks[axis, index]
             before = np.array(layer.data[image.slot(axis, index)])
             after = place_masks(before, masks.masks(), overlap)
-            where = _pixels(before != after)
+            where = pixels(before != after)
             written = before.take(where), after.take(where)
-            one = _Accepted(_record(masks, overlap), layer, where, *written)
+            one = Accepted(record_of_masks(masks, overlap), layer, where, *written)
             together.append((one, masks))
         for one, _ in together:
             one.write(image, one.where, one.after)
-            self._accepted.append(one)
-            del self._masks[one.plane]
+            here.accepted.append(one)
+            del here.masks[one.plane]
         layer.refresh(extent=False)
         self._draw((axis, index) for index in todo)
-        self._undo.append((time.monotonic(), together))
+        here.remember(together)
         self.taken_back_at = 0.0
         self._accepted_changed()
         return len(todo)
@@ -229,24 +204,25 @@ class MaskLayers(QObject):
         CamSamError
             If the labels layer is not editable. Nothing is taken back then.
         """
-        if not self._undo:
+        here = self._here
+        if not here.undo:
             return 0
         image = self._workspace.image()
-        _, together = self._undo[-1]
+        _, together = here.undo[-1]
         layer = together[0][0].layer
         # A layer that was removed, or took other data, holds nothing of it any more.
         holds = self._fits(layer)
         if holds:
             _check_editable(layer)
-        self._undo.pop()
+        here.undo.pop()
         self.taken_back_at = time.monotonic()
         gone = {one for one, _ in together}
-        self._accepted = [one for one in self._accepted if one not in gone]
+        here.accepted = [one for one in here.accepted if one not in gone]
         for one, masks in together:
             if holds:
                 ours = one.now(image) == one.after
                 one.write(image, one.where[ours], one.before[ours])
-            self._masks[one.plane] = masks
+            here.masks[one.plane] = masks.masks()
         if holds:
             layer.refresh(extent=False)
         self._draw(one.plane for one, _ in together)
@@ -273,13 +249,14 @@ class MaskLayers(QObject):
         once = list(dict.fromkeys(reversed(found)))[::-1]
         return [layer for layer in once if layer is not None and self._fits(layer)]
 
-    def _showing(self) -> list[_Accepted]:
-        if not self._accepted:
+    def _showing(self) -> list[Accepted]:
+        accepted = self._here.accepted
+        if not accepted:
             return []
         # Asked once for them all: a volume has many, and they are looked at as the user scrolls.
         image = self._workspace.image()
-        there = [layer for layer in {one.layer for one in self._accepted} if self._fits(layer)]
-        return [one for one in self._accepted if one.layer in there and one.shows(image)]
+        there = [layer for layer in {one.layer for one in accepted} if self._fits(layer)]
+        return [one for one in accepted if one.layer in there and one.shows(image)]
 
     def _fits(self, layer: Any) -> bool:
         """Tell whether a layer is still there, with an array in memory on the image's grid."""
@@ -293,11 +270,11 @@ class MaskLayers(QObject):
 
         No undo goes behind it. The session's labels are in our own layer by now.
         """
-        self.target = None
-        self._undo.clear()
-        self._accepted = []
-        before = list(self._masks)
-        self._masks.clear()
+        here = self._here
+        before = list(here.masks)
+        here.target = None
+        for part in (here.undo, here.accepted, here.masks):
+            part.clear()
         self._draw(before)
         layer = self._workspace.own("labels")
         if layer is not None:
@@ -307,10 +284,10 @@ class MaskLayers(QObject):
                 ids = {o.object_id for o in prompts.objects} | {m.object_id for m in record.masks}
                 plane = np.asarray(layer.data[image.slot(prompts.axis, prompts.index)])
                 # Most planes of a volume may hold nothing; to look for ids takes far longer.
-                where = _pixels(np.isin(plane, list(ids)) if plane.any() else plane)
+                where = pixels(np.isin(plane, list(ids)) if plane.any() else plane)
                 after = plane.take(where)
-                one = _Accepted(record, layer, where, np.zeros_like(after), after)
-                self._accepted.append(one)
+                one = Accepted(record, layer, where, np.zeros_like(after), after)
+                here.accepted.append(one)
         self._accepted_changed()
 
     def _accepted_changed(self) -> None:
@@ -361,11 +338,15 @@ class MaskLayers(QObject):
 
         Masks along another axis are bands across its planes: they wait until the view is turned.
         """
-        workspace = self._workspace
-        layer = workspace.labels_layer("preview", create=bool(self._masks), dtype=np.uint16)
+        workspace, masks = self._workspace, self._here.masks
+        layer = workspace.own("preview")
+        if layer is None and masks:
+            if workspace.in_layer_event:
+                workspace.when_quiet(self._show_preview)
+                return
+            layer = workspace.labels_layer("preview", create=True, dtype=np.uint16)
         if layer is None:
             return
-        self._preview = layer
         image = workspace.image()
         axis = self._axis
         with suppress(CamSamError):  # in 3D display it stays the last one
@@ -373,80 +354,62 @@ class MaskLayers(QObject):
         if axis != self._axis:
             self._axis = axis
             layer.data[:] = 0
-            keys = list(self._masks)
+            keys = list(masks)
         for key in keys:
             if key[0] != axis:
                 continue
             plane = layer.data[image.slot(*key)]
             plane[:] = 0
-            if key in self._masks:
-                plane[:] = place_masks(plane, self._masks[key].masks(), "overwrite")
+            if key in masks:
+                plane[:] = place_masks(plane, masks[key].masks(), "overwrite")
         # Neither thumbnail nor extent: this comes with every move of the mouse.
         layer.refresh(thumbnail=False, highlight=False, extent=False)
 
     def _forget(self) -> None:
         """Go to another image or frame, each with its own masks, or forget those of old pixels."""
-        workspace = self._workspace
         self.taken_back_at = 0.0
-        layer = workspace.image_layer
-        of = () if layer is None else (layer.unique_id, workspace.frame())
-        if of == self._of:
+        of, before = self._workspace.work_key(), self._of
+        self._of = of
+        if of == before:
             # The undo would bring back masks of other pixels, too. All frames have new ones.
-            self._masks.clear()
-            self._undo.clear()
-            for at, (masks, _, undo, _) in self._work_of.items():
+            for at, one in self._images.items():
                 if at[:1] == of[:1]:
-                    masks.clear()
-                    undo.clear()
-        else:
-            self._work_of[self._of] = self._masks, self._accepted, self._undo, self.target
-            new: tuple[Any, Any, Any, Any] = ({}, [], [], None)
-            self._masks, self._accepted, self._undo, self.target = self._work_of.pop(of, new)
-            self._of = of
+                    one.masks.clear()
+                    one.undo.clear()
         self._drop_gone()
-        preview, self._preview = self._preview, None
-        if preview is not None and preview in workspace.viewer.layers:
-            # It would say nothing true any more.
-            workspace.viewer.layers.remove(preview)
-        self._draw(list(self._masks))
+        self._workspace.when_quiet(self._show_preview)
+        self.changed.emit()
+
+    def _show_preview(self) -> None:
+        """Show the preview of the image and frame worked on alone, as its masks are."""
+        workspace = self._workspace
+        mine = workspace.own("preview")
+        for layer in workspace.layers_of_role("preview"):
+            if layer is not mine or not self._here.masks:
+                # It would say nothing true any more; its masks are kept, and come back with it.
+                layer.metadata[KEY]["role"] = "old preview"
+                workspace.viewer.layers.remove(layer)
+        if workspace.image_layer is not None and self._here.masks:
+            self._draw(list(self._here.masks))
         self.changed.emit()
 
     def _layer_removed(self, event: Any) -> None:
-        if event.value is self._preview and self._masks:
-            self._masks.clear()
-            self.changed.emit()
+        mark = event.value.metadata.get(KEY, {})
+        if mark.get("role") == "preview":
+            of = self._images.get((mark.get("of"), mark.get("frame")))
+            if of is not None and of.masks:
+                of.masks.clear()
+                self.changed.emit()
         self._drop_gone()
 
     def _drop_gone(self) -> None:
         """Forget the work on images that are gone: the masks of many planes are large."""
         there = {layer.unique_id for layer in self._workspace.viewer.layers}
-        for of in [of for of in self._work_of if not there.issuperset(of[:1])]:
-            del self._work_of[of]
+        for of in [of for of in self._images if not there.issuperset(of[:1])]:
+            del self._images[of]
 
 
 def _check_editable(layer: Any) -> None:
     """Refuse to write where napari lets nobody paint; its lock is about deletion alone."""
     if not layer.editable:
         raise CamSamError(f"{layer.name} is not editable: make it so first.")
-
-
-def _pixels(which: NDArray[Any]) -> NDArray[np.uint32]:
-    """List the pixels of a plane that are not zero, row after row."""
-    return np.flatnonzero(which).astype(np.uint32)
-
-
-def _record(masks: PlaneMasks, overlap: Overlap) -> Acceptance:
-    """Record an acceptance; masks that no prompt makes again are kept themselves."""
-    made = masks.source == "prompted"
-    kept = () if made else tuple(keep_mask(i, mask) for i, mask in masks.masks().items())
-    return Acceptance(
-        masks.prompts,
-        masks.chosen if made else (),
-        overlap,
-        masks.segmenter,
-        masks.segmenter_sha256,
-        masks.window,
-        masks.source,
-        masks.precision,
-        kept,
-    )

@@ -133,6 +133,9 @@ class AgreementLayer:
 
     def remove(self) -> None:
         """Take the layer away."""
+        self._workspace.when_quiet(self._remove)
+
+    def _remove(self) -> None:
         for layer in self.there():
             self._workspace.viewer.layers.remove(layer)
 

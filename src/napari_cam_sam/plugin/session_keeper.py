@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +14,15 @@ from qtpy.QtCore import QCoreApplication, QObject, QThreadPool, QTimer, Signal
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
-from napari_cam_sam.plugin.autosaves import Found, left_behind, own_folder, own_folders
+from napari_cam_sam.plugin.autosaves import Found, forget, left_behind, own_folder
 from napari_cam_sam.plugin.label_watch import LabelWatch
+from napari_cam_sam.plugin.owners import hold
 from napari_cam_sam.plugin.plain_text import show_info, show_warning
 from napari_cam_sam.plugin.preferences import preferences
 from napari_cam_sam.plugin.session_opening import put_back
 from napari_cam_sam.plugin.session_taking import record_of, session_taker
 from napari_cam_sam.plugin.tasks import Newest
+from napari_cam_sam.plugin.work_lines import Line, Written, is_work
 from napari_cam_sam.session import (
     ImageRecord,
     Session,
@@ -28,6 +30,7 @@ from napari_cam_sam.session import (
     read_session,
     write_session,
 )
+from napari_cam_sam.session_generations import write_generation
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.workspace import Workspace
@@ -42,18 +45,7 @@ _LAST_SAVE_MS = 30_000
 # When a folder that could not be written is tried again.
 _TRY_AGAIN_MS = 30_000
 
-
-@dataclass(frozen=True)
-class _Written:
-    """What a thread tells of a session that it saved."""
-
-    folder: Path
-    number: int
-    opening: int
-    frame: int | None
-    record: ImageRecord
-    changes: int
-    by_hand: bool
+_WINDOWS = itertools.count(1)
 
 
 class SessionKeeper(QObject):
@@ -70,19 +62,19 @@ class SessionKeeper(QObject):
     def __init__(self, workspace: Workspace) -> None:
         super().__init__(workspace)
         self._workspace = workspace
-        self._record: tuple[int | None, ImageRecord] | None = None
-        # Edits so far; those that are on disk; those of the last write that was asked for.
-        self._changes = self._saved_changes = self._asked_changes = 0
-        # Edits up to the last save by hand: what that holds needs no autosave.
-        self._by_hand = -1
-        # Which opening of an image it is: what a thread brings of an earlier one is not this.
-        self._opening = 0
-        # By image and frame: the openings whose work is in the layers.
-        self._in_layers: dict[Any, set[int]] = {}
+        # Tells apart the windows of this process: an id would be given again.
+        self._window = next(_WINDOWS)
+        self._numbers = itertools.count(1)
+        # What is worked on now, and by its pixels the work on every image that is in the layers.
+        self._line: Line | None = None
+        self._lines: dict[tuple[Any, ...], Line] = {}
         self._opener = Newest(self._read, self.saved.emit, self)
-        # Of two saves that wait for each other the later one counts, whichever thread comes first.
-        self._writing, self._asked, self._written = threading.Lock(), 0, 0
+        # Of two saves of one line that wait for each other the later one counts, whichever thread
+        # comes first.
+        self._writing, self._asked = threading.Lock(), 0
         self._under_way = 0
+        # What could not be written of an image that is not worked on any more.
+        self._owed: dict[int, Callable[[], Written]] = {}
         self._looker = Newest(self._looked, lambda _: None, self)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -90,10 +82,8 @@ class SessionKeeper(QObject):
         self._labels = LabelWatch(workspace, self)
         self._labels.changed.connect(self._changed)
         self.left: Found | None = None
-        # What was brought back, into which opening, and after which save.
-        self._taken: tuple[Found, int, int] | None = None
-        # Whether the work on this image was in the layers when it was opened again.
-        self._goes_on = False
+        # What was brought back, into which line, and after which save.
+        self._taken: tuple[Found, Line, int] | None = None
         # Why it could not be saved, as it was last told.
         self._trouble = ""
         workspace.prompts.settled.connect(self._edited)
@@ -113,35 +103,44 @@ class SessionKeeper(QObject):
 
     # Saving
 
-    def _writer(self, folder: Path | None) -> Callable[[], _Written]:
-        """Give what writes the session as it is now, in a thread.
+    def _writer(self, folder: Path | None) -> tuple[Line, Callable[[], Written]]:
+        """Gather the session as it is now, and give what writes it in a thread.
 
         Parameters
         ----------
         folder : Path or None
             Where it is saved by hand; None for the folder of this process's autosaves.
+
+        Raises
+        ------
+        CamSamError
+            Without an image.
         """
-        image, frame = self._workspace.image(), self._workspace.frame()
-        take = session_taker(self._workspace, image, self._known_record(frame))
-        changes, opening = self._changes, self._opening
-        me = id(self)
+        line = self._line
+        if line is None:
+            self._workspace.image()
+            raise CamSamError("The image is being changed: save again in a moment.")
+        # The viewer may show another frame already, of which nobody has heard.
+        with self._workspace.at_frame(line.frame):
+            image = self._workspace.image()
+            take = session_taker(self._workspace, image, line.record)
+        changes, window = line.changes, self._window
         self._asked += 1
-        number = self._asked
+        number = line.asked_last = self._asked
 
-        def write() -> _Written:
+        def write() -> Written:
             session = take()
-            known = session.image
-            where = folder or own_folder(me, known, opening)
+            where = folder or own_folder(window, session.image, line.number)
             with self._writing:
-                if number > self._written or folder is not None:
+                if folder is not None:
                     write_session(where, session, image)
-                    self._written = max(number, self._written)
-            return _Written(where, number, opening, frame, known, changes, folder is not None)
+                elif number > line.written:
+                    hold(where.parent)  # before there is anything that others could take
+                    write_generation(where, session, image)
+                line.written = max(number, line.written)
+            return Written(where, number, line, session.image, changes, folder is not None)
 
-        return write
-
-    def _known_record(self, frame: int | None) -> ImageRecord | None:
-        return self._record[1] if self._record is not None and self._record[0] == frame else None
+        return line, write
 
     def save(self, folder: str | Path) -> None:
         """Save by hand into a folder, in a thread; `saved` tells when it is done.
@@ -156,7 +155,7 @@ class SessionKeeper(QObject):
     def _ask(
         self,
         folder: Path | None,
-        then: Callable[[_Written], None] | None = None,
+        then: Callable[[Written], None] | None = None,
         otherwise: Callable[[str], None] | None = None,
     ) -> None:
         """Let a thread write the session as it is now; None for this process's autosave.
@@ -167,65 +166,73 @@ class SessionKeeper(QObject):
         then, otherwise : callable, optional
             What is done when it is written, or was not, if more than to say it.
         """
-        write, standing = self._writer(folder), self._labels.standing
-        self._under_way += 1
-        self._asked_changes = self._changes
+        line, write = self._writer(folder)
+        line.asked = line.changes
+        self._send(line, write, folder, then, otherwise)
 
-        def saved(done: _Written) -> None:
+    def _send(
+        self,
+        line: Line,
+        write: Callable[[], Written],
+        folder: Path | None = None,
+        then: Callable[[Written], None] | None = None,
+        otherwise: Callable[[str], None] | None = None,
+    ) -> None:
+        """Write in a thread what was gathered of a line."""
+        standing = self._labels.standing
+        self._under_way += 1
+
+        def saved(done: Written) -> None:
             self._under_way -= 1
             self._was_saved(done)
-            accepted = done.opening == self._opening and standing is not self._labels.standing
+            accepted = line is self._line and standing is not self._labels.standing
             if accepted and folder is not None:
-                # The labels were copied later than it was read what was accepted into them.
-                self._ask(folder)
+                self._ask(folder)  # what was accepted meanwhile belongs to it, too
             else:
                 (then or self._say_saved)(done)
             asker.deleteLater()
 
         def failed(sentence: str) -> None:
             self._under_way -= 1
+            if folder is None and line is not self._line:
+                self._owed[line.number] = write
             (otherwise or self._was_not_saved)(sentence)
+            line.asked = -1
             asker.deleteLater()
 
         # One each: what waits in a common one would give way to what is newer.
         asker = Newest(saved, failed, self)
         asker.ask(write)
 
-    def _forget_autosaves(self, record: ImageRecord, *, but: int | None = None) -> None:
-        """Delete what this window saved by itself of the work in the layers.
-
-        Parameters
-        ----------
-        record : ImageRecord
-        but : int, optional
-            The opening whose autosave stays.
-        """
-        for opening, folder in own_folders(id(self), record).items():
-            if opening in self._line() and opening != but:
-                shutil.rmtree(folder, ignore_errors=True)
-
-    def _line(self) -> set[int]:
-        """Give the openings of this image whose work is in the layers."""
-        layer = self._workspace.image_layer
-        of = None if layer is None else (layer.unique_id, self._workspace.frame())
-        return self._in_layers.setdefault(of, set())
+    def _living(self) -> frozenset[int]:
+        """Return the lines of work that are in the layers: nobody else may have or delete them."""
+        there = {layer.unique_id for layer in self._workspace.viewer.layers}
+        return frozenset(line.number for line in self._lines.values() if line.key[0] in there)
 
     def autosave(self) -> None:
         """Save by itself, if anything changed since the last time."""
-        if self._changes == self._saved_changes or not preferences().autosave:
+        line = self._line
+        if not preferences().autosave:
             return
-        if self._under_way:
+        if self._under_way or self._workspace.changing:
             self._timer.start()
             return
-        with suppress(CamSamError):  # no image: nothing to save
-            self._ask(None)
+        for number in list(self._owed):
+            write = self._owed.pop(number)
+            owing = next((one for one in self._lines.values() if one.number == number), None)
+            if owing is not None and owing.saved < owing.changes:
+                self._send(owing, write)
+        if line is not None and line.changes != line.saved:
+            with suppress(CamSamError):  # no image: nothing to save
+                self._ask(None)
 
     def flush(self, _: object = None) -> None:
         """Save by itself now what else would be saved in a moment, e.g. before an image goes."""
-        if self._going.isActive() or not preferences().autosave:
+        if self._going.isActive() or self._workspace.changing or not preferences().autosave:
             return
         self._workspace.prompts.settle()
-        if self._changes in (self._saved_changes, self._asked_changes):
+        line = self._line
+        if line is None or line.changes in (line.saved, line.asked):
             return
         with suppress(CamSamError):  # no image: nothing to save
             self._ask(None)
@@ -240,27 +247,30 @@ class SessionKeeper(QObject):
         self.flush()
         QThreadPool.globalInstance().waitForDone(_LAST_SAVE_MS)
 
-    def _was_saved(self, done: _Written) -> None:
+    def _was_saved(self, done: Written) -> None:
         self._trouble = ""
-        if done.opening == self._opening:
-            self._record = done.frame, done.record
-            self._saved_changes = max(done.changes, self._saved_changes)
-            if done.by_hand:
-                self._by_hand = done.changes
-            if not done.by_hand:
-                self._forget_autosaves(done.record, but=self._opening)
-            elif done.number == self._asked:
-                self._forget_autosaves(done.record)
+        line = done.line
+        line.record = done.record
+        line.saved = max(done.changes, line.saved)
+        if done.by_hand:
+            line.by_hand = done.changes
+            if done.number == line.asked_last:
+                autosave = own_folder(self._window, done.record, line.number)
+                shutil.rmtree(autosave, ignore_errors=True)
         if self._taken is not None:
-            taken, opening, number = self._taken
-            # A save of another image does not hold it.
-            same = any({opening, done.opening} <= line for line in self._in_layers.values())
-            if same and done.number > number:
+            taken, into, number = self._taken
+            # A save of another image, or of other work on it, does not hold it.
+            if line is into and done.number > number:
                 self._taken = None
                 self.discard(taken)
 
-    def _say_saved(self, done: _Written) -> None:
-        self.saved.emit(f"Saved to {done.folder}." if done.by_hand else "Saved by itself.")
+    def _say_saved(self, done: Written) -> None:
+        if done.by_hand:
+            self.saved.emit(f"Saved to {done.folder}.")
+        elif done.line is self._line:
+            self.saved.emit("Saved by itself.")
+        else:
+            self.saved.emit(f"The work on {done.record.name} was saved by itself.")
 
     def _was_not_saved(self, sentence: str) -> None:
         words = f"Not saved: {sentence}"
@@ -269,16 +279,18 @@ class SessionKeeper(QObject):
         if words != self._trouble and not self._workspace.docks.answers(OFFER):
             show_warning(f'{words} Plugins → CAM to SAM → "CAM → SAM" saves it elsewhere.')
         self._trouble = words
-        self._asked_changes = -1
         self._timer.start(_TRY_AGAIN_MS)
 
     def _edited(self) -> None:
+        if self._workspace.changing:
+            return  # what is told while another image comes is no edit of the user's
         # A window that closes destroys its docks before anybody can ask them.
         self._workspace.docks.remember()
         self._changed()
 
     def _changed(self) -> None:
-        self._changes += 1
+        if self._line is not None:
+            self._line.changes += 1
         # A timer that runs would begin anew: steady work would never be saved.
         if not self._timer.isActive():
             self._timer.start(int(preferences().autosave_seconds * 1000))
@@ -291,75 +303,77 @@ class SessionKeeper(QObject):
 
     def _image_changed(self) -> None:
         self._timer.stop()
-        self._record = self.left = None
-        self._changes = self._saved_changes = self._asked_changes = 0
-        self._by_hand = -1
-        self._opening += 1
+        self._line = self.left = None
         self._labels.look_anew()
         workspace = self._workspace
         try:
-            image, frame = workspace.image(), workspace.frame()
+            image, key = workspace.image(), workspace.pixels_key()
         except CamSamError:
             return
-        self._goes_on = self._is_work(image)
-        if not self._goes_on:
-            self._line().clear()
-        self._line().add(self._opening)
-        # It may be work on other pixels, or of an opening that was not saved to its end.
-        self._changes = int(self._goes_on)
-        self._look(image, frame)
+        line, work = self._lines.get(key), is_work(workspace, image)
+        if line is None or not work:
+            line = self._new_line(key)
+            # It may be work on other pixels, or layers that came with a session of napari's.
+            line.changes = int(work)
+        self._line = line
+        self._look(image, line, offer=not work)
 
-    def _is_work(self, image: Image) -> bool:
-        """Tell whether there is anything in the layers that could be lost."""
-        workspace = self._workspace
-        return bool(
-            any(workspace.prompts.planes(axis) for axis in image.axes)
-            or workspace.prompts.touched()
-            or workspace.masks.work_layers()
-            or workspace.tags.state()["planes"]
-        )
+    def _new_line(self, key: tuple[Any, ...]) -> Line:
+        """Begin a line of work on an image; what was saved of an earlier one stays as it is."""
+        line = Line(key, next(self._numbers))
+        self._lines[key] = line
+        return line
 
-    def _look(self, image: Image, frame: int | None) -> None:
+    def _look(self, image: Image, line: Line, offer: bool = True) -> None:
         """Hash the image, and look for work on it that was left behind, in a thread."""
-        opening, me, in_layers = self._opening, id(self), frozenset(self._line())
-        known = self._known_record(frame)
+        window, living, known = self._window, self._living(), line.record
 
-        def look() -> tuple[int, int | None, ImageRecord, Found | None]:
-            record = known or record_of(image, frame)
-            return opening, frame, record, left_behind(record, me, in_layers)
+        def look() -> tuple[Line, ImageRecord, Found | None]:
+            record = known or record_of(image, line.frame)
+            return line, record, left_behind(record, window, living) if offer else None
 
         self._looker.ask(look)
 
-    def _looked(self, answer: tuple[int, int | None, ImageRecord, Found | None]) -> None:
-        opening, frame, record, found = answer
-        if opening != self._opening:
+    def _looked(self, answer: tuple[Line, ImageRecord, Found | None]) -> None:
+        line, record, found = answer
+        line.record = record
+        if line is not self._line:
             return
-        self._record = frame, record
-        if found is not None and not self._goes_on:
+        if found is not None:
             self.left = found
             if not self._workspace.docks.act(OFFER, found):
                 show_info(f'{found.words()} Plugins → CAM to SAM → "CAM → SAM" brings it back.')
-        if self._changes != self._saved_changes:
+        if line.changes != line.saved:
             self._timer.start()
 
     def discard(self, found: Found) -> None:
         """Delete an autosave that is not wanted, or that was opened; what else is left is offered.
+
+        Generations that hold more than it does stay, and are offered.
 
         Parameters
         ----------
         found : Found
         """
         self.left = None
-        shutil.rmtree(found.folder, ignore_errors=True)
+        forget(found, self._window, self._living())
+        self._look_again()
+
+    def _look_again(self) -> None:
         with suppress(CamSamError):  # no image any more
-            self._look(self._workspace.image(), self._workspace.frame())
+            if self._line is not None:
+                self._look(self._workspace.image(), self._line)
 
     def take(self, found: Found) -> None:
         """Bring an autosave back; it stays on disk until this process has saved the same."""
-        if self._record is None or self._record[1].sha256 != found.session.image.sha256:
+        record = None if self._line is None else self._line.record
+        if record is None or record.sha256 != found.session.image.sha256:
             self.saved.emit("That work was done on another image than the one that is open.")
             return
-        self.restore(found.session, found)
+        try:
+            self.restore(found.whole(), found)
+        except CamSamError as error:
+            self.saved.emit(f"It cannot be brought back: {error}")
 
     # Opening
 
@@ -375,19 +389,19 @@ class SessionKeeper(QObject):
             Without an image.
         """
         image, frame = self._workspace.image(), self._workspace.frame()
-        opening = self._opening
+        line = self._line
 
-        def read() -> tuple[int, Session]:
+        def read() -> tuple[Line | None, Session]:
             session = read_session(folder)
             check_session_image(session, image, frame)
-            return opening, session
+            return line, session
 
         self.saved.emit("Opening the session…")
         self._opener.ask(read)
 
-    def _read(self, answer: tuple[int, Session]) -> None:
-        opening, session = answer
-        if opening == self._opening:
+    def _read(self, answer: tuple[Line | None, Session]) -> None:
+        line, session = answer
+        if line is self._line:
             self.restore(session)
         else:
             self.saved.emit("The session was not opened: another image was chosen meanwhile.")
@@ -403,27 +417,27 @@ class SessionKeeper(QObject):
         found : Found, optional
             The autosave that it is.
         """
-        if self._changes == self._by_hand or not self._is_work(self._workspace.image()):
+        line = self._line
+        if line is None:
+            return
+        if line.changes == line.by_hand or not is_work(self._workspace, self._workspace.image()):
             self._put_back(session, found)
             return
 
-        def kept(done: _Written) -> None:
-            if done.opening != self._opening:
+        def kept(done: Written) -> None:
+            if done.line is not self._line:
                 self.saved.emit("The session was not opened: another image was chosen meanwhile.")
-            elif done.changes != self._changes:
+            elif done.changes != done.line.changes:
                 self.restore(session, found)  # it was edited meanwhile
             else:
-                # As if the image were opened once more: the autosave of this opening stays.
-                self._opening += 1
-                self._goes_on = False
-                self._line().clear()
-                self._line().add(self._opening)
+                # As if the image were opened once more: the autosave of what was there stays.
+                self._line = self._new_line(done.line.key)
+                self._line.record = done.record
                 self._put_back(session, found, f" What was there is kept in {done.folder}.")
                 if found is None:  # else once that one is discarded
-                    self._look(self._workspace.image(), self._workspace.frame())
+                    self._look_again()
 
         def not_kept(sentence: str) -> None:
-            self._asked_changes = -1
             if found is not None:
                 self._workspace.docks.act(OFFER, found)
             self.saved.emit(f"Not opened, as what is there cannot be saved first: {sentence}")
@@ -431,8 +445,11 @@ class SessionKeeper(QObject):
         self._ask(None, kept, not_kept)
 
     def _put_back(self, session: Session, found: Found | None, also: str = "") -> None:
-        self._record = session.image.frame, session.image
+        line = self._line
+        if line is None:
+            return
+        line.record = session.image
         self.saved.emit(put_back(self._workspace, session) + also)
         if found is not None:
-            self._taken = found, self._opening, self._asked
+            self._taken = found, line, self._asked
             self._changed()

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.plugin.kept_planes import plane_from
+from napari_cam_sam.plugin.plane_masks import PlaneMasks
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.session import Session
 
@@ -26,6 +29,7 @@ def put_back(workspace: Workspace, session: Session) -> str:
     str
         What was opened, and what stayed out, in words.
     """
+    masks, left_out = _masks(session)
     there = [
         PlanePrompts(axis, index)
         for axis in range(len(session.image.shape))
@@ -40,6 +44,8 @@ def put_back(workspace: Workspace, session: Session) -> str:
     elif (layer := workspace.own("labels")) is not None:
         layer.data = np.zeros_like(layer.data)
     workspace.masks.restore(session.accepted)
+    for one in masks:
+        workspace.masks.put(one)
     limits = session.choices.get("contrast_limits")
     layer = workspace.image_layer
     if limits is not None and layer is not None:
@@ -48,9 +54,20 @@ def put_back(workspace: Workspace, session: Session) -> str:
         workspace.show_plane(*session.choices["plane"])
         # The docks' choices are of its axis: they must know it before they take them.
         workspace.look_at_plane()
-    left_out = workspace.docks.restore(session.choices.get("docks", {}))
+    left_out += workspace.docks.restore(session.choices.get("docks", {}))
     workspace.docks.restore_score_rows(session.scores)
     words = f"Opened the session of {session.saved_at}."
     if left_out:
         words += f" Choices that this version does not know stayed out: {', '.join(left_out)}."
     return words
+
+
+def _masks(session: Session) -> tuple[list[PlaneMasks], list[str]]:
+    """Read the masks that were not accepted, and name what of the choices cannot be read."""
+    masks, given = [], session.choices.get("masks", [])
+    try:
+        for one in given:
+            masks.append(plane_from(one, session.image.shape))
+    except (CamSamError, TypeError):
+        return [], ["masks"]
+    return masks, []

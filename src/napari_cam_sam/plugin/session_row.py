@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.autosaves import Found
-from napari_cam_sam.plugin.forms import Words, button, line
+from napari_cam_sam.plugin.forms import Choice, Words, button, line
 from napari_cam_sam.plugin.session_keeper import OFFER
 
 if TYPE_CHECKING:
@@ -36,11 +37,13 @@ class SessionRow(QWidget):
         self.words = Words()
         self.offer = QWidget()
         self.question = Words()
+        self.which = Choice("Older work on this image that holds something the newest does not.")
         self.restore = button("Bring it back", "Prompts, labels and choices as they were.")
-        self.discard = button("Discard", "Deletes what was saved.")
+        self.discard = button("Discard", "Deletes what was saved, but for what holds more.")
         offer = QVBoxLayout(self.offer)
         offer.setContentsMargins(0, 0, 0, 0)
         offer.addWidget(self.question)
+        offer.addWidget(self.which)
         offer.addLayout(line(self.restore, self.discard))
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
@@ -51,6 +54,7 @@ class SessionRow(QWidget):
 
         self.save.clicked.connect(self._save)
         self.open.clicked.connect(self._open)
+        self.which.chosen.connect(self._tell)
         self.restore.clicked.connect(self._restore)
         self.discard.clicked.connect(self._discard)
         self._keeper.saved.connect(self.words.setText)
@@ -77,17 +81,35 @@ class SessionRow(QWidget):
 
     def _offer(self, found: Found) -> None:
         self._found = found
-        self.question.setText(found.words())
+        times = [one.session.saved_at for one in (found, *found.older)]
+        self.which.offer((_when(text), i) for i, text in enumerate(times))
+        self.which.set_value(0)
+        self.which.setVisible(bool(found.older))
+        self._tell()
         self.offer.show()
 
+    def _tell(self) -> None:
+        one = self._chosen()
+        if one is not None:
+            self.question.setText(one.words())
+
+    def _chosen(self) -> Found | None:
+        """Return what is meant of all that was found."""
+        found = self._found
+        return None if found is None else (found, *found.older)[self.which.value() or 0]
+
     def _restore(self) -> None:
-        found, self._found = self._found, None
+        found, self._found = self._chosen(), None
         self.offer.hide()
         if found is not None:
             self._keeper.take(found)
 
     def _discard(self) -> None:
-        found, self._found = self._found, None
+        found, self._found = self._chosen(), None
         self.offer.hide()
         if found is not None:
             self._keeper.discard(found)
+
+
+def _when(saved_at: str) -> str:
+    return f"as of {datetime.fromisoformat(saved_at).astimezone():%Y-%m-%d %H:%M:%S}"

@@ -1,7 +1,8 @@
-"""The session of a workspace as it is now, read on the main thread and finished in another."""
+"""The session of a workspace at one moment, read on the main thread and finished in another."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
+from napari_cam_sam.plugin.kept_planes import data_of
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.session import ImageRecord, Session, image_record
 
@@ -24,7 +26,7 @@ __all__ = ["record_of", "session_taker"]
 def session_taker(
     workspace: Workspace, image: Image, known: ImageRecord | None
 ) -> Callable[[], Session]:
-    """Read the session as it is now, on the main thread.
+    """Read all of the session now, on the main thread: what is done later is not in it.
 
     Parameters
     ----------
@@ -37,15 +39,21 @@ def session_taker(
     Returns
     -------
     callable
-        Gives the session, in a thread: it copies the labels, and hashes the image if need be.
+        Gives the session, in a thread: it joins the labels, brings masks to run lengths, and
+        hashes the image if need be. It looks at nothing that can change.
     """
     frame = workspace.frame()
     session = _without_labels(workspace, known or _unknown(image, frame))
-    parts = [layer.data for layer in workspace.masks.work_layers()]
+    # Copied here: painted on, or worked on for another image, they would be others in a thread.
+    parts = [np.array(layer.data) for layer in workspace.masks.work_layers()]
+    held = workspace.masks.held()
 
     def take() -> Session:
         record = known or record_of(image, frame)
-        return replace(session, image=record, labels=_joined(parts))
+        labels = _joined(parts)
+        choices = session.choices | {"masks": [data_of(masks) for masks in held]}
+        choices["labelled"] = _labelled(labels)
+        return replace(session, image=record, choices=choices, labels=labels)
 
     return take
 
@@ -72,7 +80,7 @@ def _without_labels(workspace: Workspace, record: ImageRecord) -> Session:
         count = record.shape[axis] if len(record.shape) == 3 else 1
         # One that lies off every plane is no part of the work, and must not hinder its saving.
         prompts.extend(p for p in workspace.prompts.read_all(axis) if 0 <= p.index < count)
-    choices: dict[str, Any] = {"docks": workspace.docks.states()}
+    choices: dict[str, Any] = {"docks": copy.deepcopy(workspace.docks.states())}
     layer = workspace.image_layer
     if layer is not None and not getattr(layer, "rgb", False):
         choices["contrast_limits"] = [float(v) for v in layer.contrast_limits]
@@ -84,7 +92,7 @@ def _without_labels(workspace: Workspace, record: ImageRecord) -> Session:
         tuple(prompts),
         tuple(sorted(workspace.prompts.touched())),
         workspace.masks.standing(),
-        tuple(workspace.docks.score_rows()),
+        tuple(copy.deepcopy(workspace.docks.score_rows())),
     )
 
 
@@ -96,3 +104,12 @@ def _joined(parts: list[NDArray[Any]]) -> NDArray[Any] | None:
     for part in parts[1:]:
         labels = np.where(part != 0, part, labels)
     return labels
+
+
+def _labelled(labels: NDArray[Any] | None) -> list[list[int]]:
+    """List the planes along the first axis that have labels, each as a list of its own."""
+    if labels is None:
+        return []
+    if labels.ndim == 2:
+        return [[0]] if labels.any() else []
+    return [[int(i)] for i in np.flatnonzero(labels.any(axis=tuple(range(1, labels.ndim))))]

@@ -73,6 +73,9 @@ class Sketch:
 
     def remove(self) -> None:
         """Remove the layer."""
+        self._workspace.when_quiet(self._remove)
+
+    def _remove(self) -> None:
         layer = self._workspace.own("sketch")
         if layer is not None:
             self._workspace.viewer.layers.remove(layer)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,7 @@ from napari_cam_sam.plugin.geometry import (
 )
 from napari_cam_sam.plugin.heatmap_layers import HeatmapLayers
 from napari_cam_sam.plugin.keys import BoundKeys
+from napari_cam_sam.plugin.layer_quiet import LayerQuiet
 from napari_cam_sam.plugin.layers import (
     KEY,
     frame_shown,
@@ -86,6 +89,9 @@ class Workspace(EndsByQt, QObject):
         self._image_layer: Any = None
         self._opening = 0
         self._left_frame: int | None = None
+        self._replaced: dict[Any, int] = {}
+        self.changing = False
+        """Whether another image is being chosen: what hears of it first must not ask the others."""
         self._truth: Any = None
         self._windows: dict[Any, Window] = {}
         self._lock = threading.Lock()
@@ -101,6 +107,7 @@ class Workspace(EndsByQt, QObject):
         self._look.setSingleShot(True)
         self._look.setInterval(0)
         self._look.timeout.connect(self.look_at_plane)
+        self._quiet = LayerQuiet(self)
         events = viewer.layers.events
         events.inserted.connect(self._layer_inserted)
         events.removed.connect(self._layer_removed)
@@ -129,16 +136,26 @@ class Workspace(EndsByQt, QObject):
             return
         self.image_about_to_change.emit()
         self._opening += 1
-        if self._image_layer is not None:
-            self._image_layer.events.data.disconnect(self._data_replaced)
-        self._image_layer = layer
-        self.window_parameters = self._truth = None
-        if layer is not None:
-            layer.events.data.connect(self._data_replaced)
-        self._shown = None
-        self.docks.forget_scores()
-        self.image_changed.emit()
+        with self._change():
+            if self._image_layer is not None:
+                self._image_layer.events.data.disconnect(self._data_replaced)
+            self._image_layer = layer
+            self.window_parameters = self._truth = None
+            if layer is not None:
+                layer.events.data.connect(self._data_replaced)
+            self._shown = None
+            self.docks.forget_scores()
+            self.image_changed.emit()
         self._look.start()
+
+    @contextmanager
+    def _change(self) -> Iterator[None]:
+        """Go to another image: until all have heard of it, none is to gather what others hold."""
+        before, self.changing = self.changing, True
+        try:
+            yield
+        finally:
+            self.changing = before
 
     def image(self) -> Image:
         """Give the chosen image, of a series the frame shown.
@@ -158,6 +175,39 @@ class Workspace(EndsByQt, QObject):
         if self._left_frame is not None:
             return self._left_frame
         return None if layer is None else frame_shown(self.viewer, layer)
+
+    @contextmanager
+    def at_frame(self, frame: int | None) -> Iterator[None]:
+        """Look at a frame that was left, which the viewer does not show any more."""
+        before, self._left_frame = self._left_frame, frame
+        try:
+            yield
+        finally:
+            self._left_frame = before
+
+    def work_key(self) -> tuple[Any, ...]:
+        """Name the image and the frame worked on; an empty tuple without an image."""
+        layer = self._image_layer
+        return () if layer is None else (layer.unique_id, self.frame())
+
+    def pixels_key(self) -> tuple[Any, ...]:
+        """Name image and frame, and how often its pixels were replaced by others."""
+        key = self.work_key()
+        return (*key, self._replaced.get(key[0], 0)) if key else ()
+
+    # While the viewer's list of layers changes
+
+    @property
+    def in_layer_event(self) -> bool:
+        """Whether the viewer's list of layers is being changed: no layer may be added or removed.
+
+        napari goes through the layers that were selected, and raises where one is gone meanwhile.
+        """
+        return self._quiet.busy
+
+    def when_quiet(self, action: Callable[[], None]) -> None:
+        """Do what adds or removes layers: now, or after the change of the list that goes on."""
+        self._quiet.do(action)
 
     def plane(self) -> tuple[int, int]:
         """Give axis and index of the plane shown.
@@ -251,12 +301,16 @@ class Workspace(EndsByQt, QObject):
         """Forget what was found on other pixels."""
         self._opening += 1
         self._windows.clear()
-        self.heatmaps.forget()
-        self.image_changed.emit()
+        layer: Any = self._image_layer
+        self._replaced[layer.unique_id] = self._replaced.get(layer.unique_id, 0) + 1
+        with self._change():
+            self.heatmaps.forget()
+            self.image_changed.emit()
 
     def _layer_inserted(self, event: Any) -> None:
-        self._take_an_image()
-        self._adopt(event.value)
+        with self._quiet.hold():
+            self._take_an_image()
+            self._adopt(event.value)
 
     def _adopt(self, layer: Any) -> None:
         """Let labels that were made over the image be saved on its grid.
@@ -276,8 +330,9 @@ class Workspace(EndsByQt, QObject):
             self.choose_image(there[-1] if there else None)
 
     def _layer_removed(self, event: Any) -> None:
-        self._take_an_image()
-        self.heatmaps.layer_removed(event.value)
+        with self._quiet.hold():
+            self._take_an_image()
+            self.heatmaps.layer_removed(event.value)
 
     def _plane_may_differ(self, _: object = None) -> None:
         self._look.start()
@@ -303,17 +358,15 @@ class Workspace(EndsByQt, QObject):
 
     def _leave_frame(self, frame: int | None) -> None:
         """Let the work on a frame be saved while it is still the one worked on."""
-        self._left_frame = frame
-        try:
+        with self.at_frame(frame):
             self.image_about_to_change.emit()
-        finally:
-            self._left_frame = None
 
     def _show_frame(self) -> None:
         """Go to another point in time: another image, with layers of its own."""
-        self._shown_layers.show()
-        self.docks.forget_scores()
-        self.image_changed.emit()
+        with self._change():
+            self._shown_layers.show()
+            self.docks.forget_scores()
+            self.image_changed.emit()
 
     def _show_axis(self, axis: int) -> None:
         """Hide what belongs to planes along other axes: it would lie across these as bands."""

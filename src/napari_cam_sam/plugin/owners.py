@@ -1,0 +1,155 @@
+"""Which process owns an autosave, and whether it still runs: by a lock that it holds.
+
+A process is named by the boot of the machine, its number, and the ticks of that boot at which it
+began: no step of the clock changes these. While it runs it holds a lock on a file of that name,
+which the system lets go of however the process ends.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import threading
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+import psutil
+from filelock import FileLock, Timeout
+
+__all__ = ["hold", "is_alive", "me", "owner_in", "tidy"]
+
+_NAME = re.compile(r"([0-9a-z]+)\.(\d+)\.(\d+)")
+# Names as they were before: pid and start in seconds of the clock.
+_OLD_NAME = re.compile(r"(\d+)-(\d+)")
+_HELD: dict[Path, FileLock] = {}
+_HOLDING = threading.Lock()
+
+
+@cache
+def _boot() -> str:
+    """Name the boot of the machine, where its clock may move a process's start."""
+    if not sys.platform.startswith("linux"):
+        return "0"  # there the start of a process is written down once
+    try:
+        text = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+    except OSError:
+        return "0"
+    return text.strip().replace("-", "")[:12]
+
+
+def _start(pid: int) -> int:
+    """Give the ticks since boot at which a process began; where there are none, its second.
+
+    Raises
+    ------
+    psutil.Error
+        If there is no such process.
+    """
+    if sys.platform.startswith("linux"):
+        with suppress(OSError, IndexError, ValueError):
+            text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+            # The name of the program, in brackets, may hold anything.
+            fields = text.rpartition(")")[2].split()
+            if fields[0] in "ZX":  # ended, and nobody has asked how
+                raise psutil.NoSuchProcess(pid)
+            return int(fields[19])
+    return int(psutil.Process(pid).create_time())
+
+
+def me() -> str:
+    """Name this process."""
+    return f"{_boot()}.{os.getpid()}.{_start(os.getpid())}"
+
+
+def hold(folder: Path) -> None:
+    """Hold the lock of this process in a folder, until it ends.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the autosaves; made where it does not exist.
+    """
+    path = _lock_file(folder, me())
+    with _HOLDING:
+        if path in _HELD and path.exists():
+            return
+        # Where no lock can be had, as on some network drives, the name of the process tells.
+        with suppress(OSError, NotImplementedError, Timeout):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(path, timeout=5)
+            lock.acquire()
+            _HELD[path] = lock
+
+
+def owner_in(name: str) -> str | None:
+    """Find the name of the process at the beginning of what follows an image in a folder's name.
+
+    Returns
+    -------
+    str or None
+        None where it is none of ours.
+    """
+    match = _NAME.match(name) or _OLD_NAME.match(name)
+    return None if match is None else match[0]
+
+
+def is_alive(folder: Path, owner: str) -> bool:
+    """Tell whether a process still runs: it holds its lock, or is seen to run.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the autosaves.
+    owner : str
+        From `owner_in`.
+    """
+    if owner == me() or _is_locked(_lock_file(folder, owner)):
+        return True
+    match = _NAME.fullmatch(owner)
+    old = _OLD_NAME.fullmatch(owner)
+    try:
+        if match is not None:
+            same_boot = match[1] == _boot()
+            return same_boot and psutil.pid_exists(int(match[2])) and (
+                _start(int(match[2])) == int(match[3])
+            )  # fmt: skip
+        if old is not None:
+            return int(psutil.Process(int(old[1])).create_time()) == int(old[2])
+    except (psutil.Error, OverflowError):
+        return False
+    return True  # none of ours
+
+
+def tidy(folder: Path) -> None:
+    """Delete the lock files of processes that are gone and own nothing any more."""
+    with suppress(OSError):
+        names = [path.name for path in folder.iterdir()]
+        for name in names:
+            match = re.fullmatch(r"\.(.+)\.lock", name)
+            owner = None if match is None else owner_in(match[1])
+            if owner is None or any(f"-{owner}-" in other for other in names):
+                continue
+            if not is_alive(folder, owner):
+                (folder / name).unlink(missing_ok=True)
+
+
+def _lock_file(folder: Path, owner: str) -> Path:
+    return folder / f".{owner}.lock"
+
+
+def _is_locked(path: Path) -> bool:
+    """Tell whether a process holds a lock."""
+    if not path.exists():
+        return False
+    lock = FileLock(path)
+    try:
+        # Whoever else looks holds it for a moment.
+        lock.acquire(timeout=0.2, poll_interval=0.02)
+    except Timeout:
+        return True
+    except (OSError, NotImplementedError):
+        return False
+    lock.release()
+    return False
