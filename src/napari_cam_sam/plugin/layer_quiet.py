@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer
+
+from napari_cam_sam.plugin.layers import is_shown_alone
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.workspace import Workspace
@@ -33,7 +35,8 @@ class LayerQuiet(QObject):
         self._rest.setSingleShot(True)
         self._rest.setInterval(0)
         self._rest.timeout.connect(self._rested)
-        workspace.viewer.layers.events.removing.connect(self._removing)
+        self._layers = workspace.viewer.layers
+        self._layers.events.removing.connect(self._removing)
 
     @property
     def busy(self) -> bool:
@@ -57,7 +60,9 @@ class LayerQuiet(QObject):
             self._waiting.append(action)
             self._rest.start()
 
-    def _removing(self, _: object = None) -> None:
+    def _removing(self, event: Any) -> None:
+        if is_shown_alone(self._layers[event.index]):
+            return  # we took it away ourselves
         # The next of several may follow, of which nothing tells.
         self._removes = True
         self._rest.start()

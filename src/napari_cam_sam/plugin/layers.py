@@ -22,6 +22,7 @@ __all__ = [
     "image_of",
     "in_units",
     "is_own",
+    "is_shown_alone",
     "labels_in",
     "own_layer",
     "plane_shown",
@@ -121,6 +122,11 @@ def remarks_on(images: Iterable[Image]) -> str:
     from napari_cam_sam.images.labels import labels_remark
 
     return " ".join(filter(None, (labels_remark(image) for image in images)))
+
+
+def is_shown_alone(layer: Any) -> bool:
+    """Tell whether a layer of ours only shows what is held elsewhere, and may go at any time."""
+    return layer.metadata.get(KEY, {}).get("role") in ("old preview", "sketch", "comparison")
 
 
 def labels_in(arrays: Iterable[Any]) -> list[int]:

@@ -16,6 +16,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.plugin.autosaves import Found, forget, left_behind, own_folder
 from napari_cam_sam.plugin.label_watch import LabelWatch
+from napari_cam_sam.plugin.layers import is_shown_alone
 from napari_cam_sam.plugin.owners import hold
 from napari_cam_sam.plugin.plain_text import show_info, show_warning
 from napari_cam_sam.plugin.preferences import preferences
@@ -200,9 +201,18 @@ class SessionKeeper(QObject):
             line.asked = -1
             asker.deleteLater()
 
+        def told() -> Written:
+            try:
+                return write()
+            except CamSamError:
+                raise
+            except Exception as error:
+                # Nobody would count it as over, and nothing would be saved any more.
+                raise CamSamError(f"{type(error).__name__}: {error}.") from error
+
         # One each: what waits in a common one would give way to what is newer.
         asker = Newest(saved, failed, self)
-        asker.ask(write)
+        asker.ask(told)
 
     def _living(self) -> frozenset[int]:
         """Return the lines of work that are in the layers: nobody else may have or delete them."""
@@ -237,8 +247,10 @@ class SessionKeeper(QObject):
         with suppress(CamSamError):  # no image: nothing to save
             self._ask(None)
 
-    def _layer_goes(self, _: object = None) -> None:
+    def _layer_goes(self, event: Any) -> None:
         """Save before the first of several layers goes: a window that closes removes them all."""
+        if is_shown_alone(self._workspace.viewer.layers[event.index]):
+            return  # we put it away ourselves, and it holds nothing
         if not self._going.isActive():
             self.flush()
         self._going.start(0)
