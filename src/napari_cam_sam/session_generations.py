@@ -65,7 +65,10 @@ def holdings(session: Session) -> frozenset[tuple[Any, ...]]:
     held: set[tuple[Any, ...]] = set()
     for plane in session.prompts:
         held.update(("prompts", plane.axis, plane.index, one.object_id) for one in plane.objects)
-    held.update(("accepted", a.prompts.axis, a.prompts.index) for a in session.accepted)
+    for one in session.accepted:
+        at = one.prompts.axis, one.prompts.index
+        # What is accepted is no mask that waits any more, and nothing that is missed.
+        held.update((("accepted", *at), ("masks", *at)))
     choices = session.choices
     if "labelled" in choices:
         held.update(("labels", *one) for one in _pairs(choices["labelled"]))

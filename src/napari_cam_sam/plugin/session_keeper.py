@@ -7,6 +7,7 @@ import shutil
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from operator import is_
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from napari_cam_sam.plugin.autosaves import Found, forget, left_behind, own_fold
 from napari_cam_sam.plugin.label_watch import LabelWatch
 from napari_cam_sam.plugin.layers import is_shown_alone
 from napari_cam_sam.plugin.owners import hold
+from napari_cam_sam.plugin.plane_masks import PlaneMasks
 from napari_cam_sam.plugin.plain_text import show_info, show_warning
 from napari_cam_sam.plugin.preferences import preferences
 from napari_cam_sam.plugin.session_opening import put_back
@@ -89,6 +91,9 @@ class SessionKeeper(QObject):
         self._trouble = ""
         workspace.prompts.settled.connect(self._edited)
         workspace.masks.accepted_changed.connect(self._accepted)
+        # Masks that are not accepted are work, too.
+        self._held: list[PlaneMasks] = []
+        workspace.masks.changed.connect(self._masks_changed)
         workspace.docks.changed.connect(self._edited)
         workspace.image_changed.connect(self._image_changed)
         # What was done a moment ago is saved before its layers go.
@@ -307,6 +312,12 @@ class SessionKeeper(QObject):
         if not self._timer.isActive():
             self._timer.start(int(preferences().autosave_seconds * 1000))
 
+    def _masks_changed(self) -> None:
+        before, self._held = self._held, self._workspace.masks.held()
+        same = len(before) == len(self._held) and all(map(is_, before, self._held))
+        if not same and not self._workspace.changing:
+            self._changed()
+
     def _accepted(self) -> None:
         self._labels.listen()
         self._edited()
@@ -316,6 +327,7 @@ class SessionKeeper(QObject):
     def _image_changed(self) -> None:
         self._timer.stop()
         self._line = self.left = None
+        self._held = self._workspace.masks.held()
         self._labels.look_anew()
         workspace = self._workspace
         try:
