@@ -19,8 +19,8 @@ from napari_cam_sam.plugin.autosaves import Found, forget, left_behind, own_fold
 from napari_cam_sam.plugin.label_watch import LabelWatch
 from napari_cam_sam.plugin.layers import is_shown_alone
 from napari_cam_sam.plugin.owners import hold
-from napari_cam_sam.plugin.plane_masks import PlaneMasks
 from napari_cam_sam.plugin.plain_text import show_info, show_warning
+from napari_cam_sam.plugin.plane_masks import PlaneMasks
 from napari_cam_sam.plugin.preferences import preferences
 from napari_cam_sam.plugin.session_opening import put_back
 from napari_cam_sam.plugin.session_taking import record_of, session_taker
