@@ -354,3 +354,55 @@ def test_a_windowed_volume_becomes_monai_s_input_or_is_refused(
     own = [getattr(monai, name)(**arguments) for name, arguments in steps]
     theirs = monai.Compose([*READ, *own])(str(tmp_path / "v.nii.gz"))
     np.testing.assert_allclose(ours().numpy(), np.asarray(theirs), atol=0.06)
+
+
+@pytest.mark.parametrize(
+    ("roi", "more"),
+    [
+        ((32, 24), {}),
+        ((16, 12), {"overlap": 0.5}),
+        ((16, 24), {"overlap": 0.25, "mode": "gaussian"}),
+        ((48, 24), {"padding_mode": "replicate"}),
+        ((48, 40), {"cval": -2.0}),
+    ],
+)
+def test_the_module_of_a_2d_bundle_answers_whole_slices_as_monai_slides(
+    roi: tuple[int, int], more: dict[str, Any], tmp_path: Path
+) -> None:
+    from monai.inferers import SliceInferer
+
+    image = write_volume(tmp_path / "v.nii.gz")
+    inferer = {"_target_": "SliceInferer", "roi_size": list(roi), "spatial_dim": 2, **more}
+    plain = write_bundle(tmp_path / "b", 2, [step("ScaleIntensityRanged", **RANGE)], inferer)
+    network = load_network(tmp_path / "b", device="cpu")
+    seen = monai.Compose([*READ, monai.ScaleIntensityRange(**RANGE)])(str(tmp_path / "v.nii.gz"))
+    x = torch.as_tensor(np.asarray(seen))[None]
+    with torch.no_grad():
+        wanted = SliceInferer(roi_size=roi, spatial_dim=2, **more)(x, plain)[0]  # type: ignore[index]
+    window = resolve_window(image, parse_window(network.card.window or ""))
+    tensor, boxes = network.prepare([apply_window(image.plane(0, k), window) for k in range(12)])
+    assert tensor.shape == (12, 1, 24, 32)
+    assert boxes[0].plane_shape == boxes[0].content_shape == (24, 32)
+    # The very slices of MONAI: rows are j, columns i.
+    np.testing.assert_allclose(tensor[:, 0].numpy(), x[0, 0].numpy().T, atol=0.01)
+    with torch.no_grad():
+        found = network.module(x[0].permute(3, 0, 2, 1))  # k, channel, j, i
+    np.testing.assert_allclose(found.permute(1, 3, 2, 0), wanted, atol=1e-5)
+    # Layers are called as in the checkpoint, and a window itself passes them once.
+    assert network.default_layers == (f"{LAYER}.1.submodule",)
+    assert isinstance(network.module, UNet)
+
+
+def test_the_module_of_a_3d_bundle_does_so_too(tmp_path: Path) -> None:
+    from monai.inferers import SlidingWindowInferer
+
+    more: dict[str, Any] = {"overlap": 0.5, "mode": "gaussian"}
+    inferer = {"_target_": "SlidingWindowInferer", "roi_size": [16, 24, 16], **more}
+    plain = write_bundle(tmp_path / "b", 3, [step("ScaleIntensityd")], inferer)
+    network = load_network(tmp_path / "b", device="cpu")
+    x = torch.rand(1, 1, 32, 24, 12)
+    with torch.no_grad():
+        wanted = SlidingWindowInferer((16, 24, 16), **more)(x, plain)
+        np.testing.assert_allclose(network.module(x), wanted, atol=1e-4)  # type: ignore[arg-type]
+        one = torch.rand(1, 1, 16, 24, 16)
+        np.testing.assert_array_equal(network.module(one), plain(one))

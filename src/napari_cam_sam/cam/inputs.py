@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import chain
 from typing import Literal, Protocol
 
 import numpy as np
@@ -12,14 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_cam_sam.cam.regions import MapsModel
 from napari_cam_sam.cam.windows import InfererWindows, Shape, Start, Windows, window_size
 from napari_cam_sam.models.bundle_frames import Prepared
 from napari_cam_sam.models.plane_order import turned
 from napari_cam_sam.models.preparation import Preparation
 from napari_cam_sam.models.segmentation import SegmentationNetwork
 
-__all__ = ["Frame", "ImageInput", "PreparedInput", "WindowedInput", "slide"]
+__all__ = ["Frame", "ImageInput", "PreparedInput", "WindowedInput"]
 
 # What numpy calls torch's ways to pad.
 _PADDINGS: dict[str, Literal["reflect", "edge", "wrap"]] = {
@@ -180,29 +178,3 @@ class PreparedInput(ImageInput):
         slots = [self.windows.slot(start) for start in starts]
         cut = np.stack([self.values[(slice(None), *slot)] for slot in slots])
         return torch.from_numpy(cut).to(self.network.device)
-
-
-def slide(network: SegmentationNetwork, planes: Tensor) -> Tensor:
-    """Run prepared planes (n, channels, h, w): of a bundle by its windows, else as they are.
-
-    The caller has borrowed the model.
-    """
-    preparation = network.card.preparation
-    model = MapsModel(network)
-    if preparation is None:
-        logits: Tensor = model(planes)
-        return logits
-    # Its windows lie along (columns, rows).
-    there = planes.transpose(-1, -2) if turned(network.card) else planes
-    shape = int(there.shape[2]), int(there.shape[3]), 1
-    inferer = replace(preparation.inferer, slice_axis=2)
-    windows = InfererWindows(shape, window_size(inferer, shape, 2), inferer)
-    found = torch.zeros(len(planes), network.card.num_classes, *there.shape[2:])
-    for start in chain.from_iterable(windows.layers()):
-        rows, columns, _ = windows.slot(start)
-        window = there[:, :, rows, columns]
-        part = model(window.transpose(-1, -2) if turned(network.card) else window)
-        part = part.transpose(-1, -2) if turned(network.card) else part
-        weights = torch.from_numpy(windows.weights(start)[..., 0])
-        found[:, :, rows, columns] += part.float().cpu() * weights
-    return found.transpose(-1, -2) if turned(network.card) else found

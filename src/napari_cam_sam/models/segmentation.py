@@ -31,7 +31,7 @@ from napari_cam_sam.models.names import SEGMENTATION_ARCHITECTURES, shipped_netw
 from napari_cam_sam.models.output_kinds import as_logits, find_outputs, settle_outputs
 from napari_cam_sam.models.outputs import maps_of
 from napari_cam_sam.models.plane_order import follow_plane_order
-from napari_cam_sam.models.preparation import INTENSITY, Inferer, Preparation
+from napari_cam_sam.models.preparation import INTENSITY
 from napari_cam_sam.models.segmentation_architectures import (
     build_network,
     check_input_size,
@@ -39,6 +39,7 @@ from napari_cam_sam.models.segmentation_architectures import (
     default_layer,
 )
 from napari_cam_sam.models.segmentation_cards import SegmentationCard, merge_segmentation_cards
+from napari_cam_sam.models.sliding import follow_inferer
 
 __all__ = ["SegmentationCard", "SegmentationNetwork", "load_network", "network_of_module"]
 
@@ -84,8 +85,8 @@ class SegmentationNetwork(LoadedModel):
     def prepare(self, planes: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, list[Letterbox]]:
         """Bring windowed planes into the network's input frame.
 
-        As :meth:`LoadedModel.prepare`; but the planes of a bundle are taken as they are, within
-        zeros where they are smaller than its window, since MONAI resizes none. Of a bundle that
+        As :meth:`LoadedModel.prepare`; but the planes of a bundle are taken as they are, since
+        MONAI resizes none, and its module slides over them. Of a bundle that
         prepares volumes give all planes of one at once, windowed alike, where its transforms
         take statistics.
 
@@ -95,7 +96,7 @@ class SegmentationNetwork(LoadedModel):
             As there; and if windowed planes do not say what a bundle's transforms need.
         """
         preparation = self.card.preparation
-        if preparation is None:
+        if preparation is None or not planes:
             return super().prepare(planes)
         spatial = [step.name for step in preparation.steps if step.name not in INTENSITY]
         if spatial:
@@ -114,14 +115,11 @@ class SegmentationNetwork(LoadedModel):
                 raise CamSamError(f"{self.name} takes planes of one volume, which have one shape.")
             volume = torch.stack(images, dim=1)
             images = list(scaled_intensities(volume, preparation, whole=False).unbind(1))
-        letterboxes = [_around((one.shape[1], one.shape[2]), preparation) for one in images]
-        if len({letterbox.target_shape for letterbox in letterboxes}) != 1:
+        if len({one.shape for one in images}) != 1:
             raise CamSamError(f"{self.name} takes planes of one shape at a time.")
-        padded = [
-            _padded(one, _margins(box), preparation.inferer)
-            for one, box in zip(images, letterboxes, strict=True)
-        ]
-        return torch.stack(padded).to(self.device).contiguous(), letterboxes
+        shapes = [(one.shape[1], one.shape[2]) for one in images]
+        letterboxes = [Letterbox.fit(shape, shape) for shape in shapes]
+        return torch.stack(images).to(self.device).contiguous(), letterboxes
 
     def check_planes(self, planes: Sequence[NDArray[np.uint8]]) -> None:
         """Refuse windowed planes that a bundle would slide over, or not see by themselves.
@@ -135,10 +133,14 @@ class SegmentationNetwork(LoadedModel):
         if preparation is None:
             return
         alone = preparation.pointwise or not preparation.of_slices
-        simple = not preparation.inferer.roi_size
-        boxes = [_around((plane.shape[0], plane.shape[1]), preparation) for plane in planes]
-        most = _around((1, 1), preparation).target_shape
-        if not alone or not (simple or all(box.target_shape == most for box in boxes)):
+        roi = preparation.inferer.roi_size[::-1]
+        roi = roi * 2 if len(roi) == 1 else roi
+        whole = all(
+            size in (side, 0, -1)
+            for plane in planes
+            for size, side in zip(roi, plane.shape[:2], strict=False)
+        )
+        if not alone or not whole:
             raise CamSamError(
                 f"{self.name} is a bundle that prepares the whole image, or slides over its "
                 "planes: explain the image itself, as run and the docks do."
@@ -155,31 +157,6 @@ class SegmentationNetwork(LoadedModel):
         if self.card.activation == "sigmoid":
             return torch.sigmoid(logits)
         return torch.softmax(logits, dim=1)
-
-
-def _around(shape: tuple[int, int], preparation: Preparation) -> Letterbox:
-    """Lay a plane into a bundle's window as MONAI does: in its middle, where it is smaller."""
-    roi = preparation.inferer.roi_size[::-1] or (0, 0)
-    roi = roi * 2 if len(roi) == 1 else roi
-    rows, columns = (max(n, size) for n, size in zip(shape, roi, strict=True))
-    return Letterbox(
-        plane_shape=shape,
-        target_shape=(rows, columns),
-        content_shape=shape,
-        offset=((rows - shape[0]) // 2, (columns - shape[1]) // 2),
-    )
-
-
-def _padded(image: Tensor, margins: tuple[int, int, int, int], inferer: Inferer) -> Tensor:
-    if inferer.padding_mode == "constant" or not any(margins):
-        return torch.nn.functional.pad(image, margins, value=inferer.cval)
-    return torch.nn.functional.pad(image, margins, mode=inferer.padding_mode)
-
-
-def _margins(box: Letterbox) -> tuple[int, int, int, int]:
-    """Give what lies left, right, above and below a plane in its frame."""
-    (top, left), (rows, columns) = box.offset, box.content_shape
-    return left, box.target_shape[1] - left - columns, top, box.target_shape[0] - top - rows
 
 
 def load_network(
@@ -248,6 +225,8 @@ def _from_checkpoint(
     card = merge_segmentation_cards(sources, name)
     module = build_network(card, checkpoint.state_dict)
     load_into(module, checkpoint, what=f"{card.architecture} with {card.num_classes} classes")
+    if card.preparation is not None:
+        module = follow_inferer(module, card.preparation.inferer)
     follow_plane_order(module, card)
     check_input_size(module, card)
     layers = card.layers or (default_layer(card.architecture, module),)
