@@ -538,3 +538,17 @@ def test_the_dock_opens_without_what_is_slow() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_a_truth_with_gray_rims_is_said(dock: ScoresDock, viewer: Any, qtbot: Any) -> None:
+    truth = viewer.layers["CT-like phantom, truth"]
+    soft = gaussian_filter(np.asarray(truth.data > 0) * 255.0, (0, 2, 2)).astype(np.uint8)
+    over(viewer, truth, soft, "soft truth")
+    dock.choices.truth.setCurrentText("soft truth")
+    dock.choices.truth.chosen.emit()
+    qtbot.waitUntil(lambda: bool(dock.choices.values_remark), timeout=WAIT)
+    assert "soft truth holds" in dock.choices.values_remark
+    assert "gray values from 0 to 254" in dock.row.words.text()
+    dock.choices.truth.setCurrentText("CT-like phantom, truth")
+    dock.choices.truth.chosen.emit()
+    qtbot.waitUntil(lambda: not dock.choices.values_remark, timeout=WAIT)
