@@ -12,6 +12,7 @@ from PIL import Image as Pillow
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
 
+from napari_cam_sam.plugin.prompts_dock import PromptsDock
 from napari_cam_sam.plugin.session_row import SessionRow
 from napari_cam_sam.plugin.task_row import TaskRow
 from napari_cam_sam.plugin.training_dock import TrainingDock
@@ -134,6 +135,18 @@ def test_the_reason_is_in_front_and_stays(
     qtbot.mouseClick(way.heatmap.follow, Qt.MouseButton.LeftButton)
     assert not row.failed
     assert row.words.text() != text
+
+
+def test_long_words_are_seen_to_their_end(viewer: Any, qtbot: Any) -> None:
+    viewer.add_image(np.zeros((30, 40)), name="scan")
+    dock = PromptsDock(viewer)
+    viewer.window.add_dock_widget(dock)
+    viewer.show()
+    words = dock.row.words
+    qtbot.waitUntil(lambda: words.width() > 50)
+    for said in (dock.row.fail, dock.row.say, dock.row.tell):
+        said("What is said here takes more than one line of the dock. " * 3)
+        qtbot.waitUntil(lambda: words.height() >= words.heightForWidth(words.width()))
 
 
 def test_training_says_what_is_wrong_with_its_folder_in_front(

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.errors import CamSamError, refusal
 from napari_cam_sam.limits import parse_json, parse_yaml, read_text
 from napari_cam_sam.models.checkpoints import Checkpoint, read_checkpoint
 from napari_cam_sam.models.preparation import Preparation, read_preparation
@@ -89,9 +89,10 @@ def read_bundle(folder: Path) -> tuple[Checkpoint, dict[str, Any]]:
     }
     weights = folder / "models" / "model.pt"
     if not weights.is_file() and weights.with_suffix(".ts").is_file():
-        raise CamSamError(
-            f"{folder} has its weights as TorchScript alone (models/model.ts), which is code and "
-            "never run; save the weights as models/model.pt."
+        raise refusal(
+            "The weights are there as TorchScript alone (models/model.ts), which is code and never "
+            "run; save the weights as models/model.pt",
+            folder,
         )
     return read_checkpoint(weights), card
 
@@ -102,10 +103,11 @@ def _read_config(folder: Path) -> dict[str, Any]:
         if path.is_file():
             return _read_mapping(path)
     trained = folder / "model.safetensors"
-    name = f"{trained}, the classifier in it" if trained.is_file() else "a checkpoint file"
-    raise CamSamError(
-        f"{folder} is no MONAI bundle: it has no configs/inference.json. Name {name}, "
-        "or the folder of a bundle."
+    name = f"{trained.name}, the classifier in it" if trained.is_file() else "a checkpoint file"
+    raise refusal(
+        f"This is no MONAI bundle, without configs/inference.json: name {name}, or the folder of a "
+        "bundle",
+        folder,
     )
 
 

@@ -63,6 +63,10 @@ class TaskRow(QWidget):
         self.cancel.clicked.connect(self.stop)
         self.words = Label()
         self.words.setWordWrap(True)
+        # Long words grow the row at once, also in a dock that has room below.
+        policy = self.sizePolicy()
+        policy.setHeightForWidth(True)
+        self.setSizePolicy(policy)
         self.words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         row = QHBoxLayout()
         row.setContentsMargins(0, 0, 0, 0)
@@ -84,9 +88,13 @@ class TaskRow(QWidget):
     def say(self, text: str) -> None:
         """Show a line of words, unless an error is shown: then it waits."""
         if self._waiting is None:
-            self.words.setText(text)
+            self._show(text)
         else:
             self._waiting = text
+
+    def _show(self, text: str) -> None:
+        self.words.setText(text)
+        self.updateGeometry()
 
     def tell(self, text: str) -> None:
         """Show what came of an action, also in place of an error."""
@@ -99,7 +107,7 @@ class TaskRow(QWidget):
             # The words before were of the state that the error is of, and come back after it.
             self._waiting = self.words.text()
             QApplication.instance().installEventFilter(self)
-        self.words.setText(text)
+        self._show(text)
 
     @property
     def failed(self) -> bool:
@@ -111,7 +119,7 @@ class TaskRow(QWidget):
         if self._waiting is not None:
             text, self._waiting = self._waiting, None
             QApplication.instance().removeEventFilter(self)
-            self.words.setText(text)
+            self._show(text)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt calls it so
         """Let go of an error at the next action in the dock."""
