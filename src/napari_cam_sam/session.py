@@ -406,7 +406,8 @@ def _write_session(folder: Path, session: Session, image: Image, data: dict[str,
         if standing is not None and standing["file"] == name and _is_whole(folder, standing):
             digest = standing["sha256"]
         else:
-            writers[name] = lambda path: write_labels(path, labels, image)
+            # The record holds the spacing, whatever the labels' format does.
+            writers[name] = lambda path: write_labels(path, labels, image, warn=False)
 
     def write_record(path: Path) -> None:
         if name is not None:

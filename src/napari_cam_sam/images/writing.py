@@ -98,7 +98,9 @@ def heatmap_suffix(image: Image) -> str:
     return ".nii.gz" if image.geometry.affine is not None else ".tif"
 
 
-def write_labels(path: str | os.PathLike[str], labels: ArrayLike, like: Image) -> None:
+def write_labels(
+    path: str | os.PathLike[str], labels: ArrayLike, like: Image, *, warn: bool = True
+) -> None:
     """Write labels on the grid of their image.
 
     Parameters
@@ -110,6 +112,8 @@ def write_labels(path: str | os.PathLike[str], labels: ArrayLike, like: Image) -
         Written as the smallest of uint8, uint16 and int32 that holds them.
     like : Image
         The image that was segmented.
+    warn : bool
+        Whether to warn where the format cannot hold the spacing.
 
     Raises
     ------
@@ -125,7 +129,7 @@ def write_labels(path: str | os.PathLike[str], labels: ArrayLike, like: Image) -
     dtype = labels_dtype(highest, lowest)
     if suffix_of(Path(path)) in JPEG:
         raise refusal("JPEG cannot hold labels, as it alters values: use .png or .tif", path)
-    _write(Path(path), array.astype(dtype, copy=False), like)
+    _write(Path(path), array.astype(dtype, copy=False), like, warn=warn)
 
 
 def write_heatmap(path: str | os.PathLike[str], values: ArrayLike, like: Image) -> None:
@@ -173,7 +177,9 @@ def write_image(path: str | os.PathLike[str], image: Image) -> None:
     _write(Path(path), array, image, rgb=image.rgb)
 
 
-def _write(path: Path, array: NDArray[Any], like: Image, *, rgb: bool = False) -> None:
+def _write(
+    path: Path, array: NDArray[Any], like: Image, *, rgb: bool = False, warn: bool = True
+) -> None:
     suffix = suffix_of(path)
     if like.path is not None and path.exists() and like.path.exists() and path.samefile(like.path):
         raise refusal("This is the image itself, which would be lost: name another file", path)
@@ -191,7 +197,7 @@ def _write(path: Path, array: NDArray[Any], like: Image, *, rgb: bool = False) -
             f"This format would lose the affine of {like.name}: use .nii.gz or .nii", path
         )
     lost = _lost(suffix, array, like, rgb=rgb)
-    if lost:
+    if lost and warn:
         warnings.warn(
             f"The spacing of {like.name} is lost: {lost} ({path}).", UserWarning, stacklevel=3
         )
