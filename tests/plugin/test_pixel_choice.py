@@ -56,7 +56,7 @@ class Bright(nn.Module):
 def networks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let factories of the names ``nets:planes`` and ``nets:volumes`` be found."""
 
-    def make(name: str) -> nn.Module:
+    def make(name: str, **_: Any) -> nn.Module:
         return Bright({"nets:planes": 2, "nets:volumes": 3}[name])
 
     for module in ("napari_cam_sam.models.loading", "napari_cam_sam.models.segmentation"):
