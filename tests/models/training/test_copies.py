@@ -63,10 +63,10 @@ def test_planes_without_contrast_are_no_copies() -> None:
         ("malignant (77)", "malignant (78)", True),
         ("malignant (114)", "malignant (14)", True),
         # And the nearest ones that are not.
-        ("benign (349)", "malignant (82)", False),
+        ("malignant (144)", "malignant (63)", False),
         ("benign (90)", "malignant (6)", False),
         ("malignant (177)", "malignant (72)", False),
-        ("benign (341)", "malignant (156)", False),
+        ("malignant (195)", "malignant (96)", False),
     ],
 )
 def test_pairs_of_busi_that_were_looked_at(first: str, second: str, alike: bool) -> None:
