@@ -200,3 +200,17 @@ def test_the_manifest_names_what_is_there() -> None:
     manifest.validate_imports()
     assert manifest.name == "napari-cam-sam"
     assert (folder.parents[1] / "napari.yaml").read_text() == (folder / "napari.yaml").read_text()
+
+
+def test_what_reading_decided_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("napari.utils.notifications.show_info", said.append)
+    path = save(tmp_path / "scan.nii", np.ones((3, 3, 3), np.int16), np.eye(4))
+    read(path)
+    assert not said
+    path.write_bytes(path.read_bytes() + b"more")
+    read(path)
+    assert said == [
+        "scan: 4 bytes follow its voxels and are not read: see whether the header declares all "
+        "slices and frames."
+    ]

@@ -46,6 +46,7 @@ def read_nifti_layers(path: str | Sequence[str]) -> list[LayerData]:
 def _layer(path: Path) -> LayerData:
     import nibabel
     import numpy as np
+    from napari.utils.notifications import show_info
 
     from napari_cam_sam.images.reading import read_image
     from napari_cam_sam.plugin.geometry import placed
@@ -68,6 +69,8 @@ def _layer(path: Path) -> LayerData:
     if named and frames == 1 and not image.rgb and through:
         image, data = _as_labels(path, image, data)
     labels = named and np.dtype(data.dtype).kind in "iu" and not image.rgb
+    if image.notes:
+        show_info(f"{image.name}: {' '.join(image.notes)}")
     meta: dict[str, Any] = {
         "name": unmarked(image.name),
         **placed(image.geometry, image.spatial_shape, frames=frames > 1),
@@ -90,14 +93,11 @@ def _as_labels(path: Path, image: Any, data: Any) -> tuple[Any, Any]:
 
     from napari_cam_sam.errors import CamSamError
     from napari_cam_sam.images.reading import read_labels
-    from napari_cam_sam.plugin.plain_text import show_info
 
     try:
         labels = read_labels(path, frame=0)
     except CamSamError:
         return image, data
-    if labels.notes:
-        show_info(f"{image.name}: {' '.join(labels.notes)}")
     if isinstance(labels.data, np.ndarray):
         return labels, labels.data
     return replace(image, notes=labels.notes), data
