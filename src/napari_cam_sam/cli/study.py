@@ -249,6 +249,7 @@ def _report(arguments: argparse.Namespace, study: Study, result: StudyResult) ->
                 "dice": {row["setting"]: row["Dice"] for row in means},
                 "failures": dict(failures),
                 "problems": record["problems"],
+                "again": record["again"],
             }
         )
         return
@@ -262,6 +263,8 @@ def _report(arguments: argparse.Namespace, study: Study, result: StudyResult) ->
     _print_left_out(study)
     for problem in record["problems"][:_MOST_REASONS]:
         print(f"Data set    {problem}")
+    for reason, count in record["again"].items():
+        print(f"Run again   {count} images: {reason}")
     cases, encodes = record["cases"], record["encodes"]
     print(f"Images      {cases['done']} of {cases['all']} finished, {cases['failed']} failed")
     for reason, count in failures.most_common(_MOST_REASONS):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from napari_cam_sam.errors import refusal
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.limits import check_regular
 
-__all__ = ["file_hash", "image_hash"]
+__all__ = ["file_hash", "file_states", "image_hash"]
 
 
 def image_hash(image: Image) -> str:
@@ -54,3 +55,19 @@ def file_hash(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise refusal(f"This could not be read: {error.strerror}", path) from error
+
+
+def file_states(paths: Iterable[Path]) -> list[list[int]]:
+    """Tell one state of each file from another without reading it: size and times of change.
+
+    The second time cannot be set back by hand. A file that is not there has an empty state.
+    """
+    states: list[list[int]] = []
+    for path in paths:
+        try:
+            status = path.stat()
+        except (OSError, ValueError):
+            states.append([])
+        else:
+            states.append([status.st_size, status.st_mtime_ns, status.st_ctime_ns])
+    return states

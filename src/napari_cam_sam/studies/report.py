@@ -25,7 +25,7 @@ from napari_cam_sam.studies import (
 from napari_cam_sam.studies.record import read_record
 from napari_cam_sam.studies.report_figures import CaseView
 from napari_cam_sam.studies.report_tables import metric_name, number
-from napari_cam_sam.studies.table import read_rows
+from napari_cam_sam.studies.table import check_table, read_rows
 
 __all__ = [
     "REPORT_NAME",
@@ -108,6 +108,8 @@ def read_results(folder: Path) -> Results:
         )
     try:
         tables = [read_rows(file) for file in files]
+        if files == [whole]:
+            check_table(tables[0], record, whole)
         table = pa.concat_tables(tables).to_pandas()
     except (OSError, ValueError, pa.ArrowException) as error:
         raise refusal(f"A table is damaged, {error}: run the study again", folder) from error

@@ -20,18 +20,18 @@ import pandas as pd
 
 from napari_cam_sam.errors import CamSamError, refusal
 from napari_cam_sam.folders import folder_lock
-from napari_cam_sam.images.formats import is_file
 from napari_cam_sam.images.writing import write_atomically
 from napari_cam_sam.outputs import package_versions, plain
 from napari_cam_sam.sam.embeddings import CacheParameters, open_cache
-from napari_cam_sam.sam.registry import split_frame
 from napari_cam_sam.sam.store import embedding_folder
 from napari_cam_sam.studies.cases import Case, Dataset
 from napari_cam_sam.studies.datasets import read_dataset
 from napari_cam_sam.studies.plan import Study, plan_data, plan_differences, plan_hash
 from napari_cam_sam.studies.record import read_record
+from napari_cam_sam.studies.stamps import case_stamp, model_stamps, what_changed
 from napari_cam_sam.studies.table import (
     case_file,
+    check_table,
     read_about,
     read_rows,
     write_case,
@@ -65,7 +65,11 @@ class StudyResult:
     @cached_property
     def table(self) -> pd.DataFrame:
         """The tidy table, see :data:`napari_cam_sam.studies.table.COLUMNS`."""
-        table: pd.DataFrame = read_rows(self.folder / "results.parquet").to_pandas()
+        path = self.folder / "results.parquet"
+        rows = read_rows(path)
+        # The study may have been run again since: the record on disk is of the table there.
+        check_table(rows, _record_in(self.folder), path)
+        table: pd.DataFrame = rows.to_pandas()
         return table
 
 
@@ -177,26 +181,29 @@ def _run_study(
     record = _begin(study, folder, dataset, plan, command)
     record |= {"limit": limit, "device": device, "scheduler": scheduler, "workers": workers}
     files = {case.image_id: case_file(folder / "cases", case.image_id) for case in dataset.cases}
-    weights = _stamp_of_models(study)
-    about = _finished(dataset.cases, files, plan, weights)
+    # Who gives the command to workers elsewhere need not have a GPU as they do.
+    models = Models("cpu" if scheduler else device, study.allowed)
+    stamps = model_stamps(study, models)
+    about, again = _finished(dataset.cases, files, plan, stamps)
+    record["again"] = again
     left = [case for case in dataset.cases if case.image_id not in about]
     told, total = progress or (lambda done, of: None), len(dataset.cases)
     told(total - len(left), total)
     if left:
-        # Who gives the command to workers elsewhere need not have a GPU as they do.
-        models = Models("cpu" if scheduler else device, study.allowed)
         models.check(study.settings)
         _write_record(folder, record)
         for case, result in _results(study, left, models, device, cache, scheduler, workers):
-            about[case.image_id] = {**result.about, "plan": plan, "stamp": _stamp(case, weights)}
+            about[case.image_id] = {**result.about, "plan": plan, "stamp": case_stamp(case, stamps)}
             write_case(files[case.image_id], result.table, about[case.image_id])
             told(len(about), total)
             if cancelled():
                 break
     done = [files[case.image_id] for case in dataset.cases if case.image_id in about]
-    write_tables(folder, done)
+    rows_sha256 = write_tables(folder, done)
     # Last: a study that says that it is finished has the tables of all its cases.
-    _write_record(folder, _end(record, about))
+    record = _end(record, about)
+    record["rows_sha256"] = rows_sha256
+    _write_record(folder, record)
     return StudyResult(folder, record)
 
 
@@ -231,9 +238,9 @@ def estimate_study(study: Study, folder: Path, *, limit: int | None, device: str
     dataset = read_cases(study, limit)
     _check_folder(study, folder)
     files = {case.image_id: case_file(folder / "cases", case.image_id) for case in dataset.cases}
-    done = _finished(dataset.cases, files, plan_hash(study), _stamp_of_models(study))
-    left = [case for case in dataset.cases if case.image_id not in done] or dataset.cases
     models = Models(device, study.allowed)
+    done, _ = _finished(dataset.cases, files, plan_hash(study), model_stamps(study, models))
+    left = [case for case in dataset.cases if case.image_id not in done] or dataset.cases
     models.check(study.settings)
     result, seconds = None, 0.0
     for case in left:
@@ -288,6 +295,15 @@ def _begin(
     }
 
 
+def _record_in(folder: Path) -> dict[str, Any]:
+    """Read what stands in a folder of the study in it; empty where that cannot be known."""
+    try:
+        known = json.loads((folder / "study.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
 def _check_folder(study: Study, folder: Path) -> dict[str, Any]:
     """Read the record of a folder; refuse that of another study."""
     path = folder / "study.json"
@@ -309,44 +325,26 @@ def _check_folder(study: Study, folder: Path) -> dict[str, Any]:
 
 
 def _finished(
-    cases: Sequence[Case], files: Mapping[str, Path], plan: str, weights: Any
-) -> dict[str, dict[str, Any]]:
-    """Find the cases that need not be run: of this plan, with images and models as they are."""
-    done = {}
+    cases: Sequence[Case], files: Mapping[str, Path], plan: str, models: Mapping[str, str]
+) -> tuple[dict[str, dict[str, Any]], dict[str, int]]:
+    """Find the cases that need not be run, and say why others that were are run again."""
+    done: dict[str, dict[str, Any]] = {}
+    again: Counter[str] = Counter()
     for case in cases:
-        about = read_about(files[case.image_id])
-        if about is None or about["failed"] or about["plan"] != plan:
+        path = files[case.image_id]
+        about = read_about(path)
+        if about is None:
+            if path.exists():
+                again["the file of its results is damaged"] += 1
             continue
-        if about["stamp"] == _stamp(case, weights):
+        if about.get("failed", True) or about.get("plan") != plan:
+            continue
+        reason = what_changed(about, case, case_stamp(case, models))
+        if reason:
+            again[reason] += 1
+        else:
             done[case.image_id] = about
-    return done
-
-
-def _stamp_of_models(study: Study) -> list[list[int]]:
-    """Tell one state of the weights from another without reading them."""
-    names = {name for one in study.settings for name in (one.classifier, one.segmenter) if name}
-    paths = {Path(split_frame(name)[1]) for name in names}
-    named = {path for path in paths if len(path.parts) > 1}
-    files = [
-        file
-        for path in sorted(named)
-        for file in (sorted(path.rglob("*")) if path.is_dir() else [path])
-    ]
-    return [_state(file) for file in files if file.is_file()]
-
-
-def _stamp(case: Case, weights: Any) -> str:
-    """Tell one state of a case, and of what it is run with, from another without reading it."""
-    about: list[Any] = [plain(case), weights]
-    for path in (case.image, *case.truths, case.prediction):
-        if path is not None and is_file(path):
-            about.append(_state(path))
-    return hashlib.sha256(json.dumps(about).encode()).hexdigest()
-
-
-def _state(path: Path) -> list[int]:
-    status = path.stat()
-    return [status.st_size, status.st_mtime_ns]
+    return done, dict(again)
 
 
 def _end(record: dict[str, Any], about: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ __all__ = [
     "COLUMNS",
     "STATUSES",
     "case_file",
+    "check_table",
     "make_table",
     "read_about",
     "read_rows",
@@ -70,7 +71,7 @@ STATUSES = ("ok", "no-prompt", "no-truth", "failed")
 ``no-truth``: there is none to compare with, or neither it nor the mask has anything here."""
 
 _ORDER = ["case", "axis", "plane", "object", "setting", "source", "step", "status", "metric"]
-_ABOUT = b"napari-cam-sam"
+_ABOUT, _DIGEST = b"napari-cam-sam", b"napari-cam-sam-sha256"
 # Rows of one group of the whole parquet file; it decides the bytes of the file.
 _GROUP_ROWS = 100_000
 
@@ -78,10 +79,11 @@ _GROUP_ROWS = 100_000
 class _About(BaseModel):
     failed: bool
     plan: str
-    stamp: str
+    stamp: str | dict[str, Any]  # a text in an earlier version
     encodes: dict[str, int]
     seconds: dict[str, float]
     files: list[str]
+    states: list[list[int]] | None = None
     models: dict[str, dict[str, str]]
 
 
@@ -124,7 +126,9 @@ def write_case(path: Path, table: pd.DataFrame, about: Mapping[str, Any]) -> Non
     CamSamError
         If the disk is full or the folder cannot be written.
     """
-    whole = _arrow(table).replace_schema_metadata({_ABOUT: json.dumps(about)})
+    rows, words = _arrow(table), json.dumps(about)
+    digest = _Digest().add(rows).hexdigest(words)
+    whole = rows.replace_schema_metadata({_ABOUT: words, _DIGEST: digest})
 
     def write(hidden: Path) -> None:
         with hidden.open("wb") as file:  # pyarrow opens no path that is not UTF-8
@@ -134,18 +138,93 @@ def write_case(path: Path, table: pd.DataFrame, about: Mapping[str, Any]) -> Non
 
 
 def read_about(path: Path) -> dict[str, Any] | None:
-    """Read what is known of a case from its file; None if it is not there or damaged."""
+    """Read what is known of a case from its file; None if it is not there or damaged.
+
+    The rows are read, too: they, and what is known, must be what was written.
+    """
     try:
-        with path.open("rb") as file:
-            metadata = pq.read_schema(file).metadata or {}
-        about = parse_json(metadata[_ABOUT].decode(), path)
+        about = _read_case(path)[1]
         check_schema(_About, about, path)
-    except (CamSamError, OSError, ValueError, KeyError, pa.ArrowException):
+    except CamSamError:
         return None
-    return dict(about)
+    return about
 
 
-def write_tables(folder: Path, files: Iterable[Path]) -> int:
+def _read_case(path: Path) -> tuple[pa.Table, dict[str, Any]]:
+    """Read the rows of a case and what is known of it, and check that they were written so."""
+    try:
+        with path.open("rb") as file:  # pyarrow opens no path that is not UTF-8
+            table = pq.read_table(file)
+        metadata = table.schema.metadata or {}
+        rows, words = table.replace_schema_metadata(None), metadata.get(_ABOUT, b"{}").decode()
+        about = parse_json(words, path)
+        # What an earlier version wrote has no digest.
+        digest = metadata.get(_DIGEST)
+        right = digest is None or digest.decode() == _Digest().add(rows).hexdigest(words)
+    except Exception as error:  # damaged bytes make pyarrow raise whatever comes
+        raise _damaged(path) from error
+    if not right or not isinstance(about, dict):
+        raise _damaged(path)
+    names = [name for name in COLUMNS if name in rows.column_names]
+    wanted = pa.schema([(name, COLUMNS[name]) for name in names])
+    try:
+        return rows.select(names).cast(wanted).replace_schema_metadata(None), about
+    except (ValueError, pa.ArrowException) as error:  # of no study
+        raise _damaged(path) from error
+
+
+def _damaged(path: Path) -> CamSamError:
+    return CamSamError(
+        f"A file of results is damaged: run the study again, which mends it ({path})."
+    )
+
+
+class _Digest:
+    """The SHA-256 of rows by their values, whatever bytes a version of pyarrow makes of them."""
+
+    def __init__(self) -> None:
+        self._columns: dict[str, Any] = {}
+
+    def add(self, rows: pa.Table) -> _Digest:
+        """Add rows below those before."""
+        for name in rows.column_names:
+            digest = self._columns.setdefault(name, hashlib.sha256())
+            column = rows.column(name).combine_chunks()
+            if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+                texts = ("\1" if text is None else text for text in column.to_pylist())
+                digest.update("".join(f"{text}\0" for text in texts).encode())
+            else:
+                digest.update(column.to_numpy(zero_copy_only=False).tobytes())
+        return self
+
+    def hexdigest(self, about: str = "") -> str:
+        """Give it, of these rows and of what is known of them."""
+        columns = [[name, digest.hexdigest()] for name, digest in self._columns.items()]
+        return hashlib.sha256(json.dumps([about, columns]).encode()).hexdigest()
+
+
+def check_table(rows: pa.Table, record: Mapping[str, Any], path: Path) -> None:
+    """Check that rows of ``results.parquet`` are those that the record of a study is of.
+
+    Parameters
+    ----------
+    rows : Table
+    record : mapping
+        The content of ``study.json``. That of an earlier version names no rows.
+    path : Path
+        Of the rows, for the sentence.
+
+    Raises
+    ------
+    CamSamError
+        If they are others, as the file is damaged.
+    """
+    known = record.get("rows_sha256")
+    if known is not None and _Digest().add(rows).hexdigest() != known:
+        raise _damaged(path)
+
+
+def write_tables(folder: Path, files: Iterable[Path]) -> str:
     """Join the files of cases into ``results.parquet`` and ``results.csv``, a part at a time.
 
     Parameters
@@ -156,22 +235,23 @@ def write_tables(folder: Path, files: Iterable[Path]) -> int:
 
     Returns
     -------
-    int
-        Rows.
+    str
+        SHA-256 of the rows, for `check_table`.
 
     Raises
     ------
     CamSamError
         If the disk is full or the folder cannot be written; the former tables stay then.
     """
-    files, rows = list(files), 0
+    files, digest = list(files), _Digest()
 
     def write_parquet(path: Path) -> None:
-        nonlocal rows
+        nonlocal digest
+        digest = _Digest()
         with path.open("wb") as file, pq.ParquetWriter(file, pa.schema(COLUMNS)) as writer:
             for part in _parts(files):
                 writer.write_table(part, row_group_size=_GROUP_ROWS)
-                rows += part.num_rows
+                digest.add(part)
 
     def write_csv(path: Path) -> None:
         with path.open("w", encoding="utf-8", newline="") as file:
@@ -185,16 +265,18 @@ def write_tables(folder: Path, files: Iterable[Path]) -> int:
 
     write_atomically(folder / "results.parquet", write_parquet)
     write_atomically(folder / "results.csv", write_csv)
-    return rows
+    return digest.hexdigest()
 
 
 def read_rows(path: Path) -> pa.Table:
-    """Read the rows of one file of results, with the columns that are known, of their types."""
-    with path.open("rb") as file:  # pyarrow opens no path that is not UTF-8
-        table = pq.read_table(file)
-    names = [name for name in COLUMNS if name in table.column_names]
-    wanted = pa.schema([(name, COLUMNS[name]) for name in names])
-    return table.select(names).cast(wanted).replace_schema_metadata(None)
+    """Read the rows of one file of results: the columns that are known, of their types.
+
+    Raises
+    ------
+    CamSamError
+        If it is damaged.
+    """
+    return _read_case(path)[0]
 
 
 def _parts(files: Iterable[Path]) -> Iterator[pa.Table]:

@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from napari_cam_sam.cam.heatmaps import Heatmap, check_request
 from napari_cam_sam.cam.trust import assess_trust
 from napari_cam_sam.errors import CamSamError, show_traceback
-from napari_cam_sam.images.hashing import file_hash
+from napari_cam_sam.images.hashing import file_hash, file_states
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.preprocessing import preprocess
 from napari_cam_sam.images.windows import Window, WindowParameters, resolve_window
@@ -135,8 +135,8 @@ class CaseResult:
     about : dict
         ``failed``: whether nothing could be run; ``encodes``: how many planes were ``done`` and
         ``found`` on disk; ``seconds`` by stage; ``files``: SHA-256 of the image, its truths and
-        the prediction, in this order; ``models``: see `Models.describe`; ``notes``: what reading
-        them decided.
+        the prediction, in this order, and ``states`` of these before they were read; ``models``:
+        see `Models.describe`; ``notes``: what reading them decided.
     """
 
     table: pd.DataFrame
@@ -162,11 +162,12 @@ def run_case(study: Study, case: Case, models: Models, embeddings: EmbeddingCach
         The same in every process: with the study's seed and number of threads.
     """
     begin, encoded, found = time.perf_counter(), embeddings.encoded, embeddings.from_disk
+    files = [case.image, *case.truths, *([case.prediction] if case.prediction else [])]
+    states = file_states(files)
     try:
         with _reproducible(study):
             task = _Task(study, case, models, embeddings)
             task.run()
-        files = [case.image, *case.truths, *([case.prediction] if case.prediction else [])]
         hashes = [file_hash(path) for path in files]
     except Exception as error:
         if not isinstance(error, CamSamError):
@@ -178,6 +179,7 @@ def run_case(study: Study, case: Case, models: Models, embeddings: EmbeddingCach
         "encodes": {"done": embeddings.encoded - encoded, "found": embeddings.from_disk - found},
         "seconds": {stage: round(value, 4) for stage, value in task.seconds.items()},
         "files": hashes,
+        "states": states,
         "models": models.describe(),
         "notes": list(dict.fromkeys(task.notes)),
     }
