@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,12 +16,15 @@ from PIL import Image as Pillow
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
 
+from napari_cam_sam.comparison import ScoredRow
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.metrics.scoring import Scores
 from napari_cam_sam.plugin import saving
 from napari_cam_sam.plugin.geometry import transform_of
 from napari_cam_sam.plugin.heatmap_dock import HeatmapDock
 from napari_cam_sam.plugin.reading import read_nifti_layers
 from napari_cam_sam.plugin.saving import SavingRow
+from napari_cam_sam.plugin.score_rows import Subject, as_text
 from napari_cam_sam.plugin.segment_dock import SegmentDock
 from napari_cam_sam.plugin.workspace import workspace_of
 from napari_cam_sam.plugin.writing import write_labels_layer
@@ -191,3 +196,14 @@ def test_naparis_own_dialog_says_first_what_is_wrong(tmp_path: Path, viewer: Any
             write_labels_layer(str(tmp_path / name), *labels.as_layer_data_tuple()[:2])
         assert not str(raised.value)[:60].startswith(str(tmp_path)[:20])
         assert str(tmp_path / name) in str(raised.value)[20:]
+
+
+def test_no_cell_of_scores_is_a_formula() -> None:
+    """Names of layers are the user's, or a file's; numbers stay numbers."""
+    subject = Subject("=image", None, 0, 1, "@mask", "+truth", "-heat", "px")
+    scores = Scores({"dice": 0.5, "hd95": -1.0}, ())
+    text = as_text([ScoredRow("plane", 3, 3, scores)], subject, lambda _: False)
+    (row,) = csv.DictReader(io.StringIO(text))
+    names = [row[name] for name in ("image", "prediction", "truth", "heatmap")]
+    assert names == ["'=image", "'@mask", "'+truth", "'-heat"]
+    assert float(row["hd95"]) == -1

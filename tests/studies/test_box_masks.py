@@ -1,6 +1,8 @@
 """Masks made of boxes: a data set of its own, with a segmenter that fills boxes with an ellipse."""
 
+import csv
 import json
+import os
 
 import numpy as np
 import pytest
@@ -99,3 +101,24 @@ def test_semicolon(tmp_path):
     case = Case("a", tmp_path / "a;b.png")
     with pytest.raises(CamSamError, match="semicolon"):
         write_box_masks(Dataset("d", (case,)), load_segmenter("seeded"), tmp_path)
+
+
+def test_names_that_a_spreadsheet_would_run_come_back(tmp_path):
+    """The table of cases is written for spreadsheets, and read as what it means."""
+    bad = os.fsdecode(b"Bild \xe4")
+    image, _ = cells((40, 50), (20, 20))
+    save(tmp_path / f"{bad}.png", image)
+    box = Box(12, 12, 29, 29, source="truth")
+    cases = (
+        Case("=1+1", tmp_path / f"{bad}.png", boxes=(box,), label="@SUM(A1)", group="-x"),
+        Case("'=quoted", tmp_path / f"{bad}.png", boxes=(box,), label="+", split="-1"),
+    )
+    listed = write_box_masks(Dataset("d", cases), load_segmenter("seeded"), tmp_path / "made")
+    for row in csv.reader(listed.read_text(encoding="utf-8").splitlines()):
+        for cell in row:
+            assert cell == "-1" or cell[:1] not in ("=", "+", "-", "@")
+    found = {case.image_id: case for case in read_dataset("csv", listed).cases}
+    assert set(found) == {"=1+1", "'=quoted", "sam/=1+1", "sam/'=quoted"}
+    first = found["=1+1"]
+    assert (first.label, first.group, found["'=quoted"].label) == ("@SUM(A1)", "-x", "+")
+    assert first.image.samefile(tmp_path / f"{bad}.png")
