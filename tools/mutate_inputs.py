@@ -147,10 +147,12 @@ def _differs_from_nibabel(found: Any, path: Path, name: str) -> str | None:
         if image.geometry.affine is not None:
             mm = np.abs(image.geometry.affine[:3, :3]).max()
             scale = np.abs(affine[:3, :3]).max()
-            ours = image.geometry.affine[:, [2, 1, 0, 3]]
+            ours = image.geometry.affine[:, [2, 1, 0, 3]].copy()
             factor = mm / scale if scale else 1.0
             nearest = min((1.0, 1e3, 1e-3), key=lambda f: abs(math.log(factor / f)))
             affine[:3] *= nearest
+            flat = ~affine[:3, :3].any(axis=0)  # a thickness of 0, of a plane, is taken for 1
+            ours[:3, :3][:, flat] = 0
             if not np.allclose(ours, affine, rtol=1e-5, atol=1e-6 * scale):
                 return "the affine is not nibabel's"
     return None
@@ -292,6 +294,10 @@ def _forms(values: np.ndarray) -> list[np.ndarray]:
     found = [values.squeeze()]
     if values.dtype == bool:
         found += [values.astype(np.uint8), values.astype(np.uint8) * 255]
+    if values.dtype == np.uint8:  # fewer bits are spread over eight
+        for bits in range(1, 8):
+            if values.size and values.max() < 1 << bits:
+                found.append(np.round(values * (255 / ((1 << bits) - 1))).astype(np.uint8))
     if values.ndim >= 3 and values.shape[-1] in (2, 4):
         found += [values[..., 0], values[..., :3]]
     if values.ndim >= 3 and values.shape[0] in (2, 3, 4):

@@ -420,3 +420,18 @@ def test_a_tag_that_says_how_pixels_are_stored_is_needed(tmp_path: Path, name: s
     path.write_bytes(bytes(content))
     with pytest.raises(CamSamError, match="truncated or damaged"):
         read_image(path)
+
+
+def test_strips_that_do_not_cover_the_pages_are_refused(tmp_path: Path) -> None:
+    """Else pixels are whatever was in memory before."""
+    path = tmp_path / "a.tif"
+    rgb = np.random.default_rng(0).integers(0, 255, (20, 24, 3), np.uint8)
+    for predictor in (1, 2):
+        tifffile.imwrite(path, rgb, compression="lzw", predictor=predictor)
+        with tifffile.TiffFile(path) as file:
+            at = file.pages.first.tags["ImageDescription"].offset
+        content = bytearray(path.read_bytes())
+        content[at : at + 2] = struct.pack("<H", 284)  # a text where the planar configuration is
+        path.write_bytes(bytes(content))
+        with pytest.raises(CamSamError, match="do not cover"):
+            read_image(path)

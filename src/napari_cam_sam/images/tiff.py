@@ -259,6 +259,9 @@ def _check_segments(page: Any, keyframe: Any, path: Path) -> None:
     count = prod(keyframe.chunked)
     offsets, sizes = page.dataoffsets[:count], page.databytecounts[:count]
     kind = "tiles" if keyframe.is_tiled else "strips"
+    # Where a tag of the layout makes no sense, tifffile leaves what no strip covers as it comes.
+    if count * prod(keyframe.chunks) < prod(keyframe.shape):
+        raise refusal(f"The {kind} of this TIFF do not cover its pages: it is damaged", path)
     there = sum(offset > 0 and size > 0 for offset, size in zip(offsets, sizes, strict=False))
     if there < count:
         raise refusal(

@@ -14,6 +14,12 @@ from napari_cam_sam.errors import CamSamError
 __all__ = ["OpenDocks"]
 
 
+# What a dock raises where a choice is of another version, or odd.
+_UNKNOWN = (
+    CamSamError, AttributeError, LookupError, TypeError, ValueError, ArithmeticError, RuntimeError,
+)  # fmt: skip
+
+
 class OpenDocks(QObject):
     """Finds the dock that answers a key, or that holds a part of the session.
 
@@ -101,7 +107,7 @@ class OpenDocks(QObject):
             if take is not None:
                 try:
                     take(state)
-                except (CamSamError, AttributeError, KeyError, TypeError, ValueError):
+                except _UNKNOWN:
                     failed.append(name)
         return failed
 

@@ -22,6 +22,7 @@ from napari_cam_sam.plugin.owners import hold
 from napari_cam_sam.plugin.plain_text import show_info, show_warning
 from napari_cam_sam.plugin.plane_masks import PlaneMasks
 from napari_cam_sam.plugin.preferences import preferences
+from napari_cam_sam.plugin.session_choices import check_choices
 from napari_cam_sam.plugin.session_opening import put_back
 from napari_cam_sam.plugin.session_taking import record_of, session_taker
 from napari_cam_sam.plugin.tasks import Newest
@@ -395,7 +396,9 @@ class SessionKeeper(QObject):
             self.saved.emit("That work was done on another image than the one that is open.")
             return
         try:
-            self.restore(found.whole(), found)
+            session = found.whole()
+            check_choices(session)
+            self.restore(session, found)
         except CamSamError as error:
             self.saved.emit(f"It cannot be brought back: {error}")
 
@@ -417,6 +420,7 @@ class SessionKeeper(QObject):
 
         def read() -> tuple[Line | None, Session]:
             session = read_session(folder)
+            check_choices(session)
             check_session_image(session, image, frame)
             return line, session
 

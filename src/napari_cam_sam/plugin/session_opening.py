@@ -9,6 +9,7 @@ import numpy as np
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.kept_planes import plane_from
 from napari_cam_sam.plugin.plane_masks import PlaneMasks
+from napari_cam_sam.plugin.session_choices import check_choices
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.session import Session
 
@@ -28,7 +29,13 @@ def put_back(workspace: Workspace, session: Session) -> str:
     -------
     str
         What was opened, and what stayed out, in words.
+
+    Raises
+    ------
+    CamSamError
+        If its choices are odd; nothing is replaced then.
     """
+    check_choices(session)
     masks, left_out = _masks(session)
     there = [
         PlanePrompts(axis, index)
