@@ -162,7 +162,8 @@ def test_absurd_values_are_refused_by_their_field(change: dict, words: str) -> N
     with pytest.raises(CamSamError, match=words) as caught:
         merge_cards([("file", FULL | change)], "x", (224, 224))
     message = str(caught.value)
-    assert message.startswith(f"file says {next(iter(change))} = ")
+    assert message.startswith(f"{next(iter(change))} = ")
+    assert message.endswith("(file).")
     assert len(message) < 600
     assert message.isprintable()
 

@@ -12,10 +12,10 @@ import pytest
 from PIL import Image as Pillow
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QComboBox, QLabel, QTableWidget, QToolTip, QWidget
+from safetensors.torch import save_file
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.models.classifiers import load_classifier
-from napari_cam_sam.models.training.saving import write_model
 from napari_cam_sam.plugin.forms import Words
 from napari_cam_sam.plugin.plain_text import Label, Rich, plain_tip, unmarked
 from napari_cam_sam.plugin.task_row import TaskRow
@@ -106,7 +106,8 @@ def test_a_name_with_markup_in_every_dock_opens_nothing(
     viewer.add_labels(truth, name=unmarked(f"truth {bait.text}"))
     classifier = load_classifier("lesion")
     card = replace(classifier.card, class_names=(f"{bait.text} 0", f"{bait.text} 1"))
-    model = write_model(bait.path.parent, classifier.module.state_dict(), card, {})
+    model = bait.path.parent / "model.safetensors"
+    save_file(classifier.module.state_dict(), model, {"card": card.to_json()})
     way = WayDock(viewer)
     viewer.window.add_dock_widget(way)
     training = TrainingDock(viewer)

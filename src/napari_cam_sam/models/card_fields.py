@@ -88,7 +88,7 @@ def check_field(key: str, value: Any, source: str) -> Any:
         if key == "arguments" and isinstance(error, ValidationError):
             why = f" ({error.errors()[0]['msg'].removeprefix('Value error, ')})"
         raise CamSamError(
-            f"{source} says {key} = {_shown(value)}; expected {_WANTED[key]}{why}."
+            f"{key} = {_shown(value)}; expected {_WANTED[key]}{why} ({source})."
         ) from None
 
 
