@@ -17,6 +17,7 @@ from napari_cam_sam.images.reading import read_image
 from napari_cam_sam.models.factories import call_factory
 from napari_cam_sam.models.loading import load_model
 from napari_cam_sam.pipeline import RunParameters
+from napari_cam_sam.prompts.data import ObjectPrompt, PlanePrompts, Point
 from napari_cam_sam.sam.loading import load_segmenter
 from napari_cam_sam.session import Session, image_record, write_session
 from napari_cam_sam.studies import report_cases
@@ -151,8 +152,10 @@ def test_replaying_a_session_imports_nothing_that_it_names(
 def session_of(image: Path, folder: Path, classifier: str) -> None:
     """Save the session of somebody whose classifier was code."""
     read = replace(read_image(image), path=None)
+    point = ObjectPrompt(1, (Point(30, 30, True, "user"),))
+    prompts = PlanePrompts(0, 0, (point,))
     choices = {"docks": {"heatmap": {"classifier": classifier, "target": "lesion"}}}
-    write_session(folder, Session(image_record(read), choices), read)
+    write_session(folder, Session(image_record(read), choices, (prompts,)), read)
 
 
 OPEN = """\
