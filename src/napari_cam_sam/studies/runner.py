@@ -298,10 +298,9 @@ def _begin(
 def _record_in(folder: Path) -> dict[str, Any]:
     """Read what stands in a folder of the study in it; empty where that cannot be known."""
     try:
-        known = json.loads((folder / "study.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return read_record(folder / "study.json")
+    except CamSamError:
         return {}
-    return known if isinstance(known, dict) else {}
 
 
 def _check_folder(study: Study, folder: Path) -> dict[str, Any]:
