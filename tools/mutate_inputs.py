@@ -293,7 +293,8 @@ def _forms(values: np.ndarray) -> list[np.ndarray]:
     """Give the forms that a picture may be brought to: without alpha, inverted, turned."""
     found = [values.squeeze()]
     if values.dtype == bool:
-        found += [values.astype(np.uint8), values.astype(np.uint8) * 255]
+        for one in (values, ~values):
+            found += [one, one.astype(np.uint8), one.astype(np.uint8) * 255]
     if values.dtype == np.uint8:  # fewer bits are spread over eight
         for bits in range(1, 8):
             if values.size and values.max() < 1 << bits:
@@ -334,8 +335,8 @@ def _says(read: Any, said: Any) -> bool:
         return all(key in read and _says(read[key], value) for key, value in said.items())
     if isinstance(said, list) and isinstance(read, list | tuple):
         return len(said) == len(read) and all(map(_says, read, said))
-    if isinstance(said, float) and isinstance(read, float):
-        return read == said or (math.isnan(read) and math.isnan(said))
+    if isinstance(read, float) and not isinstance(said, bool) and isinstance(said, int | float):
+        return read == float(said) or (math.isnan(read) and math.isnan(said))
     return bool(read == said) and isinstance(read, bool) == isinstance(said, bool)
 
 
@@ -529,7 +530,7 @@ def _tables(folder: Path) -> Reader:
         if [cell.strip() for cell in said[0]] != columns or len(said) - 1 != len(rows):
             return "columns or rows are not csv's"
         for cells, (_, row) in zip(said[1:], rows, strict=True):
-            if list(row.values())[: len(cells)] != cells:
+            if len(set(columns)) == len(columns) and list(row.values())[: len(cells)] != cells:
                 return "a row is not csv's"
         return None if n <= len(rows) else f"{n} cases of {len(rows)} rows"
 
@@ -737,7 +738,7 @@ def _resume(folder: Path) -> Reader:
 
     def differs(found: Any, path: Path, name: str) -> str | None:
         said = torch.load(path, weights_only=True)
-        same = [dataclasses.asdict(one) for one in found.epochs] == said["epochs"] and all(
+        same = _says([dataclasses.asdict(one) for one in found.epochs], said["epochs"]) and all(
             torch.equal(mine[key], value)
             for mine, given in ((found.module, said["module"]), (found.best, said["best"]))
             for key, value in given.items()

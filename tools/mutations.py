@@ -275,6 +275,13 @@ def damage_yaml(rng: Random, data: bytes) -> bytes:
         return _damage_text(rng, data.decode(), *pieces, always=True)
     tree = damage_tree(rng, yaml.safe_load(data))
     style = bool(rng.random() < 0.3)
+    try:
+        return _dumped(tree, style)
+    except RecursionError:  # nested too deep for PyYAML to write
+        return damage_bytes(rng, data)
+
+
+def _dumped(tree: Any, style: bool) -> bytes:
     return yaml.safe_dump(tree, default_flow_style=style, sort_keys=False).encode(errors="replace")
 
 
