@@ -199,7 +199,7 @@ class Life:
             kind = self.kinds[self.workspace.image_layer]
             self.journal.tell(taken=taken, of=f"{kind} {self.workspace.frame()}")
             self.tell_state()
-            self.journal.tell(rest=True, op="recover", done=True)
+            self.journal.tell(rest=True, life=self.life, op="recover", done=True)
 
     def plane(self) -> tuple[int, int] | None:
         """Choose a plane of the image along its first axis, and show it."""
@@ -321,7 +321,7 @@ class Life:
     def rest(self) -> bool:
         """Wait until everything is saved that is saved by itself."""
         rest(self.app)
-        self.journal.tell(rest=True)
+        self.journal.tell(rest=True, life=self.life)
         return True
 
 
@@ -480,7 +480,9 @@ def losses(lines: list[Tree], offers: dict[str, list[Tree]], masks: bool) -> lis
             if not states or states[-1] != state:
                 states.append(state)
         elif line.get("rest"):
-            for at, states in timelines.items():
+            # Of the window that rests: what an earlier one had not saved is gone with it.
+            own = f"{line['life']}."
+            for at, states in ((a, s) for a, s in timelines.items() if a.startswith(own)):
                 rested.setdefault(at, []).append(len(states) - 1)
         elif "taken" in line:
             # What was brought back goes on as other work: where that is at rest, it is in that.

@@ -193,9 +193,8 @@ def test_the_sequences_tell_a_loss() -> None:
                 "masks": []}  # fmt: skip
 
     at = {"at": "0.1 volume None", "kind": "volume", "frame": None}
-    lines = [
-        at | {"state": state(1, 2)}, {"rest": True}, at | {"state": state(1)}, {"rest": True},
-    ]  # fmt: skip
+    rest = {"rest": True, "life": 0}
+    lines = [at | {"state": state(1, 2)}, rest, at | {"state": state(1)}, rest]
     losses = tool().losses
     both = [state(1), state(1, 2)]
     assert losses(lines, {"volume None": both}, True) == []

@@ -85,6 +85,26 @@ def previews(layers: Any) -> list[Any]:
     return [layer for layer in layers if layer.name.startswith("mask preview")]
 
 
+@pytest.mark.parametrize("selected", [False, True])
+def test_a_series_goes_with_its_work(qapp: Any, selected: bool) -> None:
+    viewer = ViewerModel()
+    series = viewer.add_image(np.random.default_rng(0).random((2, 6, 20, 24)), name="series")
+    workspace = workspace_of(viewer)
+    docks = [kind(viewer) for kind in (SegmentDock, ScoresDock, PromptsDock)]
+    viewer.dims.set_point(0, 1)
+    workspace.look_at_plane()
+    workspace.prompts.write([PlanePrompts(0, 2, (BOX,))])
+    if selected:
+        viewer.layers.select_all()
+        viewer.layers.remove_selected()
+    else:
+        viewer.layers.remove(series)  # the axis of time goes with it
+    at_rest(workspace)
+    assert workspace.image_layer is None
+    assert workspace.frame() is None
+    assert len(docks) == 3
+
+
 def test_select_all_and_delete(qapp: Any) -> None:
     for _ in range(6):  # napari goes through a set: in half of the tries it was another order
         workspace, _ = segmented(2)

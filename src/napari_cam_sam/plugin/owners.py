@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 import threading
 from contextlib import suppress
@@ -123,8 +124,20 @@ def is_alive(folder: Path, owner: str) -> bool:
 
 
 def tidy(folder: Path) -> None:
-    """Delete the lock files of processes that are gone and own nothing any more."""
+    """Delete what processes that are gone have begun to write, and their locks if they own nothing.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the autosaves.
+    """
     with suppress(OSError):
+        names = [path.name for path in folder.iterdir()]
+        for name in names:
+            begun = re.match(r"\.[0-9a-f]{16}-\d+-", name)
+            owner = None if begun is None else owner_in(name[begun.end() :])
+            if owner is not None and not is_alive(folder, owner):
+                shutil.rmtree(folder / name, ignore_errors=True)
         names = [path.name for path in folder.iterdir()]
         for name in names:
             match = re.fullmatch(r"\.(.+)\.lock", name)

@@ -89,6 +89,7 @@ class Workspace(EndsByQt, QObject):
         self._image_layer: Any = None
         self._opening = 0
         self._left_frame: int | None = None
+        self._seen_frame: int | None = None
         self._replaced: dict[Any, int] = {}
         self.changing = False
         """Whether another image is being chosen: what hears of it first must not ask the others."""
@@ -139,7 +140,7 @@ class Workspace(EndsByQt, QObject):
         with self._change():
             if self._image_layer is not None:
                 self._image_layer.events.data.disconnect(self._data_replaced)
-            self._image_layer = layer
+            self._image_layer, self._seen_frame = layer, None
             self.window_parameters = self._truth = None
             if layer is not None:
                 layer.events.data.connect(self._data_replaced)
@@ -174,7 +175,10 @@ class Workspace(EndsByQt, QObject):
         layer = self._image_layer
         if self._left_frame is not None:
             return self._left_frame
-        return None if layer is None else frame_shown(self.viewer, layer)
+        # Of one that just went the viewer has forgotten the axes, and it is still to be saved.
+        if layer is not None and layer in self.viewer.layers:
+            self._seen_frame = frame_shown(self.viewer, layer)
+        return None if layer is None else self._seen_frame
 
     @contextmanager
     def at_frame(self, frame: int | None) -> Iterator[None]:
