@@ -129,7 +129,8 @@ def _differs_from_nibabel(found: Any, path: Path, name: str) -> str | None:
     image, values = found
     try:
         reference = nibabel.load(path)
-        other = np.asanyarray(reference.dataobj)
+        colour = reference.get_data_dtype().fields  # which has no slope, by the standard
+        other = reference.dataobj.get_unscaled() if colour else np.asanyarray(reference.dataobj)
         affine = np.array(reference.affine)
     except Exception as error:
         return f"nibabel refuses it ({type(error).__name__}: {str(error)[:80]})"

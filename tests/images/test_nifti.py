@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import zlib
 from pathlib import Path
 
 import nibabel as nib
@@ -563,3 +564,16 @@ def test_extensions_that_do_not_fit_are_refused(tmp_path, suffix, length):
     path.write_bytes(gzip.compress(raw) if suffix == ".nii.gz" else bytes(raw))
     with pytest.raises(CamSamError, match=f"extension of {length} bytes does not fit"):
         read_image(path)
+
+
+def test_what_follows_the_voxels_without_end_is_not_unpacked(tmp_path):
+    path = tmp_path / "a.nii"
+    nib.save(nib.Nifti1Image(np.ones((4, 4, 4), np.uint8), np.eye(4)), path)
+    packer = zlib.compressobj(1, zlib.DEFLATED, 31)
+    packed = packer.compress(path.read_bytes())
+    for _ in range(130):  # MiB, of which 64 are read
+        packed += packer.compress(bytes(2**20))
+    whole = tmp_path / "b.nii.gz"
+    whole.write_bytes(packed + packer.flush())
+    with pytest.raises(CamSamError, match="More follows its voxels than the header"):
+        read_image(whole)

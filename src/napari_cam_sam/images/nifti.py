@@ -24,7 +24,7 @@ from napari_cam_sam.images.formats import stem_of
 from napari_cam_sam.images.geometry import Geometry, spacing_from_affine
 from napari_cam_sam.images.image import Image, choose_frame
 from napari_cam_sam.images.volume import VolumeOnDisk
-from napari_cam_sam.limits import EXPANSION, SMALL_BYTES, check_array, check_expansion, refusal
+from napari_cam_sam.limits import EXPANSION, SMALL_BYTES, check_array, refusal
 
 __all__ = ["NiftiSource", "read_nifti", "write_nifti"]
 
@@ -299,7 +299,7 @@ def _unpack(
                 wanted -= len(chunk)
                 _write(target, chunk, path)
             # The check sum stands at the end, and is compared only when the end is read.
-            notes = _rest(packed, path) if to_the_end else ()
+            notes = _rest(packed, path, max(SMALL_BYTES, 4 * n_bytes)) if to_the_end else ()
     except (OSError, EOFError, zlib.error) as error:
         target.close()
         raise refusal(f"This is truncated or damaged: {error}", path) from error
@@ -310,12 +310,14 @@ def _unpack(
     return target, notes
 
 
-def _rest(packed: gzip.GzipFile, path: Path) -> tuple[str, ...]:
+def _rest(packed: gzip.GzipFile, path: Path, most: int) -> tuple[str, ...]:
+    """Read what follows the voxels, up to a number of bytes: it may be packed without end."""
     extra = 0
     try:
         while chunk := packed.read(_COPY_BYTES):
             extra += len(chunk)
-            check_expansion(path.stat().st_size, extra, path)
+            if extra > most:
+                raise refusal("More follows its voxels than the header can explain", path)
     except gzip.BadGzipFile as error:
         # What is no further part of a gzip file, after one whose check sum fits.
         if "Not a gzipped file" not in str(error):
