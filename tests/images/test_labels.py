@@ -318,3 +318,20 @@ def test_remarks_on_layers_that_stay_as_they_are():
     assert "negative values" in str(labels_remark(image_from_array(np.array([[0, -1]]))))
     assert labels_remark(image_from_array(np.array([[0, 1, 2]]))) is None
     assert labels_remark(image_from_array(np.array([[False, True]]))) is None
+
+
+def test_a_large_plane_is_looked_at_by_rows(monkeypatch):
+    """Counting its values must not need eight times the memory of a whole slide."""
+    largest, count = 0, np.bincount
+
+    def bincount(values, **options):
+        nonlocal largest
+        largest = max(largest, len(values))
+        return count(values, **options)
+
+    monkeypatch.setattr(np, "bincount", bincount)
+    values = np.zeros((3000, 2000), np.uint8)
+    values[5:50, 7:80], values[2990:, 100:] = 3, 200
+    image = labels_of(image_from_array(values))
+    assert 0 < largest <= 2**20
+    assert "the labels 3 and 200" in image.notes[0]

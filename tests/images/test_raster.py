@@ -430,3 +430,15 @@ def png(pixels, interlaced=False, extra=b""):
     header = struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, int(interlaced))
     parts = chunk(b"IHDR", header) + extra + chunk(b"IDAT", zlib.compress(lines))
     return b"\x89PNG\r\n\x1a\n" + parts + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_an_almost_empty_mask_of_one_bit_is_no_bomb(tmp_path, monkeypatch, suffix):
+    """Whole slides have masks that pack further than bytes do: eight pixels a byte, or a fax."""
+    monkeypatch.setattr("napari_cam_sam.limits.SMALL_BYTES", 0)
+    path, mask = tmp_path / f"m{suffix}", np.zeros((4000, 6000), bool)
+    mask[100:130, 200:260] = True
+    more = {"compression": "group4"} if suffix == ".tif" else {}
+    PillowImage.fromarray(mask).save(path, **more)
+    assert path.stat().st_size * 2000 < mask.size
+    np.testing.assert_array_equal(read_labels(path).plane(0, 0), mask)

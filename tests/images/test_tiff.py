@@ -435,3 +435,17 @@ def test_strips_that_do_not_cover_the_pages_are_refused(tmp_path: Path) -> None:
         path.write_bytes(bytes(content))
         with pytest.raises(CamSamError, match="do not cover"):
             read_image(path)
+
+
+@pytest.mark.parametrize("compression", ["zstd", "webp", "lzma", "jpegxl", "zlib", "lzw"])
+def test_constant_areas_are_no_bombs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compression: str
+) -> None:
+    """Most of a mask is constant, and newer compressions pack that ten times denser."""
+    monkeypatch.setattr("napari_cam_sam.limits.SMALL_BYTES", 0)
+    values = np.zeros((2048, 2048, 3), np.uint8)
+    values[10:40, 20:60] = 9
+    tifffile.imwrite(tmp_path / "a.tif", values, compression=compression, photometric="rgb",
+                     compressionargs={"lossless": True} if compression == "webp" else None,
+                     rowsperstrip=2048)  # fmt: skip
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif").plane(0, 0), values)

@@ -26,6 +26,7 @@ _LISTED = 8
 _FEW_PIXELS = 16
 _MANY = 4096
 _LOOKED_AT = 24
+_BLOCK = 2**20
 _SINGLE = float(np.finfo(np.float32).eps)
 
 
@@ -84,8 +85,10 @@ def whole_numbers(
     """
     nearest = np.round(values)
     stored = np.dtype(values.dtype if stored is None else stored)
-    with np.errstate(invalid="ignore"):
-        whole = np.abs(values - nearest) <= rounding(values, stored, slope, inter)
+    whole = values == nearest
+    if not whole.all() or not np.isfinite(nearest).all():
+        with np.errstate(invalid="ignore"):
+            whole = np.abs(values - nearest) <= rounding(values, stored, slope, inter)
     if not whole.all():
         soft = values.min() >= 0 and values.max() <= 1
         advice = ", and a soft mask is cut at a threshold first" if soft else ""
@@ -281,8 +284,10 @@ def _survey(image: Image) -> _Survey:
             busy.append(index)
         if values is None:
             continue
-        if high - low < 2**17 and high < 2**62:
-            here = np.flatnonzero(np.bincount(plane.astype(np.int64).ravel() - low)) + low
+        if low == high:
+            here = np.array([low])
+        elif high - low < 2**17 and high < 2**62:
+            here = np.flatnonzero(_counted(plane, low, high)) + low
         else:
             here = np.unique(plane)
         values = np.union1d(values, here)
@@ -302,6 +307,16 @@ def _survey(image: Image) -> _Survey:
     if not look and 2 <= n_objects <= _LISTED and highest >= 64:
         look = "few"
     return _Survey(lowest, highest, values, look)
+
+
+def _counted(plane: NDArray[Any], low: int, high: int) -> NDArray[np.int64]:
+    """Count the values from low to high, some rows at a time: a whole slide needs eightfold."""
+    counts = np.zeros(high - low + 1, np.int64)
+    rows = max(1, _BLOCK // plane.shape[1])
+    for start in range(0, len(plane), rows):
+        block = plane[start : start + rows].astype(np.int64).ravel() - low
+        counts += np.bincount(block, minlength=len(counts))
+    return counts
 
 
 def _look_of(planes: NDArray[Any], values: NDArray[Any], most: int) -> str:

@@ -24,7 +24,7 @@ from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.labels import palette_labels
 from napari_cam_sam.images.orientation import TAG, orientation_note, upright
 from napari_cam_sam.images.tiff_colours import alpha_notes
-from napari_cam_sam.limits import check_array, refusal
+from napari_cam_sam.limits import EXPANSION, check_array, refusal
 
 __all__ = ["orientation_of", "read_pillow", "write_pillow"]
 
@@ -75,7 +75,9 @@ def read_pillow(path: Path, *, labels: bool = False) -> Image:
         header = _header(path)
         sample = np.dtype(np.uint8 if header.bits <= 8 else np.uint16)
         shape = (header.height, header.width, header.channels)
-        check_array(shape, sample, path.stat().st_size, path)
+        # Of fewer bits than a byte each becomes one.
+        expansion = EXPANSION * max(1, 8 // header.bits)
+        check_array(shape, sample, path.stat().st_size, path, expansion=expansion)
         # Not by Image.open, which refuses sound pictures for their size alone.
         with PngImageFile(path) if header.png else _jpeg(path, header) as file:
             orientation = _asked(file, header)

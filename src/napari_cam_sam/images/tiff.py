@@ -26,7 +26,7 @@ from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.orientation import TAG, Asked, orientation_note, swaps_axes, upright
 from napari_cam_sam.images.tiff_colours import colours_of
 from napari_cam_sam.images.units import mm_in
-from napari_cam_sam.limits import check_array, refusal
+from napari_cam_sam.limits import EXPANSION, check_array, refusal
 
 __all__ = ["holds_spacing", "read_tiff", "tiff_asks", "tiff_axes", "write_tiff"]
 
@@ -39,6 +39,14 @@ _BROKEN = re.compile(
 _NEEDED = re.compile(
     r"TiffTag (25[6-9]|262|266|273|27[789]|284|317|320|32[2-5]|338|339) @.*(invalid|not a valid)"
 )
+# How many bytes a stored one may stand for in compressions that pack constant areas, as most of a
+# mask is, more densely than deflate: fax, JPEG 2000, LZMA, Zstandard, WebP and JPEG XL. A fax may
+# need one bit a row.
+_DENSE = {
+    2: 500_000, 3: 500_000, 4: 500_000, 33003: 500_000, 33004: 500_000, 33005: 500_000,
+    34712: 500_000, 34925: 10_000, 34926: 40_000, 34927: 40_000, 50000: 40_000, 50001: 40_000,
+    50002: 500_000, 52546: 500_000,
+}  # fmt: skip
 _WITHOUT_NAMES = re.compile(r"<tifffile\.[^>]*>\s*|<asarray>\s*")
 
 
@@ -82,7 +90,7 @@ def read_tiff(
         _check_whole(file, series, path)
         page = series.keyframe
         stored = None if series.is_multifile else path.stat().st_size
-        check_array(series.shape, series.dtype, stored, path)
+        check_array(series.shape, series.dtype, stored, path, expansion=_expansion(page))
         data = np.asarray(series.asarray(maxworkers=1))
         heard.check(path)
         found = str(series.axes)
@@ -208,6 +216,12 @@ def _series(file: Any) -> tuple[Any, tuple[str, ...]]:
     count = len(pictures) - 1
     note = f"Its file holds {count} more {'image' if count == 1 else 'images'}: the first is read."
     return pictures[0], (note,)
+
+
+def _expansion(page: Any) -> int:
+    """Return how many bytes a stored one may become; of fewer bits than a byte each becomes one."""
+    bits = page.bitspersample if isinstance(page.bitspersample, int) else 8
+    return _DENSE.get(int(page.compression), EXPANSION * max(1, 8 // max(1, bits)))
 
 
 def _is_preview(series: Any) -> bool:
