@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
+import torch
 from PIL import Image as PillowImage
+from torchvision.models import resnet18
 
 from napari_cam_sam.cli import main
 from napari_cam_sam.images.reading import read_image, read_labels
@@ -28,7 +32,7 @@ def test_a_picture_that_is_turned(tmp_path: Path, capsys: pytest.CaptureFixture[
     paths = (str(tmp_path / "a.png"), "--truth", str(tmp_path / "mask.png"), "--output", str(out))
     assert main(["run", *paths, *HOW, "--json"]) == 0
     printed = capsys.readouterr()
-    assert "napari-cam-sam: a: It is turned by 90° clockwise" in printed.err
+    assert "napari-cam-sam: note: a: It is turned by 90° clockwise" in printed.err
     assert json.loads(printed.out)["scores"]["planes"][0]["dice"] > 0.85
     assert "upright grid" in json.loads((out / "run.json").read_text())["image"]["notes"][0]
     (labels,) = out.glob("labels*")
@@ -47,3 +51,31 @@ def test_axes_and_channel_are_chosen(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert json.loads(capsys.readouterr().out)["scores"]["volume"]["dice"] > 0.85
     image = read_image(tmp_path / "a.tif", axes="CZYX", channel=1)
     np.testing.assert_array_equal(image.data, np.stack([PICTURE] * 2))
+
+
+def test_warnings_are_notes_of_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody at a command line is helped by the line of our code that warns."""
+    weights = resnet18(num_classes=2).state_dict()
+    torch.save({"model": weights, "model_ema": weights}, tmp_path / "net.pth")
+    PillowImage.fromarray(PICTURE).save(tmp_path / "a.png")
+    paths = [str(tmp_path / "a.png"), "--output", str(tmp_path / "out")]
+    model = ["--classifier", str(tmp_path / "net.pth"), "--architecture", "resnet18"]
+    before = warnings.formatwarning
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        # pytest records warnings; here they are shown as they are to a user.
+        monkeypatch.setattr(warnings, "_showwarnmsg_impl", _shown)
+        assert main(["run", *paths, *model, "--sam", "seeded"]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("napari-cam-sam: note: The weights under 'model' are used, not their")
+    assert line.endswith("net.pth).")
+    assert warnings.formatwarning is before
+
+
+def _shown(message: warnings.WarningMessage) -> None:
+    text = warnings.formatwarning(
+        message.message, message.category, message.filename, message.lineno, message.line
+    )
+    sys.stderr.write(text)

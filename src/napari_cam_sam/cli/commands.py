@@ -27,6 +27,7 @@ from napari_cam_sam.cli.shared import (
     progress,
     prompt_parameters_class,
     rules_help,
+    warnings_as_notes,
 )
 from napari_cam_sam.cli.study import add_study_command
 from napari_cam_sam.cli.study_report import add_report_command
@@ -66,7 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = _parser().parse_args(argv)
         arguments.argv = list(sys.argv[1:] if argv is None else argv)
         command: Callable[[argparse.Namespace], None] = arguments.command
-        command(arguments)
+        with warnings_as_notes():
+            command(arguments)
     except CamSamError as error:
         return _refused(str(error), error, 2)
     except KeyboardInterrupt as stop:

@@ -23,6 +23,7 @@ from napari_cam_sam.cli.shared import (
     given,
     load_model_of,
     print_json,
+    print_note,
     print_notes,
     progress,
     prompt_parameters_class,
@@ -354,7 +355,7 @@ def _run_and_report(
             image, segmenter, classifier, parameters, truth, update, embeddings, region
         )
     if embeddings.store is not None and embeddings.store.trouble is not None:
-        print(f"napari-cam-sam: {embeddings.store.trouble}", file=sys.stderr)
+        print_note(embeddings.store.trouble)
     record = run_record(result, segmenter, classifier, truth, seed, arguments.argv)
     record |= dict(extra or {})
     files = write_run(output, result, record, truth)

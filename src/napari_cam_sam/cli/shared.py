@@ -6,7 +6,9 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -37,12 +39,14 @@ __all__ = [
     "given",
     "load_model_of",
     "print_json",
+    "print_note",
     "print_notes",
     "print_table",
     "progress",
     "prompt_parameters_class",
     "read_given",
     "rules_help",
+    "warnings_as_notes",
     "window_help",
 ]
 
@@ -226,7 +230,28 @@ def print_notes(*images: Image | None) -> None:
     """Print what reading images decided, on standard error."""
     for image in filter(None, images):
         for note in image.notes:
-            print(f"napari-cam-sam: {image.name}: {note}", file=sys.stderr)
+            print_note(f"{image.name}: {note}")
+
+
+def print_note(text: str) -> None:
+    """Print what a user should know as one line on standard error."""
+    print(_note(text), file=sys.stderr)
+
+
+def _note(text: str) -> str:
+    return "napari-cam-sam: note: " + shown(" ".join(text.split()))
+
+
+@contextmanager
+def warnings_as_notes() -> Iterator[None]:
+    """Print warnings as notes, without the line of code that Python shows."""
+    before = warnings.formatwarning
+    # Only how they are written: who records warnings, or turns them into errors, still does.
+    warnings.formatwarning = lambda message, *_, **__: _note(str(message)) + "\n"
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 def print_table(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -11,6 +11,7 @@ import re
 import threading
 import time
 import uuid
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager, suppress
@@ -65,7 +66,9 @@ class StudyPlugin:
 
     def run(self, case: Case) -> CaseResult:
         """Run an image on this worker."""
-        with self._turn:
+        with self._turn, warnings.catch_warnings():
+            # Who gave the study has loaded its models, and was told what they warn of.
+            warnings.simplefilter("ignore")
             return run_case(self.study, case, self._models, self._embeddings)
 
 
