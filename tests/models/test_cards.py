@@ -48,7 +48,7 @@ def test_later_sources_fill_what_earlier_ones_lack() -> None:
 
 
 def test_contradiction_is_refused() -> None:
-    with pytest.raises(CamSamError, match="file says num_classes = 2, but argument says 3"):
+    with pytest.raises(CamSamError, match=r"num_classes = 2 by file, but 3 by argument.*\(x\)\.$"):
         merge_cards([("file", FULL), ("argument", {"num_classes": 3})], "x", (8, 8))
 
 
@@ -162,6 +162,7 @@ def test_absurd_values_are_refused_by_their_field(change: dict, words: str) -> N
     with pytest.raises(CamSamError, match=words) as caught:
         merge_cards([("file", FULL | change)], "x", (224, 224))
     message = str(caught.value)
+    # The reason is in front, where a toast shows it, and what says so at the end.
     assert message.startswith(f"{next(iter(change))} = ")
     assert message.endswith("(file).")
     assert len(message) < 600

@@ -60,7 +60,7 @@ def test_card_beside_then_arguments(tmp_path: Path) -> None:
     assert counted.card.class_names == ("class 0", "class 1", "class 2")
     loaded = load_classifier(path, num_classes=3, channels=1, layers=("stage2",), device="cpu")
     assert loaded.default_layers == ("stage2",)
-    with pytest.raises(CamSamError, match="says architecture"):
+    with pytest.raises(CamSamError, match=r"differ: architecture.*but .resnet18. by the argument"):
         load_classifier(path, architecture="resnet18", num_classes=3, channels=1)
 
 

@@ -177,7 +177,7 @@ def test_cards_that_cannot_be_right_are_refused(
 
 def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
     path = saved(tmp_path, {"architecture": "small-unet", "num_classes": 2})
-    with pytest.raises(CamSamError, match=r"num_classes = 2.*says 3"):
+    with pytest.raises(CamSamError, match=r"num_classes = 2.*but 3 by the argument"):
         load_model(path, num_classes=3, device="cpu")
     path.with_suffix(".json").write_text('{"architecture": "small-unet", "num_classes": 3}')
     with pytest.raises(CamSamError, match=r"head\.weight"):

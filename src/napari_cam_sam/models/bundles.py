@@ -114,7 +114,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
 def _read_mapping(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
-    text = read_text(path, "The configuration of a bundle")
+    text = read_text(path, "the configuration of a bundle")
     content = parse_json(text, path) if path.suffix == ".json" else parse_yaml(text, path)
     if not isinstance(content, dict):
         raise CamSamError(f"It is no mapping of names to values, as a bundle has: {path}.")
@@ -128,8 +128,8 @@ def _network(config: Mapping[str, Any], folder: Path) -> tuple[str, dict[str, An
     module, _, name = str(target).rpartition(".")
     if name not in _NETWORKS or not re.fullmatch(r"(monai\.networks\.nets(\.\w+)?)?", module):
         raise CamSamError(
-            f"The bundle {folder} has the network {target}; supported are "
-            f"{', '.join(_NETWORKS)}. Load another one by a factory, package.module:function."
+            f"The bundle has the network {target}; supported are {', '.join(_NETWORKS)}: "
+            f"load another one by a factory, package.module:function ({folder})."
         )
     assert isinstance(found, Mapping)
     plain = _plain(config, found, f"the network of {folder}")
@@ -161,10 +161,10 @@ def _plain(
             return ast.literal_eval(value[1:].strip())
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             raise CamSamError(
-                f"In {what} {value[:100]!r} is code, which is never run; write its value there."
+                f"{value[:100]!r} is code, which is never run; write its value there, in {what}."
             ) from None
     if value.startswith("%"):
-        raise CamSamError(f"In {what} {value!r} refers to another file; write its value there.")
+        raise CamSamError(f"{value!r} refers to another file; write its value there, in {what}.")
     return value
 
 
@@ -173,15 +173,15 @@ def _follow(config: Mapping[str, Any], value: str, what: str) -> Any:
     reference = _REFERENCE.fullmatch(value)
     if reference is None:
         raise CamSamError(
-            f"In {what} {value[:100]!r} is code or a name, which is never run; write there what it "
-            "stands for."
+            f"{value[:100]!r} is code or a name, which is never run; write there what it stands "
+            f"for, in {what}."
         )
     part: Any = config
     for key in re.split(r"::|#", reference[1]):
         try:
             part = part[int(key)] if isinstance(part, list) else part[key]
         except (KeyError, IndexError, ValueError, TypeError):
-            raise CamSamError(f"In {what} {value!r} refers to what is not there.") from None
+            raise CamSamError(f"{value!r} refers to what is not there, in {what}.") from None
     return part
 
 

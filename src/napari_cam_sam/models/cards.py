@@ -182,7 +182,7 @@ def merge_cards(
     num_classes, names = merge_classes(known, what)
     size = known.get("input_size", default_size)
     if len(size) != 2:
-        raise CamSamError(f"{what} has the input size {size}; a classifier's is rows and columns.")
+        raise CamSamError(f"The input size {size}; a classifier's is rows and columns ({what}).")
     channels = known.get("channels", 3)
     card = ClassifierCard(
         architecture=known["architecture"],
@@ -200,8 +200,8 @@ def merge_cards(
     )
     if len(card.mean) != channels or len(card.std) != channels:
         raise CamSamError(
-            f"{what} has {channels} channel(s), but {len(card.mean)} value(s) for mean and "
-            f"{len(card.std)} for std."
+            f"There are {channels} channel(s), but {len(card.mean)} value(s) for mean and "
+            f"{len(card.std)} for std ({what})."
         )
     return card
 
@@ -222,8 +222,9 @@ def merge_fields(sources: Sequence[tuple[str, Mapping[str, Any]]], what: str) ->
                 found[key] = (source, value)
             elif found[key][1] != value:
                 raise CamSamError(
-                    f"{what}: {found[key][0]} says {key} = {reprlib.repr(found[key][1])}, but "
-                    f"{source} says {reprlib.repr(value)}; give it once."
+                    f"Two sources differ: {key} = {reprlib.repr(found[key][1])} by "
+                    f"{found[key][0]}, but {reprlib.repr(value)} by {source}; give it once "
+                    f"({what})."
                 )
     return {key: value for key, (_, value) in found.items()}
 
@@ -238,20 +239,20 @@ def merge_classes(known: Mapping[str, Any], what: str) -> tuple[int, tuple[str, 
     """
     if "architecture" not in known:
         raise CamSamError(
-            f"{what} does not say its architecture; give it as an argument, in the file's "
-            "metadata, or in a JSON file beside it."
+            "The model does not say its architecture; give it as an argument, in the file's "
+            f"metadata, or in a JSON file beside it ({what})."
         )
     names = known.get("class_names")
     if names is None and "num_classes" not in known:
         raise CamSamError(
-            f"{what} does not say its classes; give num_classes or class_names as an argument, "
-            "in the file's metadata, or in a JSON file beside it."
+            "The model does not say its classes; give num_classes or class_names as an argument, "
+            f"in the file's metadata, or in a JSON file beside it ({what})."
         )
     num_classes = known.get("num_classes", len(names or ()))
     if names is None:
         names = tuple(f"class {i}" for i in range(num_classes))
     if len(names) != num_classes:
-        raise CamSamError(f"{what} has {num_classes} classes but {len(names)} class names.")
+        raise CamSamError(f"There are {num_classes} classes but {len(names)} class names ({what}).")
     return num_classes, names
 
 

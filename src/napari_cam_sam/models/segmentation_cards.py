@@ -146,16 +146,16 @@ def merge_segmentation_cards(
     size = known.get("input_size", _DEFAULT_SIZE[dims])
     if len(size) != dims:
         raise CamSamError(
-            f"{what} is a {dims}D network with an input size of {len(size)} numbers; "
-            f"give {dims}: {'rows, columns' if dims == 2 else 'the sliding window'}."
+            f"A {dims}D network with an input size of {len(size)} numbers; "
+            f"give {dims}: {'rows, columns' if dims == 2 else 'the sliding window'} ({what})."
         )
     if dims == 3 and channels != 1:
         raise CamSamError(
-            f"{what} takes volumes of {channels} channels; 3D networks are supported with one."
+            f"Volumes of {channels} channels; 3D networks are supported with one ({what})."
         )
     if dims == 2 and (known.get("spacing") or known.get("orientation")):
         raise CamSamError(
-            f"{what} is a 2D network with a spacing or an orientation, which 3D networks have."
+            f"A 2D network with a spacing or an orientation, which 3D networks have ({what})."
         )
     card = SegmentationCard(
         architecture=known["architecture"],
@@ -179,14 +179,14 @@ def merge_segmentation_cards(
     )
     if dims == 3 and card.plane_order != "rows-columns" and card.orientation is not None:
         raise CamSamError(
-            f"{what} has an orientation, {card.orientation}, and the plane order "
-            f"{card.plane_order}: give one of them."
+            f"There are an orientation, {card.orientation}, and the plane order "
+            f"{card.plane_order}: give one of them ({what})."
         )
     if len(card.mean) != channels or len(card.std) != channels:
         raise CamSamError(
-            f"{what} has {channels} channel(s), but {len(card.mean)} value(s) for mean and "
-            f"{len(card.std)} for std."
+            f"There are {channels} channel(s), but {len(card.mean)} value(s) for mean and "
+            f"{len(card.std)} for std ({what})."
         )
     if num_classes == 1 and card.activation == "softmax":
-        raise CamSamError(f"{what} has one class, whose probability is a sigmoid's.")
+        raise CamSamError(f"There is one class, whose probability is a sigmoid's ({what}).")
     return card
