@@ -90,6 +90,23 @@ def test_what_a_network_gives_is_found_told_and_reported_as_it_is(name: str) -> 
         assert "--output-kind" in said[0]
 
 
+@pytest.mark.parametrize(
+    "begin",
+    [lambda x: x.mul_(2), lambda x: torch.from_numpy(x.numpy().copy())],
+    ids=["changes its input", "leaves the graph"],
+)
+def test_a_network_that_fails_with_gradients_is_looked_at_all_the_same(
+    begin: Callable[[Tensor], Tensor],
+) -> None:
+    class Begins(Ends):
+        def forward(self, x: Tensor) -> object:
+            return super().forward(begin(x))
+
+    found, said = _classifier(Begins(2, torch.sigmoid).eval(), 2)
+    assert found.card.output == "probabilities"
+    assert len(said) == 1
+
+
 def test_modules_at_the_end_are_seen_by_the_graph_alone() -> None:
     convolution = nn.Conv2d(1, 2, 3)
     for end, kind in (

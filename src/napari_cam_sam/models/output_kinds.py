@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import torch
@@ -112,17 +113,20 @@ def find_outputs(
     """
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
     noise = torch.randn(1, channels, *size, generator=torch.Generator().manual_seed(0)).to(device)
+    found = None
+    with (
+        suppress(Exception),  # of steps that do without hooks or gradients, say: numbers may tell
+        borrowed(module),
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        # The graph alone is looked at: what it would keep for its gradients is not kept.
+        torch.autograd.graph.saved_tensors_hooks(lambda _: None, lambda _: torch.empty(0)),
+    ):
+        # A copy, as a module may well change its input in place, and no leaf takes that.
+        found = _of_graph(take(module(noise.requires_grad_().clone())))
+    if found is not None:
+        return found
     try:
-        with (
-            borrowed(module),
-            torch.inference_mode(False),
-            torch.enable_grad(),
-            # The graph alone is looked at: what it would keep for its gradients is not kept.
-            torch.autograd.graph.saved_tensors_hooks(lambda _: None, lambda _: torch.empty(0)),
-        ):
-            found = _of_graph(take(module(noise.requires_grad_())))
-        if found is not None:
-            return found
         with borrowed(module), torch.no_grad():
             noise = noise.detach()
             inputs = [noise * scale for scale in (1, 0, -1, 10, -100, 1000)]
