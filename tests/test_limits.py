@@ -135,8 +135,8 @@ def test_what_is_no_text_is_refused(tmp_path, content, reason):
 def test_places_that_are_no_file_are_refused(tmp_path):
     os.mkfifo(tmp_path / "pipe.json")
     places = {
-        tmp_path / "pipe.json": "no file",  # and it does not wait for a writer
-        "/dev/zero": "no file",
+        tmp_path / "pipe.json": "a pipe",  # and it does not wait for a writer
+        "/dev/zero": "a device",
         tmp_path: "folder",
         tmp_path / "none": "no such file",
         tmp_path / ("x" * 300): "too long",
