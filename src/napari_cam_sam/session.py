@@ -458,12 +458,12 @@ def read_session(
         return session
     labels_path = folder / entry["file"]
     if _file_hash(labels_path) != entry["sha256"]:
-        raise CamSamError(f"{labels_path} is damaged or was changed since the session was saved.")
+        raise refusal("This is damaged or was changed since the session was saved", labels_path)
     array = np.array(read_labels(labels_path, exact=True).data)
     shape = session.image.shape
     # TIFF does not keep axes of length one.
     if [n for n in array.shape if n > 1] != [n for n in shape if n > 1]:
-        raise CamSamError(f"{labels_path} has shape {array.shape}, the session's image {shape}.")
+        raise refusal(f"These have shape {array.shape}, the session's image {shape}", labels_path)
     return replace(session, labels=array.reshape(shape))
 
 

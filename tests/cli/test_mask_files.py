@@ -44,7 +44,7 @@ def test_metrics_and_prompts_see_one_object(
     assert main(["prompts", "--mask", str(tmp_path / f"{name}.png"), "--json"]) == 0
     out, err = capsys.readouterr()
     assert len(json.loads(out)["planes"][0]["objects"]) == 1
-    assert err.startswith(f"napari-cam-sam: {name}: ")
+    assert err.startswith(f"napari-cam-sam: note: {name}: ")
 
 
 @pytest.mark.parametrize("name", ["crisp", "soft", "palette", "two"])

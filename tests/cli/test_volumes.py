@@ -343,7 +343,7 @@ def test_a_folder_that_fails_costs_one_line(
     argv = boxed(volume, tmp_path / "out", "--cache-folder", tmp_path / "file")
     assert main(argv) == 0
     printed = capsys.readouterr()
-    assert printed.err.startswith("napari-cam-sam: Embeddings are kept in memory alone")
+    assert printed.err.startswith("napari-cam-sam: note: Embeddings are kept in memory alone")
     assert len(printed.err.splitlines()) == 1
     assert json.loads(printed.out)["scores"]["volume"]["dice"] > 0.8
 

@@ -1,5 +1,6 @@
 import gzip
 import os
+import struct
 import subprocess
 import sys
 import tempfile
@@ -577,3 +578,23 @@ def test_what_follows_the_voxels_without_end_is_not_unpacked(tmp_path):
     whole.write_bytes(packed + packer.flush())
     with pytest.raises(CamSamError, match="More follows its voxels than the header"):
         read_image(whole)
+
+
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+@pytest.mark.parametrize("start", [0, 4, 348])
+def test_a_header_that_is_no_voxels(tmp_path, kind, start):
+    """Readers differ on files whose voxels would begin in the header; nibabel shows it as some."""
+    path = tmp_path / "a.nii"
+    nib.save(kind(np.ones((4, 5, 6), np.int16), np.eye(4)), path)
+    content = bytearray(path.read_bytes())
+    at, form = (108, "<f") if kind is nib.Nifti1Image else (168, "<q")
+    content[at : at + struct.calcsize(form)] = struct.pack(form, start)
+    path.write_bytes(bytes(content))
+    with pytest.raises(CamSamError, match=r"begin at byte .* the first that can be is (352|544)"):
+        read_image(path)
+
+
+def test_a_series_without_a_frame_says_so_before_its_path(tmp_path):
+    nib.save(nib.Nifti1Image(np.zeros((4, 5, 6, 3), np.int16), np.eye(4)), tmp_path / "a.nii")
+    with pytest.raises(CamSamError, match=r"^This is a series of 3 frames.*a\.nii\)\.$"):
+        read_image(tmp_path / "a.nii")

@@ -90,7 +90,10 @@ def read_nifti(path: Path, frame: int | None = None) -> Image:
         shape, stored, size if packed else max(0, size - start), path,
         in_memory=False, expansion=EXPANSION if packed else 1,
     )  # fmt: skip
-    chosen = choose_frame(frame, frames, str(path))
+    try:
+        chosen = choose_frame(frame, frames, "This")
+    except CamSamError as error:
+        raise refusal(str(error), path) from None
     n_bytes = math.prod(spatial) * stored.itemsize
     offset = start + chosen * n_bytes
     file: Path | IO[bytes] = path
@@ -222,7 +225,8 @@ def _check_header(path: Path, nibabel: Any) -> tuple[str, ...]:
             if bytes(header["magic"])[:2] == b"ni":
                 raise refusal("Its voxels lie in another file, .img: convert both to one", path)
             most = SMALL_BYTES if path.suffix.lower() == ".gz" else path.stat().st_size
-            if not (start == 0 or least <= start <= most) or start % 1:
+            # Of 0 nibabel reads the header as voxels, and ITK what follows it.
+            if not least <= start <= most or start % 1:
                 raise refusal(
                     f"The header is broken: its voxels would begin at byte {start:g}, and the "
                     f"first that can be is {least}",

@@ -9,7 +9,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.errors import refusal
 
 __all__ = ["VolumeOnDisk"]
 
@@ -122,8 +122,8 @@ class VolumeOnDisk:
                 shape=(stop - start, *self.shape[1:]),
             )
         except (OSError, ValueError) as error:
-            name = self._file if isinstance(self._file, Path) else "The unpacked volume"
-            raise CamSamError(f"{name} can no longer be read as it was opened: {error}.") from error
+            name = self._file if isinstance(self._file, Path) else "the unpacked volume"
+            raise refusal(f"This can no longer be read as it was opened: {error}", name) from error
 
     def _values(self, block: NDArray[Any]) -> NDArray[Any]:
         if self._scaled:
