@@ -241,3 +241,23 @@ def test_a_heatmap_that_is_moved_is_scored_no_more(qapp: Any) -> None:
     dock.score()
     assert not dock.row.busy
     assert says(dock.row.words.text(), heat, "it is moved by (0, 5) pixels")
+
+
+def test_layers_of_a_second_image_lie_above_it_and_below_its_own_prompts() -> None:
+    """Prompts of the first image lie below the second one, which would cover what is found on it"""
+    viewer, workspace = opened("3D in mm")
+    box = ObjectPrompt(1, box=Box(15, 18, 30, 36, "user", None))
+    for name in ("scan", "second"):
+        if name == "second":
+            viewer.add_image(np.zeros(SHAPE, np.float32), name=name, units="mm")
+            workspace.choose_image(viewer.layers[name])
+        workspace.prompts.write([PlanePrompts(0, 2, (box,))], "replace")
+        made = [
+            workspace.heatmaps.layer(0, create=True),
+            workspace.labels_layer("preview", create=True, dtype=np.uint16),
+            workspace.labels_layer("labels", create=True, dtype=np.uint16),
+        ]
+        order = list(viewer.layers)
+        prompts = order.index(workspace.prompts.points), order.index(workspace.prompts.boxes)
+        for layer in made:
+            assert order.index(viewer.layers[name]) < order.index(layer) < min(prompts)

@@ -91,6 +91,32 @@ def test_masks_come_back_with_their_image(workspace: Workspace) -> None:
     assert workspace.masks.planes(0) == seen(workspace) == [2]
 
 
+def test_no_layer_is_removed_where_a_frame_is_left(series: Workspace) -> None:
+    """Others are hidden then: the canvas drew from what was deleted, and the process crashed."""
+    put(series, 2)
+    gone: list[str] = []
+    series.viewer.layers.events.removed.connect(lambda event: gone.append(event.value.name))
+    first = series.own("preview")
+    go(series, 1)
+    assert series.own("preview") is first
+    assert first.visible
+    assert seen(series) == []
+    put(series, 4)
+    go(series, 0)
+    assert seen(series) == [2]
+    first.visible = False  # by the user: it stays hidden
+    go(series, 1)
+    assert seen(series) == [4]
+    assert not first.visible
+    assert gone == []
+    assert len(series.layers_of_role("preview")) == 1
+    series.viewer.layers.remove(first)
+    QApplication.processEvents()  # the list of layers is at rest again
+    assert series.masks.held() == []
+    go(series, 0)
+    assert seen(series) == [2]
+
+
 def test_masks_of_old_pixels_do_not_come_back_on_any_frame(series: Workspace) -> None:
     put(series, 2)
     go(series, 1)

@@ -383,15 +383,37 @@ class MaskLayers(QObject):
     def _show_preview(self) -> None:
         """Show the preview of the image and frame worked on alone, as its masks are."""
         workspace = self._workspace
-        mine = workspace.own("preview")
+        mine = workspace.own("preview") or self._take_over()
+        # Of a series it stays, be it empty: see there.
+        stays = bool(self._here.masks) or workspace.frame() is not None
+        if mine is not None and not self._here.masks:
+            mine.data[:] = 0
+            mine.refresh()
         for layer in workspace.layers_of_role("preview"):
-            if layer is not mine or not self._here.masks:
+            if layer is not mine or not stays:
                 # It would say nothing true any more; its masks are kept, and come back with it.
                 layer.metadata[KEY]["role"] = "old preview"
                 workspace.viewer.layers.remove(layer)
         if workspace.image_layer is not None and self._here.masks:
             self._draw(list(self._here.masks))
         self.changed.emit()
+
+    def _take_over(self) -> Any | None:
+        """Let the preview of another frame of the image be that of this one.
+
+        Where a layer is removed while others are hidden, as those of a frame that is left are, the
+        canvas (vispy) draws from what was deleted, and the process may end in a segmentation fault.
+        """
+        workspace = self._workspace
+        image = workspace.image_layer
+        for layer in workspace.layers_of_role("preview"):
+            if image is not None and layer.metadata[KEY].get("of") == image.unique_id:
+                layer.metadata[KEY]["frame"] = workspace.frame()
+                layer.data[:] = 0
+                with suppress(CamSamError):  # in three dimensions no plane is shown
+                    workspace.show_layers()
+                return layer
+        return None
 
     def _layer_removed(self, event: Any) -> None:
         mark = event.value.metadata.get(KEY, {})

@@ -376,6 +376,16 @@ class Workspace(EndsByQt, QObject):
         """Hide what belongs to planes along other axes: it would lie across these as bands."""
         self.prompts.show_axis(axis)
         self.masks.show_axis()
+        self.show_layers()
+
+    def show_layers(self) -> None:
+        """Show the layers of ours that are of the frame and the axis shown, and put away others.
+
+        Raises
+        ------
+        CamSamError
+            Where no single plane is shown.
+        """
         self._shown_layers.show()
 
     # Layers of ours
@@ -434,14 +444,19 @@ class Workspace(EndsByQt, QObject):
         return [x for x in self.viewer.layers if x.metadata.get(KEY, {}).get("role") == role]
 
     def put_below_prompts(self, layer: Any, active: Any) -> None:
-        """Move a new layer below points and boxes, and leave to the user which is active."""
-        layers = self.viewer.layers
+        """Move a new layer below the image's points and boxes; the user keeps what is active.
+
+        It stays above its image: prompts of another one may lie below that.
+        """
+        layers, image = self.viewer.layers, self._image_layer
+        marks = [x.metadata.get(KEY, {}) for x in layers]
         prompts = [
-            i for i, x in enumerate(layers)
-            if x.metadata.get(KEY, {}).get("role") in ("points", "boxes")
+            i for i, mark in enumerate(marks)
+            if mark.get("role") in ("points", "boxes") and mark.get("of") == image.unique_id
         ]  # fmt: skip
-        if prompts and layers.index(layer) > min(prompts):
-            layers.move(layers.index(layer), min(prompts))
+        place = max(min(prompts, default=len(layers)), layers.index(image) + 1)
+        if layers.index(layer) > place:
+            layers.move(layers.index(layer), place)
         if active is not None and active in layers:
             layers.selection.active = active
 
