@@ -292,3 +292,25 @@ def test_work_does_not_lose_its_image_to_another_reading_of_the_axes(qapp: Any) 
     row.choice.chosen.emit()
     row.apply.click()
     assert layer.data.shape == (5, 3, 12, 14)
+
+
+@pytest.mark.parametrize(("axes", "kind"), [("ZCYX", "ome"), ("TCYX", "ome"), ("CYX", "ome")])
+def test_no_two_choices_of_axes_read_alike(tmp_path: Path, qapp: Any, axes: str, kind: str) -> None:
+    saved(tmp_path / "a.tif", axes, kind)
+    viewer, workspace = opened(tmp_path / "a.tif")
+    row = AxesRow(workspace)
+    words = [row.choice.itemText(i) for i in range(row.choice.count())]
+    assert len(words) > 2
+    assert sorted(set(words)) == sorted(words)
+    assert row.choice.value() == axes_of(viewer.layers[0]).letters == axes
+
+
+def test_the_slice_shown_stays_where_axes_are_put_in_order(tmp_path: Path, qapp: Any) -> None:
+    data = saved(tmp_path / "a.tif", "ZCYX", "imagej")
+    viewer, workspace = opened(tmp_path / "a.tif")
+    row = AxesRow(workspace)
+    viewer.dims.set_current_step((0, 1), (3, 0))
+    row.apply.click()
+    assert viewer.dims.current_step[:2] == (0, 3)
+    assert workspace.plane() == (0, 3)
+    np.testing.assert_array_equal(workspace.image().data[3], data[3, 0])

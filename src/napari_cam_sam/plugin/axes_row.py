@@ -96,13 +96,25 @@ class AxesRow(QWidget):
                 layer.visible = False
                 self._workspace.choose_image(new)
             else:
-                put_in_order(layer)
+                self._turn(layer)
         except CamSamError as error:
             self._say(str(error))
 
+    def _turn(self, layer: Any) -> None:
+        """Put a layer's axes in order; the viewer goes on showing the slice that it showed."""
+        dims, before = self._workspace.viewer.dims, axes_of(layer).letters or ""
+        first = dims.ndim - layer.ndim
+        shown = dict(zip(before, dims.current_step[first:], strict=True))
+        put_in_order(layer)
+        after = axes_of(layer).letters or ""
+        steps = [shown[letter] for letter in after]
+        dims.set_current_step(range(first, dims.ndim), steps)
+
     def _offer(self, layer: Any, known: LayerAxes) -> None:
-        readings = _readings(layer.ndim)
-        self.choice.offer([("choose…", None), *((choose_axes(one).words, one) for one in readings)])
+        readings = {choose_axes(one).words: one for one in _readings(layer.ndim)}
+        if known.roles is not None and known.letters is not None:
+            readings[known.roles.words] = known.letters
+        self.choice.offer([("choose…", None), *readings.items()])
         self.choice.set_value(known.letters if known.roles is not None else None)
         roles = known.roles
         self.apply.setEnabled(roles is not None and not known.usable)
@@ -148,7 +160,10 @@ class AxesRow(QWidget):
 
 
 def _readings(ndim: int) -> list[str]:
-    """List what the axes of an image may be, rows and columns last as napari shows them."""
+    """List what the axes of an image may be, rows and columns last as napari shows them.
+
+    Of those that read alike, as points in time are slices where there are none, the last counts.
+    """
     first = ["".join(letters) + "YX" for letters in permutations("TCZ", ndim - 2) if ndim < 6]
     rest = [f"{one[:-2]}YXC" for one in ("TZYX", "ZYX") if len(one) + 1 == ndim]
     return first + rest

@@ -93,7 +93,6 @@ class HeatmapDock(Dock):
         self._rows = form(
             (
                 ("Image", self.image),
-                ("", self.axes),
                 ("Window", self.window),
                 ("Classifier", self.classifier.name),
                 ("Class", self.classifier.target),
@@ -106,6 +105,8 @@ class HeatmapDock(Dock):
                 ("Planes", self.planes),
             )
         )
+        # Over the whole width, or the names of four axes would be cut off.
+        self._rows.insertRow(1, self.axes)
         whole.addWidget(self.code)
         whole.addLayout(self._rows)
         whole.addWidget(self.occlusion)
@@ -147,6 +148,9 @@ class HeatmapDock(Dock):
         workspace.image_changed.connect(self._image_changed)
         workspace.plane_changed.connect(self._plane_changed)
         workspace.heatmaps_changed.connect(self._tell_found)
+        # What was saved is another than what is there now.
+        for signal in (workspace.image_changed, workspace.heatmaps_changed):
+            signal.connect(self.saving.forget)
         events = napari_viewer.layers.events
         for event in (events.inserted, events.removed, events.reordered, events.renamed):
             listen(self, event, self._list_images)
@@ -212,8 +216,7 @@ class HeatmapDock(Dock):
             self.follow.setChecked(False)
 
     def _show_row(self, widget: QWidget, shown: bool) -> None:
-        widget.setVisible(shown)
-        self._rows.labelForField(widget).setVisible(shown)
+        self._rows.setRowVisible(widget, shown)
 
     def _takes_volumes(self) -> bool:
         loaded = self.classifier.loaded()
