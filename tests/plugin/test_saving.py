@@ -207,3 +207,55 @@ def test_no_cell_of_scores_is_a_formula() -> None:
     names = [row[name] for name in ("image", "prediction", "truth", "heatmap")]
     assert names == ["'=image", "'@mask", "'+truth", "'-heat"]
     assert float(row["hd95"]) == -1
+
+
+@pytest.mark.parametrize(
+    ("ndim", "line", "qt", "ours"),
+    [
+        (3, 1, "scan-labels.nii.nii", "scan-labels.nii"),
+        (3, 2, "scan-labels.nii.tif", "scan-labels.tif"),
+        (2, 2, "scan-labels.gz", "scan-labels.nii.gz"),
+        (2, 0, "case.nii.png", "case.png"),
+    ],
+)
+def test_another_kind_chosen_in_the_dialog_gives_the_name_one_right_suffix(
+    viewer: Any, tmp_path: Path, dialog: Dialog, press: Callable[[SavingRow], str],
+    monkeypatch: pytest.MonkeyPatch, ndim: int, line: int, qt: str, ours: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    viewer.add_image(np.zeros((4, 20, 30)[-ndim:], np.uint8), name="scan")
+    dock = SegmentDock(viewer)
+    viewer.window.add_dock_widget(dock)
+    accepted(viewer)
+    dialog.answer, dialog.kind = qt, line  # as Qt changes the name that it was given
+    assert f"Saved labels as {ours}," in press(dock.saving)
+    assert [path.name for path in tmp_path.glob("*.*")] == [ours]
+    dialog.replace = False
+    press(dock.saving)  # Qt asked for another name
+    assert dialog.questions == [f"{ours} is there already. Replace it?"]
+
+
+def test_what_was_saved_is_not_said_of_what_is_there_later(
+    viewer: Any, tmp_path: Path, dialog: Dialog, press: Callable[[SavingRow], str]
+) -> None:
+    open_volume(viewer, tmp_path)
+    dock, heatmaps = SegmentDock(viewer), HeatmapDock(viewer)
+    for one in (dock, heatmaps):
+        viewer.window.add_dock_widget(one)
+    workspace = workspace_of(viewer)
+    accepted(viewer)
+    workspace.heatmaps.layer(0, create=True)
+    dialog.answer = "labels.tif"
+    assert press(dock.saving).startswith("This format would lose")
+    dock.saving.row.release()
+    assert dock.saving.row.words.text() == ""  # and not that it is being saved
+    for name, change in (
+        ("first", workspace.masks.accepted_changed.emit),
+        ("second", lambda: workspace.choose_image(None)),
+    ):
+        dialog.answer = name
+        assert press(dock.saving).startswith("Saved labels")
+        assert press(heatmaps.saving).startswith("Saved heatmap")
+        change()
+        assert dock.saving.row.words.text() == ""
+    assert heatmaps.saving.row.words.text() == ""

@@ -73,7 +73,17 @@ class SavingRow(QWidget):
         whole.addWidget(self.button)
         whole.addWidget(self.row)
         self.button.clicked.connect(self.save)
-        self.row.ended.connect(lambda _: self.button.setEnabled(True))
+        self.row.ended.connect(self._ended)
+
+    def forget(self) -> None:
+        """Say no more what was saved: what is there now is something else."""
+        if not self.row.busy:
+            self.row.tell("")
+
+    def _ended(self, complete: bool) -> None:
+        self.button.setEnabled(True)
+        if not complete:
+            self.row.say("")  # after an error is read nothing is being saved any more
 
     def save(self) -> None:
         """Ask for a file, and save into it in the background."""
@@ -115,14 +125,28 @@ def ask_path(parent: QWidget, saving: Saving) -> Path | None:
         return None
     suffixes = dict(saving.kinds)
     path = Path(chosen)
-    if path.name.lower().endswith(tuple(suffixes.values())) or _has_suffix(path):
-        return path
-    path = path.with_name(path.name + suffixes.get(kind, first))
-    if path.exists() and not asked(
-        parent, f"Save {saving.what}", f"{shown(path.name)} is there already. Replace it?"
+    if _NIFTI[0][1] in suffixes.values():
+        path = _mended(path)
+    if not (path.name.lower().endswith(tuple(suffixes.values())) or _has_suffix(path)):
+        path = path.with_name(path.name + suffixes.get(kind, first))
+    question = f"{shown(path.name)} is there already. Replace it?"
+    if (
+        path != Path(chosen)
+        and path.exists()
+        and not asked(parent, f"Save {saving.what}", question)
     ):
         return None
     return path
+
+
+def _mended(path: Path) -> Path:
+    """Mend what Qt makes of a name when another kind is chosen: it knows but the last suffix.
+
+    Of ``a.nii.gz`` it makes ``a.nii.nii`` or ``a.nii.tif``, and of ``a.png`` ``a.gz``.
+    """
+    name = re.sub(r"\.nii(\.(?:nii|tif|png))$", r"\1", path.name, flags=re.IGNORECASE)
+    name = re.sub(r"(?<!\.nii)\.gz$", ".nii.gz", name, flags=re.IGNORECASE)
+    return path.with_name(name)
 
 
 def _has_suffix(path: Path) -> bool:

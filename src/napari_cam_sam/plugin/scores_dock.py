@@ -20,7 +20,7 @@ from napari_cam_sam.plugin.compare_page import ComparePage
 from napari_cam_sam.plugin.endings import Dock
 from napari_cam_sam.plugin.forms import button, line, listen
 from napari_cam_sam.plugin.geometry import file_of
-from napari_cam_sam.plugin.plain_text import Rich, show_error
+from napari_cam_sam.plugin.plain_text import Rich, marked, show_error
 from napari_cam_sam.plugin.saving import Saving, SavingRow
 from napari_cam_sam.plugin.score_choices import ScoreChoices
 from napari_cam_sam.plugin.score_plots import (
@@ -125,6 +125,7 @@ class ScoresDock(Dock):
         self.table.plane_chosen.connect(self._go)
         self.along.plane_chosen.connect(self._go)
         self.workspace.image_changed.connect(self._image_changed)
+        self.workspace.image_changed.connect(self.saving.forget)
         self.workspace.plane_changed.connect(self._mark_plane)
         self.workspace.segmenter_changed.connect(self._say)
         self.workspace.prompts.settled.connect(self._say)
@@ -374,7 +375,7 @@ class ScoresDock(Dock):
     def _to_save(self) -> Saving:
         page, image = self._page(), self.workspace.image_layer
         what = "scores" if page is self.table else "trust"
-        name = what if image is None else f"{image.name}-{what}"
+        name = what if image is None else f"{marked(image.name)}-{what}"
         file = None if image is None else file_of(image)
         folder = None if file is None or file.path is None else file.path.parent
         return Saving(what, name, folder, [("CSV (*.csv)", ".csv")], page.writer())

@@ -113,6 +113,9 @@ class SegmentDock(Dock):
         self.masks.changed.connect(self._tell)
         # Of an acceptance that a key took back nothing is said any more.
         self.masks.accepted_changed.connect(self._plan_again)
+        # What was saved is another than what is there now.
+        self.masks.accepted_changed.connect(self.saving.forget)
+        workspace.image_changed.connect(self.saving.forget)
         self._image_changed()
         workspace.docks.register("segment", self.segment)
         workspace.docks.register("segment all", self.segment_all)
