@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from napari.components import ViewerModel
 from qtpy.QtWidgets import QApplication
 
+from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.plane_masks import PlaneMasks, lone_candidate
 from napari_cam_sam.plugin.prompts_dock import PromptsDock
 from napari_cam_sam.plugin.scores_dock import ScoresDock
@@ -20,11 +22,13 @@ from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
 BOX = ObjectPrompt(1, (), Box(4, 5, 12, 15))
 
 
-def segmented(count: int) -> tuple[Workspace, list[Any]]:
+def segmented(
+    count: int, shape: tuple[int, ...] = (6, 20, 24), **where: Any
+) -> tuple[Workspace, list[Any]]:
     """Open images, with prompts, labels and a mask that is not accepted on each; and docks."""
     viewer = ViewerModel()
     images = [
-        viewer.add_image(np.random.default_rng(i).random((6, 20, 24)), name=f"image {i}")
+        viewer.add_image(np.random.default_rng(i).random(shape), name=f"image {i}", **where)
         for i in range(count)
     ]
     workspace = workspace_of(viewer)
@@ -55,6 +59,39 @@ def test_all_layers_go_in_any_order(qapp: Any, order: tuple[int, ...]) -> None:
     assert len(workspace.viewer.layers) == 0
     assert workspace.image_layer is None
     assert [dock.isEnabled() for dock in docks] == [True] * 3
+
+
+@pytest.mark.parametrize("units", ["pixel", "mm"])
+@pytest.mark.parametrize("shape", [(2, 6, 20, 24), (6, 20, 24)], ids=str)
+@pytest.mark.parametrize("first", range(5))
+def test_all_layers_go_where_those_left_have_fewer_axes(
+    qapp: Any, shape: tuple[int, ...], units: str, first: int
+) -> None:
+    """napari looks at what is left before it tells that the image is gone."""
+    workspace, _ = segmented(1, shape, units=units)
+    flat = workspace.viewer.add_labels(np.zeros((20, 24), np.uint8), units=units)
+    workspace.viewer.dims.set_current_step(0, 1)
+    workspace.look_at_plane()
+    layers = [layer for layer in workspace.viewer.layers if layer is not flat]
+    frame, seen = workspace.frame(), []
+
+    def look(_: object) -> None:
+        # As our layers of prompts do, which napari draws anew in the middle of it.
+        if workspace.image_layer in workspace.viewer.layers or workspace.image_layer is None:
+            return
+        seen.append(workspace.frame())
+        with suppress(CamSamError):
+            workspace.plane()
+
+    for event in (workspace.viewer.dims.events.ndim, workspace.viewer.dims.events.range):
+        event.connect(look)
+    for layer in (*layers[first:], *layers[:first], flat):
+        workspace.viewer.layers.remove(layer)
+    at_rest(workspace)
+    assert set(seen) <= {frame}
+    assert seen or len(shape) == 3
+    assert len(workspace.viewer.layers) == 0
+    assert workspace.image_layer is None
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -184,4 +184,6 @@ def data_position(viewer: Any, layer: Any, point: Any) -> NDArray[np.float64]:
 
 def _position(viewer: Any, layer: Any) -> NDArray[np.float64]:
     """Where the viewer stands, in the layer's data coordinates."""
+    if viewer.dims.ndim < layer.ndim:  # napari tells so late that a layer is gone
+        raise CamSamError(f"{layer.name} is being closed.")
     return data_position(viewer, layer, viewer.dims.point)
