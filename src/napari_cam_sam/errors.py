@@ -60,7 +60,8 @@ def refusal(reason: str, source: object, line: int | None = None) -> CamSamError
         Counted from 1.
     """
     where = source if line is None else f"{source}:{line}"
-    return CamSamError(f"{reason.rstrip('.')} ({where}).")
+    reason = reason if reason.endswith("...") else reason.rstrip(".")
+    return CamSamError(f"{reason} ({where}).")
 
 
 @contextmanager

@@ -385,3 +385,10 @@ def test_words_follow_the_figures() -> None:
         "head": "good", "randomisation": "good", "agreement": "bad",
         "road": "bad", "shift": "bad", "noise": "bad",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (40, 7), (7, 40, 3)])
+def test_a_slice_that_cannot_be_shifted_is_refused(lesion: Classifier, shape: tuple[int]) -> None:
+    plane = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
+    with pytest.raises(CamSamError, match=f"{shape[0]} × {shape[1]} pixels is too small"):
+        assess_trust(lesion, plane)

@@ -20,11 +20,14 @@ from napari_cam_sam.cam.parameters import TrustParameters, count_steps
 from napari_cam_sam.cam.randomisation import cascade
 from napari_cam_sam.cam.road import Road, road
 from napari_cam_sam.cam.similarity import Similarity, compare_maps, mean_similarity
+from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.models.classifiers import Classifier
 
 __all__ = ["HeatmapTrust", "assess_trust", "trust_steps"]
 
 Cancel = Callable[[], bool]
+
+_LEAST_SIDE = 8
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,12 @@ def trust_steps(
         Once `cancelled` says so.
     """
     cam, parameters = cam or CamParameters(), parameters or TrustParameters()
+    rows, columns = plane.shape[:2]
+    if min(rows, columns) < _LEAST_SIDE:  # it is shifted by a part of its side, and compared
+        raise CamSamError(
+            f"A slice of {rows} × {columns} pixels is too small for a test of its heatmap: "
+            f"{_LEAST_SIDE} × {_LEAST_SIDE} are the least."
+        )
 
     def maps(
         planes: list[NDArray[np.uint8]], how: CamParameters, model: Classifier = classifier
