@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from napari_cam_sam.session import ImageRecord, Session, image_record
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.workspace import Workspace
 
-__all__ = ["record_of", "session_taker"]
+__all__ = ["LabelledPart", "record_of", "session_taker"]
 
 
 def session_taker(
@@ -45,7 +45,7 @@ def session_taker(
     frame = workspace.frame()
     session = _without_labels(workspace, known or _unknown(image, frame))
     # Copied here: painted on, or worked on for another image, they would be others in a thread.
-    parts = [np.array(layer.data) for layer in workspace.masks.work_layers()]
+    parts = [LabelledPart.copied(layer.data) for layer in workspace.masks.work_layers()]
     held = workspace.masks.held()
 
     def take() -> Session:
@@ -96,13 +96,52 @@ def _without_labels(workspace: Workspace, record: ImageRecord) -> Session:
     )
 
 
-def _joined(parts: list[NDArray[Any]]) -> NDArray[Any] | None:
+@dataclass(frozen=True, eq=False)
+class LabelledPart:
+    """A copy of labels without the margins where there are none: most of a volume is empty.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Of all labels.
+    start : tuple of int
+        Where the part that was copied begins, along each axis.
+    values : ndarray
+        That part.
+    """
+
+    shape: tuple[int, ...]
+    start: tuple[int, ...]
+    values: NDArray[Any]
+
+    @classmethod
+    def copied(cls, labels: Any) -> LabelledPart:
+        """Copy the smallest part that holds all labels; an empty one where there are none."""
+        part = np.asarray(labels)
+        shape, start = part.shape, []
+        for axis in range(part.ndim):
+            there = np.flatnonzero(part.any(axis=tuple(a for a in range(part.ndim) if a != axis)))
+            first, stop = (int(there[0]), int(there[-1]) + 1) if there.size else (0, 0)
+            start.append(first)
+            part = part[(slice(None),) * axis + (slice(first, stop),)]
+        return cls(shape, tuple(start), np.array(part))
+
+    def whole(self) -> NDArray[Any]:
+        """Return the labels in their whole shape."""
+        labels = np.zeros(self.shape, self.values.dtype)
+        box = tuple(slice(a, a + n) for a, n in zip(self.start, self.values.shape, strict=True))
+        labels[box] = self.values
+        return labels
+
+
+def _joined(parts: list[LabelledPart]) -> NDArray[Any] | None:
     """Join the labels of several layers; where two have some, those of the later one count."""
     if not parts:
         return None
-    labels = np.array(parts[0])
+    labels = parts[0].whole()
     for part in parts[1:]:
-        labels = np.where(part != 0, part, labels)
+        later = part.whole()
+        labels = np.where(later != 0, later, labels)
     return labels
 
 
