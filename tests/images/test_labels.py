@@ -218,6 +218,38 @@ def test_a_gray_picture_is_no_truth(tmp_path):
     assert "count as objects: cut it at half" in str(labels_remark(image_from_array(picture)))
 
 
+def head(kind):
+    """Return a volume as scanners make it: air, skull, brain, noise, and a few bright vessels."""
+    rng = np.random.default_rng(3)
+    k, j, i = np.meshgrid(*(np.linspace(-1, 1, n) for n in (9, 64, 64)), indexing="ij")
+    radius = np.sqrt((k / 2) ** 2 + j**2 + i**2)
+    tissue = ndimage.gaussian_filter(rng.normal(size=radius.shape), 1.5)
+    values = np.where(radius < 0.6, 900 + 800 * tissue, 0) + 8 * rng.random(radius.shape)
+    values[4, 30:32, 28:30] = 3000
+    if kind == "skull":
+        values += np.where(np.abs(radius - 0.75) < 0.05, 1500, 0)
+    if kind == "offset":  # nothing is black
+        values = 7300 + values * 0.2 + 60 * rng.random(values.shape)
+    return np.clip(values, 0, None).astype(np.int16)
+
+
+@pytest.mark.parametrize("kind", ["stripped", "skull", "offset"])
+def test_a_scan_on_a_dark_ground_is_no_truth(tmp_path, kind):
+    values = head(kind)
+    nib.save(nib.Nifti1Image(values.T, np.eye(4)), tmp_path / "a.nii.gz")
+    with pytest.raises(CamSamError, match="A gray picture, not labels"):
+        read_labels(tmp_path / "a.nii.gz")
+
+
+def test_a_small_mask_with_wide_rims_is_a_mask(tmp_path):
+    blurred = ndimage.gaussian_filter(np.asarray(discs(96)).astype(float) > 0, 3.0, output=float)
+    values = np.rint(blurred / blurred.max() * 255).astype(np.uint8)
+    PillowImage.fromarray(values).save(tmp_path / "a.png")
+    labels = read_labels(tmp_path / "a.png")
+    np.testing.assert_array_equal(np.asarray(labels.data) > 0, values > 127)
+    assert "cut at half" in " ".join(labels.notes)
+
+
 def test_files_of_our_own_are_read_as_they_stand(tmp_path):
     values = np.asarray(discs().resize((100, 100), PillowImage.Resampling.BILINEAR))
     PillowImage.fromarray(values).save(tmp_path / "a.png")

@@ -26,6 +26,8 @@ _LISTED = 8
 _FEW_PIXELS = 16
 _MANY = 4096
 _LOOKED_AT = 24
+_LEAST_WHITE = 0.02
+"""Least share of white pixels to gray ones in a mask; a scan is gray but for its dark rim."""
 _BLOCK = 2**20
 _SINGLE = float(np.finfo(np.float32).eps)
 
@@ -112,7 +114,7 @@ def labels_of(image: Image, *, exact: bool = False) -> Image:
     - Two values are a mask: where neither is 0, the lower is the background.
     - Many values that differ from pixel to pixel, between a dark and a bright end, are a mask
       with gray rims (drawn with soft edges, resized or once a JPEG) and are cut at half of the
-      highest. A picture that is gray all over is refused.
+      highest. A picture that is gray all over is refused, and so is a scan on a black ground.
     - All else are labels as they stand. A few labels of which one is 64 or more, e.g. 1, 2 and
       255, are named.
 
@@ -334,7 +336,7 @@ def _look_of(planes: NDArray[Any], values: NDArray[Any], most: int) -> str:
     noise = most >= 128 and bool(dark.any() and light.any() and (dark | light).all())
     if len(values) < 5 and not noise:
         return ""
-    between = flat = ends = middle = 0
+    between = flat = middle = black = white = 0
     for plane in planes:
         low = ndimage.minimum_filter(plane, 3, mode="nearest")
         high = ndimage.maximum_filter(plane, 3, mode="nearest")
@@ -342,11 +344,15 @@ def _look_of(planes: NDArray[Any], values: NDArray[Any], most: int) -> str:
         middle += int(gray.sum())
         between += int((gray & (low < plane) & (plane < high)).sum())
         flat += int((gray & (low == high)).sum())
-        ends += int(((plane <= 0.1 * most) | (plane >= 0.9 * most)).sum())
+        black += int((plane <= 0.1 * most).sum())
+        white += int((plane >= 0.9 * most).sum())
     if flat > 0.1 * middle:
         return ""
+    ends = black + white
     if ends < 0.5 * planes.size:
         return "picture" if between > 0.5 * middle else ""
+    if between > 0.3 * middle and (not black or white < _LEAST_WHITE * (planes.size - ends)):
+        return "picture"
     return "rims" if between > 0.3 * middle or noise else ""
 
 
