@@ -216,6 +216,33 @@ def test_a_palette_of_16_bits_and_one_of_8(tmp_path: Path, wide: bool) -> None:
     np.testing.assert_array_equal(read_labels(tmp_path / "a.tif").data, indices)
 
 
+@pytest.mark.parametrize("alpha", [False, True])
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_palette_of_one_bit_is_as_pillow_reads_it(
+    tmp_path: Path, turned: bool, alpha: bool
+) -> None:
+    bits = 8 if alpha else 1
+    indices = noise(20, 24, most=1)
+    colours = noise(3, 2**bits).astype(np.uint16)
+    colours[:, :2] = [[240, 20], [250, 10], [220, 30]] if turned else [[20, 240]] * 3
+    values = indices.astype(bool)
+    if alpha:
+        values = np.stack([indices, np.full_like(indices, 255)], axis=-1)
+    tifffile.imwrite(
+        tmp_path / "a.tif", values, photometric="minisblack", planarconfig=1 if alpha else None,
+        extrasamples=[2] if alpha else None,
+        extratags=[(320, 3, colours.size, (colours * 257).ravel().tolist(), True)],
+    )  # fmt: skip
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+b") as file:  # which writes 8 bits alone
+        file.pages[0].tags[262].overwrite(3)
+    pillow = np.asarray(PillowImage.open(tmp_path / "a.tif").convert("RGB"))
+    image = read_image(tmp_path / "a.tif")
+    np.testing.assert_array_equal(image.data, pillow)
+    assert image.notes == ()
+    labels = np.asarray(read_labels(tmp_path / "a.tif").data)
+    np.testing.assert_array_equal(labels > 0, (indices == 0) if turned else (indices == 1))
+
+
 @pytest.mark.parametrize("mode", ["CMYK", "LAB"])
 def test_colours_that_are_not_read_are_named(tmp_path: Path, mode: str) -> None:
     PillowImage.fromarray(noise(20, 24, 4)[..., : len(mode)], mode).save(tmp_path / "a.tif")

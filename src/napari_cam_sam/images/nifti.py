@@ -224,7 +224,14 @@ def _check_header(path: Path, nibabel: Any) -> tuple[str, ...]:
             start, least = float(header["vox_offset"]), int(header["sizeof_hdr"]) + 4
             if bytes(header["magic"])[:2] == b"ni":
                 raise refusal("Its voxels lie in another file, .img: convert both to one", path)
-            most = SMALL_BYTES if path.suffix.lower() == ".gz" else path.stat().st_size
+            packed, there = path.suffix.lower() == ".gz", path.stat().st_size
+            most = SMALL_BYTES if packed else there
+            if not packed and there < start < 2**63:
+                raise refusal(
+                    f"This is truncated or damaged: its voxels would begin at byte {start:.15g}, "
+                    f"and {there} bytes are there",
+                    path,
+                )
             # Of 0 nibabel reads the header as voxels, and ITK what follows it.
             if not least <= start <= most or start % 1:
                 raise refusal(

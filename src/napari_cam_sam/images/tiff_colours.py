@@ -16,6 +16,7 @@ _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
 _JPEG = (6, 7, 34892, 33007)  # whose decoder turns YCbCr into RGB
 _UNSPECIFIED, _ASSOCIATED = 0, 1
 _NAMES = {
+    3: "indices of a palette with more samples",
     4: "a transparency mask", 5: "CMYK, for print", 6: "YCbCr", 8: "CIE Lab", 9: "ICC Lab",
     10: "ITU Lab", 32803: "raw values of a camera's colour filters", 32844: "logarithms (LogL)",
     32845: "logarithms (LogLuv)", 34892: "raw values of a camera",
@@ -63,14 +64,15 @@ def colours_of(
     photometric = int(page.photometric)
     if photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO):
         return _gray(data, axes, page, labels=labels, imagej=imagej)
-    if photometric == _PALETTE and "S" not in axes and data.dtype.kind == "u":
-        if page.colormap is None:
-            return data, axes, ()
-        palette = _palette(np.asarray(page.colormap))
-        if labels:
-            data, notes = palette_labels(data, palette)
-            return data, axes, notes
-        return palette[data], axes + "S", ()
+    if photometric == _PALETTE:
+        notes: tuple[str, ...] = ()
+        if "S" in axes and data.shape[-1] == 2 and page.extrasamples:
+            notes, data, axes = alpha_notes(data[..., 1]), data[..., 0], axes[:-1]
+        if data.dtype == np.bool_:  # of one bit
+            data = data.astype(np.uint8)
+        if "S" not in axes and data.dtype.kind == "u":
+            data, axes, more = _coloured(data, axes, page, labels=labels)
+            return data, axes, notes + more
     decoded = photometric == _YCBCR and int(page.compression) in _JPEG and not page.extrasamples
     if photometric == _RGB or (decoded and int(page.planarconfig) == 1):
         if "S" not in axes and "C" in axes:  # as Bio-Formats declares separate samples
@@ -78,6 +80,19 @@ def colours_of(
         return _rgb(data, axes, page)
     what = _NAMES.get(photometric, f"a colour space of number {photometric}")
     raise CamSamError(f"Its pixels are {what}, which is not read here: save it as RGB or gray")
+
+
+def _coloured(
+    data: NDArray[Any], axes: str, page: Any, *, labels: bool
+) -> tuple[NDArray[Any], str, tuple[str, ...]]:
+    """Return the colours that indices of a palette stand for, or the labels."""
+    if page.colormap is None:
+        return data, axes, ()
+    palette = _palette(np.asarray(page.colormap))
+    if labels:
+        data, notes = palette_labels(data, palette)
+        return data, axes, notes
+    return palette[data], axes + "S", ()
 
 
 def alpha_notes(alpha: NDArray[Any]) -> tuple[str, ...]:
