@@ -308,7 +308,7 @@ def _plain_forms(values: np.ndarray) -> Iterator[np.ndarray]:
         for one in (values, ~values):
             yield from (one, one.astype(np.uint8), one.astype(np.uint8) * 255)
         return
-    found = [values.squeeze()]
+    found = [values, values.squeeze()]
     if values.ndim >= 3 and values.shape[-1] in (2, 4):
         found += [values[..., 0], values[..., :3]]
     if values.ndim >= 3 and values.shape[0] in (2, 3, 4):

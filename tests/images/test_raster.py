@@ -442,3 +442,18 @@ def test_an_almost_empty_mask_of_one_bit_is_no_bomb(tmp_path, monkeypatch, suffi
     PillowImage.fromarray(mask).save(path, **more)
     assert path.stat().st_size * 2000 < mask.size
     np.testing.assert_array_equal(read_labels(path).plane(0, 0), mask)
+
+
+def test_no_byte_before_the_pixels_of_a_jpeg_holds_the_reader_up(tmp_path):
+    path = tmp_path / "a.jpg"
+    PillowImage.fromarray(np.full((16, 16), 90, np.uint8)).save(path)  # its last block is flat
+    content = path.read_bytes()
+    refused = 0
+    for at in range(2, content.index(b"\xff\xda") + 4):
+        for value in (0x00, 0x7F, 0xFF):
+            path.write_bytes(content[:at] + bytes([value]) + content[at + 1 :])
+            try:
+                read_image(path)
+            except CamSamError:
+                refused += 1
+    assert refused > 300

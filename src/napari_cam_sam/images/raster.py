@@ -278,6 +278,8 @@ def _bare(content: bytes) -> bytes | None:
     """Return a JPEG without what is no part of its pixels; None where no strict parser reads it."""
     parts, at = [content[:2]], 2
     while content[at + 1 : at + 2] != b"\xda":  # until the first scan
+        if at + 4 > len(content):  # a damaged length led past it
+            return content[:2]
         if content[at : at + 1] != b"\xff" or content[at + 1 : at + 2] == b"\xff":
             at += 1
             continue

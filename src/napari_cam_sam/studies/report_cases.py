@@ -67,7 +67,7 @@ def restore_study(record: Mapping[str, Any], allowed: Collection[str] = ()) -> S
             allowed=tuple(allowed),
         )  # fmt: skip
         plan = plan_hash(study)
-    except (CamSamError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (CamSamError, KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise CamSamError(f"The study cannot be made again from its record ({error}).") from error
     if plan != record.get("plan"):
         raise CamSamError(
