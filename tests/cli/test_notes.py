@@ -79,3 +79,21 @@ def _shown(message: warnings.WarningMessage) -> None:
         message.message, message.category, message.filename, message.lineno, message.line
     )
     sys.stderr.write(text)
+
+
+@pytest.mark.parametrize(
+    ("size", "inside", "share"),
+    [(8, 4, "100.0%"), (32, 16, "66.0%"), (1, 1, "100.0%"), (32, 32, "100.0%")],
+)
+def test_boxes_cover_no_more_than_the_plane(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], size: int, inside: int, share: str
+) -> None:
+    """The margin of 5 pixels may leave a plane; what lies outside covers nothing of it."""
+    start = (size - inside) // 2
+    mask = np.zeros((size, size), np.uint8)
+    mask[start : start + inside, start : start + inside] = 255
+    PillowImage.fromarray(mask).save(tmp_path / "mask.png")
+    PillowImage.fromarray(mask // 2 + 60).save(tmp_path / "a.png")
+    paths = (str(tmp_path / "a.png"), "--truth", str(tmp_path / "mask.png"))
+    assert main(["run", *paths, *HOW, "--output", str(tmp_path / "out")]) == 0
+    assert f"boxes of {share} of the plane" in capsys.readouterr().out

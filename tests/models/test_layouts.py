@@ -254,3 +254,16 @@ def test_a_network_and_a_sam_behind_prefixes(tmp_path: Path) -> None:
     sam = build_compact_sam().state_dict()
     torch.save({"model_state_dict": _prefixed("module.sam.", sam)}, tmp_path / "sam.pth.tar")
     assert load_segmenter(tmp_path / "sam.pth.tar", "cpu").name == "compact (sam.pth.tar)"
+
+
+@pytest.mark.parametrize("head", ["head.fc", "classifier", "cls_head"])
+def test_a_head_of_another_name_is_named(tmp_path, head):
+    """As MMPretrain and own classes around a backbone save their weights."""
+    weights = torchvision.models.resnet18(num_classes=3).state_dict()
+    named = {
+        f"{head}{key[2:]}" if key.startswith("fc.") else f"backbone.{key}": value
+        for key, value in weights.items()
+    }
+    torch.save({"state_dict": named}, tmp_path / "a.pth")
+    with pytest.raises(CamSamError, match=rf"^The file has no layer 'fc'.* it has '{head}': save"):
+        load_classifier(tmp_path / "a.pth", architecture="resnet18")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from napari_cam_sam.cli.shared import cell, print_table
+from napari_cam_sam.prompts.bounds import clip_box
 
 if TYPE_CHECKING:
     from napari_cam_sam.pipeline import RunResult
@@ -138,10 +139,15 @@ def _report_volume(result: RunResult) -> None:
 
 def _box_area(result: RunResult) -> str:
     """Say how much of the plane the boxes cover: a coarse heatmap makes none that is small."""
-    boxes = [o.box for plane in result.prompts for o in plane.objects if o.box is not None]
+    rows, columns = result.image.plane_shape(result.parameters.axis)
+    boxes = [
+        clip_box(o.box, (rows, columns))  # a margin may leave the plane
+        for plane in result.prompts
+        for o in plane.objects
+        if o.box is not None
+    ]
     if not boxes:
         return ""
-    rows, columns = result.image.plane_shape(result.parameters.axis)
     areas = sorted(box.height * box.width / (rows * columns) for box in boxes)
     return f", boxes of {areas[len(areas) // 2]:.1%} of the plane (median)"
 

@@ -249,12 +249,17 @@ def _fitted(
     with torch.device("meta"):
         module = build(architecture, num_classes=1, head=head or "linear")
     last = last_linear(module)
+    whole = checkpoint.state_dict
     checkpoint = fit(checkpoint, module, last.partition(".")[0], architecture)
     if not count:
         return checkpoint, None
     weight = checkpoint.state_dict.get(f"{last}.weight")
     if weight is None or weight.ndim != 2:
         other = foreign_names(checkpoint.state_dict, module.state_dict())
+        heads = [key for key, value in whole.items() if value.ndim == 2]
+        if not other and heads:
+            found = " and ".join(repr(key.removesuffix(".weight")) for key in heads[-2:])
+            other = f"; it has {found}: save its weights with {last!r} as the name of that layer"
         raise refusal(
             f"The file has no layer {last!r}, which makes the logits of {architecture}{other}",
             checkpoint.path,
