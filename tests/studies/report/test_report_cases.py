@@ -52,6 +52,20 @@ def test_a_study_is_made_again_from_its_record(study):
         restore_study(changed)
 
 
+@pytest.mark.parametrize("value", [10**400, [], "x", None, True])
+def test_a_record_with_odd_values_is_refused(study, value):
+    for place in (("seed",), ("name",), ("run", "prompts", "margin"), ("run", "cam", "method")):
+        changed = json.loads(json.dumps(study.record))
+        where = changed["study"]
+        if place[0] == "run":
+            where = next(iter(where["settings"].values()))
+        for key in place[:-1]:
+            where = where[key]
+        where[place[-1]] = value
+        with pytest.raises(CamSamError):
+            restore_study(changed)
+
+
 def test_a_picture_shows_the_mask_that_was_scored(study):
     render = case_renderer(study.record, "cpu")
     table = study.table
