@@ -95,7 +95,7 @@ def test_encodes_as_the_authors_module(timm, weights):
 
 
 def test_segments_by_prompts_and_unasked(timm, checkpoint):
-    segmenter = load_segmenter(checkpoint, "cpu")
+    segmenter = load_segmenter(checkpoint, "cpu", frame="sam")
     assert segmenter.name == "vit-t (mobile_sam.pt)"
     assert segmenter.model_hash == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
     plane = shapes(3).image
@@ -130,10 +130,10 @@ def test_says_which_keys_are_missing(timm, weights, tmp_path):
     path = tmp_path / "part.pt"
     torch.save({k: v for k, v in weights.items() if "layers.2.blocks.5" not in k}, path)
     with pytest.raises(CamSamError, match=r"keys are missing \(image_encoder.stages.2.blocks.5"):
-        load_segmenter(path, "cpu")
+        load_segmenter(path, "cpu", frame="sam")
 
 
 def test_says_what_to_install(monkeypatch, checkpoint):
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(CamSamError, match=r'pip install "napari-cam-sam\[mobile\]"'):
-        load_segmenter(checkpoint, "cpu")
+        load_segmenter(checkpoint, "cpu", frame="sam")
