@@ -203,9 +203,10 @@ def test_workers_that_always_die_end_the_study_with_what_to_do(
 
 def test_a_worker_that_dies_before_anything_is_started_again(study: Study, tmp_path: Path) -> None:
     preload = tmp_path / "preload.py"
+    # Dask runs a copy of it, which each worker has of its own.
     preload.write_text(
         "import os, pathlib\n"
-        "seen = pathlib.Path(__file__).with_name('started')\n"
+        f"seen = pathlib.Path({str(tmp_path / 'started')!r})\n"
         "if not seen.exists():\n"
         "    seen.touch()\n"
         "    os.kill(os.getpid(), 9)\n"
