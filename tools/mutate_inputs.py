@@ -492,6 +492,7 @@ def _study(suffix: str) -> Callable[[Path], Reader]:
 
         from napari_cam_sam.studies.document import read_document
         from napari_cam_sam.studies.plan import plan_data, plan_hash, read_study
+        from napari_cam_sam.text import recorded
 
         def read(path: Path) -> Any:
             study = read_study(path)
@@ -505,7 +506,9 @@ def _study(suffix: str) -> Callable[[Path], Reader]:
                 return "the document is not what its language says"
             data = plan_data(study)
             for key, default in (("seed", 0), ("threads", 1), ("name", path.stem)):
-                if data[key] != (default if said.get(key) is None else said[key]):
+                wanted = default if said.get(key) is None else said[key]
+                # Of a name, what cannot be shown is escaped.
+                if data[key] != (recorded(wanted) if isinstance(wanted, str) else wanted):
                     return f"{key} is {data[key]!r}"
             return None
 

@@ -6,6 +6,7 @@ names one damaged file for ever.
 
 from __future__ import annotations
 
+import copy
 import gzip
 import json
 import struct
@@ -192,11 +193,11 @@ def damage_tree(rng: Random, tree: Any) -> Any:
     for _ in range(1 + int(rng.integers(3)) * int(rng.integers(2))):
         places = list(_places(tree))
         if not places:
-            return _ODD[int(rng.integers(len(_ODD)))]
+            return _odd(rng)
         where, key = places[int(rng.integers(len(places)))]
         kind = int(rng.integers(8))
         if kind <= 2:
-            where[key] = _ODD[int(rng.integers(len(_ODD)))]
+            where[key] = _odd(rng)
         elif kind == 3:
             del where[key]
         elif kind == 4:
@@ -217,6 +218,11 @@ def damage_tree(rng: Random, tree: Any) -> Any:
         else:
             where[key] = _near(rng, where[key])
     return tree
+
+
+def _odd(rng: Random) -> Any:
+    """Draw an odd value, and a new one each time: the tree that it comes into is changed again."""
+    return copy.deepcopy(_ODD[int(rng.integers(len(_ODD)))])
 
 
 def _near(rng: Random, value: Any) -> Any:
