@@ -23,6 +23,39 @@ def test_damaged_inputs_are_refused_by_a_sentence_or_read_rightly(name: str) -> 
     assert longest < mutate_inputs.MOST_SECONDS
 
 
+@pytest.mark.skipif(not hasattr(mutate_inputs.os, "fork"), reason="needs processes of its own")
+def test_a_copied_process_does_not_wait_for_threads_that_it_has_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import torch
+
+    def product(path: Path) -> int:
+        return int((torch.ones(1 << 22).exp() * 2).sum())
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    product(Path())  # PyTorch starts its threads
+    reader = mutate_inputs.Reader(
+        [("a", b"0")], lambda rng, data: data, product, lambda found, path, name: None
+    )
+    monkeypatch.setitem(mutate_inputs.READERS, "threaded", lambda folder: reader)
+    monkeypatch.setattr(mutate_inputs, "MOST_SECONDS", 1.0)  # a hanging one is ended after 30 s
+    try:
+        counts, faults, _ = mutate_inputs.run_reader("threaded", 2, seed=0)
+    finally:
+        torch.set_num_threads(before)
+    assert faults == {}
+    assert counts == {"accepted": 2}
+
+
+def test_a_number_beyond_all_floats_is_changed_as_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    import numpy as np
+
+    for seed in range(40):
+        near = mutate_inputs.m._near(np.random.default_rng(seed), 10**400)
+        assert near != 10**400 or isinstance(near, str)
+
+
 def test_the_watch_sees_what_it_is_for(tmp_path: Path) -> None:
     """A reader with every fault: each is told."""
     import os

@@ -927,6 +927,9 @@ def _spawn(
     try:
         os.close(end)
         faulthandler.disable()
+        if "torch" in sys.modules:
+            # A copy of a process has none of its threads: torch would wait for them for ever.
+            sys.modules["torch"].set_num_threads(1)
         folder = Path(tempfile.mkdtemp(dir=place))
         used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
         resource.setrlimit(resource.RLIMIT_AS, (used + MOST_BYTES + (1 << 28),) * 2)

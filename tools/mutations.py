@@ -230,8 +230,14 @@ def _near(rng: Random, value: Any) -> Any:
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, int | float):
-        choices = (value + 1, -value, value * 1000, float(value), str(value), value / 2)
-        return choices[int(rng.integers(len(choices)))]
+        choices = (value + 1, -value, value * 1000, float, str(value), lambda n: n / 2)
+        chosen = choices[int(rng.integers(len(choices)))]
+        if not callable(chosen):
+            return chosen
+        try:
+            return chosen(value)
+        except OverflowError:  # a whole number beyond every float
+            return float("inf")
     if isinstance(value, str):
         choices = (
             value[:-1],

@@ -120,15 +120,15 @@ def show_traceback(error: BaseException) -> None:
         traceback.print_exception(error)
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str]) -> CamSamError:
+def unknown_name(kind: str, name: object, known: Iterable[str]) -> CamSamError:
     """Build the error for a name that is not among the known ones.
 
     Parameters
     ----------
     kind : str
         What the name should have named, e.g. ``"method"``.
-    name : str
-        What was given.
+    name : object
+        What was given: text, or what a file holds where a name belongs, such as the key ``1.5``.
     known : iterable of str
         Every name that would have been accepted.
 
@@ -138,7 +138,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> CamSamError:
         Its message names the nearest matches, or all known names where none is near.
     """
     choices = list(known)
-    near = get_close_matches(name.lower(), choices, n=3, cutoff=0.5)
+    near = get_close_matches(str(name).lower(), choices, n=3, cutoff=0.5)
     if near:
         return CamSamError(f"Unknown {kind} {name!r}. Did you mean {' or '.join(near)}?")
     return CamSamError(f"Unknown {kind} {name!r}. Known: {', '.join(choices) or 'none'}.")

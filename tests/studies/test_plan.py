@@ -191,6 +191,8 @@ def test_names_hold_only_what_differs_and_a_reference_is_compared_with_all(
         (("layer-cam,", "layr-cam,"), 15, "Unknown method 'layr-cam'. Did you mean layer-cam"),
         (("layout: folders", "layout: foldrs"), 5, "Unknown layout 'foldrs'. Did you mean folders"),
         (("  masks: truth", "  maks: truth"), 7, "Did you mean masks"),
+        (("  masks: truth", "  1.5: truth"), 4, "Unknown option of the layout folders 1.5"),
+        (("  masks: truth", "  null: truth"), 4, "Unknown option of the layout folders None"),
         (("path: data", "path: dta"), 6, "There is no .*dta: name the folder"),
         (("seed: 3", "seed: three"), 2, "'seed' must be a whole number of 0 or more, not 'three'"),
         (("threads: 2", "threads: 0"), 3, "'threads' must be a whole number of 1 or more, not 0"),
