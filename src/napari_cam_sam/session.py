@@ -771,11 +771,9 @@ def _image_data(record: ImageRecord) -> dict[str, Any]:
 
 def _image(data: object) -> ImageRecord:
     names = ("name", "path", "sha256", "shape", "spacing", "unit", "frame")
-    optional = {k: v for k, v in _object(data, "image").items() if k in ("axes", "channel")}
-    given = _fields(
-        {k: v for k, v in _object(data, "image").items() if k not in optional}, "image", *names
-    )
-    axes, channel = optional.get("axes"), optional.get("channel")
+    given = dict(_object(data, "image"))
+    axes, channel = given.pop("axes", None), given.pop("channel", None)
+    _fields(given, "image", *names)
     shape = tuple(
         _whole(n, f"image.shape[{i}]", 1)
         for i, n in enumerate(_list(given["shape"], "image.shape"))
