@@ -323,6 +323,33 @@ def test_a_frame_that_was_left_a_moment_ago_is_saved_as_itself(qapp: Any, words_
     assert held(read_session(folder)) == WHOLE
 
 
+@pytest.mark.parametrize("unseen", ["just opened", "three dimensions"])
+def test_a_frame_that_was_reached_unseen_is_worked_on_as_itself(
+    qapp: Any, words_off: None, unseen: str
+) -> None:
+    viewer = ViewerModel()
+    viewer.add_image(np.random.default_rng(0).random((2, *SHAPE)), name="series")
+    workspace = workspace_of(viewer)
+    if unseen == "three dimensions":
+        done()
+        viewer.dims.ndisplay = 3
+        done()
+    viewer.dims.set_point(0, 1)
+    done()
+    viewer.dims.ndisplay = 2
+    done()
+    work(workspace)
+    workspace.keeper.autosave()
+    done()
+    (folder,) = folders()
+    assert read_session(folder).image.frame == 1
+    assert held(read_session(folder)) == WHOLE
+    viewer.dims.set_point(0, 0)
+    done()
+    assert workspace.masks.planes(0) == []
+    assert workspace.prompts.read_all(0) == ()
+
+
 @pytest.fixture
 def words_off() -> None:
     """Stand in for words, where no workspace is there yet."""

@@ -90,6 +90,7 @@ class Workspace(EndsByQt, QObject):
         self._opening = 0
         self._left_frame: int | None = None
         self._seen_frame: int | None = None
+        self._told_frame: int | None = None
         self._replaced: dict[Any, int] = {}
         self.changing = False
         """Whether another image is being chosen: what hears of it first must not ask the others."""
@@ -146,8 +147,12 @@ class Workspace(EndsByQt, QObject):
                 layer.events.data.connect(self._data_replaced)
             self._shown = None
             self.docks.forget_scores()
-            self.image_changed.emit()
+            self._tell_image()
         self._look.start()
+
+    def _tell_image(self) -> None:
+        self._told_frame = self.frame()
+        self.image_changed.emit()
 
     @contextmanager
     def _change(self) -> Iterator[None]:
@@ -309,7 +314,7 @@ class Workspace(EndsByQt, QObject):
         self._replaced[layer.unique_id] = self._replaced.get(layer.unique_id, 0) + 1
         with self._change():
             self.heatmaps.forget()
-            self.image_changed.emit()
+            self._tell_image()
 
     def _layer_inserted(self, event: Any) -> None:
         with self._quiet.hold():
@@ -351,10 +356,10 @@ class Workspace(EndsByQt, QObject):
             before = self._shown if self._shown is not None and len(self._shown) == 3 else None
             # Also where nothing was shown, as in three dimensions or of an image just chosen.
             turned = len(shown) == 3 and (before is None or shown[0] != before[0])
-            moved = before is not None and len(shown) == 3 and shown[2] != before[2]
             self._shown = shown
-            if before is not None and moved:
-                self._leave_frame(before[2])
+            # The frame may have moved before the plane was looked at, or in three dimensions.
+            if len(shown) == 3 and shown[2] != self._told_frame:
+                self._leave_frame(self._told_frame)
                 self._show_frame()
             if turned:
                 self._show_axis(shown[0])
@@ -370,7 +375,7 @@ class Workspace(EndsByQt, QObject):
         with self._change():
             self._shown_layers.show()
             self.docks.forget_scores()
-            self.image_changed.emit()
+            self._tell_image()
 
     def _show_axis(self, axis: int) -> None:
         """Hide what belongs to planes along other axes: it would lie across these as bands."""
