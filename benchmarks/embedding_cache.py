@@ -33,10 +33,10 @@ from napari_cam_sam.demo.samples import make_sample
 from napari_cam_sam.images.reading import read_image
 from napari_cam_sam.images.windows import apply_window, parse_window, resolve_window
 from napari_cam_sam.prompts.data import Box, ObjectPrompt
-from napari_cam_sam.sam.embeddings import EmbeddingCache, round_features
+from napari_cam_sam.sam.cache.embeddings import EmbeddingCache, round_features
+from napari_cam_sam.sam.cache.store import EmbeddingStore, embedding_key
 from napari_cam_sam.sam.loading import build_sam, load_segmenter
 from napari_cam_sam.sam.segmenter import Segmenter
-from napari_cam_sam.sam.store import EmbeddingStore, embedding_key
 
 DATA = Path(__file__).resolve().parents[2] / "shared/data/brain_mri/brain1_image.nii.gz"
 PACKINGS = (

@@ -29,8 +29,8 @@ from napari_cam_sam.images.reading import read_image
 from napari_cam_sam.images.windows import apply_window, parse_window, resolve_window
 from napari_cam_sam.images.writing import write_image
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
-from napari_cam_sam.sam.embeddings import EmbeddingCache
-from napari_cam_sam.sam.order import encoding_order, evidence_of
+from napari_cam_sam.sam.cache.embeddings import EmbeddingCache
+from napari_cam_sam.sam.cache.encoding_order import encoding_order, evidence_of
 
 
 def make_volume(path: Path, n_planes: int, side: int) -> Image:

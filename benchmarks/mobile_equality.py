@@ -4,8 +4,8 @@
     python benchmarks/mobile_equality.py
 
 The published weights are not needed: every tensor of the checkpoint's layout is drawn from a seed
-that is its name. It also prints the features that `tests/sam/test_mobile.py` expects, which is
-how the test compares with the authors' module without having it.
+that is its name. It also prints the features that `tests/sam/models/test_mobile.py` expects, which
+is how the test compares with the authors' module without having it.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def main() -> None:
     """Run both encoders and print how far they are apart."""
     from ultralytics.models.sam.modules.tiny_encoder import TinyViT
 
-    from napari_cam_sam.sam.mobile import TinyVitEncoder, rename_mobile_sam
+    from napari_cam_sam.sam.models.mobile import TinyVitEncoder, rename_mobile_sam
 
     weights = draw(encoder_layout())
     theirs = TinyViT(

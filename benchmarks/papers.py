@@ -22,11 +22,16 @@ import pandas as pd
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.sam.loading import load_segmenter
-from napari_cam_sam.studies.box_masks import write_box_masks
-from napari_cam_sam.studies.datasets import read_dataset
-from napari_cam_sam.studies.papers import PRESETS, PresetParameters, paper_table, preset_study
-from napari_cam_sam.studies.plan import DatasetSource
-from napari_cam_sam.studies.runner import run_study
+from napari_cam_sam.studies.config.papers import (
+    PRESETS,
+    PresetParameters,
+    paper_table,
+    preset_study,
+)
+from napari_cam_sam.studies.config.plan import DatasetSource
+from napari_cam_sam.studies.data.box_masks import write_box_masks
+from napari_cam_sam.studies.data.datasets import read_dataset
+from napari_cam_sam.studies.run.runner import run_study
 
 
 def markdown(table: pd.DataFrame) -> str:

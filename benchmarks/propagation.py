@@ -29,17 +29,17 @@ from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.reading import read_image, read_labels
 from napari_cam_sam.images.windows import apply_window, parse_window, resolve_window
 from napari_cam_sam.metrics.overlap import overlap
-from napari_cam_sam.models.classifiers import Classifier, load_classifier
+from napari_cam_sam.models.classify.classifiers import Classifier, load_classifier
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
 from napari_cam_sam.prompts.strategies import prompts_from_heatmap
-from napari_cam_sam.sam.choice import choose_mask
-from napari_cam_sam.sam.consensus import find_consensus
-from napari_cam_sam.sam.embeddings import EmbeddingCache
+from napari_cam_sam.sam.cache.embeddings import EmbeddingCache
 from napari_cam_sam.sam.loading import load_segmenter
-from napari_cam_sam.sam.propagation import PropagationParameters, propagate
+from napari_cam_sam.sam.mask_choice import choose_mask
 from napari_cam_sam.sam.segmenter import Embedding, Segmenter
-from napari_cam_sam.sam.smoothing import smooth_along_axis
-from napari_cam_sam.sam.trust import trusted_planes
+from napari_cam_sam.sam.volume.consensus import find_consensus
+from napari_cam_sam.sam.volume.propagation import PropagationParameters, propagate
+from napari_cam_sam.sam.volume.seed_slices import trusted_planes
+from napari_cam_sam.sam.volume.smoothing import smooth_along_axis
 
 FIRST_SEED = 700_000
 SEGMENTERS = ("compact-sam", "seeded")

@@ -25,8 +25,8 @@ from scipy import ndimage
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, Point
-from napari_cam_sam.sam.choice import MASK_CHOICES, choose_mask, needs_multimask
 from napari_cam_sam.sam.loading import load_segmenter
+from napari_cam_sam.sam.mask_choice import MASK_CHOICES, choose_mask, needs_multimask
 
 DATA = Path(__file__).resolve().parents[2] / "shared/data/busi"
 MARGIN = 5

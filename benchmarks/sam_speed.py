@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 
 from napari_cam_sam.sam.loading import build_sam
-from napari_cam_sam.sam.precision import choose_precision
+from napari_cam_sam.sam.models.precision import choose_precision
 
 # What each process runs: SETUP defines encode(), one() and many() for a plane, `boxes` and `path`.
 MEASURE = """
@@ -88,7 +88,7 @@ if path:
 else:
     from napari_cam_sam.demo import shipped_models
     from napari_cam_sam.models.checkpoints import load_into, read_checkpoint
-    from napari_cam_sam.sam.compact import build_compact_sam
+    from napari_cam_sam.sam.models.compact import build_compact_sam
 
     sam = build_compact_sam()
     load_into(sam, read_checkpoint(shipped_models()["compact-sam"]), what="SAM")

@@ -29,12 +29,12 @@ from numpy.typing import NDArray
 
 from napari_cam_sam.cam.heatmaps import CamParameters
 from napari_cam_sam.pipeline import RunParameters
-from napari_cam_sam.sam import embeddings
-from napari_cam_sam.sam.embeddings import CacheParameters
+from napari_cam_sam.sam.cache import embeddings
+from napari_cam_sam.sam.cache.embeddings import CacheParameters
+from napari_cam_sam.sam.cache.store import EmbeddingStore, embedding_key
 from napari_cam_sam.sam.segmenter import Embedding, Segmenter
-from napari_cam_sam.sam.store import EmbeddingStore, embedding_key
-from napari_cam_sam.studies.plan import DatasetSource, Setting, Study
-from napari_cam_sam.studies.runner import read_cases, run_study
+from napari_cam_sam.studies.config.plan import DatasetSource, Setting, Study
+from napari_cam_sam.studies.run.runner import read_cases, run_study
 
 TRUTH = RunParameters(strategy="truth-box")
 CAM = RunParameters(cam=CamParameters(target="lesion"))

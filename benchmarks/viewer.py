@@ -26,7 +26,7 @@ import numpy as np
 from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtTest import QTest
 
-from napari_cam_sam.plugin.importing import import_torch
+from napari_cam_sam.plugin.qt.torch_import import import_torch
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
 from napari_cam_sam.sam.registry import CACHE_VARIABLE
 from window import LEFT, NONE, Window, shown
@@ -223,7 +223,7 @@ def main() -> None:
 
     from napari_cam_sam.models.checkpoints import weights_sha256
     from napari_cam_sam.sam.loading import build_sam, load_segmenter
-    from napari_cam_sam.sam.promptable import SamSegmenter
+    from napari_cam_sam.sam.models.promptable import SamSegmenter
 
     shown_plane = PLANES // 2
     way.workspace.show_plane(0, shown_plane)

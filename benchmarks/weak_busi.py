@@ -39,18 +39,18 @@ from napari_cam_sam.cam.averaging import average_heatmaps
 from napari_cam_sam.cam.heatmaps import CamParameters, Heatmap, compute_heatmaps
 from napari_cam_sam.cam.predictions import predict_planes
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.models.classifiers import Classifier, load_classifier
-from napari_cam_sam.models.mask_training import save_network, train_on_masks
-from napari_cam_sam.models.segmentation import SegmentationNetwork, load_network
+from napari_cam_sam.models.classify.classifiers import Classifier, load_classifier
+from napari_cam_sam.models.segment.mask_training import save_network, train_on_masks
+from napari_cam_sam.models.segment.networks import SegmentationNetwork, load_network
 from napari_cam_sam.models.training.copies import Fingerprints, find_copies, fingerprint
 from napari_cam_sam.models.training.parameters import AugmentationParameters, TrainingParameters
 from napari_cam_sam.models.training.run import leave_out_near, train
 from napari_cam_sam.models.training.samples import Sample, SampleSet, samples_from_folder
 from napari_cam_sam.pipeline.pseudo_masks import pseudo_masks
 from napari_cam_sam.prompts.strategies import prompts_from_heatmap, strategy_parameters
-from napari_cam_sam.sam.choice import choose_mask
 from napari_cam_sam.sam.loading import load_segmenter
-from napari_cam_sam.sam.seeded import SeededParameters, SeededSegmenter
+from napari_cam_sam.sam.mask_choice import choose_mask
+from napari_cam_sam.sam.seeded.segmenter import SeededParameters, SeededSegmenter
 from napari_cam_sam.sam.voting import vote_masks
 
 DATA = Path(__file__).resolve().parents[2] / "shared/data"

@@ -9,9 +9,9 @@ import pytest
 from napari_cam_sam.field_help import field_help
 from napari_cam_sam.images.preprocessing import PreprocessingParameters
 from napari_cam_sam.prompts.parameters import PromptParameters
-from napari_cam_sam.sam.embeddings import CacheParameters
-from napari_cam_sam.sam.propagation import PropagationParameters
-from napari_cam_sam.sam.ranking import RankingParameters
+from napari_cam_sam.sam.cache.embeddings import CacheParameters
+from napari_cam_sam.sam.everything.ranking import RankingParameters
+from napari_cam_sam.sam.volume.propagation import PropagationParameters
 
 
 @dataclass

@@ -20,8 +20,8 @@ from napari_cam_sam.cli import main
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.sam.registry import CACHE_VARIABLE
 from napari_cam_sam.session import Session, image_record, read_session, write_session
-from napari_cam_sam.studies.plan import read_study
-from napari_cam_sam.studies.runner import run_study
+from napari_cam_sam.studies.config.plan import read_study
+from napari_cam_sam.studies.run.runner import run_study
 from napari_cam_sam.text import (
     PRINTED,
     cell_text,

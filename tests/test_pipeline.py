@@ -18,7 +18,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.geometry import Geometry
 from napari_cam_sam.images.image import Image, image_from_array
 from napari_cam_sam.images.windows import WindowParameters, apply_window
-from napari_cam_sam.models.classifiers import Classifier, load_classifier
+from napari_cam_sam.models.classify.classifiers import Classifier, load_classifier
 from napari_cam_sam.pipeline import (
     RunParameters,
     VolumeParameters,
@@ -29,12 +29,12 @@ from napari_cam_sam.pipeline import (
 from napari_cam_sam.pipeline.planes import encoder
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
 from napari_cam_sam.prompts.parameters import strategy_parameters
-from napari_cam_sam.sam.automatic import AutomaticParameters
-from napari_cam_sam.sam.embeddings import EmbeddingCache
+from napari_cam_sam.sam.cache.embeddings import EmbeddingCache
+from napari_cam_sam.sam.cache.store import EmbeddingStore
+from napari_cam_sam.sam.everything.automatic import AutomaticParameters
 from napari_cam_sam.sam.loading import load_segmenter
-from napari_cam_sam.sam.propagation import PropagationParameters
 from napari_cam_sam.sam.segmenter import Embedding, MaskCandidates, Segmenter
-from napari_cam_sam.sam.store import EmbeddingStore
+from napari_cam_sam.sam.volume.propagation import PropagationParameters
 
 
 @pytest.fixture(scope="module")

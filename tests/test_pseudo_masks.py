@@ -5,7 +5,7 @@ from scipy import ndimage
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.pipeline.pseudo_masks import PseudoMaskParameters, pseudo_masks
-from napari_cam_sam.sam.seeded import SeededParameters, SeededSegmenter
+from napari_cam_sam.sam.seeded.segmenter import SeededParameters, SeededSegmenter
 
 WALKER = SeededSegmenter(SeededParameters(heatmap_side=48))
 ROWS, COLUMNS = np.indices((60, 80))

@@ -31,8 +31,8 @@ from napari_cam_sam.images.windows import WindowParameters, apply_window, resolv
 from napari_cam_sam.images.writing import write_image
 from napari_cam_sam.pipeline import segment_plane
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts, Point
-from napari_cam_sam.sam.kept_masks import keep_mask
 from napari_cam_sam.sam.loading import load_segmenter
+from napari_cam_sam.sam.run_length import keep_mask
 from napari_cam_sam.sam.segmenter import Embedding, MaskCandidates
 from napari_cam_sam.session import (
     SINGLE,

@@ -80,8 +80,8 @@ class Life:
     """One process with a window, from its opening to its end."""
 
     def __init__(self, seed: int, life: int, folder: Path, operations: int) -> None:
-        from napari_cam_sam.plugin import session_keeper
-        from napari_cam_sam.plugin.preferences import Preferences
+        from napari_cam_sam.plugin.session import manager as session_keeper
+        from napari_cam_sam.plugin.state.preferences import Preferences
 
         soon = Preferences(autosave_seconds=DELAY)
         session_keeper.preferences = lambda: soon
@@ -97,8 +97,8 @@ class Life:
         import napari
         from qtpy.QtWidgets import QApplication
 
-        from napari_cam_sam.plugin.segment_dock import SegmentDock
-        from napari_cam_sam.plugin.workspace import workspace_of
+        from napari_cam_sam.plugin.segment.segment_dock import SegmentDock
+        from napari_cam_sam.plugin.state.workspace import workspace_of
 
         # One that is shown is painted by the processor, which takes most of the time.
         self.viewer = napari.Viewer(show=self.shown)
@@ -392,9 +392,9 @@ def look(kinds: list[tuple[str, int | None]], answer: Path) -> None:
     from napari.components import ViewerModel
     from qtpy.QtWidgets import QApplication
 
-    from napari_cam_sam.plugin import session_keeper
-    from napari_cam_sam.plugin.preferences import Preferences
-    from napari_cam_sam.plugin.workspace import workspace_of
+    from napari_cam_sam.plugin.session import manager as session_keeper
+    from napari_cam_sam.plugin.state.preferences import Preferences
+    from napari_cam_sam.plugin.state.workspace import workspace_of
 
     off = Preferences(autosave=False)
     session_keeper.preferences = lambda: off
@@ -558,8 +558,10 @@ def main(argv: list[str] | None = None) -> int:
 
     import napari_cam_sam
     import napari_cam_sam.outputs
-    from napari_cam_sam.plugin import segment_dock, session_keeper, workspace  # noqa: F401
-    from napari_cam_sam.plugin.mask_layers import MaskLayers
+    from napari_cam_sam.plugin.segment import segment_dock  # noqa: F401
+    from napari_cam_sam.plugin.session import manager as session_keeper  # noqa: F401
+    from napari_cam_sam.plugin.state import workspace  # noqa: F401
+    from napari_cam_sam.plugin.state.mask_layers import MaskLayers
 
     masks = hasattr(MaskLayers, "held")
     total: collections.Counter[str] = collections.Counter()

@@ -386,7 +386,7 @@ def _prompts(folder: Path) -> Reader:
 def _session(folder: Path) -> Reader:
     from napari_cam_sam.images.image import image_from_array
     from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts, Point
-    from napari_cam_sam.sam.kept_masks import KeptMask
+    from napari_cam_sam.sam.run_length import KeptMask
     from napari_cam_sam.session import (
         Acceptance,
         Session,
@@ -490,8 +490,8 @@ def _study(suffix: str) -> Callable[[Path], Reader]:
     def make(folder: Path) -> Reader:
         import yaml
 
-        from napari_cam_sam.studies.document import read_document
-        from napari_cam_sam.studies.plan import plan_data, plan_hash, read_study
+        from napari_cam_sam.studies.config.document import read_document
+        from napari_cam_sam.studies.config.plan import plan_data, plan_hash, read_study
         from napari_cam_sam.text import recorded
 
         def read(path: Path) -> Any:
@@ -522,7 +522,7 @@ def _study(suffix: str) -> Callable[[Path], Reader]:
 def _tables(folder: Path) -> Reader:
     from napari_cam_sam.limits import parse_csv, read_text
     from napari_cam_sam.models.training.samples import samples_from_csv
-    from napari_cam_sam.studies.datasets import read_dataset
+    from napari_cam_sam.studies.data.datasets import read_dataset
 
     one = (
         "image,truth,label,group,split,boxes\n"
@@ -560,7 +560,7 @@ def _tables(folder: Path) -> Reader:
 
 
 def _lists(folder: Path) -> Reader:
-    from napari_cam_sam.studies.datasets import read_dataset
+    from napari_cam_sam.studies.data.datasets import read_dataset
 
     pair = [{"image": "./a.nii.gz", "label": "./t.nii.gz"}, {"image": "./b.nii.gz"}]
     task = {"name": "LIVER", "modality": {"0": "CT"}, "training": pair, "test": ["./c.nii.gz"]}
@@ -598,7 +598,7 @@ def _cards(folder: Path) -> Reader:
     import torch
     from safetensors.torch import save
 
-    from napari_cam_sam.models.architectures import build
+    from napari_cam_sam.models.classify.architectures import build
     from napari_cam_sam.models.loading import load_model
 
     torch.manual_seed(0)
@@ -628,11 +628,11 @@ def _cards(folder: Path) -> Reader:
 
 
 def _record(folder: Path) -> Reader:
-    from napari_cam_sam.studies.plan import read_study
-    from napari_cam_sam.studies.report import default_pairs, read_results
-    from napari_cam_sam.studies.report_cases import restore_study
-    from napari_cam_sam.studies.report_words import provenance
-    from napari_cam_sam.studies.runner import run_study
+    from napari_cam_sam.studies.config.plan import read_study
+    from napari_cam_sam.studies.report.cases import restore_study
+    from napari_cam_sam.studies.report.page import default_pairs, read_results
+    from napari_cam_sam.studies.report.words import provenance
+    from napari_cam_sam.studies.run.runner import run_study
 
     (folder / "study.yaml").write_text(_SMALL_STUDY, encoding="utf-8")
     run_study(read_study(folder / "study.yaml"), folder / "out", device="cpu")
@@ -641,7 +641,7 @@ def _record(folder: Path) -> Reader:
 
     def read(path: Path) -> Any:
         from napari_cam_sam.errors import CamSamError
-        from napari_cam_sam.studies.runner import _check_folder
+        from napari_cam_sam.studies.run.runner import _check_folder
 
         here = path.parent / "out"
         if not here.exists():
@@ -667,8 +667,8 @@ grid: {segmenters: seeded, strategies: truth-box}
 
 
 def _case_files(folder: Path) -> Reader:
-    from napari_cam_sam.studies.plan import read_study
-    from napari_cam_sam.studies.runner import run_study
+    from napari_cam_sam.studies.config.plan import read_study
+    from napari_cam_sam.studies.run.runner import run_study
     from napari_cam_sam.studies.table import read_about
 
     (folder / "study.yaml").write_text(_SMALL_STUDY, encoding="utf-8")

@@ -26,8 +26,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from napari_cam_sam.demo import phantoms
-from napari_cam_sam.sam.compact import COMPACT_INPUT_SIZE as SIDE
-from napari_cam_sam.sam.compact import build_compact_sam
+from napari_cam_sam.sam.models.compact import COMPACT_INPUT_SIZE as SIDE
+from napari_cam_sam.sam.models.compact import build_compact_sam
 
 FIRST_TRAINING_SEED = 1_000_000
 REST = 0.4

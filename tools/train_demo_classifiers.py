@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from napari_cam_sam.demo import phantoms
 from napari_cam_sam.demo.volumes import ct
-from napari_cam_sam.models.small_cnn import SmallCNN
+from napari_cam_sam.models.classify.small_cnn import SmallCNN
 
 FIRST_TRAINING_SEED = 1_000_000
 SIDE = 128

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from napari_cam_sam.demo.phantoms import SHAPE_CLASSES
-from napari_cam_sam.models.small_unet import SmallUNet
+from napari_cam_sam.models.segment.small_unet import SmallUNet
 from train_demo_classifiers import BFLOAT16, FIRST_TRAINING_SEED, augment, lesion_data, shapes_data
 
 CLASSES = ("background", "lesion", *SHAPE_CLASSES)

@@ -30,7 +30,7 @@ from napari_cam_sam.prompts.strategies import (
     prompts_from_mask,
     strategy_parameters,
 )
-from napari_cam_sam.sam.choice import MaskChoice
+from napari_cam_sam.sam.mask_choice import MaskChoice
 from napari_cam_sam.sam.segmenter import Embedding, Segmenter
 
 __all__ = [

@@ -55,8 +55,8 @@ from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.prompts.serialise import FORMAT as PROMPTS_FORMAT
 from napari_cam_sam.prompts.serialise import VERSION as PROMPTS_VERSION
 from napari_cam_sam.prompts.serialise import from_data, to_data
-from napari_cam_sam.sam.embeddings import EmbeddingCache
-from napari_cam_sam.sam.kept_masks import KeptMask
+from napari_cam_sam.sam.cache.embeddings import EmbeddingCache
+from napari_cam_sam.sam.run_length import KeptMask
 from napari_cam_sam.sam.segmenter import MaskCandidates, Segmenter
 from napari_cam_sam.text import recorded, restored
 

@@ -21,10 +21,10 @@ from napari_cam_sam.cli import main
 from napari_cam_sam.demo.volumes import ct
 from napari_cam_sam.images.reading import read_image
 from napari_cam_sam.images.windows import apply_window, parse_window, resolve_window
-from napari_cam_sam.sam.embeddings import EmbeddingCache, round_features
+from napari_cam_sam.sam.cache.embeddings import EmbeddingCache, round_features
+from napari_cam_sam.sam.cache.store import EmbeddingStore
 from napari_cam_sam.sam.loading import load_segmenter
 from napari_cam_sam.sam.registry import CACHE_VARIABLE
-from napari_cam_sam.sam.store import EmbeddingStore
 
 PLANES = 24
 

@@ -7,8 +7,8 @@ from PIL import Image as Picture
 
 from napari_cam_sam.cli import main
 from napari_cam_sam.demo.phantoms import ultrasound
-from napari_cam_sam.studies.papers import PRESETS
-from napari_cam_sam.studies.preset_parameters import PRESET_NAMES
+from napari_cam_sam.studies.config.papers import PRESETS
+from napari_cam_sam.studies.config.preset_parameters import PRESET_NAMES
 
 
 def test_names():

@@ -10,8 +10,9 @@ import pytest
 
 from napari_cam_sam.cli import main
 from napari_cam_sam.sam.registry import CACHE_VARIABLE
-from napari_cam_sam.studies import plan, runner
-from napari_cam_sam.studies.statistics import summarise
+from napari_cam_sam.studies.config import plan
+from napari_cam_sam.studies.report.statistics import summarise
+from napari_cam_sam.studies.run import runner
 
 STUDY = """\
 dataset: {layout: phantoms, path: images, kind: ultrasound, count: 3}

@@ -24,11 +24,11 @@ from napari_cam_sam.images.reading import read_image, read_labels
 from napari_cam_sam.images.windows import apply_window, parse_window, resolve_window
 from napari_cam_sam.images.writing import write_image, write_labels
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
-from napari_cam_sam.sam.embeddings import EmbeddingCache
+from napari_cam_sam.sam.cache.embeddings import EmbeddingCache
 from napari_cam_sam.sam.loading import load_segmenter
-from napari_cam_sam.sam.propagation import propagate
 from napari_cam_sam.sam.registry import CACHE_VARIABLE
-from napari_cam_sam.sam.smoothing import smooth_along_axis
+from napari_cam_sam.sam.volume.propagation import propagate
+from napari_cam_sam.sam.volume.smoothing import smooth_along_axis
 
 MIDDLE = 11  # of the planes 8 to 14 that the lesion of the sample is on
 
@@ -303,7 +303,7 @@ def test_embedded_planes_are_not_encoded_again(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from napari_cam_sam.sam.promptable import SamSegmenter
+    from napari_cam_sam.sam.models.promptable import SamSegmenter
 
     encoded = 0
     encode_many = SamSegmenter.encode_many  # by which `encode` goes, too

@@ -21,10 +21,10 @@ from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QThreadPool, QTimer
 from superqt.utils import WorkerBase
 
-from napari_cam_sam.plugin import session_keeper
-from napari_cam_sam.plugin.autosaves import FOLDER_VARIABLE
-from napari_cam_sam.plugin.preferences import Preferences
-from napari_cam_sam.plugin.workspace import _WORKSPACES, Workspace, workspace_of
+from napari_cam_sam.plugin.session import manager as session_keeper
+from napari_cam_sam.plugin.session.recovery import FOLDER_VARIABLE
+from napari_cam_sam.plugin.state.preferences import Preferences
+from napari_cam_sam.plugin.state.workspace import _WORKSPACES, Workspace, workspace_of
 from napari_cam_sam.sam.registry import CACHE_VARIABLE
 from napari_cam_sam.sam.segmenter import Cancelled, Embedding, MaskCandidates
 

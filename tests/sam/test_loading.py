@@ -12,8 +12,9 @@ from safetensors.torch import save_file
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, Point
 from napari_cam_sam.sam import loading, registry
-from napari_cam_sam.sam.compact import build_compact_sam
+from napari_cam_sam.sam.cache.store import embedding_key
 from napari_cam_sam.sam.loading import detect_architecture, load_segmenter
+from napari_cam_sam.sam.models.compact import build_compact_sam
 from napari_cam_sam.sam.registry import (
     REGISTRY,
     default_segmenter,
@@ -21,7 +22,6 @@ from napari_cam_sam.sam.registry import (
     split_frame,
     with_frame,
 )
-from napari_cam_sam.sam.store import embedding_key
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from napari_cam_sam.plugin.autosaves import FOLDER_VARIABLE
+from napari_cam_sam.plugin.session.recovery import FOLDER_VARIABLE
 from napari_cam_sam.sam.registry import CACHE_VARIABLE
 
 Shell = Callable[..., subprocess.CompletedProcess[str]]

@@ -20,12 +20,12 @@ from napari_cam_sam.pipeline import RunParameters
 from napari_cam_sam.prompts.data import ObjectPrompt, PlanePrompts, Point
 from napari_cam_sam.sam.loading import load_segmenter
 from napari_cam_sam.session import Session, image_record, write_session
-from napari_cam_sam.studies import report_cases
-from napari_cam_sam.studies.datasets import read_dataset
-from napari_cam_sam.studies.plan import DatasetSource, Setting, Study, plan_hash, read_study
-from napari_cam_sam.studies.report_cases import restore_study
-from napari_cam_sam.studies.runner import run_study
-from napari_cam_sam.studies.tasks import Models
+from napari_cam_sam.studies.config.plan import DatasetSource, Setting, Study, plan_hash, read_study
+from napari_cam_sam.studies.data.datasets import read_dataset
+from napari_cam_sam.studies.report import cases as report_cases
+from napari_cam_sam.studies.report.cases import restore_study
+from napari_cam_sam.studies.run.runner import run_study
+from napari_cam_sam.studies.run.tasks import Models
 
 Shell = Callable[..., subprocess.CompletedProcess[str]]
 Check = Callable[[], None]
@@ -165,10 +165,10 @@ from qtpy.QtCore import QThreadPool
 from qtpy.QtWidgets import QApplication
 app = QApplication([])
 from napari_cam_sam.images.reading import read_image
-from napari_cam_sam.plugin.heatmap_dock import HeatmapDock
-from napari_cam_sam.plugin.layers import KEY
-from napari_cam_sam.plugin.session_row import SessionRow
-from napari_cam_sam.plugin.workspace import workspace_of
+from napari_cam_sam.plugin.heatmap.heatmap_dock import HeatmapDock
+from napari_cam_sam.plugin.layers.conversion import KEY
+from napari_cam_sam.plugin.session.session_panel import SessionRow
+from napari_cam_sam.plugin.state.workspace import workspace_of
 from superqt.utils import WorkerBase
 viewer = ViewerModel()
 image = read_image("data/images/a.png")

@@ -29,9 +29,9 @@ from napari_cam_sam.models.training.saving import CHECKPOINT, read_state
 from napari_cam_sam.pipeline import RunParameters
 from napari_cam_sam.sam import registry
 from napari_cam_sam.sam.loading import load_segmenter
-from napari_cam_sam.studies.plan import DatasetSource, Setting, Study, read_study
-from napari_cam_sam.studies.report import read_results, write_report
-from napari_cam_sam.studies.runner import run_study
+from napari_cam_sam.studies.config.plan import DatasetSource, Setting, Study, read_study
+from napari_cam_sam.studies.report.page import read_results, write_report
+from napari_cam_sam.studies.run.runner import run_study
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -216,8 +216,8 @@ def test_a_matplotlibrc_beside_the_files_changes_nothing(
 
 
 def test_what_a_layer_suggests_is_no_code() -> None:
-    from napari_cam_sam.plugin.layers import KEY
-    from napari_cam_sam.plugin.workspace import Workspace
+    from napari_cam_sam.plugin.layers.conversion import KEY
+    from napari_cam_sam.plugin.state.workspace import Workspace
 
     for value in ("helpers:make", 3, None, ["helpers:make"]):
         layer = SimpleNamespace(metadata={KEY: {"classifier": value}})

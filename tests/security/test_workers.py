@@ -24,11 +24,11 @@ import pytest
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.pipeline import RunParameters
-from napari_cam_sam.sam.embeddings import CacheParameters
-from napari_cam_sam.studies import cluster
-from napari_cam_sam.studies.local_cluster import local_cluster
-from napari_cam_sam.studies.plan import DatasetSource, Setting, Study
-from napari_cam_sam.studies.runner import read_cases, run_study
+from napari_cam_sam.sam.cache.embeddings import CacheParameters
+from napari_cam_sam.studies.config.plan import DatasetSource, Setting, Study
+from napari_cam_sam.studies.run import cluster
+from napari_cam_sam.studies.run.local_cluster import local_cluster
+from napari_cam_sam.studies.run.runner import read_cases, run_study
 
 NO_CACHE = CacheParameters(disk_mb=0)
 INTRUDER = """\

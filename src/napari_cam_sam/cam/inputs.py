@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_cam_sam.cam.windows import InfererWindows, Shape, Start, Windows, window_size
-from napari_cam_sam.models.bundle_frames import Prepared
 from napari_cam_sam.models.plane_order import turned
 from napari_cam_sam.models.preparation import Preparation
-from napari_cam_sam.models.segmentation import SegmentationNetwork
+from napari_cam_sam.models.segment.bundle_frames import Prepared
+from napari_cam_sam.models.segment.networks import SegmentationNetwork
 
 __all__ = ["Frame", "ImageInput", "PreparedInput", "WindowedInput"]
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.models.small_cnn import GeneralisedMean
+from napari_cam_sam.models.classify.small_cnn import GeneralisedMean
 
 __all__ = ["canonical", "relevance"]
 

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from napari_cam_sam.sam.cache.store import EmbeddingStore
     from napari_cam_sam.sam.segmenter import Segmenter
-    from napari_cam_sam.sam.store import EmbeddingStore
 
 __all__ = ["add_cache_commands"]
 
@@ -82,7 +82,7 @@ def _add_store(parser: argparse.ArgumentParser) -> None:
 
 
 def _store(arguments: argparse.Namespace) -> EmbeddingStore:
-    from napari_cam_sam.sam.embeddings import CacheParameters, open_store
+    from napari_cam_sam.sam.cache.embeddings import CacheParameters, open_store
 
     store = open_store(changed(CacheParameters(), arguments))
     if store is None:
@@ -94,7 +94,7 @@ def _embed(arguments: argparse.Namespace) -> None:
     from napari_cam_sam.images.planes import parse_planes
     from napari_cam_sam.images.windows import parse_window, resolve_window
     from napari_cam_sam.pipeline.planes import window_plane
-    from napari_cam_sam.sam.embeddings import embed_planes
+    from napari_cam_sam.sam.cache.embeddings import embed_planes
     from napari_cam_sam.sam.loading import load_segmenter
     from napari_cam_sam.sam.registry import default_segmenter
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from napari_cam_sam.cam.pixel_sets import PixelSet
     from napari_cam_sam.images.image import Image
     from napari_cam_sam.pipeline import RunParameters, VolumeParameters
-    from napari_cam_sam.sam.embeddings import EmbeddingCache
+    from napari_cam_sam.sam.cache.embeddings import EmbeddingCache
     from napari_cam_sam.sam.segmenter import Segmenter
 
 __all__ = ["add_run_commands"]
@@ -48,7 +48,7 @@ __all__ = ["add_run_commands"]
 def add_run_commands(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
     """Add the commands to the subparsers of the command line, and give their parsers."""
     from napari_cam_sam.images.preprocessing import PreprocessingParameters
-    from napari_cam_sam.sam.embeddings import CacheParameters
+    from napari_cam_sam.sam.cache.embeddings import CacheParameters
 
     demo = commands.add_parser("demo", help="the main job on a shipped sample and models")
     demo.add_argument("--sample", default="ct", help="ct, ultrasound or shapes (%(default)s)")
@@ -134,7 +134,7 @@ def _add_pixels(run: argparse.ArgumentParser) -> None:
 
 
 def _add_volume(run: argparse.ArgumentParser) -> None:
-    from napari_cam_sam.sam.propagation import PropagationParameters
+    from napari_cam_sam.sam.volume.propagation import PropagationParameters
 
     title = "objects of a volume"
     volume = run.add_argument_group(title)
@@ -160,7 +160,7 @@ def _add_volume(run: argparse.ArgumentParser) -> None:
 
 
 def _add_automatic(run: argparse.ArgumentParser) -> None:
-    from napari_cam_sam.sam.ranking import RankingParameters
+    from napari_cam_sam.sam.everything.ranking import RankingParameters
 
     # The parameters of everything mode live beside PyTorch, which --help should not wait for.
     group = run.add_argument_group(
@@ -187,8 +187,8 @@ def _run_parameters(arguments: argparse.Namespace, image: Image) -> RunParameter
     from napari_cam_sam.images.windows import parse_window
     from napari_cam_sam.pipeline import RunParameters
     from napari_cam_sam.prompts.parameters import strategy_parameters
-    from napari_cam_sam.sam.choice import needs_multimask
-    from napari_cam_sam.sam.ranking import RankingParameters
+    from napari_cam_sam.sam.everything.ranking import RankingParameters
+    from napari_cam_sam.sam.mask_choice import needs_multimask
 
     needs_multimask(arguments.mask_choice)
     if arguments.cam != "occlusion":
@@ -230,7 +230,7 @@ def _pixel_set(arguments: argparse.Namespace) -> PixelSet | None:
 
 def _volume_parameters(arguments: argparse.Namespace) -> VolumeParameters | None:
     from napari_cam_sam.pipeline import VolumeParameters
-    from napari_cam_sam.sam.propagation import PropagationParameters
+    from napari_cam_sam.sam.volume.propagation import PropagationParameters
 
     own = given(VolumeParameters, arguments)
     rule = given(PropagationParameters, arguments, "propagate-")
@@ -248,8 +248,8 @@ def _with_automatic(
 ) -> RunParameters:
     """Add the parameters of everything mode, so that the record names those that hold."""
     from napari_cam_sam.pipeline.parameters import automatic_defaults
-    from napari_cam_sam.sam.automatic import AutomaticParameters
-    from napari_cam_sam.sam.ranking import RankingParameters
+    from napari_cam_sam.sam.everything.automatic import AutomaticParameters
+    from napari_cam_sam.sam.everything.ranking import RankingParameters
 
     if parameters.mask_from == "automatic":
         settings = changed(automatic_defaults(segmenter.name), arguments, "automatic-")
@@ -264,7 +264,7 @@ def _with_automatic(
 
 
 def _embeddings(arguments: argparse.Namespace) -> EmbeddingCache:
-    from napari_cam_sam.sam.embeddings import CacheParameters, open_cache
+    from napari_cam_sam.sam.cache.embeddings import CacheParameters, open_cache
 
     settings = changed(CacheParameters(), arguments, "cache-")
     return open_cache(replace(settings, disk_mb=0) if arguments.no_cache else settings)
@@ -383,11 +383,11 @@ def _demo(arguments: argparse.Namespace) -> None:
     from napari_cam_sam.demo.samples import make_sample
     from napari_cam_sam.images.windows import parse_window
     from napari_cam_sam.images.writing import heatmap_suffix, write_image
-    from napari_cam_sam.models.classifiers import load_classifier
+    from napari_cam_sam.models.classify.classifiers import load_classifier
     from napari_cam_sam.outputs import check_output
     from napari_cam_sam.pipeline import RunParameters, run_image
     from napari_cam_sam.prompts.parameters import strategy_parameters
-    from napari_cam_sam.sam.embeddings import EmbeddingCache
+    from napari_cam_sam.sam.cache.embeddings import EmbeddingCache
     from napari_cam_sam.sam.loading import load_segmenter
 
     sample = make_sample(arguments.sample)
@@ -442,7 +442,8 @@ def _demo(arguments: argparse.Namespace) -> None:
     if not (arguments.headless or arguments.json) and _has_display():
         print("Opening the sample in napari; press “Run all four steps” there.", flush=True)
         # -P: no module of the working folder comes in.
-        window = [sys.executable, "-P", "-m", "napari_cam_sam.plugin.demo_window", arguments.sample]
+        demo = "napari_cam_sam.plugin.workflow.demo_window"
+        window = [sys.executable, "-P", "-m", demo, arguments.sample]
         if subprocess.run(window, check=False).returncode != 0:
             raise CamSamError(
                 "napari could not be opened; install it with a Qt backend: "

@@ -25,8 +25,8 @@ from napari_cam_sam.text import shown
 if TYPE_CHECKING:
     import pandas as pd
 
-    from napari_cam_sam.studies.plan import DatasetSource, Study
-    from napari_cam_sam.studies.runner import StudyResult
+    from napari_cam_sam.studies.config.plan import DatasetSource, Study
+    from napari_cam_sam.studies.run.runner import StudyResult
 
 __all__ = ["add_study_command"]
 
@@ -36,8 +36,8 @@ _MOST_REASONS = 5
 
 def add_study_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
     """Add the command to the subparsers of the command line, and give its parser."""
-    from napari_cam_sam.sam.embeddings import CacheParameters
-    from napari_cam_sam.studies.preset_parameters import PRESET_NAMES, PresetParameters
+    from napari_cam_sam.sam.cache.embeddings import CacheParameters
+    from napari_cam_sam.studies.config.preset_parameters import PRESET_NAMES, PresetParameters
 
     study = commands.add_parser(
         "study",
@@ -93,9 +93,9 @@ _count.__name__ = "whole number of 1 or more"  # argparse names it where it fail
 
 
 def _study(arguments: argparse.Namespace) -> None:
-    from napari_cam_sam.sam.embeddings import CacheParameters
-    from napari_cam_sam.studies.plan import MANY_RUNS
-    from napari_cam_sam.studies.runner import read_cases, run_study
+    from napari_cam_sam.sam.cache.embeddings import CacheParameters
+    from napari_cam_sam.studies.config.plan import MANY_RUNS
+    from napari_cam_sam.studies.run.runner import read_cases, run_study
 
     study = _read(arguments)
     folder = _folder(arguments)
@@ -142,9 +142,9 @@ def _study(arguments: argparse.Namespace) -> None:
 
 def _read(arguments: argparse.Namespace) -> Study:
     """Read the study file, or make the study of a paper's protocol."""
-    from napari_cam_sam.studies.papers import preset_study
-    from napari_cam_sam.studies.plan import read_study
-    from napari_cam_sam.studies.preset_parameters import PRESET_NAMES, PresetParameters
+    from napari_cam_sam.studies.config.papers import preset_study
+    from napari_cam_sam.studies.config.plan import read_study
+    from napari_cam_sam.studies.config.preset_parameters import PRESET_NAMES, PresetParameters
 
     name = str(arguments.file)
     chosen = given(PresetParameters, arguments, "preset-")
@@ -165,9 +165,9 @@ def _read(arguments: argparse.Namespace) -> Study:
 def _box_masks(arguments: argparse.Namespace, study: Study, name: str) -> DatasetSource:
     """Let a segmenter make masks of a data set's boxes, beside the study's results."""
     from napari_cam_sam.sam.loading import load_segmenter
-    from napari_cam_sam.studies.box_masks import write_box_masks
-    from napari_cam_sam.studies.datasets import read_dataset
-    from napari_cam_sam.studies.plan import DatasetSource
+    from napari_cam_sam.studies.config.plan import DatasetSource
+    from napari_cam_sam.studies.data.box_masks import write_box_masks
+    from napari_cam_sam.studies.data.datasets import read_dataset
 
     source = study.dataset
     dataset = read_dataset(source.layout, source.path, **source.options)
@@ -187,7 +187,7 @@ def _folder(arguments: argparse.Namespace) -> Path:
 
 
 def _dry_run(arguments: argparse.Namespace, study: Study, folder: Path) -> None:
-    from napari_cam_sam.studies.runner import estimate_study
+    from napari_cam_sam.studies.run.runner import estimate_study
 
     estimate = estimate_study(study, folder, limit=arguments.limit, device=arguments.device)
     seconds = estimate.seconds / max(1, arguments.workers)
@@ -277,7 +277,7 @@ def _paper_rows(
     arguments: argparse.Namespace, study: Study, table: pd.DataFrame
 ) -> list[dict[str, Any]]:
     """Give the rows of a paper's table, where the study is its protocol."""
-    from napari_cam_sam.studies.papers import paper_table
+    from napari_cam_sam.studies.config.papers import paper_table
 
     if arguments.data is None:
         return []
@@ -293,7 +293,7 @@ def _paper_rows(
 
 def _means(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Mean Dice of each setting over the images, as a report has it, the highest first."""
-    from napari_cam_sam.studies.statistics import case_counts, case_values
+    from napari_cam_sam.studies.report.statistics import case_counts, case_values
 
     try:
         values = case_values(table, "dice").dropna(subset=["value"])

@@ -20,7 +20,7 @@ from napari_cam_sam.text import shown
 if TYPE_CHECKING:
     import pandas as pd
 
-    from napari_cam_sam.studies.report import Render
+    from napari_cam_sam.studies.report.page import Render
 
 __all__ = ["add_report_command"]
 
@@ -54,8 +54,8 @@ def add_report_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    from napari_cam_sam.studies import statistics
-    from napari_cam_sam.studies.report import (
+    from napari_cam_sam.studies.report import statistics
+    from napari_cam_sam.studies.report.page import (
         default_metric,
         default_pairs,
         read_results,
@@ -103,7 +103,7 @@ def _report(arguments: argparse.Namespace) -> None:
 def _render(arguments: argparse.Namespace, record: dict[str, Any]) -> Render | None:
     """Make what runs cases again; say why where it cannot be made."""
     from napari_cam_sam.errors import CamSamError
-    from napari_cam_sam.studies.report_cases import case_renderer
+    from napari_cam_sam.studies.report.cases import case_renderer
 
     if arguments.pictures <= 0:
         return None

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.limits import check_expansion, check_regular, memory_bound, refusal
-from napari_cam_sam.models.layouts import (
+from napari_cam_sam.models.checkpoint_layouts import (
     PLAIN,
     behind_prefix,
     find_weights,

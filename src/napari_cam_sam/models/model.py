@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from napari_cam_sam.errors import CamSamError, unknown_name
 from napari_cam_sam.images.letterbox import Letterbox
-from napari_cam_sam.models.borrowing import borrowed
 from napari_cam_sam.models.cards import ClassifierCard
+from napari_cam_sam.models.exclusive_eval import borrowed
 from napari_cam_sam.models.segmentation_cards import SegmentationCard
 
 __all__ = ["Layer", "LoadedModel", "list_layers"]

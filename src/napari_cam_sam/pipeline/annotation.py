@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.prompts.annotator import AnnotatorParameters, first_point, next_point
 from napari_cam_sam.prompts.data import ObjectPrompt
-from napari_cam_sam.sam.choice import MaskChoice, choose_mask, needs_multimask
+from napari_cam_sam.sam.mask_choice import MaskChoice, choose_mask, needs_multimask
 from napari_cam_sam.sam.segmenter import Embedding, Segmenter
 
 __all__ = ["AnnotatorStep", "annotate"]

@@ -41,10 +41,10 @@ from napari_cam_sam.pipeline.scores import (
 )
 from napari_cam_sam.pipeline.volumes import Seen, check_volume, choose_planes, find_objects
 from napari_cam_sam.prompts.data import PlanePrompts
-from napari_cam_sam.sam.consensus import Consensus
-from napari_cam_sam.sam.embeddings import EmbeddingCache
-from napari_cam_sam.sam.propagation import PropagatedObject
+from napari_cam_sam.sam.cache.embeddings import EmbeddingCache
 from napari_cam_sam.sam.segmenter import Segmenter
+from napari_cam_sam.sam.volume.consensus import Consensus
+from napari_cam_sam.sam.volume.propagation import PropagatedObject
 
 __all__ = ["run_image"]
 

@@ -11,12 +11,12 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.preprocessing import PreprocessingParameters
 from napari_cam_sam.images.windows import WindowParameters
 from napari_cam_sam.prompts.parameters import PromptParameters, strategy_parameters
-from napari_cam_sam.sam.choice import MaskChoice
-from napari_cam_sam.sam.propagation import PropagationParameters
-from napari_cam_sam.sam.ranking import RankingParameters
+from napari_cam_sam.sam.everything.ranking import RankingParameters
+from napari_cam_sam.sam.mask_choice import MaskChoice
+from napari_cam_sam.sam.volume.propagation import PropagationParameters
 
 if TYPE_CHECKING:
-    from napari_cam_sam.sam.automatic import AutomaticParameters
+    from napari_cam_sam.sam.everything.automatic import AutomaticParameters
 
 __all__ = ["MaskFrom", "RunParameters", "VolumeParameters", "automatic_defaults"]
 
@@ -33,7 +33,7 @@ class VolumeParameters:
     min_trust : float
         Of prompts from heatmaps: planes on which the target's probability is below this are not
         propagated from; of each run of neighbours that are left the most probable is, see
-        :func:`~napari_cam_sam.sam.trust.trusted_planes`.
+        :func:`~napari_cam_sam.sam.volume.seed_slices.trusted_planes`.
     smooth : float
         Standard deviation in mm of the smoothing along the axis; 0 for none.
     consensus : bool
@@ -130,7 +130,7 @@ def automatic_defaults(segmenter: str) -> AutomaticParameters:
     Those of segment-anything are for ViT-H. ``compact-sam`` is less sure of its masks, and its
     input is a quarter as wide: it gets the settings of ``benchmarks/automatic.py``.
     """
-    from napari_cam_sam.sam.automatic import AutomaticParameters
+    from napari_cam_sam.sam.everything.automatic import AutomaticParameters
 
     if segmenter == "compact-sam":
         return AutomaticParameters(points_per_side=12, predicted_iou=0.5, stability=0.5)

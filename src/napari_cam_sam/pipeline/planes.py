@@ -28,8 +28,8 @@ from napari_cam_sam.images.windows import (
     resolve_window,
 )
 from napari_cam_sam.images.writing import labels_dtype
-from napari_cam_sam.models.classifiers import Classifier
-from napari_cam_sam.models.segmentation import SegmentationNetwork
+from napari_cam_sam.models.classify.classifiers import Classifier
+from napari_cam_sam.models.segment.networks import SegmentationNetwork
 from napari_cam_sam.pipeline.parameters import RunParameters, automatic_defaults
 from napari_cam_sam.pipeline.results import PlaneResult
 from napari_cam_sam.pipeline.scores import plane_scores, truth_plane
@@ -39,9 +39,9 @@ from napari_cam_sam.prompts.strategies import (
     prompts_from_heatmap,
     prompts_from_mask,
 )
-from napari_cam_sam.sam.choice import MaskChoice, choose_mask
-from napari_cam_sam.sam.embeddings import EmbeddingCache, round_features
-from napari_cam_sam.sam.ranking import choose_by_heatmap
+from napari_cam_sam.sam.cache.embeddings import EmbeddingCache, round_features
+from napari_cam_sam.sam.everything.ranking import choose_by_heatmap
+from napari_cam_sam.sam.mask_choice import MaskChoice, choose_mask
 from napari_cam_sam.sam.segmenter import Embedding, MaskCandidates, Segmenter
 
 __all__ = [
@@ -552,7 +552,7 @@ def _choose_automatic(
 ) -> tuple[NDArray[Any], dict[int, float]]:
     """Take the masks of everything mode that the heatmap means, as object 1."""
     # It brings PyTorch and segment-anything, which not every run needs.
-    from napari_cam_sam.sam.automatic import automatic_masks
+    from napari_cam_sam.sam.everything.automatic import automatic_masks
 
     settings = parameters.automatic or automatic_defaults(segmenter.name)
     found = automatic_masks(segmenter, plane, settings, embedding)

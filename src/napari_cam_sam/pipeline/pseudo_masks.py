@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.sam.seeded import SeededSegmenter
+from napari_cam_sam.sam.seeded.segmenter import SeededSegmenter
 
 __all__ = ["PseudoMaskParameters", "pseudo_masks"]
 

@@ -15,8 +15,8 @@ from napari_cam_sam.metrics.scoring import Scores
 from napari_cam_sam.metrics.summary import Summary
 from napari_cam_sam.pipeline.parameters import RunParameters
 from napari_cam_sam.prompts.data import PlanePrompts
-from napari_cam_sam.sam.consensus import Consensus
-from napari_cam_sam.sam.propagation import PropagatedObject
+from napari_cam_sam.sam.volume.consensus import Consensus
+from napari_cam_sam.sam.volume.propagation import PropagatedObject
 
 __all__ = ["PlaneResult", "RunResult"]
 

@@ -14,12 +14,12 @@ from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.writing import labels_dtype
 from napari_cam_sam.pipeline.parameters import RunParameters, VolumeParameters
 from napari_cam_sam.prompts.data import ObjectPrompt, PlanePrompts
-from napari_cam_sam.sam.consensus import Consensus, find_consensus
-from napari_cam_sam.sam.neighbours import neighbour_prompt
-from napari_cam_sam.sam.propagation import PropagatedObject, propagate
 from napari_cam_sam.sam.segmenter import Embedding, Segmenter
-from napari_cam_sam.sam.smoothing import smooth_along_axis
-from napari_cam_sam.sam.trust import trusted_planes
+from napari_cam_sam.sam.volume.consensus import Consensus, find_consensus
+from napari_cam_sam.sam.volume.neighbours import neighbour_prompt
+from napari_cam_sam.sam.volume.propagation import PropagatedObject, propagate
+from napari_cam_sam.sam.volume.seed_slices import trusted_planes
+from napari_cam_sam.sam.volume.smoothing import smooth_along_axis
 
 __all__ = ["Seen", "VolumeObjects", "check_volume", "choose_planes", "find_objects"]
 

@@ -15,15 +15,15 @@ from torch import Tensor
 
 from napari_cam_sam.errors import CamSamError, reads, unknown_name
 from napari_cam_sam.limits import refusal
+from napari_cam_sam.models.checkpoint_layouts import behind_parts
 from napari_cam_sam.models.checkpoints import Checkpoint, load_into, read_checkpoint
 from napari_cam_sam.models.devices import choose_device
-from napari_cam_sam.models.layouts import behind_parts
 from napari_cam_sam.models.names import is_checkpoint
-from napari_cam_sam.sam.compact import build_compact_sam
-from napari_cam_sam.sam.frames import LongestSide, Stretched
-from napari_cam_sam.sam.mobile import build_mobile_sam, is_mobile_sam, rename_mobile_sam
-from napari_cam_sam.sam.precision import choose_precision
-from napari_cam_sam.sam.promptable import SamSegmenter
+from napari_cam_sam.sam.models.compact import build_compact_sam
+from napari_cam_sam.sam.models.frames import LongestSide, Stretched
+from napari_cam_sam.sam.models.mobile import build_mobile_sam, is_mobile_sam, rename_mobile_sam
+from napari_cam_sam.sam.models.precision import choose_precision
+from napari_cam_sam.sam.models.promptable import SamSegmenter
 from napari_cam_sam.sam.registry import (
     FRAMES,
     REGISTRY,
@@ -35,7 +35,7 @@ from napari_cam_sam.sam.registry import (
     split_frame,
     verify,
 )
-from napari_cam_sam.sam.seeded import SeededSegmenter
+from napari_cam_sam.sam.seeded.segmenter import SeededSegmenter
 from napari_cam_sam.sam.segmenter import Segmenter
 
 __all__ = [
@@ -80,8 +80,8 @@ def load_segmenter(
         For a download, see :func:`napari_cam_sam.sam.registry.download`.
     precision : {"auto", "float32", "bfloat16", "float16"}
         Numbers in which a vision transformer encodes; ``"auto"`` is the fastest on the device, see
-        :func:`napari_cam_sam.sam.precision.choose_precision`. The other segmenters, and every
-        decoder, run in float32. ``Segmenter.precision`` says which it is.
+        :func:`napari_cam_sam.sam.models.precision.choose_precision`. The other segmenters, and
+        every decoder, run in float32. ``Segmenter.precision`` says which it is.
     frame : {"sam", "medsam"}, optional
         How planes are brought before a checkpoint of your own, which its weights do not tell:
         ``"sam"`` as segment-anything does it, ``"medsam"`` as MedSAM, which is for boxes only.

@@ -6,8 +6,8 @@ import torch
 import torchvision
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.models import torchvision_weights
 from napari_cam_sam.models.checkpoints import file_sha256
+from napari_cam_sam.models.classify import torchvision_weights
 from napari_cam_sam.models.training.networks import card_of, parameter_groups, starting_network
 from napari_cam_sam.models.training.parameters import TrainingParameters
 

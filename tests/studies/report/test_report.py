@@ -9,8 +9,11 @@ import pytest
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts, Point
-from napari_cam_sam.studies import report, report_tables, report_words, statistics
-from napari_cam_sam.studies.report_figures import CaseView
+from napari_cam_sam.studies.report import page as report
+from napari_cam_sam.studies.report import statistics
+from napari_cam_sam.studies.report import tables as report_tables
+from napari_cam_sam.studies.report import words as report_words
+from napari_cam_sam.studies.report.figures import CaseView
 
 
 class Page(HTMLParser):

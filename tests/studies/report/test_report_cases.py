@@ -9,9 +9,9 @@ import pytest
 from napari_cam_sam.cli import main
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.metrics.overlap import overlap
-from napari_cam_sam.studies.plan import plan_data, read_study
-from napari_cam_sam.studies.report_cases import case_renderer, restore_study
-from napari_cam_sam.studies.runner import run_study
+from napari_cam_sam.studies.config.plan import plan_data, read_study
+from napari_cam_sam.studies.report.cases import case_renderer, restore_study
+from napari_cam_sam.studies.run.runner import run_study
 
 STUDY = """
 name: phantoms

@@ -12,9 +12,9 @@ from scipy.stats import bootstrap
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.metrics import summary
-from napari_cam_sam.studies import statistics
-from napari_cam_sam.studies.report_figures import differences
-from napari_cam_sam.studies.report_tables import difference_table
+from napari_cam_sam.studies.report import statistics
+from napari_cam_sam.studies.report.figures import differences
+from napari_cam_sam.studies.report.tables import difference_table
 
 BUSI = Path(__file__).resolve().parents[3].parent / "shared/data/busi"
 

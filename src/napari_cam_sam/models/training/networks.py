@@ -6,9 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.models.architectures import ARCHITECTURES, build, last_linear
 from napari_cam_sam.models.cards import ClassifierCard, merge_cards
-from napari_cam_sam.models.torchvision_weights import read_torchvision_weights, weights_on_disk
+from napari_cam_sam.models.classify.architectures import ARCHITECTURES, build, last_linear
+from napari_cam_sam.models.classify.torchvision_weights import (
+    read_torchvision_weights,
+    weights_on_disk,
+)
 from napari_cam_sam.models.training.parameters import TrainingParameters
 
 __all__ = ["card_of", "default_preset", "parameter_groups", "starting_network"]

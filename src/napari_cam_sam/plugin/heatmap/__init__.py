@@ -1,0 +1,1 @@
+"""Step 1: heatmaps of a classifier or a network."""

@@ -1,0 +1,411 @@
+"""Which classifier or network, which of its classes and layers, and where it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, Signal
+from qtpy.QtWidgets import QFileDialog, QWidget
+
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.models.names import (
+    classifier_names,
+    shipped_classifiers,
+    shipped_networks,
+)
+from napari_cam_sam.plugin.qt.device_words import device_words
+from napari_cam_sam.plugin.qt.plain_text import show_warning
+from napari_cam_sam.plugin.qt.torch_import import import_torch
+from napari_cam_sam.plugin.qt.widgets import CHECKPOINT_FILES, Choice
+
+if TYPE_CHECKING:
+    from napari_cam_sam.models.classify.classifiers import Classifier
+    from napari_cam_sam.models.segment.networks import SegmentationNetwork
+    from napari_cam_sam.plugin.state.heatmap_layers import HeatmapNote
+    from napari_cam_sam.plugin.state.workspace import Workspace
+
+__all__ = ["PREDICTED", "ClassifierChoice", "LoadedClassifier", "load"]
+
+PREDICTED = ""
+"""Stands for the predicted class, among names of classes."""
+
+_BROWSE = "Open a checkpoint…"
+_BUNDLE = "Open a MONAI bundle…"
+_ORDERS = {"rows-columns": "rows, columns", "columns-rows": "columns, rows (as nibabel cuts)"}
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedClassifier:
+    """A classifier or a segmentation network, and what there is to choose of it.
+
+    Attributes
+    ----------
+    classifier : Classifier or SegmentationNetwork
+    layers : tuple of (str, str)
+        Name of each layer that has a grid, and the grid in words.
+    segments : bool
+        Whether it is a segmentation network, of which a set of pixels is explained.
+    of_volumes : bool
+        Whether it is one that takes whole volumes: a 3D one, or a bundle's of slices.
+    """
+
+    classifier: Classifier | SegmentationNetwork
+    layers: tuple[tuple[str, str], ...]
+    segments: bool = False
+    of_volumes: bool = False
+
+    @property
+    def has_order(self) -> bool:
+        """Whether it sees planes whose rows and columns may lie the other way round."""
+        prepared = getattr(self.classifier.card, "preparation", None) is not None
+        return not (self.of_volumes or prepared)
+
+    def target(self, wanted: Iterable[str | None]) -> str:
+        """Give the first wanted class that it knows; else the finding, or `PREDICTED`."""
+        names = self.classifier.card.class_names
+        for one in wanted:
+            if one is not None and (one == PREDICTED or one in names):
+                return one
+        # The last of two is the finding, where the first is its absence; a single one is it, too.
+        return names[-1] if len(names) <= 2 else PREDICTED
+
+    def layer(self, wanted: Iterable[str | None]) -> str | None:
+        """Give the first wanted layer that it has; else its default."""
+        names = [name for name, _ in self.layers]
+        for one in wanted:
+            if one in names:
+                return one
+        return (*self.classifier.default_layers, None)[0]
+
+
+def load(name: str, device: str, plane_order: str | None = None) -> LoadedClassifier:
+    """Load a classifier or a network, and list the layers that have a grid; in a thread."""
+    import_torch()
+    # The preview of a strategy needs it, and would load it while the window waits.
+    import skimage.measure  # noqa: F401
+
+    from napari_cam_sam.models.loading import load_model
+    from napari_cam_sam.models.model import list_layers
+
+    # A factory that a session names may lie beside it: the working folder is not searched.
+    model = load_model(name, device=device, working_folder=False, plane_order=plane_order)
+    axes = len(model.card.input_size) + 2
+    layers = [
+        (layer.name, " × ".join(str(int(n)) for n in layer.shape[2:]))
+        for layer in list_layers(model)
+        if len(layer.shape) == axes and min(layer.shape[2:]) > 1
+    ]
+    return _described(model, (*layers, *_own_grids(model, layers)))
+
+
+def _described(
+    model: Classifier | SegmentationNetwork, layers: tuple[tuple[str, str], ...]
+) -> LoadedClassifier:
+    segments = hasattr(model.card, "spatial_dims")
+    return LoadedClassifier(model, layers, segments, getattr(model.card, "sees_volumes", False))
+
+
+def _own_grids(classifier: Any, known: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Give the default layers whose grid only the method knows, such as a transformer's."""
+    names = {name for name, _ in known}
+    return [(name, "its own") for name in classifier.default_layers if name not in names]
+
+
+class ClassifierChoice(QObject):
+    """The lists of classifiers, classes, layers and devices; a dock lays them out in its form.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Holds the classifier that is loaded, for all docks.
+    parent : QWidget
+        The dock.
+    """
+
+    load_wanted = Signal()
+    """The user chose a classifier or a device: what is chosen now is to be loaded."""
+    changed = Signal()
+    """Another class or layer was chosen, or other ones are listed."""
+
+    def __init__(self, workspace: Workspace, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._workspace = workspace
+        self._known: LoadedClassifier | None = None
+        # Of a classifier that is not loaded yet.
+        self._wanted_target: str | None = None
+        self._wanted_layer: str | None = None
+        self._wanted_sha256: str | None = None
+        self._wanted_order: str | None = None
+        # That is not on the list, as long as PyTorch was not asked which there are.
+        self._wanted_device: str | None = None
+        self._listed: str | None = None
+        self._told: HeatmapNote | None = None
+
+        self.name = Choice(
+            "A shipped model, torchvision's, or your own: a classifier, or a network that segments."
+        )
+        self.target = Choice(
+            "The class whose evidence the heatmap shows; behind each its probability on the plane "
+            "shown, once that has a heatmap."
+        )
+        self.layer = Choice("Which layer's maps: late layers mean more, early ones are finer.")
+        self.order = Choice(
+            "How a slice lies before the model: rows first as it is shown, or columns first for "
+            "a model trained on slices cut out of nibabel's arrays, which look transposed."
+        )
+        self.order.offer([(words, value) for value, words in _ORDERS.items()])
+        self.device = Choice("Where the models run. auto: a GPU where there is one.")
+        shipped, networks = shipped_classifiers(), shipped_networks()
+        self.name.offer(
+            [("choose one…", None)]
+            + [(f"{name} (shipped)", name) for name in shipped]
+            + [(f"{name} (shipped, segments)", name) for name in networks]
+            + [(name, name) for name in classifier_names() if name not in shipped]
+            + [(_BROWSE, _BROWSE), (_BUNDLE, _BUNDLE)]
+        )
+        self.device.offer([("auto", "auto"), ("CPU", "cpu")])
+        self.device.set_value(workspace.device)
+        self.name.chosen.connect(self._name_chosen)
+        self.device.chosen.connect(self._device_chosen)
+        self.order.chosen.connect(self._order_chosen)
+        self.target.chosen.connect(self.changed)
+        self.layer.chosen.connect(self.changed)
+        workspace.classifier_changed.connect(self._list)
+        workspace.plane_changed.connect(self._tell_likely)
+        workspace.heatmaps_changed.connect(self._tell_likely)
+        self._list()
+
+    def choose(
+        self,
+        name: str,
+        target: str | None = None,
+        layer: str | None = None,
+        sha256: str | None = None,
+        plane_order: str | None = None,
+    ) -> None:
+        """Choose a classifier by name or path, and class and layer, listed once it is loaded.
+
+        Parameters
+        ----------
+        name : str
+        target, layer : str, optional
+        sha256 : str, optional
+            Which it was; once it is loaded, it is told if it is another one now.
+        plane_order : str, optional
+            How planes lie before it; what its card says where None.
+        """
+        self._wanted_order = plane_order
+        self.name.add_path(name, place=1)
+        self._wanted_target, self._wanted_layer, self._wanted_sha256 = target, layer, sha256
+        if self.loaded() is not None:
+            self._list()
+
+    def loaded(self) -> LoadedClassifier | None:
+        """Give the classifier if it is the one that is chosen, on the device that is chosen."""
+        held, wanted = self._workspace.classifier, self._workspace.device
+        if held is None or held.name != self.name.value():
+            return None
+        if self._wanted_order not in (None, held.card.plane_order):
+            return None
+        if wanted != "auto" and not str(held.device).startswith(wanted):
+            return None
+        return self._held()
+
+    def plane_order(self) -> str | None:
+        """Give the order of rows and columns that is wanted, None for what the card says."""
+        return self._wanted_order
+
+    def targets(self) -> tuple[str | None, ...]:
+        """Give the classes that are wanted; the first that the classifier knows is taken."""
+        shown = self.target.value()
+        carried = self._is_listed() or shown != PREDICTED
+        return self._wanted_target, shown if carried else None
+
+    def layers(self) -> tuple[str | None, ...]:
+        """Give the layers that are wanted, as `targets`."""
+        # Layers of two classifiers may be called alike, and be others.
+        return self._wanted_layer, self.layer.value() if self._is_listed() else None
+
+    def target_words(self) -> str:
+        """Say which class will be explained, as far as that is known."""
+        return next((one for one in self.targets() if one is not None), "") or "the predicted class"
+
+    def adopt(self, loaded: LoadedClassifier) -> None:
+        """Take a classifier that was loaded, and list what there is to choose of it."""
+        self._known = loaded
+        self._workspace.classifier = loaded.classifier
+        self._list_devices()
+        self._workspace.classifier_changed.emit()
+
+    def fall_back(self) -> None:
+        """Choose what is loaded: what was chosen could not be."""
+        self._wanted_target = self._wanted_layer = self._wanted_sha256 = None
+        self._wanted_order = None
+        held = self._workspace.classifier
+        if held is None or not self.name.set_value(held.name):
+            self.name.setCurrentIndex(0)
+        if held is not None:
+            self.order.set_value(held.card.plane_order)
+
+    def device_words(self) -> str:
+        """Say where the classifier runs, or will."""
+        held = self._workspace.classifier
+        return device_words(self._workspace.device if held is None else str(held.device))
+
+    def choose_device(self, device: str | None) -> None:
+        """Choose where the models run; what is not on the list is looked for with the next model.
+
+        Parameters
+        ----------
+        device : str or None
+            None for where they run now.
+        """
+        self._wanted_device = None
+        if device in (None, self._workspace.device):
+            return
+        if self.device.set_value(device):
+            self._workspace.device = self.device.value()
+            self._workspace.segmenter_changed.emit()
+        else:
+            self._wanted_device = device
+
+    def state(self) -> dict[str, Any]:
+        """Give the choices as plain data, for the session."""
+        loaded = self.loaded()
+        return {
+            "classifier": self.name.value(),
+            "classifier_sha256": (
+                self._wanted_sha256 if loaded is None else loaded.classifier.sha256
+            ),
+            "device": self._wanted_device or self._workspace.device,
+            "target": self.target.value(),
+            "layer": self.layer.value(),
+            "plane_order": self._wanted_order,
+        }
+
+    def _held(self) -> LoadedClassifier:
+        """Give what is loaded; of what another dock loaded only the default layers are known."""
+        held = self._workspace.classifier
+        if self._known is None or self._known.classifier is not held:
+            self._known = _described(held, tuple(_own_grids(held, ())))
+        return self._known
+
+    def _name_chosen(self) -> None:
+        self._wanted_target = self._wanted_layer = self._wanted_sha256 = None
+        self._wanted_order = None
+        if self.name.value() in (_BROWSE, _BUNDLE):
+            if self.name.value() == _BUNDLE:
+                path = QFileDialog.getExistingDirectory(self.name, "The folder of a MONAI bundle")
+            else:
+                path, _ = QFileDialog.getOpenFileName(
+                    self.name, "A model's checkpoint", "", CHECKPOINT_FILES
+                )
+            self.name.setCurrentIndex(0)
+            if not path:
+                return
+            self.name.add_path(path, place=1)
+        if self.name.value() is None:
+            self._workspace.classifier = None
+            self._workspace.classifier_changed.emit()
+        else:
+            self.load_wanted.emit()
+
+    def _device_chosen(self) -> None:
+        self._wanted_device = None
+        self._workspace.device = self.device.value()
+        if self._workspace.classifier is not None:
+            self.load_wanted.emit()
+        self._workspace.segmenter_changed.emit()
+
+    def _order_chosen(self) -> None:
+        self._wanted_order = self.order.value()
+        if self.name.value() is not None:
+            self.load_wanted.emit()
+
+    def _is_listed(self) -> bool:
+        """Tell whether the classes and layers on the lists are of the classifier chosen."""
+        return self._listed is not None and self.name.value() == self._listed
+
+    def _list(self) -> None:
+        """List classes and layers of what is loaded; what was chosen stays, where it is there."""
+        classifier = self._workspace.classifier
+        if classifier is not None:
+            self._compare(classifier)
+            self.name.add_path(classifier.name, place=1)
+        targets, layers = self.targets(), self.layers()
+        self.target.clear()
+        self.target.addItem("the predicted class", PREDICTED)
+        self.layer.clear()
+        if classifier is not None:
+            held = self._held()
+            self.order.set_value(classifier.card.plane_order)
+            for name in classifier.card.class_names:
+                self.target.addItem(name, name)
+            for name, grid in held.layers:
+                self.layer.addItem(f"{name}  ({grid})", name)
+            self.target.set_value(held.target(targets))
+            self.layer.set_value(held.layer(layers))
+            self._wanted_target = self._wanted_layer = None
+        self._listed = None if classifier is None else classifier.name
+        self._told = None
+        self._tell_likely()
+        self.changed.emit()
+
+    def _compare(self, classifier: Classifier | SegmentationNetwork) -> None:
+        """Tell if a classifier is another than the one of that name that was asked for."""
+        wanted, self._wanted_sha256 = self._wanted_sha256, None
+        if wanted not in (None, classifier.sha256) and classifier.name == self.name.value():
+            show_warning(
+                f"{classifier.name} is another model now than when the session was saved: its "
+                f"sha256 is {classifier.sha256[:12]}…, it was {str(wanted)[:12]}…."
+            )
+
+    def _tell_likely(self) -> None:
+        """Write behind each class its probability on the plane shown, where that is known."""
+        note = self._note()
+        if note is self._told:
+            return
+        self._told = note
+        # A network has a probability a pixel: the highest on the plane is known.
+        most = "up to " if note is not None and note.made_by.get("pixels") else ""
+        for i in range(1, self.target.count()):
+            name = self.target.itemData(i)
+            likely = None if note is None else note.probabilities.get(name)
+            self.target.setItemText(i, name if likely is None else f"{name} ({most}{likely:.2f})")
+
+    def _note(self) -> HeatmapNote | None:
+        """Give what the classes on the list were found to be on the plane shown."""
+        held, heatmaps = self._workspace.classifier, self._workspace.heatmaps
+        try:
+            note = heatmaps.note(*self._workspace.plane())
+        except CamSamError:  # in three dimensions no plane is shown
+            return None
+        theirs = None if note is None else note.made_by.get("classifier_sha256")
+        if held is None or note is None or theirs != held.sha256:
+            return None
+        order = note.made_by.get("plane_order", "rows-columns")
+        return note if order == held.card.plane_order else None
+
+    def _list_devices(self) -> None:
+        """List the devices that there are, which PyTorch alone knows."""
+        import torch
+
+        found = [("auto", "auto"), ("CPU", "cpu")]
+        found += [
+            (torch.cuda.get_device_name(i), f"cuda:{i}") for i in range(torch.cuda.device_count())
+        ]
+        if torch.backends.mps.is_available():
+            found.append(("Apple GPU", "mps"))
+        self.device.offer(found)
+        # Preferences may name one that was not on the list before.
+        self.device.set_value(self._workspace.device)
+        wanted = self._wanted_device
+        self.choose_device(wanted)
+        if self._wanted_device is not None:
+            self._wanted_device = None
+            show_warning(
+                f"The session ran its models on {wanted}, which is not here: they run on "
+                f"{self.device.currentText()}."
+            )

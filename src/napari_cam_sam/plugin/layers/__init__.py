@@ -1,0 +1,1 @@
+"""Layers as data of the core, and back."""

@@ -1,0 +1,1 @@
+"""Step 2: prompts from heatmaps or from a truth."""

@@ -1,0 +1,146 @@
+"""The live preview of a strategy: outline, boxes and points that it would place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_cam_sam.plugin.state.prompt_layers import COLOURS
+from napari_cam_sam.prompts.data import PlanePrompts
+from napari_cam_sam.prompts.parameters import PromptParameters
+
+if TYPE_CHECKING:
+    from napari_cam_sam.plugin.state.workspace import Workspace
+
+__all__ = ["Proposal", "Sketch", "propose"]
+
+_SEGMENTS = 12
+# Of no prompt that is placed: what is drawn so is not there yet.
+_COLOUR = "#e040fb"
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """What a strategy would place on a plane.
+
+    Attributes
+    ----------
+    prompts : PlanePrompts
+    outlines : tuple of ndarray, shape (n, 2)
+        Of the part of the heatmap that the prompts are taken from, in pixels.
+    plane_shape : tuple of int
+    """
+
+    prompts: PlanePrompts
+    outlines: tuple[NDArray[np.float64], ...]
+    plane_shape: tuple[int, int]
+
+
+def propose(
+    values: NDArray[np.float32],
+    parameters: PromptParameters,
+    axis: int,
+    index: int,
+    first_id: int,
+) -> Proposal:
+    """Work out what a strategy would place; in a thread."""
+    from napari_cam_sam.prompts.strategies import prompts_from_heatmap, pseudo_mask
+
+    prompts = prompts_from_heatmap(values, parameters, axis=axis, index=index, first_id=first_id)
+    outlines = tuple(_outlines(pseudo_mask(values, parameters)))
+    return Proposal(prompts, outlines, (values.shape[0], values.shape[1]))
+
+
+class Sketch:
+    """A shapes layer that shows prompts before they are placed; it cannot be edited.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    """
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+
+    def hide(self) -> None:
+        """Show nothing; the layer stays, as making one takes napari a while."""
+        layer = self._workspace.own("sketch")
+        if layer is not None:
+            layer.visible = False
+
+    def remove(self) -> None:
+        """Remove the layer."""
+        self._workspace.when_quiet(self._remove)
+
+    def _remove(self) -> None:
+        layer = self._workspace.own("sketch")
+        if layer is not None:
+            self._workspace.viewer.layers.remove(layer)
+
+    def show(self, proposal: Proposal) -> None:
+        """Draw the outline of a pseudo-mask, and boxes and points as outlines."""
+        prompts = proposal.prompts
+        shapes = list(proposal.outlines)
+        kinds = ["path"] * len(shapes)
+        colours = [_COLOUR] * len(shapes)
+        size = max(1.0, min(proposal.plane_shape) / 60)
+        turn = np.linspace(0, 2 * np.pi, _SEGMENTS, endpoint=False)
+        circle = size * np.stack([np.sin(turn), np.cos(turn)], axis=1)
+        for prompt in prompts.objects:
+            if prompt.box is not None:
+                top, left = prompt.box.row_min - 0.5, prompt.box.column_min - 0.5
+                bottom, right = prompt.box.row_max - 0.5, prompt.box.column_max - 0.5
+                corners = [(top, left), (top, right), (bottom, right), (bottom, left)]
+                shapes.append(np.array(corners))
+                kinds.append("polygon")
+                colours.append(_COLOUR)
+            for point in prompt.points:
+                shapes.append(circle + np.array([point.row, point.column]))
+                kinds.append("polygon")
+                colours.append(COLOURS["positive" if point.positive else "negative"])
+        layer = self._layer()
+        with layer.events.data.blocker():
+            layer.selected_data = set(range(len(layer.data)))
+            layer.remove_selected()
+            if shapes:
+                lifted = [self._lifted(shape, prompts) for shape in shapes]
+                layer.add(lifted, shape_type=kinds, edge_color=colours)
+            layer.selected_data = set()
+        layer.visible = True
+
+    def _layer(self) -> Any:
+        workspace = self._workspace
+        layer = workspace.own("sketch")
+        if layer is None:
+            image = workspace.image()
+            active = workspace.viewer.layers.selection.active
+            layer = workspace.viewer.add_shapes(
+                None,
+                ndim=image.spatial_ndim,
+                name="preview of the strategy",
+                face_color="transparent",
+                edge_width=max(0.4, min(image.spatial_shape[-2:]) / 250),
+                opacity=0.9,
+                metadata=workspace.mark("sketch"),
+                **workspace.placement(),
+            )
+            layer.editable = False
+            workspace.viewer.layers.selection.active = active
+        return layer
+
+    def _lifted(self, vertices: NDArray[np.float64], prompts: PlanePrompts) -> NDArray[np.float64]:
+        if self._workspace.image().spatial_ndim == 2:
+            return vertices
+        return np.insert(vertices, prompts.axis, prompts.index, axis=1)
+
+
+def _outlines(mask: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
+    """Give the closed outlines of a mask, with at most some hundred vertices each."""
+    from skimage.measure import approximate_polygon, find_contours
+
+    padded = np.pad(mask, 1).astype(np.float32)
+    found = [approximate_polygon(c - 1, 0.5) for c in find_contours(padded, 0.5)]
+    return [outline for outline in found if len(outline) > 3]

@@ -1,0 +1,392 @@
+"""The second step: prompts from heatmaps or from the truth, as layers that can be edited."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from qtpy.QtWidgets import QGridLayout, QVBoxLayout
+
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.plugin.prompts.conflict_panel import EditedQuestion
+from napari_cam_sam.plugin.prompts.strategy_preview import StrategyPreview
+from napari_cam_sam.plugin.prompts.truth_prompts import TruthPrompts
+from napari_cam_sam.plugin.qt.dock import Dock
+from napari_cam_sam.plugin.qt.plain_text import Label
+from napari_cam_sam.plugin.qt.task_progress import TaskRow
+from napari_cam_sam.plugin.qt.widgets import (
+    Choice,
+    FractionSlider,
+    ParameterForm,
+    Section,
+    SpinBox,
+    button,
+    form,
+    line,
+)
+from napari_cam_sam.plugin.state.heatmap_layers import HeatmapNote
+from napari_cam_sam.plugin.state.plane_words import slider_words
+from napari_cam_sam.plugin.state.workspace import workspace_of
+from napari_cam_sam.prompts.data import PlanePrompts
+from napari_cam_sam.prompts.parameters import PRESETS, PromptParameters
+
+if TYPE_CHECKING:
+    import napari
+
+__all__ = ["PromptsDock"]
+
+_STRATEGIES = {
+    "ours": (
+        "Strongest part: box, point",
+        "The part with the heatmap's maximum, above 30 % of it.",
+    ),
+    "s1": ("Largest part: box, point", "The part above 0.8 (Dhamale and Pawar)."),
+    "s2-fg": ("Centre: 9 points", "At the centre of mass (Paradowski)."),
+    "s2-fg-bg": ("Centre: 9 points, 4 outside", "As s2-fg (Paradowski)."),
+    "s2-adaptive": (
+        "Centre: 9 points, adaptive",
+        "As s2-fg; background points come where the first mask leaks, but not here: the command "
+        "line and the comparison of step 4 add them (Paradowski).",
+    ),
+    "s4-mode1": ("Largest part: a point", "Mazurowski et al., mode 1."),
+    "s4-mode2": ("Three parts: a point each", "At most three; Mazurowski et al., mode 2."),
+    "s4-mode3": ("Largest part: a box", "Mazurowski et al., mode 3."),
+    "s4-mode4": ("Three parts: a box each", "At most three; Mazurowski et al., mode 4."),
+    "s4-mode5": ("All parts: one box", "Mazurowski et al., mode 5."),
+}
+"""Name of a strategy to how it is listed, and where it is from."""
+
+_UNITS = {"fraction-of-max": "of max", "fixed": "absolute", "percentile": "quantile"}
+"""Rule to what its threshold means; the other rules have none."""
+
+
+class PromptsDock(Dock):
+    """Choose a strategy, see what it would place, place it, and edit it in the layers.
+
+    Parameters
+    ----------
+    napari_viewer : napari.viewer.Viewer
+    """
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.workspace = workspace_of(napari_viewer)
+        self._placed_on: tuple[int, int] | None = None
+        # What is known of the heatmaps that the last prompts were taken from.
+        self._evidence: tuple[HeatmapNote, ...] = ()
+        self.strategy = Choice("The rule that turns a heatmap into points and boxes.")
+        self.threshold = FractionSlider(
+            "What lies above it counts: a fraction of the heatmap's maximum on the plane, its "
+            "value as it is, or a quantile of it, as the rule in detail says. Drag it and watch."
+        )
+        self.rule = ParameterForm(PromptParameters)
+        self.place = button("Place on this plane", "Takes the heatmap of the plane shown.")
+        self.place_all = button("…on all with a heatmap", "Along the axis that is shown.")
+        self.object = SpinBox()
+        self.object.setRange(1, 65535)
+        self.object.setValue(self.workspace.prompts.object_id)
+        self.object.setToolTip(
+            "New prompts, also those of a heatmap, and those selected now belong to this object. "
+            "For another class choose another number: prompts of other objects stay."
+        )
+        self.draw_box = button("Draw a box", "Then drag a rectangle in the image: one a press.")
+        self.add_point = button("Add a point", "Then click into the image.")
+        self.polarity = button("New points: positive (T)", "T switches; also selected points.")
+        self.clear = button("Clear plane (Shift-C)", "Removes all prompts of the plane shown.")
+        self.undo = button("Undo (Ctrl-Z)", "Takes back the last edit of prompts.")
+        self.redo = button("Redo (Ctrl-Shift-Z)", "Takes back the last undo.")
+        self.found = Label()
+        self.found.setWordWrap(True)
+        self.row = TaskRow()
+        self.preview = StrategyPreview(self.workspace, self.row)
+        self.truth = TruthPrompts(self.workspace)
+        self.question = EditedQuestion(self.workspace)
+
+        self.strategy.offer(
+            (text, name, f"{name}: {hint}") for name, (text, hint) in _STRATEGIES.items()
+        )
+        whole = QVBoxLayout(self)
+        whole.addLayout(form((("Strategy", self.strategy), ("Threshold", self.threshold))))
+        whole.addWidget(Section("The rule in detail", self.rule, opened=False))
+        whole.addWidget(self.preview)
+        whole.addLayout(line(self.place, self.place_all))
+        whole.addWidget(Section("From the truth", self.truth, opened=False))
+        edit = QGridLayout()
+        for i, widget in enumerate(
+            (self.draw_box, self.add_point, self.polarity, self.clear, self.undo, self.redo)
+        ):
+            edit.addWidget(widget, i // 2, i % 2)
+        whole.addLayout(form((("Object", self.object),)))
+        whole.addLayout(edit)
+        whole.addWidget(self.question)
+        whole.addWidget(self.row)
+        whole.addWidget(self.found)
+        whole.addStretch()
+
+        self.strategy.chosen.connect(self._strategy_chosen)
+        self.threshold.changed.connect(self._threshold_moved)
+        self.rule.changed.connect(self._rule_changed)
+        self.place.clicked.connect(lambda: self.extract())
+        self.place_all.clicked.connect(lambda: self.extract(everywhere=True))
+        self.truth.wanted.connect(self.extract_from_truth)
+        prompts = self.workspace.prompts
+        self.object.valueChanged.connect(prompts.set_object)
+        prompts.object_chosen.connect(self._show_object)
+        prompts.object_chosen.connect(self.preview.draw_soon)
+        self.draw_box.clicked.connect(lambda: self._edit_mode(1, "add_rectangle"))
+        self.add_point.clicked.connect(lambda: self._edit_mode(0, "add"))
+        self.polarity.clicked.connect(self.switch_polarity)
+        self.clear.clicked.connect(self.clear_plane)
+        self.undo.clicked.connect(lambda: prompts.undo())
+        self.redo.clicked.connect(lambda: prompts.redo())
+        self.question.placed.connect(self._placed)
+        self.question.refused.connect(self.row.say)
+        prompts.settled.connect(self._tell)
+        prompts.changed.connect(self._tell_polarity)
+        prompts.changed.connect(self.row.release)
+        prompts.ignored.connect(self.row.fail)
+        workspace = self.workspace
+        workspace.plane_changed.connect(self._plane_changed)
+        workspace.heatmaps_changed.connect(self._tell)
+        workspace.image_changed.connect(self._image_changed)
+        self.rule.set_value(workspace.prompt_parameters)
+        self._rule_changed()
+        self._image_changed()
+        workspace.docks.register("clear", self.clear_plane)
+        workspace.docks.register("switch", self.switch_polarity)
+        workspace.docks.register_state("prompts", self.state, self.set_state)
+
+    # What there is to choose from
+
+    def _image_changed(self) -> None:
+        self.question.forget()
+        self._tell()
+
+    def _plane_changed(self) -> None:
+        # Told late, after quick work on this plane: what that said stays.
+        if not self.row.busy and self._plane() != self._placed_on:
+            self.row.say("")
+        self._tell()
+
+    def _plane(self) -> tuple[int, int] | None:
+        try:
+            return self.workspace.plane()
+        except CamSamError:
+            return None
+
+    def _strategy_chosen(self) -> None:
+        self.rule.set_value(PRESETS[self.strategy.value()])
+
+    def choose_strategy(self, name: str) -> None:
+        """Choose a strategy by its name."""
+        self.strategy.set_value(name)
+        self._strategy_chosen()
+
+    def _threshold_moved(self) -> None:
+        self.rule.set_value(replace(self._parameters(), threshold=self.threshold.value()))
+
+    def _rule_changed(self) -> None:
+        try:
+            parameters = self._parameters()
+        except CamSamError as error:
+            self.row.say(str(error))
+            return
+        self.row.say("")
+        self.workspace.prompt_parameters = parameters
+        self.threshold.blockSignals(True)
+        self.threshold.set_value(parameters.threshold)
+        self.threshold.blockSignals(False)
+        self.threshold.setEnabled(parameters.threshold_rule in _UNITS)
+        self.threshold.say_unit(_UNITS.get(parameters.threshold_rule, ""))
+        named = [name for name, preset in PRESETS.items() if preset == parameters]
+        if named:
+            self.strategy.set_value(named[0])
+        else:
+            self.strategy.setCurrentIndex(-1)
+            self.strategy.setPlaceholderText("my own rule")
+        self.preview.move_rule()
+
+    def _parameters(self) -> PromptParameters:
+        value: PromptParameters = self.rule.value()
+        return value
+
+    def state(self) -> dict[str, Any]:
+        """Give the choices as plain data, for the session."""
+        return {
+            "rule": asdict(self.workspace.prompt_parameters),
+            "take": self.truth.rule.value(),
+            "margin": self.truth.margin.value(),
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take choices from a session."""
+        if "rule" in state:
+            self.rule.set_value(PromptParameters(**state["rule"]))
+        self.truth.rule.set_value(state.get("take"))
+        self.truth.margin.setValue(int(state.get("margin", self.truth.margin.value())))
+
+    # Placing
+
+    def extract(self, everywhere: bool = False) -> bool:
+        """Place prompts from the heatmap of the plane shown, or of all that have one.
+
+        Returns
+        -------
+        bool
+            False where nothing could be started; why is said.
+        """
+        from napari_cam_sam.prompts.strategies import prompts_from_heatmap
+
+        workspace = self.workspace
+        self.row.release()
+        try:
+            axis, shown = workspace.plane()
+            parameters = self._parameters()
+        except CamSamError as error:
+            self.row.fail(str(error))
+            return False
+        indices = workspace.heatmaps.noted_planes(axis) if everywhere else [shown]
+        values = [workspace.heatmaps.values(axis, i) for i in indices]
+        given = [(i, v) for i, v in zip(indices, values, strict=True) if v is not None]
+        if not given:
+            which = "on any plane" if everywhere else "on this plane"
+            self.row.fail(f"There is no heatmap {which}: compute one first (step 1).")
+            return False
+        notes = {i: n for i, _ in given if (n := workspace.heatmaps.note(axis, i)) is not None}
+        first = workspace.prompts.object_id
+
+        def one(index: int, heat: NDArray[np.float32]) -> PlanePrompts:
+            if notes[index].reason:
+                return PlanePrompts(axis, index, (), notes[index].reason)
+            # A copy: the layer may be written meanwhile.
+            return prompts_from_heatmap(
+                heat.copy(), parameters, axis=axis, index=index, first_id=first
+            )
+
+        jobs = [partial(one, i, v) for i, v in given]
+        return self._extract(jobs, "Prompts from heatmaps", first, notes.values())
+
+    def extract_from_truth(self, everywhere: bool = False) -> bool:
+        """Place prompts from the truth of the plane shown, or of all planes; as `extract`."""
+        self.row.release()
+        try:
+            jobs = self.truth.jobs(everywhere)
+        except CamSamError as error:
+            self.row.fail(str(error))
+            return False
+        return self._extract(jobs, "Prompts from the truth", self.truth.label.value())
+
+    def _extract(
+        self,
+        jobs: Sequence[Callable[[], PlanePrompts]],
+        description: str,
+        first: int | None,
+        notes: Collection[HeatmapNote] = (),
+    ) -> bool:
+        workspace, snapshot = self.workspace, self.workspace.snapshot()
+        found: list[PlanePrompts] = []
+
+        def keep(plane: PlanePrompts) -> None:
+            found.append(plane)
+            if len(found) == len(jobs):
+                self._evidence = tuple(notes)
+                self.question.place(tuple(found), first)
+
+        return self.row.start(
+            lambda: (job() for job in jobs),
+            len(jobs),
+            description,
+            keep,
+            lambda: workspace.is_current(snapshot),
+        )
+
+    def _placed(self, planes: tuple[PlanePrompts, ...], count: int) -> None:
+        """Select what was placed, and say how much it is."""
+        self.preview.leave_rule()
+        self._placed_on = self._plane()
+        self._edit_mode(1 if any(o.box for p in planes for o in p.objects) else 0, "select")
+        empty = [plane for plane in planes if not plane.objects]
+        of, other = self._evidence_words()
+        if len(planes) == 1 and empty:
+            words = f"No prompt{of} on plane {planes[0].index}: {planes[0].reason}".rstrip(".")
+            self.row.say(f"{words}. {other}".rstrip())
+        else:
+            reasons = {plane.reason for plane in empty}
+            why = f": {reasons.pop()}" if len(reasons) == 1 else " without evidence"
+            without = f", none on {len(empty)}{why}".rstrip(".") if empty else ""
+            where = f"{count} plane{'s' if count != 1 else ''}"
+            self.row.say(f"Prompts{of} on {where}{without}. {other}".rstrip())
+
+    def _evidence_words(self) -> tuple[str, str]:
+        """Say which class the prompts are of, and whether another one is chosen by now."""
+        if not self._evidence:
+            return "", ""
+        chosen = self.workspace.docks.given("heatmap") or {}
+        other = next((w for note in self._evidence if (w := note.other_words(chosen))), "")
+        return " of " + " and ".join(sorted({note.target for note in self._evidence})), other
+
+    # Editing
+
+    def _edit_mode(self, which: int, mode: str) -> None:
+        self.row.release()
+        try:
+            self.workspace.plane()
+            layer = self.workspace.prompts.create()[which]
+        except CamSamError as error:
+            self.row.fail(str(error))
+            return
+        self.workspace.viewer.layers.selection.active = layer
+        layer.mode = mode
+
+    def switch_polarity(self) -> None:
+        """Turn the selected points, or what new points will be."""
+        self.row.release()
+        try:
+            self.workspace.prompts.switch_polarity()
+        except CamSamError as error:
+            self.row.fail(str(error))
+
+    def clear_plane(self) -> None:
+        """Remove the prompts of the plane shown."""
+        self.row.release()
+        try:
+            self.workspace.prompts.clear(*self.workspace.plane())
+        except CamSamError as error:
+            self.row.fail(str(error))
+
+    def _show_object(self, object_id: int) -> None:
+        self.object.blockSignals(True)
+        self.object.setValue(object_id)
+        self.object.blockSignals(False)
+
+    def _tell_polarity(self) -> None:
+        self.polarity.setText(f"New points: {self.workspace.prompts.polarity} (T)")
+
+    def _tell(self) -> None:
+        """Say what lies on the plane shown."""
+        try:
+            axis, index = self.workspace.plane()
+            prompts = self.workspace.prompts.read(axis, index)
+            planes = self.workspace.prompts.planes(axis)
+            note = self.workspace.heatmaps.note(axis, index)
+            slider = slider_words(self.workspace)
+        except CamSamError as error:
+            self.found.setText(str(error))
+            return
+        points = sum(len(prompt.points) for prompt in prompts.objects)
+        boxes = sum(prompt.box is not None for prompt in prompts.objects)
+        text = f"Plane {index}{slider}: "
+        if note is not None:
+            text += f"heatmap of {note.target}, "
+        text += f"{_count(boxes, 'box', 'boxes')}, {_count(points, 'point')}"
+        if planes:
+            text += f"; {_count(len(planes), 'plane')} with prompts"
+        self.found.setText(text + ".")
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number or 'no'} {one if number == 1 else many or one + 's'}"

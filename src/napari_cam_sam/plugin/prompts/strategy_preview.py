@@ -1,0 +1,109 @@
+"""Shows what a strategy would place on the plane shown, before it is placed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QCheckBox
+
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.plugin.prompts.preview_layer import Proposal, Sketch, propose
+from napari_cam_sam.plugin.qt.task_progress import TaskRow
+from napari_cam_sam.plugin.qt.tasks import Newest
+
+if TYPE_CHECKING:
+    from napari_cam_sam.plugin.state.workspace import Workspace
+
+__all__ = ["StrategyPreview"]
+
+_DRAW_MS = 15
+
+
+class StrategyPreview(QCheckBox):
+    """Draws the sketch of the strategy while it is checked and on the screen.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    row : TaskRow
+        Says why nothing can be drawn.
+    """
+
+    def __init__(self, workspace: Workspace, row: TaskRow) -> None:
+        super().__init__("Show what the rule would place")
+        self.setToolTip("Outline of the heatmap's part, box and points; nothing is placed.")
+        self.setChecked(True)
+        self._workspace = workspace
+        self._sketch = Sketch(workspace)
+        self._rule_moved = False
+        self._proposals = Newest(self._drawn, row.say, self)
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_DRAW_MS)
+        self._timer.timeout.connect(self._draw)
+        self.toggled.connect(self.draw_soon)
+        workspace.prompts.settled.connect(self.draw_soon)
+        workspace.heatmaps_changed.connect(self.draw_soon)
+        workspace.image_changed.connect(self.draw_soon)
+        workspace.plane_changed.connect(self.leave_rule)
+
+    def move_rule(self) -> None:
+        """Draw what the rule would place now, also where the user has edited the prompts."""
+        self._rule_moved = True
+        self.draw_soon()
+
+    def leave_rule(self) -> None:
+        """Draw nothing over prompts that the user edited, until the rule is another."""
+        self._rule_moved = False
+        self.draw_soon()
+
+    def hideEvent(self, event: object) -> None:  # noqa: N802 - Qt calls it so
+        """Leave no preview behind when the dock is folded or closed."""
+        super().hideEvent(event)
+        self.draw_soon()
+
+    def showEvent(self, event: object) -> None:  # noqa: N802 - Qt calls it so
+        """Bring the preview back."""
+        super().showEvent(event)
+        self.draw_soon()
+
+    def draw_soon(self, _: object = None) -> None:
+        """Draw anew, once for all that changes together."""
+        self._timer.start()
+
+    def _draw(self) -> None:
+        """Ask what the rule would place on the plane shown."""
+        workspace = self._workspace
+        if not self.isChecked() or not self.isVisible():
+            self._proposals.drop()
+            self._sketch.remove()
+            return
+        try:
+            axis, index = workspace.plane()
+            values = workspace.heatmaps.values(axis, index)
+        except CamSamError:
+            values = None
+        if values is None:
+            self._proposals.drop()
+            self._sketch.hide()
+            return
+        copied, parameters = values.copy(), workspace.prompt_parameters
+        first = workspace.prompts.object_id
+        self._proposals.ask(lambda: propose(copied, parameters, axis, index, first))
+
+    def _drawn(self, proposal: Proposal) -> None:
+        """Draw it, unless it is there already, or the user has made it better."""
+        workspace, there = self._workspace, proposal.prompts
+        try:
+            if workspace.plane() != (there.axis, there.index):
+                return
+            placed = workspace.prompts.read(there.axis, there.index)
+        except CamSamError:
+            return
+        first = workspace.prompts.object_id
+        edited = (there.axis, there.index) in workspace.prompts.edited(first)
+        if set(there.objects) <= set(placed.objects) or (edited and not self._rule_moved):
+            self._sketch.hide()
+        else:
+            self._sketch.show(proposal)

@@ -1,0 +1,156 @@
+"""Prompts from a truth: the best that prompts of a kind can be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QVBoxLayout, QWidget
+
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.plugin.layers.conversion import frame_shown, image_of, labels_in, remarks_on
+from napari_cam_sam.plugin.qt.plain_text import show_error
+from napari_cam_sam.plugin.qt.tasks import Newest
+from napari_cam_sam.plugin.qt.widgets import Choice, SpinBox, Words, button, form, line, listen
+from napari_cam_sam.prompts.data import PlanePrompts
+from napari_cam_sam.prompts.parameters import TRUTH_PRESETS
+
+if TYPE_CHECKING:
+    from napari_cam_sam.plugin.state.workspace import Workspace
+
+__all__ = ["TruthPrompts"]
+
+_RULES = (
+    ("a box", "truth-box"),
+    ("a point", "truth-point"),
+    ("a box and a point", "truth-box-point"),
+)
+_ALL_LABELS = ("all labels", None)
+
+
+class TruthPrompts(QWidget):
+    """Which labels layer is the truth, and what is taken from it.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    """
+
+    wanted = Signal(bool)
+    """Prompts are to be placed; True on all planes, not only on the one shown."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        super().__init__()
+        self._workspace = workspace
+        self.layer = Choice("A labels layer that holds the right answer.")
+        self.label = Choice("Which label of it is taken: each is an object of its number.")
+        self.label.offer([_ALL_LABELS])
+        self.rule = Choice("What each object of it gives: the best that prompts can be.")
+        self.place = button("Place on this plane", "Takes the truth of the plane shown.")
+        self.place_all = button("…on all with a truth", "Along the axis that is shown.")
+        self.rule.offer((text, name, name) for text, name in _RULES)
+        self.margin = SpinBox()
+        self.margin.setRange(0, 99)
+        self.margin.setValue(int(TRUTH_PRESETS["truth-box"].margin))
+        self.margin.setSuffix(" pixels")
+        self.margin.setToolTip(
+            "Around each box, on every side: fewer along an axis whose planes are thick."
+        )
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(0, 0, 0, 0)
+        whole.addLayout(
+            form(
+                (
+                    ("Truth", self.layer),
+                    ("Label", self.label),
+                    ("Take", self.rule),
+                    ("Margin", self.margin),
+                )
+            )
+        )
+        self.remark = Words()
+        self.remark.hide()
+        whole.addWidget(self.remark)
+        whole.addLayout(line(self.place, self.place_all))
+        self.place.clicked.connect(lambda: self.wanted.emit(False))
+        self.place_all.clicked.connect(lambda: self.wanted.emit(True))
+        self._labels_of: tuple[Any, ...] = ()
+        self._finder = Newest(self._offer_labels, show_error, self)
+        self.layer.chosen.connect(self._layer_chosen)
+        workspace.truth_changed.connect(self._list)
+        workspace.image_changed.connect(self._list)
+        events = workspace.viewer.layers.events
+        for event in (events.inserted, events.removed, events.renamed):
+            listen(self, event, self._list)
+        self._list()
+
+    def jobs(self, everywhere: bool) -> list[Callable[[], PlanePrompts]]:
+        """Give what makes the prompts of the plane shown, or of each plane, in a thread.
+
+        Raises
+        ------
+        CamSamError
+            Without a truth, or where it does not lie on the image's grid.
+        """
+        from napari_cam_sam.prompts.strategies import prompts_from_mask, strategy_parameters
+
+        workspace, layer, label = self._workspace, self.layer.value(), self.label.value()
+        axis, shown = workspace.plane()
+        if layer is None or layer not in workspace.viewer.layers:
+            raise CamSamError("Open a truth first: a labels layer on the image's grid.")
+        reason = workspace.mismatch(layer)
+        if reason is not None:
+            raise CamSamError(reason)
+        truth = image_of(layer, frame_shown(workspace.viewer, layer))
+        rule = strategy_parameters(self.rule.value())
+        rule = replace(rule, one_object=True, margin=self.margin.value())
+
+        def one(index: int) -> PlanePrompts:
+            plane = np.asarray(truth.plane(axis, index))
+            if label is not None:
+                plane = np.where(plane == label, plane, 0)
+                if not plane.any():
+                    reason = f"the truth has no label {label} there"
+                    return PlanePrompts(axis, index, (), reason)
+            return prompts_from_mask(plane, rule, axis=axis, index=index)
+
+        indices = range(truth.n_planes(axis)) if everywhere else [shown]
+        return [partial(one, index) for index in indices]
+
+    def showEvent(self, event: object) -> None:  # noqa: N802 - Qt calls it so
+        """List what was painted since it was folded."""
+        super().showEvent(event)
+        self._find_labels()
+
+    def _layer_chosen(self) -> None:
+        self._workspace.choose_truth(self.layer.value())
+        self._find_labels()
+
+    def _find_labels(self) -> None:
+        """Look in the background which labels there are to choose from."""
+        layer = self.layer.value()
+        fits = layer is not None and self._workspace.mismatch(layer) is None
+        images = [image_of(layer, frame_shown(self._workspace.viewer, layer))] if fits else []
+        self._finder.ask(lambda: (labels_in(one.data for one in images), remarks_on(images)))
+
+    def _offer_labels(self, found: tuple[list[int], str]) -> None:
+        values, remark = found
+        self.remark.setText(remark)
+        self.remark.setVisible(bool(remark))
+        self.label.offer([_ALL_LABELS, *((f"label {v}", v) for v in values)])
+
+    def _list(self, _: object = None) -> None:
+        before = self.layer.value()
+        layers = self._workspace.labels_layers()
+        self.layer.offer([("choose one…", None), *((layer.name, layer) for layer in layers)])
+        if before is None or before not in layers or before is not self._workspace.truth():
+            self.layer.set_value(self._workspace.truth())
+        layer = self.layer.value()
+        which = (None if layer is None else layer.unique_id, self._workspace.frame())
+        if which != self._labels_of:
+            self._labels_of = which
+            self._find_labels()

@@ -1,0 +1,1 @@
+"""Widgets and threads, which know nothing of images."""

@@ -1,0 +1,192 @@
+"""Saving from a dock: a button, a dialog whose first choice is right, and what came of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
+
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.images.formats import NIFTI, suffix_of
+from napari_cam_sam.images.geometry import standing_affine
+from napari_cam_sam.images.image import Image
+from napari_cam_sam.images.writing import write_heatmap, write_labels
+from napari_cam_sam.plugin.qt.plain_text import asked
+from napari_cam_sam.plugin.qt.task_progress import TaskRow
+from napari_cam_sam.plugin.qt.widgets import button
+from napari_cam_sam.text import shown
+
+__all__ = ["Saving", "SavingRow", "heatmap_saving", "labels_saving"]
+
+_NIFTI = (("NIfTI, packed (*.nii.gz)", ".nii.gz"), ("NIfTI (*.nii)", ".nii"))
+_TIFF, _PNG = ("TIFF (*.tif)", ".tif"), ("PNG (*.png)", ".png")
+
+
+@dataclass(frozen=True)
+class Saving:
+    """What is to be saved, and as what.
+
+    Attributes
+    ----------
+    what : str
+        In words, e.g. ``"labels"``.
+    name : str
+        Suggested for the file, without its suffix.
+    folder : Path or None
+        Where the dialog begins.
+    kinds : sequence of (str, str)
+        As the dialog lists them, each with the suffix that is added; the first is preselected.
+    write : callable
+        Writes the file at a path; in a thread.
+    """
+
+    what: str
+    name: str
+    folder: Path | None
+    kinds: Sequence[tuple[str, str]]
+    write: Callable[[Path], object]
+
+
+class SavingRow(QWidget):
+    """A button that asks for a file, and a line that says what was saved, or why not.
+
+    Parameters
+    ----------
+    text, hint : str
+        Of the button.
+    what : callable
+        Gives what is to be saved now; its `CamSamError` is said.
+    """
+
+    def __init__(self, text: str, hint: str, what: Callable[[], Saving]) -> None:
+        super().__init__()
+        self._what = what
+        self.button = button(text, hint)
+        self.row = TaskRow()
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(0, 0, 0, 0)
+        whole.addWidget(self.button)
+        whole.addWidget(self.row)
+        self.button.clicked.connect(self.save)
+        self.row.ended.connect(self._ended)
+
+    def forget(self) -> None:
+        """Say no more what was saved: what is there now is something else."""
+        if not self.row.busy:
+            self.row.tell("")
+
+    def _ended(self, complete: bool) -> None:
+        self.button.setEnabled(True)
+        if not complete:
+            self.row.say("")  # after an error is read nothing is being saved any more
+
+    def save(self) -> None:
+        """Ask for a file, and save into it in the background."""
+        try:
+            saving = self._what()
+            path = ask_path(self, saving)
+        except CamSamError as error:
+            self.row.fail(str(error))
+            return
+        if path is None:
+            return
+
+        def steps() -> Generator[Any]:
+            saving.write(path)
+            yield path
+
+        def done(_: Any) -> None:
+            where = shown(path.parent)
+            self.row.tell(f"Saved {saving.what} as {shown(path.name)}, in {where}.")
+
+        if self.row.start(steps, 1, f"Saving {saving.what}", done):
+            self.button.setEnabled(False)
+            self.row.say(f"Saving {saving.what}…")
+
+
+def ask_path(parent: QWidget, saving: Saving) -> Path | None:
+    """Ask for a file; None where the user would rather not.
+
+    A name without a suffix gets that of the kind chosen. What is there is written over only
+    after a question: the dialog's own, or ours where the dialog saw the name without its suffix.
+    """
+    first = saving.kinds[0][1]
+    # What no file system takes, or would take for a folder, is no part of a name.
+    name = re.sub(r'[\x00-\x1f/\\:*?"<>|]+', "_", saving.name).strip(" .") or saving.what
+    start = str((saving.folder or Path()) / f"{name}{first}")
+    filters = ";;".join(words for words, _ in saving.kinds)
+    chosen, kind = QFileDialog.getSaveFileName(parent, f"Save {saving.what}", start, filters)
+    if not chosen:
+        return None
+    suffixes = dict(saving.kinds)
+    path = Path(chosen)
+    if _NIFTI[0][1] in suffixes.values():
+        path = _mended(path)
+    if not (path.name.lower().endswith(tuple(suffixes.values())) or _has_suffix(path)):
+        path = path.with_name(path.name + suffixes.get(kind, first))
+    question = f"{shown(path.name)} is there already. Replace it?"
+    if (
+        path != Path(chosen)
+        and path.exists()
+        and not asked(parent, f"Save {saving.what}", question)
+    ):
+        return None
+    return path
+
+
+def _mended(path: Path) -> Path:
+    """Mend what Qt makes of a name when another kind is chosen: it knows but the last suffix.
+
+    Of ``a.nii.gz`` it makes ``a.nii.nii`` or ``a.nii.tif``, and of ``a.png`` ``a.gz``.
+    """
+    name = re.sub(r"\.nii(\.(?:nii|tif|png))$", r"\1", path.name, flags=re.IGNORECASE)
+    name = re.sub(r"(?<!\.nii)\.gz$", ".nii.gz", name, flags=re.IGNORECASE)
+    return path.with_name(name)
+
+
+def _has_suffix(path: Path) -> bool:
+    """Tell whether a name says that it is an image, so that a wrong kind is refused by its name."""
+    try:
+        suffix_of(path)
+    except CamSamError:
+        return False
+    return True
+
+
+def labels_saving(layer: Any, image: Image) -> Saving:
+    """Save labels on the grid of their image; the values are copied now."""
+    values = np.array(layer.data[0] if getattr(layer, "multiscale", False) else layer.data)
+    pixels = image.spatial_ndim == 2 and image.geometry.unit == "pixel"
+    flat = (_PNG, _TIFF) if pixels else (_TIFF,)
+    return _saving("labels", values, image, flat, write_labels)
+
+
+def heatmap_saving(layer: Any, image: Image) -> Saving:
+    """Save heatmaps on the grid of their image; the values are copied now."""
+    return _saving("heatmap", np.array(layer.data), image, (_TIFF,), write_heatmap)
+
+
+def _saving(
+    what: str,
+    values: Any,
+    image: Image,
+    flat: Sequence[tuple[str, str]],
+    write: Callable[[Path, Any, Image], object],
+) -> Saving:
+    kinds: Sequence[tuple[str, str]] = _NIFTI  # other formats would lose the affine
+    if image.geometry.affine is None:
+        kinds = (*flat, *_NIFTI) if image.spatial_ndim == 2 else (*_NIFTI, *flat)
+
+    def to(path: Path) -> None:
+        like = image
+        if image.geometry.affine is None and path.name.lower().endswith(NIFTI):
+            like = replace(image, geometry=standing_affine(image.geometry), source=None)
+        write(path, values, like)
+
+    folder = None if image.path is None else image.path.parent
+    return Saving(what, f"{image.name}-{what}", folder, kinds, to)

@@ -1,0 +1,239 @@
+"""What a dock shows of its work: a line of words, a bar with an estimate, and Cancel."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from qtpy.QtCore import QEvent, QObject, Qt, Signal
+from qtpy.QtWidgets import (
+    QApplication,
+    QHBoxLayout,
+    QProgressBar,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_cam_sam.plugin.qt.dock import Dock
+from napari_cam_sam.plugin.qt.plain_text import Label
+from napari_cam_sam.plugin.qt.tasks import Steps, Task
+
+__all__ = ["TaskRow", "duration"]
+
+_TELL_SECONDS = 0.3
+# A press of the mouse counts when it is over: a line that goes would move the button from under it.
+_ACTIONS = (QEvent.Type.MouseButtonRelease, QEvent.Type.KeyPress)
+
+
+# What answers to the end of a widget must not be part of the same garbage: collected together,
+# Python would take it apart first, and Qt then call what is left of it.
+_STOPPERS: set[Callable[..., None]] = set()
+
+
+class _Held:
+    """The task that runs, apart from the row that started it."""
+
+    task: Task | None = None
+
+
+class TaskRow(QWidget):
+    """Runs one task at a time and shows how far it is.
+
+    An error stays in its line until the next action in the dock: what the dock would say of its
+    state meanwhile waits until then.
+    """
+
+    started = Signal()
+    """A task begins."""
+    ended = Signal(bool)
+    """A task is over; True if it ran to its end."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._held = _Held()
+        self._starting, self._begin, self._told = False, 0.0, 0.0
+        self._description, self._counts = "", True
+        self._waiting: str | None = None
+        self.bar = QProgressBar()
+        self.cancel = QPushButton("Cancel")
+        self.cancel.setToolTip("Stops within one plane; what is done stays.")
+        self.cancel.clicked.connect(self.stop)
+        self.words = Label()
+        self.words.setWordWrap(True)
+        # Long words grow the row at once, also in a dock that has room below.
+        policy = self.sizePolicy()
+        policy.setHeightForWidth(True)
+        self.setSizePolicy(policy)
+        self.words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        row = QHBoxLayout()
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self.bar)
+        row.addWidget(self.cancel)
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(0, 0, 0, 0)
+        whole.addWidget(self.words)
+        whole.addLayout(row)
+        self._show_bar(False)
+        # When the window closes, what is computed for it must not go on.
+        self.destroyed.connect(self._stopper())
+
+    @property
+    def busy(self) -> bool:
+        """Whether a task runs."""
+        return self._starting or self._held.task is not None
+
+    def say(self, text: str) -> None:
+        """Show a line of words, unless an error is shown: then it waits."""
+        if self._waiting is None:
+            self._show(text)
+        else:
+            self._waiting = text
+
+    def _show(self, text: str) -> None:
+        self.words.setText(text)
+        self.updateGeometry()
+
+    def tell(self, text: str) -> None:
+        """Show what came of an action, also in place of an error."""
+        self.release()
+        self.say(text)
+
+    def fail(self, text: str) -> None:
+        """Show an error, which stays until the next action in the dock."""
+        if self._waiting is None:
+            # The words before were of the state that the error is of, and come back after it.
+            self._waiting = self.words.text()
+            QApplication.instance().installEventFilter(self)
+        self._show(text)
+
+    @property
+    def failed(self) -> bool:
+        """Whether an error is shown."""
+        return self._waiting is not None
+
+    def release(self) -> None:
+        """Let go of an error: something else is done now."""
+        if self._waiting is not None:
+            text, self._waiting = self._waiting, None
+            QApplication.instance().removeEventFilter(self)
+            self._show(text)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt calls it so
+        """Let go of an error at the next action in the dock."""
+        if (
+            self._waiting is not None
+            and event.type() in _ACTIONS
+            and isinstance(watched, QWidget)
+            and watched is not self.words
+            and self._dock().isAncestorOf(watched)
+        ):
+            self.release()
+        return False
+
+    def _dock(self) -> QWidget:
+        """Find the dock that this is a part of; the outermost, where docks lie in one."""
+        found, widget = self.window(), self.parentWidget()
+        while widget is not None:
+            if isinstance(widget, Dock):
+                found = widget
+            widget = widget.parentWidget()
+        return found
+
+    def start(
+        self,
+        steps: Callable[[], Steps],
+        total: int,
+        description: str,
+        on_step: Callable[[Any], None],
+        is_wanted: Callable[[], bool] = lambda: True,
+        stop: threading.Event | None = None,
+        counts: bool = True,
+    ) -> bool:
+        """Start a task, unless one runs; the other arguments are those of `Task`.
+
+        Parameters
+        ----------
+        counts : bool
+            Whether the bar counts the steps; else it shows what `show_progress` is told.
+
+        Returns
+        -------
+        bool
+            False if one runs already, e.g. where a button was pressed twice.
+        """
+        if self.busy:
+            return False
+        self.release()
+        self._description, self._begin = description, time.monotonic()
+        self._counts = counts
+        # napari lets the window live while it makes a bar: a second press may come in there.
+        self._starting = True
+        try:
+            self._held.task = Task(steps, total, description, on_step, is_wanted, self, stop)
+        finally:
+            self._starting = False
+        self._held.task.stepped.connect(self._stepped)
+        self._held.task.failed.connect(self.fail)
+        self._held.task.ended.connect(self._ended)
+        # Of a single step nothing is known until it is over: a bar that moves to and fro.
+        self.bar.setRange(0, total if total > 1 and counts else 0)
+        self.bar.setValue(0)
+        self.bar.setFormat(description)
+        self._show_bar(True)
+        self.started.emit()
+        self._held.task.start()
+        return True
+
+    def show_progress(self, done: int, total: int, words: str) -> None:
+        """Show how far a task is whose steps do not count alike."""
+        self.bar.setRange(0, total)
+        self.bar.setValue(done)
+        self.bar.setFormat(words)
+
+    def stop(self) -> None:
+        """Cancel what runs."""
+        if self._held.task is not None:
+            self._held.task.cancel()
+
+    def _stopper(self) -> Callable[..., None]:
+        held = self._held
+
+        def stop(*_: object) -> None:
+            _STOPPERS.discard(stop)
+            if held.task is not None:
+                held.task.abandon()
+
+        _STOPPERS.add(stop)
+        return stop
+
+    def _show_bar(self, shown: bool) -> None:
+        self.bar.setVisible(shown)
+        self.cancel.setVisible(shown)
+
+    def _stepped(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        # A bar paints the whole window at once whenever its value is set.
+        if self._counts and total > 1 and (now - self._told > _TELL_SECONDS or done == total):
+            self._told = now
+            left = (now - self._begin) / done * (total - done)
+            self.bar.setFormat(f"{done} of {total}, {duration(left)} left")
+            self.bar.setValue(done)
+
+    def _ended(self, complete: bool) -> None:
+        self._held.task = None
+        self._show_bar(False)
+        self.ended.emit(complete)
+
+
+def duration(seconds: float) -> str:
+    """Say a duration as people do, e.g. ``"about 4 s"``, ``"about 3 min"``."""
+    if seconds < 1:
+        return "about 1 s"
+    if seconds < 90:
+        return f"about {seconds:.0f} s"
+    if seconds < 5400:
+        return f"about {seconds / 60:.0f} min"
+    return f"about {seconds / 3600:.1f} h"

@@ -1,0 +1,187 @@
+"""The page that compares the ways to a mask."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qtpy.QtWidgets import QPushButton, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
+
+from napari_cam_sam.plugin.layers.conversion import frame_shown, image_of
+from napari_cam_sam.plugin.qt.tables import NumberItem, dress, head, shown
+from napari_cam_sam.plugin.qt.task_progress import TaskRow
+from napari_cam_sam.plugin.qt.torch_import import import_torch
+from napari_cam_sam.prompts.data import PlanePrompts
+
+if TYPE_CHECKING:
+    from napari_cam_sam.comparison import ComparedPlane, PlaneToCompare, ToScore, VariantSummary
+    from napari_cam_sam.plugin.state.workspace import Workspace
+
+__all__ = ["ComparePage"]
+
+_BEFORE = ", as they were before the last change: compare again."
+
+
+class ComparePage(QWidget):
+    """The ways to a mask, a line each, beside what the truth's prompts give."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        super().__init__()
+        self._workspace = workspace
+        self._found: list[ComparedPlane] = []
+        self.button = QPushButton("Compare with truth prompts")
+        self.button.setToolTip(
+            "Segments each plane that has a heatmap, from its prompts and from the truth's."
+        )
+        self.row = TaskRow()
+        self.table = QTableWidget(0, 5)
+        dress(self.table)
+        self.table.setToolTip("The same planes and the same segmenter in every line.")
+        heads = [
+            ("From", "What the masks are made from."),
+            ("Dice", "Mean Dice over the planes with truth or with any of the masks."),
+            ("IoU", "Mean IoU over the same planes."),
+            ("Volume", "Dice of these planes as one volume."),
+            ("% of truth", "Mean Dice as a percentage of that of prompts from the truth."),
+        ]
+        head(self.table, heads)
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(0, 4, 0, 0)
+        for widget in (self.button, self.row, self.table):
+            whole.addWidget(widget)
+        self.row.ended.connect(self._ended)
+        workspace.masks.accepted_changed.connect(self.mark_edited)
+        self.clear()
+
+    def clear(self) -> None:
+        """Show nothing."""
+        self._found = []
+        self._of: tuple[Any, ...] = ()
+        self._edited, self._words = False, ""
+        self.lines: tuple[VariantSummary, ...] = ()
+        self.table.setRowCount(0)
+
+    def tell(self, problem: str | None, key: tuple[Any, ...] | None) -> None:
+        """Say what is missing, if anything is, and whether the lines are of what there is now.
+
+        Parameters
+        ----------
+        problem : str or None
+            What the scores lack already.
+        key : tuple or None
+            What is chosen to be compared.
+        """
+        if problem is None and not self._workspace.heatmaps.noted_planes(
+            self._workspace.plane()[0]
+        ):
+            problem = "Compute heatmaps along this axis first (step 1)."
+        if problem is None and self._workspace.segmenter is None:
+            problem = "Load a segmenter first (step 3)."
+        self.button.setEnabled(problem is None and not self.row.busy)
+        if self.row.busy:
+            return
+        if problem is None and self.lines:
+            self._say_of_when(key)
+            return
+        self.row.say(problem or "CAM alone, CAM → SAM, edited prompts or accepted labels, truth.")
+
+    def mark_edited(self) -> None:
+        """Take note that labels were edited: what was compared is of those before."""
+        self._edited = True
+        if self.lines and self.button.isEnabled():
+            self.row.say(self._words + _BEFORE)
+
+    def _say_of_when(self, key: tuple[Any, ...] | None) -> None:
+        old = self._edited or self._of != self._made_from(key)
+        self.row.say(self._words + (_BEFORE if old else "."))
+
+    def _made_from(self, key: tuple[Any, ...] | None) -> tuple[Any, ...]:
+        """Give all that a comparison is made from but the labels' pixels."""
+        workspace = self._workspace
+        axis, heatmaps = workspace.plane()[0], workspace.heatmaps
+        notes = [(i, heatmaps.note(axis, i)) for i in heatmaps.noted_planes(axis)]
+        placed = self._placed(axis)
+        return key, notes, placed, workspace.segmenter, workspace.prompt_parameters
+
+    def _placed(self, axis: int) -> dict[int, PlanePrompts]:
+        """Give the prompts of the planes that the user edited, by plane."""
+        prompts = self._workspace.prompts
+        edited = {index for at, index in prompts.touched() if at == axis}
+        placed = {one.index: one for one in prompts.read_all(axis) if one.index in edited}
+        # Also where the user deleted them all.
+        return {index: placed.get(index, PlanePrompts(axis, index)) for index in edited}
+
+    def start(self, job: ToScore, key: tuple[Any, ...]) -> bool:
+        """Compare the planes with a heatmap, and with truth or prediction, in the background."""
+        workspace, axis = self._workspace, job.axis
+        snapshot, planes = workspace.snapshot(), workspace.heatmaps.noted_planes(axis)
+        segmenter, parameters = workspace.segmenter, workspace.prompt_parameters
+        heat: dict[int, Any] = {}
+        for i in planes:
+            note, values = workspace.heatmaps.note(axis, i), workspace.heatmaps.values(axis, i)
+            evident = note is not None and note.reason is None and values is not None
+            heat[i] = values if evident else None
+        placed, accepted = self._placed(axis), self._accepted(job)
+        embeddings = workspace.embeddings
+
+        def given() -> Iterator[PlaneToCompare]:
+            from napari_cam_sam.comparison import PlaneToCompare
+
+            for i in planes:
+                truth = job.plane(job.truth, i)
+                if not truth.any() and not job.plane(job.prediction, i).any():
+                    continue
+                labels = None if accepted is None else accepted[job.image.slot(axis, i)]
+                labels = labels if labels is not None and labels.any() else None
+                yield PlaneToCompare(i, snapshot.plane(i), heat[i], truth, placed.get(i), labels)
+
+        def steps() -> Generator[Any]:
+            import_torch()
+            from napari_cam_sam.comparison import compare_planes
+
+            yield from compare_planes(given(), segmenter, encode, parameters)
+
+        def encode(plane: Any) -> Any:
+            return embeddings.encode(segmenter, plane)
+
+        def wanted() -> bool:
+            return snapshot.layer in workspace.viewer.layers
+
+        self.clear()
+        self._of = self._made_from(key)
+        self.button.setEnabled(False)
+        self.row.say(f"Comparing with {segmenter.name}…")
+        words = f"Comparison of {job.image.name}"
+        return self.row.start(steps, len(planes), words, self._found.append, wanted)
+
+    def _accepted(self, job: ToScore) -> Any | None:
+        """Give what the user accepted, of the label that is meant where it occurs."""
+        workspace = self._workspace
+        layer = workspace.masks.accept_layer()
+        if layer is None or workspace.mismatch(layer) is not None:
+            return None
+        labels = np.array(image_of(layer, frame_shown(workspace.viewer, layer)).data)
+        meant = job.chosen(labels)
+        return meant if meant.any() else labels
+
+    def _ended(self, complete: bool) -> None:
+        self.button.setEnabled(True)
+        if not self._found:
+            self.row.say("No plane with a heatmap has truth or prediction." if complete else "")
+            return
+        from napari_cam_sam.comparison import summarise_comparison
+
+        self.lines = summarise_comparison(self._found)
+        self.table.setRowCount(len(self.lines))
+        for at, line in enumerate(self.lines):
+            self.table.setItem(at, 0, QTableWidgetItem(line.variant))
+            values = (line.dice, line.iou, line.volume_dice)
+            for column, value in enumerate(values, start=1):
+                self.table.setItem(at, column, NumberItem(shown("", value), value))
+            share = line.percent_of_truth_prompts
+            self.table.setItem(at, 4, NumberItem(shown("", share, 1), share))
+        self.table.resizeColumnsToContents()
+        words = f"{self.lines[0].n_planes} planes with truth or masks"
+        self._words = words if complete else f"Stopped after {words}"
+        self.row.say(f"{self._words}.")

@@ -1,0 +1,321 @@
+"""What is compared: the layers and the label that are scored, and whether they can be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image as ImageLayer
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QVBoxLayout, QWidget
+
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.images.image import Image
+from napari_cam_sam.plugin.layers.conversion import (
+    frame_shown,
+    image_of,
+    is_own,
+    labels_in,
+    remarks_on,
+)
+from napari_cam_sam.plugin.layers.layer_geometry import geometry_of
+from napari_cam_sam.plugin.qt.plain_text import show_error
+from napari_cam_sam.plugin.qt.tasks import Newest
+from napari_cam_sam.plugin.qt.widgets import Choice, form, listen
+from napari_cam_sam.plugin.scores.score_rows import Subject
+
+if TYPE_CHECKING:
+    from napari_cam_sam.comparison import ToScore
+    from napari_cam_sam.plugin.state.workspace import Workspace
+
+__all__ = ["ScoreChoices"]
+
+_EDITS = ("labels_update", "paint", "data")
+_PLACES = ("scale", "translate", "rotate", "shear", "affine", "units")
+_ALL_LABELS = ("all that is not 0", None)
+
+
+class ScoreChoices(QWidget):
+    """The choice of a prediction, a truth, a heatmap and a label, out of the viewer's layers.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    """
+
+    changed = Signal()
+    """What is chosen, what there is to choose from, or where it lies may be another."""
+    edited = Signal()
+    """The prediction or the truth was edited."""
+    refreshed = Signal()
+    """One of them was drawn anew: perhaps edited, perhaps only scrolled through."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        super().__init__()
+        self._workspace = workspace
+        self._seen: Any = None
+        self._picked: set[str] = set()
+        self._heard: list[Any] = []
+        self._labels_of: tuple[Any, ...] = ()
+        self.values_remark = ""
+        self.prediction = Choice("The masks to score: a labels layer.")
+        self.truth = Choice("What is right: a labels layer on the image's grid.")
+        self.heatmap = Choice("A heatmap to score too: ours, or a gray layer within 0 to 1.")
+        self.label = Choice("Which label of both layers is compared.")
+        self.label.offer([_ALL_LABELS])
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(0, 0, 0, 0)
+        whole.addLayout(
+            form(
+                (
+                    ("Prediction", self.prediction),
+                    ("Truth", self.truth),
+                    ("Heatmap", self.heatmap),
+                    ("Label", self.label),
+                )
+            )
+        )
+        self._finder = Newest(self._offer_labels, show_error, self)
+        for name in ("prediction", "truth", "heatmap", "label"):
+            getattr(self, name).chosen.connect(lambda one=name: self._chosen(one))
+        workspace.image_changed.connect(self._image_changed)
+        workspace.plane_changed.connect(self._plane_changed)
+        workspace.heatmaps_changed.connect(self._list_layers)
+        workspace.truth_changed.connect(self._truth_changed)
+        workspace.masks.accepted_changed.connect(self._accepted)
+        events = workspace.viewer.layers.events
+        for name in ("inserted", "removed", "reordered", "renamed"):
+            listen(self, getattr(events, name), self._list_layers)
+        self._list_layers()
+
+    # What there is to choose from
+
+    def choose_prediction(self, layer: Any | None) -> None:
+        """Choose what is scored, as the user would."""
+        for i in range(self.prediction.count()):
+            if layer is not None and self.prediction.itemData(i) == layer:
+                self.prediction.setCurrentIndex(i)
+                self._chosen("prediction")
+
+    def _chosen(self, name: str) -> None:
+        self._picked.add(name)
+        if name == "truth":
+            self._workspace.choose_truth(self.truth.value())
+        self._hear_layers()
+        self.changed.emit()
+
+    def _accepted(self) -> None:
+        """Score what was accepted: the preview holds it no more."""
+        masks = self._workspace.masks
+        if masks.accepted and self.prediction.value() is self._workspace.own("preview"):
+            self.choose_prediction(masks.accept_layer())
+
+    def _truth_changed(self) -> None:
+        self._picked.discard("truth")
+        self._list_layers()
+
+    def _image_changed(self) -> None:
+        self._picked.clear()
+        self._list_layers()
+
+    def _plane_changed(self) -> None:
+        try:
+            axis, _ = self._workspace.plane()
+            seen: Any = (axis, self._workspace.frame())
+        except CamSamError as error:
+            seen = str(error)
+        if seen != self._seen:  # each step of the scrollbar comes here
+            self._seen = seen
+            self._list_layers()
+
+    def _move(self, _: object = None) -> None:
+        self._hear_layers()  # in its place now, or no longer
+        self.changed.emit()
+
+    def _edit(self, _: object = None) -> None:
+        self.edited.emit()
+
+    def _refresh(self, _: object = None) -> None:
+        self.refreshed.emit()
+
+    def _list_layers(self, _: object = None) -> None:
+        workspace = self._workspace
+        labels, truth = workspace.labels_layers(), workspace.truth()
+        ours = [x for x in (workspace.own("labels"), workspace.own("preview")) if x is not None]
+        others = [layer for layer in labels if layer not in ours]
+        maps = self._heatmap_layers()
+        for name, layers, default in (
+            ("truth", labels, truth),
+            ("prediction", ours + others, (*ours, *(x for x in others if x != truth), None)[0]),
+            ("heatmap", maps, maps[0] if maps and is_own(maps[0]) else None),
+        ):
+            choice = getattr(self, name)
+            if choice.value() not in layers:
+                self._picked.discard(name)
+            none = [("none", None)] if name == "heatmap" else []
+            choice.offer([*none, *((layer.name, layer) for layer in layers)])
+            if name not in self._picked and not choice.set_value(default):
+                choice.setCurrentIndex(-1)
+        self._hear_layers()
+        self.changed.emit()
+
+    def _heatmap_layers(self) -> list[Any]:
+        """List heatmaps: ours along the axis shown, then gray layers within 0 to 1."""
+        workspace = self._workspace
+        try:
+            own = workspace.own("heatmap", workspace.plane()[0])
+        except CamSamError:
+            return []
+        return [own] * (own is not None) + [
+            layer
+            for layer in workspace.viewer.layers
+            if isinstance(layer, ImageLayer)
+            and layer != workspace.image_layer
+            and not is_own(layer)
+            and not layer.rgb
+            and np.dtype(layer.dtype).kind == "f"
+            and layer.contrast_limits_range[0] >= 0
+            and layer.contrast_limits_range[1] <= 1
+            and workspace.mismatch(layer) is None
+        ]
+
+    def _hear_layers(self) -> None:
+        """Hear of edits in the layers chosen, and look which labels they hold."""
+        layers = [x for x in (self.prediction.value(), self.truth.value()) if x is not None]
+        if layers != self._heard:
+            for layer in self._heard:
+                for name in (*_EDITS, "set_data", *_PLACES):
+                    for method in (self._edit, self._refresh, self._move):
+                        getattr(layer.events, name).disconnect(method)
+            self._heard = layers
+            for layer in layers:
+                for name in (*_EDITS, "set_data", *_PLACES):
+                    method = self._edit if name in _EDITS else self._move
+                    method = self._refresh if name == "set_data" else method
+                    listen(self, getattr(layer.events, name), method)
+        which = (*(layer.unique_id for layer in self._fitting()), self._workspace.frame())
+        if which != self._labels_of:
+            self._labels_of = which
+            self.find_labels()
+
+    def _fitting(self) -> list[Any]:
+        return [layer for layer in self._heard if self._workspace.mismatch(layer) is None]
+
+    def find_labels(self) -> None:
+        """Look in the background which labels there are to choose from."""
+        images = [self._image(layer) for layer in self._fitting()]
+        self._finder.ask(lambda: (labels_in(one.data for one in images), remarks_on(images)))
+
+    def _offer_labels(self, found: tuple[Iterable[int], str]) -> None:
+        values, self.values_remark = found
+        self.label.offer([_ALL_LABELS, *((f"label {v}", v) for v in values)])
+        self.changed.emit()
+
+    # What is chosen
+
+    def layers(self) -> tuple[Any | None, Any | None, Any | None]:
+        """Give prediction, truth and heatmap."""
+        return self.prediction.value(), self.truth.value(), self.heatmap.value()
+
+    def key(self) -> tuple[Any, ...]:
+        """Say what is chosen: scores are of the choices of their time."""
+        layers = (self._workspace.image_layer, *self.layers())
+        ids = [None if layer is None else layer.unique_id for layer in layers]
+        return (*ids, self.label.value(), self._workspace.plane()[0], self._workspace.frame())
+
+    def key_or_none(self) -> tuple[Any, ...] | None:
+        """Give the key; None where the viewer shows no single plane."""
+        try:
+            return self.key()
+        except CamSamError:
+            return None
+
+    def problem(self) -> str | None:
+        """Say why nothing can be scored; None where it can."""
+        workspace, prediction, truth = self._workspace, self.prediction.value(), self.truth.value()
+        try:
+            name = workspace.image().name
+            workspace.plane()
+        except CamSamError as error:
+            return str(error)
+        if truth is None:
+            return f"Open a truth: a labels layer or a mask file on the grid of {name}."
+        if prediction is None:
+            return "There is no prediction yet: make masks (step 3), or open a labels layer."
+        if prediction == truth:
+            return f"{truth.name} is chosen as prediction and as truth: choose two layers."
+        reasons = (workspace.mismatch(layer) for layer in self.layers() if layer is not None)
+        return next((reason for reason in reasons if reason is not None), None)
+
+    def subject(self) -> Subject:
+        """Give what is chosen in words."""
+        image, (axis, _) = self._workspace.image(), self._workspace.plane()
+        prediction, truth, heatmap = (None if x is None else x.name for x in self.layers())
+        return Subject(
+            image.name, self._workspace.frame(), axis, self.label.value() or "all",
+            str(prediction), str(truth), heatmap, _unit(image),
+        )  # fmt: skip
+
+    def unit_remark(self) -> str | None:
+        """Say which unit distances are in where a layer has another than the image.
+
+        One of them has none then: a mask in pixels fits any image of its shape.
+        """
+        image = self._workspace.image()
+        layers = [layer for layer in self.layers()[:2] if layer is not None]
+        others = [x.name for x in layers if geometry_of(x).unit != image.geometry.unit]
+        if not others:
+            return None
+        names, many = " and ".join(others), len(others) > 1
+        if image.geometry.unit == "mm":
+            return (
+                f"Distances are in mm, by the spacing of {image.name}: {names} "
+                f"{'have' if many else 'has'} no unit."
+            )
+        return (
+            f"Distances are in px: {image.name} has no unit, though {names} "
+            f"{'are' if many else 'is'} in mm."
+        )
+
+    def words(self) -> str:
+        """Say what would be scored."""
+        image, (axis, _) = self._workspace.image(), self._workspace.plane()
+        along = f", {image.n_planes(axis)} planes along axis {axis}"
+        return (
+            f"{self.prediction.currentText()} against {self.truth.currentText()}"
+            f"{along if image.spatial_ndim == 3 else ''}, distances in {_unit(image)}."
+        )
+
+    def to_score(self) -> ToScore:
+        """Say what is scored: the layers' own arrays."""
+        from napari_cam_sam.comparison import ToScore
+
+        image, (axis, _) = self._workspace.image(), self._workspace.plane()
+        layer, maps = self.heatmap.value(), None
+        planes: tuple[int, ...] = ()
+        if layer is not None and is_own(layer):
+            planes = tuple(self._workspace.heatmaps.noted_planes(axis))
+            values = layer.data if image.spatial_ndim == 2 else np.moveaxis(layer.data, axis, 0)
+            values = values[None] if image.spatial_ndim == 2 else values
+            # A view where all planes have one: a large volume is copied in the thread.
+            every = len(planes) == len(values)
+            maps = (values if every else values[list(planes)]) if planes else None
+        elif layer is not None:
+            planes = tuple(range(image.n_planes(axis)))
+            data = self.array(layer)
+            maps = np.moveaxis(data, axis, 0) if image.spatial_ndim == 3 else data[None]
+        labels = [self.array(x) for x in (self.prediction.value(), self.truth.value())]
+        name = self.heatmap.currentText()
+        return ToScore(image, axis, labels[0], labels[1], self.label.value(), maps, planes, name)
+
+    def array(self, layer: Any) -> Any:
+        """Give the array of a layer, of a series that of the frame shown."""
+        return self._image(layer).data
+
+    def _image(self, layer: Any) -> Image:
+        return image_of(layer, frame_shown(self._workspace.viewer, layer))
+
+
+def _unit(image: Image) -> str:
+    return "px" if image.geometry.unit == "pixel" else image.geometry.unit

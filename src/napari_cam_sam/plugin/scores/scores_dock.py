@@ -1,0 +1,381 @@
+"""The fourth step: how right a mask and a heatmap are, against a truth."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qtpy.QtCore import QTimer, Signal
+from qtpy.QtGui import QGuiApplication
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QTabWidget,
+    QVBoxLayout,
+)
+
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.plugin.layers.layer_geometry import file_of
+from napari_cam_sam.plugin.qt.dock import Dock
+from napari_cam_sam.plugin.qt.plain_text import Rich, marked, show_error
+from napari_cam_sam.plugin.qt.saving import Saving, SavingRow
+from napari_cam_sam.plugin.qt.task_progress import TaskRow
+from napari_cam_sam.plugin.qt.tasks import Newest
+from napari_cam_sam.plugin.qt.widgets import button, line, listen
+from napari_cam_sam.plugin.scores.compare_page import ComparePage
+from napari_cam_sam.plugin.scores.score_inputs import ScoreChoices
+from napari_cam_sam.plugin.scores.score_plots import (
+    AGREEMENT,
+    AgreementLayer,
+    CurvesPlot,
+    PlanesPlot,
+)
+from napari_cam_sam.plugin.scores.score_rows import from_data
+from napari_cam_sam.plugin.scores.score_table import ScoreTable
+from napari_cam_sam.plugin.scores.scoring_run import Scoring
+from napari_cam_sam.plugin.scores.trust_page import TrustPage
+from napari_cam_sam.plugin.state.workspace import workspace_of
+
+if TYPE_CHECKING:
+    import napari
+
+    from napari_cam_sam.comparison import PlaneScored
+
+__all__ = ["ScoresDock"]
+
+_PAUSE_MS = 300
+_RESTORED = "The scores are those of the session: press Score for new ones."
+
+
+class ScoresDock(Dock):
+    """Scores of a mask, and of a heatmap, against a truth: as a table, a layer and plots.
+
+    Parameters
+    ----------
+    napari_viewer : napari.viewer.Viewer
+    """
+
+    scored = Signal()
+    """The table is new as a whole."""
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.workspace = workspace_of(napari_viewer)
+        self._state: Scoring | None = None
+        self._next: Scoring | None = None
+        self._overlaid = False
+        self._agreement = AgreementLayer(self.workspace)
+
+        self.choices = ScoreChoices(self.workspace)
+        self.run = button(
+            "Score", "Every plane along the axis shown, every object, and the volume."
+        )
+        self.overlay = QCheckBox("Overlay")
+        self.overlay.setToolTip("A layer that shows where both agree and where they do not.")
+        legend = Rich(
+            " ".join(f'<span style="color:{c}">■</span>&nbsp;{n}' for n, c, _ in AGREEMENT.values())
+        )
+        legend.setToolTip("; ".join(f"{n}: {words}" for n, _, words in AGREEMENT.values()))
+        self.copy = button("Copy", "The table to the clipboard, to paste into a spreadsheet.")
+        self.saving = SavingRow(
+            "Save CSV…", "The table in full precision, with what was compared.", self._to_save
+        )
+        self.save = self.saving.button
+        self.row = TaskRow()
+        self.table = ScoreTable()
+        self.curves, self.along = CurvesPlot(napari_viewer), PlanesPlot(napari_viewer)
+        self.comparison, self.trust = ComparePage(self.workspace), TrustPage(self.workspace)
+        self.tabs = QTabWidget()
+        for page, name, hint in (
+            (self.table, "Table", "A row a plane, an object, and the volume."),
+            (self.curves, "Curves", "ROC and precision–recall of the heatmap."),
+            (self.along, "Planes", "Dice and AUROC of each plane."),
+            (self.comparison, "Compare", "CAM alone, CAM → SAM, edited, and truth prompts."),
+            (self.trust, "Trust", "Tests of the heatmap of the plane shown; they need no truth."),
+        ):
+            self.tabs.setTabToolTip(self.tabs.addTab(page, name), hint)
+        whole = QVBoxLayout(self)
+        whole.addWidget(self.choices)
+        whole.addLayout(line(self.run, self.overlay, legend))
+        whole.addWidget(self.row)
+        whole.addWidget(self.tabs, 1)
+        whole.addLayout(line(self.copy, self.save))
+        whole.addWidget(self.saving)
+
+        self.scored.connect(self.workspace.docks.changed)
+        self._newest = Newest(self._plane_scored, self.row.say, self)
+        self._pause = QTimer(self)
+        self._pause.setSingleShot(True)
+        self._pause.setInterval(_PAUSE_MS)
+        self._pause.timeout.connect(self._rescore_shown)
+        self.choices.changed.connect(self._say)
+        self.choices.edited.connect(self._edited)
+        self.choices.edited.connect(self.comparison.mark_edited)
+        self.choices.refreshed.connect(self._pause.start)
+        self.run.clicked.connect(self.score)
+        self.overlay.toggled.connect(self._show_overlay)
+        self.comparison.button.clicked.connect(self.compare)
+        self.copy.clicked.connect(self._copy)
+        self.row.ended.connect(self._ended)
+        self.comparison.row.ended.connect(self._say)
+        self.trust.row.started.connect(self._say)
+        self.trust.row.ended.connect(self._say)
+        self.tabs.currentChanged.connect(self._say)
+        self.table.plane_chosen.connect(self._go)
+        self.along.plane_chosen.connect(self._go)
+        self.workspace.image_changed.connect(self._image_changed)
+        self.workspace.image_changed.connect(self.saving.forget)
+        self.workspace.plane_changed.connect(self._mark_plane)
+        self.workspace.segmenter_changed.connect(self._say)
+        self.workspace.prompts.settled.connect(self._say)
+        self.workspace.labels_changed.connect(self._labels_changed)
+        listen(self, napari_viewer.layers.events.removed, self._layer_removed)
+        self._image_changed()
+        self.workspace.docks.register("score rows", self.table.as_data)
+        self.workspace.docks.register("take score rows", self.take_rows)
+
+    def _image_changed(self) -> None:
+        # The viewer tells of another frame a moment after it shows it: what was begun meanwhile
+        # is of that frame, and goes on.
+        if self._next is None or self._next.key != self.choices.key_or_none():
+            self._forget()
+        self._state = None
+        self.table.set_rows([], None)
+        self.comparison.clear()
+        self.curves.say("Choose a heatmap, then press Score.")
+        self.along.say("Press Score.")
+        self._say()
+
+    def _forget(self) -> None:
+        """Leave what was scored, and what is being scored: it would come into another table."""
+        self.row.stop()
+        self._newest.drop()
+        self._state = None
+        if self._next is not None:
+            self._next.wanted = False
+
+    # What will happen, in words
+
+    def _say(self, _: object = None) -> None:
+        problem, state = self.choices.problem(), self._state
+        self.run.setEnabled(problem is None and self._next is None)
+        self.comparison.tell(problem, self.choices.key_or_none())
+        for one in (self.copy, self.save):
+            one.setEnabled(bool(self._page().rows()))
+        if self._next is not None:
+            return
+        if problem is not None:
+            self.row.say(problem)
+            return
+        if state is None:
+            words = _RESTORED if self.table.subject is not None else self.choices.words()
+        else:
+            same = state.key == self.choices.key()
+            words = state.words if same else "The scores are of other choices: press Score."
+        remarks = (self.choices.values_remark, self.choices.unit_remark())
+        self.row.say(" ".join(filter(None, (words, *remarks))))
+
+    # Scoring
+
+    def score(self) -> bool:
+        """Score all planes, objects and the volume in the background.
+
+        Returns
+        -------
+        bool
+            False where nothing could be started; why is said, unless other masks are scored.
+        """
+        # Not row.busy: events come in while napari makes the bar, before the row has its task.
+        if self.choices.problem() is not None or self._next is not None:
+            self._say()
+            return False
+        workspace, job = self.workspace, self.choices.to_score()
+        image = job.image
+        layers = [layer for layer in self.choices.layers() if layer is not None]
+        subject = self.choices.subject()
+        found = Scoring(self.choices.key(), subject, job, np.zeros(image.spatial_shape, np.uint8))
+        self._next = found
+
+        def steps() -> Generator[Any]:
+            from napari_cam_sam.comparison import score_steps
+
+            yield from score_steps(job.taken())
+
+        def wanted() -> bool:
+            return all(layer in workspace.viewer.layers for layer in layers)
+
+        self._newest.drop()
+        self.row.say(f"Scoring {subject.prediction} against {subject.truth}…")
+        total = image.n_planes(job.axis) + 2
+        started = self.row.start(steps, total, f"Scores of {image.name}", found.keep, wanted)
+        if not started:
+            self._next = None
+        self._say()
+        return started
+
+    def _ended(self, complete: bool) -> None:
+        found, self._next = self._next, None
+        if found is None or not found.wanted or not found.marks:
+            self._say()
+            return
+        self._state = found
+        found.say(complete)
+        self.table.set_rows(found.rows, found.subject)
+        self._plot_along()
+        self._plot_curves()
+        if self.overlay.isChecked() and found.key == self.choices.key_or_none():
+            self._show_overlay(True)
+        self._mark_plane()
+        self.choices.find_labels()
+        self._say()
+        if complete:
+            self.scored.emit()
+
+    def compare(self) -> None:
+        """Compare CAM alone, its prompts, edited ones and the truth's, in the background."""
+        if self.choices.problem() is None and not self.comparison.row.busy:
+            self.comparison.start(self.choices.to_score(), self.choices.key())
+        self._say()
+
+    # What the table is of, in pictures
+
+    def _plot_along(self) -> None:
+        subject = self.table.subject
+        planes = [row for row in self.table.rows() if row.kind == "plane"]
+        if subject is None or not planes:
+            self.along.say("There is nothing to plot along planes.")
+        else:
+            dice, auroc = (
+                {r.number: r.scores.values.get(name, np.nan) for r in planes}
+                for name in ("dice", "auc_judd")
+            )
+            self.along.show_scores(dice, auroc, subject.axis)
+
+    def _plot_curves(self) -> None:
+        state = self._state
+        volume = None if state is None else state.volume
+        if state is None or volume is None or volume.roc is None or volume.precision_recall is None:
+            self.curves.say("Choose a heatmap, then press Score.")
+        elif not volume.roc.x.size:
+            self.curves.say("Curves need pixels inside and outside of the truth.")
+        else:
+            n = len(state.job.heatmap_planes)
+            title = f"{state.subject.heatmap}, {n} plane{'' if n == 1 else 's'}"
+            self.curves.show_curves(volume.roc, volume.precision_recall, title)
+
+    def _show_overlay(self, wanted: bool) -> None:
+        self._overlaid = False
+        state = self._state
+        if not wanted:
+            self._agreement.remove()
+        elif (
+            self.choices.problem() is None and state is not None and state.key == self.choices.key()
+        ):
+            self._agreement.show(state.agreement, state.subject.prediction)
+            self._overlaid = True
+        else:
+            self.score()
+
+    def _go(self, index: int) -> None:
+        if self.table.subject is not None:
+            self.workspace.show_plane(self.table.subject.axis, index)
+
+    def _layer_removed(self, _: object = None) -> None:
+        if self._overlaid and not self._agreement.there():
+            self.overlay.setChecked(False)  # the user deleted the layer
+
+    def _mark_plane(self) -> None:
+        subject, here = self.table.subject, None
+        with suppress(CamSamError):  # in three dimensions no plane is shown
+            axis, index = self.workspace.plane()
+            here = index if subject is not None and axis == subject.axis else None
+        self.table.select_plane(here)
+        self.along.show_plane(here)
+
+    # Edits
+
+    def _edited(self, _: object = None) -> None:
+        state = self._state
+        alive = state is not None and state.key == self.choices.key_or_none()
+        self.table.set_older(planes=not alive)
+        self._pause.start()
+
+    def _labels_changed(self) -> None:
+        preview = self.workspace.own("preview")
+        if preview is not None and preview == self.choices.prediction.value():
+            self._edited()
+        self._pause.start()
+
+    def _rescore_shown(self) -> None:
+        """Score the plane shown again, where it is not what it was."""
+        state = self._state
+        if self.choices.problem() is not None or state is None or state.key != self.choices.key():
+            self._say()
+            return
+        if self._next is not None:
+            self._pause.start()
+            return
+        index = self.workspace.plane()[1]
+        slot = state.job.image.slot(state.job.axis, index)
+        live = [self.choices.array(layer)[slot] for layer in self.choices.layers()[:2]]
+        cuts = [np.array(one) if isinstance(one, np.ndarray) else one for one in live]
+        one = state.of_plane(index, *cuts)
+
+        def ask() -> tuple[Scoring, int, PlaneScored]:
+            from napari_cam_sam.comparison import score_plane
+
+            return state, index, score_plane(one, 0)
+
+        self._newest.ask(ask)
+
+    def _plane_scored(self, answer: tuple[Scoring, int, PlaneScored]) -> None:
+        state, index, found = answer
+        if state is not self._state or state.marks.get(index) == found.mark:
+            return
+        edited = index in state.marks  # else the scoring was stopped before it came here
+        row, flat = state.replace_plane(index, found), state.job.image.spatial_ndim == 2
+        self.table.set_older(planes=False)
+        self.table.set_plane(index, row)
+        self._agreement.refresh()
+        self._plot_along()
+        dice = "nothing in either" if row is None else f"Dice {row.scores.values['dice']:.3f}"
+        where = "" if flat else f"Plane {index}: "
+        after = ", after your edit" if edited else ""
+        said = (f"{where}{dice}{after}.", state.stopped, "Press Score for all else.")
+        state.words = " ".join(one for one in said if one)
+        self._say()
+
+    # Out of the viewer
+
+    def take_rows(self, data: Iterable[Mapping[str, Any]]) -> None:
+        """Show rows of a session, as they were saved."""
+        try:
+            rows, subject, older = from_data(data)
+        except CamSamError as error:
+            # All else of the session is good, and scores can be had again.
+            rows, subject, older = [], None, set()
+            self.row.fail(str(error))
+            show_error(str(error))
+        self._forget()
+        self.overlay.setChecked(False)
+        self.table.set_rows(rows, subject, older)
+        self._plot_along()
+        self.curves.say("Press Score: a session keeps no curves.")
+        self._mark_plane()
+        self._say()
+
+    def _page(self) -> ScoreTable | TrustPage:
+        """Give what is copied and saved: the table that is seen, else that of the scores."""
+        return self.trust if self.tabs.currentWidget() is self.trust else self.table
+
+    def _copy(self) -> None:
+        QGuiApplication.clipboard().setText(self._page().as_shown())
+
+    def _to_save(self) -> Saving:
+        page, image = self._page(), self.workspace.image_layer
+        what = "scores" if page is self.table else "trust"
+        name = what if image is None else f"{marked(image.name)}-{what}"
+        file = None if image is None else file_of(image)
+        folder = None if file is None or file.path is None else file.path.parent
+        return Saving(what, name, folder, [("CSV (*.csv)", ".csv")], page.writer())

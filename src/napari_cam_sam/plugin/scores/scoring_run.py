@@ -1,0 +1,102 @@
+"""One scoring of the dock: what it is of, and what was found so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from napari_cam_sam.images.geometry import Geometry
+from napari_cam_sam.images.image import Image
+from napari_cam_sam.plugin.scores.score_rows import Subject, missing
+
+if TYPE_CHECKING:
+    from napari_cam_sam.comparison import PlaneScored, ScoredRow, ToScore, VolumeScored
+
+__all__ = ["Scoring"]
+
+
+@dataclass(eq=False)
+class Scoring:
+    """What is scored, and what was found.
+
+    Attributes
+    ----------
+    key : tuple
+        The choices of that time, see `ScoreChoices.key`.
+    subject : Subject
+        The same in words, for whoever reads the table.
+    job : ToScore
+    agreement : ndarray of uint8, shape of the image's grid
+    marks : dict of int to int
+        Of what each plane was scored, see `PlaneScored`.
+    rows : list of ScoredRow
+    volume : VolumeScored or None
+    words : str
+        What the dock says of it.
+    stopped : str
+        That it was stopped, and where; empty where it was not.
+    wanted : bool
+        False once the table holds something else, e.g. another image's rows.
+    """
+
+    key: tuple[Any, ...]
+    subject: Subject
+    job: ToScore
+    agreement: Any
+    marks: dict[int, int] = field(default_factory=dict)
+    rows: list[ScoredRow] = field(default_factory=list)
+    volume: VolumeScored | None = None
+    words: str = ""
+    stopped: str = ""
+    wanted: bool = True
+
+    def keep(self, step: Any) -> None:
+        """Take a step of the scoring."""
+        if hasattr(step, "mark"):
+            self.agreement[self.job.image.slot(self.job.axis, step.index)] = step.agreement
+            self.marks[step.index] = step.mark
+            self.rows += [step.row] if step.row is not None else []
+        else:
+            self.rows += step.rows
+            self.volume = step
+
+    def of_plane(self, index: int, prediction: Any, truth: Any) -> ToScore:
+        """Say what is scored of a plane alone, cut out of both layers as they are now."""
+        job, geometry = self.job, self.job.image.geometry
+        heat = job.heat(index)
+        flat = Geometry(geometry.plane_spacing(job.axis), unit=geometry.unit)
+        return replace(
+            job, image=Image(prediction, False, flat, job.image.name), axis=0,
+            prediction=prediction, truth=truth, heatmap=None if heat is None else heat[None],
+            heatmap_planes=() if heat is None else (0,),
+        )  # fmt: skip
+
+    def replace_plane(self, index: int, found: PlaneScored) -> ScoredRow | None:
+        """Put what was found of a plane alone in the place of what was known of it."""
+        row, flat = found.row, self.job.image.spatial_ndim == 2
+        if row is not None and not flat:
+            row = replace(row, kind="plane", number=index, plane=index)
+        mine = ("image", 0) if flat else ("plane", index)
+        self.rows = [r for r in self.rows if (r.kind, r.number) != mine]
+        self.rows += [row] if row is not None else []
+        self.marks[index] = found.mark
+        self.agreement[self.job.image.slot(self.job.axis, index)] = found.agreement
+        return row
+
+    def say(self, complete: bool) -> None:
+        """Say in words what was found, and what of the truth nobody segmented."""
+        planes = [row for row in self.rows if row.kind in ("plane", "image")]
+        done, total = len(self.marks), self.job.image.n_planes(self.job.axis)
+        if not complete:
+            self.words = self.stopped = f"Stopped after {done} of {total} planes."
+            return
+        if not planes:
+            self.words = "Neither layer has anything to score."
+            return
+        whole = next(row for row in self.rows if row.kind in ("volume", "image"))
+        said = [f"Dice {whole.scores.values['dice']:.3f}"]
+        if total > 1:
+            said[0] += f", {len(planes)} of {total} planes are not empty"
+        if whole.empty_planes:
+            said.append(f"{missing(whole)} and count as missed")
+        self.words = "; ".join(said) + "."

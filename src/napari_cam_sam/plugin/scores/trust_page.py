@@ -1,0 +1,309 @@
+"""The page that tests how far the heatmap shown can be trusted."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import math
+import threading
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
+
+from napari_cam_sam.cam.parameters import OcclusionParameters, TrustParameters, count_steps
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.images.windows import WindowParameters
+from napari_cam_sam.images.writing import write_text
+from napari_cam_sam.plugin.qt.plain_text import Rich
+from napari_cam_sam.plugin.qt.tables import NumberItem, dress, head, shown
+from napari_cam_sam.plugin.qt.task_progress import TaskRow
+from napari_cam_sam.plugin.qt.torch_import import import_torch
+from napari_cam_sam.plugin.qt.widgets import button
+from napari_cam_sam.plugin.state.heatmap_layers import HeatmapNote
+from napari_cam_sam.text import cells
+
+if TYPE_CHECKING:
+    from napari_cam_sam.cam.heatmaps import CamParameters
+    from napari_cam_sam.cam.trust import HeatmapTrust
+    from napari_cam_sam.cam.trust_words import Row
+    from napari_cam_sam.plugin.state.workspace import Workspace
+
+__all__ = ["TrustPage"]
+
+_HEADS = [
+    ("Test", "What is done to the model or the plane, or which other method is asked."),
+    (
+        "Top area",
+        "IoU of the highest tenth of this map and of the other one: 1 is the same place.",
+    ),
+    ("SSIM", "Structural similarity of both maps: 1 is the same map. Empty regions raise it."),
+    ("Rank", "Spearman's correlation of both maps: 1 is the same order of all places."),
+    (
+        "ROAD",
+        "How much more probability is lost without what the map marks than without the rest: "
+        "0.5 is best, 0 is chance.",
+    ),
+]
+_HINTS = {
+    "head": "The weights of the last layer are random: a map of what the model learned of the "
+    "class must change, so low figures are good.",
+    "randomisation": "More layers are random, from the last one down: low figures are good.",
+    "agreement": "The map of another method: high figures are good.",
+    "road": "Pixels are removed, the highest or the lowest of the map first, and filled in from "
+    "their neighbours: a high figure is good.",
+    "shift": "The plane is shifted by 3 % in four directions, the map shifted back: high figures "
+    "are good.",
+    "noise": "Noise of 2 % of the gray range is added: high figures are good.",
+}
+_SIGNS = {"good": ("✔", "#3fa34d"), "mixed": ("~", "#e0a000"), "bad": ("✘", "#d64545")}
+_TASK = "How far can this heatmap be trusted?"
+
+
+@dataclass(frozen=True, eq=False)
+class _Subject:
+    """Which heatmap is tested."""
+
+    image: str
+    frame: int | None
+    axis: int
+    plane: int
+    volume: bool
+    note: HeatmapNote
+
+    @property
+    def words(self) -> str:
+        where = f", plane {self.plane}" if self.volume else ""
+        return f"{self.note.made_by['method']} of {self.note.target}{where}"
+
+    @property
+    def cells(self) -> dict[str, Any]:
+        """Give what each line of a file says of it."""
+        made_by = self.note.made_by
+        return {
+            "image": self.image,
+            "frame": "" if self.frame is None else self.frame,
+            "axis": self.axis,
+            "plane": self.plane,
+            **{name: made_by[name] for name in ("classifier", "classifier_sha256", "method")},
+            "layers": " ".join(made_by["layers"]),
+            "target": self.note.target,
+        }
+
+
+class TrustPage(QWidget):
+    """Tests of the heatmap of the plane shown: figures, and what they say in words.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    """
+
+    def __init__(self, workspace: Workspace) -> None:
+        super().__init__()
+        self._workspace = workspace
+        self._subject: _Subject | None = None
+        self.found: HeatmapTrust | None = None
+        """What was found so far."""
+        self.button = button(
+            _TASK,
+            "Random weights, other methods, removed pixels, shifts and noise, in the background.",
+        )
+        self.row = TaskRow()
+        self.table = QTableWidget(0, len(_HEADS))
+        dress(self.table)
+        head(self.table, _HEADS)
+        self.table.setMinimumHeight(120)
+        self.words = Rich()
+        self.words.setWordWrap(True)
+        self.words.setTextFormat(Qt.TextFormat.RichText)
+        self.words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(0, 4, 0, 0)
+        whole.addWidget(self.button)
+        whole.addWidget(self.row)
+        whole.addWidget(self.words)
+        whole.addWidget(self.table, 1)
+        self.button.clicked.connect(self.start)
+        self.row.ended.connect(self._ended)
+        for signal in (
+            workspace.plane_changed,
+            workspace.heatmaps_changed,
+            workspace.classifier_changed,
+        ):
+            signal.connect(self._tell)
+        workspace.image_changed.connect(self._image_changed)
+        self._tell()
+
+    def _image_changed(self) -> None:
+        self.row.stop()
+        self._subject = self.found = None
+        self._show()
+        self._tell()
+
+    # What will happen
+
+    def _shown_heatmap(self) -> tuple[_Subject | None, str]:
+        """Give the heatmap that would be tested, or say why there is none to test."""
+        workspace = self._workspace
+        try:
+            image, (axis, index) = workspace.image(), workspace.plane()
+        except CamSamError as error:
+            return None, str(error)
+        note = workspace.heatmaps.note(axis, index)
+        if note is None:
+            return None, "Compute the heatmap of this plane first (step 1)."
+        if note.reason is not None:
+            return None, f"This plane has no heatmap to test. {note.reason}"
+        if note.made_by.get("pixels") is not None:
+            return None, "Trust is tested of a classifier's heatmaps, not of a network's."
+        held = workspace.classifier
+        made_by = (
+            note.made_by.get("classifier_sha256"), note.made_by.get("plane_order", "rows-columns")
+        )  # fmt: skip
+        if held is None or (held.sha256, held.card.plane_order) != made_by:
+            made = note.made_by.get("classifier", "another classifier")
+            return None, f"The heatmap was made by {made}: load that, or compute it again (step 1)."
+        volume = image.spatial_ndim == 3
+        return _Subject(image.name, workspace.frame(), axis, index, volume, note), ""
+
+    def _tell(self, _: object = None) -> None:
+        subject, problem = self._shown_heatmap()
+        self.button.setEnabled(subject is not None and not self.row.busy)
+        if self.row.busy:
+            return
+        if self._subject is not None and self.found is not None:
+            self.row.say(f"Tested: {self._subject.words}. {problem}".strip())
+        elif subject is None:
+            self.row.say(problem)
+        else:
+            self.row.say(f"Tests {subject.words}. It never proves that a map is right.")
+
+    # The work
+
+    def start(self) -> None:
+        """Test the heatmap of the plane shown, in the background."""
+        subject, _ = self._shown_heatmap()
+        if subject is None or self.row.busy:
+            self._tell()
+            return
+        workspace, classifier = self._workspace, self._workspace.classifier
+        made_by = subject.note.made_by
+        window = WindowParameters(**made_by["window"])
+        snapshot = replace(workspace.snapshot(), parameters=window)
+        parameters, stop = TrustParameters(), threading.Event()
+
+        def cam() -> CamParameters:
+            from napari_cam_sam.cam.heatmaps import CamParameters
+
+            return CamParameters(
+                method=made_by["method"],
+                target=made_by["target"],
+                layers=tuple(made_by["layers"]),
+                min_probability=made_by["min_probability"],
+                occlusion=OcclusionParameters(**made_by.get("occlusion", {})),
+            )
+
+        def steps() -> Generator[Any]:
+            import_torch()
+            from napari_cam_sam.cam.trust import trust_steps
+
+            plane = snapshot.plane(subject.plane)
+            yield from trust_steps(classifier, plane, cam(), parameters, stop.is_set)
+
+        self._subject, self.found = subject, None
+        self._show()
+        self.row.say(f"Testing {subject.words}…")
+        total = count_steps(made_by["method"], parameters)
+        self.row.start(
+            steps, total, f"Trust in {subject.words}", self._keep,
+            lambda: workspace.is_current(snapshot), stop,
+        )  # fmt: skip
+        self.button.setEnabled(not self.row.busy)
+
+    def _keep(self, found: HeatmapTrust) -> None:
+        self.found = found
+        self._show()
+
+    def _ended(self, complete: bool) -> None:
+        if not complete and self._subject is not None:
+            self.words.setText(f"<i>Stopped: not all tests were done.</i>{self.words.text()}")
+        self._tell()
+
+    def _show(self) -> None:
+        found = self.found
+        if found is None:
+            self.table.setRowCount(0)
+            self.words.clear()
+            return
+        from napari_cam_sam.cam.trust_words import CAVEAT, findings
+
+        lines = []
+        for one in findings(found):
+            sign, color = _SIGNS[one.level]
+            lines.append(f'<span style="color:{color}">{sign}</span>&nbsp;{html.escape(one.words)}')
+        self.words.setText(
+            "<br>".join([*lines, f"<i>{CAVEAT}</i>"]) if lines else html.escape(found.reason or "")
+        )
+        rows = self.rows()
+        self.table.setRowCount(len(rows))
+        for at, row in enumerate(rows):
+            name = QTableWidgetItem(row.name)
+            name.setToolTip(_HINTS[row.test])
+            self.table.setItem(at, 0, name)
+            for column, value in enumerate((row.top_iou, row.ssim, row.rank, row.road), start=1):
+                cell = NumberItem(shown("", value), value)
+                cell.setToolTip(_HINTS[row.test])
+                self.table.setItem(at, column, cell)
+        self.table.resizeColumnsToContents()
+
+    # Out of the viewer
+
+    def rows(self) -> list[Row]:
+        """Give the figures, a row a test."""
+        if self.found is None:
+            return []
+        from napari_cam_sam.cam.trust_words import table
+
+        return list(table(self.found))
+
+    def as_shown(self) -> str:
+        """Give the figures with tabs between the columns."""
+        return self._as_text("\t", {})
+
+    def writer(self) -> Callable[[Path], None]:
+        """Return what writes the figures as they are now, each with their heatmap, as CSV."""
+        text = self._as_text(",", {} if self._subject is None else self._subject.cells)
+        return lambda path: write_text(path, text)
+
+    def to_csv(self, path: str | Path) -> None:
+        """Write the figures, each with the heatmap that they are of.
+
+        Raises
+        ------
+        CamSamError
+            If the file cannot be written.
+        """
+        self.writer()(Path(path))
+
+    def _as_text(self, delimiter: str, about: dict[str, Any]) -> str:
+        said = {}
+        if self.found is not None:
+            from napari_cam_sam.cam.trust_words import findings
+
+            said = {one.test: one.words for one in findings(self.found)}
+        text = io.StringIO()
+        writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+        writer.writerow([*about, "test", "name", "top_iou", "ssim", "rank", "road", "words"])
+        fixed = cells(about.values())
+        for row in self.rows():
+            figures = (row.top_iou, row.ssim, row.rank, row.road)
+            numbers = ["" if math.isnan(value) else repr(value) for value in figures]
+            writer.writerow(
+                [*fixed, *cells((row.test, row.name)), *numbers, *cells([said.get(row.test, "")])]
+            )
+        return text.getvalue()

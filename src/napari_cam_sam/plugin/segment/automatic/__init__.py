@@ -1,0 +1,1 @@
+"""All masks of a slice, and names for them."""

@@ -1,0 +1,256 @@
+"""All masks of a plane, and which of them a heatmap means: the work in a thread."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_cam_sam.plugin.segment.segmenter_choice import load
+from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, lone_candidate
+from napari_cam_sam.prompts.data import PlanePrompts
+from napari_cam_sam.sam.everything.ranking import RankingParameters, choose_by_heatmap
+from napari_cam_sam.sam.registry import knows_boxes_only
+from napari_cam_sam.sam.run_length import KeptMask, keep_mask
+
+if TYPE_CHECKING:
+    from napari_cam_sam.plugin.state.snapshot import Snapshot
+    from napari_cam_sam.sam.cache.embeddings import EmbeddingCache
+    from napari_cam_sam.sam.everything.automatic import AutomaticParameters
+    from napari_cam_sam.sam.segmenter import Segmenter
+
+__all__ = ["FoundMasks", "Picked", "Search", "refusal", "suited"]
+
+_REFUSED = {
+    "seeded": "seeded makes masks of prompts alone: choose a SAM, e.g. compact-sam.",
+}
+
+
+def refusal(name: str, segmenter: Segmenter | None = None) -> str | None:
+    """Say why a segmenter cannot be asked for all masks; None where it can, or where that shows.
+
+    Parameters
+    ----------
+    name : str
+        As it was chosen.
+    segmenter : Segmenter, optional
+        The same, where it is loaded: a file may hold a model that has a name.
+    """
+    if segmenter is not None:
+        if getattr(segmenter, "frame", None) == "medsam":
+            return f"{segmenter.name} knows boxes only: choose another SAM, e.g. sam-vit-b."
+        if segmenter.name in _REFUSED:
+            return _REFUSED[segmenter.name]
+        if not hasattr(segmenter, "decode_points"):
+            return f"{segmenter.name} cannot look for masks by itself: choose a SAM."
+    if knows_boxes_only(name):
+        return "A MedSAM knows boxes only: choose another SAM, e.g. sam-vit-b."
+    return _REFUSED.get(name)
+
+
+def suited(name: str) -> AutomaticParameters:
+    """Give the search that suits a segmenter: a small model is less sure of its masks."""
+    from napari_cam_sam.sam.everything.automatic import AutomaticParameters
+
+    if name != "compact-sam":
+        return AutomaticParameters()
+    # The grid of the benchmark: on a CPU one of 32 × 32 takes seven times as long.
+    return AutomaticParameters(
+        points_per_side=12, points_per_batch=16, predicted_iou=0.5, stability=0.5
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class FoundMasks:
+    """The masks that were found on a plane.
+
+    Attributes
+    ----------
+    axis, index : int
+    masks : tuple of KeptMask
+        The greatest expected IoU first. Runs, as a hundred planes of arrays would fill the memory.
+    predicted_iou, stability : tuple of float
+        Of each mask.
+    parameters : AutomaticParameters
+        What was searched with.
+    segmenter, segmenter_sha256 : str
+    window : tuple of float
+        Raw intensities that became 0 and 255.
+    """
+
+    axis: int
+    index: int
+    masks: tuple[KeptMask, ...]
+    predicted_iou: tuple[float, ...]
+    stability: tuple[float, ...]
+    parameters: AutomaticParameters
+    segmenter: str
+    segmenter_sha256: str
+    window: tuple[float, float]
+
+    def arrays(self, members: Sequence[int] | None = None) -> list[NDArray[np.bool_]]:
+        """Give masks as arrays of shape (rows, columns); all without `members`."""
+        return [
+            self.masks[i].mask() for i in (range(len(self.masks)) if members is None else members)
+        ]
+
+    def area(self, member: int) -> int:
+        """Count the pixels of a mask."""
+        return sum(self.masks[member].runs[1::2])
+
+    def shown(
+        self, members: Sequence[int], object_id: int, about: str, apart: bool = False
+    ) -> PlaneMasks:
+        """Make some of the masks ready for the preview.
+
+        Parameters
+        ----------
+        members : sequence of int
+            Which masks, the one that comes first first.
+        object_id : int
+            Of their union; with `apart` of the first, and the others count on.
+        about : str
+            For the user.
+        apart : bool
+            Whether each is an object of its own.
+        """
+        arrays = self.arrays(members)
+        scores = [self.predicted_iou[i] for i in members]
+        if not apart and len(arrays) > 1:
+            # What the model expects of each says nothing of them all.
+            arrays, scores = [np.logical_or.reduce(arrays)], [math.nan]
+        candidates = tuple(
+            lone_candidate(object_id + i, mask, score)
+            for i, (mask, score) in enumerate(zip(arrays, scores, strict=True))
+        )
+        return PlaneMasks(
+            PlanePrompts(self.axis, self.index),
+            candidates,
+            (0,) * len(candidates),
+            self.segmenter,
+            self.segmenter_sha256,
+            self.window,
+            source="automatic",
+            about=about,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Picked:
+    """One plane is done: its masks, and which of them the heatmap means.
+
+    Attributes
+    ----------
+    found : FoundMasks
+    members : tuple of int or None
+        The best first, empty where the heatmap means none; None where nothing was to be picked.
+    """
+
+    found: FoundMasks
+    members: tuple[int, ...] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Search:
+    """All that a thread needs to look for the masks of planes.
+
+    Attributes
+    ----------
+    snapshot : Snapshot
+    indices : tuple of int
+        Planes along the axis of the snapshot.
+    segmenter : Segmenter or None
+        None if it is to be loaded.
+    name, device : str
+    embeddings : EmbeddingCache
+    parameters : AutomaticParameters
+    known : mapping of int to FoundMasks
+        Planes that are not searched again.
+    heatmaps : mapping of int to ndarray
+        Of the planes on which a mask is to be picked.
+    ranking : RankingParameters
+    stop : threading.Event
+        Set to leave a plane in the middle of its encoding.
+    """
+
+    snapshot: Snapshot
+    indices: tuple[int, ...]
+    segmenter: Segmenter | None
+    name: str
+    device: str
+    embeddings: EmbeddingCache
+    parameters: AutomaticParameters
+    known: Mapping[int, FoundMasks]
+    heatmaps: Mapping[int, NDArray[Any]]
+    ranking: RankingParameters
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def total(self) -> int:
+        """How many steps there are; a plane of few rows may have less."""
+        sought = [i for i in self.indices if i not in self.known]
+        each = 1 + _batches(self.parameters)
+        return (self.segmenter is None) + each * len(sought) + len(self.indices)
+
+    def steps(self) -> Generator[Segmenter | Picked | None]:
+        """Search and pick, in a thread.
+
+        Yields
+        ------
+        Segmenter, Picked or None
+            The segmenter once it is loaded, each plane once it is done, and None in between.
+        """
+        segmenter = self.segmenter
+        if segmenter is None:
+            segmenter = load(self.name, self.device)
+            yield segmenter
+        for index in self.indices:
+            found = self.known.get(index)
+            if found is None:
+                found = yield from self._find(segmenter, index)
+            heatmap = self.heatmaps.get(index)
+            members = None
+            if heatmap is not None:
+                members = choose_by_heatmap(found.arrays(), heatmap, self.ranking).members
+            yield Picked(found, members)
+
+    def _find(self, segmenter: Segmenter, index: int) -> Generator[None, None, FoundMasks]:
+        from napari_cam_sam.sam.everything.automatic import automatic_steps
+
+        plane = self.snapshot.plane(index)
+        embedding = self.embeddings.encode(segmenter, plane, cancelled=self.stop.is_set)
+        yield
+        steps = automatic_steps(segmenter, plane, self.parameters, embedding)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                masks = end.value
+                break
+            yield
+        window = self.snapshot.window()
+        return FoundMasks(
+            self.snapshot.axis,
+            index,
+            tuple(keep_mask(1, one.mask) for one in masks),
+            tuple(one.predicted_iou for one in masks),
+            tuple(one.stability for one in masks),
+            self.parameters,
+            self.name,
+            segmenter.model_hash,
+            (window.low, window.high),
+        )
+
+
+def _batches(parameters: AutomaticParameters) -> int:
+    """Count the batches of points of a plane and its crops."""
+    count = 0
+    for layer in range(parameters.crop_layers + 1):
+        side = parameters.points_per_side // parameters.crop_points_divisor**layer
+        count += 4**layer * math.ceil(side**2 / parameters.points_per_batch)
+    return count

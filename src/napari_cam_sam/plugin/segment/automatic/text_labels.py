@@ -1,0 +1,263 @@
+"""Names for the masks of a plane, from texts, and a filter by them."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLineEdit, QVBoxLayout, QWidget
+
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.plugin.qt.plain_text import Label
+from napari_cam_sam.plugin.qt.widgets import Choice, FractionSlider, button, form
+
+if TYPE_CHECKING:
+    from napari_cam_sam.plugin.segment.automatic.automatic_run import FoundMasks
+    from napari_cam_sam.plugin.state.snapshot import Snapshot
+    from napari_cam_sam.sam.everything.text_labels import NamingParameters, TextModel
+
+__all__ = ["Named", "Names", "Naming", "NamingRow", "can_name"]
+
+_MISSING = 'Names need open_clip: pip install "napari-cam-sam[text]".'
+
+
+def can_name() -> bool:
+    """Tell whether open_clip is installed, without importing it."""
+    return importlib.util.find_spec("open_clip") is not None
+
+
+@dataclass(frozen=True, eq=False)
+class Names:
+    """What the masks of a plane were named.
+
+    Attributes
+    ----------
+    parameters : NamingParameters
+    probabilities : ndarray of float32, shape (masks, classes)
+    """
+
+    parameters: NamingParameters
+    probabilities: NDArray[np.float32]
+
+    def labels(self, text: str | None = None) -> list[tuple[str, float]]:
+        """Give a name of each mask, and its probability: the likeliest, or the one asked for."""
+        classes = self.parameters.classes
+        columns = [int(row.argmax()) if text is None else classes.index(text)
+                   for row in self.probabilities]  # fmt: skip
+        rows = zip(columns, self.probabilities, strict=True)
+        return [(classes[column], float(row[column])) for column, row in rows]
+
+    def members(self, text: str, threshold: float) -> list[int]:
+        """List the masks that are named so, with at least this probability."""
+        from napari_cam_sam.sam.everything.text_labels import masks_named
+
+        return masks_named(self.probabilities, self.parameters, text, threshold)
+
+
+@dataclass(frozen=True, eq=False)
+class Named:
+    """The last step of naming: the names, and the masks that bear them."""
+
+    found: FoundMasks
+    names: Names
+
+
+@dataclass(frozen=True, eq=False)
+class Naming:
+    """All that a thread needs to name the masks of a plane.
+
+    Attributes
+    ----------
+    snapshot : Snapshot
+    found : FoundMasks
+    parameters : NamingParameters
+    model : TextModel or None
+        None if it is to be loaded.
+    of : tuple of (str, str or None, str)
+        Architecture or hub name, weights, device.
+    """
+
+    snapshot: Snapshot
+    found: FoundMasks
+    parameters: NamingParameters
+    model: TextModel | None
+    of: tuple[str, str | None, str]
+
+    @property
+    def total(self) -> int:
+        """How many steps there are."""
+        batches = -(-len(self.found.masks) // self.parameters.batch_size)
+        return (self.model is None) + batches + 1
+
+    def steps(self) -> Generator[TextModel | Named | None]:
+        """Load the model where it is not, and name batch by batch, in a thread.
+
+        Yields
+        ------
+        TextModel, Named or None
+            The model once it is loaded, the names at the end, and None after each batch.
+        """
+        from napari_cam_sam.sam.everything import text_labels as naming
+
+        model = self.model
+        if model is None:
+            model = naming.load_text_model(*self.of)
+            yield model
+        plane = self.snapshot.plane(self.found.index)
+        masks, size = self.found.arrays(), self.parameters.batch_size
+        parts = [np.zeros((0, len(self.parameters.classes)), np.float32)]
+        # A call a batch: between two of them the work can be cancelled.
+        for start in range(0, len(masks), size):
+            batch = masks[start : start + size]
+            parts.append(naming.name_masks(model, plane, batch, self.parameters))
+            yield None
+        yield Named(self.found, Names(self.parameters, np.concatenate(parts)))
+
+
+class NamingRow(QWidget):
+    """Which texts, by which model, and which of the masks so named are listed.
+
+    It imports PyTorch with the words that it shows: make one only where that is there.
+    """
+
+    wanted = Signal()
+    """Masks are to be named."""
+    filtered = Signal()
+    """Other names, or another probability, are to be listed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from napari_cam_sam.sam.everything.text_labels import NAMING_CAUTION, NamingParameters
+
+        self._held: tuple[tuple[str, str | None, str], TextModel] | None = None
+        self.classes = _field(
+            "a lesion, normal tissue",
+            "What masks may be called: two texts or more, with commas between them. One should "
+            "stand for what is not meant.",
+        )
+        self.sentence = _field(
+            NamingParameters.templates[0],
+            "The sentence that a text is put into, at {}. Empty for two common ones; a medical "
+            "model wants its own, e.g. this is an ultrasound image of {}",
+        )
+        self.model = _field(
+            "ViT-B-32",
+            "An architecture of open_clip, with a checkpoint below; or hf-hub:OWNER/MODEL, which "
+            "is downloaded, or local-dir:FOLDER, without one.",
+        )
+        self.weights = _field(
+            "a checkpoint, or a tag of open_clip",
+            "A .pt, .pth or .safetensors of that architecture; or a tag of open_clip such as "
+            "laion2b_s34b_b79k, which is downloaded.",
+        )
+        self.browse = button("…", "Open a checkpoint.")
+        self.browse.setMaximumWidth(32)
+        self.name = button("Name the masks", f"Each mask of this plane. {NAMING_CAUTION}")
+        self.setToolTip(NAMING_CAUTION)
+        self.reason = Label()
+        self.reason.setWordWrap(True)
+        self.text = Choice("Lists the masks alone that this text was found likely for.")
+        self.threshold = FractionSlider("The least probability of that text.")
+        self.threshold.set_value(0.5)
+        self.offer(None)
+
+        beside = QWidget()
+        file = QHBoxLayout(beside)
+        file.setContentsMargins(0, 0, 0, 0)
+        file.addWidget(self.weights)
+        file.addWidget(self.browse)
+        beside.setToolTip(self.weights.toolTip())
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(0, 0, 0, 0)
+        whole.addLayout(
+            form(
+                (
+                    ("Texts", self.classes),
+                    ("Sentence", self.sentence),
+                    ("Model", self.model),
+                    ("Weights", beside),
+                )
+            )
+        )
+        whole.addWidget(self.name)
+        whole.addWidget(self.reason)
+        whole.addLayout(form((("List", self.text), ("At least", self.threshold))))
+        self.browse.clicked.connect(self._browse)
+        self.name.clicked.connect(lambda: self.wanted.emit())
+        self.text.chosen.connect(self.filtered)
+        self.threshold.changed.connect(self.filtered)
+
+    def naming(self, snapshot: Snapshot, found: FoundMasks, device: str) -> Naming:
+        """Give the work that names masks as the fields say.
+
+        Raises
+        ------
+        CamSamError
+            For texts that cannot be used, or without a model.
+        """
+        from napari_cam_sam.sam.everything.text_labels import NamingParameters
+
+        texts = tuple(part.strip() for part in self.classes.text().split(",") if part.strip())
+        sentence = self.sentence.text().strip()
+        parameters = NamingParameters(texts)
+        if sentence:
+            parameters = replace(parameters, templates=(sentence,))
+        name = self.model.text().strip()
+        if not name:
+            raise CamSamError(
+                "Name a model: an architecture of open_clip such as ViT-B-32 and its checkpoint, "
+                "or hf-hub:OWNER/MODEL."
+            )
+        of = name, self.weights.text().strip() or None, device
+        held = self._held
+        model = held[1] if held is not None and held[0] == of else None
+        return Naming(snapshot, found, parameters, model, of)
+
+    def adopt(self, model: TextModel, of: tuple[str, str | None, str]) -> None:
+        """Keep a model that was loaded; the one before it goes."""
+        self._held = of, model
+
+    def allow(self, reason: str | None) -> None:
+        """Offer naming, or say why not."""
+        if not can_name():
+            reason = _MISSING
+        self.name.setEnabled(reason is None)
+        self.say(reason or "")
+
+    def say(self, words: str) -> None:
+        """Say below the button what is in the way."""
+        self.reason.setText(words)
+        self.reason.setVisible(bool(words))
+
+    def offer(self, names: Names | None) -> None:
+        """List the texts that masks can be filtered by."""
+        classes: Sequence[str] = () if names is None else names.parameters.classes
+        self.text.offer([("all masks", None), *((text, text) for text in classes)])
+        for widget in (self.text, self.threshold):
+            widget.setEnabled(names is not None)
+
+    def kept(self, names: Names | None) -> set[int] | None:
+        """Give the masks that are listed; None for all."""
+        text = self.text.value()
+        if names is None or text is None:
+            return None
+        return set(names.members(text, self.threshold.value()))
+
+    def _browse(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(
+            self, "A checkpoint of open_clip", "", "Checkpoints (*.pt *.pth *.safetensors)"
+        )
+        if path:
+            self.weights.setText(path)
+
+
+def _field(placeholder: str, hint: str) -> Any:
+    field = QLineEdit()
+    field.setPlaceholderText(placeholder)
+    field.setToolTip(hint)
+    return field

@@ -1,0 +1,160 @@
+"""Which planes are ready to be segmented, to be seen in the dock."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qtpy.QtCore import QEvent, QRectF, QSize, Qt
+from qtpy.QtGui import QColor, QPainter
+from qtpy.QtWidgets import QCheckBox, QSizePolicy, QToolTip, QVBoxLayout, QWidget
+
+from napari_cam_sam.plugin.qt.plain_text import Label
+from napari_cam_sam.plugin.qt.task_progress import TaskRow
+from napari_cam_sam.plugin.qt.widgets import listen
+from napari_cam_sam.plugin.scores.score_plots import theme_colours
+from napari_cam_sam.plugin.segment.encode_ahead import EncodeAhead, Readiness, is_instant
+from napari_cam_sam.plugin.segment.segmenter_choice import SegmenterChoice
+from napari_cam_sam.plugin.state.workspace import Workspace
+
+__all__ = ["AheadPanel", "ReadyStrip"]
+
+_HEIGHT = 18
+_HINT = (
+    "Planes along the axis shown, the first at the left. Above: planes with prompts. Below: planes "
+    "that are encoded, so that masks come at once; a hollow mark: being encoded. "
+    "The line: the plane shown."
+)
+
+
+class ReadyStrip(QWidget):
+    """A line of marks for the planes of an axis, in the colours of the viewer's theme.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    """
+
+    def __init__(self, viewer: Any) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self._known: Readiness | None = None
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        listen(self, viewer.events.theme, self._repaint)
+
+    def show_readiness(self, known: Readiness | None) -> None:
+        """Draw what is known; None for nothing."""
+        if known != self._known:
+            self._known = known
+            self.update()
+
+    def sizeHint(self) -> QSize:  # noqa: N802 - Qt calls it so
+        """Give the size to begin with."""
+        return QSize(120, _HEIGHT)
+
+    def event(self, event: Any) -> bool:
+        """Say of the plane under the mouse what the marks say."""
+        if event.type() == QEvent.Type.ToolTip and self._known is not None:
+            QToolTip.showText(event.globalPos(), self.words_at(event.pos().x()), self)
+            return True
+        return bool(super().event(event))
+
+    def words_at(self, x: float) -> str:
+        """Say what is known of the plane nearest to a place, in pixels from the left."""
+        known = self._known
+        if known is None:
+            return _HINT
+        index = min(max(int(x / max(1, self.width()) * known.n_planes), 0), known.n_planes - 1)
+        if index not in known.prompted | known.ready | {known.encoding, known.shown}:
+            return _HINT
+        parts = [f"Plane {index}"]
+        if index == known.shown:
+            parts.append("shown")
+        if index in known.prompted:
+            parts.append("with prompts")
+        if index == known.encoding:
+            parts.append("being encoded")
+        else:
+            parts.append("ready" if index in known.ready else "not ready")
+        return f"{', '.join(parts)}.\n{_HINT}"
+
+    def paintEvent(self, event: Any) -> None:  # noqa: N802 - Qt calls it so
+        """Draw the marks."""
+        colours = theme_colours(self._viewer.theme)
+        painter = QPainter(self)
+        painter.fillRect(self.rect(), QColor(colours.grid))
+        known = self._known
+        if known is None:
+            return
+        half = self.height() / 2
+        for index in known.prompted:
+            painter.fillRect(self._mark(index, 1, half - 1), QColor(colours.second))
+        for index in known.ready:
+            painter.fillRect(self._mark(index, half + 1, half - 2), QColor(colours.first))
+        if known.encoding is not None:
+            painter.setPen(QColor(colours.first))
+            mark = self._mark(known.encoding, half + 1, half - 3)
+            painter.drawRect(mark.adjusted(-1, 0, 1, 0))
+        shown = self._mark(known.shown, 0, self.height())
+        shown.setLeft(shown.center().x() - 0.5)
+        shown.setWidth(1)
+        painter.fillRect(shown, QColor(colours.text))
+
+    def _mark(self, index: int, top: float, height: float) -> QRectF:
+        """Give a plane's place: all of its share, and never less than two pixels."""
+        assert self._known is not None
+        share = self.width() / self._known.n_planes
+        width = max(2.0, share - (1 if share > 4 else 0))
+        left = min(index * share, self.width() - width)
+        return QRectF(left, top, width, height)
+
+    def _repaint(self, _: object = None) -> None:
+        self.update()
+
+
+class AheadPanel(QWidget):
+    """Switches encoding ahead, and shows which planes are ready.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    segmenter : SegmenterChoice
+    row : TaskRow
+    """
+
+    def __init__(self, workspace: Workspace, segmenter: SegmenterChoice, row: TaskRow) -> None:
+        super().__init__()
+        self._segmenter = segmenter
+        self.ahead = EncodeAhead(workspace, segmenter, row, self.isVisible, self)
+        self.switch = QCheckBox("Encode ahead")
+        self.switch.setToolTip(
+            "Encodes the plane shown, planes with prompts and the next ones in the background, "
+            "so that their masks come at once. Other planes are left alone. It begins once the "
+            "segmenter is loaded, with the first masks."
+        )
+        self.switch.setChecked(True)
+        self.strip = ReadyStrip(workspace.viewer)
+        self.words = Label()
+        self.words.setWordWrap(True)
+        self.words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(0, 0, 0, 0)
+        for widget in (self.switch, self.strip, self.words):
+            whole.addWidget(widget)
+        self.switch.toggled.connect(self.ahead.switch)
+        self.ahead.changed.connect(self._tell)
+        self._tell()
+
+    def showEvent(self, event: Any) -> None:  # noqa: N802 - Qt calls it so
+        """Look at the plane shown, which now counts."""
+        super().showEvent(event)
+        self.ahead.plan_soon()
+
+    def _tell(self) -> None:
+        known, trouble = self.ahead.readiness, self.ahead.trouble
+        self.strip.show_readiness(known)
+        self.switch.setVisible(not is_instant(str(self._segmenter.value())))
+        self.strip.setVisible(known is not None)
+        text = " ".join(part for part in (known and f"{known.words()}.", trouble) if part)
+        self.words.setText(text)
+        self.words.setVisible(bool(text))
+        self.strip.setAccessibleName(text)

@@ -1,0 +1,242 @@
+"""Masks before they are labels: choosing among candidates, and accepting."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.plugin.layers.conversion import frame_shown, image_of, is_own
+from napari_cam_sam.plugin.qt.plain_text import Label, show_info
+from napari_cam_sam.plugin.qt.widgets import Choice, button, form, line, listen
+from napari_cam_sam.plugin.segment.live_masks import LiveMasks
+from napari_cam_sam.plugin.segment.mask_decoding import outdated
+from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, these_planes
+
+if TYPE_CHECKING:
+    from napari_cam_sam.plugin.state.workspace import Workspace
+
+__all__ = ["MaskReview"]
+
+
+class MaskReview(QWidget):
+    """What the preview shows on the plane shown, and the way from there into labels.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    live : LiveMasks
+        Knows whether the masks that are shown are about to be replaced.
+    """
+
+    done = Signal(str)
+    """What was done, in words."""
+    refused = Signal(str)
+    """Why nothing was done, in words."""
+
+    def __init__(self, workspace: Workspace, live: LiveMasks) -> None:
+        super().__init__()
+        self._workspace, self._masks, self._live = workspace, workspace.masks, live
+        self.before = button("◀", "The candidate mask before this one.")
+        self.after = button("▶", "The next candidate mask.")
+        self.which = Choice("Whose candidates the arrows flip through.")
+        self.shown = Label()
+        self.shown.setWordWrap(True)
+        self.target = Choice(
+            "The labels layer that accepted masks go into, as labels of their objects."
+        )
+        self.overlap = Choice("What becomes of labels of other objects that a mask covers.")
+        self.overlap.offer(
+            [
+                ("keep what is there", "keep", "Labels of other objects stay."),
+                ("overwrite", "overwrite", "The new mask wins."),
+            ]
+        )
+        self.accept = button("Accept plane (C)", "Writes the mask of this plane into the labels.")
+        self.accept_all = button(
+            "Accept all planes",
+            "Writes every mask of the preview along the axis shown, but for those of prompts that "
+            "were moved since.",
+        )
+        self.undo = button("Undo acceptance", "Labels as they were before, masks in the preview.")
+
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(0, 0, 0, 0)
+        flip = QHBoxLayout()
+        for widget in (self.before, self.after, self.which):
+            flip.addWidget(widget)
+        whole.addLayout(flip)
+        whole.addWidget(self.shown)
+        whole.addLayout(form((("Into", self.target), ("Overlap", self.overlap))))
+        whole.addLayout(line(self.accept, self.accept_all))
+        whole.addWidget(self.undo)
+
+        self.before.clicked.connect(lambda: self.flip(-1))
+        self.after.clicked.connect(lambda: self.flip(1))
+        self.target.chosen.connect(self._target_chosen)
+        self.accept.clicked.connect(lambda: self.accept_masks())
+        self.accept_all.clicked.connect(lambda: self.accept_masks(everywhere=True))
+        self.undo.clicked.connect(self.undo_accept)
+        workspace.image_changed.connect(self._list_targets)
+        self._masks.accepted_changed.connect(self._list_targets)
+        events = workspace.viewer.layers.events
+        for event in (events.inserted, events.removed, events.renamed):
+            listen(self, event, self._list_targets)
+        self._list_targets()
+        workspace.docks.register("accept", self.accept_masks)
+        workspace.docks.register("undo acceptance", self.undo_accept)
+
+    def flip(self, step: int) -> None:
+        """Show another candidate on the plane shown."""
+        try:
+            axis, index = self._workspace.plane()
+        except CamSamError as error:
+            self.refused.emit(str(error))
+            return
+        self._masks.flip(axis, index, step, self.which.value())
+
+    def accept_masks(self, everywhere: bool = False) -> None:
+        """Write the mask of the plane shown, or all of the preview, into the labels.
+
+        Masks of prompts that were moved since are accepted where they are seen alone.
+        """
+        try:
+            axis, index = self._workspace.plane()
+            before = self._masks.outdated(axis)
+            planes = [index]
+            if everywhere:
+                planes = [i for i in self._masks.planes(axis) if i not in before]
+            count = self._masks.accept(axis, planes, self.overlap.value())
+        except CamSamError as error:
+            self.refused.emit(str(error))
+            return
+        if not everywhere:
+            words = self._accepted(index, count > 0, index in before)
+        else:
+            words = f"Accepted the masks of {_planes(count)}; Ctrl-Z takes it back."
+            if not count:
+                words = "No mask was accepted."
+            if before:
+                words += (
+                    f" Passed over: {these_planes(before)}, of prompts as they were before; "
+                    "Shift-S makes new masks."
+                )
+        if count == 0:
+            # The dock may be scrolled elsewhere when a key is pressed.
+            show_info(words)
+        (self.done if count else self.refused).emit(words)
+
+    def _accepted(self, index: int, done: bool, before: bool) -> str:
+        """Say what became of the mask of one plane; it is read on others, too."""
+        where = f" on plane {index}" if self._workspace.image().spatial_ndim == 3 else ""
+        if not done:
+            return f"There is no mask to accept{where}: press S first."
+        of = ", of the prompts as they were before" if before else ""
+        return f"Accepted the mask{where}{of}; Ctrl-Z takes it back."
+
+    def undo_accept(self) -> None:
+        """Take back what was accepted last."""
+        try:
+            count = self._masks.undo_accept()
+        except CamSamError as error:
+            self.refused.emit(str(error))
+            return
+        if count:
+            self.done.emit(f"Taken back on {_planes(count)}.")
+        else:
+            self.refused.emit("Nothing was accepted.")
+
+    def tell(self, also: str = "") -> None:
+        """Say what is shown on the plane shown, and offer what can be done with it.
+
+        Parameters
+        ----------
+        also : str
+            What else is to be said of this plane.
+
+        Raises
+        ------
+        CamSamError
+            Without an image, or where the viewer shows no single plane of it.
+        """
+        axis, index = self._workspace.plane()
+        masks = self._masks.get(axis, index)
+        for one in (self.before, self.after, self.accept):
+            one.setEnabled(masks is not None)
+        self.accept_all.setEnabled(bool(self._masks.planes(axis)))
+        ids = [] if masks is None else sorted({one.object_id for one in masks.found})
+        self.which.offer([("all objects", None), *((f"object {i}", i) for i in ids)])
+        words = self._words(axis, index) if masks is None else self._words_of(masks)
+        self.shown.setText(f"{words} {also}".rstrip())
+
+    def clear(self) -> None:
+        """Say nothing, and offer nothing: no plane is shown."""
+        self.shown.setText("")
+        for one in (self.before, self.after, self.accept, self.accept_all):
+            one.setEnabled(False)
+
+    def _list_targets(self, _: object = None) -> None:
+        own = [x for x in self._workspace.labels_layers() if not is_own(x)]
+        ours = self._workspace.own("labels")
+        name = "a new layer" if ours is None else ours.name
+        self.target.offer([(name, None), *((layer.name, layer) for layer in own)])
+        self.target.set_value(self._masks.target)
+
+    def _target_chosen(self) -> None:
+        self._masks.target = self.target.value()
+
+    def _words(self, axis: int, index: int) -> str:
+        """Say why no mask is shown."""
+        accepted = {(a.prompts.axis, a.prompts.index) for a in self._masks.accepted}
+        # What stands is asked for only where it may matter: it compares whole planes.
+        if (axis, index) in accepted and any(
+            (a.prompts.axis, a.prompts.index) == (axis, index) for a in self._masks.standing()
+        ):
+            return "A mask was accepted on this plane; S makes another."
+        prompted = self._workspace.prompts.read(axis, index).objects
+        return "No mask on this plane yet: S makes one." if prompted else "No prompts here."
+
+    def _words_of(self, masks: PlaneMasks) -> str:
+        """Say which candidates are shown, and how good they are held to be."""
+        parts = [masks.about] if masks.about else []
+        for one, chosen in zip(masks.found, masks.chosen, strict=True):
+            which = f"mask {chosen + 1} of {len(one.masks)}"
+            label = f"object {one.object_id}: " if len(masks.found) > 1 else ""
+            score = float(one.scores[chosen])
+            expects = f", the model expects IoU {score:.2f}" if np.isfinite(score) else ""
+            if len(one.masks) > 1 or not masks.about:
+                parts.append(f"{label}{which}{expects}")
+            elif expects:
+                parts.append(label + expects.removeprefix(", "))
+        words = f"Preview, not accepted yet (C accepts): {'; '.join(parts)}."
+        dice = self._dice(masks)
+        if dice is not None:
+            words += f" Dice with the truth {dice:.3f}."
+        now = self._workspace.prompts.read(masks.prompts.axis, masks.prompts.index)
+        if outdated(masks, now) and not self._live.busy:
+            words += " It is of the prompts as they were before: press S."
+        return f"{words} To paint, accept it first."
+
+    def _dice(self, masks: PlaneMasks) -> float | None:
+        """Dice of the masks shown with the truth, where there is one on this plane."""
+        from napari_cam_sam.metrics.overlap import overlap
+
+        workspace, truth = self._workspace, self._workspace.truth()
+        if truth is None or workspace.mismatch(truth) is not None:
+            return None
+        prompts = masks.prompts
+        image = image_of(truth, frame_shown(workspace.viewer, truth))
+        answer: Any = image.plane(prompts.axis, prompts.index) > 0
+        if not answer.any():
+            return None
+        whole = np.zeros(answer.shape, bool)
+        for mask in masks.masks().values():
+            whole |= mask
+        return overlap(whole, answer).dice
+
+
+def _planes(count: int) -> str:
+    return f"{count} plane{'s' if count != 1 else ''}"

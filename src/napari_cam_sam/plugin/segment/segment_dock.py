@@ -1,0 +1,344 @@
+"""The third step: Segment Anything on the prompts, and masks into labels."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QTimer, Signal
+from qtpy.QtWidgets import QVBoxLayout
+
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.plugin.qt.dock import Dock
+from napari_cam_sam.plugin.qt.plain_text import show_error, show_info
+from napari_cam_sam.plugin.qt.saving import Saving, SavingRow, labels_saving
+from napari_cam_sam.plugin.qt.task_progress import TaskRow, duration
+from napari_cam_sam.plugin.qt.widgets import Section, button, form
+from napari_cam_sam.plugin.segment.automatic.automatic_section import AutomaticMasks
+from napari_cam_sam.plugin.segment.encoding_status import AheadPanel
+from napari_cam_sam.plugin.segment.live_masks import LiveMasks
+from napari_cam_sam.plugin.segment.mask_decoding import outdated
+from napari_cam_sam.plugin.segment.mask_review import MaskReview
+from napari_cam_sam.plugin.segment.segment_run import (
+    LeftOut,
+    Made,
+    SegmentJob,
+    segment_planes,
+    why_left_out,
+)
+from napari_cam_sam.plugin.segment.segmenter_choice import SegmenterChoice
+from napari_cam_sam.plugin.segment.volume.propagation_panel import VolumeSection
+from napari_cam_sam.plugin.state.plane_masks import PlaneMasks
+from napari_cam_sam.plugin.state.workspace import workspace_of
+
+if TYPE_CHECKING:
+    import napari
+
+__all__ = ["SegmentDock"]
+
+_TELL_MS = 100
+_EDITED = "The prompts changed meanwhile; S there makes new masks."
+
+
+class SegmentDock(Dock):
+    """Choose a segmenter; make masks of the prompts, choose among them, accept them.
+
+    Parameters
+    ----------
+    napari_viewer : napari.viewer.Viewer
+    """
+
+    segmented = Signal(bool)
+    """A run is over; True if it ran to its end."""
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        workspace = self.workspace = workspace_of(napari_viewer)
+        self.masks = workspace.masks
+        self._chosen_for: object = None
+        # What came of the last press of a button; the plan takes its place once that is past.
+        self._outcome = ""
+        self._planeless = False
+        self._asked = 0
+        self._left_out: list[LeftOut] = []
+
+        self.segmenter = SegmenterChoice(workspace)
+        self.run = button(
+            "Segment this plane (S)", "Makes masks of the prompts of the plane shown."
+        )
+        self.run_all = button(
+            "Segment all planes with prompts (Shift-S)",
+            "Along the axis shown; planes without prompts are passed over.",
+        )
+        self.row = TaskRow()
+        self.saving = SavingRow(
+            "Save labels…", "The accepted labels as a file on the grid of the image.", self._to_save
+        )
+        self.live = LiveMasks(workspace, self.segmenter, self.row)
+        self.review = MaskReview(workspace, self.live)
+        self.through = VolumeSection(workspace, self.segmenter, self.row, self.live)
+        self.ahead = AheadPanel(workspace, self.segmenter, self.row)
+        self.automatic = AutomaticMasks(workspace, self.segmenter, self.live)
+
+        whole = QVBoxLayout(self)
+        whole.addLayout(form((("Segmenter", self.segmenter),)))
+        through = Section("Through the volume", self.through, opened=False)
+        for widget in (
+            self.run, self.run_all, self.live, through, self.review, self.saving, self.row,
+            self.ahead,
+        ):  # fmt: skip
+            whole.addWidget(widget)
+        whole.addWidget(self.automatic)
+        whole.addStretch()
+
+        self._tell_timer = QTimer(self)
+        self._tell_timer.setSingleShot(True)
+        self._tell_timer.setInterval(_TELL_MS)
+        self._tell_timer.timeout.connect(self._tell)
+        self.segmenter.changed.connect(self._plan_again)
+        self.run.clicked.connect(lambda: self.segment())
+        self.run_all.clicked.connect(lambda: self.segment_all())
+        self.through.started.connect(self._enable)
+        # By a key, too, what comes out of it is to be read.
+        self.through.started.connect(lambda: through.title.setChecked(True))
+        self.review.done.connect(self._conclude)
+        self.review.refused.connect(self.row.fail)
+        self.row.started.connect(self._started)
+        self.row.ended.connect(self._ended)
+        self.ahead.ahead.shown_encoded.connect(self.live.decode)
+        workspace.prompts.changed.connect(self._prompts_changed)
+        workspace.plane_changed.connect(self._tell)
+        workspace.image_changed.connect(self._image_changed)
+        workspace.segmenter_changed.connect(self._tell)
+        self.masks.changed.connect(self._tell)
+        # Of an acceptance that a key took back nothing is said any more.
+        self.masks.accepted_changed.connect(self._plan_again)
+        # What was saved is another than what is there now.
+        self.masks.accepted_changed.connect(self.saving.forget)
+        workspace.image_changed.connect(self.saving.forget)
+        self._image_changed()
+        workspace.docks.register("segment", self.segment)
+        workspace.docks.register("segment all", self.segment_all)
+        workspace.docks.register_state("segment", self.state, self.set_state)
+
+    def _image_changed(self) -> None:
+        layer = self.workspace.image_layer
+        if layer is not self._chosen_for:
+            self._chosen_for = layer
+            suited = self.workspace.suggestion("segmenter")
+            if suited is not None and self.segmenter.value() == "seeded":
+                self.segmenter.choose(suited)
+        self._plan_again()
+
+    def state(self) -> dict[str, Any]:
+        """Give the choices as plain data, for the session."""
+        return {
+            "segmenter": self.segmenter.value(),
+            "overlap": self.review.overlap.value(),
+            "live": self.live.isChecked(),
+            "ahead": self.ahead.switch.isChecked(),
+            "through": self.through.state(),
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take choices from a session."""
+        if state.get("segmenter"):
+            self.segmenter.choose(state["segmenter"])
+        self.review.overlap.set_value(state.get("overlap"))
+        self.live.setChecked(bool(state.get("live", True)))
+        self.ahead.switch.setChecked(bool(state.get("ahead", True)))
+        self.through.set_state(state.get("through", {}))
+
+    # Segmenting
+
+    def segment(self, everywhere: bool = False) -> bool:
+        """Make masks of the prompts of the plane shown, or of every plane that has some.
+
+        Returns
+        -------
+        bool
+            False where nothing could be started; why is said.
+        """
+        workspace = self.workspace
+        try:
+            snapshot = workspace.snapshot()
+            if everywhere:
+                todo = workspace.prompts.read_all(snapshot.axis)
+            else:
+                todo = (workspace.prompts.read(snapshot.axis, snapshot.index),)
+            todo = tuple(plane for plane in todo if plane.objects)
+            if not todo:
+                where = "No plane along this axis has" if everywhere else "This plane has no"
+                raise CamSamError(f"{where} prompts: place some (step 2), or draw a box.")
+        except CamSamError as error:
+            self.row.fail(str(error))
+            # The dock may be scrolled elsewhere when a key is pressed.
+            show_info(str(error))
+            return False
+        self.live.drop()
+        self.ahead.ahead.give_way([plane.index for plane in todo])
+        stop = threading.Event()
+        job = SegmentJob(
+            snapshot,
+            self.segmenter.loaded(),
+            str(self.segmenter.value()),
+            workspace.device,
+            workspace.embeddings,
+            todo,
+            stop.is_set,
+        )
+
+        def show(step: Any) -> None:
+            if isinstance(step, LeftOut):
+                self._left_out.append(step)
+            elif isinstance(step, Made):
+                if step.seconds is not None:
+                    self.segmenter.tell_seconds(job.name, step.seconds)
+                self._show(step.masks)
+            else:
+                self.segmenter.adopt(step, job.name, job.device)
+                self.row.say(self._at_work(len(todo)))
+
+        loads = job.segmenter is None
+        started = self.row.start(
+            lambda: segment_planes(job),
+            len(todo) + loads,
+            f"Masks of {_planes(len(todo))}",
+            show,
+            lambda: workspace.is_current(snapshot),
+            stop,
+        )
+        if started:
+            self._asked = len(todo)
+            self.row.say(f"Loading {job.name}…" if loads else self._at_work(len(todo)))
+        self._enable()
+        return started
+
+    def _show(self, masks: PlaneMasks) -> None:
+        """Put masks into the preview, unless their prompts were edited or cleared meanwhile."""
+        workspace = self.workspace
+        key = masks.prompts.axis, masks.prompts.index
+        now = workspace.prompts.read(*key)
+        if not outdated(masks, now):
+            self.masks.put(masks)
+        elif now.objects and not (self.live.isChecked() and self._shown() == key):
+            self._left_out.append(LeftOut(key[1], _EDITED))
+
+    def _shown(self) -> tuple[int, int] | None:
+        try:
+            return self.workspace.plane()
+        except CamSamError:
+            return None
+
+    def segment_all(self) -> bool:
+        """Make masks of every plane with prompts along the axis shown; as `segment`."""
+        return self.segment(everywhere=True)
+
+    def stop(self) -> None:
+        """Cancel what runs; masks that are made stay."""
+        self.live.drop()
+        self.row.stop()
+        self.automatic.row.stop()
+
+    def _started(self) -> None:
+        self._outcome = ""
+        self._left_out = []
+
+    def _ended(self, complete: bool) -> None:
+        left_out = self._left_out
+        if left_out:
+            self._conclude(why_left_out(left_out, self._asked))
+        if any(one.reason != _EDITED for one in left_out):
+            # The dock may be scrolled elsewhere.
+            show_error(self._outcome)
+        self._tell()
+        nothing = 0 < len(left_out) == self._asked
+        self.segmented.emit(complete and not nothing)
+        # What the user moved meanwhile is decoded now.
+        self.live.decode()
+
+    def _to_save(self) -> Saving:
+        workspace = self.workspace
+        image, layer = workspace.image(), self.masks.accept_layer()
+        if layer is None:
+            raise CamSamError("There are no labels yet: accept a mask first.")
+        reason = workspace.mismatch(layer)
+        if reason is not None:
+            raise CamSamError(reason)
+        if layer.ndim != image.spatial_ndim:
+            raise CamSamError("The labels are a series over time: save a frame's own labels.")
+        return labels_saving(layer, image)
+
+    # In words
+
+    def _enable(self) -> None:
+        self.run.setEnabled(not self.row.busy)
+        self.run_all.setEnabled(not self.row.busy)
+
+    @property
+    def outcome(self) -> str:
+        """What came of the last run or press, until the plan is another; may be empty."""
+        return self._outcome
+
+    def _conclude(self, words: str) -> None:
+        """Say what came of it, until the plan is another."""
+        self._outcome = words
+        self.row.tell(words)
+
+    def _prompts_changed(self) -> None:
+        self._outcome = ""
+        self.row.release()
+        self._tell_soon()
+
+    def _plan_again(self) -> None:
+        self._outcome = ""
+        self.row.release()
+        self._tell()
+
+    def _tell_soon(self) -> None:
+        if not self._tell_timer.isActive():
+            self._tell_timer.start()
+
+    def _tell(self) -> None:
+        """Say what is shown on this plane, and what pressing the button would do."""
+        self._enable()
+        self.through.tell()
+        try:
+            axis, index = self.workspace.plane()
+            n_planes = len(self.workspace.prompts.planes(axis))
+            self.review.tell(self.through.ended(axis, index))
+        except CamSamError as error:
+            self._planeless = True
+            self.row.say(str(error))
+            self.review.clear()
+            self.run.setEnabled(False)
+            self.run_all.setEnabled(False)
+            return
+        if self._planeless:
+            # What failed of that is over.
+            self._planeless = False
+            self.row.release()
+        if not self.row.busy:
+            self.row.say(self._outcome or self._plan(n_planes))
+
+    def _at_work(self, n_planes: int) -> str:
+        seconds = self.segmenter.seconds()
+        long = "how long it takes is not known yet"
+        if seconds is not None:
+            long = duration(seconds * n_planes)
+        return f"Masks of {_planes(n_planes)}: {self.segmenter.words()}, {long}."
+
+    def _plan(self, n_planes: int) -> str:
+        words = self.segmenter.words()
+        if n_planes:
+            words += f"; {_planes(n_planes)} with prompts"
+            seconds = self.segmenter.seconds()
+            if seconds is not None:
+                words += f", {duration(seconds * n_planes)} for all"
+        if self.segmenter.value() == "compact-sam":
+            words += ". It learned from phantoms alone: for trying out"
+        return words + "."
+
+
+def _planes(count: int) -> str:
+    return f"{count} plane{'s' if count > 1 else ''}"

@@ -1,0 +1,126 @@
+"""Masks of the prompts of some planes, one plane after the other, in a thread."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.plugin.segment.mask_decoding import decode_encoded, encode
+from napari_cam_sam.plugin.segment.segmenter_choice import load
+from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, these_planes
+from napari_cam_sam.prompts.data import PlanePrompts
+
+if TYPE_CHECKING:
+    from napari_cam_sam.plugin.state.snapshot import Snapshot
+    from napari_cam_sam.sam.cache.embeddings import EmbeddingCache
+    from napari_cam_sam.sam.segmenter import Segmenter
+
+__all__ = ["LeftOut", "Made", "SegmentJob", "segment_planes", "why_left_out"]
+
+_MOST_REASONS = 3
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentJob:
+    """What a run needs, read on the main thread before it starts.
+
+    Attributes
+    ----------
+    snapshot : Snapshot
+    segmenter : Segmenter or None
+        None where it is to be loaded.
+    name, device : str
+        Of the segmenter.
+    embeddings : EmbeddingCache
+    prompts : tuple of PlanePrompts
+        Of the planes that get masks.
+    stopped : callable
+        Says whether to end it within a plane.
+    """
+
+    snapshot: Snapshot
+    segmenter: Segmenter | None
+    name: str
+    device: str
+    embeddings: EmbeddingCache
+    prompts: tuple[PlanePrompts, ...]
+    stopped: Callable[[], bool]
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """The masks of a plane, and how long these took if the plane had to be encoded."""
+
+    masks: PlaneMasks
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A plane that got no masks, and why."""
+
+    index: int
+    reason: str
+
+
+def segment_planes(job: SegmentJob) -> Generator[Segmenter | Made | LeftOut]:
+    """Load the segmenter where it is not, and segment each plane.
+
+    Yields
+    ------
+    Segmenter, Made or LeftOut
+        The segmenter that was loaded; the masks of each plane, or why it has none.
+
+    Raises
+    ------
+    CamSamError
+        If the segmenter does not load.
+    Cancelled
+        Once ``job.stopped`` says so.
+    """
+    segmenter = job.segmenter
+    if segmenter is None:
+        segmenter = load(job.name, job.device)
+        yield segmenter
+    for prompts in job.prompts:
+        try:
+            made = _segmented(job, segmenter, prompts)
+        except CamSamError as error:
+            # The planes after it are not to go without masks for this one.
+            yield LeftOut(prompts.index, str(error))
+        else:
+            yield made
+
+
+def _segmented(job: SegmentJob, segmenter: Segmenter, prompts: PlanePrompts) -> Made:
+    begin = time.monotonic()
+    encoded, kept = encode(segmenter, job.embeddings, job.snapshot, prompts, job.stopped)
+    masks = decode_encoded(segmenter, job.name, encoded, prompts)
+    # What an encoded plane takes says nothing of those that are not.
+    return Made(masks, None if kept else time.monotonic() - begin)
+
+
+def why_left_out(left_out: Sequence[LeftOut], n_asked: int) -> str:
+    """Say which planes got no masks, and why, as far as anybody reads it.
+
+    Parameters
+    ----------
+    left_out : sequence of LeftOut
+        At least one.
+    n_asked : int
+        Of how many planes masks were to be made; of one, nobody needs its number.
+    """
+    planes: dict[str, list[int]] = {}
+    for one in left_out:
+        planes.setdefault(one.reason, []).append(one.index)
+    if n_asked == 1:
+        return left_out[0].reason
+    told = list(planes.items())[:_MOST_REASONS]
+    parts = [f"{these_planes(indices)} left out: {reason}" for reason, indices in told]
+    more = len(left_out) - sum(len(indices) for _, indices in told)
+    if more:
+        parts.append(f"{more} more left out.")
+    return " ".join(part[:1].upper() + part[1:] for part in parts)

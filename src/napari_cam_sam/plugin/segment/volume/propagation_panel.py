@@ -1,0 +1,407 @@
+"""From the prompts of some planes to masks on their neighbours: what the segment dock asks."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QVBoxLayout, QWidget
+
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.images.image import Image
+from napari_cam_sam.plugin.qt.plain_text import Label, show_info
+from napari_cam_sam.plugin.qt.task_progress import TaskRow, duration
+from napari_cam_sam.plugin.qt.widgets import (
+    Choice,
+    Section,
+    button,
+    form,
+)
+from napari_cam_sam.plugin.segment.live_masks import LiveMasks
+from napari_cam_sam.plugin.segment.mask_decoding import outdated, places
+from napari_cam_sam.plugin.segment.segmenter_choice import SegmenterChoice
+from napari_cam_sam.plugin.segment.volume.propagation_form import VolumeRules, reachable
+from napari_cam_sam.plugin.segment.volume.propagation_run import (
+    PlaneStep,
+    VolumeJob,
+    through_volume,
+)
+from napari_cam_sam.plugin.state.plane_masks import (
+    PlaneMasks,
+    joined,
+    listed,
+    these_planes,
+    without,
+)
+from napari_cam_sam.prompts.data import PlanePrompts
+from napari_cam_sam.sam.volume.propagation import PropagatedObject, PropagationParameters
+from napari_cam_sam.session import SINGLE
+
+if TYPE_CHECKING:
+    from napari_cam_sam.plugin.state.workspace import Workspace
+
+__all__ = ["VolumeSection"]
+
+_ALL, _SHOWN = "all", "shown"
+
+
+@dataclass(eq=False)
+class _Run:
+    """What is known of the run that goes on, or of the last one."""
+
+    job: VolumeJob
+    ids: frozenset[int]
+    standing: dict[int, PlanePrompts]
+    accepted: dict[int, set[int]]
+    reached: dict[int, set[int]] = field(default_factory=dict)
+    left_alone: set[int] = field(default_factory=set)
+    moved: set[int] = field(default_factory=set)
+    begun: bool = False
+
+    def note(self, there: Collection[int], index: int) -> None:
+        """Note which of the objects have a mask on a plane."""
+        for object_id in self.ids:
+            planes = self.reached.setdefault(object_id, set())
+            (planes.add if object_id in there else planes.discard)(index)
+
+
+class VolumeSection(QWidget):
+    """Goes out from prompted planes along the axis shown, masks of one plane to the next.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    segmenter : SegmenterChoice
+    row : TaskRow
+        Runs the task, and those of others: one at a time.
+    live : LiveMasks
+        Is told which masks not to replace by those of the prompts on their plane.
+    """
+
+    started = Signal()
+
+    def __init__(
+        self, workspace: Workspace, segmenter: SegmenterChoice, row: TaskRow, live: LiveMasks
+    ) -> None:
+        super().__init__()
+        self._workspace, self._segmenter, self._row, self._live = workspace, segmenter, row, live
+        self._run: _Run | None = None
+        self._running = False
+        self._ends: dict[tuple[int, int], dict[int, PropagatedObject]] = {}
+        self.start_from = Choice("Which prompts make the first masks; their neighbours follow.")
+        self.start_from.offer(
+            [
+                ("every plane with prompts", _ALL, "Between two of them the ways meet."),
+                ("the plane shown", _SHOWN, "Prompts on other planes are left out."),
+            ]
+        )
+        self.go = button(
+            "Through the volume (Shift-T)",
+            "Masks of the neighbours, and of theirs, until the object ends. They go into the "
+            "preview; what was accepted stays.",
+        )
+        self.plan, self.result = Label(), Label()
+        for label in (self.plan, self.result):
+            label.setWordWrap(True)
+        self.rules = VolumeRules()
+
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(8, 0, 0, 4)
+        whole.addLayout(form((("Start from", self.start_from),)))
+        whole.addWidget(self.plan)
+        whole.addWidget(self.go)
+        whole.addWidget(self.result)
+        whole.addWidget(Section("How it goes on, and where it ends", self.rules, opened=False))
+
+        self.go.clicked.connect(lambda: self.propagate())
+        self.start_from.currentIndexChanged.connect(lambda _: self.tell())
+        self.rules.changed.connect(self.tell)
+        row.ended.connect(self._ended)
+        workspace.image_changed.connect(self._image_changed)
+        self.tell()
+        workspace.docks.register("through", self.propagate)
+
+    def state(self) -> dict[str, Any]:
+        """Give the choices as plain data, for the session."""
+        return {"from": self.start_from.value(), **self.rules.state()}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take the choices of a session."""
+        self.start_from.set_value(state.get("from"))
+        self.rules.set_state(state)
+
+    # Running
+
+    def propagate(self) -> bool:
+        """Go through the volume from the prompts.
+
+        Returns
+        -------
+        bool
+            False where nothing could be started; why is said.
+        """
+        if self._row.busy:
+            return False
+        workspace = self._workspace
+        try:
+            run = self._prepared()
+        except CamSamError as error:
+            self._row.fail(str(error))
+            # The dock may be scrolled elsewhere when a key is pressed.
+            show_info(str(error))
+            return False
+        job = run.job
+        self._live.drop()
+        self._run, self._running = run, True
+        self.result.setText("")
+        if job.segmenter is None:
+            self._row.say(f"Loading {job.name}…")
+
+        def show(step: Any) -> None:
+            if isinstance(step, PlaneStep):
+                self._show(run, step)
+            else:
+                self._segmenter.adopt(step, job.name, job.device)
+
+        # One plane more each way, on which it is said that the range ends.
+        reached = reachable(job.snapshot.image, job.prompts, job.parameters, more=1)
+        total = len(job.prompts) + len(reached)
+        self._running = self._row.start(
+            lambda: through_volume(job),
+            total + (job.segmenter is None) + (job.sigma is not None),
+            f"Through {job.snapshot.image.name}",
+            show,
+            lambda: workspace.is_current(job.snapshot),
+            job.stop,
+        )
+        self.tell()
+        self.started.emit()
+        return self._running
+
+    def _prepared(self) -> _Run:
+        """Read all that a run needs.
+
+        Raises
+        ------
+        CamSamError
+            If there is nothing to start from, or a rule does not fit the image.
+        """
+        workspace = self._workspace
+        snapshot = workspace.snapshot()
+        prompts, parameters, sigma = self._asked(snapshot.image, snapshot.axis, snapshot.index)
+        name = str(self._segmenter.value())
+        heatmap = None
+        if parameters.min_evidence is not None:
+            heatmap = self._evidence(snapshot.image, snapshot.axis)
+        job = VolumeJob(
+            snapshot,
+            self._segmenter.loaded(),
+            name,
+            workspace.device,
+            workspace.embeddings,
+            prompts,
+            self._picked(prompts, name),
+            parameters,
+            heatmap,
+            sigma,
+        )
+        accepted: dict[int, set[int]] = {}
+        for one in workspace.masks.standing():
+            if one.prompts.axis == snapshot.axis:
+                ids = {o.object_id for o in one.prompts.objects} | {k.object_id for k in one.masks}
+                accepted.setdefault(one.prompts.index, set()).update(ids)
+        standing = {p.index: p for p in workspace.prompts.read_all(snapshot.axis)}
+        return _Run(job, _ids(prompts), standing, accepted)
+
+    def _asked(
+        self, image: Image, axis: int, index: int
+    ) -> tuple[tuple[PlanePrompts, ...], PropagationParameters, float | None]:
+        """Give the prompts to start from, and the rules, as far as they fit the image."""
+        if image.spatial_ndim != 3:
+            raise CamSamError(f"{image.name} is a single plane: this needs a volume.")
+        everywhere = self.start_from.value() == _ALL
+        read = self._workspace.prompts
+        there = read.read_all(axis) if everywhere else (read.read(axis, index),)
+        prompts = tuple(plane for plane in there if plane.objects)
+        if not prompts:
+            where = "No plane along this axis has" if everywhere else "This plane has no"
+            raise CamSamError(f"{where} prompts: place some (step 2), or draw a box.")
+        parameters, sigma = self.rules.fitting(image)
+        if parameters.min_evidence is not None and not self._workspace.heatmaps.noted_planes(axis):
+            raise CamSamError(
+                "There is no heatmap along this axis to find evidence in: compute some (step 1), "
+                "or switch min evidence off."
+            )
+        return prompts, parameters, sigma
+
+    def _picked(self, prompts: tuple[PlanePrompts, ...], name: str) -> dict[int, tuple[int, ...]]:
+        """Say which candidates of the prompted planes were chosen by hand, or accepted."""
+        masks = self._workspace.masks
+        picked: dict[int, tuple[int, ...]] = {}
+        for plane in prompts:
+            known = masks.get(plane.axis, plane.index)
+            if known is not None and known.source == "prompted":
+                if known.picked and _same(known.prompts, plane) and known.segmenter == name:
+                    picked[plane.index] = known.chosen
+                continue
+            for one in masks.accepted:
+                if (
+                    one.segmenter == name
+                    and _same(one.prompts, plane)
+                    and SINGLE not in one.candidates
+                ):
+                    picked[plane.index] = one.candidates
+        return picked
+
+    def _evidence(self, image: Image, axis: int) -> NDArray[np.float32]:
+        """Give the heatmaps along an axis; a plane without one has no say."""
+        heatmaps = self._workspace.heatmaps
+        whole = np.ones(image.spatial_shape, np.float32)
+        for index in heatmaps.noted_planes(axis):
+            whole[image.slot(axis, index)] = heatmaps.values(axis, index)
+        return whole
+
+    def _show(self, run: _Run, step: PlaneStep) -> None:
+        """Write what a step brought into the preview."""
+        masks, axis = self._workspace.masks, run.job.snapshot.axis
+        if not run.begun:
+            run.begun = True
+            self._forget_last(run)
+        for new in step.masks:
+            index = new.prompts.index
+            if outdated(new, self._workspace.prompts.read(axis, index)):
+                # What the user did there meanwhile is not to be answered with the masks of before.
+                run.moved.add(index)
+                continue
+            known, accepted = masks.get(axis, index), run.accepted.get(index, set())
+            if not accepted.isdisjoint(new.masks()):
+                run.left_alone.add(index)
+            together = joined(new, known, run.ids, accepted)
+            if together is not None and together is not known:
+                self._put(run, together)
+            run.note({i for i, mask in new.masks().items() if mask.any()}, index)
+        for index in step.gone:
+            self._leave_out(run, index)
+            run.note(set(), index)
+        for one in step.objects:
+            if one.source == "none" and one.stopped is not None:
+                self._ends.setdefault((axis, step.index), {})[one.object_id] = one
+
+    def _forget_last(self, run: _Run) -> None:
+        """Take away what an earlier run made of the same objects, and where it ended."""
+        masks, axis = self._workspace.masks, run.job.snapshot.axis
+        for index in masks.planes(axis):
+            known = masks.get(axis, index)
+            if known is not None and known.source in ("propagated", "interpolated"):
+                self._leave_out(run, index)
+        for key, ends in self._ends.items():
+            if key[0] == axis:
+                for object_id in run.ids & ends.keys():
+                    del ends[object_id]
+
+    def _leave_out(self, run: _Run, index: int) -> None:
+        masks, axis = self._workspace.masks, run.job.snapshot.axis
+        known = masks.get(axis, index)
+        left = None if known is None else without(known, run.ids)
+        if left is None:
+            masks.drop(axis, index)
+        elif left is not known:
+            self._put(run, left)
+
+    def _put(self, run: _Run, masks: PlaneMasks) -> None:
+        # The run went out from the candidates that it says: another would not fit its neighbours.
+        self._workspace.masks.put(masks, keep_choice=False)
+        if masks.source != "prompted":
+            plane = PlanePrompts(masks.prompts.axis, masks.prompts.index)
+            self._live.leave(run.standing.get(plane.index, plane))
+
+    def _ended(self, complete: bool) -> None:
+        if not self._running or self._run is None:
+            return
+        self._running = False
+        run = self._run
+        if self._workspace.is_current(run.job.snapshot):
+            self.result.setText(self._result(run, complete))
+        self.tell()
+
+    def _image_changed(self) -> None:
+        if self._run is not None:
+            self._run.job.stop.set()
+        self._ends.clear()
+        self.result.setText("")
+
+    # In words
+
+    def tell(self) -> None:
+        """Say what pressing the button would do, or why it can not be pressed."""
+        try:
+            image = self._workspace.image()
+            axis, index = self._workspace.plane()
+            prompts, parameters, _ = self._asked(image, axis, index)
+        except CamSamError as error:
+            self.plan.setText(str(error))
+            self.go.setEnabled(False)
+            return
+        self.go.setEnabled(not self._row.busy)
+        self.plan.setText(self._plan(image, prompts, parameters))
+
+    def _plan(
+        self, image: Image, prompts: tuple[PlanePrompts, ...], parameters: PropagationParameters
+    ) -> str:
+        count = len(reachable(image, prompts, parameters))
+        indices = [plane.index for plane in prompts]
+        who, origin = listed("object", _ids(prompts)), these_planes(indices)
+        words = f"{who} from {origin} both ways through {count} planes, {self._segmenter.words()}"
+        seconds = self._segmenter.seconds()
+        if seconds is not None:
+            words += f", {duration(seconds * count)} at most"
+        return words[:1].upper() + words[1:] + "."
+
+    def _result(self, run: _Run, complete: bool) -> str:
+        parts = [] if complete else ["Stopped; the masks so far stay."]
+        axis = run.job.snapshot.axis
+        for object_id in sorted(run.ids):
+            planes = sorted(run.reached.get(object_id, ()))
+            ends = [
+                f"{index} ({found[object_id].stopped})"
+                for (at, index), found in sorted(self._ends.items())
+                if at == axis and object_id in found
+            ]
+            where = "no masks"
+            if planes:
+                whole = len(planes) > 2 and planes[-1] - planes[0] == len(planes) - 1
+                span = f"planes {planes[0]} to {planes[-1]}"
+                where = f"masks on {span if whole else listed('plane', planes)}"
+            parts.append(f"Object {object_id}: {where}")
+            parts[-1] += f"; ended at {' and '.join(ends)}." if ends else "."
+        if run.left_alone:
+            parts.append(f"Left as accepted: {listed('plane', run.left_alone)}.")
+        if run.moved:
+            parts.append(f"Left out, with other prompts meanwhile: {listed('plane', run.moved)}.")
+        return " ".join(parts)
+
+    def ended(self, axis: int, index: int) -> str:
+        """Say which objects ended on a plane, and why; empty where none did."""
+        known = self._workspace.masks.get(axis, index)
+        there = set() if known is None else known.masks().keys()
+        ends = {i: e for i, e in self._ends.get((axis, index), {}).items() if i not in there}
+        several = self._run is not None and len(self._run.ids) > 1
+        return " ".join(
+            f"{f'Object {i} ended' if several else 'Ended'} here, coming from plane "
+            f"{one.from_plane}: {one.stopped}."
+            for i, one in sorted(ends.items())
+        )
+
+
+def _ids(prompts: tuple[PlanePrompts, ...]) -> frozenset[int]:
+    return frozenset(one.object_id for plane in prompts for one in plane.objects)
+
+
+def _same(before: PlanePrompts, now: PlanePrompts) -> bool:
+    """Tell whether prompts are of one plane and lie at the same places."""
+    here = (before.axis, before.index) == (now.axis, now.index)
+    return here and places(before) == places(now)

@@ -1,0 +1,1 @@
+"""Work that is saved, by itself and by hand, and brought back."""

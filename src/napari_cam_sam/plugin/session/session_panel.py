@@ -1,0 +1,115 @@
+"""The session in the dock: save, open, and what an earlier process has left."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
+
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.plugin.qt.widgets import Choice, Words, button, line
+from napari_cam_sam.plugin.session.manager import OFFER
+from napari_cam_sam.plugin.session.recovery import Found
+
+if TYPE_CHECKING:
+    from napari_cam_sam.plugin.state.workspace import Workspace
+
+__all__ = ["SessionRow"]
+
+
+class SessionRow(QWidget):
+    """Buttons to save and open a session, and the offer of one that was left behind.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    """
+
+    def __init__(self, workspace: Workspace) -> None:
+        super().__init__()
+        self._keeper = workspace.keeper
+        self._found: Found | None = None
+        self.save = button(
+            "Save session…", "Choices, prompts, accepted labels and scores, into a folder."
+        )
+        self.open = button("Open session…", "A session of the image that is open.")
+        self.words = Words()
+        self.offer = QWidget()
+        self.question = Words()
+        self.which = Choice("Older work on this image that holds something the newest does not.")
+        self.restore = button("Bring it back", "Prompts, labels and choices as they were.")
+        self.discard = button("Discard", "Deletes what was saved, but for what holds more.")
+        offer = QVBoxLayout(self.offer)
+        offer.setContentsMargins(0, 0, 0, 0)
+        offer.addWidget(self.question)
+        offer.addWidget(self.which)
+        offer.addLayout(line(self.restore, self.discard))
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(0, 0, 0, 0)
+        whole.addWidget(self.offer)
+        whole.addLayout(line(self.save, self.open))
+        whole.addWidget(self.words)
+        self.offer.hide()
+
+        self.save.clicked.connect(self._save)
+        self.open.clicked.connect(self._open)
+        self.which.chosen.connect(self._tell)
+        self.restore.clicked.connect(self._restore)
+        self.discard.clicked.connect(self._discard)
+        self._keeper.saved.connect(self.words.setText)
+        workspace.docks.register(OFFER, self._offer)
+        workspace.image_changed.connect(self.offer.hide)
+        if self._keeper.left is not None:
+            self._offer(self._keeper.left)
+
+    def _save(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "A folder for the session")
+        if folder:
+            try:
+                self._keeper.save(folder)
+            except CamSamError as error:
+                self.words.setText(str(error))
+
+    def _open(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "The folder of a session")
+        if folder:
+            try:
+                self._keeper.open(folder)
+            except CamSamError as error:
+                self.words.setText(str(error))
+
+    def _offer(self, found: Found) -> None:
+        self._found = found
+        times = [one.session.saved_at for one in (found, *found.older)]
+        self.which.offer((_when(text), i) for i, text in enumerate(times))
+        self.which.set_value(0)
+        self.which.setVisible(bool(found.older))
+        self._tell()
+        self.offer.show()
+
+    def _tell(self) -> None:
+        one = self._chosen()
+        if one is not None:
+            self.question.setText(one.words())
+
+    def _chosen(self) -> Found | None:
+        """Return what is meant of all that was found."""
+        found = self._found
+        return None if found is None else (found, *found.older)[self.which.value() or 0]
+
+    def _restore(self) -> None:
+        found, self._found = self._chosen(), None
+        self.offer.hide()
+        if found is not None:
+            self._keeper.take(found)
+
+    def _discard(self) -> None:
+        found, self._found = self._chosen(), None
+        self.offer.hide()
+        if found is not None:
+            self._keeper.discard(found)
+
+
+def _when(saved_at: str) -> str:
+    return f"as of {datetime.fromisoformat(saved_at).astimezone():%Y-%m-%d %H:%M:%S}"

@@ -1,0 +1,75 @@
+"""Lines of work: what was done on the pixels of one image, for as long as it is in the layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_cam_sam.images.image import Image
+from napari_cam_sam.session import ImageRecord
+
+if TYPE_CHECKING:
+    from napari_cam_sam.plugin.state.workspace import Workspace
+
+__all__ = ["Line", "Written", "is_work"]
+
+
+@dataclass(eq=False)
+class Line:
+    """The work on one image: what is saved of it goes into one folder, and nothing else does.
+
+    Attributes
+    ----------
+    key : tuple
+        Image layer, frame, and how often its pixels were replaced: the workspace's `pixels_key`.
+    number : int
+        Names its folder.
+    record : ImageRecord or None
+        None until the image was hashed.
+    changes, saved, asked : int
+        Edits so far; those that are on disk; those of the last write that was asked for.
+    by_hand : int
+        Edits up to the last save by hand: what that holds needs no autosave.
+    asked_last, written : int
+        Numbers of the last write that was asked for, and of the last that was done.
+    """
+
+    key: tuple[Any, ...]
+    number: int
+    record: ImageRecord | None = None
+    changes: int = 0
+    saved: int = 0
+    asked: int = 0
+    by_hand: int = -1
+    asked_last: int = 0
+    written: int = 0
+
+    @property
+    def frame(self) -> int | None:
+        """Point in time, of a series."""
+        frame: int | None = self.key[1]
+        return frame
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a thread tells of a session that it saved."""
+
+    folder: Path
+    number: int
+    line: Line
+    record: ImageRecord
+    changes: int
+    by_hand: bool
+
+
+def is_work(workspace: Workspace, image: Image) -> bool:
+    """Tell whether there is anything in the layers that could be lost."""
+    return bool(
+        any(workspace.prompts.planes(axis) for axis in image.axes)
+        or workspace.prompts.touched()
+        or workspace.masks.work_layers()
+        or workspace.masks.held()
+        or workspace.tags.state()["planes"]
+    )

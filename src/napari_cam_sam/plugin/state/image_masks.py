@@ -1,0 +1,112 @@
+"""The masks of one image: those not accepted yet, what was accepted, and its undo."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_cam_sam.images.image import Image
+from napari_cam_sam.plugin.state.kept_masks import KeptPlane, keep_plane
+from napari_cam_sam.plugin.state.plane_masks import PlaneMasks
+from napari_cam_sam.sam.run_length import keep_mask
+from napari_cam_sam.session import Acceptance, Overlap
+
+__all__ = ["Accepted", "ImageMasks", "pixels", "record_of_masks"]
+
+UNDO_BYTES = 64 * 2**20
+"""What the masks behind the undo of acceptances may take, of one image."""
+
+
+@dataclass(frozen=True, eq=False)
+class Accepted:
+    """An acceptance, and what it wrote on its plane, to take it back or see whether it shows."""
+
+    record: Acceptance
+    layer: Any
+    # Pixels of the plane, row after row: small, for many planes are kept.
+    where: NDArray[np.uint32]
+    before: NDArray[Any]
+    after: NDArray[Any]
+
+    @property
+    def plane(self) -> tuple[int, int]:
+        """Axis and index."""
+        return self.record.prompts.axis, self.record.prompts.index
+
+    def now(self, image: Image) -> NDArray[Any]:
+        """Give what the labels hold where it wrote."""
+        return np.asarray(self.layer.data[image.slot(*self.plane)]).take(self.where)
+
+    def write(self, image: Image, where: NDArray[np.uint32], values: NDArray[Any]) -> None:
+        """Write on its plane through the layer, not into its array: so its own undo takes it back.
+
+        It shows once the layer is refreshed.
+        """
+        if not where.size:
+            return
+        axis, index = self.plane
+        lifted: list[Any] = list(np.unravel_index(where, image.plane_shape(axis)))
+        if image.spatial_ndim == 3:
+            lifted.insert(axis, np.full(where.shape, index))
+        self.layer.data_setitem(tuple(lifted), values, refresh=False)
+
+    def shows(self, image: Image) -> bool:
+        """Tell whether any pixel of what it wrote is left."""
+        wrote = self.after != 0
+        return not wrote.any() or bool((self.now(image) == self.after)[wrote].any())
+
+
+@dataclass(eq=False)
+class ImageMasks:
+    """The masks of an image, or of a frame of a series.
+
+    Attributes
+    ----------
+    masks : dict
+        By axis and index, what is not accepted yet.
+    accepted : list of Accepted
+    undo : list
+        What was accepted together, and when, on the clock of `time.monotonic`.
+    target : napari layer or None
+        The user's own labels layer to accept into; None for ours.
+    """
+
+    masks: dict[tuple[int, int], PlaneMasks] = field(default_factory=dict)
+    accepted: list[Accepted] = field(default_factory=list)
+    undo: list[tuple[float, list[tuple[Accepted, KeptPlane]]]] = field(default_factory=list)
+    target: Any = None
+
+    def remember(self, together: Iterable[tuple[Accepted, PlaneMasks]]) -> None:
+        """Keep masks that were accepted for undo; the oldest give way beyond the budget."""
+        kept = [(one, keep_plane(masks)) for one, masks in together]
+        self.undo.append((time.monotonic(), kept))
+        sizes = [sum(plane.bytes for _, plane in step) for _, step in self.undo]
+        while len(sizes) > 1 and sum(sizes) > UNDO_BYTES:
+            del self.undo[0], sizes[0]
+
+
+def pixels(which: NDArray[Any]) -> NDArray[np.uint32]:
+    """List the pixels of a plane that are not zero, row after row."""
+    return np.flatnonzero(which).astype(np.uint32)
+
+
+def record_of_masks(masks: PlaneMasks, overlap: Overlap) -> Acceptance:
+    """Record an acceptance; masks that no prompt makes again are kept themselves."""
+    made = masks.source == "prompted"
+    kept = () if made else tuple(keep_mask(i, mask) for i, mask in masks.masks().items())
+    return Acceptance(
+        masks.prompts,
+        masks.chosen if made else (),
+        overlap,
+        masks.segmenter,
+        masks.segmenter_sha256,
+        masks.window,
+        masks.source,
+        masks.precision,
+        kept,
+    )

@@ -1,0 +1,73 @@
+"""Knows when the viewer's list of layers is being changed, and waits until it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, QTimer
+
+from napari_cam_sam.plugin.layers.conversion import is_shown_alone
+
+if TYPE_CHECKING:
+    from napari_cam_sam.plugin.state.workspace import Workspace
+
+__all__ = ["LayerQuiet"]
+
+
+class LayerQuiet(QObject):
+    """Puts off what adds or removes layers until the list of layers is at rest.
+
+    napari deletes what is selected one layer after the other: where something that hears of the
+    first removes another one, or adds one, the rest of that work finds another list than it knew.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    """
+
+    def __init__(self, workspace: Workspace) -> None:
+        super().__init__(workspace)
+        self._depth, self._removes = 0, False
+        self._waiting: list[Callable[[], None]] = []
+        self._rest = QTimer(self)
+        self._rest.setSingleShot(True)
+        self._rest.setInterval(0)
+        self._rest.timeout.connect(self._rested)
+        self._layers = workspace.viewer.layers
+        self._layers.events.removing.connect(self._removing)
+
+    @property
+    def busy(self) -> bool:
+        """Whether the list is being changed: after a removal, until the window lives on."""
+        return self._removes or self._depth > 0
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Hear of a layer that came or went."""
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
+
+    def do(self, action: Callable[[], None]) -> None:
+        """Do something now, or once the list is at rest; the same action once."""
+        if not self.busy:
+            action()
+        elif action not in self._waiting:
+            self._waiting.append(action)
+            self._rest.start()
+
+    def _removing(self, event: Any) -> None:
+        if is_shown_alone(self._layers[event.index]):
+            return  # we took it away ourselves
+        # The next of several may follow, of which nothing tells.
+        self._removes = True
+        self._rest.start()
+
+    def _rested(self) -> None:
+        self._removes = False
+        while self._waiting:
+            self._waiting.pop(0)()

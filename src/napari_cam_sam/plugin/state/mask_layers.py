@@ -1,0 +1,437 @@
+"""Masks before and after they are accepted: the preview layer and the labels layer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qtpy.QtCore import QObject, Signal
+
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.plugin.layers.conversion import KEY
+from napari_cam_sam.plugin.segment.mask_decoding import outdated
+from napari_cam_sam.plugin.state.image_masks import Accepted, ImageMasks, pixels, record_of_masks
+from napari_cam_sam.plugin.state.kept_masks import lean
+from napari_cam_sam.plugin.state.plane_masks import PlaneMasks
+from napari_cam_sam.prompts.data import PlanePrompts
+from napari_cam_sam.session import Acceptance, Overlap, place_masks
+
+if TYPE_CHECKING:
+    from napari_cam_sam.plugin.state.workspace import Workspace
+
+__all__ = ["MaskLayers"]
+
+
+class MaskLayers(QObject):
+    """The masks of the image's planes, shown in a preview layer until they are accepted.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    """
+
+    changed = Signal()
+    accepted_changed = Signal()
+
+    def __init__(self, workspace: Workspace) -> None:
+        super().__init__(workspace)
+        self._workspace = workspace
+        # Looked up by the image and frame worked on whenever it is asked for: nobody can be given
+        # the masks of another one, whichever hears first that the image changed.
+        self._images: dict[tuple[Any, ...], ImageMasks] = {}
+        self._axis = 0
+        self._of: tuple[Any, ...] = ()
+        self.taken_back_at = 0.0
+        """When an acceptance was undone, if none followed, on the clock of `time.monotonic`."""
+        workspace.image_changed.connect(self._forget)
+        workspace.viewer.layers.events.removed.connect(self._layer_removed)
+
+    @property
+    def _here(self) -> ImageMasks:
+        """The masks of the image and frame worked on."""
+        return self._images.setdefault(self._workspace.work_key(), ImageMasks())
+
+    @property
+    def target(self) -> Any | None:
+        """The user's own labels layer to accept into; None for ours."""
+        return self._here.target
+
+    @target.setter
+    def target(self, layer: Any | None) -> None:
+        self._here.target = layer
+
+    @property
+    def accepted(self) -> list[Acceptance]:
+        """What was accepted on the image, in that order, and not taken back by `undo_accept`."""
+        return [one.record for one in self._here.accepted]
+
+    @property
+    def accepted_at(self) -> float:
+        """When what an undo would take back was accepted, on the clock of `time.monotonic`."""
+        undo = self._here.undo
+        return undo[-1][0] if undo else 0.0
+
+    def get(self, axis: int, index: int) -> PlaneMasks | None:
+        """Give the masks of a plane that are not accepted yet."""
+        return self._here.masks.get((axis, index))
+
+    def held(self) -> list[PlaneMasks]:
+        """List all masks of the image that are not accepted yet."""
+        return [masks for _, masks in sorted(self._here.masks.items())]
+
+    def planes(self, axis: int) -> list[int]:
+        """List the planes along an axis with masks that are not accepted yet."""
+        return sorted(index for at, index in self._here.masks if at == axis)
+
+    def outdated(self, axis: int) -> list[int]:
+        """List the planes along an axis whose masks are of prompts that lie elsewhere now."""
+        now = {prompts.index: prompts for prompts in self._workspace.prompts.read_all(axis)}
+        masks = self._here.masks
+        return [
+            index
+            for index in self.planes(axis)
+            if outdated(masks[axis, index], now.get(index, PlanePrompts(axis, index)))
+        ]
+
+    def put(self, masks: PlaneMasks, keep_choice: bool = True) -> None:
+        """Show the masks of a plane in the preview.
+
+        Parameters
+        ----------
+        masks : PlaneMasks
+        keep_choice : bool
+            Whether a candidate that the user chose of the same segmenter's masks stays chosen.
+        """
+        key = (masks.prompts.axis, masks.prompts.index)
+        before = self._here.masks.get(key)
+        if keep_choice and before is not None and before.picked:
+            same = before.segmenter_sha256 == masks.segmenter_sha256
+            same &= [len(f.masks) for f in before.found] == [len(f.masks) for f in masks.found]
+            if same:
+                masks = replace(masks, chosen=before.chosen, picked=True)
+        self._here.masks[key] = lean(masks)
+        self._redraw(key)
+
+    def credit(self, prompts: PlanePrompts) -> None:
+        """Take over the source and score of prompts that lie where those of the masks do."""
+        key = (prompts.axis, prompts.index)
+        masks = self._here.masks.get(key)
+        if masks is not None and masks.prompts != prompts:
+            self._here.masks[key] = replace(masks, prompts=prompts)
+            self.changed.emit()
+
+    def drop(self, axis: int, index: int) -> None:
+        """Forget the masks of a plane that were not accepted."""
+        if self._here.masks.pop((axis, index), None) is not None:
+            self._redraw((axis, index))
+
+    def flip(self, axis: int, index: int, step: int, object_id: int | None = None) -> None:
+        """Show the next candidate, or the one before, of an object or of all."""
+        masks = self._here.masks.get((axis, index))
+        if masks is None:
+            return
+        chosen = tuple(
+            (c + step) % len(one.masks) if object_id in (None, one.object_id) else c
+            for c, one in zip(masks.chosen, masks.found, strict=True)
+        )
+        self._here.masks[axis, index] = replace(masks, chosen=chosen, picked=True)
+        self._redraw((axis, index))
+
+    def accept(self, axis: int, indices: list[int], overlap: Overlap) -> int:
+        """Write the masks shown into the labels layer, each plane one step of its undo.
+
+        Parameters
+        ----------
+        axis : int
+        indices : list of int
+            Planes without masks are passed over.
+        overlap : {"keep", "overwrite"}
+            Whether labels that are there stay.
+
+        Returns
+        -------
+        int
+            On how many planes masks were accepted.
+
+        Raises
+        ------
+        CamSamError
+            If the labels layer is not editable or cannot be written into, or has no label for an
+            object of a mask. Nothing is written then.
+        """
+        here = self._here
+        todo = [i for i in indices if (axis, i) in here.masks]
+        if not todo:
+            return 0
+        layer = self._target()
+        image = self._workspace.image()
+        together: list[tuple[Accepted, PlaneMasks]] = []
+        for index in todo:
+            masks = here.masks[axis, index]
+            before = np.array(layer.data[image.slot(axis, index)])
+            after = place_masks(before, masks.masks(), overlap)
+            where = pixels(before != after)
+            written = before.take(where), after.take(where)
+            one = Accepted(record_of_masks(masks, overlap), layer, where, *written)
+            together.append((one, masks))
+        for one, _ in together:
+            one.write(image, one.where, one.after)
+            here.accepted.append(one)
+            del here.masks[one.plane]
+        layer.refresh(extent=False)
+        self._draw((axis, index) for index in todo)
+        here.remember(together)
+        self.taken_back_at = 0.0
+        self._accepted_changed()
+        return len(todo)
+
+    def undo_accept(self) -> int:
+        """Take back what was accepted last: labels as they were, masks in the preview again.
+
+        Pixels that were painted over since then stay.
+
+        Returns
+        -------
+        int
+            On how many planes; 0 where nothing is left to take back.
+
+        Raises
+        ------
+        CamSamError
+            If the labels layer is not editable. Nothing is taken back then.
+        """
+        here = self._here
+        if not here.undo:
+            return 0
+        image = self._workspace.image()
+        _, together = here.undo[-1]
+        layer = together[0][0].layer
+        # A layer that was removed, or took other data, holds nothing of it any more.
+        holds = self._fits(layer)
+        if holds:
+            _check_editable(layer)
+        here.undo.pop()
+        self.taken_back_at = time.monotonic()
+        gone = {one for one, _ in together}
+        here.accepted = [one for one in here.accepted if one not in gone]
+        for one, masks in together:
+            if holds:
+                ours = one.now(image) == one.after
+                one.write(image, one.where[ours], one.before[ours])
+            here.masks[one.plane] = masks.masks()
+        if holds:
+            layer.refresh(extent=False)
+        self._draw(one.plane for one, _ in together)
+        self._accepted_changed()
+        return len(together)
+
+    def standing(self) -> tuple[Acceptance, ...]:
+        """List the acceptances that still show in the labels.
+
+        One is left out if no pixel that it wrote is left: the layer's own undo, or the eraser,
+        took it back, and run again it would come out other than the labels are.
+        """
+        return tuple(one.record for one in self._showing())
+
+    def work_layers(self) -> list[Any]:
+        """List the layers that hold the work on the image: ours, and others accepted into.
+
+        One of the user's that was only chosen to accept into may hold a truth, no work.
+
+        Where two have labels, those of the later one in the list were accepted later.
+        """
+        into = [one.layer for one in self._showing()]
+        found = [self._workspace.own("labels"), *into]
+        once = list(dict.fromkeys(reversed(found)))[::-1]
+        return [layer for layer in once if layer is not None and self._fits(layer)]
+
+    def _showing(self) -> list[Accepted]:
+        accepted = self._here.accepted
+        if not accepted:
+            return []
+        # Asked once for them all: a volume has many, and they are looked at as the user scrolls.
+        image = self._workspace.image()
+        there = [layer for layer in {one.layer for one in accepted} if self._fits(layer)]
+        return [one for one in accepted if one.layer in there and one.shows(image)]
+
+    def _fits(self, layer: Any) -> bool:
+        """Tell whether a layer is still there, with an array in memory on the image's grid."""
+        workspace = self._workspace
+        if layer not in workspace.viewer.layers or not isinstance(layer.data, np.ndarray):
+            return False
+        return bool(layer.data.shape == workspace.image().spatial_shape)
+
+    def restore(self, accepted: Iterable[Acceptance]) -> None:
+        """Take what a session says was accepted, in place of what was and of masks not accepted.
+
+        No undo goes behind it. The session's labels are in our own layer by now.
+        """
+        here = self._here
+        before = list(here.masks)
+        here.target = None
+        for part in (here.undo, here.accepted, here.masks):
+            part.clear()
+        self._draw(before)
+        layer = self._workspace.own("labels")
+        if layer is not None:
+            image = self._workspace.image()
+            for record in accepted:
+                prompts = record.prompts
+                ids = {o.object_id for o in prompts.objects} | {m.object_id for m in record.masks}
+                plane = np.asarray(layer.data[image.slot(prompts.axis, prompts.index)])
+                # Most planes of a volume may hold nothing; to look for ids takes far longer.
+                where = pixels(np.isin(plane, list(ids)) if plane.any() else plane)
+                after = plane.take(where)
+                one = Accepted(record, layer, where, np.zeros_like(after), after)
+                here.accepted.append(one)
+        self._accepted_changed()
+
+    def _accepted_changed(self) -> None:
+        self.changed.emit()
+        self.accepted_changed.emit()
+        self._workspace.labels_changed.emit()
+
+    def show_axis(self) -> None:
+        """Show the masks along the axis that the viewer shows alone."""
+        self._draw(())
+        self._workspace.labels_changed.emit()
+
+    def accept_layer(self) -> Any | None:
+        """Give the labels layer that masks are accepted into: the user's choice, else ours."""
+        if self.target is not None and self.target in self._workspace.viewer.layers:
+            return self.target
+        return self._workspace.own("labels")
+
+    def _target(self) -> Any:
+        workspace = self._workspace
+        layer = self.accept_layer()
+        if layer is None:
+            layer = workspace.labels_layer("labels", create=True, dtype=np.uint16)
+        reason = workspace.mismatch(layer)
+        if reason is not None:
+            raise CamSamError(reason)
+        if layer.ndim != workspace.image().spatial_ndim:
+            raise CamSamError(
+                f"{layer.name} has {layer.ndim} axes, the image {workspace.image().spatial_ndim}: "
+                "choose another labels layer, or a new one."
+            )
+        if not isinstance(layer.data, np.ndarray) or getattr(layer, "multiscale", False):
+            raise CamSamError(
+                f"{layer.name} cannot be written into, it is not a plain array in memory: choose "
+                "another labels layer, or a new one."
+            )
+        _check_editable(layer)
+        return layer
+
+    def _redraw(self, key: tuple[int, int]) -> None:
+        """Write a plane of the preview, and tell of it."""
+        self._draw([key])
+        self._workspace.labels_changed.emit()
+        self.changed.emit()
+
+    def _draw(self, keys: Iterable[tuple[int, int]]) -> None:
+        """Write planes of the preview along the axis shown, and let it be shown once.
+
+        Masks along another axis are bands across its planes: they wait until the view is turned.
+        """
+        workspace, masks = self._workspace, self._here.masks
+        layer = workspace.own("preview")
+        if layer is None and masks:
+            if workspace.in_layer_event:
+                workspace.when_quiet(self._show_preview)
+                return
+            layer = workspace.labels_layer("preview", create=True, dtype=np.uint16)
+        if layer is None:
+            return
+        image = workspace.image()
+        axis = self._axis
+        with suppress(CamSamError):  # in 3D display it stays the last one
+            axis, _ = workspace.plane()
+        if axis != self._axis:
+            self._axis = axis
+            layer.data[:] = 0
+            keys = list(masks)
+        for key in keys:
+            if key[0] != axis:
+                continue
+            plane = layer.data[image.slot(*key)]
+            plane[:] = 0
+            if key in masks:
+                plane[:] = place_masks(plane, masks[key].masks(), "overwrite")
+        # Neither thumbnail nor extent: this comes with every move of the mouse.
+        layer.refresh(thumbnail=False, highlight=False, extent=False)
+
+    def _forget(self) -> None:
+        """Go to another image or frame, each with its own masks, or forget those of old pixels."""
+        self.taken_back_at = 0.0
+        of, before = self._workspace.work_key(), self._of
+        self._of = of
+        if of == before:
+            # The undo would bring back masks of other pixels, too. All frames have new ones.
+            for at, one in self._images.items():
+                if at[:1] == of[:1]:
+                    one.masks.clear()
+                    one.undo.clear()
+        self._drop_gone()
+        self._workspace.when_quiet(self._show_preview)
+        self.changed.emit()
+
+    def _show_preview(self) -> None:
+        """Show the preview of the image and frame worked on alone, as its masks are."""
+        workspace = self._workspace
+        mine = workspace.own("preview") or self._take_over()
+        # Of a series it stays, be it empty: see there.
+        stays = bool(self._here.masks) or workspace.frame() is not None
+        if mine is not None and not self._here.masks:
+            mine.data[:] = 0
+            mine.refresh()
+        for layer in workspace.layers_of_role("preview"):
+            if layer is not mine or not stays:
+                # It would say nothing true any more; its masks are kept, and come back with it.
+                layer.metadata[KEY]["role"] = "old preview"
+                workspace.viewer.layers.remove(layer)
+        if workspace.image_layer is not None and self._here.masks:
+            self._draw(list(self._here.masks))
+        self.changed.emit()
+
+    def _take_over(self) -> Any | None:
+        """Let the preview of another frame of the image be that of this one.
+
+        Where a layer is removed while others are hidden, as those of a frame that is left are, the
+        canvas (vispy) draws from what was deleted, and the process may end in a segmentation fault.
+        """
+        workspace = self._workspace
+        image = workspace.image_layer
+        for layer in workspace.layers_of_role("preview"):
+            if image is not None and layer.metadata[KEY].get("of") == image.unique_id:
+                layer.metadata[KEY]["frame"] = workspace.frame()
+                layer.data[:] = 0
+                with suppress(CamSamError):  # in three dimensions no plane is shown
+                    workspace.show_layers()
+                return layer
+        return None
+
+    def _layer_removed(self, event: Any) -> None:
+        mark = event.value.metadata.get(KEY, {})
+        if mark.get("role") == "preview":
+            of = self._images.get((mark.get("of"), mark.get("frame")))
+            if of is not None and of.masks:
+                of.masks.clear()
+                self.changed.emit()
+        self._drop_gone()
+
+    def _drop_gone(self) -> None:
+        """Forget the work on images that are gone: the masks of many planes are large."""
+        there = {layer.unique_id for layer in self._workspace.viewer.layers}
+        for of in [of for of in self._images if not there.issuperset(of[:1])]:
+            del self._images[of]
+
+
+def _check_editable(layer: Any) -> None:
+    """Refuse to write where napari lets nobody paint; its lock is about deletion alone."""
+    if not layer.editable:
+        raise CamSamError(f"{layer.name} is not editable: make it so first.")

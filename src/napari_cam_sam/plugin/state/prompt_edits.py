@@ -1,0 +1,300 @@
+"""What the user edits in the layers of prompts, and what that marks as the user's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from qtpy.QtCore import QTimer
+
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.plugin.layers.boxes_layer import LEAST_SIDE, too_small
+from napari_cam_sam.plugin.layers.conversion import KEY
+from napari_cam_sam.plugin.layers.prompt_provenance import complete, table_from
+from napari_cam_sam.plugin.layers.prompt_table import Plane, places_of, planes_of
+from napari_cam_sam.plugin.state.prompt_history import PromptHistory
+
+if TYPE_CHECKING:
+    from napari_cam_sam.plugin.state.prompt_layers import PromptLayers
+    from napari_cam_sam.plugin.state.workspace import Workspace
+
+__all__ = ["UserEdits"]
+
+
+class UserEdits:
+    """Listens to both layers: what is drawn, moved, pasted or deleted there is the user's.
+
+    Parameters
+    ----------
+    prompts : PromptLayers
+        Whose layers are listened to.
+    workspace : Workspace
+    history : PromptHistory
+        Is told before each edit.
+    """
+
+    def __init__(self, prompts: PromptLayers, workspace: Workspace, history: PromptHistory) -> None:
+        self._prompts, self._workspace, self._history = prompts, workspace, history
+        # Along which axis prompts are placed while the viewer shows three dimensions.
+        self._axis = 0
+        # Between napari's word that something is about to happen and that it has.
+        self._amid = False
+        # How many prompts a layer had: those beyond are new, whatever napari says or does not say.
+        self._known: dict[str, int] = {}
+        self._left: set[Plane] = set()
+        # Where the mouse was pressed in a layer, and where it is.
+        self._way: list[Any] = []
+
+    def listen(self, layer: Any) -> None:
+        """Hear of what happens in a layer from now on."""
+        self.count(layer)
+        layer.events.data.connect(self._edited)
+        layer.events.set_data.connect(self._refreshed)
+        layer.mouse_drag_callbacks.append(self._dragged)
+
+    def count(self, *layers: Any | None) -> None:
+        """Take the prompts that are in layers as known."""
+        for layer in layers:
+            if layer is not None and not self._amid:
+                self._known[str(layer.unique_id)] = _count(layer)
+
+    def mark(
+        self, layer: Any, rows: Sequence[int], table: pd.DataFrame, left: Iterable[Plane] = ()
+    ) -> None:
+        """Make prompts, and the planes on which they lie, the user's.
+
+        Parameters
+        ----------
+        layer : napari layer
+        rows : sequence of int
+        table : pandas.DataFrame
+            Features that the layer is to have, complete.
+        left : iterable of tuple
+            Planes on which prompts were before.
+        """
+        places = places_of(layer.data, table)
+        table.loc[rows, "source"] = "user"
+        table.loc[rows, "plane"] = places[rows, 1]
+        self._prompts.set_features(layer, table)
+        now = planes_of(layer.data, table, rows)
+        self._prompts.mark_touched(self._prompts.touched() | now | set(left))
+
+    # What napari says
+
+    def _edited(self, event: Any) -> None:
+        action = str(getattr(event.action, "value", event.action))
+        self._amid = action in ("adding", "changing", "removing")
+        if self._prompts.writing:
+            return
+        layer, ignored = event.source, 0
+        if layer not in (self._prompts.points, self._prompts.boxes):
+            self._edited_elsewhere(layer, event)
+            return
+        self._history.edit()
+        count = _count(layer)
+        if self._amid:
+            if action == "removing":
+                rows = {int(i) % count for i in event.data_indices}
+                self._left = planes_of(layer.data, layer.features, rows)
+            return
+        if action == "removed":
+            self._prompts.set_touched(self._prompts.touched() | self._left)
+        elif action == "added":
+            # Of several shapes napari names only the last, and of a path that was given up after
+            # its first vertex the one before it.
+            first = self._known[str(layer.unique_id)]
+            ignored = self._drawn(layer, first) if _drawing(layer) else 0
+            self._added(layer, range(first, count - ignored))
+        elif count:
+            self._moved(layer, sorted({int(i) % count for i in event.data_indices}))
+        self.count(layer)
+        self._prompts.changed.emit()
+        if ignored:
+            self._prompts.ignored.emit(
+                f"A box with a side below {LEAST_SIDE} pixels is ignored: drag to its other corner."
+            )
+
+    def _drawn(self, layer: Any, first: int) -> int:
+        """Take away new boxes that are too small, and end drawing after one that is not.
+
+        Returns
+        -------
+        int
+            How many were taken away.
+        """
+        new = range(first, _count(layer))
+        # napari begins a box at a size that can be seen: of a click the way says that it is none.
+        dragged = str(layer.mode) in ("add_rectangle", "add_ellipse") and len(self._way) > 0
+        if dragged and too_small(np.array(self._way)):
+            small = list(new)
+        else:
+            small = [i for i in new if too_small(layer.data[i])]
+        if small:
+            with self._prompts.as_ours():
+                layer.selected_data = set(small)
+                layer.remove_selected()
+        else:
+            # napari is not done with the box: in the middle of it the mode cannot be another.
+            QTimer.singleShot(0, partial(_select, layer))
+        return len(small)
+
+    def _refreshed(self, event: Any) -> None:
+        """Find what was pasted: napari tells of it by no event of its own."""
+        layer = event.source
+        new = range(self._known[str(layer.unique_id)], _count(layer))
+        ours = layer in (self._prompts.points, self._prompts.boxes)
+        if self._prompts.writing or self._amid or not new or not ours:
+            return
+        self._history.edit()
+        self._added(layer, new, pasted=True)
+        self.count(layer)
+        self._prompts.changed.emit()
+
+    def _edited_elsewhere(self, layer: Any, event: Any) -> None:
+        """Mark prompts of an image that is not the one worked on: in their own layer alone."""
+        count = _count(layer)
+        action = str(getattr(event.action, "value", event.action))
+        if action == "removing":
+            rows = {int(i) % count for i in event.data_indices}
+            self._left = planes_of(layer.data, layer.features, rows)
+        elif not self._amid:
+            planes, self._left = self._left, set()
+            if action != "removed" and count:
+                rows = {int(i) % count for i in event.data_indices}
+                table = complete(layer.features, count)
+                table.loc[sorted(rows), "source"] = "user"
+                self._prompts.set_features(layer, table)
+                planes = planes_of(layer.data, table, rows)
+            before = {(int(axis), int(index)) for axis, index in layer.metadata.get("touched", ())}
+            layer.metadata["touched"] = sorted(before | planes)
+            self.count(layer)
+
+    def _dragged(self, layer: Any, event: Any) -> Iterator[None]:
+        """Tell of a shape that is being dragged: its layer tells only at the end."""
+        self._history.hold()
+        start = layer.world_to_data(event.position)
+        self._way = [start, start]
+        try:
+            yield
+            while event.type == "mouse_move":
+                self._way[1] = layer.world_to_data(event.position)
+                if layer.selected_data:
+                    self._prompts.moving.emit()
+                yield
+        finally:
+            self._history.let_go()
+
+    # What follows from it
+
+    def _moved(self, layer: Any, rows: list[int]) -> None:
+        """Mark the prompts that are not where they were before this burst of edits."""
+        before, left = self._history.before, set()
+        if before is not None:
+            held = before.points if _role(layer) == "points" else before.boxes
+            data = layer.data
+            if len(held.data) == len(data):
+                # Whoever sets all data at once names every row: those that differ were edited.
+                rows = [i for i in rows if not np.array_equal(held.data[i], data[i])]
+                left = planes_of(held.data, table_from(held.features), rows)
+        if rows:
+            self.mark(layer, rows, complete(layer.features, len(layer.data)), left)
+
+    def _added(self, layer: Any, new: range, pasted: bool = False) -> None:
+        """Say of new prompts where they lie and what the heatmap has there, and mark them.
+
+        What is pasted keeps the object and the polarity of what was copied.
+        """
+        rows = list(new)
+        if not rows:
+            return
+        try:
+            axis, shown = self._workspace.plane()
+        except CamSamError:
+            # In three dimensions no plane is shown: along the axis that was, where it was put.
+            axis = self._axis
+            shown = round(float(np.atleast_2d(layer.data[rows[0]])[0][axis]))
+        self._axis = axis
+        if layer.ndim == 3:
+            self._put_on_plane(layer, rows, axis, shown, pasted)
+        data = layer.data
+        table = complete(layer.features, len(data))
+        table.loc[rows, "axis"] = 0 if layer.ndim == 2 else axis
+        if not pasted:
+            polarity = self._prompts.polarity if _role(layer) == "points" else "positive"
+            table.loc[rows, "polarity"] = polarity
+            table.loc[rows, "object"] = self._prompts.object_id
+        indices = places_of(data, table)[:, 1]
+        table.loc[rows, "score"] = [self._score(data[i], axis, int(indices[i])) for i in rows]
+        self.mark(layer, rows, table)
+
+    def _put_on_plane(
+        self, layer: Any, rows: list[int], axis: int, index: int, pasted: bool
+    ) -> None:
+        """Move new prompts to where they were seen, on the plane shown.
+
+        The cursor's coordinate along the axis is fractional where the viewer stands between two
+        planes, and in a layer that lies oblique it changes over the plane: napari draws the plane
+        without its slant, but turns the cursor's place into data with it. What is pasted has its
+        place on the plane from what was copied.
+        """
+        origin = np.array(layer.data_to_world(np.zeros(3)))
+        steps = np.array([np.array(layer.data_to_world(e)) - origin for e in np.eye(3)]).T
+        inside = [a for a in range(3) if a != axis]
+        back = np.linalg.inv(steps[np.ix_(inside, inside)]).T
+        data = layer.data
+        moved: dict[int, NDArray[np.float64]] = {}
+        for i in rows:
+            vertices = np.atleast_2d(np.array(data[i], float))
+            put = vertices.copy()
+            put[:, axis] = index
+            if not pasted:
+                put[:, inside] = (vertices @ steps.T)[:, inside] @ back
+            if not np.allclose(put, vertices):
+                moved[i] = put
+        if not moved:
+            return
+        with self._prompts.as_ours():
+            if _role(layer) == "points":
+                whole = np.array(data, float)
+                whole[list(moved)] = np.concatenate(list(moved.values()))
+                layer.data = whole
+            else:
+                shapes = [moved.get(i, vertices) for i, vertices in enumerate(data)]
+                layer.data = list(zip(shapes, layer.shape_type, strict=True))
+
+    def _score(self, vertices: NDArray[Any], axis: int, index: int) -> float:
+        """Give the heatmap's value at a point, or its mean in a box; NaN without heatmap."""
+        image = self._workspace.image()
+        if not 0 <= index < image.n_planes(axis):
+            return float("nan")
+        values = self._workspace.heatmaps.values(axis, index)
+        if values is None:
+            return float("nan")
+        vertices = np.atleast_2d(np.asarray(vertices, float))
+        in_plane = np.delete(vertices, axis, axis=1) if vertices.shape[1] == 3 else vertices
+        low = np.clip(np.round(in_plane.min(axis=0)).astype(int), 0, np.array(values.shape) - 1)
+        high = np.clip(np.round(in_plane.max(axis=0)).astype(int), low, np.array(values.shape) - 1)
+        return float(values[low[0] : high[0] + 1, low[1] : high[1] + 1].mean())
+
+
+def _drawing(layer: Any) -> bool:
+    """Tell whether the user draws boxes."""
+    return _role(layer) == "boxes" and str(layer.mode).startswith("add_")
+
+
+def _select(layer: Any) -> None:
+    """Go back to selecting, where a box was drawn."""
+    if _drawing(layer):
+        layer.mode = "select"
+
+
+def _role(layer: Any) -> str:
+    return str(layer.metadata[KEY]["role"])
+
+
+def _count(layer: Any) -> int:
+    return int(layer.nshapes) if _role(layer) == "boxes" else len(layer.data)

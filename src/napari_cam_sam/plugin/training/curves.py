@@ -1,0 +1,64 @@
+"""How loss and accuracy go on from epoch to epoch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from napari_cam_sam.plugin.scores.score_plots import Plot, ThemeColours, dress_axes
+
+if TYPE_CHECKING:
+    from napari_cam_sam.models.training.results import Epoch
+
+__all__ = ["TrainingCurves"]
+
+
+class TrainingCurves(Plot):
+    """Loss above accuracy, of training and validation, with a line at the best epoch."""
+
+    def __init__(self, viewer: Any) -> None:
+        super().__init__(viewer, 300)
+        self.setMaximumHeight(360)
+        self.setToolTip(
+            "Training images are changed at random and seen while the network learns; validation "
+            "images are not, and choose the epoch that is kept. Where the two part, it learns the "
+            "images by heart."
+        )
+
+    def show_epochs(self, epochs: Sequence[Epoch], total: int) -> None:
+        """Draw the epochs so far, of so many."""
+        epochs = tuple(epochs)
+        best = max((epoch.number for epoch in epochs if epoch.best), default=None)
+        known = [epoch for epoch in epochs if not math.isnan(epoch.validation_loss)]
+
+        def paint(figure: Any, colours: ThemeColours) -> None:
+            upper, lower = figure.subplots(2, 1, sharex=True)
+            dress_axes(upper, colours, "", "Loss")
+            dress_axes(lower, colours, "Epoch", "Accuracy")
+            numbers = [epoch.number for epoch in epochs]
+            for axes, own, other in (
+                (upper, [e.loss for e in epochs], [e.validation_loss for e in known]),
+                (lower, [e.accuracy for e in epochs], [e.validation_accuracy for e in known]),
+            ):
+                axes.plot(numbers, own, color=colours.second, lw=1.5, marker="s", ms=3,
+                          label="training")  # fmt: skip
+                if known:
+                    axes.plot([e.number for e in known], other, color=colours.first, lw=1.8,
+                              marker="o", ms=3.5, label="validation")  # fmt: skip
+                if best is not None:
+                    label = f"kept: {best}"
+                    axes.axvline(best, color=colours.text, lw=1, ls=":", label=label)
+            losses = [e.loss for e in epochs] + [e.validation_loss for e in known]
+            upper.set_ylim(0, 1.1 * max((x for x in losses if math.isfinite(x)), default=1.0))
+            lower.set_ylim(-0.03, 1.03)
+            # The axis is as long as the training: one sees how much is to come.
+            lower.set_xlim(0.5, max(total, 2) + 0.5)
+            lower.xaxis.get_major_locator().set_params(integer=True)
+            figure.legend(
+                *upper.get_legend_handles_labels(), loc="outside upper center", ncols=3,
+                frameon=False, fontsize=colours.size, labelcolor=colours.text,
+                handlelength=1.4, columnspacing=1.0,
+            )  # fmt: skip
+
+        self.draw(paint)

@@ -1,0 +1,61 @@
+"""The folder that a training is kept in: whether it is free, and what it was begun with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_cam_sam.errors import refusal
+from napari_cam_sam.limits import parse_json, read_text
+from napari_cam_sam.plugin.training.form import parameters_from
+
+if TYPE_CHECKING:
+    from napari_cam_sam.models.training.parameters import TrainingParameters
+
+__all__ = ["begun_with", "free_folder", "is_unfinished"]
+
+# As the core names them; it needs PyTorch, and this does not.
+_CHECKPOINT, _MODEL, _RECORD = "checkpoint.pt", "model.safetensors", "training.json"
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Tell whether a folder holds a training that can go on."""
+    return (folder / _CHECKPOINT).exists()
+
+
+def free_folder(first: Path, *, anew: bool) -> Path:
+    """Give a folder, or the first of those numbered after it, that holds no classifier.
+
+    Parameters
+    ----------
+    first : Path
+    anew : bool
+        Whether one with an unfinished training will not do, either.
+    """
+    folder, number = first, 2
+    while _is_taken(folder, anew):
+        folder, number = Path(f"{first}-{number}"), number + 1
+    return folder
+
+
+def _is_taken(folder: Path, anew: bool) -> bool:
+    return anew if is_unfinished(folder) else (folder / _MODEL).exists()
+
+
+def begun_with(folder: Path) -> TrainingParameters:
+    """Read the parameters of the unfinished training in a folder.
+
+    Raises
+    ------
+    CamSamError
+        Where the folder does not say them.
+    """
+    path = folder / _RECORD
+    record = parse_json(read_text(path, "the record of a training"), path)
+    try:
+        return parameters_from(record["parameters"])
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        raise refusal(
+            "This does not say how the training was begun: name another folder and train anew",
+            path,
+        ) from error

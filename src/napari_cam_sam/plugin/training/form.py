@@ -1,0 +1,234 @@
+"""How a classifier is trained: a preset, what is mostly changed, and the rest below."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+
+from napari_cam_sam.field_help import field_help
+from napari_cam_sam.images.windows import CT_PRESETS, WindowParameters
+from napari_cam_sam.models.names import OWN_NAMES, TORCHVISION_NAMES
+from napari_cam_sam.models.training.parameters import (
+    PRESETS,
+    AugmentationParameters,
+    TrainingParameters,
+    training_preset,
+)
+from napari_cam_sam.plugin.qt.plain_text import Label
+from napari_cam_sam.plugin.qt.widgets import Choice, ParameterForm, Section, SpinBox, form
+
+if TYPE_CHECKING:
+    from napari_cam_sam.plugin.state.workspace import Workspace
+
+__all__ = ["TrainingForm", "parameters_from"]
+
+_PRESETS = {
+    "scratch": ("few images, no download", "A few hundred images; ImageNet's weights are "
+                "not needed. Fine grid: heatmaps with twice as many rows and columns."),
+    "s1": ("S1: ResNet from ImageNet", "As in 'Weakly supervised automated extraction of optimal "
+           "visual prompts': an extra head and weighted classes."),
+    "s0": ("S0: MobileNetV3 from ImageNet", "As in 'SAM to assess Grad-CAM'."),
+}  # fmt: skip
+_REST = (
+    "start", "fine_grid", "head", "dropout", "batch_size", "learning_rate", "backbone_rate",
+    "weight_decay", "warm_up", "label_smoothing", "balance", "patience", "validation_part",
+    "test_part", "join_copies", "precision",
+)  # fmt: skip
+# What switches show first where nothing is chosen.
+_STARTS: dict[str, float] = {"backbone_rate": 1e-4, "patience": 10}
+_AS_SHOWN = "shown"
+
+
+class TrainingForm(QWidget):
+    """The parameters of a training.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Gives the window in which images of the viewer are looked at.
+    """
+
+    changed = Signal()
+
+    def __init__(self, workspace: Workspace) -> None:
+        super().__init__()
+        self._workspace = workspace
+        self._base = PRESETS["scratch"]
+        helps = field_help(TrainingParameters)
+        self.preset = Choice("Sets all below; change what you like afterwards.")
+        self.preset.offer(
+            (_PRESETS[name][0], name, _PRESETS[name][1]) if name in _PRESETS else (name, name)
+            for name in PRESETS
+        )
+        self.architecture = Choice(helps["architecture"])
+        self.architecture.offer((name, name) for name in (*TORCHVISION_NAMES, *OWN_NAMES))
+        self.rows, self.columns = SpinBox(), SpinBox()
+        for spin in (self.rows, self.columns):
+            spin.setRange(16, 4096)
+            spin.setSingleStep(32)
+            spin.setToolTip(f"{helps['input_size']} Larger sees more detail, and takes longer.")
+        size = QWidget()
+        size.setToolTip(self.rows.toolTip())
+        beside = QHBoxLayout(size)
+        beside.setContentsMargins(0, 0, 0, 0)
+        beside.addWidget(self.rows, 1)
+        beside.addWidget(Label("×"))
+        beside.addWidget(self.columns, 1)
+        self.epochs, self.seed = SpinBox(), SpinBox()
+        self.epochs.setRange(1, 10_000)
+        self.seed.setRange(0, 2**31 - 1)
+        self.epochs.setToolTip(helps["epochs"])
+        self.seed.setToolTip(f"{helps['seed']} The same seed gives the same classifier on the CPU.")
+        self.channels = Choice(helps["channels"])
+        self.channels.offer((("as the images are", 0), ("1, gray", 1), ("3, colour", 3)))
+        self.device = Choice(helps["device"])
+        self.device.offer(
+            (
+                ("GPU if there is one", "auto"),
+                ("CPU", "cpu"),
+                ("CUDA", "cuda"),
+                ("Apple GPU", "mps"),
+            )
+        )
+        self.window = Choice(helps["window"])
+        self.window.offer(
+            [
+                ("as suits the images", WindowParameters()),
+                ("as in the Heatmap dock", _AS_SHOWN, "The window chosen for the image shown."),
+                ("minimum to maximum", WindowParameters("minmax")),
+                *((name, WindowParameters(name)) for name in CT_PRESETS),
+            ]
+        )
+        self.rest = ParameterForm(TrainingParameters, _STARTS, only=_REST)
+        self.augmentation = ParameterForm(AugmentationParameters)
+
+        inside = QWidget()
+        more = QVBoxLayout(inside)
+        more.setContentsMargins(0, 0, 0, 0)
+        more.addLayout(
+            form((("Device", self.device), ("Window", self.window), ("Channels", self.channels)))
+        )
+        more.addWidget(self.rest)
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(0, 0, 0, 0)
+        whole.addLayout(
+            form(
+                (
+                    ("Preset", self.preset),
+                    ("Network", self.architecture),
+                    ("Input size", size),
+                    ("Epochs", self.epochs),
+                    ("Seed", self.seed),
+                )
+            )
+        )
+        whole.addWidget(Section("More settings", inside, opened=False))
+        whole.addWidget(
+            Section("Random changes of training images", self.augmentation, opened=False)
+        )
+
+        self.set_value(self._base)
+        self.preset.chosen.connect(lambda: self.set_value(training_preset(self.preset.value())))
+        self.rows.valueChanged.connect(self._rows_changed)
+        for spin in (self.columns, self.epochs, self.seed):
+            spin.valueChanged.connect(self._tell)
+        for choice in (self.architecture, self.channels, self.device, self.window):
+            choice.currentIndexChanged.connect(self._tell)
+        self.rest.changed.connect(self._tell)
+        self.augmentation.changed.connect(self._tell)
+        workspace.window_changed.connect(self._tell)
+        workspace.image_changed.connect(self._tell)
+
+    def value(self) -> TrainingParameters:
+        """Give the parameters that the form shows.
+
+        Raises
+        ------
+        CamSamError
+            Where one is out of its range.
+        """
+        window = self.window.value()
+        if window == _AS_SHOWN:
+            window = self._workspace.window_parameters or self._workspace.default_window()
+        return replace(
+            self._base,
+            **self.rest.values(),
+            architecture=self.architecture.value(),
+            input_size=(self.rows.value(), self.columns.value()),
+            epochs=self.epochs.value(),
+            seed=self.seed.value(),
+            channels=self.channels.value(),
+            device=self.device.value(),
+            window=window,
+            augmentation=self.augmentation.value(),
+        )
+
+    def set_value(self, value: TrainingParameters) -> None:
+        """Show parameters."""
+        self._base = value
+        self.blockSignals(True)
+        self.architecture.set_value(value.architecture)
+        for spin, shown in (
+            (self.rows, value.input_size[0]), (self.columns, value.input_size[1]),
+            (self.epochs, value.epochs), (self.seed, value.seed),
+        ):  # fmt: skip
+            spin.setValue(shown)
+        # Rows take columns along where both were one.
+        self.columns.setValue(value.input_size[1])
+        self.channels.set_value(value.channels)
+        self.device.set_value(value.device)
+        if not self.window.set_value(value.window):
+            window = value.window
+            self.window.addItem(f"{window.kind} {window.low} to {window.high}", window)
+            self.window.set_value(window)
+        self.rest.set_value(value)
+        self.augmentation.set_value(value.augmentation)
+        self.blockSignals(False)
+        self._tell()
+
+    def look_as_shown(self, shown: bool) -> None:
+        """Choose the window of the image shown, or that which suits files, unless another is."""
+        before, after = (WindowParameters(), _AS_SHOWN)[:: 1 if shown else -1]
+        if self.window.value() == before:
+            self.window.set_value(after)
+
+    def state(self) -> dict[str, Any]:
+        """Give the parameters as plain data, for the session."""
+        return {**asdict(self.value()), "as_shown": self.window.value() == _AS_SHOWN}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take parameters from a session."""
+        self.set_value(parameters_from(state))
+        if state.get("as_shown"):
+            self.window.set_value(_AS_SHOWN)
+
+    def _rows_changed(self, rows: int) -> None:
+        if self._square:
+            self.columns.setValue(rows)
+        self._tell()
+
+    def _tell(self, *_: object) -> None:
+        self._square = self.rows.value() == self.columns.value()
+        if not self.signalsBlocked():
+            self.changed.emit()
+
+
+def parameters_from(plain: dict[str, Any]) -> TrainingParameters:
+    """Make parameters of the plain data of a session or of a training's record.
+
+    Raises
+    ------
+    CamSamError
+        For a value out of its range.
+    KeyError, TypeError
+        Where it is no such data.
+    """
+    known = {name: plain[name] for name in TrainingParameters.__dataclass_fields__ if name in plain}
+    known["input_size"] = tuple(plain["input_size"])
+    known["classes"] = tuple(plain["classes"])
+    known["window"] = WindowParameters(**plain["window"])
+    known["augmentation"] = AugmentationParameters(**plain["augmentation"])
+    return TrainingParameters(**known)

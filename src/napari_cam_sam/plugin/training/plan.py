@@ -1,0 +1,56 @@
+"""What a training will do, in words."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from napari_cam_sam.models.names import OWN_NAMES
+from napari_cam_sam.plugin.qt.device_words import device_words
+
+if TYPE_CHECKING:
+    from napari_cam_sam.models.training.parameters import TrainingParameters
+
+__all__ = ["NEIGHBOURS", "network_words", "parts_of"]
+
+NEIGHBOURS = (
+    "There are too few images to hold whole ones out: the planes that are held out lie between "
+    "planes that it learned from, so expect less on another image."
+)
+"""What to know of figures where planes of one image were shared out."""
+
+
+def parts_of(parameters: TrainingParameters) -> int:
+    """Count the parts into which images are split."""
+    return 1 + (parameters.validation_part > 0) + (parameters.test_part > 0)
+
+
+def network_words(parameters: TrainingParameters) -> str:
+    """Say what will be trained, and where."""
+    rows, columns = parameters.input_size
+    epochs = f"{parameters.epochs} epoch{'s' * (parameters.epochs > 1)}"
+    return (
+        f"{parameters.architecture} {_start_words(parameters)} at {rows} × {columns}, {epochs} on "
+        f"the {_device_words(parameters.device)}."
+    )
+
+
+def _start_words(parameters: TrainingParameters) -> str:
+    if parameters.start == "imagenet":
+        return "from ImageNet's weights"
+    if parameters.start == "scratch" or parameters.architecture in OWN_NAMES:
+        return "from scratch"
+    if "torchvision" in sys.modules:
+        from napari_cam_sam.models.classify.torchvision_weights import weights_on_disk
+
+        there = weights_on_disk(parameters.architecture)
+        return "from ImageNet's weights" if there else "from scratch"
+    return "from ImageNet's weights if they are on this machine, else from scratch"
+
+
+def _device_words(device: str) -> str:
+    if device == "auto" and "torch" in sys.modules:
+        from napari_cam_sam.models.devices import choose_device
+
+        device = str(choose_device(device))
+    return device_words(device)

@@ -1,0 +1,204 @@
+"""How good a trained classifier is on images that it never saw."""
+
+from __future__ import annotations
+
+import math
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QBrush, QColor
+from qtpy.QtWidgets import QHeaderView, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
+
+from napari_cam_sam.plugin.qt.plain_text import Label, Rich, plain_tip
+from napari_cam_sam.plugin.qt.tables import NumberItem, dress, head
+from napari_cam_sam.plugin.scores.score_plots import Plot, ThemeColours, dress_axes
+
+if TYPE_CHECKING:
+    from napari_cam_sam.models.training.figures import Figures
+    from napari_cam_sam.models.training.results import TrainingResult
+
+__all__ = ["TrainingReport", "result_words"]
+
+_ROW = 24
+# From few to all of a class: one hue, lighter to darker, which all eyes tell apart.
+_FEW, _ALL = (222, 235, 247), (8, 69, 148)
+
+_CLASS_HEADS = (
+    ("Class", ""),
+    ("n", "Images of the class."),
+    ("Prec.", "Precision: of those that it called so, how many are."),
+    ("Recall", "Of those that are, how many it called so."),
+    ("F1", "Harmonic mean of the two."),
+    ("AUROC", "Area under the ROC curve of the class's probability: 0.5 is chance."),
+)
+
+
+class TrainingReport(QWidget):
+    """The figures of the reported part: all, a class each, confusion and calibration.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    """
+
+    def __init__(self, viewer: Any) -> None:
+        super().__init__()
+        self.words = Rich()
+        self.words.setWordWrap(True)
+        self.words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.classes = QTableWidget(0, len(_CLASS_HEADS))
+        dress(self.classes)
+        head(self.classes, _CLASS_HEADS)
+        self.confusion_title = Label("Rows: what they are. Columns: what it called them.")
+        self.confusion_title.setWordWrap(True)
+        self.confusion = QTableWidget()
+        dress(self.confusion)
+        self.confusion.verticalHeader().setVisible(True)
+        self.confusion.setSelectionMode(QTableWidget.SelectionMode.NoSelection)
+        self.confusion.setToolTip(
+            "Images of each class, by the class that it called them. The diagonal is right; the "
+            "darker, the larger the part of the row."
+        )
+        self.calibration = CalibrationPlot(viewer)
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(0, 0, 0, 0)
+        for widget in (
+            self.words, self.classes, self.confusion_title, self.confusion, self.calibration
+        ):  # fmt: skip
+            whole.addWidget(widget)
+
+    def show_result(self, result: TrainingResult, remark: str = "") -> None:
+        """Show what came out; ``remark`` says what to know of it."""
+        self.words.setText(result_words(result, remark))
+        figures = result.figures or result.validation
+        for widget in (self.classes, self.confusion_title, self.confusion, self.calibration):
+            widget.setVisible(figures is not None)
+        if figures is not None:
+            self._show_classes(figures)
+            self._show_confusion(figures)
+            self.calibration.show_figures(figures)
+
+    def _show_classes(self, figures: Figures) -> None:
+        self.classes.setRowCount(len(figures.classes))
+        for row, one in enumerate(figures.classes):
+            self.classes.setItem(row, 0, QTableWidgetItem(one.name))
+            self.classes.setItem(row, 1, NumberItem(str(one.n), one.n))
+            for column, value in enumerate((one.precision, one.recall, one.f1, one.auroc), start=2):
+                self.classes.setItem(row, column, NumberItem(_number(value), value))
+        self.classes.resizeColumnsToContents()
+        self.classes.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        _fit(self.classes)
+
+    def _show_confusion(self, figures: Figures) -> None:
+        names = [one.name for one in figures.classes]
+        table = self.confusion
+        table.setRowCount(len(names))
+        table.setColumnCount(len(names))
+        table.setHorizontalHeaderLabels(names)
+        table.setVerticalHeaderLabels(names)
+        for row, counts in enumerate(figures.confusion):
+            for column, count in enumerate(counts):
+                item = QTableWidgetItem(str(count))
+                item.setTextAlignment(Qt.AlignmentFlag.AlignCenter)
+                part = count / max(1, sum(counts))
+                colour = [round(a + (b - a) * part) for a, b in zip(_FEW, _ALL, strict=True)]
+                item.setBackground(QBrush(QColor(*colour)))
+                item.setForeground(QBrush(QColor("white" if part > 0.45 else "black")))
+                said = f"images of {names[row]} were called {names[column]}."
+                item.setToolTip(plain_tip(f"{count} of {sum(counts)} {said}"))
+                table.setItem(row, column, item)
+        table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+        _fit(table)
+
+
+class CalibrationPlot(Plot):
+    """How often it is right against how sure it is."""
+
+    def __init__(self, viewer: Any) -> None:
+        super().__init__(viewer, 190)
+        self.setMaximumHeight(240)
+        self.setToolTip(
+            "Images by the probability of the class that they were called: on the dashed line it "
+            "is right as often as it says. Below, it is too sure of itself; above, not enough. "
+            "Large dots are many images."
+        )
+
+    def show_figures(self, figures: Figures) -> None:
+        """Draw the reliability diagram."""
+        bins, n = figures.reliability, figures.n
+
+        def paint(figure: Any, colours: ThemeColours) -> None:
+            axes = figure.subplots()
+            dress_axes(axes, colours, "How sure it is", "How often right")
+            axes.plot([0, 1], [0, 1], "--", color=colours.text, lw=1)
+            sizes = [15 + 150 * one.n / n for one in bins]
+            axes.plot([one.confidence for one in bins], [one.accuracy for one in bins],
+                      color=colours.first, lw=1)  # fmt: skip
+            axes.scatter([one.confidence for one in bins], [one.accuracy for one in bins],
+                         s=sizes, color=colours.first)  # fmt: skip
+            axes.set_xlim(-0.03, 1.03)
+            axes.set_ylim(-0.08, 1.08)
+
+        self.draw(paint)
+
+
+def result_words(result: TrainingResult, remark: str = "") -> str:
+    """Say in words what came out of a training."""
+    if result.model is None:
+        return "Stopped before the first epoch was complete: there is nothing to keep yet."
+    figures = result.figures or result.validation
+    kept = f"epoch {result.best_epoch} of {len(result.epochs)} is kept"
+    lines = [f"{'Trained' if result.finished else 'Stopped'}: {kept}."]
+    if figures is None:
+        lines.append("No images were held out: how good it is on others is not known.")
+    else:
+        seen = (
+            "that it never saw"
+            if result.figures is not None
+            else "that chose the epoch: on others expect a little less"
+        )
+        lines.append(
+            f"On {figures.n} images {seen}: accuracy <b>{_number(figures.accuracy)}</b>, mean F1 "
+            f"<b>{_number(figures.f1)}</b>, AUROC <b>{_number(figures.auroc)}</b>, calibration "
+            f"error {_number(figures.ece)}."
+        )
+    parts = ", ".join(f"{n} {_PARTS[name]}" for name, n in result.parts.items() if n)
+    lines.append(f"Images: {parts}.")
+    copies = result.copies
+    if copies is not None and copies.images:
+        lines.append(f"{copies.images} images have near copies; each lot stayed in one part.")
+        if copies.contradictions:
+            n = len(copies.contradictions)
+            lines.append(
+                f"{n} lot{'s' * (n > 1)} of copies bear{'s' * (n == 1)} different labels, e.g. "
+                f"{' and '.join(_short(name) for name in copies.contradictions[0])}."
+            )
+    if result.left_out:
+        one = result.left_out[0]
+        lines.append(
+            f"{len(result.left_out)} left out, e.g. {_short(one.name)}: {escape(one.reason)}"
+        )
+    if remark:
+        lines.append(remark)
+    return "<br>".join(one if one.endswith(".") else f"{one}." for one in lines)
+
+
+_PARTS = {"train": "to learn from", "validation": "to choose the epoch", "test": "for the figures"}
+
+
+def _short(name: str) -> str:
+    """Leave of a path the file and its folder; for rich text."""
+    return escape("/".join(Path(name).parts[-2:]))
+
+
+def _number(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.3f}"
+
+
+def _fit(table: QTableWidget) -> None:
+    """Let a short table be as high as its rows."""
+    table.verticalHeader().setDefaultSectionSize(_ROW)
+    rows = min(table.rowCount(), 10)
+    table.setFixedHeight(rows * _ROW + table.horizontalHeader().sizeHint().height() + 4)

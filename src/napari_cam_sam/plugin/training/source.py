@@ -1,0 +1,268 @@
+"""What a classifier is trained on: a folder, a table, or planes tagged in the viewer."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QTimer, Signal
+from qtpy.QtWidgets import QFileDialog, QLineEdit, QVBoxLayout, QWidget
+
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.plugin.qt.tasks import Newest
+from napari_cam_sam.plugin.qt.widgets import Choice, button, form, line, listen
+from napari_cam_sam.plugin.state.plane_tags import single_planes
+from napari_cam_sam.plugin.training.tagging_panel import TaggingPanel
+
+if TYPE_CHECKING:
+    from napari_cam_sam.models.training.samples import SampleSet
+    from napari_cam_sam.plugin.state.workspace import Workspace
+
+__all__ = ["FOLDER", "PLANES", "TABLE", "PathRow", "TrainingSource"]
+
+FOLDER, TABLE, PLANES = "folder", "table", "planes"
+_TYPED_MS = 400
+
+_KINDS = (
+    ("a folder, one folder a class", FOLDER,
+     "FOLDER/benign/*.png, FOLDER/malignant/*.png, …: the folders' names are the classes."),
+    ("a table (CSV)", TABLE,
+     "With the columns path and label, and perhaps group (the patient), axis and plane; or image "
+     "and truth: planes of volumes, by whether the truth is in them."),
+    ("planes of this viewer", PLANES, "You tag planes with classes, one by one or by a truth."),
+)  # fmt: skip
+
+
+class PathRow(QWidget):
+    """A path that is typed, pasted or looked for.
+
+    Parameters
+    ----------
+    hint : str
+    browse : callable
+        Asks for a path, and gives an empty text where none was chosen.
+    """
+
+    changed = Signal()
+
+    def __init__(self, hint: str, browse: Callable[[], str]) -> None:
+        super().__init__()
+        self.text = QLineEdit()
+        self.text.setToolTip(hint)
+        self.setToolTip(hint)
+        self.browse = button("Browse…", hint)
+        self._ask = browse
+        row = line(self.text, self.browse)
+        row.setStretch(0, 1)
+        row.setStretch(1, 0)
+        row.setContentsMargins(0, 0, 0, 0)
+        self.setLayout(row)
+        self.text.textChanged.connect(self.changed)
+        self.browse.clicked.connect(self._browse)
+
+    def path(self) -> Path | None:
+        """Give the path, None where there is none."""
+        text = self.text.text().strip()
+        return Path(text).expanduser() if text else None
+
+    def _browse(self) -> None:
+        found = self._ask()
+        if found:
+            self.text.setText(found)
+
+
+class TrainingSource(QWidget):
+    """A choice of images with their classes, and what was found there.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    """
+
+    changed = Signal()
+
+    def __init__(self, workspace: Workspace) -> None:
+        super().__init__()
+        self._workspace = workspace
+        self._found: SampleSet | None = None
+        self._problem = ""
+        self.kind = Choice("Where the images are, and where their classes are from.")
+        self.kind.offer(_KINDS)
+        self.folder = PathRow(
+            "A folder that holds one folder a class.",
+            lambda: QFileDialog.getExistingDirectory(self, "A folder with one folder a class"),
+        )
+        self.table = PathRow(
+            _KINDS[1][2],
+            lambda: QFileDialog.getOpenFileName(self, "A table of images", "", "Tables (*.csv)")[0],
+        )
+        self.tagging = TaggingPanel(workspace)
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(0, 0, 0, 0)
+        whole.addLayout(form((("Train on", self.kind),)))
+        for widget in (self.folder, self.table, self.tagging):
+            whole.addWidget(widget)
+        self._looker = Newest(self._looked, self._refused, self)
+        self._typed = QTimer(self)
+        self._typed.setSingleShot(True)
+        self._typed.setInterval(_TYPED_MS)
+        self._typed.timeout.connect(self.look)
+        self.kind.currentIndexChanged.connect(self._kind_changed)
+        self.folder.changed.connect(self._typed.start)
+        self.table.changed.connect(self._typed.start)
+        self.tagging.said.connect(self._refused)
+        workspace.tags.changed.connect(self._tags_changed)
+        for event in (
+            workspace.viewer.layers.events.removed,
+            workspace.viewer.layers.events.renamed,
+        ):
+            listen(self, event, self._tags_changed)
+        self._kind_changed()
+
+    # What there is
+
+    def look(self) -> None:
+        """List the images, of files in a thread."""
+        self._typed.stop()
+        self._found, self._problem = None, ""
+        if self.kind.value() == PLANES:
+            self._looker.drop()
+            try:
+                self._looked(self._workspace.tags.samples())
+            except CamSamError as error:
+                self._refused(str(error))
+            return
+        read = self._reader()
+        if read is None:
+            self._looker.drop()
+        else:
+            self._looker.ask(read)
+        self.changed.emit()
+
+    def words(self) -> str:
+        """Say what there is to train on, or why there is nothing."""
+        if self._problem:
+            return self._problem
+        kind = self.kind.value()
+        if self._found is None:
+            if kind == PLANES or self._path() is None:
+                return _ASK[kind]
+            return f"Looking through {self._path()}…"
+        counts = Counter(sample.label for sample in self._found.samples)
+        if not counts:
+            return _ASK[kind]
+        n, what = sum(counts.values()), "plane" if kind == PLANES else "image"
+        each = ", ".join(f"{name} {count}" for name, count in counts.items())
+        left_out = len(self._found.left_out)
+        more = f"; {left_out} other file{'s' * (left_out > 1)} left out" if left_out else ""
+        classes = f"{len(counts)} class{'es' * (len(counts) > 1)}"
+        only = " Training needs two classes or more." if len(counts) == 1 else ""
+        return f"{n} {what}{'s' * (n > 1)}, {classes}: {each}{more}.{only}"
+
+    def ready(self) -> bool:
+        """Whether there is something that a training may be tried on."""
+        if self.kind.value() == PLANES:
+            return self._found is not None and len({s.label for s in self._found.samples}) > 1
+        return self._path() is not None
+
+    def name(self) -> str:
+        """Give a name for what is trained on it."""
+        path = self._path()
+        if path is not None:
+            return path.stem if self.kind.value() == TABLE else path.name
+        image = self._workspace.image_layer
+        return "planes" if image is None else str(image.name)
+
+    def place(self) -> Path:
+        """Give the folder beside which a training may be kept."""
+        path = self._path()
+        return Path.home() if path is None else path.absolute().parent
+
+    def stands_alone(self, parts: int) -> bool:
+        """Whether planes of one image must be shared out, since there are too few images."""
+        return (
+            self.kind.value() == PLANES
+            and self._found is not None
+            and single_planes(self._found, parts) is not None
+        )
+
+    def reader(self, parts: int) -> Callable[[], SampleSet]:
+        """Give what lists the images, to be called in a thread.
+
+        Parameters
+        ----------
+        parts : int
+            Into how many parts they will be split.
+
+        Raises
+        ------
+        CamSamError
+            Where nothing was chosen.
+        """
+        if self.kind.value() == PLANES:
+            samples = self._workspace.tags.samples()
+            alone = single_planes(samples, parts)
+            return lambda: samples if alone is None else alone
+        read = self._reader()
+        if read is None:
+            raise CamSamError(_ASK[self.kind.value()])
+        return read
+
+    # The session
+
+    def state(self) -> dict[str, Any]:
+        """Give the choices as plain data, for the session."""
+        return {
+            "source": self.kind.value(),
+            "folder": self.folder.text.text(),
+            "table": self.table.text.text(),
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take choices from a session."""
+        self.folder.text.setText(str(state.get("folder", "")))
+        self.table.text.setText(str(state.get("table", "")))
+        self.kind.set_value(state.get("source"))
+        self.look()
+
+    def _path(self) -> Path | None:
+        row = {FOLDER: self.folder, TABLE: self.table}.get(self.kind.value())
+        return None if row is None else row.path()
+
+    def _reader(self) -> Callable[[], SampleSet] | None:
+        from napari_cam_sam.models.training.samples import samples_from_csv, samples_from_folder
+
+        path = self._path()
+        if path is None:
+            return None
+        read: Callable[[Path], SampleSet]
+        read = samples_from_folder if self.kind.value() == FOLDER else samples_from_csv
+        return lambda: read(path)
+
+    def _kind_changed(self) -> None:
+        for kind, widget in (
+            (FOLDER, self.folder), (TABLE, self.table), (PLANES, self.tagging)
+        ):  # fmt: skip
+            widget.setVisible(self.kind.value() == kind)
+        self.look()
+
+    def _tags_changed(self, _: object = None) -> None:
+        if self.kind.value() == PLANES:
+            self.look()
+
+    def _looked(self, found: SampleSet) -> None:
+        self._found, self._problem = found, ""
+        self.changed.emit()
+
+    def _refused(self, sentence: str) -> None:
+        self._problem = sentence
+        self.changed.emit()
+
+
+_ASK = {
+    FOLDER: "Choose a folder that holds one folder of images a class.",
+    TABLE: "Choose a table with the columns path and label, or image and truth.",
+    PLANES: "Name two classes or more, go to a plane, and press the button of its class.",
+}

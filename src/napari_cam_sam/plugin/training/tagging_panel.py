@@ -1,0 +1,241 @@
+"""Tag planes of the viewer with classes: by a button or a key, or all by a truth."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import (
+    QGridLayout,
+    QLineEdit,
+    QTableWidget,
+    QTableWidgetItem,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.plugin.layers.conversion import frame_shown, image_of
+from napari_cam_sam.plugin.qt.plain_text import Label, Rich, plain_tip, show_info
+from napari_cam_sam.plugin.qt.tables import dress
+from napari_cam_sam.plugin.qt.tasks import Newest
+from napari_cam_sam.plugin.qt.widgets import button, line, listen
+from napari_cam_sam.plugin.state.plane_range import PlaneRange
+from napari_cam_sam.plugin.state.plane_tags import TagRun
+from napari_cam_sam.plugin.state.plane_words import slider_words
+
+if TYPE_CHECKING:
+    from napari_cam_sam.plugin.state.workspace import Workspace
+
+__all__ = ["TaggingPanel"]
+
+# As many classes as there are digits for.
+_KEYS = 9
+
+
+class TaggingPanel(QWidget):
+    """A button a class, and the list of the planes that have one.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    """
+
+    said = Signal(str)
+    """Why something could not be done, in words."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        super().__init__()
+        self._workspace, self._tags = workspace, workspace.tags
+        self._runs: list[TagRun] = []
+        self.shown = Rich()
+        self.shown.setWordWrap(True)
+        self.name = QLineEdit()
+        self.name.setPlaceholderText("name a class, e.g. lesion")
+        self.name.setToolTip("What the planes show, in a word. Training needs two classes.")
+        self.add = button("Add class", "Makes a button for the class.")
+        self.planes = PlaneRange(workspace)
+        self.classes = QWidget()
+        self._grid = QGridLayout(self.classes)
+        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setColumnStretch(0, 1)
+        self.clear = button("Remove tag", "Of the planes chosen above (Ctrl-0: of the one shown).")
+        self.by_truth = button(
+            "Tag all by truth",
+            "Every plane along the axis shown: present where the truth layer has something, else "
+            "absent. Correct them afterwards as you like.",
+        )
+        self.list = QTableWidget(0, 3)
+        dress(self.list)
+        self.list.setHorizontalHeaderLabels(["Class", "Planes", "Image"])
+        self.list.horizontalHeader().setStretchLastSection(True)
+        self.list.setToolTip("All tagged planes. Click a row to see its first plane.")
+        self.list.setFixedHeight(120)
+        self.remove = button("Remove row", "Takes the tags of the selected row away.")
+
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(0, 0, 0, 0)
+        row = line(self.name, self.add)
+        row.setStretch(0, 1)
+        row.setStretch(1, 0)
+        whole.addLayout(row)
+        whole.addWidget(self.planes)
+        whole.addWidget(self.classes)
+        whole.addLayout(line(self.clear, self.by_truth))
+        whole.addWidget(self.shown)
+        whole.addWidget(self.list)
+        whole.addLayout(line(self.remove))
+
+        self._looker = Newest(self._tag_each, self.said.emit, self)
+        self.add.clicked.connect(self._add)
+        self.name.returnPressed.connect(self._add)
+        self.clear.clicked.connect(lambda: self.tag(None))
+        self.by_truth.clicked.connect(self.tag_by_truth)
+        self.remove.clicked.connect(self._remove)
+        self.list.cellClicked.connect(self._go)
+        self.list.itemSelectionChanged.connect(self._offer_remove)
+        self._tags.changed.connect(self._show)
+        workspace.plane_changed.connect(self._plane_changed)
+        workspace.image_changed.connect(self._plane_changed)
+        for event in (
+            workspace.viewer.layers.events.removed,
+            workspace.viewer.layers.events.renamed,
+        ):
+            listen(self, event, self._show)
+        workspace.docks.register("tag", self.tag_shown)
+        self._show()
+        self._plane_changed()
+
+    # Tagging
+
+    def tag(self, name: str | None) -> None:
+        """Give the planes that are chosen a class; None takes theirs away."""
+        try:
+            axis, _ = self._workspace.plane()
+            self._tags.tag(axis, self.planes.indices(), name)
+        except CamSamError as error:
+            self.said.emit(str(error))
+
+    def tag_shown(self, number: int) -> None:
+        """Give the plane shown the class of a number, from 1; 0 takes its away.
+
+        Raises
+        ------
+        CamSamError
+            Without an image, or where there is no such class.
+        """
+        axis, index = self._workspace.plane()
+        if number > len(self._tags.classes):
+            raise CamSamError(
+                f"There is no class {number}: name it in the Train dock, under planes of this "
+                "viewer."
+            )
+        self._tags.tag(axis, [index], self._tags.classes[number - 1] if number else None)
+        if not self.isVisible():
+            show_info(f"Plane {index}: {self._tags.tag_of(axis, index) or 'no tag'}.")
+
+    def tag_by_truth(self) -> None:
+        """Tag all planes along the axis shown by whether the truth has something there."""
+        workspace = self._workspace
+        try:
+            axis, _ = workspace.plane()
+            image, layer = workspace.image(), workspace.truth()
+            if layer is None:
+                raise CamSamError("Open a truth first: a labels layer on the image's grid.")
+            reason = workspace.mismatch(layer)
+            if reason is not None:
+                raise CamSamError(reason)
+            truth = image_of(layer, frame_shown(workspace.viewer, layer))
+        except CamSamError as error:
+            self.said.emit(str(error))
+            return
+        here = workspace.image_layer, workspace.frame()
+
+        def look() -> tuple[Any, int, dict[int, str | None]]:
+            found = (bool(np.any(plane)) for plane in truth.planes(axis))
+            names = {i: "present" if there else "absent" for i, there in enumerate(found)}
+            return here, axis, {i: names[i] for i in range(image.n_planes(axis))}
+
+        self._looker.ask(look)
+
+    def _tag_each(self, answer: tuple[Any, int, dict[int, str | None]]) -> None:
+        here, axis, names = answer
+        if here == (self._workspace.image_layer, self._workspace.frame()):
+            self._tags.tag_each(axis, names)
+
+    def _add(self) -> None:
+        try:
+            self._tags.add_class(self.name.text())
+        except CamSamError as error:
+            self.said.emit(str(error))
+        self.name.clear()
+
+    def _remove(self) -> None:
+        row = self.list.currentRow()
+        if 0 <= row < len(self._runs):
+            self._tags.remove(self._runs[row])
+
+    def _go(self, row: int, _: int) -> None:
+        run = self._runs[row]
+        if run.layer in self._workspace.viewer.layers:
+            self._workspace.choose_image(run.layer)
+            self._workspace.show_plane(run.axis, run.first)
+
+    # What is shown
+
+    def _plane_changed(self) -> None:
+        self.planes.fit()
+        self._say_shown()
+
+    def _say_shown(self) -> None:
+        try:
+            axis, index = self._workspace.plane()
+            slider = slider_words(self._workspace)
+        except CamSamError as error:
+            self.shown.setText(str(error))
+            return
+        tagged = self._tags.tag_of(axis, index)
+        words = "no tag yet" if tagged is None else f"<b>{escape(tagged)}</b>"
+        self.shown.setText(f"Plane {index}{slider}: {words}")
+
+    def _offer_remove(self) -> None:
+        self.remove.setEnabled(bool(self.list.selectedItems()))
+
+    def _show(self, _: object = None) -> None:
+        """List classes and tagged planes."""
+        while (item := self._grid.takeAt(0)) is not None:
+            # Qt deletes it when it comes to it; nobody is to see it until then.
+            item.widget().hide()
+            item.widget().deleteLater()
+        for number, (name, count) in enumerate(self._tags.counts().items(), start=1):
+            key = f" (Ctrl-{number}: the plane shown)" if number <= _KEYS else ""
+            chooser = button(
+                "Tag as " + name.replace("&", "&&"),
+                f"Gives the planes chosen above this class{key}.",
+            )
+            chooser.clicked.connect(lambda _=False, name=name: self.tag(name))
+            counted = Label(f"{count} plane{'s' * (count != 1)}")
+            forget = QToolButton()
+            forget.setText("×")
+            forget.setToolTip(plain_tip(f"Forget the class {name} and all its tags."))
+            forget.clicked.connect(lambda _=False, name=name: self._tags.remove_class(name))
+            for column, widget in enumerate((chooser, counted, forget)):
+                self._grid.addWidget(widget, number - 1, column)
+        self._runs = self._tags.runs()
+        self.list.setRowCount(len(self._runs))
+        several_axes = len({run.axis for run in self._runs}) > 1
+        for row, run in enumerate(self._runs):
+            planes = f"{run.first}" if run.first == run.last else f"{run.first}–{run.last}"
+            axis = f" along axis {run.axis}" if several_axes else ""
+            frame = "" if run.frame is None else f", frame {run.frame}"
+            for column, text in enumerate((run.name, planes + axis, run.layer.name + frame)):
+                self.list.setItem(row, column, QTableWidgetItem(text))
+        self.list.resizeColumnToContents(0)
+        self.list.resizeColumnToContents(1)
+        for widget in (self.list, self.remove):
+            widget.setVisible(bool(self._runs))
+        self._offer_remove()
+        self._say_shown()

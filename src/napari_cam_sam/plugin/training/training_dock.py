@@ -1,0 +1,384 @@
+"""Train a classifier on labelled images or planes, watch it, and hand it to the heatmaps."""
+
+from __future__ import annotations
+
+import re
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QPoint, QTimer
+from qtpy.QtWidgets import QFileDialog, QScrollArea, QVBoxLayout, QWidget
+
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.models.training.results import TrainingResult
+from napari_cam_sam.plugin.qt.dock import Dock
+from napari_cam_sam.plugin.qt.plain_text import Label, show_error
+from napari_cam_sam.plugin.qt.task_progress import TaskRow, duration
+from napari_cam_sam.plugin.qt.widgets import Section, button, form, line
+from napari_cam_sam.plugin.state.workspace import workspace_of
+from napari_cam_sam.plugin.training.curves import TrainingCurves
+from napari_cam_sam.plugin.training.folder import begun_with, free_folder, is_unfinished
+from napari_cam_sam.plugin.training.form import TrainingForm
+from napari_cam_sam.plugin.training.plan import NEIGHBOURS, network_words, parts_of
+from napari_cam_sam.plugin.training.report import TrainingReport
+from napari_cam_sam.plugin.training.run import TrainingJob, training_steps
+from napari_cam_sam.plugin.training.source import PLANES, PathRow, TrainingSource
+
+if TYPE_CHECKING:
+    import napari
+
+    from napari_cam_sam.models.training.parameters import TrainingParameters
+    from napari_cam_sam.models.training.results import Epoch
+
+__all__ = ["TrainingDock"]
+
+_TELL_MS = 200
+_SETTLE_MS = 1500
+
+
+class TrainingDock(Dock):
+    """Choose images and a network; train in the background; see how good it is; use it.
+
+    Parameters
+    ----------
+    napari_viewer : napari.viewer.Viewer
+    """
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.workspace = workspace_of(napari_viewer)
+        self._job: TrainingJob | None = None
+        self._epochs: list[Epoch] = []
+        self._begun: tuple[float, int] | None = None
+        self._remark = ""
+        self._suggested = ""
+        self.model: Path | None = None
+
+        self.source = TrainingSource(self.workspace)
+        self.parameters = TrainingForm(self.workspace)
+        self.output = PathRow(
+            "The classifier, its figures and a list of every image's prediction are kept in it.",
+            lambda: QFileDialog.getExistingDirectory(self, "A folder for the classifier"),
+        )
+        self.plan = Label()
+        self.plan.setWordWrap(True)
+        self.run = button("Train", "Starts in the background; the window stays usable.")
+        self.resume = button(
+            "Resume", "Goes on with the unfinished training in the folder, from its last epoch."
+        )
+        self.row = TaskRow()
+        self.row.cancel.clicked.disconnect(self.row.stop)
+        self.row.cancel.setToolTip(
+            "Stops after the batch that runs. The best epoch is kept, and Resume goes on later."
+        )
+        self.curves = TrainingCurves(napari_viewer)
+        self.report = TrainingReport(napari_viewer)
+        self.use = button(
+            "Use it for heatmaps", "Chooses the new classifier in the Heatmap dock, and opens that."
+        )
+
+        inside = QWidget()
+        steps = QVBoxLayout(inside)
+        steps.setContentsMargins(4, 4, 8, 4)
+        network = QWidget()
+        self._stack(network, self.parameters)
+        training = QWidget()
+        below = QVBoxLayout(training)
+        below.setContentsMargins(0, 0, 0, 0)
+        below.addLayout(form((("Keep in", self.output),)))
+        below.addWidget(self.plan)
+        below.addLayout(line(self.run, self.resume))
+        below.addWidget(self.row)
+        below.addWidget(self.curves)
+        result = QWidget()
+        self._stack(result, self.use, self.report)
+        self.sections = [
+            Section("1  Images: what to learn from", self.source),
+            Section("2  Network: what learns", network),
+            Section("3  Train", training),
+            Section("4  Result: how good?", result),
+        ]
+        for section in self.sections:
+            steps.addWidget(section)
+        steps.addStretch()
+        scroll = QScrollArea()
+        scroll.setWidget(inside)
+        scroll.setWidgetResizable(True)
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(0, 0, 0, 0)
+        whole.addWidget(scroll)
+        self.setMinimumWidth(340)
+        self._scroll = scroll
+
+        # A result that is shown just now gets its place little by little.
+        self._result_is_new = QTimer(self)
+        self._result_is_new.setSingleShot(True)
+        self._result_is_new.setInterval(_SETTLE_MS)
+        scroll.verticalScrollBar().rangeChanged.connect(self._look_at_result)
+        self._teller = QTimer(self)
+        self._teller.setInterval(_TELL_MS)
+        self._teller.timeout.connect(self._tell)
+        self.source.changed.connect(self._source_changed)
+        self.source.kind.currentIndexChanged.connect(self._kind_changed)
+        self.parameters.changed.connect(self._say)
+        self.output.changed.connect(self._say)
+        self.run.clicked.connect(self.train)
+        self.resume.clicked.connect(self.go_on)
+        self.row.cancel.clicked.connect(self.cancel)
+        self.row.ended.connect(self._ended)
+        self.use.clicked.connect(self.use_for_heatmaps)
+        self.curves.hide()
+        self.sections[3].hide()
+        docks = self.workspace.docks
+        before = docks.given("training")
+        docks.register_state("training", self.state, self.set_state)
+        if before is not None:
+            docks.restore({"training": before})
+        self._source_changed()
+
+    @staticmethod
+    def _stack(parent: QWidget, *widgets: QWidget) -> None:
+        layout = QVBoxLayout(parent)
+        layout.setContentsMargins(0, 0, 0, 0)
+        for widget in widgets:
+            layout.addWidget(widget)
+
+    # What will happen
+
+    def _kind_changed(self) -> None:
+        self.parameters.look_as_shown(self.source.kind.value() == PLANES)
+
+    def _source_changed(self) -> None:
+        if not self.row.busy:
+            self._suggest_folder()
+        self._say()
+
+    def _suggest_folder(self, anew: bool = False) -> None:
+        """Name a folder that holds no classifier yet, unless the user named one.
+
+        Parameters
+        ----------
+        anew : bool
+            Whether an unfinished training in it will not do, either.
+        """
+        if self.output.text.text() not in ("", self._suggested) or not self.source.ready():
+            return
+        name = re.sub(r"[^\w.-]+", "-", self.source.name()).strip("-.") or "images"
+        first = self.source.place() / f"{name}-classifier"
+        self._suggested = str(free_folder(first, anew=anew))
+        self.output.text.setText(self._suggested)
+
+    def _say(self) -> None:
+        """Say what Train will do, or what is missing for it."""
+        folder = self.output.path()
+        unfinished = folder is not None and is_unfinished(folder)
+        self.resume.setVisible(unfinished)
+        idle = not self.row.busy
+        ready = idle and self.source.ready() and folder is not None
+        self.resume.setEnabled(ready)
+        try:
+            parameters = self.parameters.value()
+        except CamSamError as error:
+            self.run.setEnabled(False)
+            self.plan.setText(str(error))
+            return
+        self.run.setEnabled(ready)
+        if not idle:
+            return  # what is said is what runs
+        words = self.source.words()
+        if self.source.ready():
+            words += f" {network_words(parameters)}"
+            if self.source.stands_alone(parts_of(parameters)):
+                words += f" {NEIGHBOURS}"
+            elif parameters.join_copies:
+                words += " Near copies of an image stay in one part."
+        if unfinished and idle:
+            words += " The folder holds an unfinished training: Resume goes on with it."
+        self.plan.setText(words)
+
+    # Training
+
+    def _parameters(self) -> TrainingParameters:
+        """Give the parameters of the form, as they suit the images."""
+        parameters = self.parameters.value()
+        if self.source.stands_alone(parts_of(parameters)):
+            # Neighbours look alike: joined as copies, all planes of an image would be in one part.
+            return replace(parameters, join_copies=False)
+        return parameters
+
+    def train(self) -> None:
+        """Train anew, in a thread."""
+        self._suggest_folder(anew=True)
+        try:
+            self._start(self._parameters(), resume=False)
+        except CamSamError as error:
+            self.row.fail(str(error))
+            show_error(str(error))
+
+    def go_on(self) -> None:
+        """Go on with the unfinished training in the folder, as it was begun."""
+        folder = self.output.path()
+        try:
+            if folder is None:
+                raise CamSamError("Name the folder of the training that is to go on.")
+            parameters = replace(begun_with(folder), device=self.parameters.device.value())
+            self.parameters.set_value(parameters)
+            self._start(parameters, resume=True)
+        except CamSamError as error:
+            self.row.fail(str(error))
+            show_error(str(error))
+
+    def _start(self, parameters: TrainingParameters, *, resume: bool) -> None:
+        folder = self.output.path()
+        if folder is None:
+            raise CamSamError("Name a folder for the classifier.")
+        parts = parts_of(parameters)
+        self._remark = NEIGHBOURS if self.source.stands_alone(parts) else ""
+        job = TrainingJob(self.source.reader(parts), parameters, folder, resume)
+        if not resume:
+            self._epochs = []
+        self._begun = None
+        started = self.row.start(
+            lambda: training_steps(job), parameters.epochs, "Training a classifier",
+            self._take, stop=job.stop, counts=False,
+        )  # fmt: skip
+        if not started:
+            return
+        self._job = job
+        self.row.cancel.setEnabled(True)
+        self.row.say("Loading PyTorch and listing the images…")
+        self.sections[3].hide()
+        self.curves.show()
+        self.curves.say("Curves come with the first epoch.")
+        self._teller.start()
+        self._say()
+
+    def cancel(self) -> None:
+        """Stop after the batch that runs; what was learned until then comes as the result."""
+        if self._job is not None:
+            self._job.stop.set()
+            self.row.cancel.setEnabled(False)
+            self.row.say("Stopping after this batch…")
+
+    def _take(self, step: Any) -> None:
+        """Show an epoch, or the result."""
+        if isinstance(step, TrainingResult):
+            self._show_result(step)
+            return
+        self._epochs = [e for e in self._epochs if e.number < step.number] + [step]
+        self._draw()
+        best = max((e.number for e in self._epochs if e.best), default=step.number)
+        known = step.validation_accuracy == step.validation_accuracy  # not NaN
+        figures = f"validation accuracy {step.validation_accuracy:.3f}, " if known else ""
+        if self._job is not None and not self._job.stop.is_set():
+            self.row.say(
+                f"Epoch {step.number}: {figures}training accuracy {step.accuracy:.3f}. "
+                f"Best so far: epoch {best}."
+            )
+
+    def _draw(self) -> None:
+        if self._job is not None and self._epochs:
+            self.curves.show_epochs(self._epochs, self._job.parameters.epochs)
+
+    def _show_result(self, result: TrainingResult) -> None:
+        self._epochs = list(result.epochs)
+        self._draw()
+        self.model = result.model
+        self.use.setEnabled(result.model is not None)
+        self.report.show_result(result, self._remark)
+        self.sections[3].show()
+        self.sections[3].title.setChecked(True)
+        done = f"{duration(result.seconds).removeprefix('about ')} in all"
+        if not result.epochs:
+            self.curves.hide()
+            self.row.say("Stopped before the first epoch was complete.")
+        elif result.finished:
+            self.row.say(f"Done, {done}. The classifier is in {self.output.text.text()}.")
+        else:
+            self.row.say(
+                f"Stopped after epoch {len(result.epochs)}, {done}. Resume goes on from there."
+            )
+        # What came out is what one waited for: bring it into view.
+        self._result_is_new.start()
+
+    def _look_at_result(self, *_: int) -> None:
+        if not self._result_is_new.isActive():
+            return
+        place = self.sections[3].mapTo(self._scroll.widget(), QPoint(0, 0)).y()
+        self._scroll.verticalScrollBar().setValue(place)
+
+    def _tell(self) -> None:
+        """Show how far the thread is."""
+        progress = None if self._job is None else self._job.progress
+        if progress is None:
+            return
+        done, total = progress.done, progress.total
+        if progress.stage == "reading":
+            words = f"Image {done} of {total}"
+            self.row.say("Reading the images…")
+        elif progress.stage == "training":
+            now = time.monotonic()
+            if self._begun is None:
+                self._begun = now, done
+            begin, first = self._begun
+            epochs = self._job.parameters.epochs if self._job is not None else 1
+            words = f"Epoch {min(epochs, done * epochs // max(1, total) + 1)} of {epochs}"
+            if done > first:
+                words += f", {duration((now - begin) / (done - first) * (total - done))} left"
+        else:
+            words = "Judging the best epoch"
+        self.row.show_progress(done, total, words)
+
+    def _ended(self, _: bool) -> None:
+        self._teller.stop()
+        self._job = None
+        if not self._epochs:
+            self.curves.hide()
+        if self.row.words.text().endswith("…"):
+            self.row.say("")
+        self._say()
+
+    # Using it
+
+    def use_for_heatmaps(self) -> None:
+        """Choose the new classifier in the Heatmap dock, which is opened where it is not."""
+        if self.model is None:
+            return
+        workspace, path = self.workspace, str(self.model)
+        held = workspace.classifier
+        if held is not None and held.name == path:
+            # Of the same file as it was before it was resumed.
+            workspace.classifier = None
+            workspace.classifier_changed.emit()
+        if not workspace.docks.act("use classifier", path):
+            shell, _ = workspace.viewer.window.add_plugin_dock_widget(
+                "napari-cam-sam", "Heatmap", tabify=True
+            )
+            shell.show()
+            shell.raise_()
+            workspace.docks.act("use classifier", path)
+        self.row.say(f"{path} is chosen in the Heatmap dock.")
+
+    # The session
+
+    def state(self) -> dict[str, Any]:
+        """Give the choices as plain data, for the session."""
+        output = self.output.text.text()
+        state = {**self.source.state(), "output": output, "named": output != self._suggested}
+        with suppress(CamSamError):  # a number that is being typed is out of its range
+            state["parameters"] = self.parameters.state()
+        return state
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take choices from a session."""
+        if self.row.busy:
+            return
+        output = str(state.get("output", ""))
+        self._suggested = "" if state.get("named", True) else output
+        self.output.text.setText(output)
+        self.source.set_state(state)
+        if "parameters" in state:
+            self.parameters.set_state(state["parameters"])

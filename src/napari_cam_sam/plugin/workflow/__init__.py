@@ -1,0 +1,1 @@
+"""The whole way in one dock, its keys and the window of the demo."""

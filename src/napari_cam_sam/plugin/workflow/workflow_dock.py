@@ -1,0 +1,258 @@
+"""The whole way in one dock: image → heatmap → prompts → masks → scores."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QHBoxLayout,
+    QPushButton,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.plugin.heatmap.heatmap_dock import HeatmapDock
+from napari_cam_sam.plugin.prompts.prompts_dock import PromptsDock
+from napari_cam_sam.plugin.qt.dock import Dock
+from napari_cam_sam.plugin.qt.plain_text import Rich
+from napari_cam_sam.plugin.qt.task_progress import TaskRow, duration
+from napari_cam_sam.plugin.qt.widgets import Section, Words
+from napari_cam_sam.plugin.scores.scores_dock import ScoresDock
+from napari_cam_sam.plugin.segment.segment_dock import SegmentDock
+from napari_cam_sam.plugin.session.session_panel import SessionRow
+from napari_cam_sam.plugin.state.workspace import workspace_of
+from napari_cam_sam.plugin.workflow.key_bindings import KEYS
+
+if TYPE_CHECKING:
+    import napari
+
+__all__ = ["WayDock"]
+
+# A first run covers the volume, unless that would take long: thin slices are hundreds.
+_FEW_PLANES = 64
+
+
+class WayDock(Dock):
+    """The four steps one below the other, and one button for all of them.
+
+    Parameters
+    ----------
+    napari_viewer : napari.viewer.Viewer
+    """
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.workspace = workspace_of(napari_viewer)
+        self.heatmap = HeatmapDock(napari_viewer)
+        self.prompts = PromptsDock(napari_viewer)
+        self.segment = SegmentDock(napari_viewer)
+        self.scores = ScoresDock(napari_viewer)
+        self.heatmap.planes.prefer_all(_FEW_PLANES)
+        self._step = 0
+        self.run = QPushButton("Run all four steps")
+        self.run.setToolTip(
+            "As the steps below are set. Nothing is accepted: look, edit, then press C."
+        )
+        self.stop = QPushButton("Stop")
+        self.stop.setToolTip("What is done stays.")
+        self.stop.setEnabled(False)
+        self.plan, self.words = Words(), Words()
+        rows = (f"<tr><td><b>{k}</b>&nbsp;</td><td>{t}</td></tr>" for k, (_, t) in KEYS.items())
+        keys = Rich(f"<table>{''.join(rows)}</table>")
+        keys.setWordWrap(True)
+
+        inside = QWidget()
+        steps = QVBoxLayout(inside)
+        steps.setContentsMargins(4, 4, 8, 4)
+        both = QHBoxLayout()
+        both.addWidget(self.run, stretch=1)
+        both.addWidget(self.stop)
+        steps.addLayout(both)
+        steps.addWidget(self.plan)
+        steps.addWidget(self.words)
+        steps.addWidget(SessionRow(self.workspace))
+        self.sections = [
+            Section("1  Heatmap: why?", self.heatmap),
+            Section("2  Prompts: where?", self.prompts),
+            Section("3  Segment: what?", self.segment),
+            Section("4  Scores: how right?", self.scores, opened=False),
+            Section("Keys", keys, opened=False),
+        ]
+        for section in self.sections:
+            steps.addWidget(section)
+        steps.addStretch()
+        scroll = QScrollArea()
+        scroll.setWidget(inside)
+        scroll.setWidgetResizable(True)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(0, 0, 0, 0)
+        whole.addWidget(scroll)
+        bar = scroll.verticalScrollBar()
+        beside = 0 if bar is None else bar.sizeHint().width()
+        self.setMinimumWidth(max(340, inside.minimumSizeHint().width() + beside + 4))
+
+        self.run.clicked.connect(self.run_all)
+        self.stop.clicked.connect(self.cancel)
+        self.heatmap.computed.connect(self._heatmaps_done)
+        self.prompts.row.ended.connect(self._prompts_done)
+        self.prompts.question.answered.connect(self._answered)
+        self.prompts.question.refused.connect(self._prompts_refused)
+        self.segment.segmented.connect(self._masks_done)
+        self.scores.row.ended.connect(self._scores_done)
+        self.workspace.image_changed.connect(self._image_changed)
+        for signal in (
+            self.heatmap.planned,
+            self.prompts.rule.changed,
+            self.segment.segmenter.changed,
+            self.segment.segmented,
+            self.workspace.segmenter_changed,
+            self.scores.choices.changed,
+        ):
+            signal.connect(self._tell_plan)
+        self._over("")
+
+    def _image_changed(self) -> None:
+        if self._step:
+            self._over("Stopped: another image was chosen.")
+        else:
+            self._tell("")
+
+    # What will happen, in words
+
+    def _tell_plan(self, _: object = None) -> None:
+        """Say what the button would do; while it is done, what was said before stays."""
+        if self._step:
+            return
+        try:
+            words = self._plan()
+        except CamSamError as error:
+            words = str(error)
+            self.run.setEnabled(False)
+        else:
+            self.run.setEnabled(True)
+        self.plan.setText(words)
+
+    def _plan(self) -> str:
+        heat, segmenter = self.heatmap.plan(), self.segment.segmenter
+        rule = self.prompts.strategy.currentText() or self.prompts.strategy.placeholderText()
+        truth = self.scores.choices.truth.value()
+        scores = "no scores, for there is no truth"
+        if truth is not None:
+            scores = f"scores against {truth.name}"
+        words = (
+            f"Heatmaps of {heat.words}; prompts ({rule}) where there is a heatmap; "
+            f"masks of all planes with prompts, by {segmenter.words()}; {scores}."
+        )
+        if len(heat.indices) < heat.total:
+            words += f" Only {len(heat.indices)} of {heat.total} planes: more under Planes, step 1."
+        seconds = segmenter.seconds()
+        if heat.seconds is not None and seconds is not None:
+            masks = {*heat.indices, *self.workspace.prompts.planes(self.workspace.plane()[0])}
+            words += f" Up to {duration(heat.seconds + seconds * len(masks))}."
+        return words
+
+    # One step after the other
+
+    def run_all(self) -> None:
+        """Go from the image to the scores, step by step."""
+        if self._step:
+            return
+        self._go(1, "heatmaps")
+        if not self.heatmap.compute():
+            self._refused(self.heatmap.row)
+
+    def cancel(self) -> None:
+        """Stop the step that runs, and what would follow."""
+        self._over("Stopped; what is done stays.")
+        self.heatmap.stop()
+        self.prompts.row.stop()
+        self.segment.stop()
+        self.scores.row.stop()
+
+    def _heatmaps_done(self, complete: bool) -> None:
+        if self._step != 1:
+            return
+        if not complete:
+            self._over("Stopped while heatmaps were computed.")
+            return
+        self._go(2, "prompts")
+        if not self.prompts.extract(everywhere=True):
+            self._refused(self.prompts.row)
+
+    def _prompts_refused(self, words: str) -> None:
+        if self._step == 2:
+            self._over(words)
+
+    def _answered(self) -> None:
+        self._prompts_done(True)
+
+    def _prompts_done(self, complete: bool) -> None:
+        if self._step != 2:
+            return
+        if not complete:
+            self._over("Stopped while prompts were made.")
+            return
+        if self.prompts.question.asking:
+            self._tell("2 of 4: answer the question in step 2 to go on.")
+            return
+        with suppress(CamSamError):  # step 3 says which
+            if not self.workspace.prompts.planes(self.workspace.plane()[0]):
+                self._over(f"{self.prompts.row.words.text()} So there is nothing to segment.")
+                return
+        self._go(3, "masks")
+        if not self.segment.segment_all():
+            self._refused(self.segment.row)
+
+    def _masks_done(self, complete: bool) -> None:
+        if self._step != 3:
+            return
+        if not complete:
+            self._over(self.segment.outcome or "Stopped while masks were made.")
+            return
+        if self.workspace.truth() is None:
+            self._over("Masks are in the preview; there is no truth to score them against.")
+            return
+        self._go(4, "scores")
+        self.sections[3].title.setChecked(True)
+        self.scores.choices.choose_prediction(self.workspace.own("preview"))
+        if not self.scores.score():
+            self._refused(self.scores.row)
+
+    def _scores_done(self, complete: bool) -> None:
+        if self._step != 4:
+            return
+        subject = self.scores.table.subject
+        if not complete or subject is None:
+            self._over("Stopped while masks were scored.")
+            return
+        total = self.workspace.image().n_planes(subject.axis)
+        some = len(self.workspace.heatmaps.noted_planes(subject.axis))
+        part = f" for {some} of {total} planes; the volume's scores count all" * (some < total)
+        self._over(f"Done{part}. Look through the planes (N, P), edit prompts, accept masks (C).")
+
+    def _go(self, step: int, what: str) -> None:
+        self._step = step
+        self.run.setEnabled(False)
+        self.stop.setEnabled(True)
+        self._tell(f"{step} of 4: {what}…")
+
+    def _refused(self, row: TaskRow) -> None:
+        """End at a step that did not start: it says why, or is at work."""
+        busy = f"Step {self._step} is at work on something else: run again when that is done."
+        self._over(busy if row.busy else row.words.text())
+
+    def _over(self, words: str) -> None:
+        self._step = 0
+        self.stop.setEnabled(False)
+        self._tell(words)
+        self._tell_plan()
+
+    def _tell(self, words: str) -> None:
+        """Say how far it is, or how it ended."""
+        self.words.setText(words)
+        self.words.setVisible(bool(words))

@@ -1,0 +1,1 @@
+"""Embeddings of planes, kept in memory and on disk."""

@@ -1,0 +1,1 @@
+"""All masks of a plane, ranked by a heatmap and named by texts."""

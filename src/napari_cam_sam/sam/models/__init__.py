@@ -1,0 +1,1 @@
+"""Segment Anything and the models built of its parts."""

@@ -1,0 +1,1 @@
+"""Objects of a volume from prompts on a few planes."""

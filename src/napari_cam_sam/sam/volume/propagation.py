@@ -1,0 +1,602 @@
+"""From prompts on one or several planes to objects of a volume, plane by plane.
+
+A plane's mask makes the prompt of its neighbour, both ways from every prompted plane, until a
+rule says that the object has ended. Between two prompted planes the ways meet in the middle; a
+plane that is as far from the one as from the other belongs to the way whose prompted mask has the
+higher score, then the larger area, the stronger contrast and the more brightness, and only if all
+are equal to that of the lower index. So a volume that is turned end for end gives the same masks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_cam_sam.errors import CamSamError, unknown_name
+from napari_cam_sam.images.image import Image
+from napari_cam_sam.images.writing import labels_dtype
+from napari_cam_sam.prompts.data import ObjectPrompt, PlanePrompts
+from napari_cam_sam.sam.mask_choice import choose_mask, needs_multimask
+from napari_cam_sam.sam.segmenter import Embedding, Segmenter
+from napari_cam_sam.sam.volume.brightness import (
+    Brightness,
+    blurred_gray,
+    follow_brightness,
+    measure_brightness,
+)
+from napari_cam_sam.sam.volume.neighbours import RULES, NeighbourRule, neighbour_prompt, uses_logits
+from napari_cam_sam.sam.volume.smoothing import interpolate_masks
+
+__all__ = [
+    "MaskSource",
+    "PropagatedObject",
+    "PropagatedPlane",
+    "PropagationParameters",
+    "propagate",
+]
+
+MaskSource = Literal["prompted", "propagated", "interpolated", "none"]
+PropagatedChoice = Literal["single", "first", "best"]
+
+
+@dataclass(frozen=True)
+class PropagationParameters:
+    """How masks go from plane to plane, and where they end.
+
+    The defaults were chosen with ``compact-sam`` on CT-like phantoms of which none is in
+    ``benchmarks/propagation.py``. A rule that is None is off.
+
+    Attributes
+    ----------
+    rule : {"box", "points", "mask", "mask+box"}
+        What a mask makes of itself for its neighbour: its box; points deepest inside; its logits
+        and the deepest point; its logits and its box.
+    margin : float
+        Added to each side of the box, in pixels of the plane.
+    points : int
+        Positive points of the rule ``points``: the maxima of the mask's distance transform.
+    negatives : bool
+        Whether ``points`` come with negative ones, outside each side of the box and its margin.
+    follow_brightness : bool
+        Whether the mask is first fitted to what is as bright as the object on the neighbour.
+    mask_choice : {"single", "first", "best"}
+        Which of the segmenter's candidates is taken.
+    min_contrast : float or None
+        Stop where the contrast of the mask falls below this part of the contrast on the prompted
+        plane.
+    min_score : float or None
+        Stop where the segmenter's own estimate of the IoU falls below this.
+    max_area_ratio : float or None
+        Stop where the mask is this many times larger or smaller than its neighbour.
+    min_iou : float or None
+        Stop where the IoU with the neighbour's mask falls below this.
+    min_evidence : float or None
+        Stop where the heatmap is below this all over the mask.
+    max_planes : int or None
+        Stop this many planes from the prompted one; 0 leaves the prompted planes alone.
+    max_distance_mm : float or None
+        Stop this many millimetres from the prompted plane.
+    fill_gaps : bool
+        Whether planes between two prompted ones that neither way reaches are interpolated.
+
+    Raises
+    ------
+    CamSamError
+        For an unknown choice or a value out of its range.
+    """
+
+    rule: NeighbourRule = "box"
+    margin: float = 2.0
+    points: int = 1
+    negatives: bool = False
+    follow_brightness: bool = True
+    mask_choice: PropagatedChoice = "best"
+    min_contrast: float | None = 0.5
+    min_score: float | None = None
+    max_area_ratio: float | None = None
+    min_iou: float | None = None
+    min_evidence: float | None = None
+    max_planes: int | None = None
+    max_distance_mm: float | None = None
+    fill_gaps: bool = True
+
+    def __post_init__(self) -> None:
+        if self.rule not in RULES:
+            raise unknown_name("rule of propagation", self.rule, RULES)
+        if self.mask_choice not in get_args(PropagatedChoice):
+            raise unknown_name("mask choice", self.mask_choice, get_args(PropagatedChoice))
+        for name, least, most in (
+            ("margin", 0, math.inf), ("points", 1, math.inf), ("min_contrast", 0, 1),
+            ("min_score", 0, 1), ("max_area_ratio", 1, math.inf), ("min_iou", 0, 1),
+            ("min_evidence", 0, 1), ("max_planes", 0, math.inf), ("max_distance_mm", 0, math.inf),
+        ):  # fmt: skip
+            value = getattr(self, name)
+            whole = name not in ("points", "max_planes") or isinstance(value, int)
+            if value is not None and not (least <= value <= most and value < math.inf and whole):
+                right = f"from {least} to {most}" if most < math.inf else f"{least} or more"
+                kind = "a whole number, " if name in ("points", "max_planes") else ""
+                raise CamSamError(f"Propagation's {name} must be {kind}{right}, not {value!r}.")
+
+
+@dataclass(frozen=True)
+class PropagatedObject:
+    """Where an object's mask on one plane comes from.
+
+    Attributes
+    ----------
+    object_id : int
+    source : {"prompted", "propagated", "interpolated", "none"}
+        ``"none"``: no mask, for the reason in `stopped`.
+    from_plane : int
+        The prompted plane that it comes from; the nearer of two for ``"interpolated"``.
+    score : float or None
+        The segmenter's own estimate of the mask's IoU; None where it gave no mask.
+    stopped : str or None
+        Why a way ended on this plane, if one did. Another way may still have given the mask.
+    """
+
+    object_id: int
+    source: MaskSource
+    from_plane: int
+    score: float | None = None
+    stopped: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class PropagatedPlane:
+    """One plane of the volume, with all of its objects; nothing is added to it later.
+
+    Attributes
+    ----------
+    axis, index : int
+    labels : ndarray of uint8, uint16 or int32, shape (rows, columns)
+        0 is background, else the object's id. Of two objects the one with the lower id keeps the
+        pixels that both claim.
+    objects : tuple of PropagatedObject
+        Those that were looked for on this plane, by id.
+    """
+
+    axis: int
+    index: int
+    labels: NDArray[Any]
+    objects: tuple[PropagatedObject, ...]
+
+
+def propagate(
+    image: Image,
+    segmenter: Segmenter,
+    prompts: Sequence[PlanePrompts],
+    read_plane: Callable[[int], NDArray[np.uint8]],
+    parameters: PropagationParameters | None = None,
+    *,
+    encode: Callable[[NDArray[np.uint8]], Embedding] | None = None,
+    heatmap: NDArray[np.float32] | None = None,
+) -> Iterator[PropagatedPlane]:
+    """Segment objects through a volume, from the planes on which they are prompted.
+
+    Parameters
+    ----------
+    image : Image
+        The volume: its planes and spacing. Its values are read by `read_plane` alone.
+    segmenter : Segmenter
+    prompts : sequence of PlanePrompts
+        All along one axis, each plane once; planes without objects are left out. Entries of the
+        same object id on one plane are united; on several planes they are one object.
+    read_plane : callable
+        Gives the windowed plane of an index along that axis, uint8.
+    parameters : PropagationParameters, optional
+    encode : callable, optional
+        Makes a plane's embedding, e.g. ``functools.partial(cache.encode, segmenter)`` of an
+        :class:`~napari_cam_sam.sam.cache.embeddings.EmbeddingCache`; by default
+        ``segmenter.encode``. It is called once for each plane, however many objects pass it.
+    heatmap : ndarray of float32, shape of the image's grid, optional
+        Heatmaps of the planes, in [0, 1], for ``min_evidence``.
+
+    Yields
+    ------
+    PropagatedPlane
+        Each plane once, when all of its objects are decided: the prompted ones first, then
+        outwards. Planes that no object reached are not among them. The iterator may be closed at
+        any time.
+
+    Raises
+    ------
+    CamSamError
+        Before the first plane, if the image is no volume, or prompts or parameters do not fit.
+    """
+    parameters = parameters or PropagationParameters()
+    given = _checked_prompts(image, prompts)
+    if parameters.min_evidence is not None and heatmap is None:
+        raise CamSamError("To stop without evidence of a heatmap, give one, or no min_evidence.")
+    if heatmap is not None and heatmap.shape != image.spatial_shape:
+        raise CamSamError(
+            f"The heatmap has shape {heatmap.shape}, {image.name} {image.spatial_shape}: "
+            "they must be the same."
+        )
+    reach = _reach(image, given[0].axis, parameters)
+    run = _Propagation(
+        image, segmenter, given, read_plane, parameters, encode or segmenter.encode, heatmap, reach
+    )
+    return run.planes()
+
+
+def _checked_prompts(image: Image, prompts: Sequence[PlanePrompts]) -> list[PlanePrompts]:
+    if image.spatial_ndim != 3:
+        raise CamSamError(f"{image.name} is a single plane: propagation needs a volume.")
+    given = sorted((p for p in prompts if p.objects), key=lambda p: p.index)
+    if not given:
+        raise CamSamError("No plane has a prompt to propagate from: prompt at least one.")
+    axis = given[0].axis
+    if any(p.axis != axis for p in given):
+        raise CamSamError("The prompts lie along different axes: propagate one axis at a time.")
+    count = image.n_planes(axis)
+    for before, plane in zip([None, *given], given, strict=False):
+        if not 0 <= plane.index < count:
+            raise CamSamError(
+                f"{image.name} has no plane {plane.index} along axis {axis} to propagate from: "
+                f"its planes are 0 to {count - 1}."
+            )
+        if before is not None and before.index == plane.index:
+            raise CamSamError(f"Plane {plane.index} is given twice: join its prompts.")
+        if min(prompt.object_id for prompt in plane.objects) < 1:
+            raise CamSamError(f"An object of plane {plane.index} has no label: ids count from 1.")
+    return given
+
+
+def _reach(image: Image, axis: int, parameters: PropagationParameters) -> int | None:
+    """Planes that a mask may go from its prompted plane; None for all."""
+    reaches = [] if parameters.max_planes is None else [parameters.max_planes]
+    if parameters.max_distance_mm is not None:
+        if image.geometry.unit != "mm":
+            raise CamSamError(
+                f"{image.name} has no spacing in mm: give the range in planes, as max_planes."
+            )
+        # A hair more, so that 15 mm are three steps of 5 mm whatever the rounding.
+        steps = parameters.max_distance_mm / image.geometry.spacing[axis]
+        reaches.append(math.floor(steps * (1 + 1e-6)))
+    return min(reaches, default=None)
+
+
+@dataclass(eq=False)
+class _Way:
+    """One object on its way from a prompted plane up or down the axis."""
+
+    object_id: int
+    origin: int
+    direction: Literal[1, -1]
+    end: int  # where it may not go: the next prompted plane, or the end of the volume
+    mask: NDArray[np.bool_]
+    logits: NDArray[np.float32]
+    brightness: Brightness | None
+    strength: tuple[float, ...]  # of the prompted mask: decides between two equally far origins
+    position: int  # the plane that comes next
+    opposite: _Way | None = None
+    done: bool = False
+
+    @property
+    def last(self) -> int:
+        """The last plane that it gave a mask."""
+        return self.position - self.direction
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the next plane is nearer to its own prompted plane than to the opposite one."""
+        if self.opposite is None:
+            return True
+        return self.owns(self.position)
+
+    def owns(self, index: int) -> bool:
+        """Whether a plane belongs to this way rather than to the opposite one."""
+        assert self.opposite is not None
+        here, there = abs(index - self.origin), abs(index - self.opposite.origin)
+        if here != there:
+            return here < there
+        if self.strength != self.opposite.strength:
+            return self.strength > self.opposite.strength
+        return self.direction == 1
+
+    def may_reach(self, index: int) -> bool:
+        ahead = (index - self.position) * self.direction >= 0
+        return not self.done and ahead and (self.end - index) * self.direction > 0
+
+
+@dataclass(frozen=True, eq=False)
+class _Answer:
+    """The candidate that was taken of those that the segmenter gave."""
+
+    mask: NDArray[np.bool_]
+    logits: NDArray[np.float32]
+    score: float
+
+
+@dataclass(eq=False)
+class _Found:
+    """What is known of one plane until it is yielded."""
+
+    masks: dict[int, NDArray[np.bool_]] = field(default_factory=dict)
+    objects: dict[int, PropagatedObject] = field(default_factory=dict)
+    plane: NDArray[np.uint8] | None = None
+    embedding: Embedding | None = None
+    gray: NDArray[np.float32] | None = None
+
+
+class _Propagation:
+    """The state of one run: the ways that are open and the planes not yet yielded."""
+
+    def __init__(
+        self,
+        image: Image,
+        segmenter: Segmenter,
+        prompts: Sequence[PlanePrompts],
+        read_plane: Callable[[int], NDArray[np.uint8]],
+        parameters: PropagationParameters,
+        encode: Callable[[NDArray[np.uint8]], Embedding],
+        heatmap: NDArray[np.float32] | None,
+        reach: int | None,
+    ) -> None:
+        self._image = image
+        self._axis = prompts[0].axis
+        self._segmenter = segmenter
+        self._prompts = prompts
+        self._read_plane = read_plane
+        self._parameters = parameters
+        self._encode = encode
+        self._heatmap = heatmap
+        self._reach = reach
+        self._dtype = labels_dtype(max(o.object_id for p in prompts for o in p.objects))
+        self._ways: list[_Way] = []
+        self._pending: dict[int, _Found] = {}
+
+    def planes(self) -> Iterator[PropagatedPlane]:
+        """Go all ways to their ends, each step on one plane for all objects that pass it."""
+        yield from self._start()
+        yield from self._decided()
+        moved = True
+        while moved:
+            moved = False
+            directions: tuple[Literal[1, -1], ...] = (1, -1)
+            for direction in directions:
+                ready = [w for w in self._ways if w.direction == direction and self._may_step(w)]
+                if not ready:
+                    continue
+                # Those behind go first, so that objects pass a plane together.
+                index = min((w.position for w in ready), key=lambda at: at * direction)
+                self._step(index, [w for w in ready if w.position == index])
+                yield from self._decided()
+                moved = True
+
+    def _start(self) -> Iterator[PropagatedPlane]:
+        """Decode the prompted planes and open the ways between and beyond them."""
+        ids = {prompt.object_id for plane in self._prompts for prompt in plane.objects}
+        starts: dict[int, list[_Way]] = {}
+        for plane in self._prompts:
+            for way in self._prompted(plane):
+                starts.setdefault(way.object_id, []).append(way)
+            if self._pending[plane.index].masks.keys() == ids:
+                yield self._finish(plane.index)
+        count = self._image.n_planes(self._axis)
+        for _, ups in sorted(starts.items()):  # in the same order from either end
+            below: _Way | None = None
+            for up in ups:
+                down = _Way(
+                    up.object_id, up.origin, -1, below.origin if below else -1,
+                    up.mask, up.logits, up.brightness, up.strength, up.origin - 1, below,
+                )  # fmt: skip
+                up.end = count
+                if below is not None:
+                    below.end, below.opposite = up.origin, down
+                self._ways += [down, up]
+                below = up
+        for way in self._ways:
+            way.done = way.position == way.end
+
+    def _prompted(self, plane: PlanePrompts) -> Iterator[_Way]:
+        """Segment a prompted plane; an object that gives no mask there is not prompted there."""
+        found, index = self._open(plane.index), plane.index
+        parts: dict[int, list[_Answer]] = {}
+        for prompt, answer in zip(plane.objects, self._decode(index, plane.objects), strict=True):
+            parts.setdefault(prompt.object_id, []).append(answer)
+        for object_id, answers in sorted(parts.items()):
+            mask = np.any([answer.mask for answer in answers], axis=0)
+            if not mask.any():
+                found.objects[object_id] = PropagatedObject(
+                    object_id, "none", index, None, "its prompts give an empty mask"
+                )
+                continue
+            score = max(answer.score for answer in answers)
+            found.masks[object_id] = mask
+            found.objects[object_id] = PropagatedObject(object_id, "prompted", index, score)
+            logits = np.max([answer.logits for answer in answers], axis=0)
+            gray = self._gray(index)
+            bright = measure_brightness(gray, mask)
+            contrast = 0.0 if bright is None else abs(bright.inside - bright.around)
+            strength = (score, float(mask.sum()), contrast, math.fsum(gray[mask].tolist()))
+            yield _Way(object_id, index, 1, index + 1, mask, logits, bright, strength, index + 1)
+
+    def _may_step(self, way: _Way) -> bool:
+        # Beyond the middle it waits until the other way has given up.
+        return not way.done and (way.is_own or way.opposite is None or way.opposite.done)
+
+    def _step(self, index: int, ways: Sequence[_Way]) -> None:
+        """Take all objects that pass a plane in one direction one step on, in one decode."""
+        found = self._open(index)
+        moving: list[_Way] = []
+        prompts: list[ObjectPrompt] = []
+        for way in ways:
+            if self._reach is not None and abs(index - way.origin) > self._reach:
+                self._stop(way, found, f"its range of {self._reach} planes ends")
+                continue
+            mask = way.mask
+            if self._parameters.follow_brightness and way.brightness is not None:
+                likeness = way.brightness.likeness(self._gray(index))
+                mask = follow_brightness(mask, likeness)
+                if not mask.any():
+                    self._stop(way, found, "nothing is as bright as the object")
+                    continue
+            p = self._parameters
+            prompts.append(
+                neighbour_prompt(
+                    way.object_id, mask, p.rule, p.margin, points=p.points, negatives=p.negatives
+                )
+            )
+            moving.append(way)
+        if moving:
+            logits = [w.logits for w in moving] if uses_logits(self._parameters.rule) else None
+            for way, answer in zip(moving, self._decode(index, prompts, logits), strict=True):
+                reason = self._why_stop(way, index, answer.mask, answer.score)
+                if reason is not None:
+                    self._stop(way, found, reason)
+                    continue
+                before = found.objects.get(way.object_id)
+                found.masks[way.object_id] = answer.mask
+                found.objects[way.object_id] = PropagatedObject(
+                    way.object_id,
+                    "propagated",
+                    way.origin,
+                    answer.score,
+                    before.stopped if before else None,
+                )
+                way.mask, way.logits = answer.mask, answer.logits
+                way.position += way.direction
+        for way in ways:
+            self._meet(way)
+
+    def _why_stop(self, way: _Way, index: int, mask: NDArray[np.bool_], score: float) -> str | None:
+        """Say by which rule a mask is not the object any more, if by any."""
+        p = self._parameters
+        area, before = int(mask.sum()), int(way.mask.sum())
+        if area == 0:
+            return "the mask is empty"
+        if p.min_score is not None and score < p.min_score:
+            return f"the model's score {score:.2f} is below {p.min_score:g}"
+        ratio = max(area / before, before / area)
+        if p.max_area_ratio is not None and ratio > p.max_area_ratio:
+            return f"the area goes from {before} to {area} pixels"
+        if p.min_iou is not None:
+            shared = int((mask & way.mask).sum())
+            iou = shared / (area + before - shared)
+            if iou < p.min_iou:
+                return f"the IoU with the neighbour, {iou:.2f}, is below {p.min_iou:g}"
+        if p.min_contrast is not None and way.brightness is not None:
+            likeness = way.brightness.likeness(self._gray(index)[mask])
+            contrast = float(np.median(likeness))
+            if contrast < p.min_contrast:
+                return f"the contrast, {contrast:.2f} of that at the prompt, is too low"
+        if p.min_evidence is not None and self._heatmap is not None:
+            evidence = float(np.max(self._heatmap[self._image.slot(self._axis, index)][mask]))
+            # NaN is no evidence either.
+            if not evidence >= p.min_evidence:
+                return f"the heatmap's evidence {evidence:.2f} is below {p.min_evidence:g}"
+        return None
+
+    def _stop(self, way: _Way, found: _Found, reason: str) -> None:
+        way.done = True
+        known = found.objects.get(way.object_id)
+        if known is None or (known.source == "none" and way.is_own):
+            found.objects[way.object_id] = PropagatedObject(
+                way.object_id, "none", way.origin, None, reason
+            )
+
+    def _meet(self, way: _Way) -> None:
+        """End a way at its end or where the opposite one has been, and fill what lies between."""
+        other = way.opposite
+        if way.position == way.end:
+            way.done = True
+        if other is None:
+            return
+        if (other.last - way.last) * way.direction <= 1:
+            way.done = other.done = True
+        elif way.done and other.done and self._parameters.fill_gaps:
+            self._fill(*((way, other) if way.direction == 1 else (other, way)))
+
+    def _fill(self, up: _Way, down: _Way) -> None:
+        """Interpolate the planes between the last masks of two ways that have both ended."""
+        rows, columns = self._image.geometry.plane_spacing(self._axis)
+        for index in range(up.last + 1, down.last):
+            fraction = (index - up.last) / (down.last - up.last)
+            mask = interpolate_masks(up.mask, down.mask, fraction, (rows, columns))
+            if mask.any():
+                origin = up.origin if up.owns(index) else down.origin
+                self._give(index, up.object_id, mask, "interpolated", origin)
+
+    def _give(
+        self,
+        index: int,
+        object_id: int,
+        mask: NDArray[np.bool_],
+        source: MaskSource,
+        from_plane: int,
+        score: float | None = None,
+    ) -> None:
+        """Give an object its mask on a plane, where another way may have stopped before."""
+        found = self._open(index)
+        before = found.objects.get(object_id)
+        stopped = before.stopped if before else None
+        found.masks[object_id] = mask
+        found.objects[object_id] = PropagatedObject(object_id, source, from_plane, score, stopped)
+
+    def _decided(self) -> Iterator[PropagatedPlane]:
+        """Yield the planes whose objects all are decided, and forget them."""
+        for index in sorted(self._pending):
+            given = self._pending[index].masks
+            if not any(w.may_reach(index) and w.object_id not in given for w in self._ways):
+                yield self._finish(index)
+
+    def _finish(self, index: int) -> PropagatedPlane:
+        found = self._pending.pop(index)
+        labels = np.zeros(self._image.plane_shape(self._axis), self._dtype)
+        for object_id in sorted(found.masks):
+            labels[found.masks[object_id] & (labels == 0)] = object_id
+        objects = tuple(found.objects[i] for i in sorted(found.objects))
+        return PropagatedPlane(self._axis, index, labels, objects)
+
+    def _decode(
+        self,
+        index: int,
+        prompts: Sequence[ObjectPrompt],
+        previous_logits: Sequence[NDArray[np.float32]] | None = None,
+    ) -> list[_Answer]:
+        found = self._open(index)
+        if found.embedding is None:
+            found.embedding = self._encode(self._plane(index))
+        choice = self._parameters.mask_choice
+        answers = []
+        for candidates in self._segmenter.decode(
+            found.embedding,
+            prompts,
+            multimask=needs_multimask(choice),
+            previous_logits=previous_logits,
+        ):
+            i = choose_mask(candidates, choice)
+            answers.append(
+                _Answer(candidates.masks[i], candidates.logits[i], float(candidates.scores[i]))
+            )
+        return answers
+
+    def _open(self, index: int) -> _Found:
+        if index not in self._pending:
+            self._pending[index] = _Found()
+        return self._pending[index]
+
+    def _plane(self, index: int) -> NDArray[np.uint8]:
+        found = self._pending[index]
+        if found.plane is None:
+            found.plane = self._read_plane(index)
+            shape = self._image.plane_shape(self._axis)
+            if found.plane.shape[:2] != shape:
+                raise CamSamError(
+                    f"Plane {index} was read with shape {found.plane.shape}, {self._image.name} "
+                    f"has planes of {shape}: read them along axis {self._axis}."
+                )
+        return found.plane
+
+    def _gray(self, index: int) -> NDArray[np.float32]:
+        found = self._pending[index]
+        if found.gray is None:
+            found.gray = blurred_gray(self._plane(index))
+        return found.gray

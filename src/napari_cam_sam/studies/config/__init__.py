@@ -1,0 +1,1 @@
+"""What a study does: its file, its settings, and the presets of papers."""

@@ -1,0 +1,512 @@
+"""What a study does, and reading it from a YAML or TOML file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from napari_cam_sam.cam.heatmaps import CamParameters
+from napari_cam_sam.cam.methods import METHODS
+from napari_cam_sam.cam.parameters import TrustParameters
+from napari_cam_sam.cam.pixel_sets import PixelSet
+from napari_cam_sam.errors import CamSamError, reads, unknown_name
+from napari_cam_sam.images.preprocessing import PreprocessingParameters
+from napari_cam_sam.images.windows import WindowParameters, parse_window
+from napari_cam_sam.models.factories import is_factory, refused_factory
+from napari_cam_sam.models.names import classifier_names, shipped_networks
+from napari_cam_sam.outputs import plain
+from napari_cam_sam.pipeline import RunParameters
+from napari_cam_sam.prompts.annotator import AnnotatorParameters
+from napari_cam_sam.prompts.parameters import (
+    PRESETS,
+    TRUTH_PRESETS,
+    PromptParameters,
+    strategy_parameters,
+)
+from napari_cam_sam.sam.mask_choice import MASK_CHOICES
+from napari_cam_sam.sam.registry import segmenter_names, split_frame, with_frame
+from napari_cam_sam.studies.config.document import Entry, read_document
+from napari_cam_sam.studies.config.settings import PREDICTION, Grid, Setting, Variants, expand_grids
+from napari_cam_sam.studies.data.datasets import LAYOUTS, check_options
+from napari_cam_sam.text import find_file, recorded, shown
+
+__all__ = [
+    "MANY_RUNS",
+    "PREDICTION",
+    "DatasetSource",
+    "Setting",
+    "Study",
+    "plan_data",
+    "plan_differences",
+    "plan_hash",
+    "read_study",
+]
+
+T = TypeVar("T")
+
+MANY_RUNS = 100_000
+"""Images times settings beyond which a study should be asked for twice."""
+
+# More settings than anybody compares; beyond it only with `many`.
+_MANY_SETTINGS = 10_000
+
+_MASK_FROM = ("prompts", "heatmap", "automatic")
+_CAM_KEYS = ("min_probability", "batch_size", "odds", "mirrored")
+_RUN_KEYS = ("axis", "window", "truth_label", "pixel_set", *_CAM_KEYS)
+_SECTIONS = (
+    "name", "seed", "threads", "dataset", "run", "grid", "strategies", "preprocessing",
+    "annotators", "trust", "compare",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class DatasetSource:
+    """Where the images of a study are.
+
+    Attributes
+    ----------
+    layout : str
+        A key of :data:`napari_cam_sam.studies.data.datasets.LAYOUTS`.
+    path : Path
+    options : mapping
+        Of the layout.
+    """
+
+    layout: str
+    path: Path
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Study:
+    """Many images, and the settings that each of them is run with.
+
+    Attributes
+    ----------
+    name : str
+    dataset : DatasetSource
+    settings : tuple of Setting
+        With names of their own.
+    seed : int
+        Of whatever is random.
+    compare : tuple of (str, str)
+        Names of settings, the second of each pair the one that the first is compared with.
+    threads : int
+        Of PyTorch and numpy for one image. It is the same wherever the study runs, so that the
+        results are: more images at a time are a matter of workers.
+    trust : TrustParameters or None
+        How far each heatmap is put to the test; None for not at all.
+    left_out : tuple of str
+        Why combinations of the grid are no settings.
+    allowed : tuple of str or None
+        Factories, ``package.module:function``, that may be imported, of those that a file named,
+        which are not looked for in the working folder. None for a study that was made in Python:
+        all of them.
+
+    Raises
+    ------
+    CamSamError
+        If there is no setting, two have one name, or `compare` names one that there is not.
+    """
+
+    name: str
+    dataset: DatasetSource
+    settings: tuple[Setting, ...]
+    seed: int = 0
+    compare: tuple[tuple[str, str], ...] = ()
+    threads: int = 1
+    trust: TrustParameters | None = None
+    left_out: tuple[str, ...] = ()
+    allowed: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        names = [setting.name for setting in self.settings]
+        if not names:
+            raise CamSamError(f"The study {self.name!r} has no settings: give one at least.")
+        for name in names:
+            if names.count(name) > 1:
+                raise CamSamError(f"Two settings of {self.name!r} are called {name!r}.")
+        for name in (name for pair in self.compare for name in pair):
+            if name not in names:
+                raise unknown_name("setting", name, names)
+
+
+def plan_data(study: Study) -> dict[str, Any]:
+    """Give all that decides the results of a study, as plain data.
+
+    Returns
+    -------
+    dict
+        ``name``, ``dataset``, ``settings`` by their names, ``seed``, ``threads``, ``trust``.
+    """
+    data: dict[str, Any] = plain(
+        {
+            "name": study.name,
+            "dataset": study.dataset,
+            "settings": {setting.name: setting for setting in study.settings},
+            "seed": study.seed,
+            "threads": study.threads,
+            "trust": study.trust,
+        }
+    )
+    return data
+
+
+def plan_hash(study: Study) -> str:
+    """SHA-256 of `plan_data`: the same one gives the same results from the same files."""
+    return hashlib.sha256(json.dumps(plan_data(study), sort_keys=True).encode()).hexdigest()
+
+
+def plan_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Say in what two studies differ.
+
+    Parameters
+    ----------
+    old, new : mapping
+        From `plan_data`.
+
+    Returns
+    -------
+    list of str
+        Empty where they are the same.
+    """
+    found = []
+    before, now = old.get("settings", {}), new.get("settings", {})
+    gone, more = [n for n in before if n not in now], [n for n in now if n not in before]
+    if gone:
+        found.append(f"{len(gone)} setting(s) are gone, e.g. {gone[0]!r}")
+    if more:
+        found.append(f"{len(more)} setting(s) are new, e.g. {more[0]!r}")
+    pairs = [(f"the setting {n!r}", before[n], now[n]) for n in before if n in now]
+    pairs += [(key, old.get(key), new[key]) for key in new if key != "settings"]
+    for name, one, other in pairs:
+        if one != other:
+            path, was, is_now = _first_difference(one, other)
+            found.append(f"{'.'.join([name, *path])} was {was!r} and is {is_now!r}")
+    return found
+
+
+def _first_difference(one: Any, other: Any) -> tuple[list[str], Any, Any]:
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in {**one, **other}:
+            if one.get(key) != other.get(key):
+                path, was, is_now = _first_difference(one.get(key), other.get(key))
+                return [key, *path], was, is_now
+    return [], one, other
+
+
+@reads("a study file")
+def read_study(path: str | Path, *, many: bool = False, allowed: Collection[str] = ()) -> Study:
+    """Read a study file.
+
+    Parameters
+    ----------
+    path : str or Path
+        ``.yaml``, ``.yml`` or ``.toml``; see ``docs/studies.md``. Paths in it are relative to its
+        own folder.
+    many : bool
+        Whether a grid of more than ten thousand settings is meant.
+    allowed : collection of str
+        Factories that the file may name: they are code, which is imported when the study runs.
+
+    Returns
+    -------
+    Study
+
+    Raises
+    ------
+    CamSamError
+        With file and line, for an unknown key, a value of a wrong type or out of its range, a
+        path or a section that is missing, and a grid of which nothing is left.
+    """
+    top = read_document(Path(path))
+    top.keys(_SECTIONS, "section")
+    seed, threads, name = top.get("seed"), top.get("threads"), top.get("name")
+    dataset = _dataset(top.need("dataset", "say the layout and the path of the images"))
+    variants = Variants(
+        base=_run(top.get("run")),
+        strategies=_named(top.get("strategies"), _strategy),
+        preprocessing=_named(
+            top.get("preprocessing"), partial(_parameters, PreprocessingParameters())
+        ),
+        annotators=_named(top.get("annotators"), _annotator),
+    )
+    grids = top.need("grid", "say which strategies and segmenters are combined")
+    if isinstance(grids.value, list):
+        read = tuple(_grid(one, variants, allowed) for one in grids.items())
+    else:
+        read = (_grid(grids, variants, allowed),)
+    size = sum(grid.size for grid in read)
+    if size > _MANY_SETTINGS and not many:
+        raise grids.error(
+            f"The grid has {size:,} combinations for every image: make it smaller, or say that "
+            "it is meant (--yes)."
+        )
+    try:
+        settings, left_out = expand_grids(read, variants)
+    except CamSamError as error:
+        raise grids.error(str(error)) from error
+    trust = top.get("trust")
+    return Study(
+        name=recorded(Path(path).stem) if name is None else shown(name.text()),
+        dataset=dataset,
+        settings=settings,
+        seed=0 if seed is None else seed.whole(0),
+        compare=_compare(top.get("compare"), [setting.name for setting in settings]),
+        threads=1 if threads is None else threads.whole(1),
+        trust=None if trust is None else _trust(trust),
+        left_out=left_out,
+        allowed=tuple(allowed),
+    )
+
+
+def _dataset(entry: Entry) -> DatasetSource:
+    layout = entry.need("layout", f"one of {', '.join(LAYOUTS)}")
+    if layout.text() not in LAYOUTS:
+        raise layout.error(str(unknown_name("layout", layout.text(), LAYOUTS)))
+    where = entry.need("path", "say where the images are")
+    options = {key: value for key, value in entry.mapping().items() if key not in (
+        "layout", "path",
+    )}  # fmt: skip
+    for key in options:
+        try:
+            check_options(layout.text(), {key: options[key]})
+        except CamSamError as error:
+            raise entry.at(key).error(str(error)) from error
+    path = _beside(where)
+    # Phantoms are drawn where there are none.
+    if layout.text() != "phantoms" and not path.exists():
+        raise where.error(f"There is no {path}: name the folder or file of the images.")
+    return DatasetSource(layout.text(), path, options)
+
+
+def _beside(entry: Entry) -> Path:
+    try:
+        path = Path(entry.text()).expanduser()
+        return find_file(entry.file.parent, str(path)).resolve()
+    except (OSError, ValueError, RuntimeError) as error:  # NUL, half a character, ~nobody
+        raise entry.error(f"No file can have this path, {error}") from error
+
+
+def _run(entry: Entry | None) -> RunParameters:
+    if entry is None:
+        return RunParameters()
+    entry.keys(_RUN_KEYS)
+    values: dict[str, Any] = {}
+    if (axis := entry.get("axis")) is not None:
+        if axis.whole(0) > 2:
+            raise axis.wrong("0, 1 or 2")
+        values["axis"] = axis.value
+    if (label := entry.get("truth_label")) is not None:
+        values["truth_label"] = label.whole(1)
+    if (window := entry.get("window")) is not None:
+        values["window"] = _said(window, lambda: _window(window))
+    cam = {key: entry.at(key) for key in _CAM_KEYS if entry.get(key)}
+    pixel_set = entry.get("pixel_set")
+    chosen = None if pixel_set is None else _parameters(PixelSet(), pixel_set)
+    values["cam"] = replace(_filled(CamParameters(), entry, cam), pixel_set=chosen)
+    return RunParameters(**values)
+
+
+def _window(entry: Entry) -> WindowParameters:
+    return parse_window(entry.text())
+
+
+def _said(entry: Entry, make: Callable[[], T]) -> T:
+    """Do what may be refused, and name the line where it is."""
+    try:
+        return make()
+    except CamSamError as error:
+        if f"({entry.file}:" in str(error):
+            raise
+        raise entry.error(str(error)) from error
+
+
+def _named(entry: Entry | None, make: Callable[[Entry], T]) -> dict[str, T]:
+    if entry is None:
+        return {}
+    return {str(key): make(entry.at(key)) for key in entry.mapping()}
+
+
+def _strategy(entry: Entry) -> PromptParameters:
+    base = entry.get("base")
+    known = PRESETS | TRUTH_PRESETS
+    parameters = PromptParameters()
+    if base is not None:
+        parameters = _said(base, lambda: strategy_parameters(base.text()))
+    from_truth = base is not None and base.text().startswith("truth-")
+    if entry.name in known:
+        raise entry.error(f"The strategy {entry.name!r} is known already: choose another name.")
+    if from_truth != entry.name.startswith("truth-"):
+        raise entry.error(
+            f"The name {entry.name!r} does not tell where the prompts come from: names that begin "
+            "with truth- are those of strategies with a truth-… base."
+        )
+    return _parameters(parameters, entry, ("base",))
+
+
+def _annotator(entry: Entry) -> AnnotatorParameters:
+    return _parameters(AnnotatorParameters(), entry)
+
+
+def _trust(entry: Entry) -> TrustParameters | None:
+    if isinstance(entry.value, bool):
+        return TrustParameters() if entry.value else None
+    return _parameters(TrustParameters(), entry)
+
+
+def _parameters(default: T, entry: Entry, besides: Sequence[str] = ()) -> T:
+    """Change the fields of a group of parameters that a section names."""
+    names = [f.name for f in fields(default)]  # type: ignore[arg-type]
+    keys = entry.keys([*names, *besides])
+    return _filled(default, entry, {key: entry.at(key) for key in keys if key in names})
+
+
+def _filled(default: T, entry: Entry, given: Mapping[str, Entry]) -> T:
+    hints = get_type_hints(type(default))
+    values = {key: _value(one, hints[key]) for key, one in given.items()}
+    # One at a time, so that the line of the first that is out of its range is named. What is
+    # wrong only beside another one is found at the end.
+    for key, value in values.items():
+        if len(values) > 1:
+            try:
+                replace(default, **{key: value})  # type: ignore[type-var]
+            except CamSamError as error:
+                try:
+                    return replace(default, **values)  # type: ignore[type-var]
+                except CamSamError:
+                    raise given[key].error(str(error)) from error
+    where = next(iter(given.values())) if len(given) == 1 else entry
+    return _said(where, lambda: replace(default, **values))  # type: ignore[type-var]
+
+
+def _value(entry: Entry, kind: Any) -> Any:
+    """Check a value against the type of a field; whole numbers pass for real ones."""
+    value, origin = entry.value, get_origin(kind)
+    if origin in (Union, UnionType):
+        parts = [part for part in get_args(kind) if part is not NoneType]
+        return None if value is None else _value(entry, parts[0])
+    if origin is Literal:
+        if value not in get_args(kind):
+            raise entry.error(str(unknown_name(entry.name, str(value), get_args(kind))))
+        return value
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise entry.wrong("a list")
+        inner = get_args(kind)[0]
+        return tuple(_value(entry.at(i), inner) for i in range(len(value)))
+    if kind is bool:
+        right, words = isinstance(value, bool), "true or false"
+    elif kind is int:
+        right, words = isinstance(value, int) and not isinstance(value, bool), "a whole number"
+    elif kind is float:
+        right, words = isinstance(value, int | float) and not isinstance(value, bool), "a number"
+    else:
+        right, words = isinstance(value, str), "a text"
+    if not right:
+        raise entry.wrong(words)
+    return float(value) if kind is float else value
+
+
+def _grid(entry: Entry, variants: Variants, allowed: Collection[str]) -> Grid:
+    readers: dict[str, Callable[[Entry], Any]] = {
+        "classifiers": partial(_classifier, allowed),
+        "methods": partial(_one_of, METHODS, "method"),
+        "layers": _layers,
+        "targets": _target,
+        "strategies": partial(
+            _one_of, {**PRESETS, **TRUTH_PRESETS, **variants.strategies}, "strategy"
+        ),
+        "annotators": partial(_one_of, variants.annotators, "annotator"),
+        "segmenters": _segmenter,
+        "mask_choices": partial(_one_of, MASK_CHOICES, "mask choice"),
+        "mask_from": partial(_one_of, _MASK_FROM, "start of masks"),
+        "preprocessing": partial(_one_of, ["none", *variants.preprocessing], "preprocessing"),
+    }
+    given = entry.keys([f.name for f in fields(Grid)])
+    values: dict[str, Any] = {}
+    for key in given:
+        values[key] = tuple(dict.fromkeys(readers[key](one) for one in entry.at(key).items()))
+    if "annotators" in values and "strategies" not in values:
+        values["strategies"] = ()
+    grid = Grid(**values)
+    seen = [one for one in grid.strategies if not one.startswith("truth-")]
+    if seen and not grid.classifiers and set(grid.segmenters) != {PREDICTION}:
+        where = entry.get("strategies") or entry
+        raise where.error(
+            f"The strategy {seen[0]!r} takes prompts from heatmaps: name classifiers in the grid, "
+            "or take a truth-… strategy."
+        )
+    return grid
+
+
+def _one_of(known: Mapping[str, Any] | Sequence[str], kind: str, entry: Entry) -> str:
+    name = entry.text()
+    if name not in known:
+        raise entry.error(str(unknown_name(kind, name, known)))
+    return name
+
+
+def _classifier(allowed: Collection[str], entry: Entry) -> str:
+    name, known = entry.text(), [*classifier_names(), *shipped_networks()]
+    if (refusal := refused_factory(name, allowed, "the study")) is not None:
+        raise entry.error(str(refusal))
+    if name in known or is_factory(name):
+        return name
+    return _file(entry, unknown_name("classifier", name, known))
+
+
+def _segmenter(entry: Entry) -> str:
+    name = entry.text()
+    if name == "none":
+        return ""
+    if name in segmenter_names() or name == PREDICTION:
+        return name
+    known = [*segmenter_names(), PREDICTION, "none"]
+    frame, name = split_frame(name)
+    path = _file(replace(entry, value=name), unknown_name("segmenter", name, known))
+    return with_frame(path, frame)
+
+
+def _file(entry: Entry, error: CamSamError) -> str:
+    """Find a model's file, relative to the study's."""
+    path = _beside(entry)
+    if path.exists():
+        return str(path)
+    if path.suffix or len(Path(entry.text()).parts) > 1:
+        raise entry.error(f"There is no {path}: name a file with weights.")
+    raise entry.error(str(error))
+
+
+def _layers(entry: Entry) -> tuple[str, ...]:
+    if isinstance(entry.value, list):
+        return tuple(one.text() for one in entry.items())
+    return () if entry.text() == "default" else (entry.text(),)
+
+
+def _target(entry: Entry) -> int | str | None:
+    if isinstance(entry.value, int):
+        return entry.whole(0)
+    return None if entry.text() == "predicted" else entry.text()
+
+
+def _compare(entry: Entry | None, names: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Read pairs of settings, or the one that all others are compared with."""
+    if entry is None:
+        return ()
+    if isinstance(entry.value, str):
+        reference = _one_of(names, "setting", entry)
+        return tuple((name, reference) for name in names if name != reference)
+    pairs = []
+    for one in entry.items():
+        if not isinstance(one.value, list) or len(one.value) != 2:
+            raise one.wrong("a pair of settings, or one that all are compared with")
+        first, second = (_one_of(names, "setting", part) for part in one.items())
+        pairs.append((first, second))
+    return tuple(pairs)

@@ -1,0 +1,1 @@
+"""Statistics of a study, and the page that shows them."""

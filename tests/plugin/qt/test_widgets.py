@@ -1,0 +1,138 @@
+"""The widgets that docks are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from qtpy.QtCore import QPoint, QPointF, Qt
+from qtpy.QtGui import QWheelEvent
+from qtpy.QtWidgets import QApplication, QLabel, QVBoxLayout, QWidget
+
+from napari_cam_sam.plugin.qt.widgets import Choice, FractionSlider, ParameterForm, SpinBox, Words
+
+
+def _turn(widget: QWidget) -> bool:
+    """Turn the wheel over a widget; True where the widget kept that to itself."""
+    point = QPointF(widget.rect().center())
+    event = QWheelEvent(
+        point,
+        QPointF(widget.mapToGlobal(widget.rect().center())),
+        QPoint(),
+        QPoint(0, -120),
+        Qt.MouseButton.NoButton,
+        Qt.KeyboardModifier.NoModifier,
+        Qt.ScrollPhase.NoScrollPhase,
+        False,
+    )
+    QApplication.sendEvent(widget, event)
+    return event.isAccepted()
+
+
+@pytest.mark.parametrize("kind", ["choice", "number", "slider", "fraction"])
+def test_the_wheel_scrolls_the_dock_and_changes_nothing_on_the_way(qtbot: Any, kind: str) -> None:
+    choice, number, fraction = Choice("one"), SpinBox(), FractionSlider("part")
+    choice.offer((str(i), i) for i in range(9))
+    dock = QWidget()
+    rows = QVBoxLayout(dock)
+    for one in (choice, number, fraction):
+        rows.addWidget(one)
+    qtbot.addWidget(dock)
+    dock.show()
+    qtbot.waitExposed(dock)
+    choice.set_value(4)
+    number.setValue(40)
+    fraction.set_value(0.4)
+    over = {
+        "choice": choice,
+        "number": number,
+        "slider": fraction.slider,
+        "fraction": fraction.number,
+    }
+    # What a widget does not keep goes on to the scroll area that it lies in.
+    assert not _turn(over[kind])
+    assert (choice.value(), number.value(), fraction.value()) == (4, 40, 0.4)
+
+
+def test_a_file_is_put_on_the_list_once(qapp: Any) -> None:
+    choice = Choice("a model")
+    choice.offer([("none", None), ("shipped", "shipped")])
+    for _ in range(2):
+        choice.add_path("/somewhere/else/model.pth", place=1)
+        assert choice.value() == "/somewhere/else/model.pth"
+    assert [choice.itemText(i) for i in range(choice.count())] == ["none", "model.pth", "shipped"]
+    choice.add_path("shipped", place=1)
+    assert choice.currentText() == "shipped"
+    assert choice.count() == 3
+
+
+@dataclass(frozen=True)
+class _Rules:
+    """Rules that can be off.
+
+    Attributes
+    ----------
+    least : float or None
+        A part.
+    most : int or None
+        Planes.
+    far : float or None
+        In mm.
+    """
+
+    least: float | None = 0.5
+    most: int | None = None
+    far: float | None = None
+
+
+def test_a_rule_is_switched_off_and_comes_back_as_it_was(qapp: Any) -> None:
+    form = ParameterForm(_Rules, {"most": 7, "far": 12.5})
+    form.set_value(_Rules())
+    told: list[_Rules] = []
+    form.changed.connect(lambda: told.append(form.value()))
+    assert form.value() == _Rules()
+    least, most, far = (form.widget(name) for name in ("least", "most", "far"))
+    assert not far.inner.isEnabled()
+    for one in (most, far):
+        one.switch.click()
+    assert form.value() == _Rules(0.5, 7, 12.5)
+    assert type(form.value().most) is int
+    assert far.inner.isEnabled()
+    least.inner.number.setValue(0.25)
+    least.switch.click()
+    assert form.value() == _Rules(None, 7, 12.5)
+    least.switch.click()
+    assert told == [
+        _Rules(0.5, 7),
+        _Rules(0.5, 7, 12.5),
+        _Rules(0.25, 7, 12.5),
+        _Rules(None, 7, 12.5),
+        _Rules(0.25, 7, 12.5),
+    ]
+    assert far.switch.toolTip() == "In mm."
+
+
+def test_a_group_with_rules_that_are_off_is_told_once(qapp: Any) -> None:
+    form = ParameterForm(_Rules)
+    form.set_value(_Rules(None, 3))
+    told: list[_Rules] = []
+    form.changed.connect(lambda: told.append(form.value()))
+    for wanted in (_Rules(0.75, None, 2.5), _Rules(0.75, None, 2.5), _Rules(0.0, 0, 0.0)):
+        form.set_value(wanted)
+        assert form.value() == wanted
+    assert len(told) == 2
+
+
+def test_a_long_path_asks_for_no_wider_dock(qapp: Any) -> None:
+    words = Words("Saved to /a" + "/folder_of_a_session" * 20)
+    assert words.text().endswith("/folder_of_a_session")
+    plain = QLabel(words.text())
+    words.resize(200, 10)
+    plain.resize(200, 10)
+    # Broken into lines, it needs many; what cannot be broken is one and goes over the edge.
+    assert words.heightForWidth(200) > 5 * plain.fontMetrics().height()
+    box = QWidget()
+    layout = QVBoxLayout(box)
+    layout.addWidget(words)
+    assert box.minimumSizeHint().width() < 100

@@ -1,0 +1,186 @@
+"""Masks that are not accepted yet: on other frames, along other axes, in another session."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from qtpy.QtCore import QThreadPool
+from qtpy.QtWidgets import QApplication
+
+from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, lone_candidate
+from napari_cam_sam.plugin.state.workspace import Workspace, workspace_of
+from napari_cam_sam.prompts.data import PlanePrompts
+
+
+def put(workspace: Workspace, *indices: int) -> None:
+    """Show a square on planes along axis 0, as one that no prompt makes."""
+    _, *shape = workspace.image().spatial_shape
+    square = np.zeros(shape, bool)
+    square[4:12, 5:15] = True
+    for index in indices:
+        found = (lone_candidate(1, square, None),)
+        workspace.masks.put(
+            PlaneMasks(
+                PlanePrompts(0, index), found, (0,), "seeded", "0" * 64, (0.0, 1.0),
+                source="propagated",
+            )
+        )  # fmt: skip
+
+
+def seen(workspace: Workspace) -> list[int]:
+    """List the planes along axis 0 that the preview has masks on."""
+    layer = workspace.own("preview")
+    return [] if layer is None else np.flatnonzero(layer.data.any(axis=(1, 2))).tolist()
+
+
+def turn(workspace: Workspace, axis: int) -> None:
+    workspace.show_plane(axis, 2)
+    workspace.look_at_plane()
+
+
+@pytest.fixture
+def series(qapp: object) -> Workspace:
+    """Give two frames of six planes."""
+    viewer = ViewerModel()
+    viewer.add_image(np.random.default_rng(0).random((2, 6, 20, 24)), name="series")
+    workspace = workspace_of(viewer)
+    go(workspace, 0)
+    return workspace
+
+
+def go(workspace: Workspace, frame: int) -> None:
+    workspace.viewer.dims.set_point(0, frame)
+    workspace.look_at_plane()
+
+
+def test_a_session_brings_its_own_masks_in_place_of_those_that_are_not_accepted(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    put(workspace, 2)
+    workspace.masks.accept(0, [2], "keep")
+    for index, step in ((3, workspace.keeper.save), (4, workspace.keeper.open)):
+        put(workspace, index)
+        step(tmp_path / "session")
+        for _ in range(3):
+            QThreadPool.globalInstance().waitForDone()
+            QApplication.processEvents()
+    assert workspace.own("labels").data[2].any()
+    assert workspace.masks.planes(0) == seen(workspace) == [3]
+
+
+def test_masks_come_back_with_their_frame(series: Workspace) -> None:
+    put(series, 2, 3)
+    go(series, 1)
+    assert series.masks.planes(0) == seen(series) == []
+    put(series, 4)
+    go(series, 0)
+    assert series.masks.planes(0) == seen(series) == [2, 3]
+    go(series, 1)
+    assert series.masks.planes(0) == seen(series) == [4]
+
+
+def test_masks_come_back_with_their_image(workspace: Workspace) -> None:
+    first = workspace.image_layer
+    put(workspace, 2)
+    workspace.choose_image(workspace.viewer.add_image(np.zeros((4, 20, 24)), name="other"))
+    assert workspace.masks.planes(0) == seen(workspace) == []
+    workspace.choose_image(first)
+    assert workspace.masks.planes(0) == seen(workspace) == [2]
+
+
+def test_no_layer_is_removed_where_a_frame_is_left(series: Workspace) -> None:
+    """Others are hidden then: the canvas drew from what was deleted, and the process crashed."""
+    put(series, 2)
+    gone: list[str] = []
+    series.viewer.layers.events.removed.connect(lambda event: gone.append(event.value.name))
+    first = series.own("preview")
+    go(series, 1)
+    assert series.own("preview") is first
+    assert first.visible
+    assert seen(series) == []
+    put(series, 4)
+    go(series, 0)
+    assert seen(series) == [2]
+    first.visible = False  # by the user: it stays hidden
+    go(series, 1)
+    assert seen(series) == [4]
+    assert not first.visible
+    assert gone == []
+    assert len(series.layers_of_role("preview")) == 1
+    series.viewer.layers.remove(first)
+    QApplication.processEvents()  # the list of layers is at rest again
+    assert series.masks.held() == []
+    go(series, 0)
+    assert seen(series) == [2]
+
+
+def test_masks_of_old_pixels_do_not_come_back_on_any_frame(series: Workspace) -> None:
+    put(series, 2)
+    go(series, 1)
+    put(series, 4)
+    series.image_layer.data = series.image_layer.data + 1
+    assert series.masks.planes(0) == seen(series) == []
+    go(series, 0)
+    assert series.masks.planes(0) == seen(series) == []
+
+
+def test_a_preview_that_the_user_removes_takes_its_masks_along(workspace: Workspace) -> None:
+    put(workspace, 2)
+    workspace.viewer.layers.remove(workspace.own("preview"))
+    assert workspace.masks.planes(0) == []
+
+
+def test_masks_taken_back_lie_not_across_another_axis(workspace: Workspace) -> None:
+    put(workspace, 2, 3)
+    workspace.masks.accept(0, [2], "keep")
+    turn(workspace, 1)
+    workspace.masks.undo_accept()
+    assert workspace.masks.planes(0) == [2, 3]
+    assert seen(workspace) == []
+    turn(workspace, 0)
+    assert seen(workspace) == [2, 3]
+
+
+def test_a_mask_that_is_dropped_just_as_the_view_turns_is_not_left_across(
+    workspace: Workspace,
+) -> None:
+    put(workspace, 2, 3)
+    workspace.show_plane(1, 5)
+    workspace.masks.drop(0, 3)
+    turn(workspace, 1)
+    assert seen(workspace) == []
+    turn(workspace, 0)
+    assert seen(workspace) == [2]
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_along_every_axis_pixels_painted_since_an_acceptance_stay(
+    workspace: Workspace, axis: int
+) -> None:
+    turn(workspace, axis)
+    image, masks = workspace.image(), workspace.masks
+    mask = np.zeros(image.plane_shape(axis), bool)
+    mask[1:4, 5:9] = True
+    found = (lone_candidate(3, mask, None),)
+    masks.put(
+        PlaneMasks(
+            PlanePrompts(axis, 2), found, (0,), "seeded", "0" * 64, (0.0, 1.0), source="propagated"
+        )
+    )  # fmt: skip
+    masks.accept(axis, [2], "keep")
+    labels = workspace.own("labels")
+    plane = labels.data[image.slot(axis, 2)]
+    np.testing.assert_array_equal(plane, 3 * mask)
+    assert np.count_nonzero(labels.data) == mask.sum()
+    plane[2, 6] = 7
+    assert len(masks.standing()) == 1
+    masks.undo_accept()
+    assert np.argwhere(plane).tolist() == [[2, 6]]
+    masks.accept(axis, [2], "keep")
+    masks.restore(masks.accepted)
+    assert len(masks.standing()) == 1
+    plane[plane == 3] = 0
+    assert masks.standing() == ()
