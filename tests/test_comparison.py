@@ -18,10 +18,10 @@ from napari_cam_sam.comparison import (
     MOST_OBJECTS,
     TRUTH_PROMPTS,
     VARIANTS,
-    PlaneScored,
     PlaneToCompare,
-    ToScore,
-    VolumeScored,
+    ScoringInput,
+    SliceScores,
+    VolumeScores,
     compare_plane,
     compare_planes,
     heatmap_mask,
@@ -208,9 +208,9 @@ def test_planes_objects_and_volume_of_a_mask_with_any_axis(sample: Sample) -> No
     mask[2, 5:9, 5:9] = 9
     spacing = sample.image.geometry.spacing
     for axis in range(3):
-        steps = list(score_steps(ToScore(sample.image, axis, mask, truth)))
-        planes = [step for step in steps if isinstance(step, PlaneScored)]
-        objects, volume = (step for step in steps if isinstance(step, VolumeScored))
+        steps = list(score_steps(ScoringInput(sample.image, axis, mask, truth)))
+        planes = [step for step in steps if isinstance(step, SliceScores)]
+        objects, volume = (step for step in steps if isinstance(step, VolumeScores))
         assert [p.index for p in planes] == list(range(truth.shape[axis]))
         for found in planes:
             cut = mask.take(found.index, axis) > 0, truth.take(found.index, axis) > 0
@@ -240,9 +240,9 @@ def test_planes_of_the_truth_without_any_mask_are_counted_and_change_no_score() 
     image = image_from_array(truth)
 
     def counts(axis: int, predicted: NDArray[np.uint8], true: NDArray[np.uint8]) -> Any:
-        *_, objects, volume = score_steps(ToScore(image, axis, predicted, true))
-        assert isinstance(objects, VolumeScored)
-        assert isinstance(volume, VolumeScored)
+        *_, objects, volume = score_steps(ScoringInput(image, axis, predicted, true))
+        assert isinstance(objects, VolumeScores)
+        assert isinstance(volume, VolumeScores)
         expected = score_masks(predicted > 0, true > 0, image.geometry.spacing)
         assert volume.rows[0].scores == expected
         rows = [*volume.rows, *objects.rows]
@@ -260,13 +260,13 @@ def test_planes_of_the_truth_without_any_mask_are_counted_and_change_no_score() 
 def test_a_heatmap_is_scored_on_its_own_planes_alone(sample: Sample) -> None:
     truth = np.asarray(sample.truth.data)
     heat = np.random.default_rng(0).random((3, *truth.shape[1:]), dtype=np.float32)
-    job = ToScore(sample.image, 0, truth, truth, None, heat, (9, 10, 12))
+    job = ScoringInput(sample.image, 0, truth, truth, None, heat, (9, 10, 12))
     steps = list(score_steps(job))
     rows = {step.row.number: step.row for step in steps[:-2] if step.row is not None}  # type: ignore[union-attr]
     assert "auprc" not in rows[11].scores.values
     assert rows[12].scores.values["auprc"] == score_heatmap(heat[2], truth[12]).values["auprc"]
     whole = steps[-1]
-    assert isinstance(whole, VolumeScored)
+    assert isinstance(whole, VolumeScores)
     expected = score_heatmap(heat, truth[[9, 10, 12]]).values
     assert whole.rows[0].scores.values["auc_judd"] == expected["auc_judd"]
     assert whole.precision_recall is not None
@@ -279,13 +279,13 @@ def test_of_very_many_objects_the_volume_is_scored_alone() -> None:
     labels = np.zeros((60, 60), np.int32)
     labels[::3, ::3] = np.arange(400).reshape(20, 20) + 1
     assert labels.max() > MOST_OBJECTS
-    *_, objects, volume = score_steps(ToScore(image_from_array(labels), 0, labels, labels))
-    assert isinstance(objects, VolumeScored)
-    assert isinstance(volume, VolumeScored)
+    *_, objects, volume = score_steps(ScoringInput(image_from_array(labels), 0, labels, labels))
+    assert isinstance(objects, VolumeScores)
+    assert isinstance(volume, VolumeScores)
     assert objects.rows == volume.rows == []
-    one = ToScore(image_from_array(labels), 0, labels, labels, label=7)
+    one = ScoringInput(image_from_array(labels), 0, labels, labels, label=7)
     first, objects, _ = score_steps(one)
-    assert isinstance(first, PlaneScored)
+    assert isinstance(first, SliceScores)
     assert int((first.agreement == 1).sum()) == 1
-    assert isinstance(objects, VolumeScored)
+    assert isinstance(objects, VolumeScores)
     assert [row.number for row in objects.rows] == [7]

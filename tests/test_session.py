@@ -32,7 +32,7 @@ from napari_cam_sam.images.writing import write_image
 from napari_cam_sam.pipeline import segment_plane
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts, Point
 from napari_cam_sam.sam.loading import load_segmenter
-from napari_cam_sam.sam.run_length import keep_mask
+from napari_cam_sam.sam.run_length import encode_mask
 from napari_cam_sam.sam.segmenter import Embedding, MaskCandidates
 from napari_cam_sam.session import (
     SINGLE,
@@ -394,7 +394,7 @@ def acceptances(draw: st.DrawFn, shape: tuple[int, ...]) -> Acceptance:
     kept = []
     if source != "prompted":
         plane = tuple(n for i, n in enumerate(shape) if len(shape) == 2 or i != axis)
-        kept = draw(st.lists(st.builds(keep_mask, st.integers(1, 300), hnp.arrays(bool, plane))))
+        kept = draw(st.lists(st.builds(encode_mask, st.integers(1, 300), hnp.arrays(bool, plane))))
     return Acceptance(
         source=source,
         precision=draw(st.sampled_from(["float32", "bfloat16", "float16"])),
@@ -889,7 +889,7 @@ def test_masks_that_no_prompt_makes_are_kept(image: Image, tmp_path: Path) -> No
     masks[3][2:5, 3:9] = masks[300][4:8, 6:7] = True
     kept = Acceptance(
         PlanePrompts(1, 7), (), "keep", "not to be loaded", "0" * 64, WINDOW, "propagated",
-        "bfloat16", tuple(keep_mask(i, mask) for i, mask in masks.items()),
+        "bfloat16", tuple(encode_mask(i, mask) for i, mask in masks.items()),
     )  # fmt: skip
     write_session(tmp_path, Session(image_record(image), accepted=(kept,)), image)
     session = read_session(tmp_path)

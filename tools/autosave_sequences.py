@@ -80,11 +80,11 @@ class Life:
     """One process with a window, from its opening to its end."""
 
     def __init__(self, seed: int, life: int, folder: Path, operations: int) -> None:
-        from napari_cam_sam.plugin.session import manager as session_keeper
+        from napari_cam_sam.plugin.session import manager
         from napari_cam_sam.plugin.state.preferences import Preferences
 
         soon = Preferences(autosave_seconds=DELAY)
-        session_keeper.preferences = lambda: soon
+        manager.preferences = lambda: soon
         self.rng = random.Random(f"{seed} {life}")
         self.journal = Journal(folder / "journal.jsonl")
         self.operations = operations
@@ -392,12 +392,12 @@ def look(kinds: list[tuple[str, int | None]], answer: Path) -> None:
     from napari.components import ViewerModel
     from qtpy.QtWidgets import QApplication
 
-    from napari_cam_sam.plugin.session import manager as session_keeper
+    from napari_cam_sam.plugin.session import manager
     from napari_cam_sam.plugin.state.preferences import Preferences
     from napari_cam_sam.plugin.state.workspace import workspace_of
 
     off = Preferences(autosave=False)
-    session_keeper.preferences = lambda: off
+    manager.preferences = lambda: off
     app = QApplication.instance() or QApplication([])
     offers: dict[str, list[Tree]] = {}
     for kind, frame in kinds:
@@ -559,7 +559,7 @@ def main(argv: list[str] | None = None) -> int:
     import napari_cam_sam
     import napari_cam_sam.outputs
     from napari_cam_sam.plugin.segment import segment_dock  # noqa: F401
-    from napari_cam_sam.plugin.session import manager as session_keeper  # noqa: F401
+    from napari_cam_sam.plugin.session import manager  # noqa: F401
     from napari_cam_sam.plugin.state import workspace  # noqa: F401
     from napari_cam_sam.plugin.state.mask_layers import MaskLayers
 

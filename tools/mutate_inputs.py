@@ -386,7 +386,7 @@ def _prompts(folder: Path) -> Reader:
 def _session(folder: Path) -> Reader:
     from napari_cam_sam.images.image import image_from_array
     from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts, Point
-    from napari_cam_sam.sam.run_length import KeptMask
+    from napari_cam_sam.sam.run_length import RunLengthMask
     from napari_cam_sam.session import (
         Acceptance,
         Session,
@@ -398,7 +398,7 @@ def _session(folder: Path) -> Reader:
     volume, _, _ = _arrays()
     image = image_from_array(volume, name="scan")
     prompts = PlanePrompts(0, 3, (ObjectPrompt(1, (Point(2, 3),), Box(1, 1, 5, 6)),))
-    kept = KeptMask(2, volume.shape[1:], (10, 5, volume[0].size - 15))
+    kept = RunLengthMask(2, volume.shape[1:], (10, 5, volume[0].size - 15))
     accepted = (
         Acceptance(prompts, (1,), "keep", "compact-sam", "a" * 64, (-100.0, 300.0)),
         Acceptance(PlanePrompts(0, 4), (), "overwrite", "seeded", "b" * 64, None,

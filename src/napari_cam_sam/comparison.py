@@ -41,12 +41,12 @@ __all__ = [
     "TRUTH_PROMPTS",
     "VARIANTS",
     "ComparedPlane",
-    "PlaneScored",
     "PlaneToCompare",
     "ScoredRow",
-    "ToScore",
+    "ScoringInput",
+    "SliceScores",
     "VariantSummary",
-    "VolumeScored",
+    "VolumeScores",
     "compare_plane",
     "compare_planes",
     "heatmap_mask",
@@ -99,7 +99,7 @@ class ScoredRow:
 
 
 @dataclass(frozen=True, eq=False)
-class ToScore:
+class ScoringInput:
     """What is scored; `taken` makes sure that nobody else writes into it meanwhile.
 
     Attributes
@@ -125,7 +125,7 @@ class ToScore:
     heatmap_planes: tuple[int, ...] = ()
     heatmap_name: str = "The heatmap"
 
-    def taken(self) -> ToScore:
+    def taken(self) -> ScoringInput:
         """Copy what lies in memory, which others may write into; to be called in a thread."""
         return replace(
             self,
@@ -152,7 +152,7 @@ class ToScore:
 
 
 @dataclass(frozen=True, eq=False)
-class PlaneScored:
+class SliceScores:
     """A plane that was scored.
 
     Attributes
@@ -173,7 +173,7 @@ class PlaneScored:
 
 
 @dataclass(frozen=True, eq=False)
-class VolumeScored:
+class VolumeScores:
     """What was scored of the image as a whole."""
 
     rows: list[ScoredRow]
@@ -181,13 +181,13 @@ class VolumeScored:
     precision_recall: Curve | None = None
 
 
-def score_plane(job: ToScore, index: int) -> PlaneScored:
+def score_plane(job: ScoringInput, index: int) -> SliceScores:
     """Score one plane: the mask, and the heatmap where there is one."""
     predicted, true = (job.plane(one, index) != 0 for one in (job.prediction, job.truth))
     agreement = np.where(predicted, np.where(true, 1, 2), np.where(true, 3, 0)).astype(np.uint8)
     mark = zlib.crc32(np.ascontiguousarray(agreement).data)
     if not agreement.any():
-        return PlaneScored(index, None, mark, agreement)
+        return SliceScores(index, None, mark, agreement)
     scores = score_masks(predicted, true, job.image.geometry.plane_spacing(job.axis))
     heat = job.heat(index)
     if heat is not None:
@@ -195,17 +195,17 @@ def score_plane(job: ToScore, index: int) -> PlaneScored:
         flags = tuple(dict.fromkeys((*scores.flags, *found.flags)))
         scores = Scores({**scores.values, **found.values}, flags)
     kind: Literal["plane", "image"] = "image" if job.image.spatial_ndim == 2 else "plane"
-    return PlaneScored(index, ScoredRow(kind, index, index, scores), mark, agreement)
+    return SliceScores(index, ScoredRow(kind, index, index, scores), mark, agreement)
 
 
-def score_steps(job: ToScore) -> Iterator[PlaneScored | VolumeScored]:
+def score_steps(job: ScoringInput) -> Iterator[SliceScores | VolumeScores]:
     """Score all planes, then the objects, then the volume; each step may be the last wanted.
 
     Yields
     ------
-    PlaneScored
+    SliceScores
         Of every plane along the axis.
-    VolumeScored
+    VolumeScores
         Twice: with the objects' rows, then with the volume's (not in 2D) and the curves.
 
     Raises
@@ -225,11 +225,11 @@ def score_steps(job: ToScore) -> Iterator[PlaneScored | VolumeScored]:
         yield score_plane(job, index)
     # Whole from here on, where the arrays may be read from disk.
     predicted, true = (job.chosen(np.asarray(one)) for one in (job.prediction, job.truth))
-    yield VolumeScored(_object_rows(job, predicted, true))
+    yield VolumeScores(_object_rows(job, predicted, true))
     yield _volume(job, predicted != 0, true != 0)
 
 
-def _object_rows(job: ToScore, predicted: NDArray[Any], true: NDArray[Any]) -> list[ScoredRow]:
+def _object_rows(job: ScoringInput, predicted: NDArray[Any], true: NDArray[Any]) -> list[ScoredRow]:
     # No score of the table counts what lies outside of all objects.
     window = bounding_box((predicted != 0) | (true != 0))
     if window is None:
@@ -251,7 +251,7 @@ def _object_rows(job: ToScore, predicted: NDArray[Any], true: NDArray[Any]) -> l
     return rows
 
 
-def _areas(job: ToScore, labels: NDArray[Any]) -> NDArray[np.int64]:
+def _areas(job: ScoringInput, labels: NDArray[Any]) -> NDArray[np.int64]:
     """Count what is not 0 on each plane along the axis; an image of two axes is one plane."""
     if labels.ndim == 2:
         return np.array([np.count_nonzero(labels)])
@@ -260,7 +260,7 @@ def _areas(job: ToScore, labels: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def _planes_without(
-    job: ToScore, true: NDArray[np.bool_], filled: NDArray[np.bool_]
+    job: ScoringInput, true: NDArray[np.bool_], filled: NDArray[np.bool_]
 ) -> tuple[int, int]:
     """Count planes of the truth, and those of them with nothing predicted; none in 2D."""
     if job.image.spatial_ndim == 2:
@@ -268,7 +268,9 @@ def _planes_without(
     return int(true.sum()), int((true & ~filled).sum())
 
 
-def _volume(job: ToScore, predicted: NDArray[np.bool_], true: NDArray[np.bool_]) -> VolumeScored:
+def _volume(
+    job: ScoringInput, predicted: NDArray[np.bool_], true: NDArray[np.bool_]
+) -> VolumeScores:
     rows, flat = [], predicted.ndim == 2
     scores = None if flat else score_masks(predicted, true, job.image.geometry.spacing)
     roc = precision_recall = None
@@ -285,7 +287,7 @@ def _volume(job: ToScore, predicted: NDArray[np.bool_], true: NDArray[np.bool_])
     if scores is not None:
         counts = _planes_without(job, _areas(job, true) > 0, _areas(job, predicted) > 0)
         rows.append(ScoredRow("volume", 0, None, scores, None, *counts))
-    return VolumeScored(rows, roc, precision_recall)
+    return VolumeScores(rows, roc, precision_recall)
 
 
 @dataclass(frozen=True, eq=False)

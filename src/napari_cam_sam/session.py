@@ -56,7 +56,7 @@ from napari_cam_sam.prompts.serialise import FORMAT as PROMPTS_FORMAT
 from napari_cam_sam.prompts.serialise import VERSION as PROMPTS_VERSION
 from napari_cam_sam.prompts.serialise import from_data, to_data
 from napari_cam_sam.sam.cache.embeddings import EmbeddingCache
-from napari_cam_sam.sam.run_length import KeptMask
+from napari_cam_sam.sam.run_length import RunLengthMask
 from napari_cam_sam.sam.segmenter import MaskCandidates, Segmenter
 from napari_cam_sam.text import recorded, restored
 
@@ -155,7 +155,7 @@ class Acceptance:
         Where the masks come from. Those that this plane's prompts do not make are kept.
     precision : {"float32", "bfloat16", "float16"}
         In which the segmenter encoded the plane: another one gives other pixels at the borders.
-    masks : tuple of KeptMask
+    masks : tuple of RunLengthMask
         For ``source`` other than ``"prompted"``: the masks themselves.
     """
 
@@ -167,7 +167,7 @@ class Acceptance:
     window: tuple[float, float] | None
     source: MaskSource = "prompted"
     precision: str = "float32"
-    masks: tuple[KeptMask, ...] = ()
+    masks: tuple[RunLengthMask, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -852,7 +852,9 @@ def _acceptance(data: object, path: str, shape: tuple[int, ...]) -> Acceptance:
     )
 
 
-def _kept_masks(data: object, path: str, axis: int, shape: tuple[int, ...]) -> tuple[KeptMask, ...]:
+def _kept_masks(
+    data: object, path: str, axis: int, shape: tuple[int, ...]
+) -> tuple[RunLengthMask, ...]:
     rows, columns = (n for i, n in enumerate(shape) if len(shape) == 2 or i != axis)
     masks = []
     for i, item in enumerate(_list(data, path)):
@@ -861,7 +863,7 @@ def _kept_masks(data: object, path: str, axis: int, shape: tuple[int, ...]) -> t
         lengths = tuple(_whole(n, f"{path}[{i}].runs[{k}]", 0) for k, n in enumerate(runs))
         object_id = _whole(given["object"], f"{path}[{i}].object", 1)
         try:
-            masks.append(KeptMask(object_id, (rows, columns), lengths))
+            masks.append(RunLengthMask(object_id, (rows, columns), lengths))
         except CamSamError as error:
             raise CamSamError(f"{path}[{i}] of the session is wrong. {error}") from error
     return tuple(masks)

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.models.cards import beside, card_in_metadata, merge_cards
+from napari_cam_sam.models.cards import card_in_metadata, merge_cards, read_sidecar
 
 FULL = {
     "architecture": "small-cnn",
@@ -92,15 +92,15 @@ def test_card_in_metadata_as_json_mapping_and_fields() -> None:
 
 def test_json_beside(tmp_path: Path) -> None:
     path = tmp_path / "net.pth"
-    assert beside(path) == {}
+    assert read_sidecar(path) == {}
     path.with_suffix(".json").write_text(json.dumps(FULL | {"license": "CC0"}))
-    assert beside(path) == FULL
+    assert read_sidecar(path) == FULL
     path.with_suffix(".json").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(CamSamError, match="no text"):
-        beside(path)
+        read_sidecar(path)
     path.with_suffix(".json").write_text("[]")
     with pytest.raises(CamSamError, match="not a JSON object"):
-        beside(path)
+        read_sidecar(path)
 
 
 def test_a_finer_grid_and_an_extra_head_are_read_back() -> None:
@@ -184,7 +184,7 @@ def test_values_that_lie_deep_in_one_another_are_refused(tmp_path: Path) -> None
             card_in_metadata({"card": text}, "f")
         (tmp_path / "net.json").write_text(text)
         with pytest.raises(CamSamError):
-            beside(tmp_path / "net.pth")
+            read_sidecar(tmp_path / "net.pth")
         found = card_in_metadata({"class_names": text}, "f")
         with pytest.raises(CamSamError, match=r"class_names|architecture"):
             merge_cards([("file", found)], "x", (8, 8))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.models.outputs import logits_of
+from napari_cam_sam.models.outputs import unwrap_logits
 
 SCORES = torch.arange(6.0).reshape(2, 3)
 
@@ -21,7 +21,7 @@ SCORES = torch.arange(6.0).reshape(2, 3)
     ],
 )
 def test_scores_are_found(output: object) -> None:
-    assert torch.equal(logits_of(output, 3), SCORES)
+    assert torch.equal(unwrap_logits(output, 3), SCORES)
 
 
 @pytest.mark.parametrize(
@@ -37,4 +37,4 @@ def test_scores_are_found(output: object) -> None:
 )
 def test_what_is_no_classifier_output_is_refused(output: object, words: str) -> None:
     with pytest.raises(CamSamError, match=words):
-        logits_of(output, 3)
+        unwrap_logits(output, 3)

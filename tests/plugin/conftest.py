@@ -21,7 +21,7 @@ from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QThreadPool, QTimer
 from superqt.utils import WorkerBase
 
-from napari_cam_sam.plugin.session import manager as session_keeper
+from napari_cam_sam.plugin.session import manager
 from napari_cam_sam.plugin.session.recovery import FOLDER_VARIABLE
 from napari_cam_sam.plugin.state.preferences import Preferences
 from napari_cam_sam.plugin.state.workspace import _WORKSPACES, Workspace, workspace_of
@@ -39,7 +39,7 @@ def autosaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     """
     folder = tmp_path / "autosaves"
     off = Preferences(autosave=False, autosave_seconds=0)
-    monkeypatch.setattr(session_keeper, "preferences", lambda: off)
+    monkeypatch.setattr(manager, "preferences", lambda: off)
     monkeypatch.setenv(FOLDER_VARIABLE, str(folder))
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     yield folder

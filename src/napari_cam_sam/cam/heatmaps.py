@@ -18,7 +18,7 @@ from napari_cam_sam.images.letterbox import Letterbox
 from napari_cam_sam.models.classify.classifiers import Classifier
 from napari_cam_sam.models.segment.networks import SegmentationNetwork
 
-__all__ = ["CamParameters", "Heatmap", "check_request", "compute_heatmaps", "finish_map"]
+__all__ = ["CamParameters", "Heatmap", "check_request", "compute_heatmaps", "normalise_heatmap"]
 
 # Methods whose score is made for one class.
 _ONE_CLASS = ("finer-cam", "shapley-cam", "lrp")
@@ -312,7 +312,7 @@ def _heatmap(
     members = batch.members or (index,)
     name = "+".join(model.card.class_names[member] for member in members)
     probability = float(batch.probabilities[i, list(members)].sum())
-    values, reason = finish_map(
+    values, reason = normalise_heatmap(
         parts,
         name,
         probability if finite else float("nan"),
@@ -339,7 +339,7 @@ def _heatmap(
     )
 
 
-def finish_map(
+def normalise_heatmap(
     parts: Sequence[NDArray[np.float32]],
     name: str,
     probability: float,

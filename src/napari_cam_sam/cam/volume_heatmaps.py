@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_cam_sam.cam.heatmaps import CamParameters, Heatmap, check_request, finish_map
+from napari_cam_sam.cam.heatmaps import CamParameters, Heatmap, check_request, normalise_heatmap
 from napari_cam_sam.cam.inputs import Frame, ImageInput, PreparedInput, WindowedInput
 from napari_cam_sam.cam.methods import METHODS, Method, maps_of_batch
 from napari_cam_sam.cam.pixel_sets import PixelSet, find_pixels, nth_component
@@ -121,7 +121,7 @@ def compute_volume_heatmap(
     region_on_volume = frame.back_mask(chosen)
     if chosen.any() and not region_on_volume.any():
         region_on_volume = frame.back(chosen.astype(np.float32)) > 0
-    values, reason = finish_map(
+    values, reason = normalise_heatmap(
         [np.maximum(m, 0) for m in on_volume],
         name,
         probability if finite else float("nan"),

@@ -275,7 +275,7 @@ def _run(arguments: argparse.Namespace) -> None:
     from napari_cam_sam.images.reading import check_same_grid, read_labels
     from napari_cam_sam.models.names import classifier_names, shipped_networks
     from napari_cam_sam.outputs import check_output
-    from napari_cam_sam.pipeline.planes import own_window
+    from napari_cam_sam.pipeline.planes import with_model_window
     from napari_cam_sam.sam.loading import load_segmenter
     from napari_cam_sam.sam.registry import default_segmenter
 
@@ -302,7 +302,7 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.classifier is not None:
         classifier = load_model_of(arguments, arguments.classifier, arguments.device)
         if arguments.window is None:
-            parameters = own_window(parameters, classifier)
+            parameters = with_model_window(parameters, classifier)
     name = arguments.sam or default_segmenter()
     segmenter = load_segmenter(name, arguments.device, frame=arguments.sam_frame)
     parameters = _with_automatic(parameters, arguments, segmenter)

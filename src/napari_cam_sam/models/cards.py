@@ -20,12 +20,12 @@ __all__ = [
     "ClassifierCard",
     "OutputKind",
     "PlaneOrder",
-    "beside",
     "card_in_metadata",
     "card_path",
     "merge_cards",
     "merge_classes",
     "merge_fields",
+    "read_sidecar",
 ]
 
 PlaneOrder = Literal["rows-columns", "columns-rows"]
@@ -140,7 +140,7 @@ def card_path(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
-def beside(path: Path) -> dict[str, Any]:
+def read_sidecar(path: Path) -> dict[str, Any]:
     """Read the card from the JSON file beside a checkpoint, see :func:`card_path`."""
     path = card_path(path)
     if not path.exists() or path.is_dir():

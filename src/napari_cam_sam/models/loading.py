@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_cam_sam.errors import reads
-from napari_cam_sam.models.cards import NETWORK_FIELDS, beside, card_in_metadata
+from napari_cam_sam.models.cards import NETWORK_FIELDS, card_in_metadata, read_sidecar
 from napari_cam_sam.models.checkpoints import read_checkpoint
 from napari_cam_sam.models.classify.classifiers import (
     Classifier,
@@ -87,7 +87,7 @@ def _of_network(cards: list[Mapping[str, Any]]) -> bool:
 
 
 def _cards_of_file(path: Path) -> list[Mapping[str, Any]]:
-    card = beside(path)
+    card = read_sidecar(path)
     if "architecture" in card:
         return [card]
     return [card, card_in_metadata(read_checkpoint(path).metadata, path.name)]

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from napari_cam_sam.errors import CamSamError
 
-__all__ = ["logits_of", "maps_of"]
+__all__ = ["maps_of", "unwrap_logits"]
 
 
-def logits_of(output: object, num_classes: int) -> Tensor:
+def unwrap_logits(output: object, num_classes: int) -> Tensor:
     """Take the class scores out of whatever a model returns.
 
     Parameters

@@ -53,13 +53,13 @@ __all__ = [
     "explain_planes",
     "explain_volume",
     "make_prompts",
-    "own_window",
     "planes_with_heatmaps",
     "run_plane",
     "run_planes",
     "segment_plane",
     "takes_image",
     "window_plane",
+    "with_model_window",
 ]
 
 Encode = Callable[[NDArray[np.uint8]], Embedding]
@@ -437,7 +437,7 @@ def explain_volume(
     )
 
 
-def own_window(parameters: RunParameters, model: Explained | None) -> RunParameters:
+def with_model_window(parameters: RunParameters, model: Explained | None) -> RunParameters:
     """Take the window that a segmentation network was trained with, where none is named."""
     named = parameters.window != WindowParameters()
     if named or not isinstance(model, SegmentationNetwork) or model.card.window is None:

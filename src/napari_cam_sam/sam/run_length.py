@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from napari_cam_sam.errors import CamSamError
 
-__all__ = ["KeptMask", "keep_mask"]
+__all__ = ["RunLengthMask", "encode_mask"]
 
 
 @dataclass(frozen=True)
-class KeptMask:
+class RunLengthMask:
     """The mask of one object on one plane.
 
     Attributes
@@ -48,9 +48,9 @@ class KeptMask:
         return np.repeat(inside, self.runs).reshape(self.shape)
 
 
-def keep_mask(object_id: int, mask: NDArray[np.bool_]) -> KeptMask:
+def encode_mask(object_id: int, mask: NDArray[np.bool_]) -> RunLengthMask:
     """Bring a mask of shape (rows, columns) to run lengths."""
     flat = np.asarray(mask, bool).ravel()
     ends = np.flatnonzero(np.diff(flat, prepend=False)) if flat.size else np.zeros(0, int)
     runs = np.diff(ends, prepend=0, append=flat.size)
-    return KeptMask(object_id, (mask.shape[0], mask.shape[1]), tuple(int(run) for run in runs))
+    return RunLengthMask(object_id, (mask.shape[0], mask.shape[1]), tuple(int(run) for run in runs))

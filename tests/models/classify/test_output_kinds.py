@@ -14,7 +14,7 @@ from napari_cam_sam.cam.heatmaps import CamParameters, compute_heatmaps
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.models.classify.classifiers import Classifier, classifier_of_module
 from napari_cam_sam.models.classify.output_kinds import as_logits, find_outputs
-from napari_cam_sam.models.outputs import logits_of
+from napari_cam_sam.models.outputs import unwrap_logits
 from napari_cam_sam.models.segment.networks import SegmentationNetwork, network_of_module
 from napari_cam_sam.models.segment.small_unet import small_unet
 
@@ -79,7 +79,7 @@ def test_what_a_network_gives_is_found_told_and_reported_as_it_is(name: str) -> 
     assert found.card.output == kind
     assert len(said) == (kind != "logits")
     with torch.no_grad():
-        own = logits_of(module(found.prepare(PLANES)[0]), classes)
+        own = unwrap_logits(module(found.prepare(PLANES)[0]), classes)
     if kind == "logits":
         own = own.sigmoid() if classes == 1 else own.softmax(1)
     elif kind == "log-probabilities":

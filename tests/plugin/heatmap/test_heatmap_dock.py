@@ -23,7 +23,7 @@ from napari_cam_sam.plugin.heatmap import heatmap_run
 from napari_cam_sam.plugin.heatmap.heatmap_dock import HeatmapDock
 from napari_cam_sam.plugin.io.sample_data import ct_sample, shapes_sample
 from napari_cam_sam.plugin.layers.conversion import KEY
-from napari_cam_sam.plugin.state.plane_words import slider_words
+from napari_cam_sam.plugin.state.plane_words import slider_label
 from napari_cam_sam.plugin.state.workspace import workspace_of
 
 Finish = Callable[[Any], None]
@@ -508,15 +508,15 @@ def test_the_slider_is_named_only_where_it_counts_otherwise(qapp: Any) -> None:
     workspace = workspace_of(viewer)
     workspace.show_plane(0, 1)
     assert viewer.dims.current_step[0] == 4
-    assert slider_words(workspace) == " (slider: 4)"
+    assert slider_label(workspace) == " (slider: 4)"
     workspace.show_plane(1, 3)
-    assert slider_words(workspace) == ""
+    assert slider_label(workspace) == ""
     # Two grids: the slider's steps are those of neither.
     workspace.show_plane(0, 1)
     viewer.add_image(np.zeros((60, 8, 9)), scale=(0.3, 1, 1))
-    assert slider_words(workspace) == ""
+    assert slider_label(workspace) == ""
     workspace.choose_image(viewer.add_image(np.zeros((8, 9))))
-    assert slider_words(workspace) == ""
+    assert slider_label(workspace) == ""
 
 
 def test_another_choice_while_planes_are_computed_leaves_these_as_they_are(

@@ -23,7 +23,7 @@ from napari_cam_sam.models.segment.small_unet import SmallUNet
 from napari_cam_sam.plugin.heatmap.heatmap_dock import HeatmapDock
 from napari_cam_sam.plugin.layers.conversion import image_of
 from napari_cam_sam.plugin.layers.drawn_regions import region_of
-from napari_cam_sam.plugin.qt.tasks import told_in_steps
+from napari_cam_sam.plugin.qt.tasks import report_steps
 from napari_cam_sam.plugin.state.workspace import workspace_of
 from napari_cam_sam.sam.segmenter import Cancelled
 
@@ -311,7 +311,7 @@ def test_work_that_tells_is_told_in_steps_and_left_when_closed() -> None:
         return "done"
 
     def whole() -> Iterator[str]:
-        found = yield from told_in_steps(work, 4, "step")
+        found = yield from report_steps(work, 4, "step")
         yield found
 
     assert list(whole()) == ["step"] * 4 + ["done"]
@@ -327,7 +327,7 @@ def test_work_that_tells_is_told_in_steps_and_left_when_closed() -> None:
             left.append(type(error))
             raise
 
-    steps = told_in_steps(endless, 4, "step")
+    steps = report_steps(endless, 4, "step")
     assert next(steps) == "step"
     steps.close()
     assert left == [Cancelled]
@@ -336,4 +336,4 @@ def test_work_that_tells_is_told_in_steps_and_left_when_closed() -> None:
         raise ValueError("broken")
 
     with pytest.raises(ValueError, match="broken"):
-        next(told_in_steps(broken, 4, "step"))
+        next(report_steps(broken, 4, "step"))

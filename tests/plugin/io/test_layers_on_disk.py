@@ -14,7 +14,7 @@ from npe2 import PluginManifest
 
 import napari_cam_sam
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.plugin.io import reader as reading
+from napari_cam_sam.plugin.io import reader
 from napari_cam_sam.plugin.io.sample_data import ct_sample, shapes_sample, ultrasound_sample
 from napari_cam_sam.plugin.io.writer import write_image_layer, write_labels_layer
 from napari_cam_sam.plugin.layers.layer_geometry import geometry_of, transform_of
@@ -36,9 +36,9 @@ def save(path: Path, data: np.ndarray, affine: np.ndarray, unit: str = "mm") -> 
 
 
 def read(path: Path) -> ImageLayer | Labels:
-    reader = reading.get_reader(str(path))
-    assert reader is not None
-    ((data, meta, kind),) = reader(str(path))
+    read_layers = reader.get_reader(str(path))
+    assert read_layers is not None
+    ((data, meta, kind),) = read_layers(str(path))
     return (Labels if kind == "labels" else ImageLayer)(data, **meta)
 
 
@@ -114,7 +114,7 @@ def test_units_are_turned_into_millimetres(tmp_path: Path) -> None:
 def test_large_files_and_series_are_read_plane_by_plane(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "_LAZY_BYTES", 100)
+    monkeypatch.setattr(reader, "_LAZY_BYTES", 100)
     data = np.random.default_rng(0).integers(0, 900, (5, 6, 7, 3), dtype=np.int16)
     lazy = read(save(tmp_path / "scan.nii.gz", data[..., 0], np.eye(4)))
     assert isinstance(lazy.data, da.Array)
@@ -149,7 +149,7 @@ def test_scaled_masks_are_labels_and_soft_ones_images(
     tmp_path: Path, lazily: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if lazily:
-        monkeypatch.setattr(reading, "_LAZY_BYTES", 100)
+        monkeypatch.setattr(reader, "_LAZY_BYTES", 100)
     mask = np.indices((4, 5, 6)).sum(0) % 3 == 0
     for values, kind in ((mask, Labels), (mask * 0.5, ImageLayer)):
         header = nib.Nifti1Header()
@@ -165,11 +165,11 @@ def test_scaled_masks_are_labels_and_soft_ones_images(
 
 
 def test_what_cannot_be_read_or_written_is_said(tmp_path: Path) -> None:
-    assert reading.get_reader("picture.png") is None
-    assert reading.get_reader(["a.nii", "b.png"]) is None
+    assert reader.get_reader("picture.png") is None
+    assert reader.get_reader(["a.nii", "b.png"]) is None
     (tmp_path / "bad.nii").write_bytes(b"no header")
     with pytest.raises(CamSamError, match="not a NIfTI"):
-        reading.read_nifti_layers(str(tmp_path / "bad.nii"))
+        reader.read_nifti_layers(str(tmp_path / "bad.nii"))
     for data, settings, words in (
         (np.zeros((3, 4, 5), np.uint8), {}, "no units of length"),
         (np.zeros((4, 5), np.uint8), {"units": "mm"}, "a volume"),

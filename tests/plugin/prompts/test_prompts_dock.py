@@ -12,7 +12,7 @@ from napari.components import ViewerModel
 from numpy.typing import NDArray
 
 from napari_cam_sam.plugin.prompts.prompts_dock import PromptsDock
-from napari_cam_sam.plugin.state.heatmap_layers import HeatmapNote
+from napari_cam_sam.plugin.state.heatmap_layers import HeatmapRecord
 from napari_cam_sam.plugin.state.workspace import Workspace, workspace_of
 from napari_cam_sam.prompts import strategies
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts, Point
@@ -48,7 +48,7 @@ def put_heatmap(
 ) -> None:
     layer = workspace.heatmaps.layer(axis, create=True)
     layer.data[workspace.image().slot(axis, index)] = values
-    workspace.heatmaps.set_note(layer, index, HeatmapNote("a", {"a": 1.0}, reason, {}))
+    workspace.heatmaps.set_note(layer, index, HeatmapRecord("a", {"a": 1.0}, reason, {}))
     workspace.heatmaps_changed.emit()
 
 

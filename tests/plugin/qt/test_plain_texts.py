@@ -17,11 +17,11 @@ from safetensors.torch import save_file
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.models.classify.classifiers import load_classifier
 from napari_cam_sam.plugin.qt.plain_text import Label, Rich, plain_tip, unmarked
-from napari_cam_sam.plugin.qt.task_progress import TaskRow
-from napari_cam_sam.plugin.qt.widgets import Words
+from napari_cam_sam.plugin.qt.task_progress import TaskProgress
+from napari_cam_sam.plugin.qt.widgets import WrappingLabel
 from napari_cam_sam.plugin.state.workspace import workspace_of
 from napari_cam_sam.plugin.training.training_dock import TrainingDock
-from napari_cam_sam.plugin.workflow.workflow_dock import WayDock
+from napari_cam_sam.plugin.workflow.workflow_dock import WorkflowDock
 
 _OLD = 1_000_000_000
 
@@ -78,7 +78,7 @@ def test_a_label_of_qt_would_open_it(qtbot: Any, bait: Bait) -> None:
     assert bait.taken  # else the tests below show nothing
 
 
-@pytest.mark.parametrize("kind", [Label, Words])
+@pytest.mark.parametrize("kind", [Label, WrappingLabel])
 def test_our_labels_show_it_as_it_is(kind: Any, qtbot: Any, bait: Bait) -> None:
     label = kind(bait.text)
     qtbot.addWidget(label)
@@ -108,7 +108,7 @@ def test_a_name_with_markup_in_every_dock_opens_nothing(
     card = replace(classifier.card, class_names=(f"{bait.text} 0", f"{bait.text} 1"))
     model = bait.path.parent / "model.safetensors"
     save_file(classifier.module.state_dict(), model, {"card": card.to_json()})
-    way = WayDock(viewer)
+    way = WorkflowDock(viewer)
     viewer.window.add_dock_widget(way)
     training = TrainingDock(viewer)
     viewer.window.add_dock_widget(training)
@@ -125,7 +125,7 @@ def test_a_name_with_markup_in_every_dock_opens_nothing(
     assert bait.text in way.heatmap.found.text()
     way.heatmap.classifier.name.add_path(str(bait.path.parent / bait.text), 0)
     workspace.prompts.create()
-    for row in way.findChildren(TaskRow) + training.findChildren(TaskRow):
+    for row in way.findChildren(TaskProgress) + training.findChildren(TaskProgress):
         row.say(f"Something of {bait.text}.")
         row.bar.setFormat(bait.text)
         row.fail(str(CamSamError(f"This failed for {bait.text}.")))
@@ -141,7 +141,7 @@ def test_a_name_with_markup_in_every_dock_opens_nothing(
 
 def test_every_label_of_the_docks_is_plain_or_ours(viewer: Any) -> None:
     viewer.add_image(np.zeros((30, 40), np.uint8))
-    docks = WayDock(viewer), TrainingDock(viewer)
+    docks = WorkflowDock(viewer), TrainingDock(viewer)
     for dock in docks:
         viewer.window.add_dock_widget(dock)
         for label in dock.findChildren(QLabel):

@@ -20,8 +20,8 @@ from qtpy.QtCore import QObject, QThreadPool, QTimer
 
 from napari_cam_sam.plugin.heatmap.heatmap_dock import HeatmapDock
 from napari_cam_sam.plugin.prompts.prompts_dock import PromptsDock
-from napari_cam_sam.plugin.qt.task_progress import TaskRow
-from napari_cam_sam.plugin.qt.tasks import Newest, Task
+from napari_cam_sam.plugin.qt.task_progress import TaskProgress
+from napari_cam_sam.plugin.qt.tasks import LatestOnly, Task
 from napari_cam_sam.plugin.segment.segment_dock import SegmentDock
 from napari_cam_sam.plugin.state.workspace import workspace_of
 
@@ -49,7 +49,7 @@ def test_an_answer_that_nobody_waits_for_any_more_is_dropped(qapp: Any, qtbot: A
         return 1
 
     window = QObject()
-    Newest(answers.append, answers.append, window).ask(question)
+    LatestOnly(answers.append, answers.append, window).ask(question)
     qtbot.waitUntil(entered.is_set, timeout=60_000)
     with qtbot.waitSignal(window.destroyed, timeout=10_000):
         window.deleteLater()
@@ -68,7 +68,7 @@ def test_what_is_answered_here_leaves_no_other_answer_pending(qapp: Any, qtbot: 
         assert opened.wait(60)
         return "slow"
 
-    newest = Newest(answers.append, answers.append)
+    newest = LatestOnly(answers.append, answers.append)
     newest.ask(slow)
     qtbot.waitUntil(entered.is_set, timeout=60_000)
     assert newest.pending
@@ -190,7 +190,7 @@ def test_a_task_that_is_over_holds_nobody(qapp: Any, finish: Callable[[Any], Non
         def take(self, step: object) -> None:
             self.step = step
 
-    row, listener = TaskRow(), Listener()
+    row, listener = TaskProgress(), Listener()
     assert row.start(lambda: (n for n in [7]), 1, "one step", listener.take)
     finish(row)
     assert listener.step == 7

@@ -10,7 +10,13 @@ from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QWheelEvent
 from qtpy.QtWidgets import QApplication, QLabel, QVBoxLayout, QWidget
 
-from napari_cam_sam.plugin.qt.widgets import Choice, FractionSlider, ParameterForm, SpinBox, Words
+from napari_cam_sam.plugin.qt.widgets import (
+    FractionSlider,
+    ParameterForm,
+    SpinBox,
+    ValueComboBox,
+    WrappingLabel,
+)
 
 
 def _turn(widget: QWidget) -> bool:
@@ -32,7 +38,7 @@ def _turn(widget: QWidget) -> bool:
 
 @pytest.mark.parametrize("kind", ["choice", "number", "slider", "fraction"])
 def test_the_wheel_scrolls_the_dock_and_changes_nothing_on_the_way(qtbot: Any, kind: str) -> None:
-    choice, number, fraction = Choice("one"), SpinBox(), FractionSlider("part")
+    choice, number, fraction = ValueComboBox("one"), SpinBox(), FractionSlider("part")
     choice.offer((str(i), i) for i in range(9))
     dock = QWidget()
     rows = QVBoxLayout(dock)
@@ -56,7 +62,7 @@ def test_the_wheel_scrolls_the_dock_and_changes_nothing_on_the_way(qtbot: Any, k
 
 
 def test_a_file_is_put_on_the_list_once(qapp: Any) -> None:
-    choice = Choice("a model")
+    choice = ValueComboBox("a model")
     choice.offer([("none", None), ("shipped", "shipped")])
     for _ in range(2):
         choice.add_path("/somewhere/else/model.pth", place=1)
@@ -125,7 +131,7 @@ def test_a_group_with_rules_that_are_off_is_told_once(qapp: Any) -> None:
 
 
 def test_a_long_path_asks_for_no_wider_dock(qapp: Any) -> None:
-    words = Words("Saved to /a" + "/folder_of_a_session" * 20)
+    words = WrappingLabel("Saved to /a" + "/folder_of_a_session" * 20)
     assert words.text().endswith("/folder_of_a_session")
     plain = QLabel(words.text())
     words.resize(200, 10)

@@ -23,7 +23,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.metrics.scoring import score_heatmap, score_masks, score_objects
 from napari_cam_sam.plugin.layers.layer_geometry import transform_of
 from napari_cam_sam.plugin.scores.scores_dock import ScoresDock
-from napari_cam_sam.plugin.state.heatmap_layers import HeatmapNote
+from napari_cam_sam.plugin.state.heatmap_layers import HeatmapRecord
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
 from napari_cam_sam.prompts.parameters import PromptParameters
 from napari_cam_sam.sam.loading import load_segmenter
@@ -77,7 +77,7 @@ def add_heatmaps(dock: ScoresDock, viewer: Any) -> Any:
         blurred = gaussian_filter(np.roll(truth[index], 2).astype(np.float32), 5)
         layer.data[index] = blurred / blurred.max()
         workspace.heatmaps.set_note(
-            layer, int(index), HeatmapNote("lesion", {"lesion": 0.9}, None, {})
+            layer, int(index), HeatmapRecord("lesion", {"lesion": 0.9}, None, {})
         )
     workspace.heatmaps_changed.emit()
     return layer
@@ -484,7 +484,7 @@ def test_a_comparison_from_before_a_change_says_so(
     workspace.masks.accepted_changed.emit()
     changed()
     compare()
-    workspace.heatmaps.set_note(layer, 11, HeatmapNote("normal", {"lesion": 0.1}, None, {}))
+    workspace.heatmaps.set_note(layer, 11, HeatmapRecord("normal", {"lesion": 0.1}, None, {}))
     workspace.heatmaps_changed.emit()
     changed()
     compare()

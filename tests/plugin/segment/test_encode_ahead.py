@@ -20,7 +20,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.windows import parse_window
 from napari_cam_sam.plugin.scores.score_plots import theme_colours
 from napari_cam_sam.plugin.segment.encode_ahead import Readiness
-from napari_cam_sam.plugin.segment.encoding_status import ReadyStrip
+from napari_cam_sam.plugin.segment.encoding_status import EncodedSlicesStrip
 from napari_cam_sam.plugin.segment.segment_dock import SegmentDock
 from napari_cam_sam.plugin.state import workspace as workspace_module
 from napari_cam_sam.plugin.state.preferences import Preferences
@@ -592,7 +592,7 @@ def test_the_cache_is_that_of_the_preferences(
 
 def test_the_strip_shows_each_kind_of_plane_in_the_colours_of_the_theme(qtbot: Any) -> None:
     viewer = ViewerModel()
-    strip = ReadyStrip(viewer)
+    strip = EncodedSlicesStrip(viewer)
     qtbot.addWidget(strip)
     strip.resize(400, 18)
     strip.show_readiness(

@@ -11,7 +11,7 @@ import pytest
 from napari.components import ViewerModel
 
 from napari_cam_sam.plugin.segment.segment_dock import SegmentDock
-from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, lone_candidate
+from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, single_candidate
 from napari_cam_sam.plugin.state.workspace import workspace_of
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
 
@@ -38,7 +38,7 @@ def square(index: int, object_id: int = 1) -> PlaneMasks:
     mask[5:15, 6:18] = True
     return PlaneMasks(
         PlanePrompts(0, index, (replace(ONE, object_id=object_id),)),
-        (lone_candidate(object_id, mask, None),),
+        (single_candidate(object_id, mask, None),),
         (0,),
         "seeded",
         "0" * 64,

@@ -14,11 +14,10 @@ from qtpy.QtWidgets import QApplication
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.layers.conversion import image_of
-from napari_cam_sam.plugin.session import capture as session_taking
-from napari_cam_sam.plugin.session import manager as session_keeper
-from napari_cam_sam.plugin.session.recovery import Found, autosave_folder
+from napari_cam_sam.plugin.session import capture, manager
+from napari_cam_sam.plugin.session.recovery import RecoverableSession, autosave_folder
 from napari_cam_sam.plugin.session.session_panel import SessionRow
-from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, lone_candidate
+from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, single_candidate
 from napari_cam_sam.plugin.state.preferences import Preferences
 from napari_cam_sam.plugin.state.workspace import Workspace, workspace_of
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
@@ -31,7 +30,7 @@ def accept(workspace: Workspace, index: int, object_id: int = 1) -> None:
     """Accept a square on a plane, kept as one that no prompt makes."""
     square = np.zeros((20, 24), bool)
     square[4:12, 5:15] = True
-    found = (lone_candidate(object_id, square, None),)
+    found = (single_candidate(object_id, square, None),)
     where = PlanePrompts(0, index)
     masks = PlaneMasks(
         where, found, (0,), "seeded", "0" * 64, (0.0, 1.0), source="automatic"
@@ -62,7 +61,7 @@ def indices(session: Session) -> list[int]:
     return [one.prompts.index for one in session.accepted]
 
 
-def left(workspace: Workspace) -> Found:
+def left(workspace: Workspace) -> RecoverableSession:
     assert workspace.keeper.left is not None
     return workspace.keeper.left
 
@@ -109,7 +108,7 @@ def test_the_two_change_places_as_often_as_one_likes(
     workspace: Workspace, words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     soon = Preferences(autosave_seconds=0)
-    monkeypatch.setattr(session_keeper, "preferences", lambda: soon)
+    monkeypatch.setattr(manager, "preferences", lambda: soon)
     accept(workspace, 2)
     workspace.keeper.restore(
         Session(image_record(workspace.image()), saved_at="2025-03-01T09:30:00+00:00")
@@ -200,13 +199,13 @@ def test_what_is_accepted_while_a_session_is_saved_is_all_in_it(
 ) -> None:
     accept(workspace, 2)
     accepted = threading.Event()
-    real = session_taking._joined
+    real = capture._joined
 
     def later(parts: Any) -> Any:
         assert accepted.wait(60)
         return real(parts)
 
-    monkeypatch.setattr(session_taking, "_joined", later)
+    monkeypatch.setattr(capture, "_joined", later)
     workspace.keeper.save(tmp_path / "session")
     accept(workspace, 3)
     accepted.set()
@@ -323,19 +322,19 @@ def test_what_was_brought_back_stays_on_disk_until_its_own_image_is_saved(
     viewer, (folder,) = left_behind("1")
     workspace = workspace_of(viewer)
     done()
-    real = session_keeper.write_session
+    real = manager.write_session
 
     def full(*_: Any) -> None:
         raise CamSamError("The disk is full.")
 
-    monkeypatch.setattr(session_keeper, "write_session", full)
+    monkeypatch.setattr(manager, "write_session", full)
     workspace.keeper.take(left(workspace))
     saved_to = tmp_path / "session"
     workspace.keeper.save(saved_to)
     done()
     first = workspace.image_layer
     workspace.choose_image(viewer.add_image(np.zeros((4, 5, 6))))
-    monkeypatch.setattr(session_keeper, "write_session", real)
+    monkeypatch.setattr(manager, "write_session", real)
     saved(workspace, saved_to)
     assert folder.exists()
     workspace.choose_image(first)
@@ -361,7 +360,7 @@ def test_that_work_cannot_be_saved_is_told_once_where_no_dock_says_it(
     workspace: Workspace, notices: list[str], words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     soon = Preferences(autosave_seconds=60)
-    monkeypatch.setattr(session_keeper, "preferences", lambda: soon)
+    monkeypatch.setattr(manager, "preferences", lambda: soon)
     autosave_folder().write_text("in the way")
     for index in (2, 3):
         accept(workspace, index)

@@ -17,7 +17,12 @@ import pytest
 from napari_cam_sam.images.geometry import Geometry
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.plugin.session import owners
-from napari_cam_sam.plugin.session.recovery import Found, autosave_folder, forget, left_behind
+from napari_cam_sam.plugin.session.recovery import (
+    RecoverableSession,
+    autosave_folder,
+    find_recoverable,
+    forget,
+)
 from napari_cam_sam.plugin.state import image_masks
 from napari_cam_sam.plugin.state.kept_masks import keep_plane
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks
@@ -77,13 +82,13 @@ def test_a_living_window_is_known_whatever_the_clock_says(
         monkeypatch.setattr(psutil.Process, "create_time", lambda self: real(self) + by)
         monkeypatch.setattr(psutil, "boot_time", lambda: 0.0)
     try:
-        assert left_behind(record, 1, ()) is None
-        forget(Found(folder, session(1)), 1, ())
+        assert find_recoverable(record, 1, ()) is None
+        forget(RecoverableSession(folder, session(1)), 1, ())
         assert folder.exists()
     finally:
         process.kill()
         process.wait()
-    found = left_behind(record, 1, ())
+    found = find_recoverable(record, 1, ())
     assert found is not None
     assert planes(found.session) == [1]
     forget(found, 1, ())

@@ -15,10 +15,10 @@ from qtpy.QtWidgets import QApplication
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.segment.segment_dock import SegmentDock
-from napari_cam_sam.plugin.session import manager as session_keeper
+from napari_cam_sam.plugin.session import manager
 from napari_cam_sam.plugin.session.recovery import autosave_folder
 from napari_cam_sam.plugin.session.session_panel import SessionRow
-from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, lone_candidate
+from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, single_candidate
 from napari_cam_sam.plugin.state.preferences import Preferences
 from napari_cam_sam.plugin.state.workspace import Workspace, workspace_of
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
@@ -40,7 +40,7 @@ OTHERS = {
 def late(monkeypatch: pytest.MonkeyPatch) -> None:
     """Save by itself only where something asks for it at once."""
     never = Preferences(autosave_seconds=600)
-    monkeypatch.setattr(session_keeper, "preferences", lambda: never)
+    monkeypatch.setattr(manager, "preferences", lambda: never)
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def show(workspace: Workspace, *indices: int) -> None:
     square = np.zeros(workspace.image().plane_shape(0), bool)
     square[4:12, 5:15] = True
     for index in indices:
-        where, found = PlanePrompts(0, index), (lone_candidate(1, square, 0.5),)
+        where, found = PlanePrompts(0, index), (single_candidate(1, square, 0.5),)
         workspace.masks.put(
             PlaneMasks(where, found, (0,), "seeded", "0" * 64, (0.0, 1.0), source="automatic")
         )
@@ -225,9 +225,9 @@ def test_the_save_of_one_image_does_not_wait_behind_a_later_one_of_another(
     workspace: Workspace, words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     QThreadPool.globalInstance().setMaxThreadCount(4)
-    real, written = session_keeper.write_generation, threading.Event()
+    real, written = manager.write_generation, threading.Event()
     name = workspace.image().name
-    taken = session_keeper.session_taker
+    taken = manager.capture_session
 
     def slowly(space: Workspace, image: Any, known: Any) -> Any:
         take = taken(space, image, known)
@@ -244,8 +244,8 @@ def test_the_save_of_one_image_does_not_wait_behind_a_later_one_of_another(
         if image.name != name:
             written.set()
 
-    monkeypatch.setattr(session_keeper, "session_taker", slowly)
-    monkeypatch.setattr(session_keeper, "write_generation", write)
+    monkeypatch.setattr(manager, "capture_session", slowly)
+    monkeypatch.setattr(manager, "write_generation", write)
     work(workspace)
     workspace.choose_image(workspace.viewer.add_image(OTHERS["same shape"], name="other"))
     workspace.prompts.write([PlanePrompts(0, 5, (BOX,))])
@@ -259,13 +259,13 @@ def test_the_save_of_one_image_does_not_wait_behind_a_later_one_of_another(
 def test_what_is_done_after_a_save_was_asked_for_is_not_in_it(
     workspace: Workspace, words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, may = session_keeper.write_generation, threading.Event()
+    real, may = manager.write_generation, threading.Event()
 
     def wait(*what: Any) -> None:
         assert may.wait(60)
         real(*what)
 
-    monkeypatch.setattr(session_keeper, "write_generation", wait)
+    monkeypatch.setattr(manager, "write_generation", wait)
     work(workspace)
     workspace.keeper.flush()
     workspace.own("labels").data[:] = 0
@@ -283,17 +283,17 @@ def test_what_could_not_be_saved_of_an_image_is_saved_while_another_is_worked_on
     workspace: Workspace, words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work(workspace)
-    real = session_keeper.write_generation
+    real = manager.write_generation
 
     def full(*_: Any) -> None:
         raise CamSamError("The disk is full.")
 
-    monkeypatch.setattr(session_keeper, "write_generation", full)
+    monkeypatch.setattr(manager, "write_generation", full)
     workspace.choose_image(workspace.viewer.add_image(OTHERS["same shape"], name="other"))
     done()
     assert words == ["Not saved: The disk is full."]
     assert folders() == []
-    monkeypatch.setattr(session_keeper, "write_generation", real)
+    monkeypatch.setattr(manager, "write_generation", real)
     workspace.keeper.autosave()
     done()
     (folder,) = folders()

@@ -27,7 +27,7 @@ from napari_cam_sam.plugin.heatmap.heatmap_dock import HeatmapDock
 from napari_cam_sam.plugin.io.reader import get_reader
 from napari_cam_sam.plugin.prompts.prompts_dock import PromptsDock
 from napari_cam_sam.plugin.segment.segment_dock import SegmentDock
-from napari_cam_sam.plugin.session import manager as session_keeper
+from napari_cam_sam.plugin.session import manager
 from napari_cam_sam.plugin.session.recovery import FOLDER_VARIABLE
 from napari_cam_sam.plugin.session.session_panel import SessionRow
 from napari_cam_sam.plugin.state.preferences import Preferences
@@ -55,7 +55,7 @@ def quick(autosaves: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Save by itself at once, but for viewers of earlier tests."""
     gc.collect()
     soon = Preferences(autosave_seconds=0.05)
-    monkeypatch.setattr(session_keeper, "preferences", lambda: soon)
+    monkeypatch.setattr(manager, "preferences", lambda: soon)
 
 
 def opened(path: Path) -> Workspace:
@@ -299,7 +299,7 @@ def test_work_without_a_pause_is_saved_by_itself(
     workspace = opened(scan)
     looked(workspace)
     soon = Preferences(autosave_seconds=0.2)
-    monkeypatch.setattr(session_keeper, "preferences", lambda: soon)
+    monkeypatch.setattr(manager, "preferences", lambda: soon)
     steadily = QTimer()
     steadily.timeout.connect(workspace.prompts.settled)
     with qtbot.waitSignal(workspace.keeper.saved, timeout=10_000):
@@ -323,12 +323,12 @@ def test_without_autosave_nothing_is_written(
 KILLED = """
 import os, signal, sys
 import napari, numpy as np
-from napari_cam_sam.plugin.session import manager as session_keeper
+from napari_cam_sam.plugin.session import manager
 from napari_cam_sam.plugin.state.preferences import Preferences
 from napari_cam_sam.plugin.state.workspace import workspace_of
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts, Point
 
-session_keeper.preferences = lambda: Preferences(autosave_seconds=0.05)
+manager.preferences = lambda: Preferences(autosave_seconds=0.05)
 viewer = napari.Viewer(show=False)
 viewer.open(sys.argv[1], plugin="napari-cam-sam")
 workspace = workspace_of(viewer)
@@ -386,11 +386,11 @@ import sys
 import napari, numpy as np
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
-from napari_cam_sam.plugin.session import manager as session_keeper
+from napari_cam_sam.plugin.session import manager
 from napari_cam_sam.plugin.state.preferences import Preferences
 from napari_cam_sam.plugin.state.workspace import workspace_of
 
-session_keeper.preferences = lambda: Preferences(autosave_seconds=600)
+manager.preferences = lambda: Preferences(autosave_seconds=600)
 viewer = napari.Viewer(show=False)
 viewer.open(sys.argv[1], plugin="napari-cam-sam")
 workspace = workspace_of(viewer)
@@ -421,7 +421,7 @@ def test_what_was_done_just_before_another_image_is_not_lost(
     workspace = opened(scan)
     looked(workspace)
     late = Preferences(autosave_seconds=600)
-    monkeypatch.setattr(session_keeper, "preferences", lambda: late)
+    monkeypatch.setattr(manager, "preferences", lambda: late)
     with qtbot.waitSignal(workspace.prompts.settled, timeout=10_000):
         edit(workspace)
     first = workspace.image_layer
@@ -443,7 +443,7 @@ def test_an_edit_that_is_not_over_is_not_lost(
     workspace = opened(scan)
     looked(workspace)
     late = Preferences(autosave_seconds=600)
-    monkeypatch.setattr(session_keeper, "preferences", lambda: late)
+    monkeypatch.setattr(manager, "preferences", lambda: late)
     edit(workspace)
     if how == "layers":
         workspace.viewer.layers.clear()
@@ -462,7 +462,7 @@ def test_a_layer_that_goes_in_the_middle_of_an_edit_comes_back_by_undo(
     workspace = opened(scan)
     looked(workspace)
     late = Preferences(autosave_seconds=600)
-    monkeypatch.setattr(session_keeper, "preferences", lambda: late)
+    monkeypatch.setattr(manager, "preferences", lambda: late)
     edit(workspace)
     before = all_prompts(workspace)
     workspace.viewer.layers.remove(workspace.prompts.points)
@@ -476,11 +476,11 @@ import sys
 import napari, numpy as np
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
-from napari_cam_sam.plugin.session import manager as session_keeper
+from napari_cam_sam.plugin.session import manager
 from napari_cam_sam.plugin.state.preferences import Preferences
 from napari_cam_sam.plugin.state.workspace import workspace_of
 
-session_keeper.preferences = lambda: Preferences(autosave_seconds=600)
+manager.preferences = lambda: Preferences(autosave_seconds=600)
 viewer = napari.Viewer()
 viewer.open(sys.argv[1], plugin="napari-cam-sam")
 _, scores = viewer.window.add_plugin_dock_widget("napari-cam-sam", "Scores")
@@ -522,11 +522,11 @@ def test_a_save_by_hand_leaves_an_autosave_that_is_newer(
     workspace = opened(scan)
     looked(workspace)
     late = Preferences(autosave_seconds=600)
-    monkeypatch.setattr(session_keeper, "preferences", lambda: late)
+    monkeypatch.setattr(manager, "preferences", lambda: late)
     with qtbot.waitSignal(workspace.prompts.settled, timeout=10_000):
         edit(workspace)
     written, may_write = threading.Event(), threading.Event()
-    real = session_keeper.write_session
+    real = manager.write_session
 
     def slowly(folder: Path, *what: Any) -> None:
         if folder == tmp_path / "session":
@@ -534,7 +534,7 @@ def test_a_save_by_hand_leaves_an_autosave_that_is_newer(
             assert may_write.wait(60)
         real(folder, *what)
 
-    monkeypatch.setattr(session_keeper, "write_session", slowly)
+    monkeypatch.setattr(manager, "write_session", slowly)
     workspace.keeper.save(tmp_path / "session")
     assert written.wait(60)
     with qtbot.waitSignal(workspace.prompts.settled, timeout=10_000):
@@ -573,7 +573,7 @@ def test_the_work_on_one_frame_is_saved_when_another_is_shown(
     workspace = workspace_of(viewer)
     looked(workspace)
     late = Preferences(autosave_seconds=600)
-    monkeypatch.setattr(session_keeper, "preferences", lambda: late)
+    monkeypatch.setattr(manager, "preferences", lambda: late)
     with qtbot.waitSignal(workspace.prompts.settled, timeout=10_000):
         workspace.prompts.write([PlanePrompts(0, 3, (ObjectPrompt(1, (Point(4, 5),)),))])
     workspace.look_at_plane()

@@ -15,7 +15,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.prompts.prompts_dock import PromptsDock
 from napari_cam_sam.plugin.scores.scores_dock import ScoresDock
 from napari_cam_sam.plugin.segment.segment_dock import SegmentDock
-from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, lone_candidate
+from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, single_candidate
 from napari_cam_sam.plugin.state.workspace import Workspace, workspace_of
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
 
@@ -39,7 +39,7 @@ def segmented(
         workspace.choose_image(image)
         workspace.prompts.write([PlanePrompts(0, 2, (BOX,))])
         for index in (2, 3):
-            where, found = PlanePrompts(0, index), (lone_candidate(1, square, None),)
+            where, found = PlanePrompts(0, index), (single_candidate(1, square, None),)
             workspace.masks.put(
                 PlaneMasks(where, found, (0,), "seeded", "0" * 64, (0.0, 1.0), source="automatic")
             )

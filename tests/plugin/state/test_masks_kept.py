@@ -10,7 +10,7 @@ from napari.components import ViewerModel
 from qtpy.QtCore import QThreadPool
 from qtpy.QtWidgets import QApplication
 
-from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, lone_candidate
+from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, single_candidate
 from napari_cam_sam.plugin.state.workspace import Workspace, workspace_of
 from napari_cam_sam.prompts.data import PlanePrompts
 
@@ -21,7 +21,7 @@ def put(workspace: Workspace, *indices: int) -> None:
     square = np.zeros(shape, bool)
     square[4:12, 5:15] = True
     for index in indices:
-        found = (lone_candidate(1, square, None),)
+        found = (single_candidate(1, square, None),)
         workspace.masks.put(
             PlaneMasks(
                 PlanePrompts(0, index), found, (0,), "seeded", "0" * 64, (0.0, 1.0),
@@ -164,7 +164,7 @@ def test_along_every_axis_pixels_painted_since_an_acceptance_stay(
     image, masks = workspace.image(), workspace.masks
     mask = np.zeros(image.plane_shape(axis), bool)
     mask[1:4, 5:9] = True
-    found = (lone_candidate(3, mask, None),)
+    found = (single_candidate(3, mask, None),)
     masks.put(
         PlaneMasks(
             PlanePrompts(axis, 2), found, (0,), "seeded", "0" * 64, (0.0, 1.0), source="propagated"

@@ -13,7 +13,7 @@ from napari.utils.colormaps.standardize_color import transform_color
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.io.sample_data import ct_sample
-from napari_cam_sam.plugin.state.heatmap_layers import HeatmapNote
+from napari_cam_sam.plugin.state.heatmap_layers import HeatmapRecord
 from napari_cam_sam.plugin.state.prompt_layers import COLOURS, PromptLayers
 from napari_cam_sam.plugin.state.workspace import Workspace, workspace_of
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts, Point
@@ -79,7 +79,7 @@ def test_a_point_that_is_added_is_the_users_and_so_is_its_plane(
 ) -> None:
     heat = workspace.heatmaps.layer(0, create=True)
     heat.data[3, 5, 6] = 0.625
-    workspace.heatmaps.set_note(heat, 3, HeatmapNote("a", {"a": 1.0}, None, {}))
+    workspace.heatmaps.set_note(heat, 3, HeatmapRecord("a", {"a": 1.0}, None, {}))
     prompts.write([PLANE])
     prompts.set_object(2)
     # The viewer stands between planes as often as on one.

@@ -12,7 +12,7 @@ from napari.components import ViewerModel
 from napari_cam_sam.plugin.io.sample_data import ct_sample
 from napari_cam_sam.plugin.prompts.prompts_dock import PromptsDock
 from napari_cam_sam.plugin.segment.segment_dock import SegmentDock
-from napari_cam_sam.plugin.state.heatmap_layers import HeatmapNote
+from napari_cam_sam.plugin.state.heatmap_layers import HeatmapRecord
 from napari_cam_sam.plugin.state.workspace import Workspace, workspace_of
 
 Finish = Callable[[Any], None]
@@ -37,7 +37,7 @@ def put_heatmap(workspace: Workspace, target: str, row: int, column: int) -> Non
     rows, columns = np.indices((128, 128))
     heat = np.exp(-((rows - row) ** 2 + (columns - column) ** 2) / 36)
     layer = workspace.heatmaps.layer(axis, create=True)
-    note = HeatmapNote(target, {target: 1.0}, None, MADE | {"target": target})
+    note = HeatmapRecord(target, {target: 1.0}, None, MADE | {"target": target})
     for i in (index, index + 1):
         workspace.heatmaps.set_note(layer, i, note)
         layer.data[i] = heat
@@ -138,7 +138,7 @@ def test_heatmaps_of_what_was_chosen_before_are_said(
 
 
 def test_the_predicted_class_is_whichever_the_heatmap_explains(workspace: Workspace) -> None:
-    note = HeatmapNote("lesion", {"lesion": 1.0}, None, MADE | {"target": None})
+    note = HeatmapRecord("lesion", {"lesion": 1.0}, None, MADE | {"target": None})
     assert note.other_words(CHOSEN | {"target": ""}) == ""
     assert note.other_words(CHOSEN) == ""
     assert "normal is chosen" in note.other_words(CHOSEN | {"target": "normal"})

@@ -13,18 +13,18 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
 
 from napari_cam_sam.plugin.prompts.prompts_dock import PromptsDock
-from napari_cam_sam.plugin.qt.task_progress import TaskRow
+from napari_cam_sam.plugin.qt.task_progress import TaskProgress
 from napari_cam_sam.plugin.session.session_panel import SessionRow
 from napari_cam_sam.plugin.training.training_dock import TrainingDock
-from napari_cam_sam.plugin.workflow.workflow_dock import WayDock
+from napari_cam_sam.plugin.workflow.workflow_dock import WorkflowDock
 
-Found = tuple[str, str, TaskRow | None]
+Found = tuple[str, str, TaskProgress | None]
 
 
 @pytest.fixture
-def way(viewer: Any) -> WayDock:
+def way(viewer: Any) -> WorkflowDock:
     viewer.add_image(np.random.default_rng(0).random((4, 30, 40)), name="scan")
-    dock = WayDock(viewer)
+    dock = WorkflowDock(viewer)
     viewer.window.add_dock_widget(dock)
     viewer.show()
     return dock
@@ -37,7 +37,7 @@ def long_folder(tmp_path: Path) -> Path:
     return folder
 
 
-def damaged_classifier(way: WayDock, folder: Path, finish: Any, _: Any) -> Found:
+def damaged_classifier(way: WorkflowDock, folder: Path, finish: Any, _: Any) -> Found:
     (folder / "net.pth").write_bytes(b"PK\x03\x04 no archive")
     way.heatmap.choose(str(folder / "net.pth"))
     way.heatmap.load()
@@ -45,7 +45,7 @@ def damaged_classifier(way: WayDock, folder: Path, finish: Any, _: Any) -> Found
     return way.heatmap.row.words.text(), "This is damaged", way.heatmap.row
 
 
-def empty_classifier(way: WayDock, folder: Path, finish: Any, _: Any) -> Found:
+def empty_classifier(way: WorkflowDock, folder: Path, finish: Any, _: Any) -> Found:
     (folder / "net.safetensors").touch()
     way.heatmap.choose(str(folder / "net.safetensors"))
     way.heatmap.load()
@@ -53,7 +53,7 @@ def empty_classifier(way: WayDock, folder: Path, finish: Any, _: Any) -> Found:
     return way.heatmap.row.words.text(), "empty", way.heatmap.row
 
 
-def damaged_segmenter(way: WayDock, folder: Path, finish: Any, _: Any) -> Found:
+def damaged_segmenter(way: WorkflowDock, folder: Path, finish: Any, _: Any) -> Found:
     (folder / "sam.pth").write_bytes(b"\x80\x02no pickle")
     way.workspace.show_plane(0, 0)
     boxes = way.workspace.prompts.create()[1]
@@ -64,22 +64,22 @@ def damaged_segmenter(way: WayDock, folder: Path, finish: Any, _: Any) -> Found:
     return way.segment.row.words.text(), "This", way.segment.row
 
 
-def no_prompts(way: WayDock, _folder: Path, _finish: Any, _: Any) -> Found:
+def no_prompts(way: WorkflowDock, _folder: Path, _finish: Any, _: Any) -> Found:
     assert not way.segment.segment()
     return way.segment.row.words.text(), "no prompts", way.segment.row
 
 
-def no_heatmap(way: WayDock, _folder: Path, _finish: Any, _: Any) -> Found:
+def no_heatmap(way: WorkflowDock, _folder: Path, _finish: Any, _: Any) -> Found:
     assert not way.prompts.extract()
     return way.prompts.row.words.text(), "no heatmap", way.prompts.row
 
 
-def no_mask(way: WayDock, _folder: Path, _finish: Any, _: Any) -> Found:
+def no_mask(way: WorkflowDock, _folder: Path, _finish: Any, _: Any) -> Found:
     way.segment.review.accept_masks()
     return way.segment.row.words.text(), "no mask to accept", way.segment.row
 
 
-def no_place_to_save(way: WayDock, folder: Path, finish: Any, patch: Any) -> Found:
+def no_place_to_save(way: WorkflowDock, folder: Path, finish: Any, patch: Any) -> Found:
     way.workspace.labels_layer("labels", create=True)
     patch.setattr(
         QFileDialog, "getSaveFileName", lambda *_: (str(folder / "gone" / "l.nii.gz"), "")
@@ -101,7 +101,7 @@ class _Opening:
         return "Opening" in self._row.words.text()
 
 
-def no_session(way: WayDock, folder: Path, finish: Any, patch: Any) -> Found:
+def no_session(way: WorkflowDock, folder: Path, finish: Any, patch: Any) -> Found:
     patch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(folder))
     (row,) = way.findChildren(SessionRow)
     row.open.click()
@@ -117,7 +117,7 @@ CASES: list[Callable[..., Found]] = [
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_reason_is_in_front_and_stays(
-    case: Callable[..., Found], way: WayDock, tmp_path: Path, finish: Any, qtbot: Any,
+    case: Callable[..., Found], way: WorkflowDock, tmp_path: Path, finish: Any, qtbot: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     folder = long_folder(tmp_path)

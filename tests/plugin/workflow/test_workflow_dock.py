@@ -23,14 +23,14 @@ from napari_cam_sam.images.windows import parse_window
 from napari_cam_sam.models.classify.classifiers import load_classifier
 from napari_cam_sam.pipeline import RunParameters, run_image
 from napari_cam_sam.plugin.state.preferences import Preferences, preferences
-from napari_cam_sam.plugin.workflow.workflow_dock import WayDock
+from napari_cam_sam.plugin.workflow.workflow_dock import WorkflowDock
 from napari_cam_sam.sam.loading import load_segmenter
 
 
 @pytest.fixture
 def way(viewer: Any) -> Any:
     viewer.open_sample("napari-cam-sam", "ct")
-    dock = WayDock(viewer)
+    dock = WorkflowDock(viewer)
     viewer.window.add_dock_widget(dock)
     return dock
 
@@ -131,7 +131,7 @@ def test_what_it_says_asks_for_no_wider_dock(way: Any) -> None:
 
 
 def test_without_an_image_it_says_what_is_missing(viewer: Any, qtbot: Any) -> None:
-    way = WayDock(viewer)
+    way = WorkflowDock(viewer)
     qtbot.addWidget(way)
     assert "Open an image" in way.plan.text()
     assert not way.run.isEnabled()
@@ -188,7 +188,7 @@ def test_a_line_says_what_the_button_does_and_follows_the_choices(
 
 def test_all_planes_of_a_short_volume_and_one_of_a_long_one(viewer: Any, qtbot: Any) -> None:
     viewer.add_image(np.zeros((65, 20, 64)), name="scan")
-    way = WayDock(viewer)
+    way = WorkflowDock(viewer)
     qtbot.addWidget(way)
     way.heatmap.choose("lesion", "lesion")
     assert "plane 32 along axis 0" in way.plan.text()
@@ -213,7 +213,7 @@ def test_opened_beside_a_loaded_classifier_it_says_its_own_planes(
 ) -> None:
     way.heatmap.load()
     qtbot.waitUntil(lambda: not way.heatmap.row.busy, timeout=120_000)
-    again = WayDock(viewer)
+    again = WorkflowDock(viewer)
     qtbot.addWidget(again)
     assert "all 24 planes" in again.heatmap.row.words.text()
 

@@ -16,9 +16,9 @@ from napari_cam_sam.cam import heatmaps
 from napari_cam_sam.plugin.heatmap.heatmap_dock import HeatmapDock
 from napari_cam_sam.plugin.prompts.prompts_dock import PromptsDock
 from napari_cam_sam.plugin.scores.scores_dock import ScoresDock
-from napari_cam_sam.plugin.state.heatmap_layers import HeatmapNote
+from napari_cam_sam.plugin.state.heatmap_layers import HeatmapRecord
 from napari_cam_sam.plugin.state.snapshot import Snapshot
-from napari_cam_sam.plugin.workflow.workflow_dock import WayDock
+from napari_cam_sam.plugin.workflow.workflow_dock import WorkflowDock
 from napari_cam_sam.prompts import strategies
 
 Finish = Callable[[Any], None]
@@ -59,11 +59,11 @@ def open_sample(viewer: Any, kind: Any) -> Any:
     dock = kind(viewer)
     viewer.window.add_dock_widget(dock)
     workspace = dock.workspace
-    if kind is not HeatmapDock and kind is not WayDock:
+    if kind is not HeatmapDock and kind is not WorkflowDock:
         layer = workspace.heatmaps.layer(0, create=True)
         for index in (10, 11, 12):
             layer.data[index, 50:60, 50:60] = 1
-            workspace.heatmaps.set_note(layer, index, HeatmapNote("lesion", {}, None, {}))
+            workspace.heatmaps.set_note(layer, index, HeatmapRecord("lesion", {}, None, {}))
         workspace.labels_layer("preview", create=True).data[11, 50:60, 50:60] = 1
     workspace.show_plane(0, 11)
     return dock
@@ -75,7 +75,7 @@ def open_sample(viewer: Any, kind: Any) -> Any:
 def test_an_error_of_the_classifier_is_a_notification_and_the_way_goes_on(
     viewer: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch, notices: list[str], error: Exception
 ) -> None:
-    way = open_sample(viewer, WayDock)
+    way = open_sample(viewer, WorkflowDock)
 
     def fails(*_: Any, **__: Any) -> None:
         raise error
@@ -102,7 +102,7 @@ def place(dock: PromptsDock) -> None:
     dock.place_all.click()
 
 
-def press(dock: ScoresDock | WayDock) -> None:
+def press(dock: ScoresDock | WorkflowDock) -> None:
     dock.run.click()
 
 
@@ -111,7 +111,7 @@ AT_WORK = {
     "heatmaps": (HeatmapDock, compute, Snapshot, "plane", 4),
     "prompts": (PromptsDock, place, strategies, "prompts_from_heatmap", 1),
     "scores": (ScoresDock, press, comparison, "score_plane", 1),
-    "the way": (WayDock, press, strategies, "prompts_from_heatmap", 1),
+    "the way": (WorkflowDock, press, strategies, "prompts_from_heatmap", 1),
 }
 
 
@@ -137,7 +137,7 @@ def test_a_window_that_is_closed_takes_the_work_with_it(
 
 
 def test_pressed_twice_the_way_goes_once(viewer: Any, qtbot: Any, gate: Any) -> None:
-    way = open_sample(viewer, WayDock)
+    way = open_sample(viewer, WorkflowDock)
     held = [gate(heatmaps, "compute_heatmaps"), gate(comparison, "score_plane")]
     way.run.click()
     for one in held:

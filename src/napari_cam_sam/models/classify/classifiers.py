@@ -17,11 +17,11 @@ from napari_cam_sam.errors import CamSamError, unknown_name
 from napari_cam_sam.limits import parse_json, refusal
 from napari_cam_sam.models.cards import (
     ClassifierCard,
-    beside,
     card_in_metadata,
     card_path,
     merge_cards,
     merge_fields,
+    read_sidecar,
 )
 from napari_cam_sam.models.checkpoint_layouts import foreign_names
 from napari_cam_sam.models.checkpoints import (
@@ -39,7 +39,7 @@ from napari_cam_sam.models.exclusive_eval import borrowed
 from napari_cam_sam.models.factories import call_factory, is_factory
 from napari_cam_sam.models.model import Layer, LoadedModel, list_layers
 from napari_cam_sam.models.names import classifier_names, shipped_classifiers
-from napari_cam_sam.models.outputs import logits_of
+from napari_cam_sam.models.outputs import unwrap_logits
 from napari_cam_sam.models.plane_order import follow_plane_order
 
 __all__ = [
@@ -84,7 +84,7 @@ class Classifier(LoadedModel):
     def logits(self, output: object) -> Tensor:
         """Take the logits (n, classes) out of whatever the module returned."""
         card = self.card
-        scores = logits_of(output, card.num_classes)
+        scores = unwrap_logits(output, card.num_classes)
         activation = "sigmoid" if card.num_classes == 1 else "softmax"
         return as_logits(scores, card.output, activation, self.name)
 
@@ -205,7 +205,7 @@ def _from_checkpoint(
     path = checkpoint.path
     sources = [
         (f"the metadata of {path.name}", card_in_metadata(checkpoint.metadata, path.name)),
-        (str(card_path(path)), beside(path)),
+        (str(card_path(path)), read_sidecar(path)),
         ("the argument", arguments),
     ]
     given = merge_fields(sources, name)
@@ -280,7 +280,7 @@ def classifier_of_module(
         sources.append(("the factory's name", {"architecture": name}))
     card = merge_cards(sources, name, _DEFAULT_SIZE)
     module = follow_plane_order(module.to(device).eval(), card)
-    take = partial(logits_of, num_classes=card.num_classes)
+    take = partial(unwrap_logits, num_classes=card.num_classes)
     found = find_outputs(module, card.channels, card.input_size, take)
     card = replace(card, **settle_outputs(found, merge_fields(sources, name), name))
     layers = card.layers

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from napari_cam_sam.errors import CamSamError, unknown_name
 from napari_cam_sam.images.letterbox import Letterbox
-from napari_cam_sam.models.cards import beside, card_in_metadata, card_path, merge_fields
+from napari_cam_sam.models.cards import card_in_metadata, card_path, merge_fields, read_sidecar
 from napari_cam_sam.models.checkpoints import (
     Checkpoint,
     load_into,
@@ -216,7 +216,7 @@ def _from_checkpoint(
     path = checkpoint.path
     sources = [
         (f"the metadata of {path.name}", card_in_metadata(checkpoint.metadata, path.name)),
-        (str(card_path(path)), beside(path)),
+        (str(card_path(path)), read_sidecar(path)),
         *sources,
     ]
     keys = ("num_classes", "class_names", "arguments")

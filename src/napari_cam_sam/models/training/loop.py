@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.models.cards import ClassifierCard
 from napari_cam_sam.models.devices import multiplies_bfloat16
-from napari_cam_sam.models.outputs import logits_of
+from napari_cam_sam.models.outputs import unwrap_logits
 from napari_cam_sam.models.training.augmentation import augment, mix
 from napari_cam_sam.models.training.figures import figures_of
 from napari_cam_sam.models.training.networks import parameter_groups
@@ -213,7 +213,7 @@ class Trainer:
             group["lr"] = group["peak"] * rate
         self.optimiser.zero_grad(set_to_none=True)
         with self._products():
-            logits = logits_of(self.module(images), self.card.num_classes).float()
+            logits = unwrap_logits(self.module(images), self.card.num_classes).float()
         loss = F.cross_entropy(
             logits, targets, weight=self._weights, label_smoothing=parameters.label_smoothing
         )
@@ -242,7 +242,7 @@ class Trainer:
             for start in range(0, len(pixels), 64):
                 part = torch.from_numpy(pixels[start : start + 64]).to(self.device)
                 images = normalised(part, self.card).to(memory_format=torch.channels_last)
-                logits = logits_of(self.module(images), self.card.num_classes)
+                logits = unwrap_logits(self.module(images), self.card.num_classes)
                 parts.append(torch.softmax(logits.float(), dim=1).cpu().numpy())
         return np.concatenate(parts)
 

@@ -19,7 +19,7 @@ from napari_cam_sam.plugin.layers.layer_axes import (
     one_channel,
     put_in_order,
 )
-from napari_cam_sam.plugin.qt.widgets import Choice, SpinBox, Words, button
+from napari_cam_sam.plugin.qt.widgets import SpinBox, ValueComboBox, WrappingLabel, button
 from napari_cam_sam.plugin.state.workspace import Workspace
 
 __all__ = ["AxesRow"]
@@ -41,7 +41,7 @@ class AxesRow(QWidget):
     def __init__(self, workspace: Workspace) -> None:
         super().__init__()
         self._workspace = workspace
-        self.choice = Choice("What each axis of the image is, from the first to the last.")
+        self.choice = ValueComboBox("What each axis of the image is, from the first to the last.")
         self.apply = button(
             "Put in order",
             "Lays the image out with time or channels first, then slices, rows and columns, as "
@@ -50,7 +50,7 @@ class AxesRow(QWidget):
         self.channel = SpinBox()
         self.channel.setPrefix("channel ")
         self.channel.setToolTip("Which channel; it becomes a layer of its own, a series over time.")
-        self.words = Words()
+        self.words = WrappingLabel()
         self._chooser = QWidget()
         rows = QVBoxLayout(self._chooser)
         rows.setContentsMargins(0, 0, 0, 0)

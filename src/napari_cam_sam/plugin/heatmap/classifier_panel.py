@@ -18,12 +18,12 @@ from napari_cam_sam.models.names import (
 from napari_cam_sam.plugin.qt.device_words import device_words
 from napari_cam_sam.plugin.qt.plain_text import show_warning
 from napari_cam_sam.plugin.qt.torch_import import import_torch
-from napari_cam_sam.plugin.qt.widgets import CHECKPOINT_FILES, Choice
+from napari_cam_sam.plugin.qt.widgets import CHECKPOINT_FILES, ValueComboBox
 
 if TYPE_CHECKING:
     from napari_cam_sam.models.classify.classifiers import Classifier
     from napari_cam_sam.models.segment.networks import SegmentationNetwork
-    from napari_cam_sam.plugin.state.heatmap_layers import HeatmapNote
+    from napari_cam_sam.plugin.state.heatmap_layers import HeatmapRecord
     from napari_cam_sam.plugin.state.workspace import Workspace
 
 __all__ = ["PREDICTED", "ClassifierChoice", "LoadedClassifier", "load"]
@@ -141,22 +141,24 @@ class ClassifierChoice(QObject):
         # That is not on the list, as long as PyTorch was not asked which there are.
         self._wanted_device: str | None = None
         self._listed: str | None = None
-        self._told: HeatmapNote | None = None
+        self._told: HeatmapRecord | None = None
 
-        self.name = Choice(
+        self.name = ValueComboBox(
             "A shipped model, torchvision's, or your own: a classifier, or a network that segments."
         )
-        self.target = Choice(
+        self.target = ValueComboBox(
             "The class whose evidence the heatmap shows; behind each its probability on the plane "
             "shown, once that has a heatmap."
         )
-        self.layer = Choice("Which layer's maps: late layers mean more, early ones are finer.")
-        self.order = Choice(
+        self.layer = ValueComboBox(
+            "Which layer's maps: late layers mean more, early ones are finer."
+        )
+        self.order = ValueComboBox(
             "How a slice lies before the model: rows first as it is shown, or columns first for "
             "a model trained on slices cut out of nibabel's arrays, which look transposed."
         )
         self.order.offer([(words, value) for value, words in _ORDERS.items()])
-        self.device = Choice("Where the models run. auto: a GPU where there is one.")
+        self.device = ValueComboBox("Where the models run. auto: a GPU where there is one.")
         shipped, networks = shipped_classifiers(), shipped_networks()
         self.name.offer(
             [("choose one…", None)]
@@ -375,7 +377,7 @@ class ClassifierChoice(QObject):
             likely = None if note is None else note.probabilities.get(name)
             self.target.setItemText(i, name if likely is None else f"{name} ({most}{likely:.2f})")
 
-    def _note(self) -> HeatmapNote | None:
+    def _note(self) -> HeatmapRecord | None:
         """Give what the classes on the list were found to be on the plane shown."""
         held, heatmaps = self._workspace.classifier, self._workspace.heatmaps
         try:

@@ -8,7 +8,7 @@ from typing import Any
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_cam_sam.plugin.qt.plain_text import Label
-from napari_cam_sam.plugin.qt.widgets import button, line
+from napari_cam_sam.plugin.qt.widgets import button, hbox
 
 __all__ = ["CodeQuestion"]
 
@@ -28,7 +28,7 @@ class CodeQuestion(QWidget):
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
         whole.addWidget(self.words)
-        whole.addLayout(line(self.leave, self.allow))
+        whole.addLayout(hbox(self.leave, self.allow))
         self.leave.clicked.connect(self.forget)
         self.allow.clicked.connect(self._allowed)
         self.hide()

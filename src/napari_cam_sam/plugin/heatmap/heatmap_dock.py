@@ -16,22 +16,22 @@ from napari_cam_sam.models.names import is_factory, shipped_classifiers, shipped
 from napari_cam_sam.plugin.heatmap.axes_panel import AxesRow
 from napari_cam_sam.plugin.heatmap.classifier_panel import ClassifierChoice
 from napari_cam_sam.plugin.heatmap.code_question import CodeQuestion
-from napari_cam_sam.plugin.heatmap.heatmap_run import HeatmapPlan, HeatmapRun, Recipe
+from napari_cam_sam.plugin.heatmap.heatmap_run import HeatmapPlan, HeatmapRun, HeatmapSettings
 from napari_cam_sam.plugin.heatmap.pixel_set_panel import PixelChoice
 from napari_cam_sam.plugin.qt.dock import Dock
 from napari_cam_sam.plugin.qt.plain_text import Label
 from napari_cam_sam.plugin.qt.saving import Saving, SavingRow, heatmap_saving
-from napari_cam_sam.plugin.qt.task_progress import TaskRow, duration
+from napari_cam_sam.plugin.qt.task_progress import TaskProgress, duration
 from napari_cam_sam.plugin.qt.widgets import (
-    Choice,
     FractionSlider,
     ParameterForm,
+    ValueComboBox,
     button,
-    form,
-    listen,
+    connect_until_destroyed,
+    form_layout,
 )
 from napari_cam_sam.plugin.state.plane_range import PlaneRange
-from napari_cam_sam.plugin.state.plane_words import slider_words
+from napari_cam_sam.plugin.state.plane_words import slider_label
 from napari_cam_sam.plugin.state.preferences import preferences
 from napari_cam_sam.plugin.state.workspace import workspace_of
 
@@ -68,12 +68,14 @@ class HeatmapDock(Dock):
         # The last ones that can be: the form shows others while they are typed.
         self._occlusion = OcclusionParameters()
 
-        self.image = Choice("The image that the classifier looks at.")
+        self.image = ValueComboBox("The image that the classifier looks at.")
         self.axes = AxesRow(self.workspace)
-        self.window = Choice("How intensities become gray for the models, the same on all planes.")
+        self.window = ValueComboBox(
+            "How intensities become gray for the models, the same on all planes."
+        )
         self.classifier = ClassifierChoice(self.workspace, self)
         self.code = CodeQuestion()
-        self.method = Choice("How the evidence is computed. Layer-CAM is a good start.")
+        self.method = ValueComboBox("How the evidence is computed. Layer-CAM is a good start.")
         self.occlusion = ParameterForm(OcclusionParameters, starts={"fill": 128.0})
         self.occlusion.set_value(self._occlusion)
         self.least = FractionSlider(
@@ -87,7 +89,7 @@ class HeatmapDock(Dock):
         self.run = button("Compute heatmap", "Starts in the background; the window stays usable.")
         self.found = Label()
         self.found.setWordWrap(True)
-        self.row = TaskRow()
+        self.row = TaskProgress()
         self.saving = SavingRow(
             "Save heatmap…",
             "The heatmaps along the axis shown, on the grid of the image; planes that were "
@@ -97,7 +99,7 @@ class HeatmapDock(Dock):
         self._run = HeatmapRun(self.workspace, self.classifier, self.row, self)
 
         whole = QVBoxLayout(self)
-        self._rows = form(
+        self._rows = form_layout(
             (
                 ("Image", self.image),
                 ("Window", self.window),
@@ -160,7 +162,7 @@ class HeatmapDock(Dock):
             signal.connect(self.saving.forget)
         events = napari_viewer.layers.events
         for event in (events.inserted, events.removed, events.reordered, events.renamed):
-            listen(self, event, self._list_images)
+            connect_until_destroyed(self, event, self._list_images)
         self._fit_model()
         self._image_changed()
         preferred = preferences().classifier
@@ -311,7 +313,7 @@ class HeatmapDock(Dock):
         """
         workspace = self.workspace
         axis, shown = workspace.plane()
-        indices, image, slider = self.planes.indices(), workspace.image(), slider_words(workspace)
+        indices, image, slider = self.planes.indices(), workspace.image(), slider_label(workspace)
         if self.method.value() == "occlusion":
             self._occlusion = self.occlusion.value()
         name = self.classifier.name.value()
@@ -367,7 +369,7 @@ class HeatmapDock(Dock):
         try:
             axis, index = self.workspace.plane()
             note = self.workspace.heatmaps.note(axis, index)
-            slider = slider_words(self.workspace)
+            slider = slider_label(self.workspace)
         except CamSamError:
             note = None
         if note is None:
@@ -384,7 +386,7 @@ class HeatmapDock(Dock):
 
     # The work
 
-    def _recipe(self, snapshot: Snapshot | None = None) -> Recipe:
+    def _recipe(self, snapshot: Snapshot | None = None) -> HeatmapSettings:
         """Read what the dock shows, before a thread starts; with an image also its pixels.
 
         Raises
@@ -400,7 +402,7 @@ class HeatmapDock(Dock):
                 # Of what is not loaded yet nobody knows whether it needs them.
                 if loaded is not None:
                     raise
-        return Recipe(
+        return HeatmapSettings(
             str(self.classifier.name.value()),
             self.workspace.device,
             self.classifier.targets(),

@@ -25,13 +25,13 @@ from napari_cam_sam.plugin.heatmap.classifier_panel import (
     load,
 )
 from napari_cam_sam.plugin.heatmap.pixel_set_panel import ChosenPixels
-from napari_cam_sam.plugin.qt.task_progress import TaskRow
-from napari_cam_sam.plugin.qt.tasks import told_in_steps
-from napari_cam_sam.plugin.state.heatmap_layers import HeatmapNote
+from napari_cam_sam.plugin.qt.task_progress import TaskProgress
+from napari_cam_sam.plugin.qt.tasks import report_steps
+from napari_cam_sam.plugin.state.heatmap_layers import HeatmapRecord
 from napari_cam_sam.plugin.state.snapshot import Snapshot
 from napari_cam_sam.plugin.state.workspace import Workspace
 
-__all__ = ["HeatmapPlan", "HeatmapRun", "Recipe"]
+__all__ = ["HeatmapPlan", "HeatmapRun", "HeatmapSettings"]
 
 # What a bar shows of a 3D network's way through a volume, before its planes are written.
 _STEPS_OF_VOLUME = 20
@@ -43,7 +43,7 @@ _PAINT_SECONDS = 0.3
 
 
 @dataclass(frozen=True)
-class Recipe:
+class HeatmapSettings:
     """What decides about a heatmap beside the plane, as the dock shows it.
 
     Attributes
@@ -128,7 +128,7 @@ class _Computed:
 
     index: int
     values: NDArray[np.float32]
-    note: HeatmapNote
+    note: HeatmapRecord
     pace: float
     explained: NDArray[np.bool_] | None = None
 
@@ -145,7 +145,7 @@ class HeatmapRun(QObject):
     ----------
     workspace : Workspace
     classifier : ClassifierChoice
-    row : TaskRow
+    row : TaskProgress
         Runs the tasks and shows how far they are.
     parent : QWidget
         The dock.
@@ -155,7 +155,7 @@ class HeatmapRun(QObject):
     """A task is over; True if it ran to its end."""
 
     def __init__(
-        self, workspace: Workspace, classifier: ClassifierChoice, row: TaskRow, parent: QWidget
+        self, workspace: Workspace, classifier: ClassifierChoice, row: TaskProgress, parent: QWidget
     ) -> None:
         super().__init__(parent)
         self._workspace, self._classifier, self._row = workspace, classifier, row
@@ -174,7 +174,9 @@ class HeatmapRun(QObject):
         """Give the seconds that a plane takes, None where that is not known."""
         return self._pace.get((classifier, method))
 
-    def start(self, recipe: Recipe, snapshot: Snapshot | None, indices: Sequence[int] = ()) -> bool:
+    def start(
+        self, recipe: HeatmapSettings, snapshot: Snapshot | None, indices: Sequence[int] = ()
+    ) -> bool:
         """Load the classifier if it is not, then compute heatmaps; without a snapshot only load.
 
         Returns
@@ -266,7 +268,7 @@ class HeatmapRun(QObject):
 
 
 def _steps(
-    recipe: Recipe,
+    recipe: HeatmapSettings,
     loaded: LoadedClassifier | None,
     snapshot: Snapshot | None,
     indices: Sequence[int],
@@ -316,7 +318,7 @@ def _steps(
     for done, (index, heatmap) in enumerate(zip(indices, found, strict=True), start=1):
         # By the classifier that computed it: the dock may hold another by now.
         likely = zip(loaded.classifier.card.class_names, heatmap.probabilities, strict=True)
-        note = HeatmapNote(
+        note = HeatmapRecord(
             heatmap.target_name,
             {name: float(probability) for name, probability in likely},
             heatmap.reason,
@@ -333,7 +335,7 @@ def _of_volume(
     from napari_cam_sam.cam.volume_heatmaps import planes_of
     from napari_cam_sam.pipeline.planes import explain_volume
 
-    whole = yield from told_in_steps(
+    whole = yield from report_steps(
         lambda tell: explain_volume(
             snapshot.image, network, parameters, snapshot.window(),
             None if pixels is None else pixels.region, tell,

@@ -14,7 +14,13 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.layers.conversion import data_position, is_own
 from napari_cam_sam.plugin.layers.drawn_regions import ReadRegion, region_of
 from napari_cam_sam.plugin.qt.plain_text import Label
-from napari_cam_sam.plugin.qt.widgets import Choice, FractionSlider, SpinBox, button, listen
+from napari_cam_sam.plugin.qt.widgets import (
+    FractionSlider,
+    SpinBox,
+    ValueComboBox,
+    button,
+    connect_until_destroyed,
+)
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.state.snapshot import Snapshot
@@ -74,7 +80,7 @@ class PixelChoice(QWidget):
         self._workspace = workspace
         self._pixel: tuple[int, ...] | None = None
         self._active_before: Any = None
-        self.kind = Choice("Whose scores the heatmap explains. Other pixels do not count.")
+        self.kind = ValueComboBox("Whose scores the heatmap explains. Other pixels do not count.")
         self.kind.offer(_KINDS)
         self.part = SpinBox()
         self.part.setRange(0, 99)
@@ -84,7 +90,7 @@ class PixelChoice(QWidget):
         self.part.setToolTip("All of it, or its largest connected part alone, the second, …")
         self.threshold = FractionSlider("Pixels with a higher probability of the class count.")
         self.threshold.set_value(0.5)
-        self.layer = Choice("The layer whose inside is the region.")
+        self.layer = ValueComboBox("The layer whose inside is the region.")
         self.pick = button("Click a pixel…", "The next click in the image chooses it.")
         self.pick.setCheckable(True)
         self.picked = Label()
@@ -100,7 +106,7 @@ class PixelChoice(QWidget):
         workspace.image_changed.connect(self._image_changed)
         events = workspace.viewer.layers.events
         for event in (events.inserted, events.removed, events.renamed):
-            listen(self, event, self._list_layers)
+            connect_until_destroyed(self, event, self._list_layers)
         self._list_layers()
         self._kind_changed()
 

@@ -9,17 +9,17 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.qt.plain_text import Label
-from napari_cam_sam.plugin.qt.widgets import button, line
+from napari_cam_sam.plugin.qt.widgets import button, hbox
 from napari_cam_sam.plugin.state.prompt_layers import Conflict
 from napari_cam_sam.prompts.data import PlanePrompts
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.state.workspace import Workspace
 
-__all__ = ["EditedQuestion"]
+__all__ = ["ConflictPanel"]
 
 
-class EditedQuestion(QWidget):
+class ConflictPanel(QWidget):
     """Places prompts at once, or once the user said what becomes of edited ones; hidden till then.
 
     Parameters
@@ -49,7 +49,7 @@ class EditedQuestion(QWidget):
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
         whole.addWidget(self.words)
-        whole.addLayout(line(self.keep, self.replace, self.add))
+        whole.addLayout(hbox(self.keep, self.replace, self.add))
         for name in ("keep", "replace", "add"):
             getattr(self, name).clicked.connect(lambda _=False, name=name: self._answer(name))
         self.hide()

@@ -15,7 +15,7 @@ from napari_cam_sam.prompts.parameters import PromptParameters
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.state.workspace import Workspace
 
-__all__ = ["Proposal", "Sketch", "propose"]
+__all__ = ["PreviewLayer", "PromptPreview", "propose"]
 
 _SEGMENTS = 12
 # Of no prompt that is placed: what is drawn so is not there yet.
@@ -23,7 +23,7 @@ _COLOUR = "#e040fb"
 
 
 @dataclass(frozen=True, eq=False)
-class Proposal:
+class PromptPreview:
     """What a strategy would place on a plane.
 
     Attributes
@@ -45,16 +45,16 @@ def propose(
     axis: int,
     index: int,
     first_id: int,
-) -> Proposal:
+) -> PromptPreview:
     """Work out what a strategy would place; in a thread."""
     from napari_cam_sam.prompts.strategies import prompts_from_heatmap, pseudo_mask
 
     prompts = prompts_from_heatmap(values, parameters, axis=axis, index=index, first_id=first_id)
     outlines = tuple(_outlines(pseudo_mask(values, parameters)))
-    return Proposal(prompts, outlines, (values.shape[0], values.shape[1]))
+    return PromptPreview(prompts, outlines, (values.shape[0], values.shape[1]))
 
 
-class Sketch:
+class PreviewLayer:
     """A shapes layer that shows prompts before they are placed; it cannot be edited.
 
     Parameters
@@ -80,7 +80,7 @@ class Sketch:
         if layer is not None:
             self._workspace.viewer.layers.remove(layer)
 
-    def show(self, proposal: Proposal) -> None:
+    def show(self, proposal: PromptPreview) -> None:
         """Draw the outline of a pseudo-mask, and boxes and points as outlines."""
         prompts = proposal.prompts
         shapes = list(proposal.outlines)

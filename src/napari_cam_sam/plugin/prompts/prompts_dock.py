@@ -12,24 +12,24 @@ from numpy.typing import NDArray
 from qtpy.QtWidgets import QGridLayout, QVBoxLayout
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.plugin.prompts.conflict_panel import EditedQuestion
+from napari_cam_sam.plugin.prompts.conflict_panel import ConflictPanel
 from napari_cam_sam.plugin.prompts.strategy_preview import StrategyPreview
 from napari_cam_sam.plugin.prompts.truth_prompts import TruthPrompts
 from napari_cam_sam.plugin.qt.dock import Dock
 from napari_cam_sam.plugin.qt.plain_text import Label
-from napari_cam_sam.plugin.qt.task_progress import TaskRow
+from napari_cam_sam.plugin.qt.task_progress import TaskProgress
 from napari_cam_sam.plugin.qt.widgets import (
-    Choice,
     FractionSlider,
     ParameterForm,
     Section,
     SpinBox,
+    ValueComboBox,
     button,
-    form,
-    line,
+    form_layout,
+    hbox,
 )
-from napari_cam_sam.plugin.state.heatmap_layers import HeatmapNote
-from napari_cam_sam.plugin.state.plane_words import slider_words
+from napari_cam_sam.plugin.state.heatmap_layers import HeatmapRecord
+from napari_cam_sam.plugin.state.plane_words import slider_label
 from napari_cam_sam.plugin.state.workspace import workspace_of
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.prompts.parameters import PRESETS, PromptParameters
@@ -77,8 +77,8 @@ class PromptsDock(Dock):
         self.workspace = workspace_of(napari_viewer)
         self._placed_on: tuple[int, int] | None = None
         # What is known of the heatmaps that the last prompts were taken from.
-        self._evidence: tuple[HeatmapNote, ...] = ()
-        self.strategy = Choice("The rule that turns a heatmap into points and boxes.")
+        self._evidence: tuple[HeatmapRecord, ...] = ()
+        self.strategy = ValueComboBox("The rule that turns a heatmap into points and boxes.")
         self.threshold = FractionSlider(
             "What lies above it counts: a fraction of the heatmap's maximum on the plane, its "
             "value as it is, or a quantile of it, as the rule in detail says. Drag it and watch."
@@ -101,26 +101,26 @@ class PromptsDock(Dock):
         self.redo = button("Redo (Ctrl-Shift-Z)", "Takes back the last undo.")
         self.found = Label()
         self.found.setWordWrap(True)
-        self.row = TaskRow()
+        self.row = TaskProgress()
         self.preview = StrategyPreview(self.workspace, self.row)
         self.truth = TruthPrompts(self.workspace)
-        self.question = EditedQuestion(self.workspace)
+        self.question = ConflictPanel(self.workspace)
 
         self.strategy.offer(
             (text, name, f"{name}: {hint}") for name, (text, hint) in _STRATEGIES.items()
         )
         whole = QVBoxLayout(self)
-        whole.addLayout(form((("Strategy", self.strategy), ("Threshold", self.threshold))))
+        whole.addLayout(form_layout((("Strategy", self.strategy), ("Threshold", self.threshold))))
         whole.addWidget(Section("The rule in detail", self.rule, opened=False))
         whole.addWidget(self.preview)
-        whole.addLayout(line(self.place, self.place_all))
+        whole.addLayout(hbox(self.place, self.place_all))
         whole.addWidget(Section("From the truth", self.truth, opened=False))
         edit = QGridLayout()
         for i, widget in enumerate(
             (self.draw_box, self.add_point, self.polarity, self.clear, self.undo, self.redo)
         ):
             edit.addWidget(widget, i // 2, i % 2)
-        whole.addLayout(form((("Object", self.object),)))
+        whole.addLayout(form_layout((("Object", self.object),)))
         whole.addLayout(edit)
         whole.addWidget(self.question)
         whole.addWidget(self.row)
@@ -285,7 +285,7 @@ class PromptsDock(Dock):
         jobs: Sequence[Callable[[], PlanePrompts]],
         description: str,
         first: int | None,
-        notes: Collection[HeatmapNote] = (),
+        notes: Collection[HeatmapRecord] = (),
     ) -> bool:
         workspace, snapshot = self.workspace, self.workspace.snapshot()
         found: list[PlanePrompts] = []
@@ -373,7 +373,7 @@ class PromptsDock(Dock):
             prompts = self.workspace.prompts.read(axis, index)
             planes = self.workspace.prompts.planes(axis)
             note = self.workspace.heatmaps.note(axis, index)
-            slider = slider_words(self.workspace)
+            slider = slider_label(self.workspace)
         except CamSamError as error:
             self.found.setText(str(error))
             return

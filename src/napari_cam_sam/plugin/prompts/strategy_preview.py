@@ -8,9 +8,9 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QCheckBox
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.plugin.prompts.preview_layer import Proposal, Sketch, propose
-from napari_cam_sam.plugin.qt.task_progress import TaskRow
-from napari_cam_sam.plugin.qt.tasks import Newest
+from napari_cam_sam.plugin.prompts.preview_layer import PreviewLayer, PromptPreview, propose
+from napari_cam_sam.plugin.qt.task_progress import TaskProgress
+from napari_cam_sam.plugin.qt.tasks import LatestOnly
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.state.workspace import Workspace
@@ -26,18 +26,18 @@ class StrategyPreview(QCheckBox):
     Parameters
     ----------
     workspace : Workspace
-    row : TaskRow
+    row : TaskProgress
         Says why nothing can be drawn.
     """
 
-    def __init__(self, workspace: Workspace, row: TaskRow) -> None:
+    def __init__(self, workspace: Workspace, row: TaskProgress) -> None:
         super().__init__("Show what the rule would place")
         self.setToolTip("Outline of the heatmap's part, box and points; nothing is placed.")
         self.setChecked(True)
         self._workspace = workspace
-        self._sketch = Sketch(workspace)
+        self._sketch = PreviewLayer(workspace)
         self._rule_moved = False
-        self._proposals = Newest(self._drawn, row.say, self)
+        self._proposals = LatestOnly(self._drawn, row.say, self)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(_DRAW_MS)
@@ -92,7 +92,7 @@ class StrategyPreview(QCheckBox):
         first = workspace.prompts.object_id
         self._proposals.ask(lambda: propose(copied, parameters, axis, index, first))
 
-    def _drawn(self, proposal: Proposal) -> None:
+    def _drawn(self, proposal: PromptPreview) -> None:
         """Draw it, unless it is there already, or the user has made it better."""
         workspace, there = self._workspace, proposal.prompts
         try:

@@ -14,8 +14,16 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.layers.conversion import frame_shown, image_of, labels_in, remarks_on
 from napari_cam_sam.plugin.qt.plain_text import show_error
-from napari_cam_sam.plugin.qt.tasks import Newest
-from napari_cam_sam.plugin.qt.widgets import Choice, SpinBox, Words, button, form, line, listen
+from napari_cam_sam.plugin.qt.tasks import LatestOnly
+from napari_cam_sam.plugin.qt.widgets import (
+    SpinBox,
+    ValueComboBox,
+    WrappingLabel,
+    button,
+    connect_until_destroyed,
+    form_layout,
+    hbox,
+)
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.prompts.parameters import TRUTH_PRESETS
 
@@ -46,10 +54,10 @@ class TruthPrompts(QWidget):
     def __init__(self, workspace: Workspace) -> None:
         super().__init__()
         self._workspace = workspace
-        self.layer = Choice("A labels layer that holds the right answer.")
-        self.label = Choice("Which label of it is taken: each is an object of its number.")
+        self.layer = ValueComboBox("A labels layer that holds the right answer.")
+        self.label = ValueComboBox("Which label of it is taken: each is an object of its number.")
         self.label.offer([_ALL_LABELS])
-        self.rule = Choice("What each object of it gives: the best that prompts can be.")
+        self.rule = ValueComboBox("What each object of it gives: the best that prompts can be.")
         self.place = button("Place on this plane", "Takes the truth of the plane shown.")
         self.place_all = button("…on all with a truth", "Along the axis that is shown.")
         self.rule.offer((text, name, name) for text, name in _RULES)
@@ -63,7 +71,7 @@ class TruthPrompts(QWidget):
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
         whole.addLayout(
-            form(
+            form_layout(
                 (
                     ("Truth", self.layer),
                     ("Label", self.label),
@@ -72,20 +80,20 @@ class TruthPrompts(QWidget):
                 )
             )
         )
-        self.remark = Words()
+        self.remark = WrappingLabel()
         self.remark.hide()
         whole.addWidget(self.remark)
-        whole.addLayout(line(self.place, self.place_all))
+        whole.addLayout(hbox(self.place, self.place_all))
         self.place.clicked.connect(lambda: self.wanted.emit(False))
         self.place_all.clicked.connect(lambda: self.wanted.emit(True))
         self._labels_of: tuple[Any, ...] = ()
-        self._finder = Newest(self._offer_labels, show_error, self)
+        self._finder = LatestOnly(self._offer_labels, show_error, self)
         self.layer.chosen.connect(self._layer_chosen)
         workspace.truth_changed.connect(self._list)
         workspace.image_changed.connect(self._list)
         events = workspace.viewer.layers.events
         for event in (events.inserted, events.removed, events.renamed):
-            listen(self, event, self._list)
+            connect_until_destroyed(self, event, self._list)
         self._list()
 
     def jobs(self, everywhere: bool) -> list[Callable[[], PlanePrompts]]:

@@ -8,10 +8,10 @@ from contextlib import suppress
 from qtpy.QtCore import QEvent, QObject, Qt, Signal
 from qtpy.QtWidgets import QWidget
 
-__all__ = ["Dock", "EndsByQt"]
+__all__ = ["DeletedByQt", "Dock"]
 
 
-class EndsByQt:
+class DeletedByQt:
     """A part of a class of Qt objects: what nobody holds any more is deleted by Qt.
 
     The workspace of a viewer that was closed refers to itself, so that Python's collector finds it,
@@ -30,7 +30,7 @@ class EndsByQt:
         _LEFT.put(self)
 
 
-class Dock(EndsByQt, QWidget):
+class Dock(DeletedByQt, QWidget):
     """A widget that a viewer docks; closed, it ends, and so does its work.
 
     napari takes it out of its window and leaves it to Python, where it would go on listening to

@@ -17,7 +17,7 @@ from napari_cam_sam.images.geometry import standing_affine
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.writing import write_heatmap, write_labels
 from napari_cam_sam.plugin.qt.plain_text import asked
-from napari_cam_sam.plugin.qt.task_progress import TaskRow
+from napari_cam_sam.plugin.qt.task_progress import TaskProgress
 from napari_cam_sam.plugin.qt.widgets import button
 from napari_cam_sam.text import shown
 
@@ -67,7 +67,7 @@ class SavingRow(QWidget):
         super().__init__()
         self._what = what
         self.button = button(text, hint)
-        self.row = TaskRow()
+        self.row = TaskProgress()
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
         whole.addWidget(self.button)

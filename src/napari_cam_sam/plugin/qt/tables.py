@@ -9,7 +9,7 @@ from typing import Any
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractItemView, QTableWidget, QTableWidgetItem
 
-__all__ = ["NumberItem", "dress", "head", "shown"]
+__all__ = ["NumberItem", "format_score", "make_read_only", "set_headers"]
 
 
 class NumberItem(QTableWidgetItem):
@@ -30,7 +30,7 @@ class NumberItem(QTableWidgetItem):
         return finite[1] if down and not finite[0] else finite[0] and not down
 
 
-def dress(table: QTableWidget) -> None:
+def make_read_only(table: QTableWidget) -> None:
     """Make a table one of rows that are read, not edited."""
     table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
     table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
@@ -39,7 +39,7 @@ def dress(table: QTableWidget) -> None:
     table.verticalHeader().setDefaultSectionSize(22)
 
 
-def head(table: QTableWidget, heads: Iterable[tuple[str, str]]) -> None:
+def set_headers(table: QTableWidget, heads: Iterable[tuple[str, str]]) -> None:
     """Head the columns of a table, each with a text and a hint."""
     for column, (text, hint) in enumerate(heads):
         item = QTableWidgetItem(text)
@@ -47,7 +47,7 @@ def head(table: QTableWidget, heads: Iterable[tuple[str, str]]) -> None:
         table.setHorizontalHeaderItem(column, item)
 
 
-def shown(metric: str, value: float, digits: int = 3) -> str:
+def format_score(metric: str, value: float, digits: int = 3) -> str:
     """Write a score as a cell shows it."""
     if math.isnan(value):
         return "–"

@@ -21,7 +21,7 @@ from napari_cam_sam.plugin.qt.dock import Dock
 from napari_cam_sam.plugin.qt.plain_text import Label
 from napari_cam_sam.plugin.qt.tasks import Steps, Task
 
-__all__ = ["TaskRow", "duration"]
+__all__ = ["TaskProgress", "duration"]
 
 _TELL_SECONDS = 0.3
 # A press of the mouse counts when it is over: a line that goes would move the button from under it.
@@ -39,7 +39,7 @@ class _Held:
     task: Task | None = None
 
 
-class TaskRow(QWidget):
+class TaskProgress(QWidget):
     """Runs one task at a time and shows how far it is.
 
     An error stays in its line until the next action in the dock: what the dock would say of its

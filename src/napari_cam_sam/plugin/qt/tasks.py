@@ -23,7 +23,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.qt.plain_text import show_error, unmarked
 from napari_cam_sam.sam.segmenter import Cancelled
 
-__all__ = ["Newest", "Steps", "Task", "from_thread", "told_in_steps"]
+__all__ = ["LatestOnly", "Steps", "Task", "report_steps", "run_in_thread"]
 
 _TELL_MS = 500
 
@@ -168,7 +168,7 @@ def _unwanted() -> bool:
     return False
 
 
-def from_thread(
+def run_in_thread(
     work: Callable[[Callable[[Any], None]], T], stop: threading.Event
 ) -> Generator[Any, None, T]:
     """Run work in a thread of its own, as a part of a task's steps, and yield what it tells.
@@ -206,7 +206,7 @@ def from_thread(
     return outcome.result()
 
 
-def told_in_steps(
+def report_steps(
     work: Callable[[Callable[[int, int], None]], T], steps: int, step: Any
 ) -> Generator[Any, None, T]:
     """Run what tells its progress by a callable, as a part of a task's steps.
@@ -241,7 +241,7 @@ def told_in_steps(
 
         return work(tell)
 
-    found = yield from from_thread(scaled, stop)
+    found = yield from run_in_thread(scaled, stop)
     for _ in range(reached, steps):
         yield step
     return found
@@ -264,7 +264,7 @@ def _notify(error: Exception) -> None:
         notification_manager.receive_error(type(error), error, error.__traceback__)
 
 
-class Newest(QObject):
+class LatestOnly(QObject):
     """Answers one question after the other in a thread; of those that wait, the newest alone.
 
     For what is asked at every move of the mouse: without a bar, never queued, and the thread goes

@@ -32,17 +32,17 @@ from napari_cam_sam.plugin.qt.plain_text import Label, plain_tip
 
 __all__ = [
     "CHECKPOINT_FILES",
-    "Choice",
     "FractionSlider",
+    "OptionalField",
     "ParameterForm",
     "Section",
     "SpinBox",
-    "Switched",
-    "Words",
+    "ValueComboBox",
+    "WrappingLabel",
     "button",
-    "form",
-    "line",
-    "listen",
+    "connect_until_destroyed",
+    "form_layout",
+    "hbox",
 ]
 
 
@@ -91,7 +91,7 @@ class _Slider(_LeavesWheel, QSlider):
     """A slider."""
 
 
-class Choice(_LeavesWheel, QComboBox):
+class ValueComboBox(_LeavesWheel, QComboBox):
     """A list of things to choose from, each a text and what it stands for."""
 
     chosen = Signal()
@@ -142,7 +142,7 @@ class Choice(_LeavesWheel, QComboBox):
             self.setCurrentIndex(place)
 
 
-class Words(Label):
+class WrappingLabel(Label):
     """A text that wraps where the dock ends; a long one, or a long path, asks for no wider dock."""
 
     def __init__(self, text: str = "") -> None:
@@ -234,7 +234,7 @@ class Section(QWidget):
         self.content.setVisible(opened)
 
 
-class Switched(QWidget):
+class OptionalField(QWidget):
     """A value that a check box switches off: its value is None then.
 
     Parameters
@@ -349,10 +349,10 @@ class ParameterForm(QWidget):
             inner = self._widget(number, hint, default)
             if default is not None:
                 _show(inner, default)
-            widget = Switched(inner)
+            widget = OptionalField(inner)
             widget.switch.toggled.connect(self._tell)
         elif choices:
-            widget = Choice(hint)
+            widget = ValueComboBox(hint)
             widget.offer((_spoken(one), one) for one in choices)
             widget.chosen.connect(self._tell)
         elif kind is bool:
@@ -394,7 +394,7 @@ def _show(widget: Any, value: Any) -> None:
         widget.set_value(value)
 
 
-def form(rows: Iterable[tuple[str, QWidget]]) -> QFormLayout:
+def form_layout(rows: Iterable[tuple[str, QWidget]]) -> QFormLayout:
     """Lay out labelled widgets one below the other."""
     layout = QFormLayout()
     layout.setContentsMargins(0, 0, 0, 0)
@@ -413,7 +413,7 @@ def button(text: str, hint: str) -> QPushButton:
     return made
 
 
-def line(*widgets: QWidget) -> QHBoxLayout:
+def hbox(*widgets: QWidget) -> QHBoxLayout:
     """Lay out widgets side by side; buttons share the room that is left."""
     made = QHBoxLayout()
     for widget in widgets:
@@ -426,7 +426,7 @@ def _spoken(name: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def listen(widget: QWidget, emitter: Any, method: Callable[..., None]) -> None:
+def connect_until_destroyed(widget: QWidget, emitter: Any, method: Callable[..., None]) -> None:
     """Connect a method of a widget to an event of napari's, for as long as Qt keeps the widget."""
     emitter.connect(method)
     held = WeakMethod(method)

@@ -9,13 +9,18 @@ import numpy as np
 from qtpy.QtWidgets import QPushButton, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
 
 from napari_cam_sam.plugin.layers.conversion import frame_shown, image_of
-from napari_cam_sam.plugin.qt.tables import NumberItem, dress, head, shown
-from napari_cam_sam.plugin.qt.task_progress import TaskRow
+from napari_cam_sam.plugin.qt.tables import NumberItem, format_score, make_read_only, set_headers
+from napari_cam_sam.plugin.qt.task_progress import TaskProgress
 from napari_cam_sam.plugin.qt.torch_import import import_torch
 from napari_cam_sam.prompts.data import PlanePrompts
 
 if TYPE_CHECKING:
-    from napari_cam_sam.comparison import ComparedPlane, PlaneToCompare, ToScore, VariantSummary
+    from napari_cam_sam.comparison import (
+        ComparedPlane,
+        PlaneToCompare,
+        ScoringInput,
+        VariantSummary,
+    )
     from napari_cam_sam.plugin.state.workspace import Workspace
 
 __all__ = ["ComparePage"]
@@ -34,9 +39,9 @@ class ComparePage(QWidget):
         self.button.setToolTip(
             "Segments each plane that has a heatmap, from its prompts and from the truth's."
         )
-        self.row = TaskRow()
+        self.row = TaskProgress()
         self.table = QTableWidget(0, 5)
-        dress(self.table)
+        make_read_only(self.table)
         self.table.setToolTip("The same planes and the same segmenter in every line.")
         heads = [
             ("From", "What the masks are made from."),
@@ -45,7 +50,7 @@ class ComparePage(QWidget):
             ("Volume", "Dice of these planes as one volume."),
             ("% of truth", "Mean Dice as a percentage of that of prompts from the truth."),
         ]
-        head(self.table, heads)
+        set_headers(self.table, heads)
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 4, 0, 0)
         for widget in (self.button, self.row, self.table):
@@ -112,7 +117,7 @@ class ComparePage(QWidget):
         # Also where the user deleted them all.
         return {index: placed.get(index, PlanePrompts(axis, index)) for index in edited}
 
-    def start(self, job: ToScore, key: tuple[Any, ...]) -> bool:
+    def start(self, job: ScoringInput, key: tuple[Any, ...]) -> bool:
         """Compare the planes with a heatmap, and with truth or prediction, in the background."""
         workspace, axis = self._workspace, job.axis
         snapshot, planes = workspace.snapshot(), workspace.heatmaps.noted_planes(axis)
@@ -155,7 +160,7 @@ class ComparePage(QWidget):
         words = f"Comparison of {job.image.name}"
         return self.row.start(steps, len(planes), words, self._found.append, wanted)
 
-    def _accepted(self, job: ToScore) -> Any | None:
+    def _accepted(self, job: ScoringInput) -> Any | None:
         """Give what the user accepted, of the label that is meant where it occurs."""
         workspace = self._workspace
         layer = workspace.masks.accept_layer()
@@ -178,9 +183,9 @@ class ComparePage(QWidget):
             self.table.setItem(at, 0, QTableWidgetItem(line.variant))
             values = (line.dice, line.iou, line.volume_dice)
             for column, value in enumerate(values, start=1):
-                self.table.setItem(at, column, NumberItem(shown("", value), value))
+                self.table.setItem(at, column, NumberItem(format_score("", value), value))
             share = line.percent_of_truth_prompts
-            self.table.setItem(at, 4, NumberItem(shown("", share, 1), share))
+            self.table.setItem(at, 4, NumberItem(format_score("", share, 1), share))
         self.table.resizeColumnsToContents()
         words = f"{self.lines[0].n_planes} planes with truth or masks"
         self._words = words if complete else f"Stopped after {words}"

@@ -21,12 +21,12 @@ from napari_cam_sam.plugin.layers.conversion import (
 )
 from napari_cam_sam.plugin.layers.layer_geometry import geometry_of
 from napari_cam_sam.plugin.qt.plain_text import show_error
-from napari_cam_sam.plugin.qt.tasks import Newest
-from napari_cam_sam.plugin.qt.widgets import Choice, form, listen
+from napari_cam_sam.plugin.qt.tasks import LatestOnly
+from napari_cam_sam.plugin.qt.widgets import ValueComboBox, connect_until_destroyed, form_layout
 from napari_cam_sam.plugin.scores.score_rows import Subject
 
 if TYPE_CHECKING:
-    from napari_cam_sam.comparison import ToScore
+    from napari_cam_sam.comparison import ScoringInput
     from napari_cam_sam.plugin.state.workspace import Workspace
 
 __all__ = ["ScoreChoices"]
@@ -59,15 +59,15 @@ class ScoreChoices(QWidget):
         self._heard: list[Any] = []
         self._labels_of: tuple[Any, ...] = ()
         self.values_remark = ""
-        self.prediction = Choice("The masks to score: a labels layer.")
-        self.truth = Choice("What is right: a labels layer on the image's grid.")
-        self.heatmap = Choice("A heatmap to score too: ours, or a gray layer within 0 to 1.")
-        self.label = Choice("Which label of both layers is compared.")
+        self.prediction = ValueComboBox("The masks to score: a labels layer.")
+        self.truth = ValueComboBox("What is right: a labels layer on the image's grid.")
+        self.heatmap = ValueComboBox("A heatmap to score too: ours, or a gray layer within 0 to 1.")
+        self.label = ValueComboBox("Which label of both layers is compared.")
         self.label.offer([_ALL_LABELS])
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
         whole.addLayout(
-            form(
+            form_layout(
                 (
                     ("Prediction", self.prediction),
                     ("Truth", self.truth),
@@ -76,7 +76,7 @@ class ScoreChoices(QWidget):
                 )
             )
         )
-        self._finder = Newest(self._offer_labels, show_error, self)
+        self._finder = LatestOnly(self._offer_labels, show_error, self)
         for name in ("prediction", "truth", "heatmap", "label"):
             getattr(self, name).chosen.connect(lambda one=name: self._chosen(one))
         workspace.image_changed.connect(self._image_changed)
@@ -86,7 +86,7 @@ class ScoreChoices(QWidget):
         workspace.masks.accepted_changed.connect(self._accepted)
         events = workspace.viewer.layers.events
         for name in ("inserted", "removed", "reordered", "renamed"):
-            listen(self, getattr(events, name), self._list_layers)
+            connect_until_destroyed(self, getattr(events, name), self._list_layers)
         self._list_layers()
 
     # What there is to choose from
@@ -193,7 +193,7 @@ class ScoreChoices(QWidget):
                 for name in (*_EDITS, "set_data", *_PLACES):
                     method = self._edit if name in _EDITS else self._move
                     method = self._refresh if name == "set_data" else method
-                    listen(self, getattr(layer.events, name), method)
+                    connect_until_destroyed(self, getattr(layer.events, name), method)
         which = (*(layer.unique_id for layer in self._fitting()), self._workspace.frame())
         if which != self._labels_of:
             self._labels_of = which
@@ -287,9 +287,9 @@ class ScoreChoices(QWidget):
             f"{along if image.spatial_ndim == 3 else ''}, distances in {_unit(image)}."
         )
 
-    def to_score(self) -> ToScore:
+    def to_score(self) -> ScoringInput:
         """Say what is scored: the layers' own arrays."""
-        from napari_cam_sam.comparison import ToScore
+        from napari_cam_sam.comparison import ScoringInput
 
         image, (axis, _) = self._workspace.image(), self._workspace.plane()
         layer, maps = self.heatmap.value(), None
@@ -307,7 +307,9 @@ class ScoreChoices(QWidget):
             maps = np.moveaxis(data, axis, 0) if image.spatial_ndim == 3 else data[None]
         labels = [self.array(x) for x in (self.prediction.value(), self.truth.value())]
         name = self.heatmap.currentText()
-        return ToScore(image, axis, labels[0], labels[1], self.label.value(), maps, planes, name)
+        return ScoringInput(
+            image, axis, labels[0], labels[1], self.label.value(), maps, planes, name
+        )
 
     def array(self, layer: Any) -> Any:
         """Give the array of a layer, of a series that of the frame shown."""

@@ -15,7 +15,7 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_cam_sam.plugin.layers.conversion import KEY
 from napari_cam_sam.plugin.qt.plain_text import Label, unmarked
-from napari_cam_sam.plugin.qt.widgets import listen
+from napari_cam_sam.plugin.qt.widgets import connect_until_destroyed
 from napari_cam_sam.text import drawn
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class Plot(QWidget):
         self._later.setSingleShot(True)
         self._later.setInterval(0)
         self._later.timeout.connect(self._draw)
-        listen(self, viewer.events.theme, self._repaint)
+        connect_until_destroyed(self, viewer.events.theme, self._repaint)
 
     def say(self, words: str) -> None:
         """Show words instead of a figure."""

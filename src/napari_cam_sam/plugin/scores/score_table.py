@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QTableWidget, QTableWidgetItem
 
 from napari_cam_sam.images.writing import write_text
 from napari_cam_sam.plugin.qt.plain_text import plain_tip
-from napari_cam_sam.plugin.qt.tables import NumberItem, dress, head, shown
+from napari_cam_sam.plugin.qt.tables import NumberItem, format_score, make_read_only, set_headers
 from napari_cam_sam.plugin.scores.score_rows import (
     METRICS,
     OLDER,
@@ -43,7 +43,7 @@ class ScoreTable(QTableWidget):
         self._older: set[Key] = set()
         self.subject: Subject | None = None
         """What the rows are scores of; None where there was no scoring."""
-        dress(self)
+        make_read_only(self)
         self.horizontalHeader().setStretchLastSection(True)
         self.setMinimumHeight(190)
         self.setToolTip("Click a row to see its plane, a header to sort by it.")
@@ -57,7 +57,9 @@ class ScoreTable(QTableWidget):
         heads = [("Scored", "The volume, its objects, and the planes along the axis shown.")]
         heads += METRICS.values()
         heads += [("Remarks", "What to know before the numbers are used.")]
-        head(self, [(text.format(unit=unit), hint.format(unit=unit)) for text, hint in heads])
+        set_headers(
+            self, [(text.format(unit=unit), hint.format(unit=unit)) for text, hint in heads]
+        )
 
     def rows(self) -> list[ScoredRow]:
         """Give all rows: the volume, objects, planes."""
@@ -155,7 +157,7 @@ class ScoreTable(QTableWidget):
             self.setItem(at, 0, name)
             for column, metric in enumerate(METRICS, start=1):
                 value = row.scores.values.get(metric, math.nan)
-                self.setItem(at, column, NumberItem(shown(metric, value), value))
+                self.setItem(at, column, NumberItem(format_score(metric, value), value))
             last = QTableWidgetItem(remarks(row))
             last.setToolTip(plain_tip(remarks(row)))
             self.setItem(at, len(METRICS) + 1, last)

@@ -20,9 +20,9 @@ from napari_cam_sam.plugin.layers.layer_geometry import file_of
 from napari_cam_sam.plugin.qt.dock import Dock
 from napari_cam_sam.plugin.qt.plain_text import Rich, marked, show_error
 from napari_cam_sam.plugin.qt.saving import Saving, SavingRow
-from napari_cam_sam.plugin.qt.task_progress import TaskRow
-from napari_cam_sam.plugin.qt.tasks import Newest
-from napari_cam_sam.plugin.qt.widgets import button, line, listen
+from napari_cam_sam.plugin.qt.task_progress import TaskProgress
+from napari_cam_sam.plugin.qt.tasks import LatestOnly
+from napari_cam_sam.plugin.qt.widgets import button, connect_until_destroyed, hbox
 from napari_cam_sam.plugin.scores.compare_page import ComparePage
 from napari_cam_sam.plugin.scores.score_inputs import ScoreChoices
 from napari_cam_sam.plugin.scores.score_plots import (
@@ -33,14 +33,14 @@ from napari_cam_sam.plugin.scores.score_plots import (
 )
 from napari_cam_sam.plugin.scores.score_rows import from_data
 from napari_cam_sam.plugin.scores.score_table import ScoreTable
-from napari_cam_sam.plugin.scores.scoring_run import Scoring
+from napari_cam_sam.plugin.scores.scoring_run import ScoringRun
 from napari_cam_sam.plugin.scores.trust_page import TrustPage
 from napari_cam_sam.plugin.state.workspace import workspace_of
 
 if TYPE_CHECKING:
     import napari
 
-    from napari_cam_sam.comparison import PlaneScored
+    from napari_cam_sam.comparison import SliceScores
 
 __all__ = ["ScoresDock"]
 
@@ -62,8 +62,8 @@ class ScoresDock(Dock):
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.workspace = workspace_of(napari_viewer)
-        self._state: Scoring | None = None
-        self._next: Scoring | None = None
+        self._state: ScoringRun | None = None
+        self._next: ScoringRun | None = None
         self._overlaid = False
         self._agreement = AgreementLayer(self.workspace)
 
@@ -82,7 +82,7 @@ class ScoresDock(Dock):
             "Save CSV…", "The table in full precision, with what was compared.", self._to_save
         )
         self.save = self.saving.button
-        self.row = TaskRow()
+        self.row = TaskProgress()
         self.table = ScoreTable()
         self.curves, self.along = CurvesPlot(napari_viewer), PlanesPlot(napari_viewer)
         self.comparison, self.trust = ComparePage(self.workspace), TrustPage(self.workspace)
@@ -97,14 +97,14 @@ class ScoresDock(Dock):
             self.tabs.setTabToolTip(self.tabs.addTab(page, name), hint)
         whole = QVBoxLayout(self)
         whole.addWidget(self.choices)
-        whole.addLayout(line(self.run, self.overlay, legend))
+        whole.addLayout(hbox(self.run, self.overlay, legend))
         whole.addWidget(self.row)
         whole.addWidget(self.tabs, 1)
-        whole.addLayout(line(self.copy, self.save))
+        whole.addLayout(hbox(self.copy, self.save))
         whole.addWidget(self.saving)
 
         self.scored.connect(self.workspace.docks.changed)
-        self._newest = Newest(self._plane_scored, self.row.say, self)
+        self._newest = LatestOnly(self._plane_scored, self.row.say, self)
         self._pause = QTimer(self)
         self._pause.setSingleShot(True)
         self._pause.setInterval(_PAUSE_MS)
@@ -130,7 +130,7 @@ class ScoresDock(Dock):
         self.workspace.segmenter_changed.connect(self._say)
         self.workspace.prompts.settled.connect(self._say)
         self.workspace.labels_changed.connect(self._labels_changed)
-        listen(self, napari_viewer.layers.events.removed, self._layer_removed)
+        connect_until_destroyed(self, napari_viewer.layers.events.removed, self._layer_removed)
         self._image_changed()
         self.workspace.docks.register("score rows", self.table.as_data)
         self.workspace.docks.register("take score rows", self.take_rows)
@@ -194,7 +194,9 @@ class ScoresDock(Dock):
         image = job.image
         layers = [layer for layer in self.choices.layers() if layer is not None]
         subject = self.choices.subject()
-        found = Scoring(self.choices.key(), subject, job, np.zeros(image.spatial_shape, np.uint8))
+        found = ScoringRun(
+            self.choices.key(), subject, job, np.zeros(image.spatial_shape, np.uint8)
+        )
         self._next = found
 
         def steps() -> Generator[Any]:
@@ -322,14 +324,14 @@ class ScoresDock(Dock):
         cuts = [np.array(one) if isinstance(one, np.ndarray) else one for one in live]
         one = state.of_plane(index, *cuts)
 
-        def ask() -> tuple[Scoring, int, PlaneScored]:
+        def ask() -> tuple[ScoringRun, int, SliceScores]:
             from napari_cam_sam.comparison import score_plane
 
             return state, index, score_plane(one, 0)
 
         self._newest.ask(ask)
 
-    def _plane_scored(self, answer: tuple[Scoring, int, PlaneScored]) -> None:
+    def _plane_scored(self, answer: tuple[ScoringRun, int, SliceScores]) -> None:
         state, index, found = answer
         if state is not self._state or state.marks.get(index) == found.mark:
             return

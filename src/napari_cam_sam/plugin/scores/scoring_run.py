@@ -10,13 +10,13 @@ from napari_cam_sam.images.image import Image
 from napari_cam_sam.plugin.scores.score_rows import Subject, missing
 
 if TYPE_CHECKING:
-    from napari_cam_sam.comparison import PlaneScored, ScoredRow, ToScore, VolumeScored
+    from napari_cam_sam.comparison import ScoredRow, ScoringInput, SliceScores, VolumeScores
 
-__all__ = ["Scoring"]
+__all__ = ["ScoringRun"]
 
 
 @dataclass(eq=False)
-class Scoring:
+class ScoringRun:
     """What is scored, and what was found.
 
     Attributes
@@ -25,12 +25,12 @@ class Scoring:
         The choices of that time, see `ScoreChoices.key`.
     subject : Subject
         The same in words, for whoever reads the table.
-    job : ToScore
+    job : ScoringInput
     agreement : ndarray of uint8, shape of the image's grid
     marks : dict of int to int
-        Of what each plane was scored, see `PlaneScored`.
+        Of what each plane was scored, see `SliceScores`.
     rows : list of ScoredRow
-    volume : VolumeScored or None
+    volume : VolumeScores or None
     words : str
         What the dock says of it.
     stopped : str
@@ -41,11 +41,11 @@ class Scoring:
 
     key: tuple[Any, ...]
     subject: Subject
-    job: ToScore
+    job: ScoringInput
     agreement: Any
     marks: dict[int, int] = field(default_factory=dict)
     rows: list[ScoredRow] = field(default_factory=list)
-    volume: VolumeScored | None = None
+    volume: VolumeScores | None = None
     words: str = ""
     stopped: str = ""
     wanted: bool = True
@@ -60,7 +60,7 @@ class Scoring:
             self.rows += step.rows
             self.volume = step
 
-    def of_plane(self, index: int, prediction: Any, truth: Any) -> ToScore:
+    def of_plane(self, index: int, prediction: Any, truth: Any) -> ScoringInput:
         """Say what is scored of a plane alone, cut out of both layers as they are now."""
         job, geometry = self.job, self.job.image.geometry
         heat = job.heat(index)
@@ -71,7 +71,7 @@ class Scoring:
             heatmap_planes=() if heat is None else (0,),
         )  # fmt: skip
 
-    def replace_plane(self, index: int, found: PlaneScored) -> ScoredRow | None:
+    def replace_plane(self, index: int, found: SliceScores) -> ScoredRow | None:
         """Put what was found of a plane alone in the place of what was known of it."""
         row, flat = found.row, self.job.image.spatial_ndim == 2
         if row is not None and not flat:

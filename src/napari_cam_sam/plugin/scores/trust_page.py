@@ -20,11 +20,11 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.windows import WindowParameters
 from napari_cam_sam.images.writing import write_text
 from napari_cam_sam.plugin.qt.plain_text import Rich
-from napari_cam_sam.plugin.qt.tables import NumberItem, dress, head, shown
-from napari_cam_sam.plugin.qt.task_progress import TaskRow
+from napari_cam_sam.plugin.qt.tables import NumberItem, format_score, make_read_only, set_headers
+from napari_cam_sam.plugin.qt.task_progress import TaskProgress
 from napari_cam_sam.plugin.qt.torch_import import import_torch
 from napari_cam_sam.plugin.qt.widgets import button
-from napari_cam_sam.plugin.state.heatmap_layers import HeatmapNote
+from napari_cam_sam.plugin.state.heatmap_layers import HeatmapRecord
 from napari_cam_sam.text import cells
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class _Subject:
     axis: int
     plane: int
     volume: bool
-    note: HeatmapNote
+    note: HeatmapRecord
 
     @property
     def words(self) -> str:
@@ -113,10 +113,10 @@ class TrustPage(QWidget):
             _TASK,
             "Random weights, other methods, removed pixels, shifts and noise, in the background.",
         )
-        self.row = TaskRow()
+        self.row = TaskProgress()
         self.table = QTableWidget(0, len(_HEADS))
-        dress(self.table)
-        head(self.table, _HEADS)
+        make_read_only(self.table)
+        set_headers(self.table, _HEADS)
         self.table.setMinimumHeight(120)
         self.words = Rich()
         self.words.setWordWrap(True)
@@ -256,7 +256,7 @@ class TrustPage(QWidget):
             name.setToolTip(_HINTS[row.test])
             self.table.setItem(at, 0, name)
             for column, value in enumerate((row.top_iou, row.ssim, row.rank, row.road), start=1):
-                cell = NumberItem(shown("", value), value)
+                cell = NumberItem(format_score("", value), value)
                 cell.setToolTip(_HINTS[row.test])
                 self.table.setItem(at, column, cell)
         self.table.resizeColumnsToContents()

@@ -15,9 +15,14 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.qt.plain_text import show_warning
-from napari_cam_sam.plugin.qt.task_progress import TaskRow
-from napari_cam_sam.plugin.qt.tasks import Newest
-from napari_cam_sam.plugin.segment.encode_worker import Desk, Subject, Teller, Work
+from napari_cam_sam.plugin.qt.task_progress import TaskProgress
+from napari_cam_sam.plugin.qt.tasks import LatestOnly
+from napari_cam_sam.plugin.segment.encode_worker import (
+    EncodeQueue,
+    EncodeSignals,
+    EncodeWork,
+    SliceSet,
+)
 from napari_cam_sam.plugin.segment.segmenter_choice import SegmenterChoice
 from napari_cam_sam.sam.cache.encoding_order import encoding_order, evidence_of
 
@@ -91,7 +96,7 @@ class EncodeAhead(QObject):
     ----------
     workspace : Workspace
     segmenter : SegmenterChoice
-    row : TaskRow
+    row : TaskProgress
         While it runs a task nothing is encoded ahead.
     is_seen : callable
         Whether the user looks at the dock; where not, only prompts count as evidence.
@@ -107,7 +112,7 @@ class EncodeAhead(QObject):
         self,
         workspace: Workspace,
         segmenter: SegmenterChoice,
-        row: TaskRow,
+        row: TaskProgress,
         is_seen: Callable[[], bool],
         parent: QObject,
     ) -> None:
@@ -118,12 +123,12 @@ class EncodeAhead(QObject):
         self._known: Readiness | None = None
         self._last: tuple[int, int] | None = None
         self._direction = 0
-        self._subject: Subject | None = None
-        self._desk = Desk()
+        self._subject: SliceSet | None = None
+        self._desk = EncodeQueue()
         self._warned = False
-        self._teller = Teller()
+        self._teller = EncodeSignals()
         self._teller.told.connect(self._hear)
-        self._newest = Newest(lambda _: None, lambda _: self.changed.emit(), self)
+        self._newest = LatestOnly(lambda _: None, lambda _: self.changed.emit(), self)
         self._rest = QTimer(self)
         self._rest.setSingleShot(True)
         self._rest.setInterval(_REST_MS)
@@ -234,7 +239,7 @@ class EncodeAhead(QObject):
         self._warn()
         self.changed.emit()
 
-    def _order(self) -> Work | None:
+    def _order(self) -> EncodeWork | None:
         segmenter = self._segmenter.loaded()
         if segmenter is None or is_instant(segmenter.name):
             self._known = self._subject = None
@@ -256,7 +261,7 @@ class EncodeAhead(QObject):
         of = (snapshot.opening, snapshot.frame, snapshot.axis, snapshot.parameters, segmenter)
         subject = self._subject
         if subject is None or subject.of != of:
-            subject = self._subject = Subject(of)
+            subject = self._subject = SliceSet(of)
             self._known = None
         ready = frozenset() if self._known is None else self._known.ready
         running = self._desk.running
@@ -272,14 +277,14 @@ class EncodeAhead(QObject):
         order = encoding_order(
             n_planes, snapshot.index, evidence, direction=self._direction, ahead=_NEIGHBOURS
         )
-        return Work(
+        return EncodeWork(
             self._desk, snapshot, subject, segmenter, workspace.embeddings, tuple(order), self._on,
             self._teller,
         )  # fmt: skip
 
     # What the thread says
 
-    def _hear(self, work: Work, found: dict[int, bool], encoded: int | None) -> None:
+    def _hear(self, work: EncodeWork, found: dict[int, bool], encoded: int | None) -> None:
         if self._known is None or work.subject is not self._subject:
             return
         known = self._known

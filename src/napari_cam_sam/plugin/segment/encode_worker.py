@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from napari_cam_sam.sam.cache.embeddings import EmbeddingCache
     from napari_cam_sam.sam.segmenter import Segmenter
 
-__all__ = ["Desk", "Subject", "Teller", "Work"]
+__all__ = ["EncodeQueue", "EncodeSignals", "EncodeWork", "SliceSet"]
 
 # After a prompt was moved, it is likely to move again.
 _HAND_SECONDS = 1.0
 
 
 @dataclass(eq=False)
-class Subject:
+class SliceSet:
     """What is known of the planes of one image along one axis, for one window and segmenter.
 
     Only the thread that encodes changes it.
@@ -39,17 +39,17 @@ class Subject:
     failure: str = ""
 
 
-class Teller(QObject):
+class EncodeSignals(QObject):
     """Sends from the thread; it stays when the window goes."""
 
     told = Signal(object, object, object)
 
 
-class Desk:
+class EncodeQueue:
     """The works that are not over, apart from what the window takes with it."""
 
-    ordered: Work | None = None
-    running: Work | None = None
+    ordered: EncodeWork | None = None
+    running: EncodeWork | None = None
     hand_moved: float = -math.inf
     """When a prompt was last moved, on the clock of `time.monotonic`."""
 
@@ -69,18 +69,18 @@ class Desk:
 
 
 @dataclass(eq=False)
-class Work:
+class EncodeWork:
     """Look at planes in an order, and encode those that are not; in a thread, until stopped."""
 
-    desk: Desk
+    desk: EncodeQueue
     snapshot: Snapshot
-    subject: Subject
+    subject: SliceSet
     segmenter: Segmenter
     embeddings: EmbeddingCache
     order: tuple[int, ...]
     """The shown plane comes first."""
     encodes: bool
-    teller: Teller
+    teller: EncodeSignals
     stopped: bool = False
     dropped: bool = False
     """Whether the plane that is being encoded is not wanted either."""

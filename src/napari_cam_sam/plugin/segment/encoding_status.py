@@ -9,14 +9,14 @@ from qtpy.QtGui import QColor, QPainter
 from qtpy.QtWidgets import QCheckBox, QSizePolicy, QToolTip, QVBoxLayout, QWidget
 
 from napari_cam_sam.plugin.qt.plain_text import Label
-from napari_cam_sam.plugin.qt.task_progress import TaskRow
-from napari_cam_sam.plugin.qt.widgets import listen
+from napari_cam_sam.plugin.qt.task_progress import TaskProgress
+from napari_cam_sam.plugin.qt.widgets import connect_until_destroyed
 from napari_cam_sam.plugin.scores.score_plots import theme_colours
 from napari_cam_sam.plugin.segment.encode_ahead import EncodeAhead, Readiness, is_instant
 from napari_cam_sam.plugin.segment.segmenter_choice import SegmenterChoice
 from napari_cam_sam.plugin.state.workspace import Workspace
 
-__all__ = ["AheadPanel", "ReadyStrip"]
+__all__ = ["EncodeAheadPanel", "EncodedSlicesStrip"]
 
 _HEIGHT = 18
 _HINT = (
@@ -26,7 +26,7 @@ _HINT = (
 )
 
 
-class ReadyStrip(QWidget):
+class EncodedSlicesStrip(QWidget):
     """A line of marks for the planes of an axis, in the colours of the viewer's theme.
 
     Parameters
@@ -39,7 +39,7 @@ class ReadyStrip(QWidget):
         self._viewer = viewer
         self._known: Readiness | None = None
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        listen(self, viewer.events.theme, self._repaint)
+        connect_until_destroyed(self, viewer.events.theme, self._repaint)
 
     def show_readiness(self, known: Readiness | None) -> None:
         """Draw what is known; None for nothing."""
@@ -111,17 +111,17 @@ class ReadyStrip(QWidget):
         self.update()
 
 
-class AheadPanel(QWidget):
+class EncodeAheadPanel(QWidget):
     """Switches encoding ahead, and shows which planes are ready.
 
     Parameters
     ----------
     workspace : Workspace
     segmenter : SegmenterChoice
-    row : TaskRow
+    row : TaskProgress
     """
 
-    def __init__(self, workspace: Workspace, segmenter: SegmenterChoice, row: TaskRow) -> None:
+    def __init__(self, workspace: Workspace, segmenter: SegmenterChoice, row: TaskProgress) -> None:
         super().__init__()
         self._segmenter = segmenter
         self.ahead = EncodeAhead(workspace, segmenter, row, self.isVisible, self)
@@ -132,7 +132,7 @@ class AheadPanel(QWidget):
             "segmenter is loaded, with the first masks."
         )
         self.switch.setChecked(True)
-        self.strip = ReadyStrip(workspace.viewer)
+        self.strip = EncodedSlicesStrip(workspace.viewer)
         self.words = Label()
         self.words.setWordWrap(True)
         self.words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)

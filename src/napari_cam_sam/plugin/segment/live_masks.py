@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtWidgets import QCheckBox
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.plugin.qt.task_progress import TaskRow
-from napari_cam_sam.plugin.qt.tasks import Newest
-from napari_cam_sam.plugin.segment.mask_decoding import EncodedPlane, decode_encoded, places
+from napari_cam_sam.plugin.qt.task_progress import TaskProgress
+from napari_cam_sam.plugin.qt.tasks import LatestOnly
+from napari_cam_sam.plugin.segment.mask_decoding import EncodedPlane, coordinates, decode_encoded
 from napari_cam_sam.plugin.segment.segmenter_choice import SegmenterChoice
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks
 
@@ -48,11 +48,11 @@ class LiveMasks(QCheckBox):
     ----------
     workspace : Workspace
     segmenter : SegmenterChoice
-    row : TaskRow
+    row : TaskProgress
         Says what went wrong; while it runs a task nothing is decoded beside it.
     """
 
-    def __init__(self, workspace: Workspace, segmenter: SegmenterChoice, row: TaskRow) -> None:
+    def __init__(self, workspace: Workspace, segmenter: SegmenterChoice, row: TaskProgress) -> None:
         super().__init__("Live: again whenever a prompt moves")
         self.setToolTip("Decodes at once where the plane is encoded.")
         self.setChecked(True)
@@ -61,7 +61,7 @@ class LiveMasks(QCheckBox):
         self._asked: tuple[Any, ...] = ()
         self._left: dict[tuple[Any, ...], tuple[Any, ...]] = {}
         self._last: _Decoded | None = None
-        self._newest = Newest(self._decoded, row.fail, self)
+        self._newest = LatestOnly(self._decoded, row.fail, self)
         # At once: a timer would come only after the window has painted what was dragged.
         workspace.prompts.changed.connect(self.decode)
         workspace.prompts.moving.connect(self._moving)
@@ -80,7 +80,7 @@ class LiveMasks(QCheckBox):
 
     def leave(self, prompts: PlanePrompts) -> None:
         """Let masks stand that are not of their plane's prompts, until these are others."""
-        self._left[self._where(prompts.axis, prompts.index)] = places(prompts)
+        self._left[self._where(prompts.axis, prompts.index)] = coordinates(prompts)
 
     def _where(self, axis: int, index: int) -> tuple[Any, ...]:
         return (*self._workspace.pixels_key(), axis, index)
@@ -93,7 +93,7 @@ class LiveMasks(QCheckBox):
             prompts = workspace.prompts.read(axis, index)
             known = masks.get(axis, index)
             left = known is not None and known.source != "prompted"
-            if left and places(prompts) == self._left.get(self._where(axis, index), ()):
+            if left and coordinates(prompts) == self._left.get(self._where(axis, index), ()):
                 return
             if not prompts.objects:
                 self._newest.drop()
@@ -110,10 +110,10 @@ class LiveMasks(QCheckBox):
             of = (
                 segmenter, snapshot.opening, snapshot.frame, snapshot.parameters, axis, index
             )  # fmt: skip
-            wanted = of, places(prompts)
+            wanted = of, coordinates(prompts)
             if wanted == self._asked and self._newest.pending:
                 return
-            same = known is not None and places(known.prompts) == places(prompts)
+            same = known is not None and coordinates(known.prompts) == coordinates(prompts)
             if same and not self._newest.pending:
                 masks.credit(prompts)
                 return

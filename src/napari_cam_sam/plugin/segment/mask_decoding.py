@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from napari_cam_sam.sam.cache.embeddings import EmbeddingCache
     from napari_cam_sam.sam.segmenter import Embedding, Segmenter
 
-__all__ = ["EncodedPlane", "decode", "decode_encoded", "encode", "outdated", "places"]
+__all__ = ["EncodedPlane", "coordinates", "decode", "decode_encoded", "encode", "is_stale"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +92,7 @@ def decode_encoded(
     )
 
 
-def places(prompts: PlanePrompts) -> tuple[Any, ...]:
+def coordinates(prompts: PlanePrompts) -> tuple[Any, ...]:
     """Give all of a plane's prompts that a segmenter looks at: not their source or score."""
     return tuple(
         (
@@ -104,6 +104,6 @@ def places(prompts: PlanePrompts) -> tuple[Any, ...]:
     )
 
 
-def outdated(masks: PlaneMasks, now: PlanePrompts) -> bool:
+def is_stale(masks: PlaneMasks, now: PlanePrompts) -> bool:
     """Tell whether masks are of prompts that lay elsewhere than those on their plane now."""
-    return masks.source == "prompted" and places(masks.prompts) != places(now)
+    return masks.source == "prompted" and coordinates(masks.prompts) != coordinates(now)

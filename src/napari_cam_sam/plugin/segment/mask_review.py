@@ -11,9 +11,15 @@ from qtpy.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.layers.conversion import frame_shown, image_of, is_own
 from napari_cam_sam.plugin.qt.plain_text import Label, show_info
-from napari_cam_sam.plugin.qt.widgets import Choice, button, form, line, listen
+from napari_cam_sam.plugin.qt.widgets import (
+    ValueComboBox,
+    button,
+    connect_until_destroyed,
+    form_layout,
+    hbox,
+)
 from napari_cam_sam.plugin.segment.live_masks import LiveMasks
-from napari_cam_sam.plugin.segment.mask_decoding import outdated
+from napari_cam_sam.plugin.segment.mask_decoding import is_stale
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, these_planes
 
 if TYPE_CHECKING:
@@ -42,13 +48,13 @@ class MaskReview(QWidget):
         self._workspace, self._masks, self._live = workspace, workspace.masks, live
         self.before = button("◀", "The candidate mask before this one.")
         self.after = button("▶", "The next candidate mask.")
-        self.which = Choice("Whose candidates the arrows flip through.")
+        self.which = ValueComboBox("Whose candidates the arrows flip through.")
         self.shown = Label()
         self.shown.setWordWrap(True)
-        self.target = Choice(
+        self.target = ValueComboBox(
             "The labels layer that accepted masks go into, as labels of their objects."
         )
-        self.overlap = Choice("What becomes of labels of other objects that a mask covers.")
+        self.overlap = ValueComboBox("What becomes of labels of other objects that a mask covers.")
         self.overlap.offer(
             [
                 ("keep what is there", "keep", "Labels of other objects stay."),
@@ -70,8 +76,8 @@ class MaskReview(QWidget):
             flip.addWidget(widget)
         whole.addLayout(flip)
         whole.addWidget(self.shown)
-        whole.addLayout(form((("Into", self.target), ("Overlap", self.overlap))))
-        whole.addLayout(line(self.accept, self.accept_all))
+        whole.addLayout(form_layout((("Into", self.target), ("Overlap", self.overlap))))
+        whole.addLayout(hbox(self.accept, self.accept_all))
         whole.addWidget(self.undo)
 
         self.before.clicked.connect(lambda: self.flip(-1))
@@ -84,7 +90,7 @@ class MaskReview(QWidget):
         self._masks.accepted_changed.connect(self._list_targets)
         events = workspace.viewer.layers.events
         for event in (events.inserted, events.removed, events.renamed):
-            listen(self, event, self._list_targets)
+            connect_until_destroyed(self, event, self._list_targets)
         self._list_targets()
         workspace.docks.register("accept", self.accept_masks)
         workspace.docks.register("undo acceptance", self.undo_accept)
@@ -216,7 +222,7 @@ class MaskReview(QWidget):
         if dice is not None:
             words += f" Dice with the truth {dice:.3f}."
         now = self._workspace.prompts.read(masks.prompts.axis, masks.prompts.index)
-        if outdated(masks, now) and not self._live.busy:
+        if is_stale(masks, now) and not self._live.busy:
             words += " It is of the prompts as they were before: press S."
         return f"{words} To paint, accept it first."
 

@@ -12,12 +12,12 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.qt.dock import Dock
 from napari_cam_sam.plugin.qt.plain_text import show_error, show_info
 from napari_cam_sam.plugin.qt.saving import Saving, SavingRow, labels_saving
-from napari_cam_sam.plugin.qt.task_progress import TaskRow, duration
-from napari_cam_sam.plugin.qt.widgets import Section, button, form
+from napari_cam_sam.plugin.qt.task_progress import TaskProgress, duration
+from napari_cam_sam.plugin.qt.widgets import Section, button, form_layout
 from napari_cam_sam.plugin.segment.automatic.automatic_section import AutomaticMasks
-from napari_cam_sam.plugin.segment.encoding_status import AheadPanel
+from napari_cam_sam.plugin.segment.encoding_status import EncodeAheadPanel
 from napari_cam_sam.plugin.segment.live_masks import LiveMasks
-from napari_cam_sam.plugin.segment.mask_decoding import outdated
+from napari_cam_sam.plugin.segment.mask_decoding import is_stale
 from napari_cam_sam.plugin.segment.mask_review import MaskReview
 from napari_cam_sam.plugin.segment.segment_run import (
     LeftOut,
@@ -70,18 +70,18 @@ class SegmentDock(Dock):
             "Segment all planes with prompts (Shift-S)",
             "Along the axis shown; planes without prompts are passed over.",
         )
-        self.row = TaskRow()
+        self.row = TaskProgress()
         self.saving = SavingRow(
             "Save labels…", "The accepted labels as a file on the grid of the image.", self._to_save
         )
         self.live = LiveMasks(workspace, self.segmenter, self.row)
         self.review = MaskReview(workspace, self.live)
         self.through = VolumeSection(workspace, self.segmenter, self.row, self.live)
-        self.ahead = AheadPanel(workspace, self.segmenter, self.row)
+        self.ahead = EncodeAheadPanel(workspace, self.segmenter, self.row)
         self.automatic = AutomaticMasks(workspace, self.segmenter, self.live)
 
         whole = QVBoxLayout(self)
-        whole.addLayout(form((("Segmenter", self.segmenter),)))
+        whole.addLayout(form_layout((("Segmenter", self.segmenter),)))
         through = Section("Through the volume", self.through, opened=False)
         for widget in (
             self.run, self.run_all, self.live, through, self.review, self.saving, self.row,
@@ -219,7 +219,7 @@ class SegmentDock(Dock):
         workspace = self.workspace
         key = masks.prompts.axis, masks.prompts.index
         now = workspace.prompts.read(*key)
-        if not outdated(masks, now):
+        if not is_stale(masks, now):
             self.masks.put(masks)
         elif now.objects and not (self.live.isChecked() and self._shown() == key):
             self._left_out.append(LeftOut(key[1], _EDITED))

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QFileDialog
 
 from napari_cam_sam.plugin.qt.device_words import device_words
 from napari_cam_sam.plugin.qt.torch_import import import_torch
-from napari_cam_sam.plugin.qt.widgets import CHECKPOINT_FILES, Choice
+from napari_cam_sam.plugin.qt.widgets import CHECKPOINT_FILES, ValueComboBox
 from napari_cam_sam.plugin.state.preferences import preferences
 from napari_cam_sam.sam.registry import (
     FRAMES,
@@ -43,7 +43,7 @@ def load(name: str, device: str) -> Segmenter:
     return load_segmenter(name, device, preferences().cache_folder or None)
 
 
-class SegmenterChoice(Choice):
+class SegmenterChoice(ValueComboBox):
     """The list of segmenters, and what is known of the one that is chosen.
 
     Parameters

@@ -20,10 +20,10 @@ from napari_cam_sam.session import ImageRecord, Session, image_record
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.state.workspace import Workspace
 
-__all__ = ["LabelledPart", "record_of", "session_taker"]
+__all__ = ["LabelledPart", "capture_session", "record_of"]
 
 
-def session_taker(
+def capture_session(
     workspace: Workspace, image: Image, known: ImageRecord | None
 ) -> Callable[[], Session]:
     """Read all of the session now, on the main thread: what is done later is not in it.

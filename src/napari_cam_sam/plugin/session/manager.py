@@ -17,12 +17,17 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.plugin.layers.conversion import is_shown_alone
 from napari_cam_sam.plugin.qt.plain_text import show_info, show_warning
-from napari_cam_sam.plugin.qt.tasks import Newest
-from napari_cam_sam.plugin.session.capture import record_of, session_taker
+from napari_cam_sam.plugin.qt.tasks import LatestOnly
+from napari_cam_sam.plugin.session.capture import capture_session, record_of
 from napari_cam_sam.plugin.session.labels_monitor import LabelWatch
 from napari_cam_sam.plugin.session.owners import hold
-from napari_cam_sam.plugin.session.recovery import Found, forget, left_behind, own_folder
-from napari_cam_sam.plugin.session.restore import put_back
+from napari_cam_sam.plugin.session.recovery import (
+    RecoverableSession,
+    find_recoverable,
+    forget,
+    own_folder,
+)
+from napari_cam_sam.plugin.session.restore import restore_session
 from napari_cam_sam.plugin.session.viewer_choices import check_choices
 from napari_cam_sam.plugin.session.work_lines import Line, Written, is_work
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks
@@ -39,7 +44,7 @@ from napari_cam_sam.session_generations import write_generation
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.state.workspace import Workspace
 
-__all__ = ["OFFER", "SessionKeeper"]
+__all__ = ["OFFER", "SessionManager"]
 
 OFFER = "offer what was left"
 """What an open dock with a `SessionRow` answers."""
@@ -52,7 +57,7 @@ _TRY_AGAIN_MS = 30_000
 _WINDOWS = itertools.count(1)
 
 
-class SessionKeeper(QObject):
+class SessionManager(QObject):
     """Keeps the session of a workspace on disk, a moment after each change.
 
     Parameters
@@ -72,22 +77,22 @@ class SessionKeeper(QObject):
         # What is worked on now, and by its pixels the work on every image that is in the layers.
         self._line: Line | None = None
         self._lines: dict[tuple[Any, ...], Line] = {}
-        self._opener = Newest(self._read, self.saved.emit, self)
+        self._opener = LatestOnly(self._read, self.saved.emit, self)
         # Of two saves of one line that wait for each other the later one counts, whichever thread
         # comes first.
         self._writing, self._asked = threading.Lock(), 0
         self._under_way = 0
         # What could not be written of an image that is not worked on any more.
         self._owed: dict[int, Callable[[], Written]] = {}
-        self._looker = Newest(self._looked, lambda _: None, self)
+        self._looker = LatestOnly(self._looked, lambda _: None, self)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self.autosave)
         self._labels = LabelWatch(workspace, self)
         self._labels.changed.connect(self._changed)
-        self.left: Found | None = None
+        self.left: RecoverableSession | None = None
         # What was brought back, into which line, and after which save.
-        self._taken: tuple[Found, Line, int] | None = None
+        self._taken: tuple[RecoverableSession, Line, int] | None = None
         # Why it could not be saved, as it was last told.
         self._trouble = ""
         workspace.prompts.settled.connect(self._edited)
@@ -130,7 +135,7 @@ class SessionKeeper(QObject):
         # The viewer may show another frame already, of which nobody has heard.
         with self._workspace.at_frame(line.frame):
             image = self._workspace.image()
-            take = session_taker(self._workspace, image, line.record)
+            take = capture_session(self._workspace, image, line.record)
         changes, window = line.changes, self._window
         self._asked += 1
         number = line.asked_last = self._asked
@@ -217,7 +222,7 @@ class SessionKeeper(QObject):
                 raise CamSamError(f"{type(error).__name__}: {error}.") from error
 
         # One each: what waits in a common one would give way to what is newer.
-        asker = Newest(saved, failed, self)
+        asker = LatestOnly(saved, failed, self)
         asker.ask(told)
 
     def _living(self) -> frozenset[int]:
@@ -353,13 +358,13 @@ class SessionKeeper(QObject):
         """Hash the image, and look for work on it that was left behind, in a thread."""
         window, living, known = self._window, self._living(), line.record
 
-        def look() -> tuple[Line, ImageRecord, Found | None]:
+        def look() -> tuple[Line, ImageRecord, RecoverableSession | None]:
             record = known or record_of(image, line.frame)
-            return line, record, left_behind(record, window, living) if offer else None
+            return line, record, find_recoverable(record, window, living) if offer else None
 
         self._looker.ask(look)
 
-    def _looked(self, answer: tuple[Line, ImageRecord, Found | None]) -> None:
+    def _looked(self, answer: tuple[Line, ImageRecord, RecoverableSession | None]) -> None:
         line, record, found = answer
         line.record = record
         if line is not self._line:
@@ -371,7 +376,7 @@ class SessionKeeper(QObject):
         if line.changes != line.saved:
             self._timer.start()
 
-    def discard(self, found: Found) -> None:
+    def discard(self, found: RecoverableSession) -> None:
         """Delete an autosave that is not wanted, or that was opened; what else is left is offered.
 
         Generations that hold more than it does stay, and are offered.
@@ -389,7 +394,7 @@ class SessionKeeper(QObject):
             if self._line is not None:
                 self._look(self._workspace.image(), self._line)
 
-    def take(self, found: Found) -> None:
+    def take(self, found: RecoverableSession) -> None:
         """Bring an autosave back; it stays on disk until this process has saved the same."""
         record = None if self._line is None else self._line.record
         if record is None or record.sha256 != found.session.image.sha256:
@@ -434,7 +439,7 @@ class SessionKeeper(QObject):
         else:
             self.saved.emit("The session was not opened: another image was chosen meanwhile.")
 
-    def restore(self, session: Session, found: Found | None = None) -> None:
+    def restore(self, session: Session, found: RecoverableSession | None = None) -> None:
         """Put a session of the image that is open into the layers and the docks.
 
         Work that is there is first saved, into an autosave that stays, and is offered.
@@ -472,12 +477,12 @@ class SessionKeeper(QObject):
 
         self._ask(None, kept, not_kept)
 
-    def _put_back(self, session: Session, found: Found | None, also: str = "") -> None:
+    def _put_back(self, session: Session, found: RecoverableSession | None, also: str = "") -> None:
         line = self._line
         if line is None:
             return
         line.record = session.image
-        self.saved.emit(put_back(self._workspace, session) + also)
+        self.saved.emit(restore_session(self._workspace, session) + also)
         if found is not None:
             self._taken = found, line, self._asked
             self._changed()

@@ -20,10 +20,10 @@ from napari_cam_sam.session_generations import drop_generations, generations, ho
 
 __all__ = [
     "FOLDER_VARIABLE",
-    "Found",
+    "RecoverableSession",
     "autosave_folder",
+    "find_recoverable",
     "forget",
-    "left_behind",
     "own_folder",
 ]
 
@@ -32,7 +32,7 @@ FOLDER_VARIABLE = "NAPARI_CAM_SAM_SESSIONS"
 
 
 @dataclass(frozen=True)
-class Found:
+class RecoverableSession:
     """An autosave that was left behind for the image that is open.
 
     Attributes
@@ -49,7 +49,7 @@ class Found:
     folder: Path
     session: Session
     file: str = FILE
-    older: tuple[Found, ...] = ()
+    older: tuple[RecoverableSession, ...] = ()
 
     def words(self) -> str:
         """Say what it holds."""
@@ -101,7 +101,9 @@ def own_folder(window: int, record: ImageRecord, line: int) -> Path:
     return autosave_folder() / f"{_start(record)}{owners.me()}-{window}-{line}"
 
 
-def left_behind(record: ImageRecord, window: int, living: Collection[int]) -> Found | None:
+def find_recoverable(
+    record: ImageRecord, window: int, living: Collection[int]
+) -> RecoverableSession | None:
     """Find the newest autosave of an image whose process is gone, or whose work in it is.
 
     Parameters
@@ -141,7 +143,7 @@ def left_behind(record: ImageRecord, window: int, living: Collection[int]) -> Fo
     return None if first is None else replace(first, older=tuple(older))
 
 
-def forget(found: Found, window: int, living: Collection[int]) -> None:
+def forget(found: RecoverableSession, window: int, living: Collection[int]) -> None:
     """Delete an autosave, and what of the same folder holds no more than it does.
 
     What holds more stays, and what another window works on.
@@ -182,7 +184,7 @@ def _not_in_use(record: ImageRecord, window: int, living: Collection[int]) -> It
             yield folder
 
 
-def _whole(folder: Path, record: ImageRecord) -> Iterator[Found]:
+def _whole(folder: Path, record: ImageRecord) -> Iterator[RecoverableSession]:
     """List the generations of an autosave that can be read, the newest first."""
     for name in generations(folder):
         try:
@@ -192,4 +194,4 @@ def _whole(folder: Path, record: ImageRecord) -> Iterator[Found]:
         except CamSamError:
             continue  # killed before the first save was whole, or damaged since
         if session.image.sha256 == record.sha256:
-            yield Found(folder, session, name)
+            yield RecoverableSession(folder, session, name)

@@ -16,10 +16,10 @@ from napari_cam_sam.session import Session
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.state.workspace import Workspace
 
-__all__ = ["put_back"]
+__all__ = ["restore_session"]
 
 
-def put_back(workspace: Workspace, session: Session) -> str:
+def restore_session(workspace: Workspace, session: Session) -> str:
     """Put a session of the image that is open into the layers and the docks.
 
     It takes the place of the prompts and the accepted labels that are there: whoever asks for it

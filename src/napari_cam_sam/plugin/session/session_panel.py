@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.plugin.qt.widgets import Choice, Words, button, line
+from napari_cam_sam.plugin.qt.widgets import ValueComboBox, WrappingLabel, button, hbox
 from napari_cam_sam.plugin.session.manager import OFFER
-from napari_cam_sam.plugin.session.recovery import Found
+from napari_cam_sam.plugin.session.recovery import RecoverableSession
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.state.workspace import Workspace
@@ -29,26 +29,28 @@ class SessionRow(QWidget):
     def __init__(self, workspace: Workspace) -> None:
         super().__init__()
         self._keeper = workspace.keeper
-        self._found: Found | None = None
+        self._found: RecoverableSession | None = None
         self.save = button(
             "Save session…", "Choices, prompts, accepted labels and scores, into a folder."
         )
         self.open = button("Open session…", "A session of the image that is open.")
-        self.words = Words()
+        self.words = WrappingLabel()
         self.offer = QWidget()
-        self.question = Words()
-        self.which = Choice("Older work on this image that holds something the newest does not.")
+        self.question = WrappingLabel()
+        self.which = ValueComboBox(
+            "Older work on this image that holds something the newest does not."
+        )
         self.restore = button("Bring it back", "Prompts, labels and choices as they were.")
         self.discard = button("Discard", "Deletes what was saved, but for what holds more.")
         offer = QVBoxLayout(self.offer)
         offer.setContentsMargins(0, 0, 0, 0)
         offer.addWidget(self.question)
         offer.addWidget(self.which)
-        offer.addLayout(line(self.restore, self.discard))
+        offer.addLayout(hbox(self.restore, self.discard))
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
         whole.addWidget(self.offer)
-        whole.addLayout(line(self.save, self.open))
+        whole.addLayout(hbox(self.save, self.open))
         whole.addWidget(self.words)
         self.offer.hide()
 
@@ -79,7 +81,7 @@ class SessionRow(QWidget):
             except CamSamError as error:
                 self.words.setText(str(error))
 
-    def _offer(self, found: Found) -> None:
+    def _offer(self, found: RecoverableSession) -> None:
         self._found = found
         times = [one.session.saved_at for one in (found, *found.older)]
         self.which.offer((_when(text), i) for i, text in enumerate(times))
@@ -93,7 +95,7 @@ class SessionRow(QWidget):
         if one is not None:
             self.question.setText(one.words())
 
-    def _chosen(self) -> Found | None:
+    def _chosen(self) -> RecoverableSession | None:
         """Return what is meant of all that was found."""
         found = self._found
         return None if found is None else (found, *found.older)[self.which.value() or 0]

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QWidget
 
 from napari_cam_sam.errors import CamSamError
 
-__all__ = ["OpenDocks"]
+__all__ = ["DockRegistry"]
 
 
 # What a dock raises where a choice is of another version, or odd.
@@ -20,7 +20,7 @@ _UNKNOWN = (
 )  # fmt: skip
 
 
-class OpenDocks(QObject):
+class DockRegistry(QObject):
     """Finds the dock that answers a key, or that holds a part of the session.
 
     Docks come and go, and one may be open twice: of those that can answer, the last opened does.

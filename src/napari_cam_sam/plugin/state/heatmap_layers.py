@@ -16,11 +16,11 @@ from napari_cam_sam.plugin.qt.plain_text import unmarked
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.state.workspace import Workspace
 
-__all__ = ["HeatmapLayers", "HeatmapNote"]
+__all__ = ["HeatmapLayers", "HeatmapRecord"]
 
 
 @dataclass(frozen=True)
-class HeatmapNote:
+class HeatmapRecord:
     """What is known of a computed heatmap beside its values.
 
     Attributes
@@ -74,7 +74,7 @@ class HeatmapLayers:
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
-        self.notes: dict[tuple[str, int], HeatmapNote] = {}
+        self.notes: dict[tuple[str, int], HeatmapRecord] = {}
 
     def layer(self, axis: int, create: bool = False) -> Any:
         """Find, or add, the layer of heatmaps along an axis; planes not computed are 0."""
@@ -123,12 +123,12 @@ class HeatmapLayers:
         workspace.put_below_prompts(layer, active)
         return layer
 
-    def note(self, axis: int, index: int) -> HeatmapNote | None:
+    def note(self, axis: int, index: int) -> HeatmapRecord | None:
         """Give what is known of a plane's heatmap, None where it was not computed."""
         layer = self._workspace.own("heatmap", axis)
         return None if layer is None else self.notes.get((str(layer.unique_id), index))
 
-    def set_note(self, layer: Any, index: int, note: HeatmapNote) -> None:
+    def set_note(self, layer: Any, index: int, note: HeatmapRecord) -> None:
         """Record what is known of a plane's heatmap.
 
         Heatmaps of another class, classifier, method or window are cleared: side by side in one

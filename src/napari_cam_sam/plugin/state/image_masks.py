@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.plugin.state.kept_masks import KeptPlane, keep_plane
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks
-from napari_cam_sam.sam.run_length import keep_mask
+from napari_cam_sam.sam.run_length import encode_mask
 from napari_cam_sam.session import Acceptance, Overlap
 
 __all__ = ["Accepted", "ImageMasks", "pixels", "record_of_masks"]
@@ -98,7 +98,7 @@ def pixels(which: NDArray[Any]) -> NDArray[np.uint32]:
 def record_of_masks(masks: PlaneMasks, overlap: Overlap) -> Acceptance:
     """Record an acceptance; masks that no prompt makes again are kept themselves."""
     made = masks.source == "prompted"
-    kept = () if made else tuple(keep_mask(i, mask) for i, mask in masks.masks().items())
+    kept = () if made else tuple(encode_mask(i, mask) for i, mask in masks.masks().items())
     return Acceptance(
         masks.prompts,
         masks.chosen if made else (),

@@ -13,7 +13,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.prompts.serialise import FORMAT, VERSION, from_data, to_data
-from napari_cam_sam.sam.run_length import KeptMask, keep_mask
+from napari_cam_sam.sam.run_length import RunLengthMask, encode_mask
 from napari_cam_sam.sam.segmenter import MaskCandidates
 from napari_cam_sam.session import MaskSource
 
@@ -32,14 +32,14 @@ class KeptPlane:
     ----------
     like : PlaneMasks
         All but the candidates.
-    candidates : tuple of tuple of KeptMask
+    candidates : tuple of tuple of RunLengthMask
         Of each object.
     scores : tuple of ndarray of float32
         Of the candidates of each object.
     """
 
     like: PlaneMasks
-    candidates: tuple[tuple[KeptMask, ...], ...]
+    candidates: tuple[tuple[RunLengthMask, ...], ...]
     scores: tuple[NDArray[np.float32], ...]
 
     def masks(self) -> PlaneMasks:
@@ -61,7 +61,7 @@ def keep_plane(masks: PlaneMasks) -> KeptPlane:
     """Bring the masks of a plane to run lengths."""
     return KeptPlane(
         replace(masks, found=()),
-        tuple(tuple(keep_mask(f.object_id, mask) for mask in f.masks) for f in masks.found),
+        tuple(tuple(encode_mask(f.object_id, mask) for mask in f.masks) for f in masks.found),
         tuple(np.array(f.scores, np.float32) for f in masks.found),
     )
 
@@ -161,7 +161,7 @@ def _object_from(data: Mapping[str, Any], rows: int, columns: int) -> MaskCandid
     if isinstance(object_id, bool) or not isinstance(object_id, int) or object_id < 1:
         raise ValueError
     kept = [
-        KeptMask(object_id, (rows, columns), tuple(int(run) for run in str(text).split()))
+        RunLengthMask(object_id, (rows, columns), tuple(int(run) for run in str(text).split()))
         for text in data["masks"]
     ]
     scores = np.array([np.nan if s is None else float(s) for s in data["scores"]], np.float32)

@@ -12,7 +12,14 @@ from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.sam.segmenter import MaskCandidates
 from napari_cam_sam.session import MaskSource, chosen_masks
 
-__all__ = ["PlaneMasks", "joined", "listed", "lone_candidate", "these_planes", "without"]
+__all__ = [
+    "PlaneMasks",
+    "drop_objects",
+    "listed",
+    "merge_masks",
+    "single_candidate",
+    "these_planes",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +62,9 @@ class PlaneMasks:
         return chosen_masks(self.found, self.chosen)
 
 
-def lone_candidate(object_id: int, mask: NDArray[np.bool_], score: float | None) -> MaskCandidates:
+def single_candidate(
+    object_id: int, mask: NDArray[np.bool_], score: float | None
+) -> MaskCandidates:
     """Give a mask that is the only one of its object on a plane."""
     scores = np.array([np.nan if score is None else score], np.float32)
     return MaskCandidates(object_id, mask[np.newaxis], scores, np.zeros((1, 1, 1), np.float32))
@@ -72,7 +81,7 @@ def these_planes(indices: Collection[int]) -> str:
     return listed("plane", indices) if len(indices) < 5 else f"{len(indices)} planes"
 
 
-def joined(
+def merge_masks(
     new: PlaneMasks, known: PlaneMasks | None, ids: Collection[int], accepted: Collection[int]
 ) -> PlaneMasks | None:
     """Join the masks that a run brings with those of other objects that are there.
@@ -105,7 +114,7 @@ def joined(
     return _kept(new, {**fresh, **others}, "; ".join(words))
 
 
-def without(known: PlaneMasks, ids: Collection[int]) -> PlaneMasks | None:
+def drop_objects(known: PlaneMasks, ids: Collection[int]) -> PlaneMasks | None:
     """Leave objects out of the masks of a plane; None where no other is left."""
     masks = known.masks()
     others = {i: mask for i, mask in masks.items() if i not in ids}
@@ -123,7 +132,7 @@ def _kept(like: PlaneMasks, masks: Mapping[int, NDArray[np.bool_]], about: str) 
     return replace(
         like,
         prompts=PlanePrompts(like.prompts.axis, like.prompts.index),
-        found=tuple(lone_candidate(i, mask, scores.get(i)) for i, mask in sorted(masks.items())),
+        found=tuple(single_candidate(i, mask, scores.get(i)) for i, mask in sorted(masks.items())),
         chosen=(0,) * len(masks),
         picked=False,
         source="propagated" if like.source == "prompted" else like.source,

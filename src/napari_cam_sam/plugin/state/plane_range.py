@@ -9,7 +9,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.plugin.qt.widgets import Choice, SpinBox
+from napari_cam_sam.plugin.qt.widgets import SpinBox, ValueComboBox
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.state.workspace import Workspace
@@ -33,7 +33,7 @@ class PlaneRange(QWidget):
         super().__init__()
         self._workspace = workspace
         self._few, self._picked = 0, False
-        self.scope = Choice("Of the axis along which the viewer scrolls now.")
+        self.scope = ValueComboBox("Of the axis along which the viewer scrolls now.")
         self.first, self.last = SpinBox(), SpinBox()
         for spin, words, hint in (
             (self.first, "from", "First plane"),

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.state.workspace import Workspace
 
-__all__ = ["slider_words"]
+__all__ = ["slider_label"]
 
 
-def slider_words(workspace: Workspace) -> str:
+def slider_label(workspace: Workspace) -> str:
     """Say what napari's slider shows on this plane, where that is not the plane's number.
 
     Returns

@@ -32,9 +32,9 @@ from napari_cam_sam.plugin.qt.plain_text import unmarked
 from napari_cam_sam.plugin.state.prompt_edits import UserEdits
 from napari_cam_sam.plugin.state.prompt_history import Held, PromptHistory, State, held_by
 from napari_cam_sam.plugin.state.prompt_owners import (
+    check_object_free,
     objects_of_the_user,
     owners,
-    refuse_taken,
     row_owners,
 )
 from napari_cam_sam.prompts.data import PlanePrompts
@@ -298,7 +298,7 @@ class PromptLayers(QObject):
                 cleared.add(key)
             wanted.append(plane)
         if first is not None:
-            refuse_taken(wanted, first, owners(self._held()))
+            check_object_free(wanted, first, owners(self._held()))
         self._history.edit()
         with self.as_ours():
             self._remove_planes(cleared, first)

@@ -12,7 +12,7 @@ from napari_cam_sam.plugin.layers.prompt_provenance import column
 from napari_cam_sam.plugin.layers.prompt_table import Plane, Vertices, places_of
 from napari_cam_sam.prompts.data import PlanePrompts
 
-__all__ = ["objects_of_the_user", "owners", "refuse_taken", "row_owners"]
+__all__ = ["check_object_free", "objects_of_the_user", "owners", "row_owners"]
 
 Layers = Iterable[tuple[Vertices, pd.DataFrame]]
 
@@ -51,7 +51,7 @@ def objects_of_the_user(layers: Layers) -> dict[Plane, set[int]]:
     return found
 
 
-def refuse_taken(
+def check_object_free(
     planes: Iterable[PlanePrompts], first: int, of: Mapping[Plane, Mapping[int, int]]
 ) -> None:
     """Refuse prompts of an object that has others on the plane than were placed from the first.

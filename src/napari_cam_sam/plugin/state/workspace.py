@@ -35,10 +35,10 @@ from napari_cam_sam.plugin.layers.layer_geometry import (
     spatial_transform,
     true_geometry,
 )
-from napari_cam_sam.plugin.qt.dock import EndsByQt
+from napari_cam_sam.plugin.qt.dock import DeletedByQt
 from napari_cam_sam.plugin.qt.plain_text import unmarked
-from napari_cam_sam.plugin.session.manager import SessionKeeper
-from napari_cam_sam.plugin.state.dock_registry import OpenDocks
+from napari_cam_sam.plugin.session.manager import SessionManager
+from napari_cam_sam.plugin.state.dock_registry import DockRegistry
 from napari_cam_sam.plugin.state.heatmap_layers import HeatmapLayers
 from napari_cam_sam.plugin.state.layer_visibility import ShownLayers
 from napari_cam_sam.plugin.state.list_changes import LayerQuiet
@@ -59,7 +59,7 @@ NO_IMAGE = "Open an image first: drop a file, or File → Open Sample."
 _NO_TRUTH = ("preview", "comparison", "explained")
 
 
-class Workspace(EndsByQt, QObject):
+class Workspace(DeletedByQt, QObject):
     """The state that the docks of one viewer share; get it by `workspace_of`.
 
     Signals say that something changed, and no more: whoever listens reads it here.
@@ -99,7 +99,7 @@ class Workspace(EndsByQt, QObject):
         self._lock = threading.Lock()
         self._shown: tuple[Any, ...] | None = None
         self._shown_layers = ShownLayers(self)
-        self.docks = OpenDocks(self)
+        self.docks = DockRegistry(self)
         self.tags = PlaneTags(self)
         self.heatmaps = HeatmapLayers(self)
         self.prompts = PromptLayers(self)
@@ -117,7 +117,7 @@ class Workspace(EndsByQt, QObject):
             event.connect(self._plane_may_differ)
         viewer.dims.events.current_step.connect(self._plane_may_differ)
         self._take_an_image()
-        self.keeper = SessionKeeper(self)
+        self.keeper = SessionManager(self)
         # What is bound to the viewer's keys holds the workspace: it lives as long as the viewer.
         self.keys = BoundKeys(self)
 

@@ -18,7 +18,13 @@ from napari_cam_sam.models.training.parameters import (
     training_preset,
 )
 from napari_cam_sam.plugin.qt.plain_text import Label
-from napari_cam_sam.plugin.qt.widgets import Choice, ParameterForm, Section, SpinBox, form
+from napari_cam_sam.plugin.qt.widgets import (
+    ParameterForm,
+    Section,
+    SpinBox,
+    ValueComboBox,
+    form_layout,
+)
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.state.workspace import Workspace
@@ -58,12 +64,12 @@ class TrainingForm(QWidget):
         self._workspace = workspace
         self._base = PRESETS["scratch"]
         helps = field_help(TrainingParameters)
-        self.preset = Choice("Sets all below; change what you like afterwards.")
+        self.preset = ValueComboBox("Sets all below; change what you like afterwards.")
         self.preset.offer(
             (_PRESETS[name][0], name, _PRESETS[name][1]) if name in _PRESETS else (name, name)
             for name in PRESETS
         )
-        self.architecture = Choice(helps["architecture"])
+        self.architecture = ValueComboBox(helps["architecture"])
         self.architecture.offer((name, name) for name in (*TORCHVISION_NAMES, *OWN_NAMES))
         self.rows, self.columns = SpinBox(), SpinBox()
         for spin in (self.rows, self.columns):
@@ -82,9 +88,9 @@ class TrainingForm(QWidget):
         self.seed.setRange(0, 2**31 - 1)
         self.epochs.setToolTip(helps["epochs"])
         self.seed.setToolTip(f"{helps['seed']} The same seed gives the same classifier on the CPU.")
-        self.channels = Choice(helps["channels"])
+        self.channels = ValueComboBox(helps["channels"])
         self.channels.offer((("as the images are", 0), ("1, gray", 1), ("3, colour", 3)))
-        self.device = Choice(helps["device"])
+        self.device = ValueComboBox(helps["device"])
         self.device.offer(
             (
                 ("GPU if there is one", "auto"),
@@ -93,7 +99,7 @@ class TrainingForm(QWidget):
                 ("Apple GPU", "mps"),
             )
         )
-        self.window = Choice(helps["window"])
+        self.window = ValueComboBox(helps["window"])
         self.window.offer(
             [
                 ("as suits the images", WindowParameters()),
@@ -109,13 +115,15 @@ class TrainingForm(QWidget):
         more = QVBoxLayout(inside)
         more.setContentsMargins(0, 0, 0, 0)
         more.addLayout(
-            form((("Device", self.device), ("Window", self.window), ("Channels", self.channels)))
+            form_layout(
+                (("Device", self.device), ("Window", self.window), ("Channels", self.channels))
+            )
         )
         more.addWidget(self.rest)
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
         whole.addLayout(
-            form(
+            form_layout(
                 (
                     ("Preset", self.preset),
                     ("Network", self.architecture),

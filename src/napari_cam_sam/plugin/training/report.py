@@ -12,7 +12,7 @@ from qtpy.QtGui import QBrush, QColor
 from qtpy.QtWidgets import QHeaderView, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
 
 from napari_cam_sam.plugin.qt.plain_text import Label, Rich, plain_tip
-from napari_cam_sam.plugin.qt.tables import NumberItem, dress, head
+from napari_cam_sam.plugin.qt.tables import NumberItem, make_read_only, set_headers
 from napari_cam_sam.plugin.scores.score_plots import Plot, ThemeColours, dress_axes
 
 if TYPE_CHECKING:
@@ -49,12 +49,12 @@ class TrainingReport(QWidget):
         self.words.setWordWrap(True)
         self.words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.classes = QTableWidget(0, len(_CLASS_HEADS))
-        dress(self.classes)
-        head(self.classes, _CLASS_HEADS)
+        make_read_only(self.classes)
+        set_headers(self.classes, _CLASS_HEADS)
         self.confusion_title = Label("Rows: what they are. Columns: what it called them.")
         self.confusion_title.setWordWrap(True)
         self.confusion = QTableWidget()
-        dress(self.confusion)
+        make_read_only(self.confusion)
         self.confusion.verticalHeader().setVisible(True)
         self.confusion.setSelectionMode(QTableWidget.SelectionMode.NoSelection)
         self.confusion.setToolTip(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_cam_sam.plugin.qt.tasks import Steps, from_thread
+from napari_cam_sam.plugin.qt.tasks import Steps, run_in_thread
 from napari_cam_sam.plugin.qt.torch_import import import_torch
 
 if TYPE_CHECKING:
@@ -61,5 +61,5 @@ def training_steps(job: TrainingJob) -> Steps:
             resume=job.resume, progress=tell, stop=job.stop.is_set,
         )  # fmt: skip
 
-    result = yield from from_thread(work, job.stop)
+    result = yield from run_in_thread(work, job.stop)
     yield result

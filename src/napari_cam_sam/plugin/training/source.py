@@ -11,8 +11,14 @@ from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QFileDialog, QLineEdit, QVBoxLayout, QWidget
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.plugin.qt.tasks import Newest
-from napari_cam_sam.plugin.qt.widgets import Choice, button, form, line, listen
+from napari_cam_sam.plugin.qt.tasks import LatestOnly
+from napari_cam_sam.plugin.qt.widgets import (
+    ValueComboBox,
+    button,
+    connect_until_destroyed,
+    form_layout,
+    hbox,
+)
 from napari_cam_sam.plugin.state.plane_tags import single_planes
 from napari_cam_sam.plugin.training.tagging_panel import TaggingPanel
 
@@ -54,7 +60,7 @@ class PathRow(QWidget):
         self.setToolTip(hint)
         self.browse = button("Browse…", hint)
         self._ask = browse
-        row = line(self.text, self.browse)
+        row = hbox(self.text, self.browse)
         row.setStretch(0, 1)
         row.setStretch(1, 0)
         row.setContentsMargins(0, 0, 0, 0)
@@ -88,7 +94,7 @@ class TrainingSource(QWidget):
         self._workspace = workspace
         self._found: SampleSet | None = None
         self._problem = ""
-        self.kind = Choice("Where the images are, and where their classes are from.")
+        self.kind = ValueComboBox("Where the images are, and where their classes are from.")
         self.kind.offer(_KINDS)
         self.folder = PathRow(
             "A folder that holds one folder a class.",
@@ -101,10 +107,10 @@ class TrainingSource(QWidget):
         self.tagging = TaggingPanel(workspace)
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
-        whole.addLayout(form((("Train on", self.kind),)))
+        whole.addLayout(form_layout((("Train on", self.kind),)))
         for widget in (self.folder, self.table, self.tagging):
             whole.addWidget(widget)
-        self._looker = Newest(self._looked, self._refused, self)
+        self._looker = LatestOnly(self._looked, self._refused, self)
         self._typed = QTimer(self)
         self._typed.setSingleShot(True)
         self._typed.setInterval(_TYPED_MS)
@@ -118,7 +124,7 @@ class TrainingSource(QWidget):
             workspace.viewer.layers.events.removed,
             workspace.viewer.layers.events.renamed,
         ):
-            listen(self, event, self._tags_changed)
+            connect_until_destroyed(self, event, self._tags_changed)
         self._kind_changed()
 
     # What there is

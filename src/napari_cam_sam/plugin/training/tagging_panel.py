@@ -20,12 +20,12 @@ from qtpy.QtWidgets import (
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.layers.conversion import frame_shown, image_of
 from napari_cam_sam.plugin.qt.plain_text import Label, Rich, plain_tip, show_info
-from napari_cam_sam.plugin.qt.tables import dress
-from napari_cam_sam.plugin.qt.tasks import Newest
-from napari_cam_sam.plugin.qt.widgets import button, line, listen
+from napari_cam_sam.plugin.qt.tables import make_read_only
+from napari_cam_sam.plugin.qt.tasks import LatestOnly
+from napari_cam_sam.plugin.qt.widgets import button, connect_until_destroyed, hbox
 from napari_cam_sam.plugin.state.plane_range import PlaneRange
 from napari_cam_sam.plugin.state.plane_tags import TagRun
-from napari_cam_sam.plugin.state.plane_words import slider_words
+from napari_cam_sam.plugin.state.plane_words import slider_label
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.state.workspace import Workspace
@@ -69,7 +69,7 @@ class TaggingPanel(QWidget):
             "absent. Correct them afterwards as you like.",
         )
         self.list = QTableWidget(0, 3)
-        dress(self.list)
+        make_read_only(self.list)
         self.list.setHorizontalHeaderLabels(["Class", "Planes", "Image"])
         self.list.horizontalHeader().setStretchLastSection(True)
         self.list.setToolTip("All tagged planes. Click a row to see its first plane.")
@@ -78,18 +78,18 @@ class TaggingPanel(QWidget):
 
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
-        row = line(self.name, self.add)
+        row = hbox(self.name, self.add)
         row.setStretch(0, 1)
         row.setStretch(1, 0)
         whole.addLayout(row)
         whole.addWidget(self.planes)
         whole.addWidget(self.classes)
-        whole.addLayout(line(self.clear, self.by_truth))
+        whole.addLayout(hbox(self.clear, self.by_truth))
         whole.addWidget(self.shown)
         whole.addWidget(self.list)
-        whole.addLayout(line(self.remove))
+        whole.addLayout(hbox(self.remove))
 
-        self._looker = Newest(self._tag_each, self.said.emit, self)
+        self._looker = LatestOnly(self._tag_each, self.said.emit, self)
         self.add.clicked.connect(self._add)
         self.name.returnPressed.connect(self._add)
         self.clear.clicked.connect(lambda: self.tag(None))
@@ -104,7 +104,7 @@ class TaggingPanel(QWidget):
             workspace.viewer.layers.events.removed,
             workspace.viewer.layers.events.renamed,
         ):
-            listen(self, event, self._show)
+            connect_until_destroyed(self, event, self._show)
         workspace.docks.register("tag", self.tag_shown)
         self._show()
         self._plane_changed()
@@ -193,7 +193,7 @@ class TaggingPanel(QWidget):
     def _say_shown(self) -> None:
         try:
             axis, index = self._workspace.plane()
-            slider = slider_words(self._workspace)
+            slider = slider_label(self._workspace)
         except CamSamError as error:
             self.shown.setText(str(error))
             return

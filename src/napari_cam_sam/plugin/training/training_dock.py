@@ -16,8 +16,8 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.models.training.results import TrainingResult
 from napari_cam_sam.plugin.qt.dock import Dock
 from napari_cam_sam.plugin.qt.plain_text import Label, show_error
-from napari_cam_sam.plugin.qt.task_progress import TaskRow, duration
-from napari_cam_sam.plugin.qt.widgets import Section, button, form, line
+from napari_cam_sam.plugin.qt.task_progress import TaskProgress, duration
+from napari_cam_sam.plugin.qt.widgets import Section, button, form_layout, hbox
 from napari_cam_sam.plugin.state.workspace import workspace_of
 from napari_cam_sam.plugin.training.curves import TrainingCurves
 from napari_cam_sam.plugin.training.folder import begun_with, free_folder, is_unfinished
@@ -69,7 +69,7 @@ class TrainingDock(Dock):
         self.resume = button(
             "Resume", "Goes on with the unfinished training in the folder, from its last epoch."
         )
-        self.row = TaskRow()
+        self.row = TaskProgress()
         self.row.cancel.clicked.disconnect(self.row.stop)
         self.row.cancel.setToolTip(
             "Stops after the batch that runs. The best epoch is kept, and Resume goes on later."
@@ -88,9 +88,9 @@ class TrainingDock(Dock):
         training = QWidget()
         below = QVBoxLayout(training)
         below.setContentsMargins(0, 0, 0, 0)
-        below.addLayout(form((("Keep in", self.output),)))
+        below.addLayout(form_layout((("Keep in", self.output),)))
         below.addWidget(self.plan)
-        below.addLayout(line(self.run, self.resume))
+        below.addLayout(hbox(self.run, self.resume))
         below.addWidget(self.row)
         below.addWidget(self.curves)
         result = QWidget()

@@ -19,8 +19,8 @@ from napari_cam_sam.plugin.heatmap.heatmap_dock import HeatmapDock
 from napari_cam_sam.plugin.prompts.prompts_dock import PromptsDock
 from napari_cam_sam.plugin.qt.dock import Dock
 from napari_cam_sam.plugin.qt.plain_text import Rich
-from napari_cam_sam.plugin.qt.task_progress import TaskRow, duration
-from napari_cam_sam.plugin.qt.widgets import Section, Words
+from napari_cam_sam.plugin.qt.task_progress import TaskProgress, duration
+from napari_cam_sam.plugin.qt.widgets import Section, WrappingLabel
 from napari_cam_sam.plugin.scores.scores_dock import ScoresDock
 from napari_cam_sam.plugin.segment.segment_dock import SegmentDock
 from napari_cam_sam.plugin.session.session_panel import SessionRow
@@ -30,13 +30,13 @@ from napari_cam_sam.plugin.workflow.key_bindings import KEYS
 if TYPE_CHECKING:
     import napari
 
-__all__ = ["WayDock"]
+__all__ = ["WorkflowDock"]
 
 # A first run covers the volume, unless that would take long: thin slices are hundreds.
 _FEW_PLANES = 64
 
 
-class WayDock(Dock):
+class WorkflowDock(Dock):
     """The four steps one below the other, and one button for all of them.
 
     Parameters
@@ -60,7 +60,7 @@ class WayDock(Dock):
         self.stop = QPushButton("Stop")
         self.stop.setToolTip("What is done stays.")
         self.stop.setEnabled(False)
-        self.plan, self.words = Words(), Words()
+        self.plan, self.words = WrappingLabel(), WrappingLabel()
         rows = (f"<tr><td><b>{k}</b>&nbsp;</td><td>{t}</td></tr>" for k, (_, t) in KEYS.items())
         keys = Rich(f"<table>{''.join(rows)}</table>")
         keys.setWordWrap(True)
@@ -241,7 +241,7 @@ class WayDock(Dock):
         self.stop.setEnabled(True)
         self._tell(f"{step} of 4: {what}…")
 
-    def _refused(self, row: TaskRow) -> None:
+    def _refused(self, row: TaskProgress) -> None:
         """End at a step that did not start: it says why, or is at work."""
         busy = f"Step {self._step} is at work on something else: run again when that is done."
         self._over(busy if row.busy else row.words.text())

@@ -20,9 +20,9 @@ from napari_cam_sam.pipeline.planes import (
     checked_planes,
     encoder,
     make_prompts,
-    own_window,
     planes_with_heatmaps,
     run_plane,
+    with_model_window,
 )
 from napari_cam_sam.pipeline.scores import truth_plane
 from napari_cam_sam.prompts.data import PlanePrompts
@@ -181,7 +181,7 @@ def view_case(case: Case, setting: Setting, models: Models) -> CaseView:
     run = setting.run
     index = _plane_to_show(image, truth, setting)
     classifier = None if setting.classifier is None else models.classifier(setting.classifier)
-    run = own_window(run, classifier)
+    run = with_model_window(run, classifier)
     window = resolve_window(image, run.window)
     answer = None if truth is None else truth_plane(truth, run, index)
     one = range(index, index + 1)

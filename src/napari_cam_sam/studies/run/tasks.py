@@ -37,9 +37,9 @@ from napari_cam_sam.pipeline.planes import (
     checked_planes,
     encoder,
     make_prompts,
-    own_window,
     planes_with_heatmaps,
     run_plane,
+    with_model_window,
 )
 from napari_cam_sam.pipeline.scores import object_scores, truth_labels, truth_plane
 from napari_cam_sam.prompts.annotator import AnnotatorParameters, class_masks
@@ -371,7 +371,7 @@ class _Task:
         sources = {}
         for key, setting in first.items():
             classifier = self._classifier(setting)
-            run = own_window(setting.run, classifier)
+            run = with_model_window(setting.run, classifier)
             sources[key] = planes_with_heatmaps(
                 image, classifier, run, group.indices, self._window(run), self.truth
             )
@@ -663,7 +663,7 @@ class _Task:
                 self._models.segmenter(setting.segmenter),
                 self._classifier(setting),
             )
-            run = own_window(run, classifier)
+            run = with_model_window(run, classifier)
             result = run_image(
                 image, segmenter, classifier, run, self.truth, None, self._embeddings
             )

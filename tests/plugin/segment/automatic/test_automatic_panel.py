@@ -19,11 +19,16 @@ from napari_cam_sam.images.windows import WindowParameters, apply_window, resolv
 from napari_cam_sam.metrics.overlap import overlap
 from napari_cam_sam.models.classify.classifiers import load_classifier
 from napari_cam_sam.plugin.io.sample_data import shapes_sample, ultrasound_sample
-from napari_cam_sam.plugin.segment.automatic import automatic_section as automatic_masks_module
+from napari_cam_sam.plugin.segment.automatic import automatic_section
 from napari_cam_sam.plugin.segment.automatic.automatic_panel import AutomaticPanel
-from napari_cam_sam.plugin.segment.automatic.automatic_run import FoundMasks, Picked, Search, suited
+from napari_cam_sam.plugin.segment.automatic.automatic_run import (
+    FoundMasks,
+    Picked,
+    Search,
+    recommended_parameters,
+)
 from napari_cam_sam.plugin.segment.segment_dock import SegmentDock
-from napari_cam_sam.plugin.state.heatmap_layers import HeatmapNote
+from napari_cam_sam.plugin.state.heatmap_layers import HeatmapRecord
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
 from napari_cam_sam.sam.cache.embeddings import round_features
 from napari_cam_sam.sam.everything.automatic import (
@@ -38,7 +43,7 @@ from napari_cam_sam.sam.everything.ranking import (
 )
 from napari_cam_sam.sam.loading import load_segmenter
 from napari_cam_sam.sam.models.promptable import SamSegmenter
-from napari_cam_sam.sam.run_length import keep_mask
+from napari_cam_sam.sam.run_length import encode_mask
 from napari_cam_sam.session import read_session, replay
 
 Finish = Callable[[Any], None]
@@ -85,7 +90,7 @@ def put_heatmap(
     """Put a heatmap where the heatmap dock puts it."""
     workspace = dock.workspace
     layer = workspace.heatmaps.layer(axis, create=True)
-    workspace.heatmaps.set_note(layer, index, HeatmapNote("lesion", {}, reason, {}))
+    workspace.heatmaps.set_note(layer, index, HeatmapRecord("lesion", {}, reason, {}))
     layer.data[workspace.image().slot(axis, index)] = values
     workspace.heatmaps_changed.emit()
 
@@ -371,7 +376,7 @@ def test_the_search_suits_the_segmenter_until_it_is_edited(opened: Any) -> None:
     viewer.add_image(volume()[:, 0])
     dock = opened(viewer)
     form = panel(dock).search
-    form.set_value(suited("compact-sam"))
+    form.set_value(recommended_parameters("compact-sam"))
     assert (form.value().predicted_iou, form.value().stability) == (0.5, 0.5)
     dock.segmenter.choose("sam-vit-b")
     assert panel(dock)._parameters() == AutomaticParameters()
@@ -414,7 +419,7 @@ def test_pytorch_that_cannot_be_loaded_is_tried_again(
     viewer.add_image(volume()[:, 0])
     dock = SegmentDock(viewer)
     with monkeypatch.context() as patch:
-        patch.setattr(automatic_masks_module, "import_torch", fails)
+        patch.setattr(automatic_section, "import_torch", fails)
         dock.automatic.title.setChecked(True)
         finish(dock.automatic.row)
     assert any("PyTorch cannot be loaded" in notice for notice in notices)
@@ -458,7 +463,7 @@ def test_found_masks_are_kept_small_and_whole() -> None:
     masks = headless(plane)
     assert len(masks) > 1
     found = FoundMasks(
-        0, 3, tuple(keep_mask(1, m.mask) for m in masks), tuple(m.predicted_iou for m in masks),
+        0, 3, tuple(encode_mask(1, m.mask) for m in masks), tuple(m.predicted_iou for m in masks),
         tuple(m.stability for m in masks), FEW, "compact-sam", "0" * 64, (0, 255),
     )  # fmt: skip
     for one, again in zip(masks, found.arrays(), strict=True):

@@ -14,7 +14,7 @@ import pytest
 import torch
 from napari.components import ViewerModel
 
-from napari_cam_sam.plugin.segment.automatic import text_labels as naming_row
+from napari_cam_sam.plugin.segment.automatic import text_labels
 from napari_cam_sam.plugin.segment.automatic.automatic_panel import AutomaticPanel
 from napari_cam_sam.plugin.segment.segment_dock import SegmentDock
 from napari_cam_sam.sam.everything import text_labels as naming
@@ -53,7 +53,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         return Brightness()
 
     monkeypatch.setattr(naming, "load_text_model", load)
-    monkeypatch.setattr(naming_row, "can_name", lambda: True)
+    monkeypatch.setattr(text_labels, "can_name", lambda: True)
     return asked
 
 
@@ -197,7 +197,7 @@ def test_without_the_extra_naming_is_off_and_says_what_to_install(
     dock: SegmentDock, finish: Finish, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As on a computer without it, whatever is on this one.
-    monkeypatch.setattr(naming_row.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(text_labels.importlib.util, "find_spec", lambda _: None)
     panel(dock).find.click()
     finish(dock.automatic.row)
     row = panel(dock).naming

@@ -17,7 +17,7 @@ from napari_cam_sam.images.windows import apply_window, parse_window, resolve_wi
 from napari_cam_sam.metrics.overlap import overlap
 from napari_cam_sam.plugin.io.sample_data import ct_sample, ultrasound_sample
 from napari_cam_sam.plugin.segment.segment_dock import SegmentDock
-from napari_cam_sam.plugin.state.heatmap_layers import HeatmapNote
+from napari_cam_sam.plugin.state.heatmap_layers import HeatmapRecord
 from napari_cam_sam.plugin.state.workspace import workspace_of
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts, Point
 from napari_cam_sam.sam.cache.embeddings import EmbeddingCache
@@ -337,7 +337,7 @@ def test_evidence_of_the_heatmap_ends_it_where_there_is_a_heatmap(
     assert not dock.through.go.isEnabled()
     heatmaps = dock.workspace.heatmaps
     layer = heatmaps.layer(0, create=True)
-    note = HeatmapNote("lesion", {}, None, {})
+    note = HeatmapRecord("lesion", {}, None, {})
     for index, value in ((10, 0.9), (13, 0.1)):
         layer.data[index] = value
         heatmaps.set_note(layer, index, note)

@@ -12,19 +12,23 @@ from numpy.typing import NDArray
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.plugin.qt.task_progress import TaskRow
-from napari_cam_sam.plugin.qt.widgets import ParameterForm, Section, button, line
+from napari_cam_sam.plugin.qt.task_progress import TaskProgress
+from napari_cam_sam.plugin.qt.widgets import ParameterForm, Section, button, hbox
 from napari_cam_sam.plugin.segment.automatic.automatic_run import (
     FoundMasks,
     Picked,
     Search,
-    refusal,
-    suited,
+    recommended_parameters,
+    unsupported_reason,
 )
 from napari_cam_sam.plugin.segment.automatic.mask_list import MaskList
-from napari_cam_sam.plugin.segment.automatic.text_labels import Named, Names, NamingRow
+from napari_cam_sam.plugin.segment.automatic.text_labels import (
+    TextLabelPanel,
+    TextLabels,
+    TextLabelsDone,
+)
 from napari_cam_sam.plugin.segment.segmenter_choice import SegmenterChoice
-from napari_cam_sam.plugin.state.plane_masks import joined
+from napari_cam_sam.plugin.state.plane_masks import merge_masks
 from napari_cam_sam.sam.everything.ranking import RankingParameters, heatmap_scores
 
 if TYPE_CHECKING:
@@ -43,12 +47,12 @@ class AutomaticPanel(QWidget):
     segmenter : SegmenterChoice
     live : LiveMasks
         Is told of planes whose masks are not of their prompts.
-    row : TaskRow
+    row : TaskProgress
         Runs the work and shows how far it is.
     """
 
     def __init__(
-        self, workspace: Workspace, segmenter: SegmenterChoice, live: LiveMasks, row: TaskRow
+        self, workspace: Workspace, segmenter: SegmenterChoice, live: LiveMasks, row: TaskProgress
     ) -> None:
         super().__init__()
         from napari_cam_sam.sam.everything.automatic import AutomaticParameters
@@ -56,13 +60,13 @@ class AutomaticPanel(QWidget):
         self._workspace, self._segmenter, self._live = workspace, segmenter, live
         self.row = row
         self._found: dict[tuple[int, int], FoundMasks] = {}
-        self._names: dict[tuple[int, int], Names] = {}
+        self._names: dict[tuple[int, int], TextLabels] = {}
         self._members: dict[tuple[int, int], tuple[int, ...]] = {}
         """Which masks were put into the preview, a plane."""
         self._ids: dict[tuple[int, int], set[int]] = {}
         self._scores: dict[tuple[int, int], tuple[Any, str, NDArray[np.float64]]] = {}
         self._of: tuple[Any, ...] = ()
-        self._suited = suited(str(segmenter.value()))
+        self._suited = recommended_parameters(str(segmenter.value()))
         self._result: Callable[[], str] = str
         self._ran_with: object = None
 
@@ -84,12 +88,12 @@ class AutomaticPanel(QWidget):
             self.ranking.widget(name).setSingleStep(0.05)
         self.search.set_value(self._suited)
         self.ranking.set_value(RankingParameters())
-        self.naming = NamingRow()
+        self.naming = TextLabelPanel()
 
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
         whole.addWidget(self.find)
-        whole.addLayout(line(self.pick, self.pick_all))
+        whole.addLayout(hbox(self.pick, self.pick_all))
         # Above the list, where it is seen, whatever is unfolded below.
         whole.addWidget(row)
         whole.addWidget(self.list)
@@ -120,7 +124,7 @@ class AutomaticPanel(QWidget):
         """Give the masks that were found on a plane."""
         return self._found.get((axis, index))
 
-    def names(self, axis: int, index: int) -> Names | None:
+    def names(self, axis: int, index: int) -> TextLabels | None:
         """Give the names of the masks of a plane."""
         return self._names.get((axis, index))
 
@@ -133,7 +137,7 @@ class AutomaticPanel(QWidget):
     def _forget_if_other(self) -> None:
         name = str(self._segmenter.value())
         if self._key() != self._of:
-            before, self._suited = self._suited, suited(name)
+            before, self._suited = self._suited, recommended_parameters(name)
             if self._parameters_or_none() == before:
                 self.search.set_value(self._suited)
             self._forget()
@@ -214,7 +218,7 @@ class AutomaticPanel(QWidget):
         if self.row.busy:
             return False
         workspace, name = self._workspace, str(self._segmenter.value())
-        reason = refusal(name, self._segmenter.loaded())
+        reason = unsupported_reason(name, self._segmenter.loaded())
         if reason is not None:
             raise CamSamError(reason)
         search = Search(
@@ -304,7 +308,7 @@ class AutomaticPanel(QWidget):
         # Only what was put here before gives way; masks of other objects stay.
         mine = set(masks.masks()) | self._ids.get(key, set())
         self._ids[key] = set(masks.masks())
-        together = joined(masks, self._workspace.masks.get(axis, index), mine, ())
+        together = merge_masks(masks, self._workspace.masks.get(axis, index), mine, ())
         self._workspace.masks.put(together or masks)
         self._live.leave(self._workspace.prompts.read(axis, index))
 
@@ -341,7 +345,7 @@ class AutomaticPanel(QWidget):
             return False
 
         def show(step: Any) -> None:
-            if isinstance(step, Named):
+            if isinstance(step, TextLabelsDone):
                 key = found.axis, found.index
                 if self._found.get(key) is found:
                     self._names[key] = step.names
@@ -445,7 +449,7 @@ class AutomaticPanel(QWidget):
 
     def _tell(self) -> None:
         """Offer what can be done now, and say why the rest cannot."""
-        reason = refusal(str(self._segmenter.value()), self._segmenter.loaded())
+        reason = unsupported_reason(str(self._segmenter.value()), self._segmenter.loaded())
         try:
             self._workspace.plane()
         except CamSamError as error:

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cam_sam.plugin.segment.segmenter_choice import load
-from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, lone_candidate
+from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, single_candidate
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.sam.everything.ranking import RankingParameters, choose_by_heatmap
 from napari_cam_sam.sam.registry import knows_boxes_only
-from napari_cam_sam.sam.run_length import KeptMask, keep_mask
+from napari_cam_sam.sam.run_length import RunLengthMask, encode_mask
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.state.snapshot import Snapshot
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from napari_cam_sam.sam.everything.automatic import AutomaticParameters
     from napari_cam_sam.sam.segmenter import Segmenter
 
-__all__ = ["FoundMasks", "Picked", "Search", "refusal", "suited"]
+__all__ = ["FoundMasks", "Picked", "Search", "recommended_parameters", "unsupported_reason"]
 
 _REFUSED = {
     "seeded": "seeded makes masks of prompts alone: choose a SAM, e.g. compact-sam.",
 }
 
 
-def refusal(name: str, segmenter: Segmenter | None = None) -> str | None:
+def unsupported_reason(name: str, segmenter: Segmenter | None = None) -> str | None:
     """Say why a segmenter cannot be asked for all masks; None where it can, or where that shows.
 
     Parameters
@@ -53,7 +53,7 @@ def refusal(name: str, segmenter: Segmenter | None = None) -> str | None:
     return _REFUSED.get(name)
 
 
-def suited(name: str) -> AutomaticParameters:
+def recommended_parameters(name: str) -> AutomaticParameters:
     """Give the search that suits a segmenter: a small model is less sure of its masks."""
     from napari_cam_sam.sam.everything.automatic import AutomaticParameters
 
@@ -72,7 +72,7 @@ class FoundMasks:
     Attributes
     ----------
     axis, index : int
-    masks : tuple of KeptMask
+    masks : tuple of RunLengthMask
         The greatest expected IoU first. Runs, as a hundred planes of arrays would fill the memory.
     predicted_iou, stability : tuple of float
         Of each mask.
@@ -85,7 +85,7 @@ class FoundMasks:
 
     axis: int
     index: int
-    masks: tuple[KeptMask, ...]
+    masks: tuple[RunLengthMask, ...]
     predicted_iou: tuple[float, ...]
     stability: tuple[float, ...]
     parameters: AutomaticParameters
@@ -125,7 +125,7 @@ class FoundMasks:
             # What the model expects of each says nothing of them all.
             arrays, scores = [np.logical_or.reduce(arrays)], [math.nan]
         candidates = tuple(
-            lone_candidate(object_id + i, mask, score)
+            single_candidate(object_id + i, mask, score)
             for i, (mask, score) in enumerate(zip(arrays, scores, strict=True))
         )
         return PlaneMasks(
@@ -237,7 +237,7 @@ class Search:
         return FoundMasks(
             self.snapshot.axis,
             index,
-            tuple(keep_mask(1, one.mask) for one in masks),
+            tuple(encode_mask(1, one.mask) for one in masks),
             tuple(one.predicted_iou for one in masks),
             tuple(one.stability for one in masks),
             self.parameters,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from napari_cam_sam.plugin.qt.task_progress import TaskRow
+from napari_cam_sam.plugin.qt.task_progress import TaskProgress
 from napari_cam_sam.plugin.qt.torch_import import import_torch
 from napari_cam_sam.plugin.qt.widgets import Section
 from napari_cam_sam.plugin.segment.automatic.automatic_panel import AutomaticPanel
@@ -40,7 +40,7 @@ class AutomaticMasks(Section):
         self.title.setToolTip("Masks that no prompt asked for; the heatmap chooses among them.")
         self._whole = QVBoxLayout(inside)
         self._whole.setContentsMargins(0, 0, 0, 0)
-        self.row = TaskRow()
+        self.row = TaskProgress()
         self._whole.addWidget(self.row)
         self.title.toggled.connect(self._opened)
         self.row.ended.connect(self._ended)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QItemSelectionModel, Qt, Signal
 from qtpy.QtWidgets import QAbstractItemView, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
 
-from napari_cam_sam.plugin.qt.tables import NumberItem, dress, head
-from napari_cam_sam.plugin.qt.widgets import Choice, button, form, line
+from napari_cam_sam.plugin.qt.tables import NumberItem, make_read_only, set_headers
+from napari_cam_sam.plugin.qt.widgets import ValueComboBox, button, form_layout, hbox
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.segment.automatic.automatic_run import FoundMasks
@@ -41,25 +41,27 @@ class MaskList(QWidget):
         super().__init__()
         self._filling = False
         self.table = QTableWidget(0, len(_HEADS))
-        dress(self.table)
+        make_read_only(self.table)
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.table.setMinimumHeight(150)
         self.table.setToolTip(
             "Click a row to see its mask; with Ctrl or Shift several. The best is the first."
         )
-        head(self.table, _HEADS)
+        set_headers(self.table, _HEADS)
         self.table.horizontalHeader().setStretchLastSection(True)
         self.table.verticalHeader().setVisible(True)
         self.table.resizeColumnsToContents()
         self.before = button("◀", "The mask before this one in the list.")
         self.after = button("▶", "The next mask of the list.")
-        self.several = Choice("What several rows together are; the first is the object of step 2.")
+        self.several = ValueComboBox(
+            "What several rows together are; the first is the object of step 2."
+        )
         self.several.offer([("one object, united", False), ("an object each", True)])
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
         whole.addWidget(self.table)
-        whole.addLayout(line(self.before, self.after))
-        whole.addLayout(form((("Several rows", self.several),)))
+        whole.addLayout(hbox(self.before, self.after))
+        whole.addLayout(form_layout((("Several rows", self.several),)))
         self.table.itemSelectionChanged.connect(self._selected)
         self.several.chosen.connect(self._selected)
         self.before.clicked.connect(lambda: self.step(-1))

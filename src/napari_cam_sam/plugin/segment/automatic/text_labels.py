@@ -14,14 +14,14 @@ from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLineEdit, QVBoxLayout, QWi
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.qt.plain_text import Label
-from napari_cam_sam.plugin.qt.widgets import Choice, FractionSlider, button, form
+from napari_cam_sam.plugin.qt.widgets import FractionSlider, ValueComboBox, button, form_layout
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.segment.automatic.automatic_run import FoundMasks
     from napari_cam_sam.plugin.state.snapshot import Snapshot
     from napari_cam_sam.sam.everything.text_labels import NamingParameters, TextModel
 
-__all__ = ["Named", "Names", "Naming", "NamingRow", "can_name"]
+__all__ = ["TextLabelJob", "TextLabelPanel", "TextLabels", "TextLabelsDone", "can_name"]
 
 _MISSING = 'Names need open_clip: pip install "napari-cam-sam[text]".'
 
@@ -32,7 +32,7 @@ def can_name() -> bool:
 
 
 @dataclass(frozen=True, eq=False)
-class Names:
+class TextLabels:
     """What the masks of a plane were named.
 
     Attributes
@@ -60,15 +60,15 @@ class Names:
 
 
 @dataclass(frozen=True, eq=False)
-class Named:
+class TextLabelsDone:
     """The last step of naming: the names, and the masks that bear them."""
 
     found: FoundMasks
-    names: Names
+    names: TextLabels
 
 
 @dataclass(frozen=True, eq=False)
-class Naming:
+class TextLabelJob:
     """All that a thread needs to name the masks of a plane.
 
     Attributes
@@ -94,7 +94,7 @@ class Naming:
         batches = -(-len(self.found.masks) // self.parameters.batch_size)
         return (self.model is None) + batches + 1
 
-    def steps(self) -> Generator[TextModel | Named | None]:
+    def steps(self) -> Generator[TextModel | TextLabelsDone | None]:
         """Load the model where it is not, and name batch by batch, in a thread.
 
         Yields
@@ -116,10 +116,10 @@ class Naming:
             batch = masks[start : start + size]
             parts.append(naming.name_masks(model, plane, batch, self.parameters))
             yield None
-        yield Named(self.found, Names(self.parameters, np.concatenate(parts)))
+        yield TextLabelsDone(self.found, TextLabels(self.parameters, np.concatenate(parts)))
 
 
-class NamingRow(QWidget):
+class TextLabelPanel(QWidget):
     """Which texts, by which model, and which of the masks so named are listed.
 
     It imports PyTorch with the words that it shows: make one only where that is there.
@@ -161,7 +161,7 @@ class NamingRow(QWidget):
         self.setToolTip(NAMING_CAUTION)
         self.reason = Label()
         self.reason.setWordWrap(True)
-        self.text = Choice("Lists the masks alone that this text was found likely for.")
+        self.text = ValueComboBox("Lists the masks alone that this text was found likely for.")
         self.threshold = FractionSlider("The least probability of that text.")
         self.threshold.set_value(0.5)
         self.offer(None)
@@ -175,7 +175,7 @@ class NamingRow(QWidget):
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
         whole.addLayout(
-            form(
+            form_layout(
                 (
                     ("Texts", self.classes),
                     ("Sentence", self.sentence),
@@ -186,13 +186,13 @@ class NamingRow(QWidget):
         )
         whole.addWidget(self.name)
         whole.addWidget(self.reason)
-        whole.addLayout(form((("List", self.text), ("At least", self.threshold))))
+        whole.addLayout(form_layout((("List", self.text), ("At least", self.threshold))))
         self.browse.clicked.connect(self._browse)
         self.name.clicked.connect(lambda: self.wanted.emit())
         self.text.chosen.connect(self.filtered)
         self.threshold.changed.connect(self.filtered)
 
-    def naming(self, snapshot: Snapshot, found: FoundMasks, device: str) -> Naming:
+    def naming(self, snapshot: Snapshot, found: FoundMasks, device: str) -> TextLabelJob:
         """Give the work that names masks as the fields say.
 
         Raises
@@ -216,7 +216,7 @@ class NamingRow(QWidget):
         of = name, self.weights.text().strip() or None, device
         held = self._held
         model = held[1] if held is not None and held[0] == of else None
-        return Naming(snapshot, found, parameters, model, of)
+        return TextLabelJob(snapshot, found, parameters, model, of)
 
     def adopt(self, model: TextModel, of: tuple[str, str | None, str]) -> None:
         """Keep a model that was loaded; the one before it goes."""
@@ -234,14 +234,14 @@ class NamingRow(QWidget):
         self.reason.setText(words)
         self.reason.setVisible(bool(words))
 
-    def offer(self, names: Names | None) -> None:
+    def offer(self, names: TextLabels | None) -> None:
         """List the texts that masks can be filtered by."""
         classes: Sequence[str] = () if names is None else names.parameters.classes
         self.text.offer([("all masks", None), *((text, text) for text in classes)])
         for widget in (self.text, self.threshold):
             widget.setEnabled(names is not None)
 
-    def kept(self, names: Names | None) -> set[int] | None:
+    def kept(self, names: TextLabels | None) -> set[int] | None:
         """Give the masks that are listed; None for all."""
         text = self.text.value()
         if names is None or text is None:

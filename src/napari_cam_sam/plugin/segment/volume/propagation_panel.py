@@ -14,28 +14,28 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.plugin.qt.plain_text import Label, show_info
-from napari_cam_sam.plugin.qt.task_progress import TaskRow, duration
+from napari_cam_sam.plugin.qt.task_progress import TaskProgress, duration
 from napari_cam_sam.plugin.qt.widgets import (
-    Choice,
     Section,
+    ValueComboBox,
     button,
-    form,
+    form_layout,
 )
 from napari_cam_sam.plugin.segment.live_masks import LiveMasks
-from napari_cam_sam.plugin.segment.mask_decoding import outdated, places
+from napari_cam_sam.plugin.segment.mask_decoding import coordinates, is_stale
 from napari_cam_sam.plugin.segment.segmenter_choice import SegmenterChoice
 from napari_cam_sam.plugin.segment.volume.propagation_form import VolumeRules, reachable
 from napari_cam_sam.plugin.segment.volume.propagation_run import (
     PlaneStep,
     VolumeJob,
-    through_volume,
+    propagate_steps,
 )
 from napari_cam_sam.plugin.state.plane_masks import (
     PlaneMasks,
-    joined,
+    drop_objects,
     listed,
+    merge_masks,
     these_planes,
-    without,
 )
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.sam.volume.propagation import PropagatedObject, PropagationParameters
@@ -76,7 +76,7 @@ class VolumeSection(QWidget):
     ----------
     workspace : Workspace
     segmenter : SegmenterChoice
-    row : TaskRow
+    row : TaskProgress
         Runs the task, and those of others: one at a time.
     live : LiveMasks
         Is told which masks not to replace by those of the prompts on their plane.
@@ -85,14 +85,16 @@ class VolumeSection(QWidget):
     started = Signal()
 
     def __init__(
-        self, workspace: Workspace, segmenter: SegmenterChoice, row: TaskRow, live: LiveMasks
+        self, workspace: Workspace, segmenter: SegmenterChoice, row: TaskProgress, live: LiveMasks
     ) -> None:
         super().__init__()
         self._workspace, self._segmenter, self._row, self._live = workspace, segmenter, row, live
         self._run: _Run | None = None
         self._running = False
         self._ends: dict[tuple[int, int], dict[int, PropagatedObject]] = {}
-        self.start_from = Choice("Which prompts make the first masks; their neighbours follow.")
+        self.start_from = ValueComboBox(
+            "Which prompts make the first masks; their neighbours follow."
+        )
         self.start_from.offer(
             [
                 ("every plane with prompts", _ALL, "Between two of them the ways meet."),
@@ -111,7 +113,7 @@ class VolumeSection(QWidget):
 
         whole = QVBoxLayout(self)
         whole.setContentsMargins(8, 0, 0, 4)
-        whole.addLayout(form((("Start from", self.start_from),)))
+        whole.addLayout(form_layout((("Start from", self.start_from),)))
         whole.addWidget(self.plan)
         whole.addWidget(self.go)
         whole.addWidget(self.result)
@@ -171,7 +173,7 @@ class VolumeSection(QWidget):
         reached = reachable(job.snapshot.image, job.prompts, job.parameters, more=1)
         total = len(job.prompts) + len(reached)
         self._running = self._row.start(
-            lambda: through_volume(job),
+            lambda: propagate_steps(job),
             total + (job.segmenter is None) + (job.sigma is not None),
             f"Through {job.snapshot.image.name}",
             show,
@@ -273,14 +275,14 @@ class VolumeSection(QWidget):
             self._forget_last(run)
         for new in step.masks:
             index = new.prompts.index
-            if outdated(new, self._workspace.prompts.read(axis, index)):
+            if is_stale(new, self._workspace.prompts.read(axis, index)):
                 # What the user did there meanwhile is not to be answered with the masks of before.
                 run.moved.add(index)
                 continue
             known, accepted = masks.get(axis, index), run.accepted.get(index, set())
             if not accepted.isdisjoint(new.masks()):
                 run.left_alone.add(index)
-            together = joined(new, known, run.ids, accepted)
+            together = merge_masks(new, known, run.ids, accepted)
             if together is not None and together is not known:
                 self._put(run, together)
             run.note({i for i, mask in new.masks().items() if mask.any()}, index)
@@ -306,7 +308,7 @@ class VolumeSection(QWidget):
     def _leave_out(self, run: _Run, index: int) -> None:
         masks, axis = self._workspace.masks, run.job.snapshot.axis
         known = masks.get(axis, index)
-        left = None if known is None else without(known, run.ids)
+        left = None if known is None else drop_objects(known, run.ids)
         if left is None:
             masks.drop(axis, index)
         elif left is not known:
@@ -404,4 +406,4 @@ def _ids(prompts: tuple[PlanePrompts, ...]) -> frozenset[int]:
 def _same(before: PlanePrompts, now: PlanePrompts) -> bool:
     """Tell whether prompts are of one plane and lie at the same places."""
     here = (before.axis, before.index) == (now.axis, now.index)
-    return here and places(before) == places(now)
+    return here and coordinates(before) == coordinates(now)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from napari_cam_sam.plugin.segment.mask_decoding import decode
 from napari_cam_sam.plugin.segment.segmenter_choice import load
-from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, listed, lone_candidate
+from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, listed, single_candidate
 from napari_cam_sam.prompts.data import ObjectPrompt, PlanePrompts
 from napari_cam_sam.sam.segmenter import Cancelled, MaskCandidates
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         PropagationParameters,
     )
 
-__all__ = ["PlaneStep", "VolumeJob", "through_volume"]
+__all__ = ["PlaneStep", "VolumeJob", "propagate_steps"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +89,7 @@ class PlaneStep:
     gone: tuple[int, ...] = ()
 
 
-def through_volume(job: VolumeJob) -> Generator[Segmenter | PlaneStep]:
+def propagate_steps(job: VolumeJob) -> Generator[Segmenter | PlaneStep]:
     """Load the segmenter where it is not, segment the prompted planes, and go out from them.
 
     Yields
@@ -212,7 +212,7 @@ def _masks(
     known = scores or {}
     return PlaneMasks(
         PlanePrompts(job.snapshot.axis, index),
-        tuple(lone_candidate(i, mask, known.get(i)) for i, mask in sorted(masks.items())),
+        tuple(single_candidate(i, mask, known.get(i)) for i, mask in sorted(masks.items())),
         (0,) * len(masks),
         job.name,
         segmenter.model_hash,
