@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from napari_cam_sam.cam.heatmaps import CamParameters, compute_heatmaps
 from napari_cam_sam.demo.samples import SAMPLES, make_sample
 from napari_cam_sam.images.windows import apply_window, parse_window, resolve_window
-from napari_cam_sam.models.classify.classifiers import load_classifier
+from napari_cam_sam.models.classifiers import load_classifier
 from napari_cam_sam.pipeline import segment_plane
 from napari_cam_sam.prompts.parameters import PRESETS
 from napari_cam_sam.prompts.strategies import prompts_from_heatmap

@@ -32,7 +32,7 @@ from PIL import Image as Picture
 
 from napari_cam_sam.cam.volume_heatmaps import predict_image
 from napari_cam_sam.images.reading import read_image
-from napari_cam_sam.models.segment.networks import load_network
+from napari_cam_sam.models.segmentation import load_network
 
 READ = [
     {"_target_": "LoadImaged", "keys": "image"},

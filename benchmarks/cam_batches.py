@@ -22,8 +22,8 @@ from pytorch_grad_cam import GradCAM
 
 from napari_cam_sam.cam.heatmaps import CamParameters, compute_heatmaps
 from napari_cam_sam.models.cards import merge_cards
+from napari_cam_sam.models.classifiers import Classifier
 from napari_cam_sam.models.classify.architectures import build
-from napari_cam_sam.models.classify.classifiers import Classifier
 from napari_cam_sam.models.devices import choose_device
 
 

@@ -29,7 +29,7 @@ from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.reading import read_image, read_labels
 from napari_cam_sam.images.windows import apply_window, parse_window, resolve_window
 from napari_cam_sam.metrics.overlap import overlap
-from napari_cam_sam.models.classify.classifiers import Classifier, load_classifier
+from napari_cam_sam.models.classifiers import Classifier, load_classifier
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
 from napari_cam_sam.prompts.strategies import prompts_from_heatmap
 from napari_cam_sam.sam.cache.embeddings import EmbeddingCache

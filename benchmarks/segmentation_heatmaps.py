@@ -30,7 +30,7 @@ from napari_cam_sam.demo import phantoms
 from napari_cam_sam.demo.volumes import ct
 from napari_cam_sam.images.geometry import Geometry
 from napari_cam_sam.metrics.scoring import score_heatmap
-from napari_cam_sam.models.segment.networks import SegmentationNetwork, load_network
+from napari_cam_sam.models.segmentation import SegmentationNetwork, load_network
 from napari_cam_sam.models.segmentation_cards import merge_segmentation_cards
 
 FIRST_SEED = 40_000

@@ -18,7 +18,7 @@ from napari_cam_sam.cam.heatmaps import CamParameters, compute_heatmaps
 from napari_cam_sam.demo.phantoms import SHAPE_CLASSES, shapes
 from napari_cam_sam.images.image import image_from_array
 from napari_cam_sam.metrics.prompt_quality import score_prompts
-from napari_cam_sam.models.classify.classifiers import load_classifier
+from napari_cam_sam.models.classifiers import load_classifier
 from napari_cam_sam.pipeline import RunParameters, run_image
 from napari_cam_sam.sam.loading import load_segmenter
 

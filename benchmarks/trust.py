@@ -19,7 +19,7 @@ from napari_cam_sam.cam.trust import assess_trust
 from napari_cam_sam.demo.samples import make_sample
 from napari_cam_sam.images.windows import apply_window, parse_window, resolve_window
 from napari_cam_sam.metrics.scoring import score_heatmap
-from napari_cam_sam.models.classify.classifiers import load_classifier
+from napari_cam_sam.models.classifiers import load_classifier
 
 METHODS = (
     "grad-cam", "grad-cam++", "hires-cam", "layer-cam", "eigen-cam", "full-grad",

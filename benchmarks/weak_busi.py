@@ -39,9 +39,9 @@ from napari_cam_sam.cam.averaging import average_heatmaps
 from napari_cam_sam.cam.heatmaps import CamParameters, Heatmap, compute_heatmaps
 from napari_cam_sam.cam.predictions import predict_planes
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.models.classify.classifiers import Classifier, load_classifier
+from napari_cam_sam.models.classifiers import Classifier, load_classifier
 from napari_cam_sam.models.segment.mask_training import save_network, train_on_masks
-from napari_cam_sam.models.segment.networks import SegmentationNetwork, load_network
+from napari_cam_sam.models.segmentation import SegmentationNetwork, load_network
 from napari_cam_sam.models.training.copies import Fingerprints, find_copies, fingerprint
 from napari_cam_sam.models.training.parameters import AugmentationParameters, TrainingParameters
 from napari_cam_sam.models.training.run import leave_out_near, train

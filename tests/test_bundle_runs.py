@@ -27,9 +27,9 @@ from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.reading import read_image
 from napari_cam_sam.images.windows import apply_window, parse_window, resolve_window
 from napari_cam_sam.models.cards import card_in_metadata
-from napari_cam_sam.models.segment.networks import SegmentationNetwork, load_network
-from napari_cam_sam.models.segment.volume_frames import VolumeFrame
+from napari_cam_sam.models.segmentation import SegmentationNetwork, load_network
 from napari_cam_sam.models.segmentation_cards import merge_segmentation_cards
+from napari_cam_sam.models.volume_frames import VolumeFrame
 from napari_cam_sam.pipeline import RunParameters, run_planes
 from napari_cam_sam.sam.loading import load_segmenter
 

@@ -18,7 +18,7 @@ from napari_cam_sam.demo import shipped_models
 from napari_cam_sam.demo.samples import make_sample
 from napari_cam_sam.demo.volumes import ct
 from napari_cam_sam.images.reading import read_image
-from napari_cam_sam.models.classify.classifiers import load_classifier
+from napari_cam_sam.models.classifiers import load_classifier
 from napari_cam_sam.sam.registry import CACHE_VARIABLE
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"

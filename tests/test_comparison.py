@@ -33,7 +33,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import image_from_array
 from napari_cam_sam.images.windows import apply_window, parse_window
 from napari_cam_sam.metrics.scoring import score_heatmap, score_masks, score_objects
-from napari_cam_sam.models.classify.classifiers import load_classifier
+from napari_cam_sam.models.classifiers import load_classifier
 from napari_cam_sam.pipeline import RunParameters, RunResult, run_image
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
 from napari_cam_sam.prompts.parameters import PromptParameters, strategy_parameters

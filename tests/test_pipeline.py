@@ -18,7 +18,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.geometry import Geometry
 from napari_cam_sam.images.image import Image, image_from_array
 from napari_cam_sam.images.windows import WindowParameters, apply_window
-from napari_cam_sam.models.classify.classifiers import Classifier, load_classifier
+from napari_cam_sam.models.classifiers import Classifier, load_classifier
 from napari_cam_sam.pipeline import (
     RunParameters,
     VolumeParameters,

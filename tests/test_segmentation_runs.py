@@ -18,7 +18,7 @@ from napari_cam_sam.demo.samples import make_sample
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image, image_from_array
 from napari_cam_sam.models.loading import load_model
-from napari_cam_sam.models.segment.networks import SegmentationNetwork
+from napari_cam_sam.models.segmentation import SegmentationNetwork
 from napari_cam_sam.models.segmentation_cards import merge_segmentation_cards
 from napari_cam_sam.pipeline import RunParameters, run_image, run_planes
 from napari_cam_sam.sam.loading import load_segmenter

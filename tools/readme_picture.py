@@ -10,7 +10,7 @@ from pathlib import Path
 from napari_cam_sam.cam.heatmaps import CamParameters
 from napari_cam_sam.demo.samples import make_sample
 from napari_cam_sam.images.windows import parse_window
-from napari_cam_sam.models.classify.classifiers import load_classifier
+from napari_cam_sam.models.classifiers import load_classifier
 from napari_cam_sam.overview import draw_overview
 from napari_cam_sam.pipeline import RunParameters, run_image
 from napari_cam_sam.sam.loading import load_segmenter

@@ -34,7 +34,7 @@ _HOMES = {
     "compute_volume_heatmap": "cam.volume_heatmaps",
     "find_consensus": "sam.volume.consensus",
     "image_from_array": "images.image",
-    "load_classifier": "models.classify.classifiers",
+    "load_classifier": "models.classifiers",
     "load_model": "models.loading",
     "load_segmenter": "sam.loading",
     "open_cache": "sam.cache.embeddings",

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from napari_cam_sam.cam.averaging import average_heatmaps
 from napari_cam_sam.cam.heatmaps import CamParameters, compute_heatmaps
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.models.classify.classifiers import Classifier
+from napari_cam_sam.models.classifiers import Classifier
 
 
 def test_each_heatmap_counts_alike_and_nothing_counts_as_nothing(

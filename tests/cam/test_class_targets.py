@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from napari_cam_sam.cam.heatmaps import CamParameters, Heatmap, compute_heatmaps
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.models.classify.classifiers import Classifier
-from napari_cam_sam.models.segment.networks import network_of_module
+from napari_cam_sam.models.classifiers import Classifier
+from napari_cam_sam.models.segmentation import network_of_module
 
 Make = Callable[..., Classifier]
 Planes = list[NDArray[np.uint8]]

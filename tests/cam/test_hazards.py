@@ -15,7 +15,7 @@ from napari_cam_sam.cam.methods import METHODS
 from napari_cam_sam.cam.upscale import upscale_volume
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.models.checkpoints import weights_sha256
-from napari_cam_sam.models.classify.classifiers import Classifier
+from napari_cam_sam.models.classifiers import Classifier
 
 Make = Callable[..., Classifier]
 Planes = list[NDArray[np.uint8]]

@@ -11,8 +11,8 @@ from torch import nn
 from napari_cam_sam.cam.heatmaps import CamParameters, compute_heatmaps
 from napari_cam_sam.cam.upscale import grid_to_plane, resize_grid
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.models.classifiers import Classifier
 from napari_cam_sam.models.classify.architectures import build
-from napari_cam_sam.models.classify.classifiers import Classifier
 
 Make = Callable[..., Classifier]
 Planes = list[NDArray[np.uint8]]

@@ -16,8 +16,8 @@ from napari_cam_sam.cam.heatmaps import CamParameters, Heatmap, compute_heatmaps
 from napari_cam_sam.cam.methods import METHODS
 from napari_cam_sam.cam.names import METHOD_NAMES
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.models.classifiers import Classifier
 from napari_cam_sam.models.classify.architectures import build
-from napari_cam_sam.models.classify.classifiers import Classifier
 
 Make = Callable[..., Classifier]
 Planes = list[NDArray[np.uint8]]

@@ -10,8 +10,8 @@ from napari_cam_sam.cam.heatmaps import CamParameters, compute_heatmaps
 from napari_cam_sam.cam.names import WITHOUT_LAYERS
 from napari_cam_sam.cam.noise import added_up, without_noise
 from napari_cam_sam.demo.samples import make_sample
+from napari_cam_sam.models.classifiers import load_classifier
 from napari_cam_sam.models.classify.architectures import build
-from napari_cam_sam.models.classify.classifiers import load_classifier
 
 PICTURES = [np.random.default_rng(i).integers(0, 256, (64, 64), dtype=np.uint8) for i in range(2)]
 

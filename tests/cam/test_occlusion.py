@@ -14,7 +14,7 @@ from torch import nn
 from napari_cam_sam.cam.heatmaps import CamParameters, Heatmap, compute_heatmaps
 from napari_cam_sam.cam.parameters import OcclusionParameters
 from napari_cam_sam.errors import CamSamError, Cancelled
-from napari_cam_sam.models.classify.classifiers import Classifier
+from napari_cam_sam.models.classifiers import Classifier
 
 Make = Callable[..., Classifier]
 Planes = list[NDArray[np.uint8]]

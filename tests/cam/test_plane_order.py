@@ -24,12 +24,12 @@ from napari_cam_sam.cli import main
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.geometry import Geometry
 from napari_cam_sam.models.cards import ClassifierCard
-from napari_cam_sam.models.classify.classifiers import Classifier, load_classifier
+from napari_cam_sam.models.classifiers import Classifier, load_classifier
 from napari_cam_sam.models.classify.small_cnn import small_cnn
 from napari_cam_sam.models.loading import load_model
 from napari_cam_sam.models.plane_order import follow_plane_order
-from napari_cam_sam.models.segment.networks import SegmentationNetwork, load_network
 from napari_cam_sam.models.segment.small_unet import small_unet
+from napari_cam_sam.models.segmentation import SegmentationNetwork, load_network
 from napari_cam_sam.models.segmentation_cards import merge_segmentation_cards
 
 NIBABEL = "columns-rows"

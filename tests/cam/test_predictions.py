@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from napari_cam_sam.cam.predictions import predict_planes
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.models.segment.networks import SegmentationNetwork, network_of_module
+from napari_cam_sam.models.segmentation import SegmentationNetwork, network_of_module
 
 RNG = np.random.default_rng(4)
 

@@ -21,8 +21,8 @@ from napari_cam_sam.cam.heatmaps import CamParameters, Heatmap, compute_heatmaps
 from napari_cam_sam.cam.relevance import canonical, relevance
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.models.checkpoints import weights_sha256
+from napari_cam_sam.models.classifiers import Classifier, load_classifier
 from napari_cam_sam.models.classify.architectures import build
-from napari_cam_sam.models.classify.classifiers import Classifier, load_classifier
 
 Make = Callable[..., Classifier]
 Planes = list[NDArray[np.uint8]]

@@ -17,9 +17,9 @@ from napari_cam_sam.cam.parameters import OcclusionParameters
 from napari_cam_sam.cam.pixel_sets import PixelSet
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.models.checkpoints import weights_sha256
-from napari_cam_sam.models.classify.classifiers import Classifier
-from napari_cam_sam.models.segment.networks import SegmentationNetwork
+from napari_cam_sam.models.classifiers import Classifier
 from napari_cam_sam.models.segment.small_unet import SmallUNet
+from napari_cam_sam.models.segmentation import SegmentationNetwork
 from napari_cam_sam.models.segmentation_cards import merge_segmentation_cards
 
 Plane = NDArray[np.uint8]

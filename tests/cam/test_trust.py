@@ -25,8 +25,8 @@ from napari_cam_sam.demo.samples import make_sample
 from napari_cam_sam.errors import CamSamError, Cancelled
 from napari_cam_sam.images.windows import apply_window, parse_window, resolve_window
 from napari_cam_sam.models.checkpoints import weights_sha256
+from napari_cam_sam.models.classifiers import Classifier, load_classifier
 from napari_cam_sam.models.classify.architectures import build
-from napari_cam_sam.models.classify.classifiers import Classifier, load_classifier
 
 Make = Callable[..., Classifier]
 Planes = list[NDArray[np.uint8]]

@@ -16,7 +16,7 @@ from napari_cam_sam.cam.volume_heatmaps import compute_volume_heatmap
 from napari_cam_sam.cam.windows import Windows
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.geometry import Geometry
-from napari_cam_sam.models.segment.networks import SegmentationNetwork
+from napari_cam_sam.models.segmentation import SegmentationNetwork
 from napari_cam_sam.models.segmentation_cards import merge_segmentation_cards
 
 Volume = NDArray[np.uint8]

@@ -19,8 +19,8 @@ from napari_cam_sam.cli import main
 from napari_cam_sam.demo.samples import make_sample
 from napari_cam_sam.images.reading import read_image
 from napari_cam_sam.images.windows import apply_window, parse_window, resolve_window
+from napari_cam_sam.models.classifiers import load_classifier
 from napari_cam_sam.models.classify.architectures import build
-from napari_cam_sam.models.classify.classifiers import load_classifier
 
 QUICK = ["--stages", "2", "--draws", "1", "--methods", "hires-cam", "--removed", "20,50"]
 

@@ -16,9 +16,9 @@ from torch.optim.swa_utils import AveragedModel
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.models.checkpoints import read_checkpoint, weights_sha256
-from napari_cam_sam.models.classify.classifiers import Classifier, load_classifier
-from napari_cam_sam.models.segment.networks import load_network
+from napari_cam_sam.models.classifiers import Classifier, load_classifier
 from napari_cam_sam.models.segment.small_unet import small_unet
+from napari_cam_sam.models.segmentation import load_network
 from napari_cam_sam.sam.loading import load_segmenter
 from napari_cam_sam.sam.models.compact import build_compact_sam
 

@@ -16,7 +16,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.hashing import file_hash
 from napari_cam_sam.images.reading import read_image, read_labels
 from napari_cam_sam.models.checkpoints import load_into, read_checkpoint
-from napari_cam_sam.models.classify.classifiers import load_classifier
+from napari_cam_sam.models.classifiers import load_classifier
 from napari_cam_sam.models.classify.small_cnn import small_cnn
 from napari_cam_sam.sam.loading import load_segmenter
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from napari_cam_sam.cam.parameters import OcclusionParameters
 from napari_cam_sam.cam.tracing import ScoreModel, Target, run_traced
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.models.classifiers import Classifier
 from napari_cam_sam.models.classify.architectures import to_grid
-from napari_cam_sam.models.classify.classifiers import Classifier
 from napari_cam_sam.models.model import LoadedModel
 from napari_cam_sam.models.plane_order import turned
 

@@ -15,8 +15,8 @@ from napari_cam_sam.cam.pixel_sets import PixelSet, no_region, why_empty
 from napari_cam_sam.cam.upscale import grid_to_plane, resize_grid
 from napari_cam_sam.errors import CamSamError, unknown_name
 from napari_cam_sam.images.letterbox import Letterbox
-from napari_cam_sam.models.classify.classifiers import Classifier
-from napari_cam_sam.models.segment.networks import SegmentationNetwork
+from napari_cam_sam.models.classifiers import Classifier
+from napari_cam_sam.models.segmentation import SegmentationNetwork
 
 __all__ = ["CamParameters", "Heatmap", "check_request", "compute_heatmaps", "normalise_heatmap"]
 

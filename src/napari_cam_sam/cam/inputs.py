@@ -15,7 +15,7 @@ from napari_cam_sam.cam.windows import InfererWindows, Shape, Start, Windows, wi
 from napari_cam_sam.models.plane_order import turned
 from napari_cam_sam.models.preparation import Preparation
 from napari_cam_sam.models.segment.bundle_frames import Prepared
-from napari_cam_sam.models.segment.networks import SegmentationNetwork
+from napari_cam_sam.models.segmentation import SegmentationNetwork
 
 __all__ = ["Frame", "ImageInput", "PreparedInput", "WindowedInput"]
 

@@ -35,11 +35,11 @@ from napari_cam_sam.cam.pixel_sets import PixelSet
 from napari_cam_sam.cam.regions import RegionBatch
 from napari_cam_sam.cam.tracing import ScoreModel, Target, gradients
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.models.classify.classifiers import Classifier
+from napari_cam_sam.models.classifiers import Classifier
 from napari_cam_sam.models.exclusive_eval import borrowed, cancellable
 from napari_cam_sam.models.model import LoadedModel
 from napari_cam_sam.models.plane_order import follow_plane_order
-from napari_cam_sam.models.segment.networks import SegmentationNetwork
+from napari_cam_sam.models.segmentation import SegmentationNetwork
 
 __all__ = ["METHODS", "Method", "RawMaps", "maps_of_batch", "raw_maps", "warn_if_unguided"]
 

@@ -14,7 +14,7 @@ from napari_cam_sam.cam.regions import MapsModel
 from napari_cam_sam.cam.upscale import grid_to_plane
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.models.exclusive_eval import borrowed
-from napari_cam_sam.models.segment.networks import SegmentationNetwork
+from napari_cam_sam.models.segmentation import SegmentationNetwork
 
 __all__ = ["predict_planes"]
 

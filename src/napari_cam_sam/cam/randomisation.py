@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from napari_cam_sam.models.classify.classifiers import Classifier
+from napari_cam_sam.models.classifiers import Classifier
 from napari_cam_sam.models.exclusive_eval import borrowed, module_lock
 
 __all__ = ["cascade", "randomised_layers"]

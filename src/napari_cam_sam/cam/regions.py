@@ -13,7 +13,7 @@ from napari_cam_sam.cam.batch import Batch
 from napari_cam_sam.cam.pixel_sets import PixelSet, find_pixels, nth_component
 from napari_cam_sam.cam.upscale import plane_weights
 from napari_cam_sam.images.letterbox import Letterbox
-from napari_cam_sam.models.segment.networks import SegmentationNetwork
+from napari_cam_sam.models.segmentation import SegmentationNetwork
 
 __all__ = ["MapsModel", "RegionBatch", "explained_class"]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.models.classify.classifiers import Classifier
+from napari_cam_sam.models.classifiers import Classifier
 
 __all__ = ["ScoreModel", "gradients", "run_traced"]
 

@@ -21,7 +21,7 @@ from napari_cam_sam.cam.randomisation import cascade
 from napari_cam_sam.cam.road import Road, road
 from napari_cam_sam.cam.similarity import Similarity, compare_maps, mean_similarity
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.models.classify.classifiers import Classifier
+from napari_cam_sam.models.classifiers import Classifier
 
 __all__ = ["HeatmapTrust", "assess_trust", "trust_steps"]
 

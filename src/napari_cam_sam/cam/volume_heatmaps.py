@@ -22,8 +22,8 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.geometry import Geometry
 from napari_cam_sam.models.exclusive_eval import borrowed
 from napari_cam_sam.models.segment.bundle_frames import prepare_image
-from napari_cam_sam.models.segment.networks import SegmentationNetwork
-from napari_cam_sam.models.segment.volume_frames import VolumeFrame
+from napari_cam_sam.models.segmentation import SegmentationNetwork
+from napari_cam_sam.models.volume_frames import VolumeFrame
 
 __all__ = ["compute_volume_heatmap", "planes_of", "predict_image"]
 

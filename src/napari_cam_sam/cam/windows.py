@@ -15,7 +15,7 @@ from napari_cam_sam.cam.batch import Batch
 from napari_cam_sam.cam.regions import MapsModel
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.models.preparation import Inferer
-from napari_cam_sam.models.segment.networks import SegmentationNetwork
+from napari_cam_sam.models.segmentation import SegmentationNetwork
 
 __all__ = [
     "InfererWindows",

@@ -23,7 +23,7 @@ def report(result: RunResult, segmenter: Any, classifier: Any) -> None:
     """Print what was run, the scores, and how distances were measured."""
     from napari_cam_sam.cam.pixel_sets import PixelSet
     from napari_cam_sam.demo import shipped_models
-    from napari_cam_sam.models.segment.networks import SegmentationNetwork
+    from napari_cam_sam.models.segmentation import SegmentationNetwork
     from napari_cam_sam.outputs import scores_data
 
     image, parameters = result.image, result.parameters

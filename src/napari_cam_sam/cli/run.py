@@ -383,7 +383,7 @@ def _demo(arguments: argparse.Namespace) -> None:
     from napari_cam_sam.demo.samples import make_sample
     from napari_cam_sam.images.windows import parse_window
     from napari_cam_sam.images.writing import heatmap_suffix, write_image
-    from napari_cam_sam.models.classify.classifiers import load_classifier
+    from napari_cam_sam.models.classifiers import load_classifier
     from napari_cam_sam.outputs import check_output
     from napari_cam_sam.pipeline import RunParameters, run_image
     from napari_cam_sam.prompts.parameters import strategy_parameters

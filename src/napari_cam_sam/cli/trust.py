@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from napari_cam_sam.cam.heatmaps import CamParameters
     from napari_cam_sam.cam.trust import HeatmapTrust
     from napari_cam_sam.images.image import Image
-    from napari_cam_sam.models.classify.classifiers import Classifier
+    from napari_cam_sam.models.classifiers import Classifier
 
 __all__ = ["add_trust_command"]
 
@@ -78,7 +78,7 @@ def _trust(arguments: argparse.Namespace) -> None:
     from napari_cam_sam.cam.parameters import TrustParameters, count_steps
     from napari_cam_sam.cam.trust import assess_trust
     from napari_cam_sam.images.windows import apply_window, parse_window, resolve_window
-    from napari_cam_sam.models.classify.classifiers import Classifier
+    from napari_cam_sam.models.classifiers import Classifier
 
     parameters = changed(TrustParameters(), arguments)
     image = read_given(arguments)

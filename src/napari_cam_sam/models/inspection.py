@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from napari_cam_sam.models.classify.classifiers import Classifier
+from napari_cam_sam.models.classifiers import Classifier
 from napari_cam_sam.models.model import LoadedModel, list_layers
 
 __all__ = ["describe"]

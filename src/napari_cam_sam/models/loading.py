@@ -9,7 +9,7 @@ from typing import Any
 from napari_cam_sam.errors import reads
 from napari_cam_sam.models.cards import NETWORK_FIELDS, card_in_metadata, read_sidecar
 from napari_cam_sam.models.checkpoints import read_checkpoint
-from napari_cam_sam.models.classify.classifiers import (
+from napari_cam_sam.models.classifiers import (
     Classifier,
     classifier_of_module,
     load_classifier,
@@ -17,7 +17,7 @@ from napari_cam_sam.models.classify.classifiers import (
 from napari_cam_sam.models.devices import choose_device
 from napari_cam_sam.models.factories import call_factory, is_factory
 from napari_cam_sam.models.names import SEGMENTATION_ARCHITECTURES, shipped_networks
-from napari_cam_sam.models.segment.networks import (
+from napari_cam_sam.models.segmentation import (
     SegmentationNetwork,
     load_network,
     network_of_module,

@@ -28,8 +28,8 @@ from napari_cam_sam.images.windows import (
     resolve_window,
 )
 from napari_cam_sam.images.writing import labels_dtype
-from napari_cam_sam.models.classify.classifiers import Classifier
-from napari_cam_sam.models.segment.networks import SegmentationNetwork
+from napari_cam_sam.models.classifiers import Classifier
+from napari_cam_sam.models.segmentation import SegmentationNetwork
 from napari_cam_sam.pipeline.parameters import RunParameters, automatic_defaults
 from napari_cam_sam.pipeline.results import PlaneResult
 from napari_cam_sam.pipeline.scores import plane_scores, truth_plane

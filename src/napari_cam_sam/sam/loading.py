@@ -19,8 +19,8 @@ from napari_cam_sam.models.checkpoint_layouts import behind_parts
 from napari_cam_sam.models.checkpoints import Checkpoint, load_into, read_checkpoint
 from napari_cam_sam.models.devices import choose_device
 from napari_cam_sam.models.names import is_checkpoint
+from napari_cam_sam.sam.frames import LongestSide, Stretched
 from napari_cam_sam.sam.models.compact import build_compact_sam
-from napari_cam_sam.sam.models.frames import LongestSide, Stretched
 from napari_cam_sam.sam.models.mobile import build_mobile_sam, is_mobile_sam, rename_mobile_sam
 from napari_cam_sam.sam.models.precision import choose_precision
 from napari_cam_sam.sam.models.promptable import SamSegmenter

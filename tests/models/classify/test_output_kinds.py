@@ -12,11 +12,11 @@ from torch.nn import functional
 
 from napari_cam_sam.cam.heatmaps import CamParameters, compute_heatmaps
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.models.classify.classifiers import Classifier, classifier_of_module
+from napari_cam_sam.models.classifiers import Classifier, classifier_of_module
 from napari_cam_sam.models.classify.output_kinds import as_logits, find_outputs
 from napari_cam_sam.models.outputs import unwrap_logits
-from napari_cam_sam.models.segment.networks import SegmentationNetwork, network_of_module
 from napari_cam_sam.models.segment.small_unet import small_unet
+from napari_cam_sam.models.segmentation import SegmentationNetwork, network_of_module
 
 CPU = torch.device("cpu")
 PLANES = [np.random.default_rng(i).integers(0, 255, (64, 64), dtype=np.uint8) for i in range(3)]

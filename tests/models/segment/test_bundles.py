@@ -15,7 +15,7 @@ from napari_cam_sam.cam.volume_heatmaps import predict_image
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.geometry import Geometry
 from napari_cam_sam.models.loading import load_model
-from napari_cam_sam.models.segment.networks import SegmentationNetwork
+from napari_cam_sam.models.segmentation import SegmentationNetwork
 
 NETWORK = {
     "_target_": "UNet", "spatial_dims": 3, "in_channels": 1, "out_channels": "@classes",

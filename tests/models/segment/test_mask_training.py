@@ -11,7 +11,7 @@ from napari_cam_sam.models.segment.mask_training import (
     save_network,
     train_on_masks,
 )
-from napari_cam_sam.models.segment.networks import load_network
+from napari_cam_sam.models.segmentation import load_network
 
 RNG = np.random.default_rng(8)
 QUICK = MaskTrainingParameters(

@@ -10,7 +10,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image, image_from_array
 from napari_cam_sam.images.windows import WindowParameters
 from napari_cam_sam.models.cards import ClassifierCard, merge_cards
-from napari_cam_sam.models.classify.classifiers import Classifier
+from napari_cam_sam.models.classifiers import Classifier
 from napari_cam_sam.models.training import frames as frames_module
 from napari_cam_sam.models.training.augmentation import augment, mix
 from napari_cam_sam.models.training.frames import read_frames

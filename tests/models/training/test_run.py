@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import image_from_array
-from napari_cam_sam.models.classify.classifiers import load_classifier
+from napari_cam_sam.models.classifiers import load_classifier
 from napari_cam_sam.models.inspection import describe
 from napari_cam_sam.models.training.frames import read_frames
 from napari_cam_sam.models.training.parameters import TrainingParameters

@@ -18,7 +18,7 @@ from napari_cam_sam.cam.heatmaps import CamParameters, Heatmap, compute_heatmaps
 from napari_cam_sam.cam.parameters import OcclusionParameters
 from napari_cam_sam.images.image import image_from_array
 from napari_cam_sam.images.windows import apply_window, parse_window, resolve_window
-from napari_cam_sam.models.classify.classifiers import load_classifier
+from napari_cam_sam.models.classifiers import load_classifier
 from napari_cam_sam.plugin.heatmap import heatmap_run
 from napari_cam_sam.plugin.heatmap.heatmap_dock import HeatmapDock
 from napari_cam_sam.plugin.io.sample_data import ct_sample, shapes_sample

@@ -59,7 +59,7 @@ def networks(monkeypatch: pytest.MonkeyPatch) -> None:
     def make(name: str, **_: Any) -> nn.Module:
         return Bright({"nets:planes": 2, "nets:volumes": 3}[name])
 
-    for module in ("napari_cam_sam.models.loading", "napari_cam_sam.models.segment.networks"):
+    for module in ("napari_cam_sam.models.loading", "napari_cam_sam.models.segmentation"):
         monkeypatch.setattr(f"{module}.call_factory", make)
     assert factories.is_factory("nets:planes")
 

@@ -18,9 +18,9 @@ from napari_cam_sam.cam.heatmaps import CamParameters, compute_heatmaps
 from napari_cam_sam.cam.volume_heatmaps import compute_volume_heatmap
 from napari_cam_sam.images.image import image_from_array
 from napari_cam_sam.images.windows import apply_window, resolve_window
-from napari_cam_sam.models.classify.classifiers import load_classifier
+from napari_cam_sam.models.classifiers import load_classifier
 from napari_cam_sam.models.classify.small_cnn import small_cnn
-from napari_cam_sam.models.segment.networks import load_network
+from napari_cam_sam.models.segmentation import load_network
 from napari_cam_sam.plugin.heatmap.heatmap_dock import HeatmapDock
 from napari_cam_sam.plugin.state.workspace import workspace_of
 

@@ -15,7 +15,7 @@ from qtpy.QtWidgets import QApplication, QComboBox, QLabel, QTableWidget, QToolT
 from safetensors.torch import save_file
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.models.classify.classifiers import load_classifier
+from napari_cam_sam.models.classifiers import load_classifier
 from napari_cam_sam.plugin.qt.plain_text import Label, Rich, plain_tip, unmarked
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
 from napari_cam_sam.plugin.qt.widgets import WrappingLabel

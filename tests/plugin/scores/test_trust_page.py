@@ -20,7 +20,7 @@ from napari_cam_sam.cam.parameters import TrustParameters, count_steps
 from napari_cam_sam.cam.trust import assess_trust
 from napari_cam_sam.cam.trust_words import CAVEAT, findings, table
 from napari_cam_sam.images.windows import apply_window, parse_window, resolve_window
-from napari_cam_sam.models.classify.classifiers import load_classifier
+from napari_cam_sam.models.classifiers import load_classifier
 from napari_cam_sam.plugin.heatmap.heatmap_dock import HeatmapDock
 from napari_cam_sam.plugin.io.sample_data import ct_sample
 from napari_cam_sam.plugin.scores import trust_page

@@ -14,7 +14,7 @@ from napari.components import ViewerModel
 from PIL import Image as Pillow
 from qtpy.QtWidgets import QApplication
 
-from napari_cam_sam.models.classify.classifiers import load_classifier
+from napari_cam_sam.models.classifiers import load_classifier
 from napari_cam_sam.models.training.parameters import PRESETS, AugmentationParameters
 from napari_cam_sam.models.training.run import train
 from napari_cam_sam.models.training.samples import samples_from_folder

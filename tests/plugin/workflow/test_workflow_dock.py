@@ -20,7 +20,7 @@ from napari_cam_sam.cam.heatmaps import CamParameters
 from napari_cam_sam.demo.samples import make_sample
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.windows import parse_window
-from napari_cam_sam.models.classify.classifiers import load_classifier
+from napari_cam_sam.models.classifiers import load_classifier
 from napari_cam_sam.pipeline import RunParameters, run_image
 from napari_cam_sam.plugin.state.preferences import Preferences, preferences
 from napari_cam_sam.plugin.workflow.workflow_dock import WorkflowDock

@@ -30,9 +30,9 @@ from napari_cam_sam.sam.everything.automatic import (
     automatic_masks,
     automatic_steps,
 )
+from napari_cam_sam.sam.frames import Stretched
 from napari_cam_sam.sam.loading import load_segmenter
 from napari_cam_sam.sam.models.compact import build_compact_sam
-from napari_cam_sam.sam.models.frames import Stretched
 from napari_cam_sam.sam.models.promptable import SamSegmenter
 
 CPU = torch.device("cpu")

@@ -20,11 +20,11 @@ from segment_anything.modeling import (
 from napari_cam_sam.demo.phantoms import mixed
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, Point
+from napari_cam_sam.sam.frames import LongestSide, Stretched
 from napari_cam_sam.sam.loading import load_segmenter
 from napari_cam_sam.sam.models.compact import build_compact_sam
 from napari_cam_sam.sam.models.decoder import decode_logits
 from napari_cam_sam.sam.models.encoder import bytes_of_a_plane, encode_images
-from napari_cam_sam.sam.models.frames import LongestSide, Stretched
 from napari_cam_sam.sam.models.promptable import SamSegmenter
 from napari_cam_sam.sam.seeded.segmenter import SeededSegmenter
 from napari_cam_sam.sam.segmenter import Cancelled, encode_planes

@@ -8,7 +8,7 @@ from napari_cam_sam.demo.samples import make_sample
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.windows import apply_window, parse_window, resolve_window
 from napari_cam_sam.metrics.overlap import overlap
-from napari_cam_sam.models.classify.classifiers import load_classifier
+from napari_cam_sam.models.classifiers import load_classifier
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
 from napari_cam_sam.prompts.strategies import prompts_from_heatmap
 from napari_cam_sam.sam.loading import load_segmenter

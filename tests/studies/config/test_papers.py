@@ -10,7 +10,7 @@ from napari_cam_sam.cam.heatmaps import CamParameters, compute_heatmaps
 from napari_cam_sam.cam.pixel_sets import PixelSet
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.windows import WindowParameters, resolve_window
-from napari_cam_sam.models.segment.networks import load_network
+from napari_cam_sam.models.segmentation import load_network
 from napari_cam_sam.pipeline import RunParameters
 from napari_cam_sam.pipeline.annotation import annotate
 from napari_cam_sam.pipeline.planes import window_plane

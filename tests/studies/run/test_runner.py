@@ -34,7 +34,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.hashing import file_hash
 from napari_cam_sam.images.windows import parse_window
 from napari_cam_sam.metrics.scoring import Scores
-from napari_cam_sam.models.classify.classifiers import load_classifier
+from napari_cam_sam.models.classifiers import load_classifier
 from napari_cam_sam.models.loading import load_model
 from napari_cam_sam.models.segment.small_unet import SmallUNet
 from napari_cam_sam.pipeline import RunParameters, VolumeParameters, run_image

@@ -27,8 +27,8 @@ from napari_cam_sam.images.writing import write_atomically
 from napari_cam_sam.models.checkpoints import weights_sha256
 from napari_cam_sam.models.devices import choose_device
 from napari_cam_sam.models.segment.architectures import default_layer
-from napari_cam_sam.models.segment.networks import SegmentationNetwork
 from napari_cam_sam.models.segment.small_unet import small_unet
+from napari_cam_sam.models.segmentation import SegmentationNetwork
 from napari_cam_sam.models.segmentation_cards import SegmentationCard
 from napari_cam_sam.models.training.augmentation import move
 

@@ -21,8 +21,8 @@ from napari_cam_sam.plugin.qt.torch_import import import_torch
 from napari_cam_sam.plugin.qt.widgets import CHECKPOINT_FILES, ValueComboBox
 
 if TYPE_CHECKING:
-    from napari_cam_sam.models.classify.classifiers import Classifier
-    from napari_cam_sam.models.segment.networks import SegmentationNetwork
+    from napari_cam_sam.models.classifiers import Classifier
+    from napari_cam_sam.models.segmentation import SegmentationNetwork
     from napari_cam_sam.plugin.state.heatmap_layers import HeatmapRecord
     from napari_cam_sam.plugin.state.workspace import Workspace
 

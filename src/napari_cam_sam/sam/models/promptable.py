@@ -15,9 +15,9 @@ from torch import Tensor
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.prompts.data import ObjectPrompt
+from napari_cam_sam.sam.frames import InputFrame, LongestSide
 from napari_cam_sam.sam.models.decoder import decode_logits, image_tokens
 from napari_cam_sam.sam.models.encoder import bytes_of_a_plane, cast_blocks, encode_images
-from napari_cam_sam.sam.models.frames import InputFrame, LongestSide
 from napari_cam_sam.sam.segmenter import Cancelled, Embedding, MaskCandidates
 from napari_cam_sam.sam.validation import check_embedding, check_plane, check_prompts
 
@@ -49,7 +49,7 @@ class SamSegmenter:
         SHA-256 of its weights, hexadecimal.
     device : torch.device
     frame : InputFrame, optional
-        :class:`~napari_cam_sam.sam.models.frames.LongestSide` by default, as segment-anything does.
+        :class:`~napari_cam_sam.sam.frames.LongestSide` by default, as segment-anything does.
     boxes_only : bool
         Refuse prompts without a box: the model learned from boxes alone.
     precision : torch.dtype

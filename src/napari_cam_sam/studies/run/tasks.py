@@ -25,10 +25,10 @@ from napari_cam_sam.images.windows import Window, WindowParameters, resolve_wind
 from napari_cam_sam.images.writing import labels_dtype
 from napari_cam_sam.metrics.prompt_quality import score_prompts
 from napari_cam_sam.metrics.scoring import Scores, score_heatmap, score_labels, score_masks
-from napari_cam_sam.models.classify.classifiers import Classifier
+from napari_cam_sam.models.classifiers import Classifier
 from napari_cam_sam.models.factories import refused_factory
 from napari_cam_sam.models.loading import load_model
-from napari_cam_sam.models.segment.networks import SegmentationNetwork
+from napari_cam_sam.models.segmentation import SegmentationNetwork
 from napari_cam_sam.pipeline import RunParameters, run_image
 from napari_cam_sam.pipeline.annotation import annotate
 from napari_cam_sam.pipeline.planes import (

@@ -17,7 +17,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import image_from_array
 from napari_cam_sam.images.windows import WindowParameters, apply_window, resolve_window
 from napari_cam_sam.metrics.overlap import overlap
-from napari_cam_sam.models.classify.classifiers import load_classifier
+from napari_cam_sam.models.classifiers import load_classifier
 from napari_cam_sam.plugin.io.sample_data import shapes_sample, ultrasound_sample
 from napari_cam_sam.plugin.segment.automatic import automatic_section
 from napari_cam_sam.plugin.segment.automatic.automatic_panel import AutomaticPanel

@@ -11,15 +11,15 @@ from safetensors.torch import save_file
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.models import names
 from napari_cam_sam.models.checkpoints import file_sha256
-from napari_cam_sam.models.classify import classifiers, torchvision_weights
-from napari_cam_sam.models.classify.architectures import build
-from napari_cam_sam.models.classify.classifiers import (
+from napari_cam_sam.models.classifiers import (
     Classifier,
     ClassifierCard,
     classifier_names,
     list_layers,
     load_classifier,
 )
+from napari_cam_sam.models.classify import classifiers, torchvision_weights
+from napari_cam_sam.models.classify.architectures import build
 from napari_cam_sam.models.inspection import describe
 
 CARD = {

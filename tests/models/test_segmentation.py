@@ -13,13 +13,13 @@ from safetensors.torch import save_file, save_model
 from torch import nn
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.models.classify.classifiers import Classifier, list_layers, load_classifier
+from napari_cam_sam.models.classifiers import Classifier, list_layers, load_classifier
 from napari_cam_sam.models.inspection import describe
 from napari_cam_sam.models.loading import load_model
 from napari_cam_sam.models.outputs import maps_of
 from napari_cam_sam.models.segment.architectures import build_network, default_layer
-from napari_cam_sam.models.segment.networks import SegmentationNetwork, load_network
 from napari_cam_sam.models.segment.small_unet import SmallUNet
+from napari_cam_sam.models.segmentation import SegmentationNetwork, load_network
 from napari_cam_sam.models.segmentation_cards import merge_segmentation_cards
 
 UNET = {"channels": [4, 8, 12], "strides": [2, 2], "num_res_units": 1}
