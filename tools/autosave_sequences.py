@@ -98,7 +98,7 @@ class Life:
         from qtpy.QtWidgets import QApplication
 
         from napari_cam_sam.plugin.segment.segment_dock import SegmentDock
-        from napari_cam_sam.plugin.state.workspace import workspace_of
+        from napari_cam_sam.plugin.viewer.attach import workspace_of
 
         # One that is shown is painted by the processor, which takes most of the time.
         self.viewer = napari.Viewer(show=self.shown)
@@ -189,10 +189,10 @@ class Life:
     def bring_back(self) -> None:
         """Take what an earlier process left, as the dock's button does."""
         rest(self.app)
-        found = self.workspace.keeper.left
+        found = self.workspace.sessions.left
         if found is not None:
             whole = found.whole() if hasattr(found, "whole") else found.session
-            self.workspace.keeper.take(found)
+            self.workspace.sessions.take(found)
             self.live()
             rest(self.app)
             taken = of_session(whole)
@@ -394,7 +394,7 @@ def look(kinds: list[tuple[str, int | None]], answer: Path) -> None:
 
     from napari_cam_sam.plugin.session import manager
     from napari_cam_sam.plugin.state.preferences import Preferences
-    from napari_cam_sam.plugin.state.workspace import workspace_of
+    from napari_cam_sam.plugin.viewer.attach import workspace_of
 
     off = Preferences(autosave=False)
     manager.preferences = lambda: off
@@ -410,13 +410,13 @@ def look(kinds: list[tuple[str, int | None]], answer: Path) -> None:
         there = offers.setdefault(f"{kind} {frame}", [])
         for _ in range(50):
             heard(app)
-            found = workspace.keeper.left
+            found = workspace.sessions.left
             if found is None:
                 break
             for one in (found, *getattr(found, "older", ())):
                 whole = one.whole() if hasattr(one, "whole") else one.session
                 there.append(of_session(whole))
-            workspace.keeper.discard(found)  # the next that was left is offered then
+            workspace.sessions.discard(found)  # the next that was left is offered then
     answer.write_text(json.dumps(offers))
 
 

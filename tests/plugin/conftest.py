@@ -24,7 +24,7 @@ from superqt.utils import WorkerBase
 from napari_cam_sam.plugin.session import manager
 from napari_cam_sam.plugin.session.recovery import FOLDER_VARIABLE
 from napari_cam_sam.plugin.state.preferences import Preferences
-from napari_cam_sam.plugin.state.workspace import _WORKSPACES, Workspace, workspace_of
+from napari_cam_sam.plugin.viewer.attach import _WORKSPACES, ViewerWorkspace, workspace_of
 from napari_cam_sam.sam.registry import CACHE_VARIABLE
 from napari_cam_sam.sam.segmenter import Cancelled, Embedding, MaskCandidates
 
@@ -92,7 +92,7 @@ def model(qapp: Any) -> ViewerModel:
 
 
 @pytest.fixture
-def workspace(model: ViewerModel) -> Workspace:
+def workspace(model: ViewerModel) -> ViewerWorkspace:
     return workspace_of(model)
 
 

@@ -167,8 +167,8 @@ app = QApplication([])
 from napari_cam_sam.images.reading import read_image
 from napari_cam_sam.plugin.heatmap.heatmap_dock import HeatmapDock
 from napari_cam_sam.plugin.layers.conversion import KEY
-from napari_cam_sam.plugin.session.session_panel import SessionRow
-from napari_cam_sam.plugin.state.workspace import workspace_of
+from napari_cam_sam.plugin.session.session_panel import SessionPanel
+from napari_cam_sam.plugin.viewer.attach import workspace_of
 from superqt.utils import WorkerBase
 viewer = ViewerModel()
 image = read_image("data/images/a.png")
@@ -176,7 +176,7 @@ viewer.add_image(image.data, name="a", metadata={KEY: {"image": image}})
 workspace = workspace_of(viewer)
 dock = HeatmapDock(viewer)
 dock.show()
-row = SessionRow(workspace)
+row = SessionPanel(workspace, workspace.sessions)
 
 def wait(until):
     for _ in range(600):
@@ -188,9 +188,9 @@ def wait(until):
 
 mode, answer = sys.argv[1:]
 if mode == "session":
-    workspace.keeper.open("session")
+    workspace.sessions.open("session")
 else:
-    wait(lambda: workspace.keeper.left is not None)
+    wait(lambda: workspace.sessions.left is not None)
     row._restore()
 wait(lambda: not dock.code.isHidden())
 assert "helpers:make" in dock.code.words.text(), dock.code.words.text()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 __all__ = ["Box", "ObjectPrompt", "PlanePrompts", "Point", "Source"]
 
@@ -107,3 +107,15 @@ class PlanePrompts:
     index: int = 0
     objects: tuple[ObjectPrompt, ...] = field(default=())
     reason: str | None = None
+
+    def coordinates(self) -> tuple[Any, ...]:
+        """Return what a segmenter looks at, to be compared: no sources, and no scores."""
+        return tuple(
+            (
+                one.object_id,
+                tuple((p.row, p.column, p.positive) for p in one.points),
+                one.box
+                and (one.box.row_min, one.box.column_min, one.box.row_max, one.box.column_max),
+            )
+            for one in self.objects
+        )

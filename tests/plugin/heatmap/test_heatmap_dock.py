@@ -24,7 +24,7 @@ from napari_cam_sam.plugin.heatmap.heatmap_dock import HeatmapDock
 from napari_cam_sam.plugin.io.sample_data import ct_sample, shapes_sample
 from napari_cam_sam.plugin.layers.conversion import KEY
 from napari_cam_sam.plugin.state.plane_words import slider_label
-from napari_cam_sam.plugin.state.workspace import workspace_of
+from napari_cam_sam.plugin.viewer.attach import workspace_of
 
 Finish = Callable[[Any], None]
 

@@ -24,7 +24,7 @@ from napari_cam_sam.plugin.heatmap.heatmap_dock import HeatmapDock
 from napari_cam_sam.plugin.layers.conversion import image_of
 from napari_cam_sam.plugin.layers.drawn_regions import region_of
 from napari_cam_sam.plugin.qt.tasks import report_steps
-from napari_cam_sam.plugin.state.workspace import workspace_of
+from napari_cam_sam.plugin.viewer.attach import workspace_of
 from napari_cam_sam.sam.segmenter import Cancelled
 
 Finish = Callable[[Any], None]

@@ -22,7 +22,7 @@ from napari_cam_sam.models.classifiers import load_classifier
 from napari_cam_sam.models.classify.small_cnn import small_cnn
 from napari_cam_sam.models.segmentation import load_network
 from napari_cam_sam.plugin.heatmap.heatmap_dock import HeatmapDock
-from napari_cam_sam.plugin.state.workspace import workspace_of
+from napari_cam_sam.plugin.viewer.attach import workspace_of
 
 NIBABEL = "columns-rows"
 STACK = np.random.default_rng(1).normal(200, 40, (4, 48, 64)).astype(np.float32)

@@ -21,7 +21,7 @@ from napari_cam_sam.images.hashing import image_hash
 from napari_cam_sam.images.reading import read_image
 from napari_cam_sam.plugin.heatmap.axes_panel import AxesRow
 from napari_cam_sam.plugin.layers.layer_axes import axes_of
-from napari_cam_sam.plugin.state.workspace import Workspace, workspace_of
+from napari_cam_sam.plugin.viewer.attach import ViewerWorkspace, workspace_of
 from napari_cam_sam.session import Session, image_record, read_session, write_session
 
 SIZES = {"T": 3, "C": 2, "Z": 5, "Y": 12, "X": 14}
@@ -39,7 +39,7 @@ def saved(path: Path, axes: str, kind: str) -> NDArray[np.uint16]:
     return data
 
 
-def opened(path: Path) -> tuple[ViewerModel, Workspace]:
+def opened(path: Path) -> tuple[ViewerModel, ViewerWorkspace]:
     """Open a file as napari's own reader does."""
     viewer = ViewerModel()
     read = napari_get_reader(str(path))

@@ -13,7 +13,7 @@ from napari_cam_sam.plugin.layers.layer_geometry import transform_of
 from napari_cam_sam.plugin.prompts.prompts_dock import PromptsDock
 from napari_cam_sam.plugin.scores.scores_dock import ScoresDock
 from napari_cam_sam.plugin.segment.segment_dock import SegmentDock
-from napari_cam_sam.plugin.state.workspace import Workspace, workspace_of
+from napari_cam_sam.plugin.viewer.attach import ViewerWorkspace, workspace_of
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
 
 # Non-orthogonal slicing is what napari says of layers that are turned out of the view.
@@ -51,7 +51,7 @@ def _skew(ndim: int) -> Any:
     return skew
 
 
-def opened(kind: str) -> tuple[ViewerModel, Workspace]:
+def opened(kind: str) -> tuple[ViewerModel, ViewerWorkspace]:
     """Give a viewer with an image that has a bright box on every plane."""
     ndim, where = IMAGES[kind]
     pixels = np.random.default_rng(0).normal(20, 3, SHAPE).astype(np.float32)

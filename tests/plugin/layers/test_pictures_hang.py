@@ -18,7 +18,7 @@ from napari_cam_sam.images.geometry import default_geometry, hanging
 from napari_cam_sam.images.windows import WindowParameters
 from napari_cam_sam.overview import draw_overview
 from napari_cam_sam.plugin.io.reader import read_nifti_layers
-from napari_cam_sam.plugin.state.workspace import workspace_of
+from napari_cam_sam.plugin.viewer.attach import workspace_of
 from napari_cam_sam.studies.cases import Case
 from napari_cam_sam.studies.config.settings import Setting
 from napari_cam_sam.studies.report.cases import view_case

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from napari.components import ViewerModel
 
-from napari_cam_sam.plugin.state.workspace import Workspace, workspace_of
+from napari_cam_sam.plugin.viewer.attach import ViewerWorkspace, workspace_of
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts, Point
 
 FIRST = ObjectPrompt(1, (Point(6, 7, True, "cam", 0.75),), Box(3, 4, 11, 15, "cam", 0.5))
@@ -87,7 +87,7 @@ def test_a_flat_picture_has_the_plane_zero(qapp: Any) -> None:
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_rectangles_have_four_corners_on_one_plane_round_the_pixels(
-    model: ViewerModel, workspace: Workspace, axis: int
+    model: ViewerModel, workspace: ViewerWorkspace, axis: int
 ) -> None:
     prompts = workspace.prompts
     prompts.write([PlanePrompts(axis, 3, (ObjectPrompt(1, (), Box(2, 3, 6, 5)),))])

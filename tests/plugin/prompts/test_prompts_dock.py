@@ -12,8 +12,8 @@ from napari.components import ViewerModel
 from numpy.typing import NDArray
 
 from napari_cam_sam.plugin.prompts.prompts_dock import PromptsDock
-from napari_cam_sam.plugin.state.heatmap_layers import HeatmapRecord
-from napari_cam_sam.plugin.state.workspace import Workspace, workspace_of
+from napari_cam_sam.plugin.state.heatmap_record import HeatmapRecord
+from napari_cam_sam.plugin.viewer.attach import ViewerWorkspace, workspace_of
 from napari_cam_sam.prompts import strategies
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts, Point
 from napari_cam_sam.prompts.parameters import PRESETS
@@ -44,7 +44,7 @@ def hill(shape: tuple[int, int], row: float, column: float, width: float = 4) ->
 
 
 def put_heatmap(
-    workspace: Workspace, axis: int, index: int, values: Any, reason: str | None = None
+    workspace: ViewerWorkspace, axis: int, index: int, values: Any, reason: str | None = None
 ) -> None:
     layer = workspace.heatmaps.layer(axis, create=True)
     layer.data[workspace.image().slot(axis, index)] = values
@@ -52,7 +52,7 @@ def put_heatmap(
     workspace.heatmaps_changed.emit()
 
 
-def sketch(workspace: Workspace) -> Any:
+def sketch(workspace: ViewerWorkspace) -> Any:
     return workspace.own("sketch")
 
 

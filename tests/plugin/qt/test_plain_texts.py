@@ -19,8 +19,8 @@ from napari_cam_sam.models.classifiers import load_classifier
 from napari_cam_sam.plugin.qt.plain_text import Label, Rich, plain_tip, unmarked
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
 from napari_cam_sam.plugin.qt.widgets import WrappingLabel
-from napari_cam_sam.plugin.state.workspace import workspace_of
 from napari_cam_sam.plugin.training.training_dock import TrainingDock
+from napari_cam_sam.plugin.viewer.attach import workspace_of
 from napari_cam_sam.plugin.workflow.workflow_dock import WorkflowDock
 
 _OLD = 1_000_000_000

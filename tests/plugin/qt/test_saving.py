@@ -27,7 +27,7 @@ from napari_cam_sam.plugin.qt import saving
 from napari_cam_sam.plugin.qt.saving import SavingRow
 from napari_cam_sam.plugin.scores.score_rows import Subject, as_text
 from napari_cam_sam.plugin.segment.segment_dock import SegmentDock
-from napari_cam_sam.plugin.state.workspace import workspace_of
+from napari_cam_sam.plugin.viewer.attach import workspace_of
 
 AFFINE = np.array(
     [[0.88, 0.17, 0.3, -40], [-0.2, 1.05, 0.6, 12.5], [-0.1, -0.25, 2.9, 100], [0, 0, 0, 1]]

@@ -23,7 +23,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.metrics.scoring import score_heatmap, score_masks, score_objects
 from napari_cam_sam.plugin.layers.layer_geometry import transform_of
 from napari_cam_sam.plugin.scores.scores_dock import ScoresDock
-from napari_cam_sam.plugin.state.heatmap_layers import HeatmapRecord
+from napari_cam_sam.plugin.state.heatmap_record import HeatmapRecord
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
 from napari_cam_sam.prompts.parameters import PromptParameters
 from napari_cam_sam.sam.loading import load_segmenter

@@ -25,7 +25,7 @@ from napari_cam_sam.plugin.heatmap.heatmap_dock import HeatmapDock
 from napari_cam_sam.plugin.io.sample_data import ct_sample
 from napari_cam_sam.plugin.scores import trust_page
 from napari_cam_sam.plugin.scores.scores_dock import ScoresDock
-from napari_cam_sam.plugin.state.workspace import workspace_of
+from napari_cam_sam.plugin.viewer.attach import workspace_of
 
 Finish = Callable[[Any], None]
 QUICK = TrustParameters(stages=2, draws=1, methods=("hires-cam",), removed=(20, 50))

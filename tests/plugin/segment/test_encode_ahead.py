@@ -18,7 +18,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.windows import parse_window
-from napari_cam_sam.plugin.scores.score_plots import theme_colours
+from napari_cam_sam.plugin.qt.plots import theme_colours
 from napari_cam_sam.plugin.segment.encode_ahead import Readiness
 from napari_cam_sam.plugin.segment.encoding_status import EncodedSlicesStrip
 from napari_cam_sam.plugin.segment.segment_dock import SegmentDock

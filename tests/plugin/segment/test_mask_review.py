@@ -12,7 +12,7 @@ from napari.components import ViewerModel
 
 from napari_cam_sam.plugin.segment.segment_dock import SegmentDock
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, single_candidate
-from napari_cam_sam.plugin.state.workspace import workspace_of
+from napari_cam_sam.plugin.viewer.attach import workspace_of
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
 
 Finish = Callable[[Any], None]

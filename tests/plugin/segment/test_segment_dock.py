@@ -18,7 +18,7 @@ from napari_cam_sam.images.windows import apply_window, parse_window, resolve_wi
 from napari_cam_sam.pipeline import segment_plane
 from napari_cam_sam.plugin.io.sample_data import ct_sample
 from napari_cam_sam.plugin.segment.segment_dock import SegmentDock
-from napari_cam_sam.plugin.state.workspace import workspace_of
+from napari_cam_sam.plugin.viewer.attach import workspace_of
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts, Point
 from napari_cam_sam.sam.loading import load_segmenter
 from napari_cam_sam.session import place_masks

@@ -20,7 +20,7 @@ from napari_cam_sam.images.windows import apply_window, resolve_window
 from napari_cam_sam.pipeline import segment_plane
 from napari_cam_sam.plugin.io.sample_data import shapes_sample, ultrasound_sample
 from napari_cam_sam.plugin.segment.segment_dock import SegmentDock
-from napari_cam_sam.plugin.state.workspace import workspace_of
+from napari_cam_sam.plugin.viewer.attach import workspace_of
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts, Point
 from napari_cam_sam.sam.seeded.segmenter import SeededSegmenter
 

@@ -16,17 +16,17 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.layers.conversion import image_of
 from napari_cam_sam.plugin.session import capture, manager
 from napari_cam_sam.plugin.session.recovery import RecoverableSession, autosave_folder
-from napari_cam_sam.plugin.session.session_panel import SessionRow
+from napari_cam_sam.plugin.session.session_panel import SessionPanel
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, single_candidate
 from napari_cam_sam.plugin.state.preferences import Preferences
-from napari_cam_sam.plugin.state.workspace import Workspace, workspace_of
+from napari_cam_sam.plugin.viewer.attach import ViewerWorkspace, workspace_of
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
 from napari_cam_sam.session import Session, image_record, read_session, replay, write_session
 
 BOX = ObjectPrompt(1, (), Box(4, 5, 12, 15))
 
 
-def accept(workspace: Workspace, index: int, object_id: int = 1) -> None:
+def accept(workspace: ViewerWorkspace, index: int, object_id: int = 1) -> None:
     """Accept a square on a plane, kept as one that no prompt makes."""
     square = np.zeros((20, 24), bool)
     square[4:12, 5:15] = True
@@ -46,9 +46,9 @@ def done() -> None:
         QApplication.processEvents()
 
 
-def saved(workspace: Workspace, folder: Path) -> Session:
+def saved(workspace: ViewerWorkspace, folder: Path) -> Session:
     """Save by hand; give what is on disk then."""
-    workspace.keeper.save(folder)
+    workspace.sessions.save(folder)
     done()
     return read_session(folder)
 
@@ -61,16 +61,16 @@ def indices(session: Session) -> list[int]:
     return [one.prompts.index for one in session.accepted]
 
 
-def left(workspace: Workspace) -> RecoverableSession:
-    assert workspace.keeper.left is not None
-    return workspace.keeper.left
+def left(workspace: ViewerWorkspace) -> RecoverableSession:
+    assert workspace.sessions.left is not None
+    return workspace.sessions.left
 
 
 @pytest.fixture
-def words(workspace: Workspace) -> list[str]:
-    """Collect what the keeper says."""
+def words(workspace: ViewerWorkspace) -> list[str]:
+    """Collect what the session manager says."""
     said: list[str] = []
-    workspace.keeper.saved.connect(said.append)
+    workspace.sessions.saved.connect(said.append)
     done()
     return said
 
@@ -79,14 +79,14 @@ def words(workspace: Workspace) -> list[str]:
 
 
 def test_what_a_session_takes_the_place_of_is_kept_and_offered(
-    workspace: Workspace, tmp_path: Path, words: list[str]
+    workspace: ViewerWorkspace, tmp_path: Path, words: list[str]
 ) -> None:
-    row = SessionRow(workspace)
+    row = SessionPanel(workspace, workspace.sessions)
     workspace.prompts.write([PlanePrompts(0, 3, (BOX,))])
     saved(workspace, tmp_path / "session")
     accept(workspace, 2)
     workspace.prompts.write([PlanePrompts(0, 4, (BOX,))])
-    workspace.keeper.open(tmp_path / "session")
+    workspace.sessions.open(tmp_path / "session")
     done()
     assert not workspace.own("labels").data.any()
     assert workspace.prompts.planes(0) == [3]
@@ -105,39 +105,39 @@ def test_what_a_session_takes_the_place_of_is_kept_and_offered(
 
 
 def test_the_two_change_places_as_often_as_one_likes(
-    workspace: Workspace, words: list[str], monkeypatch: pytest.MonkeyPatch
+    workspace: ViewerWorkspace, words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     soon = Preferences(autosave_seconds=0)
     monkeypatch.setattr(manager, "preferences", lambda: soon)
     accept(workspace, 2)
-    workspace.keeper.restore(
+    workspace.sessions.restore(
         Session(image_record(workspace.image()), saved_at="2025-03-01T09:30:00+00:00")
     )
     done()
     assert not workspace.own("labels").data.any()
     accept(workspace, 5)
     for there, away in ((2, 5), (5, 2)):
-        workspace.keeper.take(left(workspace))
+        workspace.sessions.take(left(workspace))
         done()
-        workspace.keeper.autosave()
+        workspace.sessions.autosave()
         done()
         assert planes(workspace.own("labels").data) == [there]
         assert indices(left(workspace).session) == [away]
 
 
 def test_nothing_is_opened_where_what_is_there_cannot_be_saved(
-    workspace: Workspace, tmp_path: Path, words: list[str]
+    workspace: ViewerWorkspace, tmp_path: Path, words: list[str]
 ) -> None:
     saved(workspace, tmp_path / "session")
     accept(workspace, 2)
     autosave_folder().write_text("in the way")
-    workspace.keeper.open(tmp_path / "session")
+    workspace.sessions.open(tmp_path / "session")
     done()
     assert words[-1].startswith("Not opened, as what is there cannot be saved first: ")
     assert planes(workspace.own("labels").data) == [2]
     # Saved elsewhere, it is safe.
     saved(workspace, tmp_path / "mine")
-    workspace.keeper.open(tmp_path / "session")
+    workspace.sessions.open(tmp_path / "session")
     done()
     assert words[-1].startswith("Opened the session of ")
     assert not workspace.own("labels").data.any()
@@ -147,7 +147,7 @@ def test_nothing_is_opened_where_what_is_there_cannot_be_saved(
 
 
 def test_the_users_layer_stays_the_target_of_its_image(
-    workspace: Workspace, tmp_path: Path, words: list[str]
+    workspace: ViewerWorkspace, tmp_path: Path, words: list[str]
 ) -> None:
     first = workspace.image_layer
     other = workspace.viewer.add_image(np.zeros((4, 5, 6)), name="other")
@@ -165,7 +165,7 @@ def test_the_users_layer_stays_the_target_of_its_image(
 
 
 def test_what_is_accepted_into_two_layers_is_all_in_the_session(
-    workspace: Workspace, tmp_path: Path, words: list[str]
+    workspace: ViewerWorkspace, tmp_path: Path, words: list[str]
 ) -> None:
     accept(workspace, 2)
     ours = workspace.own("labels")
@@ -185,7 +185,7 @@ def test_what_is_accepted_into_two_layers_is_all_in_the_session(
 
 
 def test_what_lies_in_a_layer_that_nothing_was_accepted_into_is_no_work(
-    workspace: Workspace, tmp_path: Path, words: list[str]
+    workspace: ViewerWorkspace, tmp_path: Path, words: list[str]
 ) -> None:
     accept(workspace, 2)
     truth = np.full_like(workspace.own("labels").data, 5)
@@ -195,7 +195,7 @@ def test_what_lies_in_a_layer_that_nothing_was_accepted_into_is_no_work(
 
 
 def test_what_is_accepted_while_a_session_is_saved_is_all_in_it(
-    workspace: Workspace, tmp_path: Path, words: list[str], monkeypatch: pytest.MonkeyPatch
+    workspace: ViewerWorkspace, tmp_path: Path, words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     accept(workspace, 2)
     accepted = threading.Event()
@@ -206,7 +206,7 @@ def test_what_is_accepted_while_a_session_is_saved_is_all_in_it(
         return real(parts)
 
     monkeypatch.setattr(capture, "_joined", later)
-    workspace.keeper.save(tmp_path / "session")
+    workspace.sessions.save(tmp_path / "session")
     accept(workspace, 3)
     accepted.set()
     done()
@@ -219,7 +219,7 @@ def test_what_is_accepted_while_a_session_is_saved_is_all_in_it(
 
 
 def test_acceptances_are_taken_back_after_another_image_was_shown(
-    workspace: Workspace, words: list[str], qtbot: Any
+    workspace: ViewerWorkspace, words: list[str], qtbot: Any
 ) -> None:
     first = workspace.image_layer
     other = workspace.viewer.add_image(np.zeros((4, 5, 6)), name="other")
@@ -238,7 +238,7 @@ def test_acceptances_are_taken_back_after_another_image_was_shown(
 
 
 def test_an_acceptance_that_labels_undo_took_back_on_return_does_not_stand(
-    workspace: Workspace, words: list[str]
+    workspace: ViewerWorkspace, words: list[str]
 ) -> None:
     first = workspace.image_layer
     accept(workspace, 2)
@@ -250,12 +250,12 @@ def test_an_acceptance_that_labels_undo_took_back_on_return_does_not_stand(
 
 
 def test_an_acceptance_of_a_session_that_is_erased_does_not_stand(
-    workspace: Workspace, tmp_path: Path, words: list[str]
+    workspace: ViewerWorkspace, tmp_path: Path, words: list[str]
 ) -> None:
     accept(workspace, 2)
     accept(workspace, 3)
     saved(workspace, tmp_path / "session")
-    workspace.keeper.open(tmp_path / "session")
+    workspace.sessions.open(tmp_path / "session")
     done()
     assert [one.prompts.index for one in workspace.masks.standing()] == [2, 3]
     labels = workspace.own("labels")
@@ -265,7 +265,7 @@ def test_an_acceptance_of_a_session_that_is_erased_does_not_stand(
     assert len(workspace.masks.standing()) == 2
 
 
-def test_an_image_that_is_gone_leaves_nothing_behind(workspace: Workspace) -> None:
+def test_an_image_that_is_gone_leaves_nothing_behind(workspace: ViewerWorkspace) -> None:
     other = workspace.viewer.add_image(np.zeros((6, 20, 24)))
     accept(workspace, 2)
     first = workspace.image_layer
@@ -278,7 +278,7 @@ def test_an_image_that_is_gone_leaves_nothing_behind(workspace: Workspace) -> No
     assert workspace.masks.accepted == []
 
 
-def test_new_pixels_leave_no_undo_of_masks_of_the_old(workspace: Workspace) -> None:
+def test_new_pixels_leave_no_undo_of_masks_of_the_old(workspace: ViewerWorkspace) -> None:
     accept(workspace, 2)
     workspace.image_layer.data = workspace.image_layer.data + 1
     assert workspace.masks.undo_accept() == 0
@@ -303,7 +303,7 @@ def left_behind(*names: str) -> tuple[ViewerModel, list[Path]]:
 def test_the_next_that_was_left_is_offered_after_the_first(qapp: Any) -> None:
     viewer, folders = left_behind("1", "2")
     workspace = workspace_of(viewer)
-    row = SessionRow(workspace)
+    row = SessionPanel(workspace, workspace.sessions)
     done()
     first = left(workspace).folder
     row.discard.click()
@@ -312,7 +312,7 @@ def test_the_next_that_was_left_is_offered_after_the_first(qapp: Any) -> None:
     assert row.offer.isVisibleTo(row)
     row.discard.click()
     done()
-    assert workspace.keeper.left is None
+    assert workspace.sessions.left is None
     assert not row.offer.isVisibleTo(row)
 
 
@@ -328,9 +328,9 @@ def test_what_was_brought_back_stays_on_disk_until_its_own_image_is_saved(
         raise CamSamError("The disk is full.")
 
     monkeypatch.setattr(manager, "write_session", full)
-    workspace.keeper.take(left(workspace))
+    workspace.sessions.take(left(workspace))
     saved_to = tmp_path / "session"
-    workspace.keeper.save(saved_to)
+    workspace.sessions.save(saved_to)
     done()
     first = workspace.image_layer
     workspace.choose_image(viewer.add_image(np.zeros((4, 5, 6))))
@@ -348,35 +348,38 @@ def test_what_was_left_is_told_where_no_dock_offers_it(
 ) -> None:
     viewer, _ = left_behind("1")
     workspace = workspace_of(viewer)
-    row = SessionRow(workspace) if with_row else None
+    row = SessionPanel(workspace, workspace.sessions) if with_row else None
     done()
-    assert workspace.keeper.left is not None
+    assert workspace.sessions.left is not None
     told = [one for one in notices if "Unsaved work on this image" in one]
     assert len(told) == (row is None)
     assert all(one.endswith('Plugins → CAM to SAM → "CAM → SAM" brings it back.') for one in told)
 
 
 def test_that_work_cannot_be_saved_is_told_once_where_no_dock_says_it(
-    workspace: Workspace, notices: list[str], words: list[str], monkeypatch: pytest.MonkeyPatch
+    workspace: ViewerWorkspace,
+    notices: list[str],
+    words: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     soon = Preferences(autosave_seconds=60)
     monkeypatch.setattr(manager, "preferences", lambda: soon)
     autosave_folder().write_text("in the way")
     for index in (2, 3):
         accept(workspace, index)
-        workspace.keeper.autosave()
+        workspace.sessions.autosave()
         done()
     assert [one.startswith("Not saved: ") for one in words] == [True, True]
     assert [one for one in notices if one.startswith("Not saved: ")] == notices
     assert len(notices) == 1
-    row = SessionRow(workspace)
+    row = SessionPanel(workspace, workspace.sessions)
     autosave_folder().unlink()
-    workspace.keeper.autosave()
+    workspace.sessions.autosave()
     done()
     autosave_folder().rename(autosave_folder().with_name("away"))
     autosave_folder().write_text("in the way")
     accept(workspace, 4)
-    workspace.keeper.autosave()
+    workspace.sessions.autosave()
     done()
     assert row.words.text().startswith("Not saved: ")
     assert len(notices) == 1

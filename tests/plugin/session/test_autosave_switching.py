@@ -17,10 +17,10 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.segment.segment_dock import SegmentDock
 from napari_cam_sam.plugin.session import manager
 from napari_cam_sam.plugin.session.recovery import autosave_folder
-from napari_cam_sam.plugin.session.session_panel import SessionRow
+from napari_cam_sam.plugin.session.session_panel import SessionPanel
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, single_candidate
 from napari_cam_sam.plugin.state.preferences import Preferences
-from napari_cam_sam.plugin.state.workspace import Workspace, workspace_of
+from napari_cam_sam.plugin.viewer.attach import ViewerWorkspace, workspace_of
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
 from napari_cam_sam.session import Session, read_session
 from napari_cam_sam.session_generations import generations, holdings
@@ -44,10 +44,10 @@ def late(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def words(workspace: Workspace) -> list[str]:
-    """Collect what the keeper says."""
+def words(workspace: ViewerWorkspace) -> list[str]:
+    """Collect what the session manager says."""
     said: list[str] = []
-    workspace.keeper.saved.connect(said.append)
+    workspace.sessions.saved.connect(said.append)
     done()
     return said
 
@@ -59,7 +59,7 @@ def done() -> None:
         QApplication.processEvents()
 
 
-def show(workspace: Workspace, *indices: int) -> None:
+def show(workspace: ViewerWorkspace, *indices: int) -> None:
     """Show a square on planes, as one that no prompt makes."""
     square = np.zeros(workspace.image().plane_shape(0), bool)
     square[4:12, 5:15] = True
@@ -70,7 +70,7 @@ def show(workspace: Workspace, *indices: int) -> None:
         )
 
 
-def work(workspace: Workspace) -> None:
+def work(workspace: ViewerWorkspace) -> None:
     """Place prompts, accept two masks, and leave one in the preview."""
     workspace.prompts.write([PlanePrompts(0, i, (BOX,)) for i in (1, 2, 3)])
     show(workspace, 1, 2, 3)
@@ -94,18 +94,18 @@ WHOLE = ([1, 2, 3], [1, 2], [1, 2])
 
 @pytest.mark.parametrize("other", OTHERS)
 def test_another_image_does_not_write_over_the_first_ones_autosave(
-    workspace: Workspace, words: list[str], other: str
+    workspace: ViewerWorkspace, words: list[str], other: str
 ) -> None:
     first = workspace.image_layer
     SegmentDock(workspace.viewer)
     work(workspace)
-    workspace.keeper.autosave()
+    workspace.sessions.autosave()
     done()
     (folder,) = folders()
     assert held(read_session(folder)) == WHOLE
     workspace.choose_image(workspace.viewer.add_image(OTHERS[other], name="other"))
     done()
-    workspace.keeper.autosave()
+    workspace.sessions.autosave()
     done()
     assert held(read_session(folder)) == WHOLE
     assert words == ["Saved by itself."]
@@ -113,33 +113,33 @@ def test_another_image_does_not_write_over_the_first_ones_autosave(
     workspace.choose_image(first)
     done()
     workspace.prompts.write([PlanePrompts(0, 4, (BOX,))])
-    workspace.keeper.flush()
+    workspace.sessions.flush()
     done()
     assert held(read_session(folder)) == ([1, 2, 3, 4], *WHOLE[1:])
-    assert workspace.keeper.left is None
+    assert workspace.sessions.left is None
 
 
 def test_what_lives_in_another_layer_is_not_offered_and_not_deleted(
-    workspace: Workspace, words: list[str]
+    workspace: ViewerWorkspace, words: list[str]
 ) -> None:
     work(workspace)
-    workspace.keeper.autosave()
+    workspace.sessions.autosave()
     done()
     (folder,) = folders()
     twice = workspace.viewer.add_image(OTHERS["same pixels"], name="scan again")
     workspace.choose_image(twice)
     done()
-    assert workspace.keeper.left is None
+    assert workspace.sessions.left is None
     workspace.prompts.write([PlanePrompts(0, 5, (BOX,))])
-    workspace.keeper.flush()
-    workspace.keeper.save(autosave_folder().with_name("by hand"))
+    workspace.sessions.flush()
+    workspace.sessions.save(autosave_folder().with_name("by hand"))
     done()
     assert held(read_session(folder)) == WHOLE
 
 
 @pytest.mark.parametrize("how", ["clear", "image first", "labels alone", "select all"])
 def test_layers_that_are_deleted_are_in_the_autosave_as_they_were(
-    workspace: Workspace, words: list[str], how: str
+    workspace: ViewerWorkspace, words: list[str], how: str
 ) -> None:
     work(workspace)
     layers = workspace.viewer.layers
@@ -158,28 +158,28 @@ def test_layers_that_are_deleted_are_in_the_autosave_as_they_were(
 
 
 def test_work_that_is_replaced_by_less_is_kept_beside_it_and_offered(
-    workspace: Workspace, words: list[str]
+    workspace: ViewerWorkspace, words: list[str]
 ) -> None:
     work(workspace)
-    workspace.keeper.autosave()
+    workspace.sessions.autosave()
     done()
     (folder,) = folders()
     for index in (1, 2, 3):  # as many saves of less as generations are kept, and more
         for _ in range(2):
             workspace.prompts.clear(0, index)
-            workspace.keeper.flush()
+            workspace.sessions.flush()
             done()
             show(workspace, 5)
-            workspace.keeper._changed()
-            workspace.keeper.autosave()
+            workspace.sessions._changed()
+            workspace.sessions.autosave()
             done()
     assert held(read_session(folder))[0] == []
     assert len(generations(folder)) <= 4
     crashed(folder)
     second = workspace_of(again())
-    row = SessionRow(second)
+    row = SessionPanel(second, second.sessions)
     done()
-    found = second.keeper.left
+    found = second.sessions.left
     assert found is not None
     assert [p.index for p in found.session.prompts] == []
     fullest = max(range(len(found.older)), key=lambda i: len(found.older[i].session.prompts))
@@ -196,14 +196,14 @@ def test_work_that_is_replaced_by_less_is_kept_beside_it_and_offered(
 
 @pytest.mark.parametrize("damage", ["half", "no labels", "gone"])
 def test_the_newest_generation_that_is_whole_is_offered(
-    workspace: Workspace, words: list[str], damage: str
+    workspace: ViewerWorkspace, words: list[str], damage: str
 ) -> None:
     work(workspace)
-    workspace.keeper.autosave()
+    workspace.sessions.autosave()
     done()
     show(workspace, 4)
     workspace.masks.accept(0, [4], "keep")
-    workspace.keeper.flush()
+    workspace.sessions.flush()
     done()
     (folder,) = folders()
     newest = folder / "session.json"
@@ -217,19 +217,19 @@ def test_the_newest_generation_that_is_whole_is_offered(
     crashed(folder)
     second = workspace_of(again())
     done()
-    assert second.keeper.left is not None
-    assert held(second.keeper.left.session) == WHOLE
+    assert second.sessions.left is not None
+    assert held(second.sessions.left.session) == WHOLE
 
 
 def test_the_save_of_one_image_does_not_wait_behind_a_later_one_of_another(
-    workspace: Workspace, words: list[str], monkeypatch: pytest.MonkeyPatch
+    workspace: ViewerWorkspace, words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     QThreadPool.globalInstance().setMaxThreadCount(4)
     real, written = manager.write_generation, threading.Event()
     name = workspace.image().name
     taken = manager.capture_session
 
-    def slowly(space: Workspace, image: Any, known: Any) -> Any:
+    def slowly(space: ViewerWorkspace, image: Any, known: Any) -> Any:
         take = taken(space, image, known)
 
         def wait() -> Session:
@@ -249,7 +249,7 @@ def test_the_save_of_one_image_does_not_wait_behind_a_later_one_of_another(
     work(workspace)
     workspace.choose_image(workspace.viewer.add_image(OTHERS["same shape"], name="other"))
     workspace.prompts.write([PlanePrompts(0, 5, (BOX,))])
-    workspace.keeper.flush()
+    workspace.sessions.flush()
     done()
     found = [held(read_session(folder)) for folder in folders()]
     assert sorted(found) == sorted([WHOLE, ([5], [], [])])
@@ -257,7 +257,7 @@ def test_the_save_of_one_image_does_not_wait_behind_a_later_one_of_another(
 
 
 def test_what_is_done_after_a_save_was_asked_for_is_not_in_it(
-    workspace: Workspace, words: list[str], monkeypatch: pytest.MonkeyPatch
+    workspace: ViewerWorkspace, words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, may = manager.write_generation, threading.Event()
 
@@ -267,7 +267,7 @@ def test_what_is_done_after_a_save_was_asked_for_is_not_in_it(
 
     monkeypatch.setattr(manager, "write_generation", wait)
     work(workspace)
-    workspace.keeper.flush()
+    workspace.sessions.flush()
     workspace.own("labels").data[:] = 0
     workspace.own("labels").data[5, :3] = 9
     workspace.masks.drop(0, 3)
@@ -280,7 +280,7 @@ def test_what_is_done_after_a_save_was_asked_for_is_not_in_it(
 
 
 def test_what_could_not_be_saved_of_an_image_is_saved_while_another_is_worked_on(
-    workspace: Workspace, words: list[str], monkeypatch: pytest.MonkeyPatch
+    workspace: ViewerWorkspace, words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work(workspace)
     real = manager.write_generation
@@ -294,7 +294,7 @@ def test_what_could_not_be_saved_of_an_image_is_saved_while_another_is_worked_on
     assert words == ["Not saved: The disk is full."]
     assert folders() == []
     monkeypatch.setattr(manager, "write_generation", real)
-    workspace.keeper.autosave()
+    workspace.sessions.autosave()
     done()
     (folder,) = folders()
     assert held(read_session(folder)) == WHOLE
@@ -308,7 +308,7 @@ def test_a_frame_that_was_left_a_moment_ago_is_saved_as_itself(qapp: Any, words_
     workspace.look_at_plane()
     work(workspace)
     viewer.dims.set_point(0, 1)  # of which nobody has heard yet
-    workspace.keeper.flush()
+    workspace.sessions.flush()
     done()
     (folder,) = folders()
     session = read_session(folder)
@@ -317,7 +317,7 @@ def test_a_frame_that_was_left_a_moment_ago_is_saved_as_itself(qapp: Any, words_
     workspace.look_at_plane()
     show(workspace, 5)
     workspace.masks.accept(0, [5], "keep")
-    workspace.keeper.flush()
+    workspace.sessions.flush()
     done()
     assert sorted(read_session(f).image.frame or 0 for f in folders()) == [0, 1]
     assert held(read_session(folder)) == WHOLE
@@ -339,7 +339,7 @@ def test_a_frame_that_was_reached_unseen_is_worked_on_as_itself(
     viewer.dims.ndisplay = 2
     done()
     work(workspace)
-    workspace.keeper.autosave()
+    workspace.sessions.autosave()
     done()
     (folder,) = folders()
     assert read_session(folder).image.frame == 1
@@ -355,28 +355,28 @@ def words_off() -> None:
     """Stand in for words, where no workspace is there yet."""
 
 
-def test_new_pixels_are_another_line_of_work(workspace: Workspace, words: list[str]) -> None:
+def test_new_pixels_are_another_line_of_work(workspace: ViewerWorkspace, words: list[str]) -> None:
     work(workspace)
-    workspace.keeper.autosave()
+    workspace.sessions.autosave()
     done()
     (folder,) = folders()
     workspace.image_layer.data = workspace.image_layer.data + 1
     done()
-    workspace.keeper.autosave()
+    workspace.sessions.autosave()
     done()
     assert held(read_session(folder)) == WHOLE
     (new,) = set(folders()) - {folder}
     assert read_session(new).image.sha256 != read_session(folder).image.sha256
 
 
-def test_choosing_an_image_is_no_edit_of_it(workspace: Workspace, words: list[str]) -> None:
+def test_choosing_an_image_is_no_edit_of_it(workspace: ViewerWorkspace, words: list[str]) -> None:
     SegmentDock(workspace.viewer)
     other = workspace.viewer.add_image(OTHERS["same shape"], name="other")
     done()
     for layer in (other, workspace.images()[0]) * 2:
         workspace.choose_image(layer)
         done()
-        workspace.keeper.autosave()
+        workspace.sessions.autosave()
         done()
     assert words == []
     assert folders() == []
@@ -386,7 +386,7 @@ def test_choosing_an_image_is_no_edit_of_it(workspace: Workspace, words: list[st
 
 
 def test_masks_of_prompts_on_the_plane_shown_come_back_with_their_image(
-    workspace: Workspace, words: list[str], finish: Any
+    workspace: ViewerWorkspace, words: list[str], finish: Any
 ) -> None:
     first = workspace.image_layer
     dock = SegmentDock(workspace.viewer)
@@ -410,24 +410,24 @@ def test_masks_of_prompts_on_the_plane_shown_come_back_with_their_image(
 
 
 def test_masks_that_are_not_accepted_outlive_a_crash(
-    workspace: Workspace, words: list[str]
+    workspace: ViewerWorkspace, words: list[str]
 ) -> None:
     work(workspace)
-    workspace.keeper.flush()
+    workspace.sessions.flush()
     done()
     show(workspace, 5)  # nothing else changes
     before = workspace.masks.get(0, 3)
     assert before is not None
-    workspace.keeper.autosave()
+    workspace.sessions.autosave()
     done()
     (folder,) = folders()
     crashed(folder)
     second = workspace_of(again())
     done()
-    found = second.keeper.left
+    found = second.sessions.left
     assert found is not None
     assert "masks on 2 not accepted" in found.words()
-    second.keeper.take(found)
+    second.sessions.take(found)
     done()
     after = second.masks.get(0, 3)
     assert after is not None
@@ -436,7 +436,9 @@ def test_masks_that_are_not_accepted_outlive_a_crash(
     assert second.own("preview").data[3].any()
     # Odd ones are told of, and hinder nothing else.
     odd = found.session.choices | {"masks": [{"axis": 0}]}
-    second.keeper.restore(Session(found.session.image, odd, found.session.prompts, saved_at="2026"))
+    second.sessions.restore(
+        Session(found.session.image, odd, found.session.prompts, saved_at="2026")
+    )
 
 
 def crashed(folder: Path) -> Path:
@@ -452,9 +454,9 @@ def again() -> ViewerModel:
     return viewer
 
 
-def test_what_a_session_holds_is_told_from_its_parts(workspace: Workspace) -> None:
+def test_what_a_session_holds_is_told_from_its_parts(workspace: ViewerWorkspace) -> None:
     work(workspace)
-    workspace.keeper.flush()
+    workspace.sessions.flush()
     done()
     (folder,) = folders()
     assert holdings(read_session(folder)) == {

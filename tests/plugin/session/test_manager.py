@@ -29,9 +29,9 @@ from napari_cam_sam.plugin.prompts.prompts_dock import PromptsDock
 from napari_cam_sam.plugin.segment.segment_dock import SegmentDock
 from napari_cam_sam.plugin.session import manager
 from napari_cam_sam.plugin.session.recovery import FOLDER_VARIABLE
-from napari_cam_sam.plugin.session.session_panel import SessionRow
+from napari_cam_sam.plugin.session.session_panel import SessionPanel
 from napari_cam_sam.plugin.state.preferences import Preferences
-from napari_cam_sam.plugin.state.workspace import Workspace, workspace_of
+from napari_cam_sam.plugin.viewer.attach import ViewerWorkspace, workspace_of
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts, Point
 from napari_cam_sam.session import read_session, replay
 
@@ -58,7 +58,7 @@ def quick(autosaves: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(manager, "preferences", lambda: soon)
 
 
-def opened(path: Path) -> Workspace:
+def opened(path: Path) -> ViewerWorkspace:
     """Open a file in a new viewer."""
     viewer = ViewerModel()
     reader = get_reader(str(path))
@@ -69,11 +69,11 @@ def opened(path: Path) -> Workspace:
     return workspace_of(viewer)
 
 
-def looked(workspace: Workspace) -> Any:
+def looked(workspace: ViewerWorkspace) -> Any:
     """Wait until all threads are done and heard; give what was left behind."""
     QThreadPool.globalInstance().waitForDone()
     QApplication.processEvents()
-    return workspace.keeper.left
+    return workspace.sessions.left
 
 
 def run_script(code: str, scan: Path, autosaves: Path) -> subprocess.CompletedProcess[str]:
@@ -85,7 +85,7 @@ def run_script(code: str, scan: Path, autosaves: Path) -> subprocess.CompletedPr
     )  # fmt: skip
 
 
-def edit(workspace: Workspace) -> None:
+def edit(workspace: ViewerWorkspace) -> None:
     """Place prompts along two axes, and add a point by hand."""
     workspace.prompts.write(
         [PlanePrompts(0, 11, (FROM_CAM,)), PlanePrompts(0, 9, (FROM_CAM,)),
@@ -95,23 +95,23 @@ def edit(workspace: Workspace) -> None:
     workspace.prompts.points.add(np.array([[11.0, 90, 33.5]]))
 
 
-def all_prompts(workspace: Workspace) -> list[tuple[PlanePrompts, ...]]:
+def all_prompts(workspace: ViewerWorkspace) -> list[tuple[PlanePrompts, ...]]:
     return [workspace.prompts.read_all(axis) for axis in range(3)]
 
 
-def save(workspace: Workspace, folder: Path, qtbot: Any) -> str:
+def save(workspace: ViewerWorkspace, folder: Path, qtbot: Any) -> str:
     """Save by hand; give what was said."""
-    with qtbot.waitSignal(workspace.keeper.saved, timeout=60_000) as saved:
-        workspace.keeper.save(folder)
+    with qtbot.waitSignal(workspace.sessions.saved, timeout=60_000) as saved:
+        workspace.sessions.save(folder)
     return str(saved.args[0])
 
 
-def open_session(workspace: Workspace, folder: Path, qtbot: Any) -> str:
+def open_session(workspace: ViewerWorkspace, folder: Path, qtbot: Any) -> str:
     """Open a session; give what was said at the end."""
     with qtbot.waitSignal(
-        workspace.keeper.saved, timeout=60_000, check_params_cb=lambda words: "…" not in words
+        workspace.sessions.saved, timeout=60_000, check_params_cb=lambda words: "…" not in words
     ) as said:
-        workspace.keeper.open(folder)
+        workspace.sessions.open(folder)
     return str(said.args[0])
 
 
@@ -244,7 +244,7 @@ def test_a_session_of_another_image_is_refused_in_words(
     other = tmp_path / "other.nii.gz"
     write_image(other, make_sample("ct", seed=12).image)
     second = opened(other)
-    row = SessionRow(second)
+    row = SessionPanel(second, second.sessions)
     for folder, words in (
         (tmp_path / "session", "is not the image of the session"),
         (tmp_path, "holds no session"),
@@ -267,7 +267,7 @@ def test_a_folder_that_cannot_be_written_is_said(
     assert str(scan) in said
     # The same where autosaves should lie: a file is in their place.
     autosaves.write_text("in the way")
-    with qtbot.waitSignal(workspace.keeper.saved, timeout=60_000) as saved:
+    with qtbot.waitSignal(workspace.sessions.saved, timeout=60_000) as saved:
         workspace.prompts.clear(0, 9)
     assert saved.args[0].startswith("Not saved: ")
     assert autosaves.read_text() == "in the way"
@@ -278,7 +278,7 @@ def test_an_edit_is_saved_by_itself_and_gone_once_saved_by_hand(
     qapp: Any, scan: Path, tmp_path: Path, qtbot: Any, quick: None, autosaves: Path
 ) -> None:
     workspace = opened(scan)
-    with qtbot.waitSignal(workspace.keeper.saved, timeout=60_000) as saved:
+    with qtbot.waitSignal(workspace.sessions.saved, timeout=60_000) as saved:
         edit(workspace)
     assert saved.args == ["Saved by itself."]
     (folder,) = autosaves.glob("[!.]*")
@@ -302,7 +302,7 @@ def test_work_without_a_pause_is_saved_by_itself(
     monkeypatch.setattr(manager, "preferences", lambda: soon)
     steadily = QTimer()
     steadily.timeout.connect(workspace.prompts.settled)
-    with qtbot.waitSignal(workspace.keeper.saved, timeout=10_000):
+    with qtbot.waitSignal(workspace.sessions.saved, timeout=10_000):
         steadily.start(10)
     steadily.stop()
 
@@ -315,7 +315,7 @@ def test_without_autosave_nothing_is_written(
     with qtbot.waitSignal(workspace.prompts.settled, timeout=10_000):
         edit(workspace)
     looked(workspace)
-    workspace.keeper.autosave()
+    workspace.sessions.autosave()
     looked(workspace)
     assert not autosaves.exists()
 
@@ -325,7 +325,7 @@ import os, signal, sys
 import napari, numpy as np
 from napari_cam_sam.plugin.session import manager
 from napari_cam_sam.plugin.state.preferences import Preferences
-from napari_cam_sam.plugin.state.workspace import workspace_of
+from napari_cam_sam.plugin.viewer.attach import workspace_of
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts, Point
 
 manager.preferences = lambda: Preferences(autosave_seconds=0.05)
@@ -344,7 +344,7 @@ def end(said):
     assert "torch" not in sys.modules
     os.kill(os.getpid(), signal.SIGKILL)
 
-workspace.keeper.saved.connect(end)
+workspace.sessions.saved.connect(end)
 napari.run()
 """
 
@@ -358,11 +358,11 @@ def test_the_work_of_a_killed_process_is_offered_and_taken(
     (left,) = autosaves.glob("[!.]*")
 
     workspace = opened(scan)
-    row = SessionRow(workspace)
+    row = SessionPanel(workspace, workspace.sessions)
     assert looked(workspace).folder == left
     assert row.offer.isVisibleTo(row)
     assert "prompts on 2 planes, 1 edited" in row.question.text()
-    with qtbot.waitSignal(workspace.keeper.saved, timeout=60_000):
+    with qtbot.waitSignal(workspace.sessions.saved, timeout=60_000):
         row.restore.click()
     assert not row.offer.isVisibleTo(row)
     one = ObjectPrompt(2, (Point(50, 60, True, "cam", 0.75),), Box(40, 48, 64, 76, "cam", 0.5))
@@ -388,7 +388,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
 from napari_cam_sam.plugin.session import manager
 from napari_cam_sam.plugin.state.preferences import Preferences
-from napari_cam_sam.plugin.state.workspace import workspace_of
+from napari_cam_sam.plugin.viewer.attach import workspace_of
 
 manager.preferences = lambda: Preferences(autosave_seconds=600)
 viewer = napari.Viewer(show=False)
@@ -478,7 +478,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
 from napari_cam_sam.plugin.session import manager
 from napari_cam_sam.plugin.state.preferences import Preferences
-from napari_cam_sam.plugin.state.workspace import workspace_of
+from napari_cam_sam.plugin.viewer.attach import workspace_of
 
 manager.preferences = lambda: Preferences(autosave_seconds=600)
 viewer = napari.Viewer()
@@ -535,11 +535,11 @@ def test_a_save_by_hand_leaves_an_autosave_that_is_newer(
         real(folder, *what)
 
     monkeypatch.setattr(manager, "write_session", slowly)
-    workspace.keeper.save(tmp_path / "session")
+    workspace.sessions.save(tmp_path / "session")
     assert written.wait(60)
     with qtbot.waitSignal(workspace.prompts.settled, timeout=10_000):
         workspace.prompts.clear(0, 9)
-    workspace.keeper.flush()
+    workspace.sessions.flush()
     may_write.set()
     looked(workspace)
     assert [p.index for p in read_session(tmp_path / "session").prompts] == [9, 11, 60]
@@ -557,7 +557,7 @@ def test_the_labels_own_undo_is_saved_by_itself(
     workspace.show_plane(0, 11)
     segment.segment()
     finish(segment.row)
-    with qtbot.waitSignal(workspace.keeper.saved, timeout=60_000):
+    with qtbot.waitSignal(workspace.sessions.saved, timeout=60_000):
         segment.review.accept_masks()
     (folder,) = autosaves.glob("[!.]*")
     qtbot.waitUntil(lambda: len(read_session(folder).accepted) == 1, timeout=60_000)
@@ -657,7 +657,7 @@ def test_what_is_left_behind_is_of_its_image_alone_and_may_be_discarded(
     qapp: Any, scan: Path, tmp_path: Path, autosaves: Path, qtbot: Any, quick: None, answer: str
 ) -> None:
     first = opened(scan)
-    with qtbot.waitSignal(first.keeper.saved, timeout=60_000):
+    with qtbot.waitSignal(first.sessions.saved, timeout=60_000):
         edit(first)
     (folder,) = autosaves.glob("[!.]*")
     hash_and_frame = "-".join(folder.name.split("-")[:2])
@@ -669,9 +669,9 @@ def test_what_is_left_behind_is_of_its_image_alone_and_may_be_discarded(
         assert looked(opened(other)) is None
         return
     second = opened(scan)
-    row = SessionRow(second)
+    row = SessionPanel(second, second.sessions)
     assert looked(second).folder == dead
     row.discard.click()
     assert not dead.exists()
     assert not row.offer.isVisibleTo(row)
-    assert second.keeper.left is None
+    assert second.sessions.left is None

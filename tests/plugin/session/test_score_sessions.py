@@ -136,14 +136,16 @@ def test_labels_that_come_back_with_the_table_do_not_make_it_old(
     labels.data = np.asarray(first.workspace.viewer.layers["mine"].data).astype(np.uint16)
     assert first.choices.prediction.value() is labels
     score(first, qtbot)
-    with qtbot.waitSignal(first.workspace.keeper.saved, timeout=WAIT):
-        first.workspace.keeper.save(tmp_path / "session")
+    with qtbot.waitSignal(first.workspace.sessions.saved, timeout=WAIT):
+        first.workspace.sessions.save(tmp_path / "session")
     second.workspace.labels_layer("labels", create=True, dtype=np.uint16)
     score(second, qtbot)
     with qtbot.waitSignal(
-        second.workspace.keeper.saved, timeout=WAIT, check_params_cb=lambda words: "…" not in words
+        second.workspace.sessions.saved,
+        timeout=WAIT,
+        check_params_cb=lambda words: "…" not in words,
     ):
-        second.workspace.keeper.open(tmp_path / "session")
+        second.workspace.sessions.open(tmp_path / "session")
     qtbot.waitUntil(lambda: settled(second), timeout=WAIT)
     assert cells(second) == cells(first)
     assert not any(row["older"] for row in second.table.as_data())

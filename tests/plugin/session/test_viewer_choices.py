@@ -12,7 +12,7 @@ from napari.components import ViewerModel
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.session.viewer_choices import check_choices
-from napari_cam_sam.plugin.state.workspace import workspace_of
+from napari_cam_sam.plugin.viewer.attach import workspace_of
 from napari_cam_sam.prompts.data import ObjectPrompt, PlanePrompts, Point
 from napari_cam_sam.session import ImageRecord, Session
 
@@ -52,18 +52,18 @@ def test_a_session_with_odd_choices_replaces_nothing(
 
     def said(call: Any) -> str:
         with qtbot.waitSignal(
-            workspace.keeper.saved, timeout=60_000, check_params_cb=lambda text: "…" not in text
+            workspace.sessions.saved, timeout=60_000, check_params_cb=lambda text: "…" not in text
         ) as heard:
             call(tmp_path / "session")
         return str(heard.args[0])
 
     workspace.prompts.write([PlanePrompts(0, 3, (ObjectPrompt(1, (Point(2, 1),)),))])
-    assert said(workspace.keeper.save).startswith("Saved")
+    assert said(workspace.sessions.save).startswith("Saved")
     path = tmp_path / "session" / "session.json"
     content = json.loads(path.read_text(encoding="utf-8"))
     content["choices"] |= choices
     path.write_text(json.dumps(content), encoding="utf-8")
     workspace.prompts.write([PlanePrompts(0, 4, (ObjectPrompt(1, (Point(1, 1),)),))])
     before = workspace.prompts.read_all(0)
-    assert "choices of the session" in said(workspace.keeper.open)
+    assert "choices of the session" in said(workspace.sessions.open)
     assert workspace.prompts.read_all(0) == before

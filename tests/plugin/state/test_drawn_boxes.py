@@ -13,11 +13,11 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import image_from_array
 from napari_cam_sam.plugin.layers.drawn_regions import region_of
 from napari_cam_sam.plugin.prompts.prompts_dock import PromptsDock
-from napari_cam_sam.plugin.state.workspace import Workspace, workspace_of
+from napari_cam_sam.plugin.viewer.attach import ViewerWorkspace, workspace_of
 
 
 @pytest.fixture
-def boxes(workspace: Workspace) -> Any:
+def boxes(workspace: ViewerWorkspace) -> Any:
     layer = workspace.prompts.create()[1]
     layer.mode = "add_rectangle"
     return layer
@@ -29,7 +29,7 @@ def boxes(workspace: Workspace) -> Any:
     ids=["click", "a pixel", "narrow", "flat"],
 )
 def test_what_is_under_three_pixels_a_side_is_no_box(
-    way: list[tuple[float, ...]], workspace: Workspace, boxes: Any, drag: Any, qtbot: Any
+    way: list[tuple[float, ...]], workspace: ViewerWorkspace, boxes: Any, drag: Any, qtbot: Any
 ) -> None:
     told: list[str] = []
     workspace.prompts.ignored.connect(told.append)
@@ -45,7 +45,7 @@ def test_what_is_under_three_pixels_a_side_is_no_box(
 
 
 def test_after_one_box_the_mouse_selects(
-    workspace: Workspace, boxes: Any, drag: Any, qtbot: Any
+    workspace: ViewerWorkspace, boxes: Any, drag: Any, qtbot: Any
 ) -> None:
     drag(boxes, (2, 5, 5), (2, 8, 8))
     qtbot.waitUntil(lambda: boxes.mode == "select")

@@ -16,7 +16,7 @@ from napari_cam_sam.plugin.prompts.prompts_dock import PromptsDock
 from napari_cam_sam.plugin.scores.scores_dock import ScoresDock
 from napari_cam_sam.plugin.segment.segment_dock import SegmentDock
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, single_candidate
-from napari_cam_sam.plugin.state.workspace import Workspace, workspace_of
+from napari_cam_sam.plugin.viewer.attach import ViewerWorkspace, workspace_of
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
 
 BOX = ObjectPrompt(1, (), Box(4, 5, 12, 15))
@@ -24,7 +24,7 @@ BOX = ObjectPrompt(1, (), Box(4, 5, 12, 15))
 
 def segmented(
     count: int, shape: tuple[int, ...] = (6, 20, 24), **where: Any
-) -> tuple[Workspace, list[Any]]:
+) -> tuple[ViewerWorkspace, list[Any]]:
     """Open images, with prompts, labels and a mask that is not accepted on each; and docks."""
     viewer = ViewerModel()
     images = [
@@ -111,7 +111,7 @@ def test_what_is_selected_goes_whichever_image_is_left(qapp: Any, seed: int) -> 
     assert [x for x in previews(viewer.layers) if x is not workspace.own("preview")] == []
 
 
-def at_rest(workspace: Workspace) -> None:
+def at_rest(workspace: ViewerWorkspace) -> None:
     """Let the window live on."""
     QApplication.processEvents()
     while workspace.in_layer_event:

@@ -11,11 +11,11 @@ from qtpy.QtCore import QThreadPool
 from qtpy.QtWidgets import QApplication
 
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, single_candidate
-from napari_cam_sam.plugin.state.workspace import Workspace, workspace_of
+from napari_cam_sam.plugin.viewer.attach import ViewerWorkspace, workspace_of
 from napari_cam_sam.prompts.data import PlanePrompts
 
 
-def put(workspace: Workspace, *indices: int) -> None:
+def put(workspace: ViewerWorkspace, *indices: int) -> None:
     """Show a square on planes along axis 0, as one that no prompt makes."""
     _, *shape = workspace.image().spatial_shape
     square = np.zeros(shape, bool)
@@ -30,19 +30,19 @@ def put(workspace: Workspace, *indices: int) -> None:
         )  # fmt: skip
 
 
-def seen(workspace: Workspace) -> list[int]:
+def seen(workspace: ViewerWorkspace) -> list[int]:
     """List the planes along axis 0 that the preview has masks on."""
     layer = workspace.own("preview")
     return [] if layer is None else np.flatnonzero(layer.data.any(axis=(1, 2))).tolist()
 
 
-def turn(workspace: Workspace, axis: int) -> None:
+def turn(workspace: ViewerWorkspace, axis: int) -> None:
     workspace.show_plane(axis, 2)
     workspace.look_at_plane()
 
 
 @pytest.fixture
-def series(qapp: object) -> Workspace:
+def series(qapp: object) -> ViewerWorkspace:
     """Give two frames of six planes."""
     viewer = ViewerModel()
     viewer.add_image(np.random.default_rng(0).random((2, 6, 20, 24)), name="series")
@@ -51,17 +51,17 @@ def series(qapp: object) -> Workspace:
     return workspace
 
 
-def go(workspace: Workspace, frame: int) -> None:
+def go(workspace: ViewerWorkspace, frame: int) -> None:
     workspace.viewer.dims.set_point(0, frame)
     workspace.look_at_plane()
 
 
 def test_a_session_brings_its_own_masks_in_place_of_those_that_are_not_accepted(
-    workspace: Workspace, tmp_path: Path
+    workspace: ViewerWorkspace, tmp_path: Path
 ) -> None:
     put(workspace, 2)
     workspace.masks.accept(0, [2], "keep")
-    for index, step in ((3, workspace.keeper.save), (4, workspace.keeper.open)):
+    for index, step in ((3, workspace.sessions.save), (4, workspace.sessions.open)):
         put(workspace, index)
         step(tmp_path / "session")
         for _ in range(3):
@@ -71,7 +71,7 @@ def test_a_session_brings_its_own_masks_in_place_of_those_that_are_not_accepted(
     assert workspace.masks.planes(0) == seen(workspace) == [3]
 
 
-def test_masks_come_back_with_their_frame(series: Workspace) -> None:
+def test_masks_come_back_with_their_frame(series: ViewerWorkspace) -> None:
     put(series, 2, 3)
     go(series, 1)
     assert series.masks.planes(0) == seen(series) == []
@@ -82,7 +82,7 @@ def test_masks_come_back_with_their_frame(series: Workspace) -> None:
     assert series.masks.planes(0) == seen(series) == [4]
 
 
-def test_masks_come_back_with_their_image(workspace: Workspace) -> None:
+def test_masks_come_back_with_their_image(workspace: ViewerWorkspace) -> None:
     first = workspace.image_layer
     put(workspace, 2)
     workspace.choose_image(workspace.viewer.add_image(np.zeros((4, 20, 24)), name="other"))
@@ -91,7 +91,7 @@ def test_masks_come_back_with_their_image(workspace: Workspace) -> None:
     assert workspace.masks.planes(0) == seen(workspace) == [2]
 
 
-def test_no_layer_is_removed_where_a_frame_is_left(series: Workspace) -> None:
+def test_no_layer_is_removed_where_a_frame_is_left(series: ViewerWorkspace) -> None:
     """Others are hidden then: the canvas drew from what was deleted, and the process crashed."""
     put(series, 2)
     gone: list[str] = []
@@ -117,7 +117,7 @@ def test_no_layer_is_removed_where_a_frame_is_left(series: Workspace) -> None:
     assert seen(series) == [2]
 
 
-def test_masks_of_old_pixels_do_not_come_back_on_any_frame(series: Workspace) -> None:
+def test_masks_of_old_pixels_do_not_come_back_on_any_frame(series: ViewerWorkspace) -> None:
     put(series, 2)
     go(series, 1)
     put(series, 4)
@@ -127,13 +127,13 @@ def test_masks_of_old_pixels_do_not_come_back_on_any_frame(series: Workspace) ->
     assert series.masks.planes(0) == seen(series) == []
 
 
-def test_a_preview_that_the_user_removes_takes_its_masks_along(workspace: Workspace) -> None:
+def test_a_preview_that_the_user_removes_takes_its_masks_along(workspace: ViewerWorkspace) -> None:
     put(workspace, 2)
     workspace.viewer.layers.remove(workspace.own("preview"))
     assert workspace.masks.planes(0) == []
 
 
-def test_masks_taken_back_lie_not_across_another_axis(workspace: Workspace) -> None:
+def test_masks_taken_back_lie_not_across_another_axis(workspace: ViewerWorkspace) -> None:
     put(workspace, 2, 3)
     workspace.masks.accept(0, [2], "keep")
     turn(workspace, 1)
@@ -145,7 +145,7 @@ def test_masks_taken_back_lie_not_across_another_axis(workspace: Workspace) -> N
 
 
 def test_a_mask_that_is_dropped_just_as_the_view_turns_is_not_left_across(
-    workspace: Workspace,
+    workspace: ViewerWorkspace,
 ) -> None:
     put(workspace, 2, 3)
     workspace.show_plane(1, 5)
@@ -158,7 +158,7 @@ def test_a_mask_that_is_dropped_just_as_the_view_turns_is_not_left_across(
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_along_every_axis_pixels_painted_since_an_acceptance_stay(
-    workspace: Workspace, axis: int
+    workspace: ViewerWorkspace, axis: int
 ) -> None:
     turn(workspace, axis)
     image, masks = workspace.image(), workspace.masks

@@ -16,16 +16,16 @@ from qtpy.QtWidgets import QApplication
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.models.training.run import train
 from napari_cam_sam.plugin.state.plane_tags import PlaneTags, single_planes
-from napari_cam_sam.plugin.state.workspace import Workspace, workspace_of
 from napari_cam_sam.plugin.training.tagging_panel import TaggingPanel
 from napari_cam_sam.plugin.training.training_dock import TrainingDock
+from napari_cam_sam.plugin.viewer.attach import ViewerWorkspace, workspace_of
 from napari_cam_sam.session import read_session
 
 Finish = Callable[[Any], None]
 
 
 @pytest.fixture
-def tags(workspace: Workspace) -> PlaneTags:
+def tags(workspace: ViewerWorkspace) -> PlaneTags:
     return workspace.tags
 
 
@@ -34,7 +34,7 @@ def rows(tags: PlaneTags) -> list[tuple[str, int, int, int, str]]:
 
 
 def test_planes_are_tagged_listed_in_runs_and_counted(
-    model: ViewerModel, workspace: Workspace, tags: PlaneTags
+    model: ViewerModel, workspace: ViewerWorkspace, tags: PlaneTags
 ) -> None:
     tags.tag(0, [0, 1, 4], "a")
     tags.tag(0, [2], " b ")
@@ -83,17 +83,17 @@ def test_frames_of_a_series_have_tags_of_their_own(qapp: Any) -> None:
 
 
 def test_a_session_brings_the_tags_back(
-    workspace: Workspace, tags: PlaneTags, tmp_path: Path, qtbot: Any
+    workspace: ViewerWorkspace, tags: PlaneTags, tmp_path: Path, qtbot: Any
 ) -> None:
     tags.tag(0, [1, 2], "a")
     tags.tag(2, [5], "b")
-    with qtbot.waitSignal(workspace.keeper.saved, timeout=20_000):
-        workspace.keeper.save(tmp_path / "session")
+    with qtbot.waitSignal(workspace.sessions.saved, timeout=20_000):
+        workspace.sessions.save(tmp_path / "session")
     before = rows(tags)
     tags.remove_class("a")
     tags.tag(0, [3], "c")
-    with qtbot.waitSignal(workspace.keeper.saved, timeout=20_000):
-        workspace.keeper.restore(read_session(tmp_path / "session"))
+    with qtbot.waitSignal(workspace.sessions.saved, timeout=20_000):
+        workspace.sessions.restore(read_session(tmp_path / "session"))
     assert rows(tags) == before
     # An image that is smaller takes those that it has.
     viewer = ViewerModel()
@@ -105,7 +105,7 @@ def test_a_session_brings_the_tags_back(
 
 
 def test_buttons_tag_the_planes_that_are_chosen(
-    model: ViewerModel, workspace: Workspace, tags: PlaneTags
+    model: ViewerModel, workspace: ViewerWorkspace, tags: PlaneTags
 ) -> None:
     panel = TaggingPanel(workspace)
     said: list[str] = []
@@ -138,7 +138,7 @@ def test_buttons_tag_the_planes_that_are_chosen(
 
 @pytest.mark.parametrize("axis", [0, 2])
 def test_a_truth_tags_every_plane_along_the_axis_shown(
-    model: ViewerModel, workspace: Workspace, tags: PlaneTags, qtbot: Any, axis: int
+    model: ViewerModel, workspace: ViewerWorkspace, tags: PlaneTags, qtbot: Any, axis: int
 ) -> None:
     image = workspace.image_layer
     assert image is not None
@@ -182,7 +182,7 @@ def test_keys_tag_the_plane_shown(viewer: Any, qtbot: Any, notices: list[str]) -
 
 
 def test_an_image_that_is_removed_is_no_longer_trained_on(
-    model: ViewerModel, workspace: Workspace, tags: PlaneTags
+    model: ViewerModel, workspace: ViewerWorkspace, tags: PlaneTags
 ) -> None:
     dock = TrainingDock(model)
     dock.source.kind.set_value("planes")
@@ -196,7 +196,7 @@ def test_an_image_that_is_removed_is_no_longer_trained_on(
 
 
 def test_images_are_held_out_whole_where_there_are_enough(
-    model: ViewerModel, workspace: Workspace, tags: PlaneTags
+    model: ViewerModel, workspace: ViewerWorkspace, tags: PlaneTags
 ) -> None:
     for number in range(3):
         layer = model.add_image(np.zeros((4, 8, 8)), name=f"scan {number}")

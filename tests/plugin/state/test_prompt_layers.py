@@ -13,9 +13,9 @@ from napari.utils.colormaps.standardize_color import transform_color
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.io.sample_data import ct_sample
-from napari_cam_sam.plugin.state.heatmap_layers import HeatmapRecord
+from napari_cam_sam.plugin.state.heatmap_record import HeatmapRecord
 from napari_cam_sam.plugin.state.prompt_layers import COLOURS, PromptLayers
-from napari_cam_sam.plugin.state.workspace import Workspace, workspace_of
+from napari_cam_sam.plugin.viewer.attach import ViewerWorkspace, workspace_of
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts, Point
 
 Drag = Callable[..., None]
@@ -26,7 +26,7 @@ BY_USER = Box(3, 4, 11, 15, "user", 0.5)
 
 
 @pytest.fixture
-def prompts(workspace: Workspace) -> PromptLayers:
+def prompts(workspace: ViewerWorkspace) -> PromptLayers:
     return workspace.prompts
 
 
@@ -75,7 +75,7 @@ def test_a_drag_that_rests_on_its_way_is_one_edit_by_the_user(
 
 
 def test_a_point_that_is_added_is_the_users_and_so_is_its_plane(
-    workspace: Workspace, prompts: PromptLayers
+    workspace: ViewerWorkspace, prompts: PromptLayers
 ) -> None:
     heat = workspace.heatmaps.layer(0, create=True)
     heat.data[3, 5, 6] = 0.625
@@ -367,7 +367,7 @@ def test_a_layer_that_is_deleted_comes_back_by_undo(
 
 
 def test_prompts_deleted_with_another_image_leave_the_history_alone(
-    model: ViewerModel, workspace: Workspace, prompts: PromptLayers, qtbot: Any
+    model: ViewerModel, workspace: ViewerWorkspace, prompts: PromptLayers, qtbot: Any
 ) -> None:
     write(prompts, qtbot, PLANE)
     of_scan, scan = prompts.points, workspace.image_layer
@@ -390,7 +390,9 @@ def test_a_window_that_closes_brings_nothing_back(
     assert len(model.layers) == 0
 
 
-def test_prompts_of_another_image_stay_with_it(model: ViewerModel, workspace: Workspace) -> None:
+def test_prompts_of_another_image_stay_with_it(
+    model: ViewerModel, workspace: ViewerWorkspace
+) -> None:
     workspace.prompts.write([PLANE])
     other = model.add_image(np.zeros((6, 20, 24)), name="other")
     workspace.choose_image(other)
@@ -420,7 +422,7 @@ CORNERS = np.array([[2, 2, 2], [2, 2, 8], [2, 9, 8], [2, 9, 2.0]])
 
 
 def test_a_pasted_box_is_the_users_and_keeps_its_object(
-    workspace: Workspace, prompts: PromptLayers, qtbot: Any
+    workspace: ViewerWorkspace, prompts: PromptLayers, qtbot: Any
 ) -> None:
     given = PlanePrompts(0, 2, (ObjectPrompt(4, (), BOX),))
     write(prompts, qtbot, given)
@@ -454,7 +456,7 @@ def test_a_pasted_point_is_the_users_and_keeps_its_polarity(qapp: Any, qtbot: An
 
 
 def test_boxes_that_are_added_together_all_lie_on_the_plane_shown(
-    workspace: Workspace, prompts: PromptLayers
+    workspace: ViewerWorkspace, prompts: PromptLayers
 ) -> None:
     prompts.write([PLANE])
     workspace.show_plane(1, 4)
@@ -467,7 +469,7 @@ def test_boxes_that_are_added_together_all_lie_on_the_plane_shown(
 
 
 def test_a_path_that_is_given_up_leaves_other_boxes_where_they_are(
-    workspace: Workspace, prompts: PromptLayers, drag: Drag
+    workspace: ViewerWorkspace, prompts: PromptLayers, drag: Drag
 ) -> None:
     there = PlanePrompts(0, 4, (FROM_CAM,))
     prompts.write([there])
@@ -499,7 +501,7 @@ def test_a_polygon_drawn_between_two_planes_lies_on_the_one_shown(
 
 
 def test_a_box_drawn_far_between_planes_lies_on_the_one_shown(
-    workspace: Workspace, prompts: PromptLayers
+    workspace: ViewerWorkspace, prompts: PromptLayers
 ) -> None:
     prompts.write([PLANE])
     workspace.show_plane(0, 5)
@@ -552,7 +554,7 @@ def test_undo_leaves_the_prompts_before_the_edited_one_alone(
 
 
 def test_prompts_of_an_image_not_worked_on_are_marked_in_their_own_layer(
-    model: ViewerModel, workspace: Workspace, prompts: PromptLayers
+    model: ViewerModel, workspace: ViewerWorkspace, prompts: PromptLayers
 ) -> None:
     prompts.write([PLANE])
     points, first = prompts.points, workspace.image_layer

@@ -19,8 +19,8 @@ from napari_cam_sam.models.training.parameters import PRESETS, AugmentationParam
 from napari_cam_sam.models.training.run import train
 from napari_cam_sam.models.training.samples import samples_from_folder
 from napari_cam_sam.plugin.heatmap.heatmap_dock import HeatmapDock
-from napari_cam_sam.plugin.state.workspace import workspace_of
 from napari_cam_sam.plugin.training.training_dock import TrainingDock
+from napari_cam_sam.plugin.viewer.attach import workspace_of
 
 Finish = Callable[[Any], None]
 

@@ -12,8 +12,8 @@ from napari.components import ViewerModel
 from napari_cam_sam.plugin.io.sample_data import ct_sample
 from napari_cam_sam.plugin.prompts.prompts_dock import PromptsDock
 from napari_cam_sam.plugin.segment.segment_dock import SegmentDock
-from napari_cam_sam.plugin.state.heatmap_layers import HeatmapRecord
-from napari_cam_sam.plugin.state.workspace import Workspace, workspace_of
+from napari_cam_sam.plugin.state.heatmap_record import HeatmapRecord
+from napari_cam_sam.plugin.viewer.attach import ViewerWorkspace, workspace_of
 
 Finish = Callable[[Any], None]
 MADE = {"classifier": "lesion", "target": "lesion", "method": "layer-cam"}
@@ -21,7 +21,7 @@ CHOSEN = {"classifier": "lesion", "target": "lesion", "method": "layer-cam", "la
 
 
 @pytest.fixture
-def workspace(qapp: Any) -> Workspace:
+def workspace(qapp: Any) -> ViewerWorkspace:
     """Open the CT sample on a plane with a lesion."""
     (data, meta, _), (truth, _, _) = ct_sample()
     viewer = ViewerModel()
@@ -31,7 +31,7 @@ def workspace(qapp: Any) -> Workspace:
     return found
 
 
-def put_heatmap(workspace: Workspace, target: str, row: int, column: int) -> None:
+def put_heatmap(workspace: ViewerWorkspace, target: str, row: int, column: int) -> None:
     """Put a heatmap of a class on the plane shown and the next, with its summit at a place."""
     axis, index = workspace.plane()
     rows, columns = np.indices((128, 128))
@@ -45,7 +45,7 @@ def put_heatmap(workspace: Workspace, target: str, row: int, column: int) -> Non
 
 
 def test_a_second_class_is_another_object_beside_the_first(
-    workspace: Workspace, finish: Finish
+    workspace: ViewerWorkspace, finish: Finish
 ) -> None:
     prompts, segment = PromptsDock(workspace.viewer), SegmentDock(workspace.viewer)
     segment.segmenter.choose("seeded")
@@ -85,7 +85,7 @@ def test_a_second_class_is_another_object_beside_the_first(
 
 
 def test_the_preview_is_of_the_object_that_is_chosen(
-    workspace: Workspace, finish: Finish, qtbot: Any
+    workspace: ViewerWorkspace, finish: Finish, qtbot: Any
 ) -> None:
     dock = PromptsDock(workspace.viewer)
     qtbot.addWidget(dock)
@@ -115,7 +115,7 @@ def test_the_preview_is_of_the_object_that_is_chosen(
     ],
 )
 def test_heatmaps_of_what_was_chosen_before_are_said(
-    workspace: Workspace, finish: Finish, change: dict[str, Any], words: str
+    workspace: ViewerWorkspace, finish: Finish, change: dict[str, Any], words: str
 ) -> None:
     class Chooser:
         def state(self) -> dict[str, Any]:
@@ -137,7 +137,7 @@ def test_heatmaps_of_what_was_chosen_before_are_said(
     assert bool(other) == bool(words)
 
 
-def test_the_predicted_class_is_whichever_the_heatmap_explains(workspace: Workspace) -> None:
+def test_the_predicted_class_is_whichever_the_heatmap_explains(workspace: ViewerWorkspace) -> None:
     note = HeatmapRecord("lesion", {"lesion": 1.0}, None, MADE | {"target": None})
     assert note.other_words(CHOSEN | {"target": ""}) == ""
     assert note.other_words(CHOSEN) == ""

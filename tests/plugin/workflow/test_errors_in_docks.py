@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QFileDialog
 
 from napari_cam_sam.plugin.prompts.prompts_dock import PromptsDock
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
-from napari_cam_sam.plugin.session.session_panel import SessionRow
+from napari_cam_sam.plugin.session.session_panel import SessionPanel
 from napari_cam_sam.plugin.training.training_dock import TrainingDock
 from napari_cam_sam.plugin.workflow.workflow_dock import WorkflowDock
 
@@ -93,7 +93,7 @@ def no_place_to_save(way: WorkflowDock, folder: Path, finish: Any, patch: Any) -
 class _Opening:
     """A session that is being opened, as something to wait for."""
 
-    def __init__(self, row: SessionRow) -> None:
+    def __init__(self, row: SessionPanel) -> None:
         self._row = row
 
     @property
@@ -103,7 +103,7 @@ class _Opening:
 
 def no_session(way: WorkflowDock, folder: Path, finish: Any, patch: Any) -> Found:
     patch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(folder))
-    (row,) = way.findChildren(SessionRow)
+    (row,) = way.findChildren(SessionPanel)
     row.open.click()
     finish(_Opening(row))
     return row.words.text(), "holds no session", None

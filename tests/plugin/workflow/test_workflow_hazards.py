@@ -16,7 +16,7 @@ from napari_cam_sam.cam import heatmaps
 from napari_cam_sam.plugin.heatmap.heatmap_dock import HeatmapDock
 from napari_cam_sam.plugin.prompts.prompts_dock import PromptsDock
 from napari_cam_sam.plugin.scores.scores_dock import ScoresDock
-from napari_cam_sam.plugin.state.heatmap_layers import HeatmapRecord
+from napari_cam_sam.plugin.state.heatmap_record import HeatmapRecord
 from napari_cam_sam.plugin.state.snapshot import Snapshot
 from napari_cam_sam.plugin.workflow.workflow_dock import WorkflowDock
 from napari_cam_sam.prompts import strategies

@@ -19,17 +19,14 @@ from napari_cam_sam.plugin.qt.device_words import device_words
 from napari_cam_sam.plugin.qt.plain_text import show_warning
 from napari_cam_sam.plugin.qt.torch_import import import_torch
 from napari_cam_sam.plugin.qt.widgets import CHECKPOINT_FILES, ValueComboBox
+from napari_cam_sam.plugin.state.heatmap_record import PREDICTED, HeatmapRecord
 
 if TYPE_CHECKING:
     from napari_cam_sam.models.classifiers import Classifier
     from napari_cam_sam.models.segmentation import SegmentationNetwork
-    from napari_cam_sam.plugin.state.heatmap_layers import HeatmapRecord
     from napari_cam_sam.plugin.state.workspace import Workspace
 
-__all__ = ["PREDICTED", "ClassifierChoice", "LoadedClassifier", "load"]
-
-PREDICTED = ""
-"""Stands for the predicted class, among names of classes."""
+__all__ = ["ClassifierChoice", "LoadedClassifier", "load"]
 
 _BROWSE = "Open a checkpoint…"
 _BUNDLE = "Open a MONAI bundle…"

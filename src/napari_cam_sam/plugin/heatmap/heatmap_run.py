@@ -18,16 +18,11 @@ from napari_cam_sam.cam.names import MANY_PASSES
 from napari_cam_sam.cam.parameters import OcclusionParameters
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.windows import WindowParameters
-from napari_cam_sam.plugin.heatmap.classifier_panel import (
-    PREDICTED,
-    ClassifierChoice,
-    LoadedClassifier,
-    load,
-)
+from napari_cam_sam.plugin.heatmap.classifier_panel import ClassifierChoice, LoadedClassifier, load
 from napari_cam_sam.plugin.heatmap.pixel_set_panel import ChosenPixels
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
 from napari_cam_sam.plugin.qt.tasks import report_steps
-from napari_cam_sam.plugin.state.heatmap_layers import HeatmapRecord
+from napari_cam_sam.plugin.state.heatmap_record import PREDICTED, HeatmapRecord
 from napari_cam_sam.plugin.state.snapshot import Snapshot
 from napari_cam_sam.plugin.state.workspace import Workspace
 

@@ -23,19 +23,15 @@ from napari_cam_sam.plugin.qt.saving import Saving, SavingRow
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
 from napari_cam_sam.plugin.qt.tasks import LatestOnly
 from napari_cam_sam.plugin.qt.widgets import button, connect_until_destroyed, hbox
+from napari_cam_sam.plugin.scores.agreement_layer import AGREEMENT, AgreementLayer
 from napari_cam_sam.plugin.scores.compare_page import ComparePage
 from napari_cam_sam.plugin.scores.score_inputs import ScoreChoices
-from napari_cam_sam.plugin.scores.score_plots import (
-    AGREEMENT,
-    AgreementLayer,
-    CurvesPlot,
-    PlanesPlot,
-)
+from napari_cam_sam.plugin.scores.score_plots import CurvesPlot, PlanesPlot
 from napari_cam_sam.plugin.scores.score_rows import from_data
 from napari_cam_sam.plugin.scores.score_table import ScoreTable
 from napari_cam_sam.plugin.scores.scoring_run import ScoringRun
 from napari_cam_sam.plugin.scores.trust_page import TrustPage
-from napari_cam_sam.plugin.state.workspace import workspace_of
+from napari_cam_sam.plugin.viewer.attach import workspace_of
 
 if TYPE_CHECKING:
     import napari

@@ -24,7 +24,7 @@ from napari_cam_sam.plugin.qt.tables import NumberItem, format_score, make_read_
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
 from napari_cam_sam.plugin.qt.torch_import import import_torch
 from napari_cam_sam.plugin.qt.widgets import button
-from napari_cam_sam.plugin.state.heatmap_layers import HeatmapRecord
+from napari_cam_sam.plugin.state.heatmap_record import HeatmapRecord
 from napari_cam_sam.text import cells
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QCheckBox
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
 from napari_cam_sam.plugin.qt.tasks import LatestOnly
-from napari_cam_sam.plugin.segment.mask_decoding import EncodedPlane, coordinates, decode_encoded
+from napari_cam_sam.plugin.segment.mask_decoding import EncodedPlane, decode_encoded
 from napari_cam_sam.plugin.segment.segmenter_choice import SegmenterChoice
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks
 
@@ -80,7 +80,7 @@ class LiveMasks(QCheckBox):
 
     def leave(self, prompts: PlanePrompts) -> None:
         """Let masks stand that are not of their plane's prompts, until these are others."""
-        self._left[self._where(prompts.axis, prompts.index)] = coordinates(prompts)
+        self._left[self._where(prompts.axis, prompts.index)] = prompts.coordinates()
 
     def _where(self, axis: int, index: int) -> tuple[Any, ...]:
         return (*self._workspace.pixels_key(), axis, index)
@@ -93,7 +93,7 @@ class LiveMasks(QCheckBox):
             prompts = workspace.prompts.read(axis, index)
             known = masks.get(axis, index)
             left = known is not None and known.source != "prompted"
-            if left and coordinates(prompts) == self._left.get(self._where(axis, index), ()):
+            if left and prompts.coordinates() == self._left.get(self._where(axis, index), ()):
                 return
             if not prompts.objects:
                 self._newest.drop()
@@ -110,10 +110,10 @@ class LiveMasks(QCheckBox):
             of = (
                 segmenter, snapshot.opening, snapshot.frame, snapshot.parameters, axis, index
             )  # fmt: skip
-            wanted = of, coordinates(prompts)
+            wanted = of, prompts.coordinates()
             if wanted == self._asked and self._newest.pending:
                 return
-            same = known is not None and coordinates(known.prompts) == coordinates(prompts)
+            same = known is not None and known.prompts.coordinates() == prompts.coordinates()
             if same and not self._newest.pending:
                 masks.credit(prompts)
                 return

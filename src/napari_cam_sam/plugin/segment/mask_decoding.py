@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks
 from napari_cam_sam.prompts.data import PlanePrompts
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from napari_cam_sam.sam.cache.embeddings import EmbeddingCache
     from napari_cam_sam.sam.segmenter import Embedding, Segmenter
 
-__all__ = ["EncodedPlane", "coordinates", "decode", "decode_encoded", "encode", "is_stale"]
+__all__ = ["EncodedPlane", "decode", "decode_encoded", "encode"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,20 +90,3 @@ def decode_encoded(
         (encoded.window.low, encoded.window.high),
         precision=segmenter.precision,
     )
-
-
-def coordinates(prompts: PlanePrompts) -> tuple[Any, ...]:
-    """Give all of a plane's prompts that a segmenter looks at: not their source or score."""
-    return tuple(
-        (
-            one.object_id,
-            tuple((p.row, p.column, p.positive) for p in one.points),
-            one.box and (one.box.row_min, one.box.column_min, one.box.row_max, one.box.column_max),
-        )
-        for one in prompts.objects
-    )
-
-
-def is_stale(masks: PlaneMasks, now: PlanePrompts) -> bool:
-    """Tell whether masks are of prompts that lay elsewhere than those on their plane now."""
-    return masks.source == "prompted" and coordinates(masks.prompts) != coordinates(now)

@@ -19,7 +19,6 @@ from napari_cam_sam.plugin.qt.widgets import (
     hbox,
 )
 from napari_cam_sam.plugin.segment.live_masks import LiveMasks
-from napari_cam_sam.plugin.segment.mask_decoding import is_stale
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, these_planes
 
 if TYPE_CHECKING:
@@ -222,7 +221,7 @@ class MaskReview(QWidget):
         if dice is not None:
             words += f" Dice with the truth {dice:.3f}."
         now = self._workspace.prompts.read(masks.prompts.axis, masks.prompts.index)
-        if is_stale(masks, now) and not self._live.busy:
+        if masks.is_stale(now) and not self._live.busy:
             words += " It is of the prompts as they were before: press S."
         return f"{words} To paint, accept it first."
 

@@ -17,7 +17,6 @@ from napari_cam_sam.plugin.qt.widgets import Section, button, form_layout
 from napari_cam_sam.plugin.segment.automatic.automatic_section import AutomaticMasks
 from napari_cam_sam.plugin.segment.encoding_status import EncodeAheadPanel
 from napari_cam_sam.plugin.segment.live_masks import LiveMasks
-from napari_cam_sam.plugin.segment.mask_decoding import is_stale
 from napari_cam_sam.plugin.segment.mask_review import MaskReview
 from napari_cam_sam.plugin.segment.segment_run import (
     LeftOut,
@@ -29,7 +28,7 @@ from napari_cam_sam.plugin.segment.segment_run import (
 from napari_cam_sam.plugin.segment.segmenter_choice import SegmenterChoice
 from napari_cam_sam.plugin.segment.volume.propagation_panel import VolumeSection
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks
-from napari_cam_sam.plugin.state.workspace import workspace_of
+from napari_cam_sam.plugin.viewer.attach import workspace_of
 
 if TYPE_CHECKING:
     import napari
@@ -219,7 +218,7 @@ class SegmentDock(Dock):
         workspace = self.workspace
         key = masks.prompts.axis, masks.prompts.index
         now = workspace.prompts.read(*key)
-        if not is_stale(masks, now):
+        if not masks.is_stale(now):
             self.masks.put(masks)
         elif now.objects and not (self.live.isChecked() and self._shown() == key):
             self._left_out.append(LeftOut(key[1], _EDITED))

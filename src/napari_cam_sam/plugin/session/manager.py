@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 __all__ = ["OFFER", "SessionManager"]
 
 OFFER = "offer what was left"
-"""What an open dock with a `SessionRow` answers."""
+"""What an open dock with a `SessionPanel` answers."""
 
 # How long the end of the program waits for what is still being written.
 _LAST_SAVE_MS = 30_000

@@ -9,26 +9,28 @@ from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.qt.widgets import ValueComboBox, WrappingLabel, button, hbox
-from napari_cam_sam.plugin.session.manager import OFFER
+from napari_cam_sam.plugin.session.manager import OFFER, SessionManager
 from napari_cam_sam.plugin.session.recovery import RecoverableSession
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.state.workspace import Workspace
 
-__all__ = ["SessionRow"]
+__all__ = ["SessionPanel"]
 
 
-class SessionRow(QWidget):
+class SessionPanel(QWidget):
     """Buttons to save and open a session, and the offer of one that was left behind.
 
     Parameters
     ----------
     workspace : Workspace
+    sessions : SessionManager
+        The workspace's.
     """
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, sessions: SessionManager) -> None:
         super().__init__()
-        self._keeper = workspace.keeper
+        self._sessions = sessions
         self._found: RecoverableSession | None = None
         self.save = button(
             "Save session…", "Choices, prompts, accepted labels and scores, into a folder."
@@ -59,17 +61,17 @@ class SessionRow(QWidget):
         self.which.chosen.connect(self._tell)
         self.restore.clicked.connect(self._restore)
         self.discard.clicked.connect(self._discard)
-        self._keeper.saved.connect(self.words.setText)
+        self._sessions.saved.connect(self.words.setText)
         workspace.docks.register(OFFER, self._offer)
         workspace.image_changed.connect(self.offer.hide)
-        if self._keeper.left is not None:
-            self._offer(self._keeper.left)
+        if self._sessions.left is not None:
+            self._offer(self._sessions.left)
 
     def _save(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "A folder for the session")
         if folder:
             try:
-                self._keeper.save(folder)
+                self._sessions.save(folder)
             except CamSamError as error:
                 self.words.setText(str(error))
 
@@ -77,7 +79,7 @@ class SessionRow(QWidget):
         folder = QFileDialog.getExistingDirectory(self, "The folder of a session")
         if folder:
             try:
-                self._keeper.open(folder)
+                self._sessions.open(folder)
             except CamSamError as error:
                 self.words.setText(str(error))
 
@@ -104,13 +106,13 @@ class SessionRow(QWidget):
         found, self._found = self._chosen(), None
         self.offer.hide()
         if found is not None:
-            self._keeper.take(found)
+            self._sessions.take(found)
 
     def _discard(self) -> None:
         found, self._found = self._chosen(), None
         self.offer.hide()
         if found is not None:
-            self._keeper.discard(found)
+            self._sessions.discard(found)
 
 
 def _when(saved_at: str) -> str:

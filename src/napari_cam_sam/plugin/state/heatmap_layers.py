@@ -2,66 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.utils import DirectLabelColormap
 from numpy.typing import NDArray
 
-from napari_cam_sam.plugin.heatmap.classifier_panel import PREDICTED
 from napari_cam_sam.plugin.layers.layer_geometry import KEY
 from napari_cam_sam.plugin.qt.plain_text import unmarked
+from napari_cam_sam.plugin.state.heatmap_record import HeatmapRecord
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.state.workspace import Workspace
 
-__all__ = ["HeatmapLayers", "HeatmapRecord"]
-
-
-@dataclass(frozen=True)
-class HeatmapRecord:
-    """What is known of a computed heatmap beside its values.
-
-    Attributes
-    ----------
-    target : str
-        The class that it explains.
-    probabilities : dict of str to float
-        Of every class.
-    reason : str or None
-        Why there is no evidence, where there is none.
-    made_by : dict of str
-        Classifier, its hash, method, layers and window, as plain data.
-    """
-
-    target: str
-    probabilities: dict[str, float]
-    reason: str | None
-    made_by: dict[str, Any]
-
-    def other_words(self, chosen: dict[str, Any]) -> str:
-        """Say what of it is another than what is chosen now; nothing where all is the same.
-
-        Parameters
-        ----------
-        chosen : dict of str
-            What the heatmap dock gives for the session; empty where there is none.
-        """
-        target = chosen.get("target")
-        if target == PREDICTED:
-            target = "the predicted class" if self.made_by.get("target") else self.target
-        for kind, had, now in (
-            ("classifier", self.made_by.get("classifier"), chosen.get("classifier")),
-            ("class", self.target, target),
-            ("method", self.made_by.get("method"), chosen.get("method")),
-        ):
-            if None not in (had, now) and had != now:
-                return (
-                    f"The heatmap is of the {kind} {had}, but {now} is chosen in step 1 now: "
-                    "compute it again first."
-                )
-        return ""
+__all__ = ["HeatmapLayers"]
 
 
 class HeatmapLayers:

@@ -13,7 +13,6 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.layers.conversion import KEY
-from napari_cam_sam.plugin.segment.mask_decoding import is_stale
 from napari_cam_sam.plugin.state.image_masks import Accepted, ImageMasks, pixels, record_of_masks
 from napari_cam_sam.plugin.state.kept_masks import lean
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks
@@ -94,7 +93,7 @@ class MaskLayers(QObject):
         return [
             index
             for index in self.planes(axis)
-            if is_stale(masks[axis, index], now.get(index, PlanePrompts(axis, index)))
+            if masks[axis, index].is_stale(now.get(index, PlanePrompts(axis, index)))
         ]
 
     def put(self, masks: PlaneMasks, keep_choice: bool = True) -> None:

@@ -61,6 +61,10 @@ class PlaneMasks:
         """Give the mask shown of each object."""
         return chosen_masks(self.found, self.chosen)
 
+    def is_stale(self, now: PlanePrompts) -> bool:
+        """Check whether they are of prompts that lay elsewhere than those on their plane now."""
+        return self.source == "prompted" and self.prompts.coordinates() != now.coordinates()
+
 
 def single_candidate(
     object_id: int, mask: NDArray[np.bool_], score: float | None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -37,7 +36,6 @@ from napari_cam_sam.plugin.layers.layer_geometry import (
 )
 from napari_cam_sam.plugin.qt.dock import DeletedByQt
 from napari_cam_sam.plugin.qt.plain_text import unmarked
-from napari_cam_sam.plugin.session.manager import SessionManager
 from napari_cam_sam.plugin.state.dock_registry import DockRegistry
 from napari_cam_sam.plugin.state.heatmap_layers import HeatmapLayers
 from napari_cam_sam.plugin.state.layer_visibility import ShownLayers
@@ -47,11 +45,10 @@ from napari_cam_sam.plugin.state.plane_tags import PlaneTags
 from napari_cam_sam.plugin.state.preferences import preferences
 from napari_cam_sam.plugin.state.prompt_layers import PromptLayers
 from napari_cam_sam.plugin.state.snapshot import Snapshot
-from napari_cam_sam.plugin.workflow.key_bindings import BoundKeys
 from napari_cam_sam.prompts.parameters import PromptParameters
 from napari_cam_sam.sam.cache.embeddings import open_cache
 
-__all__ = ["Workspace", "workspace_of"]
+__all__ = ["Workspace"]
 
 NO_IMAGE = "Open an image first: drop a file, or File → Open Sample."
 
@@ -60,7 +57,7 @@ _NO_TRUTH = ("preview", "comparison", "explained")
 
 
 class Workspace(DeletedByQt, QObject):
-    """The state that the docks of one viewer share; get it by `workspace_of`.
+    """The state that the docks of one viewer share.
 
     Signals say that something changed, and no more: whoever listens reads it here.
     """
@@ -117,9 +114,6 @@ class Workspace(DeletedByQt, QObject):
             event.connect(self._plane_may_differ)
         viewer.dims.events.current_step.connect(self._plane_may_differ)
         self._take_an_image()
-        self.keeper = SessionManager(self)
-        # What is bound to the viewer's keys holds the workspace: it lives as long as the viewer.
-        self.keys = BoundKeys(self)
 
     # The image
 
@@ -520,17 +514,3 @@ class Workspace(DeletedByQt, QObject):
         ]
         named = [x for x in fitting if any(w in x.name.lower() for w in ("truth", "gt", "label"))]
         return (named or fitting or [None])[0]
-
-
-_WORKSPACES: weakref.WeakValueDictionary[int, Workspace] = weakref.WeakValueDictionary()
-
-
-def workspace_of(viewer: Any) -> Workspace:
-    """Give the workspace of a viewer: one for all its docks, as long as the viewer lives."""
-    # Docks are given a proxy of the viewer, each its own.
-    key = id(getattr(viewer, "__wrapped__", viewer))
-    found = _WORKSPACES.get(key)
-    if found is None:
-        found = Workspace(viewer)
-        _WORKSPACES[key] = found
-    return found

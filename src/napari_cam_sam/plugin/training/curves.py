@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from napari_cam_sam.plugin.scores.score_plots import Plot, ThemeColours, dress_axes
+from napari_cam_sam.plugin.qt.plots import Plot, ThemeColours, style_axes
 
 if TYPE_CHECKING:
     from napari_cam_sam.models.training.results import Epoch
@@ -34,8 +34,8 @@ class TrainingCurves(Plot):
 
         def paint(figure: Any, colours: ThemeColours) -> None:
             upper, lower = figure.subplots(2, 1, sharex=True)
-            dress_axes(upper, colours, "", "Loss")
-            dress_axes(lower, colours, "Epoch", "Accuracy")
+            style_axes(upper, colours, "", "Loss")
+            style_axes(lower, colours, "Epoch", "Accuracy")
             numbers = [epoch.number for epoch in epochs]
             for axes, own, other in (
                 (upper, [e.loss for e in epochs], [e.validation_loss for e in known]),

@@ -12,8 +12,8 @@ from qtpy.QtGui import QBrush, QColor
 from qtpy.QtWidgets import QHeaderView, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
 
 from napari_cam_sam.plugin.qt.plain_text import Label, Rich, plain_tip
+from napari_cam_sam.plugin.qt.plots import Plot, ThemeColours, style_axes
 from napari_cam_sam.plugin.qt.tables import NumberItem, make_read_only, set_headers
-from napari_cam_sam.plugin.scores.score_plots import Plot, ThemeColours, dress_axes
 
 if TYPE_CHECKING:
     from napari_cam_sam.models.training.figures import Figures
@@ -131,7 +131,7 @@ class CalibrationPlot(Plot):
 
         def paint(figure: Any, colours: ThemeColours) -> None:
             axes = figure.subplots()
-            dress_axes(axes, colours, "How sure it is", "How often right")
+            style_axes(axes, colours, "How sure it is", "How often right")
             axes.plot([0, 1], [0, 1], "--", color=colours.text, lw=1)
             sizes = [15 + 150 * one.n / n for one in bins]
             axes.plot([one.confidence for one in bins], [one.accuracy for one in bins],

@@ -18,7 +18,6 @@ from napari_cam_sam.plugin.qt.dock import Dock
 from napari_cam_sam.plugin.qt.plain_text import Label, show_error
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress, duration
 from napari_cam_sam.plugin.qt.widgets import Section, button, form_layout, hbox
-from napari_cam_sam.plugin.state.workspace import workspace_of
 from napari_cam_sam.plugin.training.curves import TrainingCurves
 from napari_cam_sam.plugin.training.folder import begun_with, free_folder, is_unfinished
 from napari_cam_sam.plugin.training.form import TrainingForm
@@ -26,6 +25,7 @@ from napari_cam_sam.plugin.training.plan import NEIGHBOURS, network_words, parts
 from napari_cam_sam.plugin.training.report import TrainingReport
 from napari_cam_sam.plugin.training.run import TrainingJob, training_steps
 from napari_cam_sam.plugin.training.source import PLANES, PathRow, TrainingSource
+from napari_cam_sam.plugin.viewer.attach import workspace_of
 
 if TYPE_CHECKING:
     import napari

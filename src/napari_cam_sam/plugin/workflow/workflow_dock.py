@@ -23,9 +23,9 @@ from napari_cam_sam.plugin.qt.task_progress import TaskProgress, duration
 from napari_cam_sam.plugin.qt.widgets import Section, WrappingLabel
 from napari_cam_sam.plugin.scores.scores_dock import ScoresDock
 from napari_cam_sam.plugin.segment.segment_dock import SegmentDock
-from napari_cam_sam.plugin.session.session_panel import SessionRow
-from napari_cam_sam.plugin.state.workspace import workspace_of
-from napari_cam_sam.plugin.workflow.key_bindings import KEYS
+from napari_cam_sam.plugin.session.session_panel import SessionPanel
+from napari_cam_sam.plugin.viewer.attach import workspace_of
+from napari_cam_sam.plugin.viewer.key_bindings import KEYS
 
 if TYPE_CHECKING:
     import napari
@@ -74,7 +74,7 @@ class WorkflowDock(Dock):
         steps.addLayout(both)
         steps.addWidget(self.plan)
         steps.addWidget(self.words)
-        steps.addWidget(SessionRow(self.workspace))
+        steps.addWidget(SessionPanel(self.workspace, self.workspace.sessions))
         self.sections = [
             Section("1  Heatmap: why?", self.heatmap),
             Section("2  Prompts: where?", self.prompts),

@@ -28,7 +28,7 @@ from napari_cam_sam.plugin.segment.automatic.automatic_run import (
     recommended_parameters,
 )
 from napari_cam_sam.plugin.segment.segment_dock import SegmentDock
-from napari_cam_sam.plugin.state.heatmap_layers import HeatmapRecord
+from napari_cam_sam.plugin.state.heatmap_record import HeatmapRecord
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
 from napari_cam_sam.sam.cache.embeddings import round_features
 from napari_cam_sam.sam.everything.automatic import (
@@ -152,8 +152,8 @@ def test_the_heatmap_picks_what_the_library_picks_and_it_is_the_object(
     dock.review.accept_masks()
     np.testing.assert_array_equal(workspace.own("labels").data, accepted)
     assert not panel(dock).list.table.selectionModel().selectedRows()
-    with qtbot.waitSignal(workspace.keeper.saved, timeout=60_000):
-        workspace.keeper.save(tmp_path / "session")
+    with qtbot.waitSignal(workspace.sessions.saved, timeout=60_000):
+        workspace.sessions.save(tmp_path / "session")
     session = read_session(tmp_path / "session")
     (record,) = session.accepted
     assert (record.source, record.segmenter, record.candidates) == ("automatic", "compact-sam", ())

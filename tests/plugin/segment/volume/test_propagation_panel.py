@@ -17,8 +17,8 @@ from napari_cam_sam.images.windows import apply_window, parse_window, resolve_wi
 from napari_cam_sam.metrics.overlap import overlap
 from napari_cam_sam.plugin.io.sample_data import ct_sample, ultrasound_sample
 from napari_cam_sam.plugin.segment.segment_dock import SegmentDock
-from napari_cam_sam.plugin.state.heatmap_layers import HeatmapRecord
-from napari_cam_sam.plugin.state.workspace import workspace_of
+from napari_cam_sam.plugin.state.heatmap_record import HeatmapRecord
+from napari_cam_sam.plugin.viewer.attach import workspace_of
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts, Point
 from napari_cam_sam.sam.cache.embeddings import EmbeddingCache
 from napari_cam_sam.sam.loading import load_segmenter
@@ -272,7 +272,7 @@ def test_accepted_saved_read_and_replayed(
     assert not labels.data.any()
     np.testing.assert_array_equal(preview(dock), shown)
     dock.review.accept_all.click()
-    keeper = dock.workspace.keeper
+    keeper = dock.workspace.sessions
     with qtbot.waitSignal(keeper.saved, timeout=60_000) as told:
         keeper.save(tmp_path / "session")
     assert told.args == [f"Saved to {tmp_path / 'session'}."]

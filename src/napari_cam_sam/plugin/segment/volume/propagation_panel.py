@@ -22,7 +22,6 @@ from napari_cam_sam.plugin.qt.widgets import (
     form_layout,
 )
 from napari_cam_sam.plugin.segment.live_masks import LiveMasks
-from napari_cam_sam.plugin.segment.mask_decoding import coordinates, is_stale
 from napari_cam_sam.plugin.segment.segmenter_choice import SegmenterChoice
 from napari_cam_sam.plugin.segment.volume.propagation_form import VolumeRules, reachable
 from napari_cam_sam.plugin.segment.volume.propagation_run import (
@@ -275,7 +274,7 @@ class VolumeSection(QWidget):
             self._forget_last(run)
         for new in step.masks:
             index = new.prompts.index
-            if is_stale(new, self._workspace.prompts.read(axis, index)):
+            if new.is_stale(self._workspace.prompts.read(axis, index)):
                 # What the user did there meanwhile is not to be answered with the masks of before.
                 run.moved.add(index)
                 continue
@@ -406,4 +405,4 @@ def _ids(prompts: tuple[PlanePrompts, ...]) -> frozenset[int]:
 def _same(before: PlanePrompts, now: PlanePrompts) -> bool:
     """Tell whether prompts are of one plane and lie at the same places."""
     here = (before.axis, before.index) == (now.axis, now.index)
-    return here and coordinates(before) == coordinates(now)
+    return here and before.coordinates() == now.coordinates()

@@ -14,8 +14,8 @@ from qtpy.QtWidgets import QApplication
 from napari_cam_sam.plugin.io.sample_data import ct_sample
 from napari_cam_sam.plugin.prompts.prompts_dock import PromptsDock
 from napari_cam_sam.plugin.segment.segment_dock import SegmentDock
-from napari_cam_sam.plugin.state.workspace import Workspace, workspace_of
-from napari_cam_sam.plugin.workflow.key_bindings import KEYS
+from napari_cam_sam.plugin.viewer.attach import ViewerWorkspace, workspace_of
+from napari_cam_sam.plugin.viewer.key_bindings import KEYS
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts, Point
 
 Press = Callable[[str], None]
@@ -24,7 +24,7 @@ KINDS = ("image", "points", "boxes", "preview")
 
 
 @pytest.fixture
-def workspace(viewer: Any) -> Workspace:
+def workspace(viewer: Any) -> ViewerWorkspace:
     """Give the workspace of a viewer with a volume whose planes 1, 3 and 4 have prompts."""
     pixels = np.random.default_rng(0).normal(40, 4, (6, 24, 28)).astype(np.float32)
     pixels[:, 6:14, 7:17] += 60
@@ -51,7 +51,7 @@ def press(viewer: Any, qtbot: Any) -> Press:
 
 
 @pytest.fixture
-def docks(workspace: Workspace, finish: Any, qtbot: Any) -> Any:
+def docks(workspace: ViewerWorkspace, finish: Any, qtbot: Any) -> Any:
     found = PromptsDock(workspace.viewer), SegmentDock(workspace.viewer)
     for dock in found:
         workspace.viewer.window.add_dock_widget(dock)
@@ -63,7 +63,7 @@ def docks(workspace: Workspace, finish: Any, qtbot: Any) -> Any:
     finish(found[1].row)
 
 
-def activate(workspace: Workspace, kind: str) -> Any:
+def activate(workspace: ViewerWorkspace, kind: str) -> Any:
     if kind == "preview":
         workspace.labels_layer("preview", create=True, dtype=np.uint16)
     layer = workspace.image_layer if kind == "image" else workspace.own(kind)
@@ -74,7 +74,7 @@ def activate(workspace: Workspace, kind: str) -> Any:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_masks_are_made_and_accepted_by_keys(
-    workspace: Workspace, docks: Any, press: Press, finish: Any, kind: str
+    workspace: ViewerWorkspace, docks: Any, press: Press, finish: Any, kind: str
 ) -> None:
     segment = docks[1]
     layer = activate(workspace, kind)
@@ -102,7 +102,7 @@ def test_masks_are_made_and_accepted_by_keys(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_planes_with_prompts_are_gone_through_by_keys(
-    workspace: Workspace, docks: Any, press: Press, kind: str
+    workspace: ViewerWorkspace, docks: Any, press: Press, kind: str
 ) -> None:
     layer = activate(workspace, kind)
     mode = layer.mode
@@ -116,7 +116,7 @@ def test_planes_with_prompts_are_gone_through_by_keys(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_points_turn_and_planes_are_cleared_by_keys(
-    workspace: Workspace, docks: Any, press: Press, kind: str
+    workspace: ViewerWorkspace, docks: Any, press: Press, kind: str
 ) -> None:
     prompts = workspace.prompts
     layer = activate(workspace, kind)
@@ -141,7 +141,7 @@ def test_points_turn_and_planes_are_cleared_by_keys(
 
 @pytest.mark.parametrize("kind", ["image", "points", "boxes"])
 def test_edits_of_prompts_are_taken_back_by_keys(
-    workspace: Workspace, docks: Any, press: Press, qtbot: Any, kind: str
+    workspace: ViewerWorkspace, docks: Any, press: Press, qtbot: Any, kind: str
 ) -> None:
     activate(workspace, kind)
     with qtbot.waitSignal(workspace.prompts.settled, timeout=10_000):
@@ -158,7 +158,7 @@ def test_edits_of_prompts_are_taken_back_by_keys(
 
 
 def test_labels_keep_their_own_undo(
-    workspace: Workspace, docks: Any, press: Press, finish: Any
+    workspace: ViewerWorkspace, docks: Any, press: Press, finish: Any
 ) -> None:
     press("S")
     finish(docks[1].row)
@@ -175,7 +175,7 @@ def test_labels_keep_their_own_undo(
 
 @pytest.fixture
 def placed_and_accepted(
-    workspace: Workspace, docks: Any, press: Press, finish: Any, qtbot: Any
+    workspace: ViewerWorkspace, docks: Any, press: Press, finish: Any, qtbot: Any
 ) -> Any:
     """Place a box on plane 3 and accept its mask; give what moves the box."""
     activate(workspace, "image")
@@ -193,7 +193,7 @@ def placed_and_accepted(
 
 
 def test_undo_goes_back_through_edits_and_acceptances_in_their_order(
-    workspace: Workspace, press: Press, placed_and_accepted: Any, qtbot: Any
+    workspace: ViewerWorkspace, press: Press, placed_and_accepted: Any, qtbot: Any
 ) -> None:
     prompts, labels = workspace.prompts, workspace.own("labels")
     with qtbot.waitSignal(prompts.settled, timeout=10_000):
@@ -212,7 +212,7 @@ def test_undo_goes_back_through_edits_and_acceptances_in_their_order(
 
 
 def test_redo_says_that_an_acceptance_is_to_be_accepted_again(
-    workspace: Workspace,
+    workspace: ViewerWorkspace,
     press: Press,
     placed_and_accepted: Any,
     docks: Any,
@@ -238,7 +238,7 @@ def test_redo_says_that_an_acceptance_is_to_be_accepted_again(
 
 
 def test_undo_right_after_a_drag_takes_back_the_drag(
-    workspace: Workspace, press: Press, placed_and_accepted: Any
+    workspace: ViewerWorkspace, press: Press, placed_and_accepted: Any
 ) -> None:
     placed_and_accepted()
     press("Control-Z")
@@ -247,7 +247,7 @@ def test_undo_right_after_a_drag_takes_back_the_drag(
 
 
 def test_an_acceptance_right_after_a_drag_is_taken_back_first(
-    workspace: Workspace, docks: Any, press: Press, finish: Any, placed_and_accepted: Any
+    workspace: ViewerWorkspace, docks: Any, press: Press, finish: Any, placed_and_accepted: Any
 ) -> None:
     press("S")
     finish(docks[1].row)
@@ -259,7 +259,7 @@ def test_an_acceptance_right_after_a_drag_is_taken_back_first(
 
 
 def test_a_key_with_no_plane_ahead_says_so(
-    workspace: Workspace, docks: Any, press: Press, notices: list[str]
+    workspace: ViewerWorkspace, docks: Any, press: Press, notices: list[str]
 ) -> None:
     activate(workspace, "image")
     workspace.show_plane(0, 4)
@@ -270,7 +270,9 @@ def test_a_key_with_no_plane_ahead_says_so(
     assert notices[1:] == ["No plane before this one has prompts."]
 
 
-def test_other_layers_keep_their_own_keys(workspace: Workspace, docks: Any, press: Press) -> None:
+def test_other_layers_keep_their_own_keys(
+    workspace: ViewerWorkspace, docks: Any, press: Press
+) -> None:
     other = workspace.viewer.add_points(np.zeros((1, 3)))
     workspace.viewer.layers.selection.active = other
     press("S")
@@ -279,7 +281,7 @@ def test_other_layers_keep_their_own_keys(workspace: Workspace, docks: Any, pres
 
 
 def test_keys_without_their_dock_say_which_to_open(
-    workspace: Workspace, press: Press, notices: list[str]
+    workspace: ViewerWorkspace, press: Press, notices: list[str]
 ) -> None:
     workspace.prompts.write([PlanePrompts(0, 3, (ONE,))])
     workspace.viewer.layers.selection.active = workspace.image_layer
@@ -298,7 +300,7 @@ def test_keys_without_their_dock_say_which_to_open(
 
 
 def test_in_three_dimensions_a_key_says_why_it_does_nothing(
-    workspace: Workspace, docks: Any, press: Press, notices: list[str]
+    workspace: ViewerWorkspace, docks: Any, press: Press, notices: list[str]
 ) -> None:
     workspace.viewer.layers.selection.active = workspace.image_layer
     workspace.viewer.dims.ndisplay = 3
@@ -354,7 +356,7 @@ def test_a_layer_that_the_user_edits_stays_active(qapp: Any, edited: str) -> Non
     assert set(selection) == before
 
 
-def test_every_key_is_bound_on_the_viewer(workspace: Workspace) -> None:
+def test_every_key_is_bound_on_the_viewer(workspace: ViewerWorkspace) -> None:
     bound = {
         str(key).replace("+", "-").replace("Ctrl", "Control") for key in workspace.viewer.keymap
     }

@@ -14,7 +14,7 @@ from napari_cam_sam.plugin.qt.plain_text import show_info
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.state.workspace import Workspace
 
-__all__ = ["KEYS", "TAG_KEYS", "BoundKeys"]
+__all__ = ["KEYS", "TAG_KEYS", "KeyBindings"]
 
 KEYS: dict[str, tuple[str, str]] = {
     "S": ("segment", "Segment the plane shown"),
@@ -40,7 +40,7 @@ _DOCKS = {
 }  # fmt: skip
 
 
-class BoundKeys(QObject):
+class KeyBindings(QObject):
     """The keys of the viewer, and of the layers on which napari means others by them.
 
     A layer's own keys come before the viewer's: S, P, T and C mean modes and contrast there. On

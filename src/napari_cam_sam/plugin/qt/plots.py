@@ -1,0 +1,159 @@
+"""Figures in the colours of the viewer's theme; matplotlib is imported by the first one seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from qtpy.QtCore import Qt, QTimer, Signal
+from qtpy.QtWidgets import QVBoxLayout, QWidget
+
+from napari_cam_sam.plugin.qt.plain_text import Label
+from napari_cam_sam.plugin.qt.widgets import connect_until_destroyed
+
+__all__ = ["Plot", "ThemeColours", "add_legend", "style_axes", "theme_colours"]
+
+# Blue and orange are told apart by all eyes; a dark and a light theme need other shades of them.
+_LINES = {"dark": ("#56b4e9", "#e69f00"), "light": ("#0072b2", "#b35900")}
+
+
+@dataclass(frozen=True)
+class ThemeColours:
+    """The colours that a plot uses.
+
+    Attributes
+    ----------
+    background, text, grid : str
+    first, second : str
+        Of lines, to be seen on the background.
+    size : float
+        Of the text, in points.
+    """
+
+    background: str
+    text: str
+    grid: str
+    first: str
+    second: str
+    size: float
+
+
+def theme_colours(theme_id: str) -> ThemeColours:
+    """Read the colours of one of napari's themes."""
+    from napari.utils.theme import get_theme
+
+    theme = get_theme(theme_id)
+    kind = str(getattr(theme, "type", "") or ("light" if "light" in theme_id else "dark"))
+    first, second = _LINES.get(kind, _LINES["dark"])
+    size = float(str(getattr(theme, "font_size", "9pt")).removesuffix("pt"))
+    return ThemeColours(
+        theme.background.as_hex(), theme.text.as_hex(), theme.secondary.as_hex(), first, second,
+        max(7.0, size - 1),
+    )  # fmt: skip
+
+
+class Plot(QWidget):
+    """A figure that is drawn once it is seen, or words while there is nothing to draw.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    height : int
+        Least height in pixels.
+    """
+
+    picked = Signal(float)
+    """Somewhere in the figure was clicked: the x coordinate there."""
+
+    def __init__(self, viewer: Any, height: int) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self._paint: Callable[[Any, ThemeColours], None] | None = None
+        self._fresh = False
+        self.figure: Any = None
+        self.canvas: Any = None
+        self.words = Label()
+        self.words.setWordWrap(True)
+        self.words.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self._whole = QVBoxLayout(self)
+        self._whole.setContentsMargins(0, 4, 0, 0)
+        self._whole.addWidget(self.words)
+        self.setMinimumHeight(height)
+        # Not at once: the theme's event comes while the theme is being changed.
+        self._later = QTimer(self)
+        self._later.setSingleShot(True)
+        self._later.setInterval(0)
+        self._later.timeout.connect(self._draw)
+        connect_until_destroyed(self, viewer.events.theme, self._repaint)
+
+    def say(self, words: str) -> None:
+        """Show words instead of a figure."""
+        self._paint = None
+        self.words.setText(words)
+        self.words.setVisible(True)
+        if self.canvas is not None:
+            self.canvas.setVisible(False)
+
+    def draw(self, paint: Callable[[Any, ThemeColours], None]) -> None:
+        """Draw by a function of the figure and the colours, now and whenever these change."""
+        self._paint = paint
+        self._repaint()
+
+    def _repaint(self, _: object = None) -> None:
+        self._fresh = False
+        if self.isVisible():
+            self._later.start()
+
+    def showEvent(self, event: Any) -> None:  # noqa: N802 - Qt calls it so
+        """Draw what was to be drawn while nobody looked."""
+        super().showEvent(event)
+        if not self._fresh:
+            self._later.start()
+
+    def _draw(self) -> None:
+        if self._paint is None:
+            return
+        if self.canvas is None:
+            self._make_canvas()
+        self.words.setVisible(False)
+        self.canvas.setVisible(True)
+        colours = theme_colours(self._viewer.theme)
+        self.figure.clear()
+        self.figure.set_facecolor(colours.background)
+        self._paint(self.figure, colours)
+        self.canvas.draw_idle()
+        self._fresh = True
+
+    def _make_canvas(self) -> None:
+        from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
+        from matplotlib.figure import Figure
+
+        self.figure = Figure(layout="constrained")
+        self.canvas = FigureCanvasQTAgg(self.figure)
+        self.canvas.setToolTip(self.toolTip())
+        self.canvas.mpl_connect("button_press_event", self._pressed)
+        self._whole.addWidget(self.canvas)
+
+    def _pressed(self, event: Any) -> None:
+        if event.inaxes is not None and event.xdata is not None:
+            self.picked.emit(float(event.xdata))
+
+
+def style_axes(axes: Any, colours: ThemeColours, x: str, y: str) -> None:
+    """Name the axes, and give them the colours of the theme."""
+    axes.set_facecolor(colours.background)
+    axes.set_xlabel(x, color=colours.text, fontsize=colours.size)
+    axes.set_ylabel(y, color=colours.text, fontsize=colours.size)
+    axes.tick_params(colors=colours.text, labelsize=colours.size)
+    axes.grid(color=colours.grid, lw=0.5, alpha=0.6)
+    for spine in axes.spines.values():
+        spine.set_color(colours.grid)
+
+
+def add_legend(axes: Any, colours: ThemeColours, where: str) -> None:
+    """Put a legend in the colours of the theme into axes."""
+    axes.legend(
+        loc=where, fontsize=colours.size, labelcolor=colours.text, frameon=True,
+        facecolor=colours.background, edgecolor=colours.grid, framealpha=0.8,
+    )  # fmt: skip

@@ -1,0 +1,80 @@
+"""The layer that shows where prediction and truth agree."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from napari_cam_sam.plugin.layers.conversion import KEY
+from napari_cam_sam.plugin.qt.plain_text import unmarked
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_cam_sam.plugin.state.workspace import Workspace
+
+__all__ = ["AGREEMENT", "AgreementLayer"]
+
+AGREEMENT = {
+    1: ("TP", "#00c08b", "in both"),
+    2: ("FP", "#e8622c", "in the prediction alone"),
+    3: ("FN", "#56b4e9", "in the truth alone"),
+}
+"""Values of the layer of agreement, in colours that all eyes tell apart and that show on gray."""
+
+
+class AgreementLayer:
+    """The labels layer that shows where prediction and truth agree."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+
+    def there(self) -> list[Any]:
+        """List the layers of agreement over the image: one, or none."""
+        image = self._workspace.image_layer
+        return [
+            layer
+            for layer in self._workspace.viewer.layers
+            if image is not None
+            and layer.metadata.get(KEY, {}).get("role") == "comparison"
+            and layer.metadata[KEY].get("of") == image.unique_id
+        ]
+
+    def show(self, data: NDArray[np.uint8], name: str) -> None:
+        """Show an array of `AGREEMENT`, which the layer does not copy."""
+        from napari.utils import DirectLabelColormap
+
+        viewer = self._workspace.viewer
+        layer = self._workspace.own("comparison")
+        for old in self.there():
+            if old != layer:
+                viewer.layers.remove(old)
+        if layer is not None and layer.data.shape == data.shape:
+            layer.data, layer.name = data, f"TP/FP/FN of {name}"
+            return
+        active = viewer.layers.selection.active
+        colours: dict[int | None, str] = {None: "transparent", 0: "transparent"}
+        colours |= {value: colour for value, (_, colour, _) in AGREEMENT.items()}
+        viewer.add_labels(
+            data,
+            name=unmarked(f"TP/FP/FN of {name}"),
+            opacity=0.7,
+            colormap=DirectLabelColormap(color_dict=colours),
+            metadata=self._workspace.mark("comparison"),
+            **self._workspace.placement(),
+        )
+        # The user goes on to paint in the layer that was selected.
+        viewer.layers.selection.active = active
+
+    def refresh(self) -> None:
+        """Show what changed in the array."""
+        for layer in self.there():
+            layer.refresh()
+
+    def remove(self) -> None:
+        """Take the layer away."""
+        self._workspace.when_quiet(self._remove)
+
+    def _remove(self) -> None:
+        for layer in self.there():
+            self._workspace.viewer.layers.remove(layer)
