@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import Any
 
 import pytest
-import torch  # noqa: F401  # before any window
+import torchvision  # noqa: F401  # before any window, see `torch_import`
 
 from napari_cam_sam.plugin.workflow.workflow_dock import WorkflowDock
 
