@@ -16,12 +16,13 @@ SYSTEM_PACKAGES := libegl1 libgl1 libglib2.0-0 libdbus-1-3 libfontconfig1 libxkb
 	libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxcb-image0 libxcb-render-util0 \
 	libxcb-shape0 libxcb-xinerama0 xvfb
 
-.PHONY: help demo test check format clean system
+.PHONY: help demo test check docs format clean system
 
 help:
 	@echo "make demo    run the main job on the shipped sample with the shipped models"
 	@echo "make test    run the linters, the type checker, the import contracts and the tests"
 	@echo "make check   the linters, the type checker and the import contracts alone"
+	@echo "make docs    build the site into site/; a broken link or reference fails"
 	@echo "make format  rewrite the code in the project's format"
 	@echo "make clean   remove the environment and all that was made"
 
@@ -65,9 +66,15 @@ test: $(STAMP) $(if $(filter highest,$(RESOLUTION)),check)
 	@if command -v xvfb-run >/dev/null; then xvfb-run -a $(BIN)/python -m pytest $(TESTS); \
 	else $(BIN)/python -m pytest $(TESTS); fi
 
+# Strict: see mkdocs.yml. The examples are run for it.
+docs: $(STAMP)
+	@$(BIN)/python -c 'import mkdocstrings_handlers.python' 2>/dev/null || \
+		$(BIN)/uv pip install --quiet --python $(BIN)/python --group docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) demo-output dist build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) demo-output dist build site .pytest_cache .mypy_cache .ruff_cache

@@ -24,7 +24,6 @@ from window import Window, dices, run, shown
 def tutorial(window: Window, table: Path) -> Iterator[str]:
     """Do the steps of docs/tutorial.md; yield what is to be said about them."""
     viewer = window.viewer
-    window.picture("tutorial-1-empty")
     viewer.open_sample("napari-cam-sam", "ct")
     _, way = viewer.window.add_plugin_dock_widget("napari-cam-sam", "CAM → SAM")
     image, truth = viewer.layers["CT-like phantom"], viewer.layers["CT-like phantom, truth"]

@@ -1,0 +1,41 @@
+"""Links and pictures of the pages lead somewhere, whether they are read here or on PyPI."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ADDRESS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Source"]
+LINK = re.compile(r"\]\(([^)#\s]+)(#[^)\s]+)?\)")
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md")), ROOT / "benchmarks/README.md"]
+# What tools/site_pages.py makes, so that only the site has it.
+MADE = {"command-line.md", "python.md", "examples.md"}
+
+
+def file_of(target: str, page: Path) -> Path | None:
+    """Return the file of the repository that a link names, or None where it leads elsewhere."""
+    for kind in ("blob", "raw", "tree"):
+        if target.startswith(f"{ADDRESS}/{kind}/main/"):
+            return ROOT / target.removeprefix(f"{ADDRESS}/{kind}/main/")
+    return None if ":" in target else page.parent / target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda one: str(one.relative_to(ROOT)))
+def test_every_link_leads_to_a_file(page: Path) -> None:
+    for target, _ in LINK.findall(page.read_text()):
+        found = file_of(target, page)
+        assert found is None or found.exists() or found.name in MADE, target
+
+
+def test_the_readme_stands_alone() -> None:
+    links = LINK.findall((ROOT / "README.md").read_text())
+    assert all(target.startswith("https://") for target, _ in links)
+
+
+def test_every_picture_is_shown() -> None:
+    shown = {Path(target).name for page in PAGES for target, _ in LINK.findall(page.read_text())}
+    assert {one.name for one in ROOT.glob("docs/images/*")} <= shown
