@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +22,33 @@ def test_every_name_is_there(name: str) -> None:
 def test_an_unknown_name_is_refused() -> None:
     with pytest.raises(AttributeError, match="propagat"):
         napari_cam_sam.propagat  # noqa: B018
+
+
+def test_the_stub_lists_what_it_imports() -> None:
+    """Whoever adds a name to one list and not to the other hears it here; mypy reads the types."""
+    stub = ast.parse(Path(napari_cam_sam.__file__).with_suffix(".pyi").read_text("utf-8"))
+    homes = {
+        alias.name: node.module
+        for node in stub.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    listed = next(
+        ast.literal_eval(node.value) for node in stub.body if isinstance(node, ast.Assign)
+    )
+    assert sorted(listed) == sorted(homes)
+    assert sorted(napari_cam_sam.__all__) == sorted(listed)
+    for name, home in homes.items():
+        module = import_module(f"napari_cam_sam.{home}")
+        assert name in module.__all__
+        assert getattr(napari_cam_sam, name) is getattr(module, name)
+
+
+@pytest.mark.parametrize(
+    "name", ["Point", "Box", "ObjectPrompt", "PlanePrompts", "Geometry", "AutomaticParameters"]
+)
+def test_the_types_of_its_own_signatures_are_there(name: str) -> None:
+    assert name in napari_cam_sam.__all__
 
 
 @pytest.mark.parametrize(
