@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from napari_cam_sam.errors import refusal
-from napari_cam_sam.folders import write_folder
 from napari_cam_sam.images.hashing import image_hash
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.writing import (
@@ -28,6 +27,7 @@ from napari_cam_sam.images.writing import (
 )
 from napari_cam_sam.metrics.summary import summarise_scores
 from napari_cam_sam.prompts.serialise import to_data, to_json
+from napari_cam_sam.records.folders import write_folder
 from napari_cam_sam.text import cell_text, recorded
 
 # Sessions are written by the viewer, at a time when PyTorch may not have been imported: these

@@ -32,7 +32,7 @@ from napari_cam_sam.cli.shared import (
     window_help,
 )
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.folders import folder_lock
+from napari_cam_sam.records.folders import folder_lock
 from napari_cam_sam.text import shown
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_cam_sam.errors import CamSamError, refusal, unknown_name
-from napari_cam_sam.folders import give_usual_mode
+from napari_cam_sam.records.folders import give_usual_mode
 
 __all__ = [
     "CACHE_VARIABLE",

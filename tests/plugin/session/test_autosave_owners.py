@@ -30,7 +30,7 @@ from napari_cam_sam.plugin.state.workspace import Workspace
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
 from napari_cam_sam.sam.segmenter import MaskCandidates
 from napari_cam_sam.session import Session, image_record, read_session, write_session
-from napari_cam_sam.session_generations import generations, write_generation
+from napari_cam_sam.session.generations import generations, write_generation
 
 TOOL = Path(__file__).parents[3] / "tools" / "autosave_sequences.py"
 HOLDS = """

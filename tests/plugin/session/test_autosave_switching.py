@@ -23,7 +23,7 @@ from napari_cam_sam.plugin.state.preferences import Preferences
 from napari_cam_sam.plugin.viewer.attach import ViewerWorkspace, workspace_of
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
 from napari_cam_sam.session import Session, read_session
-from napari_cam_sam.session_generations import generations, holdings
+from napari_cam_sam.session.generations import generations, holdings
 
 BOX = ObjectPrompt(1, (), Box(4, 5, 12, 15))
 SHAPE = (6, 20, 24)

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.folders import folder_lock
 from napari_cam_sam.models.cards import ClassifierCard
 from napari_cam_sam.models.devices import choose_device
 from napari_cam_sam.models.training.copies import Fingerprints, find_copies, fingerprint
@@ -46,6 +45,7 @@ from napari_cam_sam.models.training.split import (
     join_groups,
     split_groups,
 )
+from napari_cam_sam.records.folders import folder_lock
 from napari_cam_sam.text import cell_text, recorded
 
 __all__ = ["leave_out_near", "train"]

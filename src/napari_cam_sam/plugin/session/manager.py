@@ -39,7 +39,7 @@ from napari_cam_sam.session import (
     read_session,
     write_session,
 )
-from napari_cam_sam.session_generations import write_generation
+from napari_cam_sam.session.generations import write_generation
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.state.workspace import Workspace

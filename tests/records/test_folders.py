@@ -17,7 +17,7 @@ from PIL import Image as Picture
 
 from napari_cam_sam import folders
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.folders import folder_lock, give_usual_mode, write_folder
+from napari_cam_sam.records.folders import folder_lock, give_usual_mode, write_folder
 
 NAMES = ("a.txt", "b.txt", "run.json")
 OLD = dict.fromkeys(("a.txt", "b.txt", "old.txt", "run.json"), "old")
@@ -237,7 +237,7 @@ def test_two_into_one_folder_are_told(tmp_path: Path) -> None:
         thread.start()
         thread.join()
         code = (
-            "import sys\nfrom pathlib import Path\nfrom napari_cam_sam.folders import *\n"
+            "import sys\nfrom pathlib import Path\nfrom napari_cam_sam.records.folders import *\n"
             "from napari_cam_sam.errors import CamSamError\n"
             "try:\n    write_folder(Path(sys.argv[1]), {})\n"
             "except CamSamError as error:\n    print(error)\n"

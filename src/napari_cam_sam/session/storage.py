@@ -373,8 +373,8 @@ def write_session(folder: str | os.PathLike[str], session: Session, image: Image
         ``session.json`` that is none, or cannot be written.
     """
     # Here, not above: pandas comes with it, and the viewer opens sooner without.
-    from napari_cam_sam.folders import folder_lock
     from napari_cam_sam.outputs import plain
+    from napari_cam_sam.records.folders import folder_lock
 
     folder = Path(folder)
     now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -395,7 +395,7 @@ def write_session(folder: str | os.PathLike[str], session: Session, image: Image
 
 
 def _write_session(folder: Path, session: Session, image: Image, data: dict[str, Any]) -> None:
-    from napari_cam_sam.folders import write_folder
+    from napari_cam_sam.records.folders import write_folder
 
     standing = _standing_labels(folder, session.image)
     writers: dict[str, Callable[[Path], object]] = {}
@@ -432,7 +432,7 @@ def read_session(
     ----------
     folder : path-like
     file : str
-        Name of its file in the folder: of another generation, see `session_generations`.
+        Name of its file in the folder: of another generation, see `session.generations`.
     labels : bool
         Whether the labels are read, too.
 
