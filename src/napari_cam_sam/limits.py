@@ -78,6 +78,7 @@ _TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[\]{}]', re.DOTALL)
 _PART = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+"""
 _DOTTED = re.compile(rf"(?<![\w-])(?:{_PART}\.[ \t]*+){{{DEPTH},}}")
 _TAG = "tag:yaml.org,2002:"
+_NUMBERS = (_TAG + "int", _TAG + "float")
 _TAGS = {
     _TAG + name
     for name in ("str", "int", "float", "bool", "null", "seq", "map", "timestamp", "merge", "value")
@@ -524,8 +525,11 @@ def _check_yaml(top: yaml.Node, source: object) -> None:
                 keys[name] = key.start_mark.line + 1
         elif isinstance(node, yaml.SequenceNode):
             waiting += node.value
-        elif node.tag in (_TAG + "int", _TAG + "float") and len(node.value) > _NUMBER_CHARACTERS:
-            raise refusal(f"A number of {len(node.value)} characters is too long", source, line)
+        elif node.tag in _NUMBERS:
+            if len(node.value) > _NUMBER_CHARACTERS:
+                raise refusal(f"A number of {len(node.value)} characters is too long", source, line)
+            if ":" in node.value:  # 3:50 is text, as in YAML 1.2, and no number to base 60
+                node.tag = _TAG + "str"
 
 
 def _check_tree(value: Any, source: object) -> None:

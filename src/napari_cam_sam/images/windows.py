@@ -19,6 +19,7 @@ __all__ = [
     "apply_window",
     "parse_window",
     "resolve_window",
+    "window_text",
 ]
 
 CT_PRESETS: dict[str, tuple[float, float]] = {
@@ -125,6 +126,22 @@ def parse_window(text: str) -> WindowParameters:
             f"The window {text!r} needs two numbers after the colon, e.g. {kind}:1,99."
         ) from None
     return WindowParameters(kind, low, high)
+
+
+def window_text(parameters: WindowParameters) -> str:
+    """Return a window as `parse_window` reads it.
+
+    Parameters
+    ----------
+    parameters : WindowParameters
+
+    Returns
+    -------
+    str
+    """
+    if parameters.low is None:
+        return parameters.kind
+    return f"{parameters.kind}:{parameters.low!r},{parameters.high!r}"
 
 
 def resolve_window(image: Image, parameters: WindowParameters | None = None) -> Window:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,8 @@ class Entry:
     ----------
     value : object
         Mapping, list, text, number, bool, date or None.
-    file : Path
+    file : Path or None
+        None for what the command line says.
     trail : tuple of str and int
         Keys and positions that lead to it from the top.
     lines : dict
@@ -34,7 +35,7 @@ class Entry:
     """
 
     value: Any
-    file: Path
+    file: Path | None
     trail: Trail
     lines: dict[Trail, int]
 
@@ -53,6 +54,8 @@ class Entry:
 
     def error(self, message: str) -> CamSamError:
         """Build an error that names file and line, after the reason."""
+        if self.file is None:
+            return CamSamError(message)
         return refusal(message, self.file, self.line)
 
     def at(self, key: str | int) -> Entry:
@@ -70,6 +73,10 @@ class Entry:
     def get(self, key: str) -> Entry | None:
         """Give what stands under a key of a mapping; None where it is not there."""
         return self.at(key) if key in self.mapping() else None
+
+    def some(self, keys: Iterable[str]) -> dict[str, Entry]:
+        """Give what stands under those of the keys that are there."""
+        return {key: self.at(key) for key in keys if key in self.mapping()}
 
     def need(self, key: str, what: str) -> Entry:
         """Give what stands under a key, or say what is missing."""
@@ -116,13 +123,15 @@ class Entry:
         return self.error(f"{self.name!r} must be {right}, not {shown}.")
 
 
-def read_document(path: Path) -> Entry:
+def read_document(path: Path, what: str = "a study file") -> Entry:
     """Read a YAML or TOML file.
 
     Parameters
     ----------
     path : Path
         Ends in ``.yaml``, ``.yml`` or ``.toml``.
+    what : str
+        What it should be, for errors.
 
     Returns
     -------
@@ -136,12 +145,12 @@ def read_document(path: Path) -> Entry:
         or holds no keys.
     """
     if path.suffix.lower() not in (".yaml", ".yml", ".toml"):
-        raise refusal("This is no study file: its name must end in .yaml, .yml or .toml", path)
-    text = read_text(path, "a study file")
+        raise refusal(f"This is not {what}: its name must end in .yaml, .yml or .toml", path)
+    text = read_text(path, what)
     value, lines = _toml(path, text) if path.suffix.lower() == ".toml" else _yaml(path, text)
     top = Entry(value, path, (), lines)
     if not isinstance(value, dict):
-        raise top.error("A study file holds keys with values; this one does not.")
+        raise top.error(f"{what.capitalize()} holds keys with values; this one does not.")
     return top
 
 

@@ -5,21 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar
 
-from napari_cam_sam.cam.heatmaps import CamParameters
 from napari_cam_sam.cam.methods import METHODS
 from napari_cam_sam.cam.parameters import TrustParameters
-from napari_cam_sam.cam.pixel_sets import PixelSet
 from napari_cam_sam.errors import CamSamError, reads, unknown_name
 from napari_cam_sam.images.preprocessing import PreprocessingParameters
-from napari_cam_sam.images.windows import WindowParameters, parse_window
-from napari_cam_sam.models.factories import is_factory, refused_factory
-from napari_cam_sam.models.names import classifier_names, shipped_networks
+from napari_cam_sam.models.factories import refused_factory
 from napari_cam_sam.outputs import plain
 from napari_cam_sam.pipeline import RunParameters
 from napari_cam_sam.prompts.annotator import AnnotatorParameters
@@ -30,11 +25,19 @@ from napari_cam_sam.prompts.parameters import (
     strategy_parameters,
 )
 from napari_cam_sam.sam.mask_choice import MASK_CHOICES
-from napari_cam_sam.sam.registry import segmenter_names, split_frame, with_frame
 from napari_cam_sam.studies.config.document import Entry, read_document
+from napari_cam_sam.studies.config.run_settings import (
+    MASK_FROM,
+    read_classifier,
+    read_layers,
+    read_run,
+    read_segmenter,
+    read_target,
+)
 from napari_cam_sam.studies.config.settings import PREDICTION, Grid, Setting, Variants, expand_grids
+from napari_cam_sam.studies.config.values import change_fields, choose, find_path, with_line
 from napari_cam_sam.studies.data.datasets import LAYOUTS, check_options
-from napari_cam_sam.text import find_file, recorded, shown
+from napari_cam_sam.text import recorded, shown
 
 __all__ = [
     "MANY_RUNS",
@@ -56,9 +59,10 @@ MANY_RUNS = 100_000
 # More settings than anybody compares; beyond it only with `many`.
 _MANY_SETTINGS = 10_000
 
-_MASK_FROM = ("prompts", "heatmap", "automatic")
-_CAM_KEYS = ("min_probability", "batch_size", "odds", "mirrored")
-_RUN_KEYS = ("axis", "window", "truth_label", "pixel_set", *_CAM_KEYS)
+_RUN_KEYS = (
+    "axis", "window", "truth_label", "pixel_set", "min_probability", "batch_size", "odds",
+    "mirrored",
+)  # fmt: skip
 _SECTIONS = (
     "name", "seed", "threads", "dataset", "run", "grid", "strategies", "preprocessing",
     "annotators", "trust", "compare",
@@ -228,12 +232,13 @@ def read_study(path: str | Path, *, many: bool = False, allowed: Collection[str]
     top = read_document(Path(path))
     top.keys(_SECTIONS, "section")
     seed, threads, name = top.get("seed"), top.get("threads"), top.get("name")
+    run = top.get("run")
     dataset = _dataset(top.need("dataset", "say the layout and the path of the images"))
     variants = Variants(
-        base=_run(top.get("run")),
+        base=RunParameters() if run is None else _run(run),
         strategies=_named(top.get("strategies"), _strategy),
         preprocessing=_named(
-            top.get("preprocessing"), partial(_parameters, PreprocessingParameters())
+            top.get("preprocessing"), partial(change_fields, PreprocessingParameters())
         ),
         annotators=_named(top.get("annotators"), _annotator),
     )
@@ -279,53 +284,16 @@ def _dataset(entry: Entry) -> DatasetSource:
             check_options(layout.text(), {key: options[key]})
         except CamSamError as error:
             raise entry.at(key).error(str(error)) from error
-    path = _beside(where)
+    path = find_path(where)
     # Phantoms are drawn where there are none.
     if layout.text() != "phantoms" and not path.exists():
         raise where.error(f"There is no {path}: name the folder or file of the images.")
     return DatasetSource(layout.text(), path, options)
 
 
-def _beside(entry: Entry) -> Path:
-    try:
-        path = Path(entry.text()).expanduser()
-        return find_file(entry.file.parent, str(path)).resolve()
-    except (OSError, ValueError, RuntimeError) as error:  # NUL, half a character, ~nobody
-        raise entry.error(f"No file can have this path, {error}") from error
-
-
-def _run(entry: Entry | None) -> RunParameters:
-    if entry is None:
-        return RunParameters()
-    entry.keys(_RUN_KEYS)
-    values: dict[str, Any] = {}
-    if (axis := entry.get("axis")) is not None:
-        if axis.whole(0) > 2:
-            raise axis.wrong("0, 1 or 2")
-        values["axis"] = axis.value
-    if (label := entry.get("truth_label")) is not None:
-        values["truth_label"] = label.whole(1)
-    if (window := entry.get("window")) is not None:
-        values["window"] = _said(window, lambda: _window(window))
-    cam = {key: entry.at(key) for key in _CAM_KEYS if entry.get(key)}
-    pixel_set = entry.get("pixel_set")
-    chosen = None if pixel_set is None else _parameters(PixelSet(), pixel_set)
-    values["cam"] = replace(_filled(CamParameters(), entry, cam), pixel_set=chosen)
-    return RunParameters(**values)
-
-
-def _window(entry: Entry) -> WindowParameters:
-    return parse_window(entry.text())
-
-
-def _said(entry: Entry, make: Callable[[], T]) -> T:
-    """Do what may be refused, and name the line where it is."""
-    try:
-        return make()
-    except CamSamError as error:
-        if f"({entry.file}:" in str(error):
-            raise
-        raise entry.error(str(error)) from error
+def _run(entry: Entry) -> RunParameters:
+    entry.keys(_RUN_KEYS)  # all else is a choice of the grid
+    return read_run(entry, RunParameters())
 
 
 def _named(entry: Entry | None, make: Callable[[Entry], T]) -> dict[str, T]:
@@ -339,7 +307,7 @@ def _strategy(entry: Entry) -> PromptParameters:
     known = PRESETS | TRUTH_PRESETS
     parameters = PromptParameters()
     if base is not None:
-        parameters = _said(base, lambda: strategy_parameters(base.text()))
+        parameters = with_line(base, lambda: strategy_parameters(base.text()))
     from_truth = base is not None and base.text().startswith("truth-")
     if entry.name in known:
         raise entry.error(f"The strategy {entry.name!r} is known already: choose another name.")
@@ -348,86 +316,33 @@ def _strategy(entry: Entry) -> PromptParameters:
             f"The name {entry.name!r} does not tell where the prompts come from: names that begin "
             "with truth- are those of strategies with a truth-… base."
         )
-    return _parameters(parameters, entry, ("base",))
+    return change_fields(parameters, entry, ("base",))
 
 
 def _annotator(entry: Entry) -> AnnotatorParameters:
-    return _parameters(AnnotatorParameters(), entry)
+    return change_fields(AnnotatorParameters(), entry)
 
 
 def _trust(entry: Entry) -> TrustParameters | None:
     if isinstance(entry.value, bool):
         return TrustParameters() if entry.value else None
-    return _parameters(TrustParameters(), entry)
-
-
-def _parameters(default: T, entry: Entry, besides: Sequence[str] = ()) -> T:
-    """Change the fields of a group of parameters that a section names."""
-    names = [f.name for f in fields(default)]  # type: ignore[arg-type]
-    keys = entry.keys([*names, *besides])
-    return _filled(default, entry, {key: entry.at(key) for key in keys if key in names})
-
-
-def _filled(default: T, entry: Entry, given: Mapping[str, Entry]) -> T:
-    hints = get_type_hints(type(default))
-    values = {key: _value(one, hints[key]) for key, one in given.items()}
-    # One at a time, so that the line of the first that is out of its range is named. What is
-    # wrong only beside another one is found at the end.
-    for key, value in values.items():
-        if len(values) > 1:
-            try:
-                replace(default, **{key: value})  # type: ignore[type-var]
-            except CamSamError as error:
-                try:
-                    return replace(default, **values)  # type: ignore[type-var]
-                except CamSamError:
-                    raise given[key].error(str(error)) from error
-    where = next(iter(given.values())) if len(given) == 1 else entry
-    return _said(where, lambda: replace(default, **values))  # type: ignore[type-var]
-
-
-def _value(entry: Entry, kind: Any) -> Any:
-    """Check a value against the type of a field; whole numbers pass for real ones."""
-    value, origin = entry.value, get_origin(kind)
-    if origin in (Union, UnionType):
-        parts = [part for part in get_args(kind) if part is not NoneType]
-        return None if value is None else _value(entry, parts[0])
-    if origin is Literal:
-        if value not in get_args(kind):
-            raise entry.error(str(unknown_name(entry.name, str(value), get_args(kind))))
-        return value
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise entry.wrong("a list")
-        inner = get_args(kind)[0]
-        return tuple(_value(entry.at(i), inner) for i in range(len(value)))
-    if kind is bool:
-        right, words = isinstance(value, bool), "true or false"
-    elif kind is int:
-        right, words = isinstance(value, int) and not isinstance(value, bool), "a whole number"
-    elif kind is float:
-        right, words = isinstance(value, int | float) and not isinstance(value, bool), "a number"
-    else:
-        right, words = isinstance(value, str), "a text"
-    if not right:
-        raise entry.wrong(words)
-    return float(value) if kind is float else value
+    return change_fields(TrustParameters(), entry)
 
 
 def _grid(entry: Entry, variants: Variants, allowed: Collection[str]) -> Grid:
     readers: dict[str, Callable[[Entry], Any]] = {
         "classifiers": partial(_classifier, allowed),
-        "methods": partial(_one_of, METHODS, "method"),
-        "layers": _layers,
-        "targets": _target,
+        "methods": partial(choose, METHODS, "method"),
+        "layers": read_layers,
+        "targets": read_target,
         "strategies": partial(
-            _one_of, {**PRESETS, **TRUTH_PRESETS, **variants.strategies}, "strategy"
+            choose, {**PRESETS, **TRUTH_PRESETS, **variants.strategies}, "strategy"
         ),
-        "annotators": partial(_one_of, variants.annotators, "annotator"),
+        "annotators": partial(choose, variants.annotators, "annotator"),
         "segmenters": _segmenter,
-        "mask_choices": partial(_one_of, MASK_CHOICES, "mask choice"),
-        "mask_from": partial(_one_of, _MASK_FROM, "start of masks"),
-        "preprocessing": partial(_one_of, ["none", *variants.preprocessing], "preprocessing"),
+        "mask_choices": partial(choose, MASK_CHOICES, "mask choice"),
+        "mask_from": partial(choose, MASK_FROM, "start of masks"),
+        "preprocessing": partial(choose, ["none", *variants.preprocessing], "preprocessing"),
     }
     given = entry.keys([f.name for f in fields(Grid)])
     values: dict[str, Any] = {}
@@ -446,54 +361,14 @@ def _grid(entry: Entry, variants: Variants, allowed: Collection[str]) -> Grid:
     return grid
 
 
-def _one_of(known: Mapping[str, Any] | Sequence[str], kind: str, entry: Entry) -> str:
-    name = entry.text()
-    if name not in known:
-        raise entry.error(str(unknown_name(kind, name, known)))
-    return name
-
-
 def _classifier(allowed: Collection[str], entry: Entry) -> str:
-    name, known = entry.text(), [*classifier_names(), *shipped_networks()]
-    if (refusal := refused_factory(name, allowed, "the study")) is not None:
+    if (refusal := refused_factory(entry.text(), allowed, "the study")) is not None:
         raise entry.error(str(refusal))
-    if name in known or is_factory(name):
-        return name
-    return _file(entry, unknown_name("classifier", name, known))
+    return read_classifier(allowed, entry)
 
 
 def _segmenter(entry: Entry) -> str:
-    name = entry.text()
-    if name == "none":
-        return ""
-    if name in segmenter_names() or name == PREDICTION:
-        return name
-    known = [*segmenter_names(), PREDICTION, "none"]
-    frame, name = split_frame(name)
-    path = _file(replace(entry, value=name), unknown_name("segmenter", name, known))
-    return with_frame(path, frame)
-
-
-def _file(entry: Entry, error: CamSamError) -> str:
-    """Find a model's file, relative to the study's."""
-    path = _beside(entry)
-    if path.exists():
-        return str(path)
-    if path.suffix or len(Path(entry.text()).parts) > 1:
-        raise entry.error(f"There is no {path}: name a file with weights.")
-    raise entry.error(str(error))
-
-
-def _layers(entry: Entry) -> tuple[str, ...]:
-    if isinstance(entry.value, list):
-        return tuple(one.text() for one in entry.items())
-    return () if entry.text() == "default" else (entry.text(),)
-
-
-def _target(entry: Entry) -> int | str | None:
-    if isinstance(entry.value, int):
-        return entry.whole(0)
-    return None if entry.text() == "predicted" else entry.text()
+    return "" if entry.text() == "none" else read_segmenter(entry, (PREDICTION, "none"))
 
 
 def _compare(entry: Entry | None, names: Sequence[str]) -> tuple[tuple[str, str], ...]:
@@ -501,12 +376,12 @@ def _compare(entry: Entry | None, names: Sequence[str]) -> tuple[tuple[str, str]
     if entry is None:
         return ()
     if isinstance(entry.value, str):
-        reference = _one_of(names, "setting", entry)
+        reference = choose(names, "setting", entry)
         return tuple((name, reference) for name in names if name != reference)
     pairs = []
     for one in entry.items():
         if not isinstance(one.value, list) or len(one.value) != 2:
             raise one.wrong("a pair of settings, or one that all are compared with")
-        first, second = (_one_of(names, "setting", part) for part in one.items())
+        first, second = (choose(names, "setting", part) for part in one.items())
         pairs.append((first, second))
     return tuple(pairs)
