@@ -208,7 +208,7 @@ class Life:
         shape = self.workspace.image().spatial_shape
         index = self.rng.randrange(shape[0]) if len(shape) == 3 else 0
         self.workspace.show_plane(0, index)
-        self.workspace.look_at_plane()
+        self.workspace.shown.look_at_plane()
         return 0, index
 
     def prompt(self) -> bool:
@@ -242,7 +242,7 @@ class Life:
         if not planes:
             return False
         workspace.show_plane(0, self.rng.choice(planes))
-        workspace.look_at_plane()
+        workspace.shown.look_at_plane()
         self.dock.segment()
         begun = time.monotonic()
         while self.dock.row.busy and time.monotonic() - begun < ENDLESS:
@@ -406,7 +406,7 @@ def look(kinds: list[tuple[str, int | None]], answer: Path) -> None:
         workspace = workspace_of(viewer)
         if frame is not None:
             viewer.dims.set_point(0, frame)
-            workspace.look_at_plane()
+            workspace.shown.look_at_plane()
         there = offers.setdefault(f"{kind} {frame}", [])
         for _ in range(50):
             heard(app)

@@ -217,13 +217,13 @@ def test_a_matplotlibrc_beside_the_files_changes_nothing(
 
 def test_what_a_layer_suggests_is_no_code() -> None:
     from napari_cam_sam.plugin.layers.conversion import KEY
-    from napari_cam_sam.plugin.state.workspace import Workspace
+    from napari_cam_sam.plugin.state.shown_image import ShownImage
 
     for value in ("helpers:make", 3, None, ["helpers:make"]):
         layer = SimpleNamespace(metadata={KEY: {"classifier": value}})
-        assert Workspace.suggestion(SimpleNamespace(_image_layer=layer), "classifier") is None  # type: ignore[arg-type]
+        assert ShownImage.suggestion(SimpleNamespace(layer=layer), "classifier") is None  # type: ignore[arg-type]
     layer = SimpleNamespace(metadata={KEY: {"classifier": "lesion"}})
-    assert Workspace.suggestion(SimpleNamespace(_image_layer=layer), "classifier") == "lesion"  # type: ignore[arg-type]
+    assert ShownImage.suggestion(SimpleNamespace(layer=layer), "classifier") == "lesion"  # type: ignore[arg-type]
 
 
 def test_every_address_of_a_download_has_a_known_hash() -> None:

@@ -328,7 +328,7 @@ def test_each_class_is_listed_with_its_probability_on_the_plane_shown(
     finish(dock.row)
     for index in (11, 10):
         workspace.show_plane(0, index)
-        workspace.look_at_plane()
+        workspace.shown.look_at_plane()
         likely = workspace.heatmaps.note(0, index).probabilities
         texts = [f"{name} ({likely[name]:.2f})" for name in ("normal", "lesion")]
         assert listed(dock) == ["the predicted class", *texts]
@@ -336,10 +336,10 @@ def test_each_class_is_listed_with_its_probability_on_the_plane_shown(
     assert target.value() == "lesion"
     assert chosen == []
     workspace.show_plane(0, 3)
-    workspace.look_at_plane()
+    workspace.shown.look_at_plane()
     assert listed(dock) == ["the predicted class", "normal", "lesion"]
     workspace.show_plane(0, 11)
-    workspace.look_at_plane()
+    workspace.shown.look_at_plane()
     # What another classifier found is not said of the classes of this one.
     dock.choose("shapes")
     dock.load()
@@ -381,7 +381,7 @@ def test_a_heatmap_of_another_class_than_the_one_chosen_is_named(
     dock.compute()
     finish(dock.row)
     dock.workspace.show_plane(0, 11)
-    dock.workspace.look_at_plane()
+    dock.workspace.shown.look_at_plane()
     assert {dock.workspace.heatmaps.note(0, i).target for i in range(24)} == {"lesion"}
     assert other in dock.found.text()
     assert "Heatmap of normal for all 24 planes" in dock.row.words.text()
@@ -508,15 +508,15 @@ def test_the_slider_is_named_only_where_it_counts_otherwise(qapp: Any) -> None:
     workspace = workspace_of(viewer)
     workspace.show_plane(0, 1)
     assert viewer.dims.current_step[0] == 4
-    assert slider_label(workspace) == " (slider: 4)"
+    assert slider_label(workspace.shown) == " (slider: 4)"
     workspace.show_plane(1, 3)
-    assert slider_label(workspace) == ""
+    assert slider_label(workspace.shown) == ""
     # Two grids: the slider's steps are those of neither.
     workspace.show_plane(0, 1)
     viewer.add_image(np.zeros((60, 8, 9)), scale=(0.3, 1, 1))
-    assert slider_label(workspace) == ""
+    assert slider_label(workspace.shown) == ""
     workspace.choose_image(viewer.add_image(np.zeros((8, 9))))
-    assert slider_label(workspace) == ""
+    assert slider_label(workspace.shown) == ""
 
 
 def test_another_choice_while_planes_are_computed_leaves_these_as_they_are(

@@ -172,7 +172,7 @@ def test_a_clicked_pixel_is_the_one_under_the_mouse(
     np.testing.assert_array_equal(np.argwhere(values(dock)[3]), [[4, 7]])
     # Seen from the side the same voxel has another row.
     dock.workspace.show_plane(1, 4)
-    dock.workspace.look_at_plane()
+    dock.workspace.shown.look_at_plane()
     compute(dock, finish)
     np.testing.assert_array_equal(np.argwhere(values(dock, axis=1)[:, 4]), [[3, 7]])
 
@@ -195,7 +195,7 @@ def test_a_drawn_region_counts_on_its_own_plane(
     assert values(dock)[3, 11, 12] == 1
     assert not values(dock)[3, :9].any()
     dock.workspace.show_plane(0, 2)
-    dock.workspace.look_at_plane()
+    dock.workspace.shown.look_at_plane()
     compute(dock, finish)
     note = dock.workspace.heatmaps.note(0, 2)
     assert note is not None

@@ -438,7 +438,7 @@ def test_the_four_ways_to_a_mask(viewer: Any, dock: ScoresDock, qtbot: Any) -> N
     assert table.item(3, 4).text() == "100.0"
     assert f"{len(planes)} planes" in words.text()
     # What the user accepted counts as edited.
-    own = workspace.labels_layer("labels", create=True)
+    own = workspace.layers.labels("labels", create=True)
     own.data = truth.copy()
     dock.compare()
     qtbot.waitUntil(lambda: settled(dock), timeout=WAIT)
@@ -465,7 +465,7 @@ def test_a_comparison_from_before_a_change_says_so(
 
     compare()
     workspace.show_plane(0, 10)  # nothing but another plane is shown
-    workspace.look_at_plane()
+    workspace.shown.look_at_plane()
     dock._say()
     assert words.text().endswith("planes with truth or masks.")
     prompt = ObjectPrompt(1, (), Box(40, 40, 60, 60))
@@ -488,7 +488,7 @@ def test_a_comparison_from_before_a_change_says_so(
     workspace.heatmaps_changed.emit()
     changed()
     compare()
-    dock.choices.choose_prediction(workspace.labels_layer("preview", create=True))
+    dock.choices.choose_prediction(workspace.layers.labels("preview", create=True))
     changed()
 
 
@@ -506,9 +506,9 @@ def test_an_edit_while_ways_are_compared_is_told_at_their_end(
 
 def test_masks_of_the_plugin_are_scored_first(viewer: Any, dock: ScoresDock, qtbot: Any) -> None:
     workspace = dock.workspace
-    preview = workspace.labels_layer("preview", create=True)
+    preview = workspace.layers.labels("preview", create=True)
     assert dock.choices.prediction.value() == preview
-    own = workspace.labels_layer("labels", create=True)
+    own = workspace.layers.labels("labels", create=True)
     assert dock.choices.prediction.value() == own
     dock.choices.choose_prediction(preview)
     viewer.add_labels(np.zeros((24, 128, 128), np.uint8), name="another")

@@ -123,11 +123,11 @@ def test_figures_and_words_are_the_cores(
 def test_what_is_missing_is_said(viewer: ViewerModel, dock: ScoresDock) -> None:
     page, workspace = dock.trust, dock.workspace
     workspace.show_plane(0, 3)
-    workspace.look_at_plane()
+    workspace.shown.look_at_plane()
     assert not page.button.isEnabled()
     assert "Compute the heatmap of this plane first" in page.row.words.text()
     workspace.show_plane(0, 11)
-    workspace.look_at_plane()
+    workspace.shown.look_at_plane()
     assert page.button.isEnabled()
     workspace.classifier = load_classifier("shapes", device="cpu")
     workspace.classifier_changed.emit()

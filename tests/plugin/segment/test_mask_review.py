@@ -74,13 +74,13 @@ def test_masks_of_prompts_that_were_moved_are_passed_over(dock: SegmentDock) -> 
     assert dock.row.words.text() == wanted
     # It is read, and not replaced by what the dock says whenever something changes.
     dock.workspace.show_plane(0, 3)
-    dock.workspace.look_at_plane()
+    dock.workspace.shown.look_at_plane()
     assert dock.row.words.text() == wanted
     dock.review.accept_all.click()
     assert dock.row.words.text().startswith("No mask was accepted. Passed over: planes 1, 2 and 4")
     assert labelled(dock) == [0]
     dock.workspace.prompts.write([PlanePrompts(0, 3, (ONE,))])
-    dock.workspace.look_at_plane()
+    dock.workspace.shown.look_at_plane()
     dock.masks.changed.emit()
     assert "with prompts" in dock.row.words.text()
 
@@ -113,7 +113,7 @@ def test_what_is_no_label_yet_cannot_be_painted(dock: SegmentDock) -> None:
     preview = dock.workspace.own("preview")
     preview.mode = "paint"
     assert preview.mode == "pan_zoom"
-    dock.workspace.look_at_plane()
+    dock.workspace.shown.look_at_plane()
     dock.masks.changed.emit()
     assert dock.review.shown.text().endswith("To paint, accept it first.")
     dock.review.accept.click()
@@ -126,7 +126,7 @@ def test_many_planes_are_shown_and_told_at_once(dock: SegmentDock) -> None:
     show(dock, 0, 1, 2, 4)
     preview = dock.workspace.own("preview")
     shown = preview.data.copy()
-    labels = dock.workspace.labels_layer("labels", create=True, dtype=np.uint16)
+    labels = dock.workspace.layers.labels("labels", create=True, dtype=np.uint16)
     drawn: list[str] = []
     preview.events.set_data.connect(lambda _: drawn.append("preview"))
     labels.events.set_data.connect(lambda _: drawn.append("labels"))
@@ -181,7 +181,7 @@ def test_labels_that_are_not_editable_are_not_written_into_by_undo_either(
 
 def test_labels_that_are_protected_from_deletion_take_masks(dock: SegmentDock) -> None:
     show(dock, 2)
-    labels = dock.workspace.labels_layer("labels", create=True, dtype=np.uint16)
+    labels = dock.workspace.layers.labels("labels", create=True, dtype=np.uint16)
     if not hasattr(labels, "locked"):
         pytest.skip("this napari cannot lock layers")
     labels.locked = True

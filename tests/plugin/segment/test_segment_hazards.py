@@ -380,7 +380,7 @@ def test_a_plane_that_is_refused_does_not_keep_masks_from_those_after_it(
     assert ". Plane 1 left out: The point" in words
     assert notices == [words]
     dock.workspace.show_plane(0, 1)
-    dock.workspace.look_at_plane()
+    dock.workspace.shown.look_at_plane()
     assert dock.row.words.text() == words
     # Where no plane has any, nothing goes on from there.
     dock.run.click()
@@ -469,7 +469,7 @@ def test_in_three_dimensions_it_says_why_there_is_nothing_to_press(
     review = dock.review
     pressed = (dock.run, dock.run_all, review.accept, review.accept_all, review.after)
     viewer.dims.ndisplay = 3
-    dock.workspace.look_at_plane()
+    dock.workspace.shown.look_at_plane()
     assert "switch to 2D" in dock.row.words.text()
     assert not any(one.isEnabled() for one in pressed)
     assert review.shown.text() == ""
@@ -479,7 +479,7 @@ def test_in_three_dimensions_it_says_why_there_is_nothing_to_press(
     assert "switch to 2D" in dock.row.words.text()
     assert dock.workspace.own("labels") is None
     viewer.dims.ndisplay = 2
-    dock.workspace.look_at_plane()
+    dock.workspace.shown.look_at_plane()
     assert all(one.isEnabled() for one in pressed)
     assert "switch to 2D" not in dock.row.words.text()
     assert notices == 2 * ["The viewer shows three dimensions: switch to 2D to choose a plane."]

@@ -305,7 +305,7 @@ def test_a_frame_that_was_left_a_moment_ago_is_saved_as_itself(qapp: Any, words_
     viewer.add_image(np.random.default_rng(0).random((2, *SHAPE)), name="series")
     workspace = workspace_of(viewer)
     done()
-    workspace.look_at_plane()
+    workspace.shown.look_at_plane()
     work(workspace)
     viewer.dims.set_point(0, 1)  # of which nobody has heard yet
     workspace.sessions.flush()
@@ -314,7 +314,7 @@ def test_a_frame_that_was_left_a_moment_ago_is_saved_as_itself(qapp: Any, words_
     session = read_session(folder)
     assert session.image.frame == 0
     assert held(session) == WHOLE
-    workspace.look_at_plane()
+    workspace.shown.look_at_plane()
     show(workspace, 5)
     workspace.masks.accept(0, [5], "keep")
     workspace.sessions.flush()

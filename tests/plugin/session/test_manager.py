@@ -336,7 +336,7 @@ one = ObjectPrompt(2, (Point(50, 60, True, "cam", 0.75),), Box(40, 48, 64, 76, "
 workspace.prompts.write([PlanePrompts(0, 5, (one,))])
 workspace.show_plane(0, 11)
 workspace.prompts.points.add(np.array([[11.0, 90, 33.5]]))
-labels = workspace.labels_layer("labels", create=True, dtype=np.uint16)
+labels = workspace.layers.labels("labels", create=True, dtype=np.uint16)
 labels.data[11, 3:9, 4:8] = 2
 
 def end(said):
@@ -576,16 +576,16 @@ def test_the_work_on_one_frame_is_saved_when_another_is_shown(
     monkeypatch.setattr(manager, "preferences", lambda: late)
     with qtbot.waitSignal(workspace.prompts.settled, timeout=10_000):
         workspace.prompts.write([PlanePrompts(0, 3, (ObjectPrompt(1, (Point(4, 5),)),))])
-    workspace.look_at_plane()
+    workspace.shown.look_at_plane()
     viewer.dims.set_point(0, 1)
-    workspace.look_at_plane()
+    workspace.shown.look_at_plane()
     looked(workspace)
     (folder,) = autosaves.glob("[!.]*")
     session = read_session(folder)
     assert (session.image.frame, [p.index for p in session.prompts]) == (0, [3])
     # Back on it nothing is offered: the work is in the layers.
     viewer.dims.set_point(0, 0)
-    workspace.look_at_plane()
+    workspace.shown.look_at_plane()
     assert looked(workspace) is None
     assert workspace.prompts.planes(0) == [3]
 
@@ -607,7 +607,7 @@ def test_what_comes_back_goes_into_our_own_labels(
     qapp: Any, scan: Path, tmp_path: Path, qtbot: Any
 ) -> None:
     first = opened(scan)
-    labels = first.labels_layer("labels", create=True, dtype=np.uint16)
+    labels = first.layers.labels("labels", create=True, dtype=np.uint16)
     labels.data[11, 3:9, 4:8] = 2
     edit(first)
     save(first, tmp_path / "session", qtbot)
@@ -635,7 +635,7 @@ def test_choices_that_are_not_known_leave_the_rest_of_a_session_alone(
     heatmap.planes.last.setValue(40)
     edit(first)
     first.show_plane(1, 60)
-    first.look_at_plane()
+    first.shown.look_at_plane()
     heatmap.planes.first.setValue(20)
     heatmap.planes.last.setValue(40)
     save(first, tmp_path / "session", qtbot)

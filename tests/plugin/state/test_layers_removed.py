@@ -71,7 +71,7 @@ def test_all_layers_go_where_those_left_have_fewer_axes(
     workspace, _ = segmented(1, shape, units=units)
     flat = workspace.viewer.add_labels(np.zeros((20, 24), np.uint8), units=units)
     workspace.viewer.dims.set_current_step(0, 1)
-    workspace.look_at_plane()
+    workspace.shown.look_at_plane()
     layers = [layer for layer in workspace.viewer.layers if layer is not flat]
     frame, seen = workspace.frame(), []
 
@@ -114,7 +114,7 @@ def test_what_is_selected_goes_whichever_image_is_left(qapp: Any, seed: int) -> 
 def at_rest(workspace: ViewerWorkspace) -> None:
     """Let the window live on."""
     QApplication.processEvents()
-    while workspace.in_layer_event:
+    while workspace.layer_list.busy:
         QApplication.processEvents()
 
 
@@ -129,7 +129,7 @@ def test_a_series_goes_with_its_work(qapp: Any, selected: bool) -> None:
     workspace = workspace_of(viewer)
     docks = [kind(viewer) for kind in (SegmentDock, ScoresDock, PromptsDock)]
     viewer.dims.set_point(0, 1)
-    workspace.look_at_plane()
+    workspace.shown.look_at_plane()
     workspace.prompts.write([PlanePrompts(0, 2, (BOX,))])
     if selected:
         viewer.layers.select_all()

@@ -38,7 +38,7 @@ def seen(workspace: ViewerWorkspace) -> list[int]:
 
 def turn(workspace: ViewerWorkspace, axis: int) -> None:
     workspace.show_plane(axis, 2)
-    workspace.look_at_plane()
+    workspace.shown.look_at_plane()
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def series(qapp: object) -> ViewerWorkspace:
 
 def go(workspace: ViewerWorkspace, frame: int) -> None:
     workspace.viewer.dims.set_point(0, frame)
-    workspace.look_at_plane()
+    workspace.shown.look_at_plane()
 
 
 def test_a_session_brings_its_own_masks_in_place_of_those_that_are_not_accepted(
@@ -109,7 +109,7 @@ def test_no_layer_is_removed_where_a_frame_is_left(series: ViewerWorkspace) -> N
     assert seen(series) == [4]
     assert not first.visible
     assert gone == []
-    assert len(series.layers_of_role("preview")) == 1
+    assert len(series.layers.of_role("preview")) == 1
     series.viewer.layers.remove(first)
     QApplication.processEvents()  # the list of layers is at rest again
     assert series.masks.held() == []

@@ -126,7 +126,7 @@ def test_buttons_tag_the_planes_that_are_chosen(
     panel._grid.itemAtPosition(1, 0).widget().click()
     assert [panel.list.item(1, column).text() for column in range(3)] == ["healthy", "3–5", "scan"]
     panel._go(1, 0)
-    workspace.look_at_plane()
+    workspace.shown.look_at_plane()
     assert workspace.plane() == (0, 3)
     assert panel.shown.text() == "Plane 3 (slider: 2): <b>healthy</b>"
     panel.list.selectRow(1)

@@ -14,7 +14,8 @@ from napari.utils.colormaps.standardize_color import transform_color
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.io.sample_data import ct_sample
 from napari_cam_sam.plugin.state.heatmap_record import HeatmapRecord
-from napari_cam_sam.plugin.state.prompt_layers import COLOURS, PromptLayers
+from napari_cam_sam.plugin.state.prompt_layer_pair import COLOURS
+from napari_cam_sam.plugin.state.prompt_layers import PromptLayers
 from napari_cam_sam.plugin.viewer.attach import ViewerWorkspace, workspace_of
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts, Point
 

@@ -146,11 +146,11 @@ def test_layers_come_back_with_their_frame_but_for_those_the_user_hid(qapp: Any)
     def go(order: tuple[int, ...], frame: int) -> None:
         viewer.dims.order = order
         viewer.dims.set_point(0, frame)
-        workspace.look_at_plane()
+        workspace.shown.look_at_plane()
 
     along_0, along_1 = (0, 1, 2, 3), (0, 2, 1, 3)
     go(along_0, 0)
-    labels = workspace.labels_layer("labels", create=True)
+    labels = workspace.layers.labels("labels", create=True)
     first = workspace.heatmaps.layer(0, create=True)
     go(along_1, 0)
     second = workspace.heatmaps.layer(1, create=True)
@@ -183,7 +183,7 @@ def test_a_heatmap_that_the_user_hid_stays_hidden_when_the_view_is_turned(qapp: 
 
     def turn(axis: int) -> None:
         workspace.show_plane(axis, 2)
-        workspace.look_at_plane()
+        workspace.shown.look_at_plane()
 
     turn(0)
     heatmap = workspace.heatmaps.layer(0, create=True)
@@ -206,7 +206,7 @@ def test_turning_over_one_image_leaves_the_heatmaps_of_another(qapp: Any) -> Non
 
     def turn(axis: int) -> None:
         workspace.show_plane(axis, 2)
-        workspace.look_at_plane()
+        workspace.shown.look_at_plane()
 
     turn(0)
     heatmap = workspace.heatmaps.layer(0, create=True)
@@ -217,7 +217,7 @@ def test_turning_over_one_image_leaves_the_heatmaps_of_another(qapp: Any) -> Non
     # Chosen again while the view is turned, what lies across it is put away.
     turn(1)
     workspace.choose_image(first)
-    workspace.look_at_plane()
+    workspace.shown.look_at_plane()
     assert not heatmap.visible
     turn(0)
     assert heatmap.visible

@@ -80,7 +80,7 @@ def no_mask(way: WorkflowDock, _folder: Path, _finish: Any, _: Any) -> Found:
 
 
 def no_place_to_save(way: WorkflowDock, folder: Path, finish: Any, patch: Any) -> Found:
-    way.workspace.labels_layer("labels", create=True)
+    way.workspace.layers.labels("labels", create=True)
     patch.setattr(
         QFileDialog, "getSaveFileName", lambda *_: (str(folder / "gone" / "l.nii.gz"), "")
     )
@@ -129,7 +129,7 @@ def test_the_reason_is_in_front_and_stays(
     assert row.failed
     # Scrolling, and what the dock would say of its state, are no action there.
     way.workspace.show_plane(0, 2)
-    way.workspace.look_at_plane()
+    way.workspace.shown.look_at_plane()
     row.say("The plan.")
     assert row.words.text() == text
     qtbot.mouseClick(way.heatmap.follow, Qt.MouseButton.LeftButton)

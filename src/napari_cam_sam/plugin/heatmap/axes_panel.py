@@ -139,7 +139,7 @@ class AxesRow(QWidget):
         if before.usable and after.usable:
             self.look()  # the same pixels by another name: what was found on them stays
         else:
-            self._workspace.axes_chosen()
+            self._workspace.shown.renew()
 
     def _has_work(self, layer: Any) -> bool:
         """Tell whether layers of ours with something in them lie over the image as it lies."""

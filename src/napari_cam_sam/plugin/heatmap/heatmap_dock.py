@@ -83,7 +83,7 @@ class HeatmapDock(Dock):
         )
         self.least.set_value(0.5)
         self.pixels = PixelChoice(self.workspace)
-        self.planes = PlaneRange(self.workspace)
+        self.planes = PlaneRange(self.workspace.shown)
         self.follow = QCheckBox("Follow: compute as I scroll")
         self.follow.setToolTip("Computes the plane shown, whenever it has no such heatmap yet.")
         self.run = button("Compute heatmap", "Starts in the background; the window stays usable.")
@@ -313,7 +313,8 @@ class HeatmapDock(Dock):
         """
         workspace = self.workspace
         axis, shown = workspace.plane()
-        indices, image, slider = self.planes.indices(), workspace.image(), slider_label(workspace)
+        indices, image = self.planes.indices(), workspace.image()
+        slider = slider_label(workspace.shown)
         if self.method.value() == "occlusion":
             self._occlusion = self.occlusion.value()
         name = self.classifier.name.value()
@@ -369,7 +370,7 @@ class HeatmapDock(Dock):
         try:
             axis, index = self.workspace.plane()
             note = self.workspace.heatmaps.note(axis, index)
-            slider = slider_label(self.workspace)
+            slider = slider_label(self.workspace.shown)
         except CamSamError:
             note = None
         if note is None:

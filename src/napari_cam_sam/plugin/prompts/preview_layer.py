@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_cam_sam.plugin.state.prompt_layers import COLOURS
+from napari_cam_sam.plugin.state.prompt_layer_pair import COLOURS
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.prompts.parameters import PromptParameters
 
@@ -73,7 +73,7 @@ class PreviewLayer:
 
     def remove(self) -> None:
         """Remove the layer."""
-        self._workspace.when_quiet(self._remove)
+        self._workspace.layer_list.when_quiet(self._remove)
 
     def _remove(self) -> None:
         layer = self._workspace.own("sketch")

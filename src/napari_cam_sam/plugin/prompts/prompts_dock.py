@@ -373,7 +373,7 @@ class PromptsDock(Dock):
             prompts = self.workspace.prompts.read(axis, index)
             planes = self.workspace.prompts.planes(axis)
             note = self.workspace.heatmaps.note(axis, index)
-            slider = slider_label(self.workspace)
+            slider = slider_label(self.workspace.shown)
         except CamSamError as error:
             self.found.setText(str(error))
             return

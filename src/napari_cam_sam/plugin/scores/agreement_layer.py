@@ -73,7 +73,7 @@ class AgreementLayer:
 
     def remove(self) -> None:
         """Take the layer away."""
-        self._workspace.when_quiet(self._remove)
+        self._workspace.layer_list.when_quiet(self._remove)
 
     def _remove(self) -> None:
         for layer in self.there():

@@ -83,7 +83,7 @@ class LiveMasks(QCheckBox):
         self._left[self._where(prompts.axis, prompts.index)] = prompts.coordinates()
 
     def _where(self, axis: int, index: int) -> tuple[Any, ...]:
-        return (*self._workspace.pixels_key(), axis, index)
+        return (*self._workspace.shown.pixels_key(), axis, index)
 
     def decode(self) -> None:
         """Decode the plane shown again, if that takes no time worth a bar."""

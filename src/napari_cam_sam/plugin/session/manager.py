@@ -103,7 +103,7 @@ class SessionManager(QObject):
         workspace.docks.changed.connect(self._edited)
         workspace.image_changed.connect(self._image_changed)
         # What was done a moment ago is saved before its layers go.
-        workspace.image_about_to_change.connect(self.flush)
+        workspace.shown.image_about_to_change.connect(self.flush)
         # First: that a layer of prompts goes is an edit of its own, after what this ends.
         workspace.viewer.layers.events.removing.connect(self._layer_goes, position="first")
         self._going = QTimer(self)
@@ -133,7 +133,7 @@ class SessionManager(QObject):
             self._workspace.image()
             raise CamSamError("The image is being changed: save again in a moment.")
         # The viewer may show another frame already, of which nobody has heard.
-        with self._workspace.at_frame(line.frame):
+        with self._workspace.shown.at_frame(line.frame):
             image = self._workspace.image()
             take = capture_session(self._workspace, image, line.record)
         changes, window = line.changes, self._window
@@ -235,7 +235,7 @@ class SessionManager(QObject):
         line = self._line
         if not preferences().autosave:
             return
-        if self._under_way or self._workspace.changing:
+        if self._under_way or self._workspace.shown.changing:
             self._timer.start()
             return
         for number in list(self._owed):
@@ -249,7 +249,7 @@ class SessionManager(QObject):
 
     def flush(self, _: object = None) -> None:
         """Save by itself now what else would be saved in a moment, e.g. before an image goes."""
-        if self._going.isActive() or self._workspace.changing or not preferences().autosave:
+        if self._going.isActive() or self._workspace.shown.changing or not preferences().autosave:
             return
         self._workspace.prompts.settle()
         line = self._line
@@ -305,7 +305,7 @@ class SessionManager(QObject):
         self._timer.start(_TRY_AGAIN_MS)
 
     def _edited(self) -> None:
-        if self._workspace.changing:
+        if self._workspace.shown.changing:
             return  # what is told while another image comes is no edit of the user's
         # A window that closes destroys its docks before anybody can ask them.
         self._workspace.docks.remember()
@@ -321,7 +321,7 @@ class SessionManager(QObject):
     def _masks_changed(self) -> None:
         before, self._held = self._held, self._workspace.masks.held()
         same = len(before) == len(self._held) and all(map(is_, before, self._held))
-        if not same and not self._workspace.changing:
+        if not same and not self._workspace.shown.changing:
             self._changed()
 
     def _accepted(self) -> None:
@@ -337,7 +337,7 @@ class SessionManager(QObject):
         self._labels.look_anew()
         workspace = self._workspace
         try:
-            image, key = workspace.image(), workspace.pixels_key()
+            image, key = workspace.image(), workspace.shown.pixels_key()
         except CamSamError:
             return
         line, work = self._lines.get(key), is_work(workspace, image)

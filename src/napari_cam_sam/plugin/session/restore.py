@@ -46,7 +46,7 @@ def restore_session(workspace: Workspace, session: Session) -> str:
     workspace.prompts.write(planes.values(), "replace")
     workspace.prompts.mark_touched(session.touched)
     if session.labels is not None:
-        layer = workspace.labels_layer("labels", create=True, dtype=np.uint16)
+        layer = workspace.layers.labels("labels", create=True, dtype=np.uint16)
         layer.data = session.labels.astype(np.promote_types(session.labels.dtype, np.uint16))
     elif (layer := workspace.own("labels")) is not None:
         layer.data = np.zeros_like(layer.data)
@@ -60,7 +60,7 @@ def restore_session(workspace: Workspace, session: Session) -> str:
     if "plane" in session.choices and len(session.image.shape) == 3:
         workspace.show_plane(*session.choices["plane"])
         # The docks' choices are of its axis: they must know it before they take them.
-        workspace.look_at_plane()
+        workspace.shown.look_at_plane()
     left_out += workspace.docks.restore(session.choices.get("docks", {}))
     workspace.docks.restore_score_rows(session.scores)
     words = f"Opened the session of {session.saved_at}."

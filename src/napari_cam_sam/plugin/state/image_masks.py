@@ -61,6 +61,27 @@ class Accepted:
         return not wrote.any() or bool((self.now(image) == self.after)[wrote].any())
 
 
+@dataclass(frozen=True, eq=False)
+class AcceptedTogether:
+    """What one undo takes back.
+
+    Attributes
+    ----------
+    at : float
+        When it was accepted, on the clock of `time.monotonic`.
+    planes : list
+        Each acceptance, and the masks to show again.
+    """
+
+    at: float
+    planes: list[tuple[Accepted, KeptPlane]]
+
+    @property
+    def bytes(self) -> int:
+        """About what the masks take in memory."""
+        return sum(kept.bytes for _, kept in self.planes)
+
+
 @dataclass(eq=False)
 class ImageMasks:
     """The masks of an image, or of a frame of a series.
@@ -70,22 +91,21 @@ class ImageMasks:
     masks : dict
         By axis and index, what is not accepted yet.
     accepted : list of Accepted
-    undo : list
-        What was accepted together, and when, on the clock of `time.monotonic`.
+    undo : list of AcceptedTogether
     target : napari layer or None
         The user's own labels layer to accept into; None for ours.
     """
 
     masks: dict[tuple[int, int], PlaneMasks] = field(default_factory=dict)
     accepted: list[Accepted] = field(default_factory=list)
-    undo: list[tuple[float, list[tuple[Accepted, KeptPlane]]]] = field(default_factory=list)
+    undo: list[AcceptedTogether] = field(default_factory=list)
     target: Any = None
 
     def remember(self, together: Iterable[tuple[Accepted, PlaneMasks]]) -> None:
         """Keep masks that were accepted for undo; the oldest give way beyond the budget."""
         kept = [(one, keep_plane(masks)) for one, masks in together]
-        self.undo.append((time.monotonic(), kept))
-        sizes = [sum(plane.bytes for _, plane in step) for _, step in self.undo]
+        self.undo.append(AcceptedTogether(time.monotonic(), kept))
+        sizes = [step.bytes for step in self.undo]
         while len(sizes) > 1 and sum(sizes) > UNDO_BYTES:
             del self.undo[0], sizes[0]
 

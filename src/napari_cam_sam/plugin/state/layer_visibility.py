@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from napari_cam_sam.plugin.layers.conversion import KEY, is_own
+from napari_cam_sam.plugin.state.shown_image import ShownImage
 
-if TYPE_CHECKING:
-    from napari_cam_sam.plugin.state.workspace import Workspace
-
-__all__ = ["ShownLayers"]
+__all__ = ["LayerVisibility"]
 
 
 _OF_AN_AXIS = ("heatmap", "explained")
 
 
-class ShownLayers:
+class LayerVisibility:
     """Puts layers of ours away that are of another frame or lie across the view as bands.
 
     They come back with their frame and axis. What the user has hidden stays hidden, and what is of
@@ -23,19 +21,24 @@ class ShownLayers:
 
     Parameters
     ----------
-    workspace : Workspace
+    shown : ShownImage
     """
 
-    def __init__(self, workspace: Workspace) -> None:
-        self._workspace = workspace
+    def __init__(self, shown: ShownImage) -> None:
+        self._shown = shown
         self._put_away: set[Any] = set()
 
-    def show(self) -> None:
-        """Show the layers of the frame and the axis shown in place of those of others."""
-        workspace = self._workspace
-        image: Any = workspace.image_layer
-        axis, frame = workspace.plane()[0], workspace.frame()
-        for layer in workspace.viewer.layers:
+    def show(self, _: object = None) -> None:
+        """Show the layers of the frame and the axis shown in place of those of others.
+
+        Raises
+        ------
+        CamSamError
+            Where no single plane is shown.
+        """
+        image: Any = self._shown.layer
+        axis, frame = self._shown.plane()[0], self._shown.frame()
+        for layer in self._shown.viewer.layers:
             mark = layer.metadata.get(KEY, {})
             if not is_own(layer) or mark.get("of") != image.unique_id:
                 continue

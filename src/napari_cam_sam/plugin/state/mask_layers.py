@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from qtpy.QtCore import QObject, Signal
@@ -15,12 +14,15 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.layers.conversion import KEY
 from napari_cam_sam.plugin.state.image_masks import Accepted, ImageMasks, pixels, record_of_masks
 from napari_cam_sam.plugin.state.kept_masks import lean
+from napari_cam_sam.plugin.state.layer_list import LayerListGuard
+from napari_cam_sam.plugin.state.layer_visibility import LayerVisibility
+from napari_cam_sam.plugin.state.mask_preview import MaskPreview
+from napari_cam_sam.plugin.state.own_layers import OwnLayers
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks
+from napari_cam_sam.plugin.state.prompt_layers import PromptLayers
+from napari_cam_sam.plugin.state.shown_image import ShownImage
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.session import Acceptance, Overlap, place_masks
-
-if TYPE_CHECKING:
-    from napari_cam_sam.plugin.state.workspace import Workspace
 
 __all__ = ["MaskLayers"]
 
@@ -30,29 +32,49 @@ class MaskLayers(QObject):
 
     Parameters
     ----------
-    workspace : Workspace
+    shown : ShownImage
+    own : OwnLayers
+    prompts : PromptLayers
+        What masks may be out of date with.
+    layer_list : LayerListGuard
+    visibility : LayerVisibility
+    parent : QObject
     """
 
     changed = Signal()
     accepted_changed = Signal()
+    labels_changed = Signal()
+    """What the preview or the labels show is another."""
 
-    def __init__(self, workspace: Workspace) -> None:
-        super().__init__(workspace)
-        self._workspace = workspace
+    def __init__(
+        self,
+        shown: ShownImage,
+        own: OwnLayers,
+        prompts: PromptLayers,
+        layer_list: LayerListGuard,
+        visibility: LayerVisibility,
+        parent: QObject,
+    ) -> None:
+        super().__init__(parent)
+        self._shown, self._own, self._prompts = shown, own, prompts
+        self._preview = MaskPreview(
+            shown, own, layer_list, visibility, lambda: self._here.masks, self
+        )
+        self._preview.drawn.connect(self.changed)
         # Looked up by the image and frame worked on whenever it is asked for: nobody can be given
         # the masks of another one, whichever hears first that the image changed.
         self._images: dict[tuple[Any, ...], ImageMasks] = {}
-        self._axis = 0
         self._of: tuple[Any, ...] = ()
         self.taken_back_at = 0.0
         """When an acceptance was undone, if none followed, on the clock of `time.monotonic`."""
-        workspace.image_changed.connect(self._forget)
-        workspace.viewer.layers.events.removed.connect(self._layer_removed)
+        shown.image_changed.connect(self._forget)
+        shown.axis_changed.connect(self._show_axis)
+        shown.viewer.layers.events.removed.connect(self._layer_removed)
 
     @property
     def _here(self) -> ImageMasks:
         """The masks of the image and frame worked on."""
-        return self._images.setdefault(self._workspace.work_key(), ImageMasks())
+        return self._images.setdefault(self._shown.work_key(), ImageMasks())
 
     @property
     def target(self) -> Any | None:
@@ -72,7 +94,7 @@ class MaskLayers(QObject):
     def accepted_at(self) -> float:
         """When what an undo would take back was accepted, on the clock of `time.monotonic`."""
         undo = self._here.undo
-        return undo[-1][0] if undo else 0.0
+        return undo[-1].at if undo else 0.0
 
     def get(self, axis: int, index: int) -> PlaneMasks | None:
         """Give the masks of a plane that are not accepted yet."""
@@ -88,7 +110,7 @@ class MaskLayers(QObject):
 
     def outdated(self, axis: int) -> list[int]:
         """List the planes along an axis whose masks are of prompts that lie elsewhere now."""
-        now = {prompts.index: prompts for prompts in self._workspace.prompts.read_all(axis)}
+        now = {prompts.index: prompts for prompts in self._prompts.read_all(axis)}
         masks = self._here.masks
         return [
             index
@@ -167,7 +189,7 @@ class MaskLayers(QObject):
         if not todo:
             return 0
         layer = self._target()
-        image = self._workspace.image()
+        image = self._shown.image()
         together: list[tuple[Accepted, PlaneMasks]] = []
         for index in todo:
             masks = here.masks[axis, index]
@@ -182,7 +204,7 @@ class MaskLayers(QObject):
             here.accepted.append(one)
             del here.masks[one.plane]
         layer.refresh(extent=False)
-        self._draw((axis, index) for index in todo)
+        self._preview.draw((axis, index) for index in todo)
         here.remember(together)
         self.taken_back_at = 0.0
         self._accepted_changed()
@@ -206,8 +228,8 @@ class MaskLayers(QObject):
         here = self._here
         if not here.undo:
             return 0
-        image = self._workspace.image()
-        _, together = here.undo[-1]
+        image = self._shown.image()
+        together = here.undo[-1].planes
         layer = together[0][0].layer
         # A layer that was removed, or took other data, holds nothing of it any more.
         holds = self._fits(layer)
@@ -224,7 +246,7 @@ class MaskLayers(QObject):
             here.masks[one.plane] = masks.masks()
         if holds:
             layer.refresh(extent=False)
-        self._draw(one.plane for one, _ in together)
+        self._preview.draw(one.plane for one, _ in together)
         self._accepted_changed()
         return len(together)
 
@@ -244,7 +266,7 @@ class MaskLayers(QObject):
         Where two have labels, those of the later one in the list were accepted later.
         """
         into = [one.layer for one in self._showing()]
-        found = [self._workspace.own("labels"), *into]
+        found = [self._own.find("labels"), *into]
         once = list(dict.fromkeys(reversed(found)))[::-1]
         return [layer for layer in once if layer is not None and self._fits(layer)]
 
@@ -253,16 +275,16 @@ class MaskLayers(QObject):
         if not accepted:
             return []
         # Asked once for them all: a volume has many, and they are looked at as the user scrolls.
-        image = self._workspace.image()
+        image = self._shown.image()
         there = [layer for layer in {one.layer for one in accepted} if self._fits(layer)]
         return [one for one in accepted if one.layer in there and one.shows(image)]
 
     def _fits(self, layer: Any) -> bool:
         """Tell whether a layer is still there, with an array in memory on the image's grid."""
-        workspace = self._workspace
-        if layer not in workspace.viewer.layers or not isinstance(layer.data, np.ndarray):
+        viewer = self._shown.viewer
+        if layer not in viewer.layers or not isinstance(layer.data, np.ndarray):
             return False
-        return bool(layer.data.shape == workspace.image().spatial_shape)
+        return bool(layer.data.shape == self._shown.image().spatial_shape)
 
     def restore(self, accepted: Iterable[Acceptance]) -> None:
         """Take what a session says was accepted, in place of what was and of masks not accepted.
@@ -274,10 +296,10 @@ class MaskLayers(QObject):
         here.target = None
         for part in (here.undo, here.accepted, here.masks):
             part.clear()
-        self._draw(before)
-        layer = self._workspace.own("labels")
+        self._preview.draw(before)
+        layer = self._own.find("labels")
         if layer is not None:
-            image = self._workspace.image()
+            image = self._shown.image()
             for record in accepted:
                 prompts = record.prompts
                 ids = {o.object_id for o in prompts.objects} | {m.object_id for m in record.masks}
@@ -292,30 +314,30 @@ class MaskLayers(QObject):
     def _accepted_changed(self) -> None:
         self.changed.emit()
         self.accepted_changed.emit()
-        self._workspace.labels_changed.emit()
+        self.labels_changed.emit()
 
-    def show_axis(self) -> None:
+    def _show_axis(self, _: object = None) -> None:
         """Show the masks along the axis that the viewer shows alone."""
-        self._draw(())
-        self._workspace.labels_changed.emit()
+        self._preview.draw(())
+        self.labels_changed.emit()
 
     def accept_layer(self) -> Any | None:
         """Give the labels layer that masks are accepted into: the user's choice, else ours."""
-        if self.target is not None and self.target in self._workspace.viewer.layers:
+        if self.target is not None and self.target in self._shown.viewer.layers:
             return self.target
-        return self._workspace.own("labels")
+        return self._own.find("labels")
 
     def _target(self) -> Any:
-        workspace = self._workspace
         layer = self.accept_layer()
         if layer is None:
-            layer = workspace.labels_layer("labels", create=True, dtype=np.uint16)
-        reason = workspace.mismatch(layer)
+            layer = self._own.labels("labels", create=True, dtype=np.uint16)
+        reason = self._shown.mismatch(layer)
         if reason is not None:
             raise CamSamError(reason)
-        if layer.ndim != workspace.image().spatial_ndim:
+        ndim = self._shown.image().spatial_ndim
+        if layer.ndim != ndim:
             raise CamSamError(
-                f"{layer.name} has {layer.ndim} axes, the image {workspace.image().spatial_ndim}: "
+                f"{layer.name} has {layer.ndim} axes, the image {ndim}: "
                 "choose another labels layer, or a new one."
             )
         if not isinstance(layer.data, np.ndarray) or getattr(layer, "multiscale", False):
@@ -328,46 +350,14 @@ class MaskLayers(QObject):
 
     def _redraw(self, key: tuple[int, int]) -> None:
         """Write a plane of the preview, and tell of it."""
-        self._draw([key])
-        self._workspace.labels_changed.emit()
+        self._preview.draw([key])
+        self.labels_changed.emit()
         self.changed.emit()
-
-    def _draw(self, keys: Iterable[tuple[int, int]]) -> None:
-        """Write planes of the preview along the axis shown, and let it be shown once.
-
-        Masks along another axis are bands across its planes: they wait until the view is turned.
-        """
-        workspace, masks = self._workspace, self._here.masks
-        layer = workspace.own("preview")
-        if layer is None and masks:
-            if workspace.in_layer_event:
-                workspace.when_quiet(self._show_preview)
-                return
-            layer = workspace.labels_layer("preview", create=True, dtype=np.uint16)
-        if layer is None:
-            return
-        image = workspace.image()
-        axis = self._axis
-        with suppress(CamSamError):  # in 3D display it stays the last one
-            axis, _ = workspace.plane()
-        if axis != self._axis:
-            self._axis = axis
-            layer.data[:] = 0
-            keys = list(masks)
-        for key in keys:
-            if key[0] != axis:
-                continue
-            plane = layer.data[image.slot(*key)]
-            plane[:] = 0
-            if key in masks:
-                plane[:] = place_masks(plane, masks[key].masks(), "overwrite")
-        # Neither thumbnail nor extent: this comes with every move of the mouse.
-        layer.refresh(thumbnail=False, highlight=False, extent=False)
 
     def _forget(self) -> None:
         """Go to another image or frame, each with its own masks, or forget those of old pixels."""
         self.taken_back_at = 0.0
-        of, before = self._workspace.work_key(), self._of
+        of, before = self._shown.work_key(), self._of
         self._of = of
         if of == before:
             # The undo would bring back masks of other pixels, too. All frames have new ones.
@@ -376,43 +366,8 @@ class MaskLayers(QObject):
                     one.masks.clear()
                     one.undo.clear()
         self._drop_gone()
-        self._workspace.when_quiet(self._show_preview)
+        self._preview.draw_all_soon()
         self.changed.emit()
-
-    def _show_preview(self) -> None:
-        """Show the preview of the image and frame worked on alone, as its masks are."""
-        workspace = self._workspace
-        mine = workspace.own("preview") or self._take_over()
-        # Of a series it stays, be it empty: see there.
-        stays = bool(self._here.masks) or workspace.frame() is not None
-        if mine is not None and not self._here.masks:
-            mine.data[:] = 0
-            mine.refresh()
-        for layer in workspace.layers_of_role("preview"):
-            if layer is not mine or not stays:
-                # It would say nothing true any more; its masks are kept, and come back with it.
-                layer.metadata[KEY]["role"] = "old preview"
-                workspace.viewer.layers.remove(layer)
-        if workspace.image_layer is not None and self._here.masks:
-            self._draw(list(self._here.masks))
-        self.changed.emit()
-
-    def _take_over(self) -> Any | None:
-        """Let the preview of another frame of the image be that of this one.
-
-        Where a layer is removed while others are hidden, as those of a frame that is left are, the
-        canvas (vispy) draws from what was deleted, and the process may end in a segmentation fault.
-        """
-        workspace = self._workspace
-        image = workspace.image_layer
-        for layer in workspace.layers_of_role("preview"):
-            if image is not None and layer.metadata[KEY].get("of") == image.unique_id:
-                layer.metadata[KEY]["frame"] = workspace.frame()
-                layer.data[:] = 0
-                with suppress(CamSamError):  # in three dimensions no plane is shown
-                    workspace.show_layers()
-                return layer
-        return None
 
     def _layer_removed(self, event: Any) -> None:
         mark = event.value.metadata.get(KEY, {})
@@ -425,7 +380,7 @@ class MaskLayers(QObject):
 
     def _drop_gone(self) -> None:
         """Forget the work on images that are gone: the masks of many planes are large."""
-        there = {layer.unique_id for layer in self._workspace.viewer.layers}
+        there = {layer.unique_id for layer in self._shown.viewer.layers}
         for of in [of for of in self._images if not there.issuperset(of[:1])]:
             del self._images[of]
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.qt.widgets import SpinBox, ValueComboBox
-
-if TYPE_CHECKING:
-    from napari_cam_sam.plugin.state.workspace import Workspace
+from napari_cam_sam.plugin.state.shown_image import ShownImage
 
 __all__ = ["PlaneRange"]
 
@@ -24,14 +22,14 @@ class PlaneRange(QWidget):
 
     Parameters
     ----------
-    workspace : Workspace
+    shown : ShownImage
     """
 
     changed = Signal()
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, shown: ShownImage) -> None:
         super().__init__()
-        self._workspace = workspace
+        self._shown = shown
         self._few, self._picked = 0, False
         self.scope = ValueComboBox("Of the axis along which the viewer scrolls now.")
         self.first, self.last = SpinBox(), SpinBox()
@@ -66,10 +64,10 @@ class PlaneRange(QWidget):
         CamSamError
             Without an image, or where the viewer shows no single plane of it.
         """
-        axis, index = self._workspace.plane()
+        axis, index = self._shown.plane()
         scope = self.scope.value()
         if scope == _ALL:
-            return range(self._workspace.image().n_planes(axis))
+            return range(self._shown.image().n_planes(axis))
         if scope == _RANGE:
             low, high = sorted((self.first.value(), self.last.value()))
             return range(low, high + 1)
@@ -78,8 +76,8 @@ class PlaneRange(QWidget):
     def fit(self) -> None:
         """Let the range end where the axis in view does, and choose what suits that axis."""
         try:
-            axis, _ = self._workspace.plane()
-            end = self._workspace.image().n_planes(axis) - 1
+            axis, _ = self._shown.plane()
+            end = self._shown.image().n_planes(axis) - 1
         except CamSamError:
             end = 0
         if not self._picked:

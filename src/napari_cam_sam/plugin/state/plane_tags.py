@@ -10,10 +10,11 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.layers.conversion import image_of
+from napari_cam_sam.plugin.state.dock_registry import DockRegistry
+from napari_cam_sam.plugin.state.shown_image import ShownImage
 
 if TYPE_CHECKING:
     from napari_cam_sam.models.training.samples import SampleSet
-    from napari_cam_sam.plugin.state.workspace import Workspace
 
 __all__ = ["PlaneTags", "TagRun", "single_planes"]
 
@@ -51,17 +52,20 @@ class PlaneTags(QObject):
 
     Parameters
     ----------
-    workspace : Workspace
+    shown : ShownImage
+    docks : DockRegistry
+        Gives the session the tags.
+    parent : QObject
     """
 
     changed = Signal()
 
-    def __init__(self, workspace: Workspace) -> None:
-        super().__init__(workspace)
-        self._workspace = workspace
+    def __init__(self, shown: ShownImage, docks: DockRegistry, parent: QObject) -> None:
+        super().__init__(parent)
+        self._shown, self._docks = shown, docks
         self._tags: dict[_Where, dict[_Plane, str]] = {}
         self._classes: list[str] = []
-        workspace.docks.register_state("plane tags", self.state, self.set_state)
+        docks.register_state("plane tags", self.state, self.set_state)
 
     # Classes
 
@@ -108,7 +112,7 @@ class PlaneTags(QObject):
 
     def tag_each(self, axis: int, names: dict[int, str | None]) -> None:
         """Give each of several planes, by index, a class of its own; else as `tag`."""
-        self._workspace.image()
+        self._shown.image()
         tags = self._tags.setdefault(self._where(), {})
         names = {i: None if name is None else name.strip() for i, name in names.items()}
         for name in dict.fromkeys(names.values()):
@@ -130,7 +134,7 @@ class PlaneTags(QObject):
 
     def tag_of(self, axis: int, index: int) -> str | None:
         """Give the class of a plane of the image worked on."""
-        if self._workspace.image_layer is None:
+        if self._shown.layer is None:
             return None
         return self._tags.get(self._where(), {}).get((axis, index))
 
@@ -181,7 +185,7 @@ class PlaneTags(QObject):
 
     def state(self) -> dict[str, Any]:
         """Give the tags of the image worked on as plain data, for the session."""
-        tags = {} if self._workspace.image_layer is None else self._tags.get(self._where(), {})
+        tags = {} if self._shown.layer is None else self._tags.get(self._where(), {})
         return {
             "classes": list(self._classes),
             "planes": [[axis, index, name] for (axis, index), name in sorted(tags.items())],
@@ -189,7 +193,7 @@ class PlaneTags(QObject):
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Take the tags of a session for the image worked on, in place of those it has."""
-        image = self._workspace.image()
+        image = self._shown.image()
         tags = {
             (int(axis), int(index)): str(name)
             for axis, index, name in state["planes"]
@@ -202,18 +206,18 @@ class PlaneTags(QObject):
         self._tell()
 
     def _where(self) -> _Where:
-        layer: Any = self._workspace.image_layer
-        return str(layer.unique_id), self._workspace.frame()
+        layer: Any = self._shown.layer
+        return str(layer.unique_id), self._shown.frame()
 
     def _there(self) -> Iterator[tuple[Any, int | None, dict[_Plane, str]]]:
         """Give layer, frame and tags of images that are still in the viewer."""
-        for layer in self._workspace.images():
+        for layer in self._shown.images():
             for (owner, frame), tags in self._tags.items():
                 if owner == str(layer.unique_id) and tags:
                     yield layer, frame, tags
 
     def _tell(self) -> None:
-        self._workspace.docks.changed.emit()
+        self._docks.changed.emit()
         self.changed.emit()
 
 

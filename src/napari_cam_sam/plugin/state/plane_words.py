@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from napari_cam_sam.plugin.state.workspace import Workspace
+from napari_cam_sam.plugin.state.shown_image import ShownImage
 
 __all__ = ["slider_label"]
 
 
-def slider_label(workspace: Workspace) -> str:
+def slider_label(shown: ShownImage) -> str:
     """Say what napari's slider shows on this plane, where that is not the plane's number.
 
     Returns
@@ -23,8 +20,8 @@ def slider_label(workspace: Workspace) -> str:
     CamSamError
         Without an image, or where the viewer shows no single plane of it.
     """
-    axis, index = workspace.plane()
-    image, dims = workspace.image(), workspace.viewer.dims
+    axis, index = shown.plane()
+    image, dims = shown.image(), shown.viewer.dims
     if image.spatial_ndim == 2:
         return ""
     # The last of those that are not shown: time, where there is one, comes before space.

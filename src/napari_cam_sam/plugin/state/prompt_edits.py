@@ -4,41 +4,54 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.layers.boxes_layer import LEAST_SIDE, too_small
 from napari_cam_sam.plugin.layers.conversion import KEY
 from napari_cam_sam.plugin.layers.prompt_provenance import complete, table_from
 from napari_cam_sam.plugin.layers.prompt_table import Plane, places_of, planes_of
+from napari_cam_sam.plugin.state.heatmap_layers import HeatmapLayers
 from napari_cam_sam.plugin.state.prompt_history import PromptHistory
-
-if TYPE_CHECKING:
-    from napari_cam_sam.plugin.state.prompt_layers import PromptLayers
-    from napari_cam_sam.plugin.state.workspace import Workspace
+from napari_cam_sam.plugin.state.prompt_layer_pair import PromptLayerPair
+from napari_cam_sam.plugin.state.shown_image import ShownImage
 
 __all__ = ["UserEdits"]
 
 
-class UserEdits:
+class UserEdits(QObject):
     """Listens to both layers: what is drawn, moved, pasted or deleted there is the user's.
 
     Parameters
     ----------
-    prompts : PromptLayers
+    pair : PromptLayerPair
         Whose layers are listened to.
-    workspace : Workspace
+    shown : ShownImage
+    heatmaps : HeatmapLayers
     history : PromptHistory
         Is told before each edit.
     """
 
-    def __init__(self, prompts: PromptLayers, workspace: Workspace, history: PromptHistory) -> None:
-        self._prompts, self._workspace, self._history = prompts, workspace, history
+    edited = Signal()
+    ignored = Signal(str)
+    """Why what the user drew is no prompt."""
+    moving = Signal()
+    """A prompt is being dragged; `edited` follows when it is let go."""
+
+    def __init__(
+        self,
+        pair: PromptLayerPair,
+        shown: ShownImage,
+        heatmaps: HeatmapLayers,
+        history: PromptHistory,
+    ) -> None:
+        super().__init__(pair)
+        self._pair, self._shown, self._heatmaps, self._history = pair, shown, heatmaps, history
         # Along which axis prompts are placed while the viewer shows three dimensions.
         self._axis = 0
         # Between napari's word that something is about to happen and that it has.
@@ -49,18 +62,25 @@ class UserEdits:
         # Where the mouse was pressed in a layer, and where it is.
         self._way: list[Any] = []
 
-    def listen(self, layer: Any) -> None:
+        pair.found.connect(self._listen)
+        pair.written.connect(self._count_all)
+
+    def _listen(self, layer: Any) -> None:
         """Hear of what happens in a layer from now on."""
-        self.count(layer)
+        self._history.look()
+        self._count(layer)
         layer.events.data.connect(self._edited)
         layer.events.set_data.connect(self._refreshed)
         layer.mouse_drag_callbacks.append(self._dragged)
 
-    def count(self, *layers: Any | None) -> None:
-        """Take the prompts that are in layers as known."""
-        for layer in layers:
-            if layer is not None and not self._amid:
-                self._known[str(layer.unique_id)] = _count(layer)
+    def _count_all(self) -> None:
+        for layer in self._pair.there():
+            self._count(layer)
+
+    def _count(self, layer: Any) -> None:
+        """Take the prompts that are in a layer as known."""
+        if not self._amid:
+            self._known[str(layer.unique_id)] = _length(layer)
 
     def mark(
         self, layer: Any, rows: Sequence[int], table: pd.DataFrame, left: Iterable[Plane] = ()
@@ -79,30 +99,31 @@ class UserEdits:
         places = places_of(layer.data, table)
         table.loc[rows, "source"] = "user"
         table.loc[rows, "plane"] = places[rows, 1]
-        self._prompts.set_features(layer, table)
+        self._pair.set_features(layer, table)
         now = planes_of(layer.data, table, rows)
-        self._prompts.mark_touched(self._prompts.touched() | now | set(left))
+        self._pair.create()
+        self._pair.set_touched(self._pair.touched() | now | set(left))
 
     # What napari says
 
     def _edited(self, event: Any) -> None:
         action = str(getattr(event.action, "value", event.action))
         self._amid = action in ("adding", "changing", "removing")
-        if self._prompts.writing:
+        if self._pair.writing:
             return
         layer, ignored = event.source, 0
-        if layer not in (self._prompts.points, self._prompts.boxes):
+        if layer not in self._pair.there():
             self._edited_elsewhere(layer, event)
             return
         self._history.edit()
-        count = _count(layer)
+        count = _length(layer)
         if self._amid:
             if action == "removing":
                 rows = {int(i) % count for i in event.data_indices}
                 self._left = planes_of(layer.data, layer.features, rows)
             return
         if action == "removed":
-            self._prompts.set_touched(self._prompts.touched() | self._left)
+            self._pair.set_touched(self._pair.touched() | self._left)
         elif action == "added":
             # Of several shapes napari names only the last, and of a path that was given up after
             # its first vertex the one before it.
@@ -111,10 +132,10 @@ class UserEdits:
             self._added(layer, range(first, count - ignored))
         elif count:
             self._moved(layer, sorted({int(i) % count for i in event.data_indices}))
-        self.count(layer)
-        self._prompts.changed.emit()
+        self._count(layer)
+        self.edited.emit()
         if ignored:
-            self._prompts.ignored.emit(
+            self.ignored.emit(
                 f"A box with a side below {LEAST_SIDE} pixels is ignored: drag to its other corner."
             )
 
@@ -126,7 +147,7 @@ class UserEdits:
         int
             How many were taken away.
         """
-        new = range(first, _count(layer))
+        new = range(first, _length(layer))
         # napari begins a box at a size that can be seen: of a click the way says that it is none.
         dragged = str(layer.mode) in ("add_rectangle", "add_ellipse") and len(self._way) > 0
         if dragged and too_small(np.array(self._way)):
@@ -134,7 +155,7 @@ class UserEdits:
         else:
             small = [i for i in new if too_small(layer.data[i])]
         if small:
-            with self._prompts.as_ours():
+            with self._pair.as_ours():
                 layer.selected_data = set(small)
                 layer.remove_selected()
         else:
@@ -145,18 +166,18 @@ class UserEdits:
     def _refreshed(self, event: Any) -> None:
         """Find what was pasted: napari tells of it by no event of its own."""
         layer = event.source
-        new = range(self._known[str(layer.unique_id)], _count(layer))
-        ours = layer in (self._prompts.points, self._prompts.boxes)
-        if self._prompts.writing or self._amid or not new or not ours:
+        new = range(self._known[str(layer.unique_id)], _length(layer))
+        ours = layer in self._pair.there()
+        if self._pair.writing or self._amid or not new or not ours:
             return
         self._history.edit()
         self._added(layer, new, pasted=True)
-        self.count(layer)
-        self._prompts.changed.emit()
+        self._count(layer)
+        self.edited.emit()
 
     def _edited_elsewhere(self, layer: Any, event: Any) -> None:
         """Mark prompts of an image that is not the one worked on: in their own layer alone."""
-        count = _count(layer)
+        count = _length(layer)
         action = str(getattr(event.action, "value", event.action))
         if action == "removing":
             rows = {int(i) % count for i in event.data_indices}
@@ -167,11 +188,11 @@ class UserEdits:
                 rows = {int(i) % count for i in event.data_indices}
                 table = complete(layer.features, count)
                 table.loc[sorted(rows), "source"] = "user"
-                self._prompts.set_features(layer, table)
+                self._pair.set_features(layer, table)
                 planes = planes_of(layer.data, table, rows)
             before = {(int(axis), int(index)) for axis, index in layer.metadata.get("touched", ())}
             layer.metadata["touched"] = sorted(before | planes)
-            self.count(layer)
+            self._count(layer)
 
     def _dragged(self, layer: Any, event: Any) -> Iterator[None]:
         """Tell of a shape that is being dragged: its layer tells only at the end."""
@@ -183,7 +204,7 @@ class UserEdits:
             while event.type == "mouse_move":
                 self._way[1] = layer.world_to_data(event.position)
                 if layer.selected_data:
-                    self._prompts.moving.emit()
+                    self.moving.emit()
                 yield
         finally:
             self._history.let_go()
@@ -212,7 +233,7 @@ class UserEdits:
         if not rows:
             return
         try:
-            axis, shown = self._workspace.plane()
+            axis, shown = self._shown.plane()
         except CamSamError:
             # In three dimensions no plane is shown: along the axis that was, where it was put.
             axis = self._axis
@@ -224,9 +245,9 @@ class UserEdits:
         table = complete(layer.features, len(data))
         table.loc[rows, "axis"] = 0 if layer.ndim == 2 else axis
         if not pasted:
-            polarity = self._prompts.polarity if _role(layer) == "points" else "positive"
+            polarity = self._pair.polarity if _role(layer) == "points" else "positive"
             table.loc[rows, "polarity"] = polarity
-            table.loc[rows, "object"] = self._prompts.object_id
+            table.loc[rows, "object"] = self._pair.object_id
         indices = places_of(data, table)[:, 1]
         table.loc[rows, "score"] = [self._score(data[i], axis, int(indices[i])) for i in rows]
         self.mark(layer, rows, table)
@@ -257,7 +278,7 @@ class UserEdits:
                 moved[i] = put
         if not moved:
             return
-        with self._prompts.as_ours():
+        with self._pair.as_ours():
             if _role(layer) == "points":
                 whole = np.array(data, float)
                 whole[list(moved)] = np.concatenate(list(moved.values()))
@@ -268,10 +289,10 @@ class UserEdits:
 
     def _score(self, vertices: NDArray[Any], axis: int, index: int) -> float:
         """Give the heatmap's value at a point, or its mean in a box; NaN without heatmap."""
-        image = self._workspace.image()
+        image = self._shown.image()
         if not 0 <= index < image.n_planes(axis):
             return float("nan")
-        values = self._workspace.heatmaps.values(axis, index)
+        values = self._heatmaps.values(axis, index)
         if values is None:
             return float("nan")
         vertices = np.atleast_2d(np.asarray(vertices, float))
@@ -296,5 +317,5 @@ def _role(layer: Any) -> str:
     return str(layer.metadata[KEY]["role"])
 
 
-def _count(layer: Any) -> int:
+def _length(layer: Any) -> int:
     return int(layer.nshapes) if _role(layer) == "boxes" else len(layer.data)

@@ -57,7 +57,7 @@ class TaggingPanel(QWidget):
         self.name.setPlaceholderText("name a class, e.g. lesion")
         self.name.setToolTip("What the planes show, in a word. Training needs two classes.")
         self.add = button("Add class", "Makes a button for the class.")
-        self.planes = PlaneRange(workspace)
+        self.planes = PlaneRange(workspace.shown)
         self.classes = QWidget()
         self._grid = QGridLayout(self.classes)
         self._grid.setContentsMargins(0, 0, 0, 0)
@@ -193,7 +193,7 @@ class TaggingPanel(QWidget):
     def _say_shown(self) -> None:
         try:
             axis, index = self._workspace.plane()
-            slider = slider_label(self._workspace)
+            slider = slider_label(self._workspace.shown)
         except CamSamError as error:
             self.shown.setText(str(error))
             return

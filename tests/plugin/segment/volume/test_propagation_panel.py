@@ -129,7 +129,7 @@ def test_one_box_gives_the_volume_that_the_library_gives(
     assert len(ends) == 2
     for index, reason in ends.items():
         dock.workspace.show_plane(0, index)
-        dock.workspace.look_at_plane()
+        dock.workspace.shown.look_at_plane()
         assert dock.review.shown.text() == (
             f"No prompts here. Ended here, coming from plane 11: {reason}."
         )

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qtpy.QtCore import QObject, QTimer
 
 from napari_cam_sam.plugin.layers.conversion import is_shown_alone
 
-if TYPE_CHECKING:
-    from napari_cam_sam.plugin.state.workspace import Workspace
-
-__all__ = ["LayerQuiet"]
+__all__ = ["LayerListGuard"]
 
 
-class LayerQuiet(QObject):
+class LayerListGuard(QObject):
     """Puts off what adds or removes layers until the list of layers is at rest.
 
     napari deletes what is selected one layer after the other: where something that hears of the
@@ -24,23 +21,28 @@ class LayerQuiet(QObject):
 
     Parameters
     ----------
-    workspace : Workspace
+    viewer : napari.Viewer or napari.components.ViewerModel
+    parent : QObject
     """
 
-    def __init__(self, workspace: Workspace) -> None:
-        super().__init__(workspace)
+    def __init__(self, viewer: Any, parent: QObject) -> None:
+        super().__init__(parent)
         self._depth, self._removes = 0, False
         self._waiting: list[Callable[[], None]] = []
         self._rest = QTimer(self)
         self._rest.setSingleShot(True)
         self._rest.setInterval(0)
         self._rest.timeout.connect(self._rested)
-        self._layers = workspace.viewer.layers
+        self._layers = viewer.layers
         self._layers.events.removing.connect(self._removing)
 
     @property
     def busy(self) -> bool:
-        """Whether the list is being changed: after a removal, until the window lives on."""
+        """Whether the list is being changed: no layer may be added or removed.
+
+        After a removal it is until the window lives on: of several layers that go one after the
+        other, nothing tells that another follows.
+        """
         return self._removes or self._depth > 0
 
     @contextmanager
@@ -52,8 +54,8 @@ class LayerQuiet(QObject):
         finally:
             self._depth -= 1
 
-    def do(self, action: Callable[[], None]) -> None:
-        """Do something now, or once the list is at rest; the same action once."""
+    def when_quiet(self, action: Callable[[], None]) -> None:
+        """Add or remove layers by an action, now or once the list is at rest; the same one once."""
         if not self.busy:
             action()
         elif action not in self._waiting:
@@ -63,7 +65,6 @@ class LayerQuiet(QObject):
     def _removing(self, event: Any) -> None:
         if is_shown_alone(self._layers[event.index]):
             return  # we took it away ourselves
-        # The next of several may follow, of which nothing tells.
         self._removes = True
         self._rest.start()
 

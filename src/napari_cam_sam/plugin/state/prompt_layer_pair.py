@@ -1,0 +1,230 @@
+"""The points layer and the boxes layer over the image: made, looked at, and coloured together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from qtpy.QtCore import QObject, Signal
+
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.plugin.layers.boxes_layer import BoxesLayer
+from napari_cam_sam.plugin.layers.conversion import KEY
+from napari_cam_sam.plugin.layers.prompt_provenance import COLUMNS, table_from, table_of
+from napari_cam_sam.plugin.layers.prompt_table import Plane, places_of
+from napari_cam_sam.plugin.qt.plain_text import unmarked
+from napari_cam_sam.plugin.state.own_layers import OwnLayers
+from napari_cam_sam.plugin.state.prompt_history import Held, State, held_by
+from napari_cam_sam.plugin.state.shown_image import ShownImage
+
+__all__ = ["COLOURS", "PromptLayerPair", "remove_rows"]
+
+COLOURS = {"positive": "#21e05c", "negative": "#ff3d3d", "cam": "#ffb000", "truth": "#35d0ff",
+           "user": "#ffffff"}  # fmt: skip
+_SYMBOLS = {"positive": "disc", "negative": "x"}
+
+
+class PromptLayerPair(QObject):
+    """Both layers; the planes that are the user's are noted in each.
+
+    Parameters
+    ----------
+    shown : ShownImage
+    own : OwnLayers
+    parent : QObject
+    """
+
+    found = Signal(object)
+    """A layer is ours that was not before: a new one, or one of a session or a drop."""
+    written = Signal()
+    """What the docks wrote is in the layers."""
+
+    def __init__(self, shown: ShownImage, own: OwnLayers, parent: QObject) -> None:
+        super().__init__(parent)
+        self._shown, self._own = shown, own
+        self._known: list[Any] = []
+        self.writing = False
+        """Whether layers are changed by the docks, not by the user."""
+        self.object_id = 1
+        """The object that new prompts belong to."""
+        self.polarity = "positive"
+        """Of new points: ``"positive"`` or ``"negative"``."""
+
+    @property
+    def points(self) -> Any | None:
+        """The points layer, if there is one."""
+        return self._find("points")
+
+    @property
+    def boxes(self) -> Any | None:
+        """The boxes layer, if there is one."""
+        return self._find("boxes")
+
+    def there(self) -> list[Any]:
+        """List the layers that are there."""
+        return [layer for layer in (self.points, self.boxes) if layer is not None]
+
+    def create(self) -> tuple[Any, Any]:
+        """Return both layers, added where they are not there; the boxes lie below the points."""
+        viewer, image = self._shown.viewer, self._shown.image()
+        ndim = len(image.spatial_shape)
+        size = max(3.0, min(image.spatial_shape[-2:]) / 40)
+        boxes, points = self.boxes, self.points
+        if boxes is None:
+            drawn = BoxesLayer(
+                None,
+                face_color="transparent",
+                edge_color=COLOURS["user"],
+                edge_width=max(1.0, size / 6),
+                **self._made("boxes", image.name, ndim),
+            )
+            drawn.plane_shown = self._shown.plane
+            boxes = viewer.add_layer(drawn)
+            self._take(boxes)
+        if points is None:
+            points = viewer.add_points(
+                np.zeros((0, ndim)),
+                face_color=COLOURS["positive"],
+                border_color=COLOURS["user"],
+                border_width=0.15,
+                size=size,
+                **self._made("points", image.name, ndim),
+            )
+            self._take(points)
+        return points, boxes
+
+    def _made(self, role: str, image: str, ndim: int) -> dict[str, Any]:
+        """Return what both layers are made of."""
+        return {
+            "ndim": ndim,
+            "name": unmarked(f"{role} of {image}"),
+            "features": table_of(0),
+            "feature_defaults": self._defaults(),
+            "metadata": self._own.mark(role),
+            **self._own.placement(),
+        }
+
+    def _defaults(self) -> pd.DataFrame:
+        """Return the features of prompts to come."""
+        own = {"object": self.object_id, "polarity": self.polarity}
+        return pd.DataFrame([COLUMNS | own])
+
+    def _find(self, role: str) -> Any | None:
+        layer = self._own.find(role)
+        if layer is not None and layer not in self._known:
+            self._take(layer)
+        return layer
+
+    def _take(self, layer: Any) -> None:
+        self._known.append(layer)
+        self.found.emit(layer)
+
+    def drop(self, layer: Any) -> bool:
+        """Forget a layer that is gone; False where it was none of ours."""
+        if layer not in self._known:
+            return False
+        self._known.remove(layer)
+        return True
+
+    # What they hold
+
+    def held(self) -> list[tuple[Any, pd.DataFrame]]:
+        """Return coordinates and features of each layer that is there."""
+        return [(layer.data, layer.features) for layer in self.there()]
+
+    def touched(self) -> set[Plane]:
+        """Return the planes on which the user added, changed or deleted prompts."""
+        notes = (plane for layer in self.there() for plane in layer.metadata.get("touched", ()))
+        return {(int(axis), int(index)) for axis, index in notes}
+
+    def set_touched(self, planes: Iterable[Plane]) -> None:
+        """Write into the layers which planes are the user's."""
+        # On both layers: the user may delete one of them.
+        for layer in self.there():
+            layer.metadata["touched"] = sorted(planes)
+
+    def set_object(self, object_id: int) -> None:
+        """Set the object that new prompts belong to."""
+        self.object_id = object_id
+        for layer in self.there():
+            layer.feature_defaults = self._defaults()
+
+    def set_polarity(self, polarity: str) -> None:
+        """Set what new points are."""
+        points, _ = self.create()
+        self.polarity = polarity
+        points.feature_defaults = self._defaults()
+        with self.as_ours():
+            points.current_face_color = COLOURS[polarity]
+            points.current_symbol = _SYMBOLS[polarity]
+
+    def set_features(self, layer: Any, table: pd.DataFrame) -> None:
+        """Set features, and colours and symbols by them."""
+        table = table.reset_index(drop=True)
+        with self.as_ours():
+            layer.features = table
+            if layer.metadata[KEY]["role"] == "points":
+                polarity = [p if p in _SYMBOLS else "positive" for p in table["polarity"]]
+                if polarity:
+                    layer.face_color = [COLOURS[p] for p in polarity]
+                    layer.border_color = [COLOURS.get(s, "#ffffff") for s in table["source"]]
+                    layer.symbol = [_SYMBOLS[p] for p in polarity]
+                    with suppress(CamSamError):  # in three dimensions no axis is shown
+                        self.show_axis(self._shown.plane()[0])
+            elif len(table):
+                layer.edge_color = [COLOURS.get(s, "#ffffff") for s in table["source"]]
+            layer.feature_defaults = self._defaults()
+
+    def show_axis(self, axis: int) -> None:
+        """Show the points along an axis alone; boxes across the view are hidden anyway."""
+        layer = self.points
+        if layer is not None and layer.ndim == 3 and len(layer.data):
+            layer.shown = places_of(layer.data, layer.features)[:, 0] == axis
+
+    @contextmanager
+    def as_ours(self) -> Iterator[None]:
+        """Change layers without taking it for an edit by the user."""
+        before, self.writing = self.writing, True
+        try:
+            yield
+        finally:
+            self.writing = before
+            if not before:
+                self.written.emit()
+
+    # For the history
+
+    def state(self) -> State:
+        """Copy what both layers hold."""
+        held = held_by(self.points, points=True), held_by(self.boxes, points=False)
+        return State(*held, frozenset(self.touched()))
+
+    def set_state(self, state: State) -> None:
+        """Bring both layers back to what they held."""
+        points, boxes = self.create()
+        with self.as_ours():
+            for layer, wanted in ((points, state.points), (boxes, state.boxes)):
+                self._put_back(layer, wanted, layer is points)
+            self.set_touched(state.touched)
+
+    def _put_back(self, layer: Any, wanted: Held, points: bool) -> None:
+        """Bring a layer back to what it held; rows before the first that differs stay."""
+        now = held_by(layer, points)
+        same = now.same_rows(wanted)
+        if same < len(now.data):
+            remove_rows(layer, range(same, len(now.data)))
+        if same < len(wanted.data):
+            kinds = {"shape_type": list(wanted.kinds[same:])} if wanted.kinds else {}
+            layer.add(wanted.data[same:], **kinds)
+        if not now.same(wanted):
+            self.set_features(layer, table_from(wanted.features))
+        layer.selected_data = set()
+
+
+def remove_rows(layer: Any, rows: Iterable[int]) -> None:
+    """Remove prompts from a layer."""
+    layer.selected_data = set(rows)
+    layer.remove_selected()

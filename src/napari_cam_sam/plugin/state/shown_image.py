@@ -1,0 +1,327 @@
+"""The image that is worked on: its layer, and the frame, plane and window of it that are shown."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from napari.layers import Image as ImageLayer
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.images.image import Image
+from napari_cam_sam.images.windows import Window, WindowParameters, parse_window
+from napari_cam_sam.models.names import is_factory
+from napari_cam_sam.plugin.layers.conversion import (
+    KEY,
+    frame_shown,
+    image_of,
+    in_units,
+    is_own,
+    plane_shown,
+)
+from napari_cam_sam.plugin.layers.layer_geometry import misplaced, true_geometry
+from napari_cam_sam.plugin.state.snapshot import Snapshot
+
+__all__ = ["ShownImage"]
+
+NO_IMAGE = "Open an image first: drop a file, or File → Open Sample."
+
+
+@dataclass(frozen=True)
+class _ShownPlane:
+    axis: int
+    index: int
+    frame: int | None
+
+
+class ShownImage(QObject):
+    """The image layer that is worked on, and what the viewer shows of it.
+
+    Signals say that something changed, and no more: whoever listens reads it here.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer or napari.components.ViewerModel
+    parent : QObject
+    """
+
+    image_about_to_change = Signal()
+    image_chosen = Signal()
+    """Another layer is worked on; `image_changed` follows."""
+    frame_changed = Signal()
+    """Another frame of the same layer is; `image_changed` follows."""
+    pixels_replaced = Signal()
+    """The layer has other pixels; `image_changed` follows."""
+    image_changed = Signal()
+    window_changed = Signal()
+    axis_changed = Signal(int)
+    """Planes along an axis are shown, where before there were none or those along another."""
+    plane_changed = Signal()
+
+    def __init__(self, viewer: Any, parent: QObject) -> None:
+        super().__init__(parent)
+        self.viewer = viewer
+        self.window_parameters: WindowParameters | None = None
+        self.changing = False
+        """Whether another image is being chosen: what hears of it first must not ask the others."""
+        self._layer: Any = None
+        self._opening = 0
+        self._left_frame: int | None = None
+        self._seen_frame: int | None = None
+        self._told_frame: int | None = None
+        self._replaced: dict[Any, int] = {}
+        self._windows: dict[Any, Window] = {}
+        self._lock = threading.Lock()
+        # A text says why there is none.
+        self._plane: _ShownPlane | str | None = None
+        # Scrolling sends several events a step: one look after them all.
+        self._look = QTimer(self)
+        self._look.setSingleShot(True)
+        self._look.setInterval(0)
+        self._look.timeout.connect(self.look_at_plane)
+        dims = viewer.dims.events
+        for event in (dims.order, dims.ndisplay, dims.current_step):
+            event.connect(self._plane_may_differ)
+
+    # The image
+
+    def images(self) -> list[Any]:
+        """List the image layers that are the user's."""
+        return [x for x in self.viewer.layers if isinstance(x, ImageLayer) and not is_own(x)]
+
+    @property
+    def layer(self) -> Any | None:
+        """The image layer that is worked on."""
+        return self._layer
+
+    def choose(self, layer: Any | None) -> None:
+        """Work on another image layer."""
+        if layer is self._layer:
+            return
+        self.image_about_to_change.emit()
+        self._opening += 1
+        with self._change():
+            if self._layer is not None:
+                self._layer.events.data.disconnect(self.renew)
+            self._layer, self._seen_frame = layer, None
+            self.window_parameters = None
+            if layer is not None:
+                layer.events.data.connect(self.renew)
+            self._plane = None
+            self.image_chosen.emit()
+            self._tell_image()
+        self._look.start()
+
+    def choose_last(self) -> None:
+        """Work on the image added last, where the one worked on is gone."""
+        if self._layer is None or self._layer not in self.viewer.layers:
+            there = self.images()
+            self.choose(there[-1] if there else None)
+
+    def renew(self, _: object = None) -> None:
+        """Forget what was found on the image: its pixels are others, or its axes mean others."""
+        self._opening += 1
+        self._windows.clear()
+        self._replaced[self._layer.unique_id] = self._replaced.get(self._layer.unique_id, 0) + 1
+        with self._change():
+            self.pixels_replaced.emit()
+            self._tell_image()
+        self._look.start()
+
+    def _tell_image(self) -> None:
+        self._told_frame = self.frame()
+        self.image_changed.emit()
+
+    @contextmanager
+    def _change(self) -> Iterator[None]:
+        """Go to another image: until all have heard of it, none is to gather what others hold."""
+        before, self.changing = self.changing, True
+        try:
+            yield
+        finally:
+            self.changing = before
+
+    def image(self) -> Image:
+        """Return the chosen image, of a series the frame shown.
+
+        Raises
+        ------
+        CamSamError
+            If there is none, or its layer is none that can be worked on.
+        """
+        if self._layer is None:
+            raise CamSamError(NO_IMAGE)
+        return image_of(self._layer, self.frame())
+
+    def frame(self) -> int | None:
+        """Return the point in time shown, of a series; else None."""
+        layer = self._layer
+        if self._left_frame is not None:
+            return self._left_frame
+        # Of one that just went the viewer has forgotten the axes, and it is still to be saved.
+        if layer is not None and layer in self.viewer.layers:
+            self._seen_frame = frame_shown(self.viewer, layer)
+        return None if layer is None else self._seen_frame
+
+    @contextmanager
+    def at_frame(self, frame: int | None) -> Iterator[None]:
+        """Look at a frame that was left, which the viewer does not show any more."""
+        before, self._left_frame = self._left_frame, frame
+        try:
+            yield
+        finally:
+            self._left_frame = before
+
+    def work_key(self) -> tuple[Any, ...]:
+        """Return what tells apart images and frames; an empty tuple without an image."""
+        return () if self._layer is None else (self._layer.unique_id, self.frame())
+
+    def pixels_key(self) -> tuple[Any, ...]:
+        """Return `work_key`, and how often the pixels were replaced by others."""
+        key = self.work_key()
+        return (*key, self._replaced.get(key[0], 0)) if key else ()
+
+    def suggestion(self, name: str) -> str | None:
+        """Return what a sample says suits it: its ``classifier``, ``target`` or ``segmenter``.
+
+        What stands in a layer may be from a file, which has no code run: no factory is returned.
+        """
+        found = None if self.layer is None else self.layer.metadata.get(KEY, {}).get(name)
+        return found if isinstance(found, str) and not is_factory(found) else None
+
+    def mismatch(self, layer: Any) -> str | None:
+        """Return why a layer does not lie on the image's grid; None where it does."""
+        try:
+            image, other = self.image(), image_of(layer, frame_shown(self.viewer, layer))
+        except CamSamError as error:
+            return str(error)
+        if other.spatial_shape != image.spatial_shape:
+            return (
+                f"{layer.name} has shape {other.spatial_shape}, {image.name} "
+                f"{image.spatial_shape}: they must be of one grid."
+            )
+        # A layer made in the viewer, as by its button for new labels, copies what is shown alone.
+        true = true_geometry(layer)
+        reason = misplaced(layer, self._layer) if true is None else image.geometry.matches(true)
+        if reason is None:
+            return None
+        words = f"{layer.name} does not lie where {image.name} does: {reason}"
+        if true is not None:
+            return f"{words}."
+        return f"{words}; if it belongs there, copy the scale and transforms of {image.name} to it."
+
+    # The plane
+
+    def plane(self) -> tuple[int, int]:
+        """Return axis and index of the plane shown.
+
+        Raises
+        ------
+        CamSamError
+            Without an image, or where the viewer shows no single plane of it.
+        """
+        if self._layer is None:
+            raise CamSamError(NO_IMAGE)
+        return plane_shown(self.viewer, self._layer)
+
+    def show_plane(self, axis: int, index: int) -> None:
+        """Scroll to a plane, turning the view where it shows another axis."""
+        layer = self._layer
+        if layer is None or layer.ndim == 2:
+            return
+        dims = self.viewer.dims
+        if dims.ndisplay != 2:
+            dims.ndisplay = 2
+        *front, _, _, _ = range(dims.ndim)
+        space = range(dims.ndim - 3, dims.ndim)
+        if [d for d in dims.not_displayed if d in space] != [space[axis]]:
+            # The two axes that are shown keep their order: no view comes out transposed.
+            shown = (d for d in space if d != space[axis])
+            dims.order = (*front, space[axis], *shown)
+        middle = [(n - 1) / 2 for n in self.image().spatial_shape]
+        middle[axis] = index
+        frames = [float(self.frame() or 0)]
+        world = layer.data_to_world((*frames[: layer.ndim - 3], *middle))
+        offset = dims.ndim - layer.ndim
+        if dims.units is not None:
+            world = in_units(world, layer.units, dims.units[-layer.ndim :])
+        dims.set_point(range(offset, dims.ndim), [float(v) for v in world])
+
+    def look_at_plane(self) -> None:
+        """Tell everybody which plane is shown, if it is another than before."""
+        now: _ShownPlane | str
+        try:
+            now = _ShownPlane(*self.plane(), self.frame())
+        except CamSamError as error:
+            now = str(error)
+        if now == self._plane:
+            return
+        before, self._plane = self._plane, now
+        if isinstance(now, _ShownPlane):
+            # The frame may have moved before the plane was looked at, or in three dimensions.
+            if now.frame != self._told_frame:
+                self._go_to_frame()
+            # Also where nothing was shown, as in three dimensions or of an image just chosen.
+            if not isinstance(before, _ShownPlane) or now.axis != before.axis:
+                self.axis_changed.emit(now.axis)
+        self.plane_changed.emit()
+
+    def _go_to_frame(self) -> None:
+        """Go to another point in time: another image, with layers of its own."""
+        # The work on the frame that is left is saved while it is still the one worked on.
+        with self.at_frame(self._told_frame):
+            self.image_about_to_change.emit()
+        with self._change():
+            self.frame_changed.emit()
+            self._tell_image()
+
+    def _plane_may_differ(self, _: object = None) -> None:
+        self._look.start()
+
+    def snapshot(self) -> Snapshot:
+        """Return what a thread needs to know of the image and the plane shown.
+
+        Raises
+        ------
+        CamSamError
+            As `image` and `plane`.
+        """
+        image = self.image()
+        axis, index = self.plane()
+        return Snapshot(
+            self._layer,
+            image,
+            axis,
+            index,
+            self.window_parameters or self.default_window(),
+            self.frame(),
+            self._opening,
+            self._windows,
+            self._lock,
+        )
+
+    def is_current(self, snapshot: Snapshot) -> bool:
+        """Check whether image, data and frame of a snapshot are still those worked on."""
+        return (
+            snapshot.opening == self._opening
+            and snapshot.layer in self.viewer.layers
+            and self.frame() == snapshot.frame
+        )
+
+    # The window
+
+    def choose_window(self, parameters: WindowParameters | None) -> None:
+        """Look at the image through another window; None for the one that suits it."""
+        if parameters != self.window_parameters:
+            self.window_parameters = parameters
+            self.window_changed.emit()
+
+    def default_window(self) -> WindowParameters:
+        """Return the window that suits the image: a sample's own, else as the core chooses."""
+        if self._layer is None:
+            return WindowParameters()
+        return parse_window(self._layer.metadata.get(KEY, {}).get("window", "auto"))
