@@ -18,7 +18,7 @@ import stat
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import psutil
@@ -40,7 +40,6 @@ __all__ = [
     "check_count",
     "check_expansion",
     "check_regular",
-    "check_schema",
     "compose_yaml",
     "memory_bound",
     "parse_csv",
@@ -50,8 +49,6 @@ __all__ = [
     "read_text",
     "refusal",
 ]
-
-T = TypeVar("T")
 
 TEXT_BYTES = 64 * 2**20
 """The largest text file that is read, but for sessions."""
@@ -299,44 +296,6 @@ def parse_csv(
     except csv.Error as error:
         raise refusal(f"This is no CSV: {_reason(error)}", source, reader.line_num) from error
     return columns, rows
-
-
-def check_schema(kind: type[T], value: Any, source: object) -> T:
-    """Check what was parsed against a type: a model of pydantic, or a list of such.
-
-    Parameters
-    ----------
-    kind : type
-        It is strict: a text is no number.
-    value : object
-    source : object
-        Where the value is from, for errors; often a path.
-
-    Returns
-    -------
-    object
-        Of that type.
-
-    Raises
-    ------
-    CamSamError
-        Names the first wrong value by its place, e.g. ``training[3].image``.
-    """
-    from pydantic import TypeAdapter, ValidationError
-
-    try:
-        return TypeAdapter(kind).validate_python(value, strict=True)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        place = ""
-        for part in first["loc"]:
-            place += f"[{part}]" if isinstance(part, int) else f".{part}" if place else str(part)
-        if first["type"] == "missing":
-            raise refusal(f"{place} is missing", source) from None
-        shown = repr(first["input"])
-        shown = shown if len(shown) <= 60 else shown[:57] + "..."
-        words = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-        raise refusal(f"{place or 'This'} should be {words}, not {shown}", source) from None
 
 
 def check_array(

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import platform
-import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, fields, is_dataclass
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +25,7 @@ from napari_cam_sam.images.writing import (
 from napari_cam_sam.metrics.summary import summarise_scores
 from napari_cam_sam.prompts.serialise import to_data, to_json
 from napari_cam_sam.records.folders import write_folder
+from napari_cam_sam.records.values import package_versions, plain
 from napari_cam_sam.text import cell_text, recorded
 
 # Sessions are written by the viewer, at a time when PyTorch may not have been imported: these
@@ -40,41 +38,11 @@ if TYPE_CHECKING:
 __all__ = [
     "check_output",
     "output_names",
-    "package_versions",
-    "plain",
     "run_record",
     "scores_data",
     "volume_data",
-    "write_folder",
     "write_run",
 ]
-
-_HALF_PAIR = re.compile("[\ud800-\udfff]")
-_PACKAGES = (
-    "napari-cam-sam", "torch", "torchvision", "segment-anything", "grad-cam", "numpy", "scipy",
-    "scikit-image", "nibabel",
-)  # fmt: skip
-
-
-def plain(value: Any) -> Any:
-    """Bring a value to what JSON holds: paths as recorded, numbers not finite as None."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
-    if isinstance(value, Mapping):
-        return {plain(str(key)): plain(item) for key, item in value.items()}
-    if isinstance(value, range):
-        return {"start": value.start, "stop": value.stop}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, Path):
-        return recorded(value)
-    if isinstance(value, str):  # no other program reads half a pair of surrogates
-        return value if _HALF_PAIR.search(value) is None else recorded(value)
-    if hasattr(value, "item"):
-        return plain(value.item())
-    return value
 
 
 def scores_data(result: RunResult) -> dict[str, Any]:
@@ -240,18 +208,6 @@ def _source(image: Image) -> dict[str, Any]:
         "unit": image.geometry.unit,
         **({"notes": list(image.notes)} if image.notes else {}),
     }
-
-
-def package_versions() -> dict[str, str | None]:
-    """Give the versions of all packages that decide numbers, by their names."""
-    return {name: _version(name) for name in _PACKAGES}
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def output_names(image: Image) -> tuple[str, ...]:

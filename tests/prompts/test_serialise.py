@@ -60,29 +60,29 @@ def test_what_may_be_left_out():
 
 
 BAD = [
-    (("format",), "napari", "format must be 'napari-cam-sam prompts', not 'napari'"),
-    (("version",), 2, "version must be 1"),
-    (("version",), True, "version must be 1"),
-    (("coordinates",), "x and y", "coordinates must be"),
-    (("planes",), {}, "planes must be a list"),
-    (("planes", 0), 5, r"planes\[0\] must be an object with fields, not 5"),
-    (("planes", 0, "axis"), 3, r"planes\[0\].axis must be 0, 1 or 2"),
-    (("planes", 0, "index"), -1, r"planes\[0\].index must be a whole number of 0"),
-    (("planes", 0, "index"), 1.5, r"planes\[0\].index"),
-    (("planes", 0, "reason"), 5, r"planes\[0\].reason"),
-    (("planes", 0, "objects"), None, r"planes\[0\].objects must be a list"),
-    (("planes", 0, "objects", 0, "object_id"), 0, r"objects\[0\].object_id must be .* 1 or more"),
-    (("planes", 0, "objects", 0, "points", 1, "row"), "a", r"points\[1\].row must be a finite"),
-    (("planes", 0, "objects", 0, "points", 1, "row"), float("nan"), r"points\[1\].row"),
+    (("format",), "napari", "format should be 'napari-cam-sam prompts', not 'napari'"),
+    (("version",), 2, "version should be 1 or less, not 2"),
+    (("version",), True, "version should be a whole number"),
+    (("coordinates",), "x and y", "coordinates should be 'row and column"),
+    (("planes",), {}, "planes should be a list"),
+    (("planes", 0), 5, r"planes\[0\] should be an object with fields, not 5"),
+    (("planes", 0, "axis"), 3, r"planes\[0\].axis should be 2 or less, not 3"),
+    (("planes", 0, "index"), -1, r"planes\[0\].index should be 0 or more, not -1"),
+    (("planes", 0, "index"), 1.5, r"planes\[0\].index should be a whole number, not 1.5"),
+    (("planes", 0, "reason"), 5, r"planes\[0\].reason should be a text, not 5"),
+    (("planes", 0, "objects"), None, r"planes\[0\].objects should be a list"),
+    (("planes", 0, "objects", 0, "object_id"), 0, r"objects\[0\].object_id should be 1 or more"),
+    (("planes", 0, "objects", 0, "points", 1, "row"), "a", r"\.row should be a number, not 'a'"),
+    (("planes", 0, "objects", 0, "points", 1, "row"), float("nan"), r"\.row should be a finite"),
     (("planes", 0, "objects", 0, "points", 1, "row"), 10**400, r"points\[1\].row"),
-    (("planes", 0, "objects", 0, "points", 1, "column"), True, r"points\[1\].column"),
-    (("planes", 0, "objects", 0, "points", 0, "positive"), 1, r"points\[0\].positive"),
-    (("planes", 0, "objects", 0, "points", 0, "source"), "ai", r"source must be one of cam"),
-    (("planes", 0, "objects", 0, "points", 0, "source"), ["ai"], r"source must be one of cam"),
-    (("planes", 0, "objects", 0, "box", "row_max"), 1, r"box.row_max must be more than row_min"),
-    (("planes", 0, "objects", 0, "box", "column_max"), 0, r"box.column_max must be more"),
+    (("planes", 0, "objects", 0, "points", 1, "column"), True, r"points\[1\].column should be"),
+    (("planes", 0, "objects", 0, "points", 0, "positive"), 1, r"positive should be true or false"),
+    (("planes", 0, "objects", 0, "points", 0, "source"), "ai", r"source should be 'cam', 'truth"),
+    (("planes", 0, "objects", 0, "points", 0, "source"), ["ai"], r"source should be 'cam', 'truth"),
+    (("planes", 0, "objects", 0, "box", "row_max"), 1, r"row_max is more than its row_min"),
+    (("planes", 0, "objects", 0, "box", "column_max"), 0, r"column_max is more than its"),
     (("planes", 0, "objects", 0, "box", "score"), "high", r"box.score"),
-    (("planes", 0, "objects", 0, "boxes"), [], r"unknown field 'boxes' in planes\[0\].obj"),
+    (("planes", 0, "objects", 0, "boxes"), [], r"no field \S+\[0\].boxes: did you mean box\?"),
     (("planes", 1, "index"), 7, r"planes\[1\] is a second entry for plane 7 of axis 2"),
 ]  # fmt: skip
 
@@ -104,7 +104,7 @@ def test_a_missing_field_is_named(data, path):
     for step in path[:-1]:
         place = place[step]
     del place[path[-1]]
-    with pytest.raises(CamSamError, match=f"field '{path[-1]}' of .* is missing"):
+    with pytest.raises(CamSamError, match=f"{path[-1]} is missing"):
         from_data(data)
 
 
@@ -116,7 +116,7 @@ def test_what_is_no_prompt_file_is_refused(text):
 
 def test_prompts_that_could_not_be_read_are_not_written():
     bad = PlanePrompts(objects=(ObjectPrompt(1, (Point(float("inf"), 0),)),))
-    with pytest.raises(CamSamError, match="row must be a finite number"):
+    with pytest.raises(CamSamError, match="row should be a finite number"):
         to_json([bad])
 
 

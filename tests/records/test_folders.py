@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
-from napari_cam_sam import folders
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.records import folders
 from napari_cam_sam.records.folders import folder_lock, give_usual_mode, write_folder
 
 NAMES = ("a.txt", "b.txt", "run.json")
@@ -27,7 +27,7 @@ NEW = dict.fromkeys(NAMES, "new")
 KILLED = """\
 import os, signal, sys
 from pathlib import Path
-from napari_cam_sam import folders
+from napari_cam_sam.records import folders
 folder, place, left, manifest = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
 count = 0
 

@@ -221,7 +221,7 @@ def read_given(arguments: argparse.Namespace) -> Image:
 
 def print_json(data: Mapping[str, Any]) -> None:
     """Print the one object of --json."""
-    from napari_cam_sam.outputs import plain
+    from napari_cam_sam.records.values import plain
 
     print(json.dumps(plain(dict(data)), allow_nan=False))
 

@@ -198,7 +198,7 @@ def _report(
         begun += " (ImageNet's are not on this machine)"
     print(f"Model       {parameters.architecture} from {begun}, preset {arguments.preset}")
     print(f"Epochs      {len(result.epochs)}, the best {result.best_epoch}; {result.seconds:.0f} s")
-    from napari_cam_sam.outputs import plain
+    from napari_cam_sam.records.values import plain
 
     print_figures({"figures": plain(result.figures), "validation": plain(result.validation)})
     print(f"\nWritten to {shown(str(result.model))}")

@@ -15,7 +15,8 @@ from typing import Any
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.writing import write_atomically
-from napari_cam_sam.session.storage import FILE, Session, read_session, write_session
+from napari_cam_sam.session.data import Session
+from napari_cam_sam.session.storage import FILE, read_session, write_session
 
 __all__ = ["KEPT", "drop_generations", "generations", "holdings", "write_generation"]
 

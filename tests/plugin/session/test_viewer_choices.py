@@ -19,17 +19,17 @@ from napari_cam_sam.session import ImageRecord, Session
 ODD = [
     ({"contrast_limits": [5, 5]}, "contrast_limits should be two numbers, low below high"),
     ({"contrast_limits": [0, 1, 2]}, "contrast_limits should be two numbers"),
-    ({"contrast_limits": "ab"}, "contrast_limits should be a valid list"),
+    ({"contrast_limits": "ab"}, "contrast_limits should be a list"),
     ({"contrast_limits": [0, 10**400]}, "contrast_limits"),
-    ({"contrast_limits": [None, 1]}, r"contrast_limits\[0\] should be a valid number"),
+    ({"contrast_limits": [None, 1]}, r"contrast_limits\[0\] should be a number"),
     ({"plane": [0, 6]}, r"slice \[0, 6\]"),
     ({"plane": [3, 0]}, r"slice \[3, 0\]"),
     ({"plane": [0, -1]}, r"slice \[0, -1\]"),
     ({"plane": [0]}, r"slice \[0\]"),
-    ({"plane": {"axis": 0}}, "plane should be a valid list"),
-    ({"plane": ["0", 1]}, r"plane\[0\] should be a valid integer"),
-    ({"docks": [1]}, "docks should be a valid dictionary"),
-    ({"docks": {"segment": 3}}, r"docks\.segment should be a valid dictionary"),
+    ({"plane": {"axis": 0}}, "plane should be a list"),
+    ({"plane": ["0", 1]}, r"plane\[0\] should be a whole number"),
+    ({"docks": [1]}, "docks should be an object"),
+    ({"docks": {"segment": 3}}, r"docks\.segment should be an object"),
 ]
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, model_validator
 from torch import Tensor
 
-from napari_cam_sam.limits import check_schema
 from napari_cam_sam.models.training.results import Epoch
+from napari_cam_sam.schemas import check_schema
 
 __all__ = ["FiguresRecord", "StateRecord", "figures_in"]
 

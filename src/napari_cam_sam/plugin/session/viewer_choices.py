@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, field_validator
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.limits import check_schema
+from napari_cam_sam.schemas import check_schema
 from napari_cam_sam.session import Session
 
 __all__ = ["check_choices"]

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks
 from napari_cam_sam.prompts.data import PlanePrompts
-from napari_cam_sam.prompts.serialise import FORMAT, VERSION, from_data, to_data
+from napari_cam_sam.prompts.serialise import PlaneEntry, to_data
 from napari_cam_sam.sam.run_length import RunLengthMask, encode_mask
 from napari_cam_sam.sam.segmenter import MaskCandidates
+from napari_cam_sam.schemas import check_json
 from napari_cam_sam.session import MaskSource
 
 __all__ = ["KeptPlane", "data_of", "keep_plane", "lean", "plane_from"]
@@ -120,8 +121,7 @@ def plane_from(data: Mapping[str, Any], shape: tuple[int, ...]) -> PlaneMasks:
         If anything of it is wrong.
     """
     try:
-        document = {"format": FORMAT, "version": VERSION, "planes": [data["prompts"]]}
-        (prompts,) = from_data(document)
+        prompts = check_json(PlaneEntry, data["prompts"]).prompts()
         rows, columns = _plane_shape(prompts, shape)
         found = tuple(_object_from(one, rows, columns) for one in data["objects"])
         chosen = tuple(int(c) for c in data["chosen"])

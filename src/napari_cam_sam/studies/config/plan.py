@@ -15,7 +15,6 @@ from napari_cam_sam.cam.parameters import TrustParameters
 from napari_cam_sam.errors import CamSamError, reads, unknown_name
 from napari_cam_sam.images.preprocessing import PreprocessingParameters
 from napari_cam_sam.models.factories import refused_factory
-from napari_cam_sam.outputs import plain
 from napari_cam_sam.pipeline import RunParameters
 from napari_cam_sam.prompts.annotator import AnnotatorParameters
 from napari_cam_sam.prompts.parameters import (
@@ -24,6 +23,7 @@ from napari_cam_sam.prompts.parameters import (
     PromptParameters,
     strategy_parameters,
 )
+from napari_cam_sam.records.values import plain
 from napari_cam_sam.sam.mask_choice import MASK_CHOICES
 from napari_cam_sam.studies.config.document import Entry, read_document
 from napari_cam_sam.studies.config.run_settings import (

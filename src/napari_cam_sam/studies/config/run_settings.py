@@ -16,10 +16,10 @@ from napari_cam_sam.errors import CamSamError, unknown_name
 from napari_cam_sam.images.windows import parse_window, window_text
 from napari_cam_sam.models.card_fields import check_field
 from napari_cam_sam.models.names import classifier_names, is_factory, shipped_networks
-from napari_cam_sam.outputs import plain
 from napari_cam_sam.pipeline import RunParameters, VolumeParameters
 from napari_cam_sam.pipeline.parameters import MaskFrom, automatic_defaults
 from napari_cam_sam.prompts.parameters import PRESETS, TRUTH_PRESETS, strategy_parameters
+from napari_cam_sam.records.values import plain
 from napari_cam_sam.sam.cache.embeddings import CacheParameters
 from napari_cam_sam.sam.everything.automatic import AutomaticParameters
 from napari_cam_sam.sam.mask_choice import MASK_CHOICES

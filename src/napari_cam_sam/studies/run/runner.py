@@ -20,8 +20,8 @@ import pandas as pd
 
 from napari_cam_sam.errors import CamSamError, refusal
 from napari_cam_sam.images.writing import write_atomically
-from napari_cam_sam.outputs import package_versions, plain
 from napari_cam_sam.records.folders import folder_lock
+from napari_cam_sam.records.values import package_versions, plain
 from napari_cam_sam.sam.cache.embeddings import CacheParameters, open_cache
 from napari_cam_sam.sam.cache.store import embedding_folder
 from napari_cam_sam.studies.cases import Case, Dataset

@@ -1,0 +1,130 @@
+"""What files may hold, checked by pydantic: errors are one sentence that names the field."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from napari_cam_sam.errors import CamSamError, refusal
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+__all__ = ["check_json", "check_schema", "shorten"]
+
+T = TypeVar("T")
+
+# By pydantic's kind of error: what a field should. Others keep pydantic's own words.
+_SHOULD = {
+    "bool_type": "be true or false",
+    "dataclass_type": "be an object with fields",
+    "dict_type": "be an object with fields",
+    "float_type": "be a number",
+    "greater_than": "be above {gt}",
+    "greater_than_equal": "be {ge} or more",
+    "int_from_float": "be a whole number",
+    "int_type": "be a whole number",
+    "less_than_equal": "be {le} or less",
+    "list_type": "be a list",
+    "literal_error": "be {expected}",
+    "model_attributes_type": "be an object with fields",
+    "model_type": "be an object with fields",
+    "string_type": "be a text",
+    "too_long": "have at most {max_length} values",
+    "too_short": "have {min_length} values or more",
+    "tuple_type": "be a list",
+    "value_error": "be {error}",
+}
+_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
+_MISSING = ("missing", "missing_argument")
+
+
+def check_schema(kind: type[T], value: Any, source: object) -> T:
+    """Check what was parsed against a type: a model of pydantic, or a list of such.
+
+    Parameters
+    ----------
+    kind : type
+        It is strict: a text is no number.
+    value : object
+    source : object
+        Where the value is from, for errors; often a path.
+
+    Returns
+    -------
+    object
+        Of that type.
+
+    Raises
+    ------
+    CamSamError
+        Names the first wrong value by its place, e.g. ``training[3].image``.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(kind).validate_python(value, strict=True)
+    except ValidationError as error:
+        raise refusal(_sentence(kind, error), source) from None
+
+
+def check_json(kind: type[T], value: Any) -> T:
+    """Check plain data against a type that may hold data classes and tuples, which JSON has not.
+
+    Parameters
+    ----------
+    kind : type
+        A model of pydantic; it is strict.
+    value : object
+        As `json` writes it.
+
+    Returns
+    -------
+    object
+        Of that type.
+
+    Raises
+    ------
+    CamSamError
+        Names the first wrong value by its place, e.g. ``accepted[3].overlap``, and no file.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(kind).validate_json(json.dumps(value), strict=True)
+    except ValidationError as error:
+        raise CamSamError(f"{_sentence(kind, error)}.") from None
+
+
+def shorten(value: object) -> str:
+    """Return how a wrong value is shown in a sentence: at most 60 characters."""
+    shown = repr(value)
+    return shown if len(shown) <= 60 else shown[:57] + "..."
+
+
+def _sentence(kind: type[Any], error: ValidationError) -> str:
+    """Say what is wrong first, without the full stop."""
+    from pydantic import TypeAdapter
+
+    first = error.errors(include_url=False)[0]
+    place = ""
+    for part in first["loc"]:
+        place += f"[{part}]" if isinstance(part, int) else f".{part}" if place else str(part)
+    if first["type"] in _MISSING:
+        return f"{place} is missing"
+    if first["type"] in _UNKNOWN:
+        name = str(first["loc"][-1])
+        near = get_close_matches(name, set(_field_names(TypeAdapter(kind).json_schema())), n=1)
+        return f"There is no field {place}" + (f": did you mean {near[0]}?" if near else "")
+    wanted = _SHOULD.get(first["type"], first["msg"].removeprefix("Input should "))
+    wanted = wanted.format(**first.get("ctx", {}))
+    return f"{place or 'This'} should {wanted}, not {shorten(first['input'])}"
+
+
+def _field_names(schema: Any) -> Iterator[str]:
+    if isinstance(schema, dict):
+        yield from schema.get("properties", {})
+        for inner in schema.values():
+            yield from _field_names(inner)
