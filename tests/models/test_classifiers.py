@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.models import names
+from napari_cam_sam.models import classifiers, names
 from napari_cam_sam.models.checkpoints import file_sha256
 from napari_cam_sam.models.classifiers import (
     Classifier,
@@ -18,7 +18,7 @@ from napari_cam_sam.models.classifiers import (
     list_layers,
     load_classifier,
 )
-from napari_cam_sam.models.classify import classifiers, torchvision_weights
+from napari_cam_sam.models.classify import torchvision_weights
 from napari_cam_sam.models.classify.architectures import build
 from napari_cam_sam.models.inspection import describe
 
