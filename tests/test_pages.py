@@ -39,3 +39,24 @@ def test_the_readme_stands_alone() -> None:
 def test_every_picture_is_shown() -> None:
     shown = {Path(target).name for page in PAGES for target, _ in LINK.findall(page.read_text())}
     assert {one.name for one in ROOT.glob("docs/images/*")} <= shown
+
+
+def test_the_architecture_names_what_is_there() -> None:
+    package = ROOT / "src/napari_cam_sam"
+    text = (ROOT / "docs/architecture.md").read_text()
+    missing = []
+    for path, name in re.findall(r"`([\w/]+\.py)(?::([\w.]+))?`", text):
+        if path.startswith(("tests/", "tools/")):
+            found = (ROOT / path).exists()
+        elif "/" not in path and not (package / path).exists():
+            found = bool(list(package.glob(f"*/{path}")))  # said of a room just before
+        else:
+            file = package / path
+            code = file.read_text() if file.exists() else ""
+            last = name.split(".")[-1]
+            found = file.exists() and (
+                not name or bool(re.search(rf"^\s*(?:def |class )?{last}\b[\s(:=]", code, re.M))
+            )
+        if not found:
+            missing.append(f"{path}:{name}")
+    assert not missing, missing
