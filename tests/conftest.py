@@ -1,6 +1,11 @@
-"""What all tests share: a fault of ours is raised as it is, not told as one of a file."""
+"""What all tests share: raw errors, no thread left behind, a word on missing images."""
 
 import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -12,4 +17,34 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of what a shell runs
 
 @pytest.fixture(autouse=True)
 def _raw_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Raise a fault of ours as it is, not told as one of a file."""
     monkeypatch.setenv(DEBUG_VARIABLE, "1")
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left() -> Iterator[None]:
+    """Fail where a test leaves a thread running that would keep Python from ending."""
+    before = set(threading.enumerate())
+    yield
+    end = time.monotonic() + 10
+    while left := _others(before):
+        if time.monotonic() > end:
+            raise AssertionError(f"left running: {', '.join(one.name for one in left)}")
+        time.sleep(0.01)
+
+
+def _others(before: set[threading.Thread]) -> list[threading.Thread]:
+    # dask keeps its pool for the process.
+    pool = getattr(sys.modules.get("dask.threaded"), "default_pool", None)
+    kept = before | getattr(pool, "_threads", set())
+    return [one for one in threading.enumerate() if not one.daemon and one not in kept]
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say how many tests were skipped for want of the real images."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    count = sum("real_data" in report.keywords for report in skipped)
+    if count:
+        terminalreporter.write_line(
+            f"real_data: {count} tests skipped, since their images are not beside the project"
+        )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -18,7 +20,8 @@ from napari.utils.interactions import (
     mouse_release_callbacks,
 )
 from napari.utils.notifications import notification_manager
-from qtpy.QtCore import QThreadPool, QTimer
+from qtpy.QtCore import QCoreApplication, QEvent, QThreadPool, QTimer
+from qtpy.QtWidgets import QApplication
 from superqt.utils import WorkerBase
 
 from napari_cam_sam.plugin.session import manager
@@ -29,6 +32,87 @@ from napari_cam_sam.sam.registry import CACHE_VARIABLE
 from napari_cam_sam.sam.segmenter import Cancelled, Embedding, MaskCandidates
 
 TIMEOUT = 120_000
+
+
+class Gate:
+    """Hold the calls of a function until it is opened, and count them.
+
+    Attributes
+    ----------
+    calls : int
+        How often it was asked.
+    entered : threading.Event
+        Set by the first call.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
+        self.calls, self.entered = 0, threading.Event()
+        self._changed, self._open = threading.Condition(), 0.0
+        inner = getattr(owner, name)
+
+        def held(*given: Any, **named: Any) -> Any:
+            with self._changed:
+                self.calls += 1
+                self.entered.set()
+                self._changed.notify_all()
+                assert self._changed.wait_for(lambda: self._open > 0, timeout=60)
+                self._open -= 1
+            return inner(*given, **named)
+
+        monkeypatch.setattr(owner, name, held)
+
+    def open(self, calls: float = math.inf) -> None:
+        """Let some more calls through, or all."""
+        with self._changed:
+            self._open += calls
+            self._changed.notify_all()
+
+    def shut(self) -> None:
+        """Hold the calls from now on, and notice the next one as the first."""
+        with self._changed:
+            self._open = 0
+            self.entered.clear()
+
+    def wait(self, calls: int) -> None:
+        """Wait until it was asked so often."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.calls >= calls, timeout=60)
+
+
+@pytest.fixture
+def hold(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Any, str], Gate]]:
+    """Hold a function of a module or class by name; all are opened in the end."""
+    made: list[Gate] = []
+
+    def make(owner: Any, name: str) -> Gate:
+        made.append(Gate(monkeypatch, owner, name))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.open()
+
+
+@pytest.fixture(autouse=True)
+def _no_widget_is_left() -> Iterator[None]:
+    """Delete docks that a test made without a window, and fail where another widget is left.
+
+    Qt keeps a widget without a parent until it is deleted: what its signals call holds it.
+    """
+    before = set(_windows())
+    yield
+    docks = [one for one in _windows() if type(one).__module__.startswith("napari_cam_sam")]
+    for one in docks:
+        one.deleteLater()
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    if set(_windows()) - before:
+        gc.collect()
+    left = [one for one in _windows() if one not in before]
+    assert not left, f"left behind: {left}"
+
+
+def _windows() -> list[Any]:
+    return QApplication.topLevelWidgets() if QApplication.instance() else []
 
 
 @pytest.fixture(autouse=True)

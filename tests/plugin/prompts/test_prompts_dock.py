@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -444,30 +443,14 @@ def test_each_frame_of_a_series_has_its_own_prompts(qapp: Any) -> None:
     assert workspace.prompts.read_all(0) == (one,)
 
 
-class Gate:
-    """Holds the making of prompts until it is opened, and counts how often it was asked."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.entered, self.opened, self.calls = threading.Event(), threading.Event(), 0
-
-        def held(*given: Any, **named: Any) -> PlanePrompts:
-            self.calls += 1
-            self.entered.set()
-            assert self.opened.wait(60)
-            return prompts_from_heatmap(*given, **named)
-
-        monkeypatch.setattr(strategies, "prompts_from_heatmap", held)
-
-
 @pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
-    made = Gate(monkeypatch)
-    yield made
-    made.opened.set()
+def gate(hold: Any) -> Any:
+    """Hold the making of prompts."""
+    return hold(strategies, "prompts_from_heatmap")
 
 
 def test_a_second_press_places_nothing_more(
-    dock: PromptsDock, finish: Finish, qtbot: Any, gate: Gate
+    dock: PromptsDock, finish: Finish, qtbot: Any, gate: Any
 ) -> None:
     dock.preview.setChecked(False)
     heat = hill((20, 24), 6, 8)
@@ -477,7 +460,7 @@ def test_a_second_press_places_nothing_more(
     qtbot.waitUntil(gate.entered.is_set, timeout=60_000)
     for button in (dock.place, dock.place_all, dock.truth.place):
         button.click()
-    gate.opened.set()
+    gate.open()
     finish(dock.row)
     assert gate.calls == 1
     assert dock.workspace.prompts.planes(0) == [2]
@@ -488,7 +471,7 @@ def test_a_second_press_places_nothing_more(
 
 
 def test_prompts_of_one_frame_are_not_placed_on_another(
-    qapp: Any, qtbot: Any, finish: Finish, gate: Gate
+    qapp: Any, qtbot: Any, finish: Finish, gate: Any
 ) -> None:
     viewer = ViewerModel()
     viewer.add_image(np.zeros((3, 6, 20, 24)))
@@ -499,7 +482,7 @@ def test_prompts_of_one_frame_are_not_placed_on_another(
     assert dock.extract()
     qtbot.waitUntil(gate.entered.is_set, timeout=60_000)
     viewer.dims.set_point(0, 2)
-    gate.opened.set()
+    gate.open()
     finish(dock.row)
     for frame in (2, 1):
         viewer.dims.set_point(0, frame)

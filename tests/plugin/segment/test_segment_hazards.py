@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import gc
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,27 +28,10 @@ ONE = ObjectPrompt(1, (Point(10, 12),), Box(5, 6, 15, 18))
 OTHER = ObjectPrompt(1, (), Box(14, 18, 22, 26))
 
 
-class Gate:
-    """Holds encoding until it is opened, and counts how often it was asked."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.entered, self.opened, self.calls = threading.Event(), threading.Event(), 0
-        encode = SeededSegmenter.encode
-
-        def held(segmenter: SeededSegmenter, plane: Any) -> Any:
-            self.calls += 1
-            self.entered.set()
-            assert self.opened.wait(60)
-            return encode(segmenter, plane)
-
-        monkeypatch.setattr(SeededSegmenter, "encode", held)
-
-
 @pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
-    made = Gate(monkeypatch)
-    yield made
-    made.opened.set()
+def gate(hold: Any) -> Any:
+    """Hold encoding."""
+    return hold(SeededSegmenter, "encode")
 
 
 def volume() -> Any:
@@ -77,7 +59,7 @@ def wanted(plane: Any, rgb: bool = False, whole: Any = None) -> Any:
     return segment_plane(segmenter, segmenter.encode(shown), PlanePrompts(0, 0, (ONE,)))[0]
 
 
-def start(dock: SegmentDock, gate: Gate, qtbot: Any) -> None:
+def start(dock: SegmentDock, gate: Any, qtbot: Any) -> None:
     dock.run.click()
     assert dock.row.busy
     qtbot.waitUntil(gate.entered.is_set, timeout=60_000)
@@ -85,7 +67,7 @@ def start(dock: SegmentDock, gate: Gate, qtbot: Any) -> None:
 
 @pytest.mark.parametrize("gone", ["image", "prompts", "other image"])
 def test_what_goes_away_meanwhile_ends_the_work_quietly(
-    qapp: Any, qtbot: Any, finish: Finish, gate: Gate, notices: list[str], gone: str
+    qapp: Any, qtbot: Any, finish: Finish, gate: Any, notices: list[str], gone: str
 ) -> None:
     viewer = ViewerModel()
     image = viewer.add_image(volume(), name="scan")
@@ -98,7 +80,7 @@ def test_what_goes_away_meanwhile_ends_the_work_quietly(
             viewer.layers.remove(layer)
     else:
         dock.workspace.choose_image(viewer.add_image(volume(), name="other"))
-    gate.opened.set()
+    gate.open()
     finish(dock.row)
     qtbot.waitUntil(lambda: dock.masks.get(0, 2) is None, timeout=10_000)
     assert dock.workspace.own("preview") is None or not dock.workspace.own("preview").data.any()
@@ -125,21 +107,20 @@ def test_a_preview_that_is_deleted_comes_back_with_the_next_mask(
 
 
 def test_a_preview_deleted_while_masks_are_made(
-    qapp: Any, qtbot: Any, finish: Finish, gate: Gate, notices: list[str]
+    qapp: Any, qtbot: Any, finish: Finish, gate: Any, notices: list[str]
 ) -> None:
     viewer = ViewerModel()
     viewer.add_image(volume(), name="scan")
     dock = new_dock(viewer)
-    gate.opened.set()
+    gate.open()
     dock.run.click()
     finish(dock.row)
-    gate.opened.clear()
-    gate.entered.clear()
+    gate.shut()
     dock.workspace.prompts.write([PlanePrompts(0, 4, (ONE,))])
     dock.run_all.click()
     qtbot.waitUntil(gate.entered.is_set, timeout=60_000)
     viewer.layers.remove(dock.workspace.own("preview"))
-    gate.opened.set()
+    gate.open()
     finish(dock.row)
     assert dock.masks.get(0, 4) is not None
     shown = dock.workspace.own("preview").data
@@ -147,7 +128,7 @@ def test_a_preview_deleted_while_masks_are_made(
     assert notices == []
 
 
-def test_a_second_press_starts_nothing(qapp: Any, qtbot: Any, finish: Finish, gate: Gate) -> None:
+def test_a_second_press_starts_nothing(qapp: Any, qtbot: Any, finish: Finish, gate: Any) -> None:
     viewer = ViewerModel()
     viewer.add_image(volume())
     dock = new_dock(viewer)
@@ -155,7 +136,7 @@ def test_a_second_press_starts_nothing(qapp: Any, qtbot: Any, finish: Finish, ga
     assert not dock.run.isEnabled()
     assert not dock.segment()
     assert not dock.segment_all()
-    gate.opened.set()
+    gate.open()
     finish(dock.row)
     assert gate.calls == 1
     assert dock.run.isEnabled()
@@ -211,7 +192,7 @@ def test_an_error_of_the_model_is_a_notification_and_the_dock_goes_on(
 
 
 def test_a_window_that_is_closed_takes_the_work_with_it(
-    make_napari_viewer_proxy: Any, qtbot: Any, gate: Gate, notices: list[str]
+    make_napari_viewer_proxy: Any, qtbot: Any, gate: Any, notices: list[str]
 ) -> None:
     viewer = make_napari_viewer_proxy()
     viewer.add_image(volume(), name="scan")
@@ -222,7 +203,7 @@ def test_a_window_that_is_closed_takes_the_work_with_it(
     qtbot.waitUntil(gate.entered.is_set, timeout=60_000)
     with qtbot.waitSignal(dock.destroyed, timeout=10_000):
         viewer.close()
-    gate.opened.set()
+    gate.open()
     del dock
     gc.collect()
     assert gate.calls == 1
@@ -335,7 +316,7 @@ def test_flat_pictures_gray_and_coloured(qapp: Any, finish: Finish, sample: Any)
 
 
 def test_planes_edited_or_cleared_meanwhile_do_not_get_their_old_masks(
-    qapp: Any, qtbot: Any, finish: Finish, gate: Gate, notices: list[str]
+    qapp: Any, qtbot: Any, finish: Finish, gate: Any, notices: list[str]
 ) -> None:
     viewer = ViewerModel()
     viewer.add_image(volume())
@@ -346,7 +327,7 @@ def test_planes_edited_or_cleared_meanwhile_do_not_get_their_old_masks(
     qtbot.waitUntil(gate.entered.is_set, timeout=60_000)
     prompts.write([PlanePrompts(0, i, (OTHER,)) for i in (2, 4)], "replace")
     prompts.clear(0, 3)
-    gate.opened.set()
+    gate.open()
     finish(dock.row)
     assert set(dock.masks.planes(0)) - {2} == {1}
     # The one that is shown follows its prompts by itself.
@@ -409,7 +390,7 @@ def test_of_many_planes_left_out_some_are_named(
 
 
 def test_how_long_it_takes_is_said_once_a_plane_was_encoded(
-    qapp: Any, qtbot: Any, finish: Finish, gate: Gate
+    qapp: Any, qtbot: Any, finish: Finish, gate: Any
 ) -> None:
     viewer = ViewerModel()
     viewer.add_image(volume())
@@ -421,7 +402,7 @@ def test_how_long_it_takes_is_said_once_a_plane_was_encoded(
     assert dock.row.words.text() == (
         "Masks of 1 plane: seeded on the CPU, how long it takes is not known yet."
     )
-    gate.opened.set()
+    gate.open()
     finish(dock.row)
     known = dock.segmenter.seconds()
     assert known is not None

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import gc
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -22,35 +21,6 @@ from napari_cam_sam.plugin.workflow.workflow_dock import WorkflowDock
 from napari_cam_sam.prompts import strategies
 
 Finish = Callable[[Any], None]
-
-
-class Gate:
-    """Holds a function of the library until it is opened, and counts how often it was asked."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> None:
-        self.entered, self.opened, self.calls = threading.Event(), threading.Event(), 0
-        inner = getattr(module, name)
-
-        def held(*given: Any, **more: Any) -> Any:
-            self.calls += 1
-            self.entered.set()
-            assert self.opened.wait(60)
-            return inner(*given, **more)
-
-        monkeypatch.setattr(module, name, held)
-
-
-@pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Any, str], Gate]]:
-    made: list[Gate] = []
-
-    def make(module: Any, name: str) -> Gate:
-        made.append(Gate(monkeypatch, module, name))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.opened.set()
 
 
 def open_sample(viewer: Any, kind: Any) -> Any:
@@ -117,17 +87,17 @@ AT_WORK = {
 
 @pytest.mark.parametrize("what", AT_WORK)
 def test_a_window_that_is_closed_takes_the_work_with_it(
-    make_napari_viewer_proxy: Any, qtbot: Any, gate: Any, notices: list[str], what: str
+    make_napari_viewer_proxy: Any, qtbot: Any, hold: Any, notices: list[str], what: str
 ) -> None:
     kind, begin, module, name, most = AT_WORK[what]
     viewer = make_napari_viewer_proxy()
     dock = open_sample(viewer, kind)
-    held = gate(module, name)
+    held = hold(module, name)
     begin(dock)
     qtbot.waitUntil(held.entered.is_set, timeout=60_000)
     with qtbot.waitSignal(dock.destroyed, timeout=10_000):
         viewer.close()
-    held.opened.set()
+    held.open()
     del dock
     gc.collect()
     assert QThreadPool.globalInstance().waitForDone(60_000)
@@ -136,9 +106,9 @@ def test_a_window_that_is_closed_takes_the_work_with_it(
     assert notices == []
 
 
-def test_pressed_twice_the_way_goes_once(viewer: Any, qtbot: Any, gate: Any) -> None:
+def test_pressed_twice_the_way_goes_once(viewer: Any, qtbot: Any, hold: Any) -> None:
     way = open_sample(viewer, WorkflowDock)
-    held = [gate(heatmaps, "compute_heatmaps"), gate(comparison, "score_plane")]
+    held = [hold(heatmaps, "compute_heatmaps"), hold(comparison, "score_plane")]
     way.run.click()
     for one in held:
         qtbot.waitUntil(one.entered.is_set, timeout=60_000)
@@ -147,23 +117,23 @@ def test_pressed_twice_the_way_goes_once(viewer: Any, qtbot: Any, gate: Any) -> 
             way.run.click()
             way.run_all()
         assert way.stop.isEnabled()
-        one.opened.set()
+        one.open()
     qtbot.waitUntil(way.run.isEnabled, timeout=60_000)
     assert held[0].calls == 1
     assert way.words.text().startswith("Done. ")
     assert way.workspace.heatmaps.noted_planes(0) == list(range(24))
 
 
-def test_pressed_twice_scores_are_computed_once(viewer: Any, gate: Any, finish: Finish) -> None:
+def test_pressed_twice_scores_are_computed_once(viewer: Any, hold: Any, finish: Finish) -> None:
     dock = open_sample(viewer, ScoresDock)
-    held = gate(comparison, "score_steps")
+    held = hold(comparison, "score_steps")
     scored: list[bool] = []
     dock.scored.connect(lambda: scored.append(True))
     dock.run.click()
     for _ in range(2):
         dock.run.click()
         assert not dock.score()
-    held.opened.set()
+    held.open()
     finish(dock.row)
     assert held.calls == 1
     assert scored == [True]

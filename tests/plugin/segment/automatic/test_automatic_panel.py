@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -276,32 +275,15 @@ def test_where_nothing_is_picked_or_found_it_is_said(opened: Any, finish: Finish
     assert panel(dock).list.table.rowCount() == 0
 
 
-class Gate:
-    """Holds each batch of points until it is opened, and counts them."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.entered, self.opened, self.calls = threading.Event(), threading.Event(), 0
-        decode = SamSegmenter.decode_points
-
-        def held(segmenter: SamSegmenter, *arguments: Any) -> Any:
-            self.calls += 1
-            self.entered.set()
-            assert self.opened.wait(60)
-            return decode(segmenter, *arguments)
-
-        monkeypatch.setattr(SamSegmenter, "decode_points", held)
-
-
 @pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
-    made = Gate(monkeypatch)
-    yield made
-    made.opened.set()
+def gate(hold: Any) -> Any:
+    """Hold each batch of points."""
+    return hold(SamSegmenter, "decode_points")
 
 
 @pytest.mark.parametrize("how", ["cancel", "image", "removed", "window", "segmenter"])
 def test_what_is_not_wanted_any_more_ends_within_a_batch(
-    opened: Any, finish: Finish, qtbot: Any, gate: Gate, notices: list[str], how: str
+    opened: Any, finish: Finish, qtbot: Any, gate: Any, notices: list[str], how: str
 ) -> None:
     viewer = ViewerModel()
     image = viewer.add_image(volume()[:, 0], name="plane")
@@ -320,7 +302,7 @@ def test_what_is_not_wanted_any_more_ends_within_a_batch(
         dock.workspace.choose_window(WindowParameters("limits", 0, 60))
     else:
         dock.segmenter.choose("seeded")
-    gate.opened.set()
+    gate.open()
     finish(dock.automatic.row)
     assert gate.calls <= 2
     assert panel(dock).list.table.rowCount() == 0

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import gc
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import dask.array as da
@@ -27,30 +26,10 @@ ONE = ObjectPrompt(1, (), Box(5, 6, 15, 18))
 TWO = ObjectPrompt(2, (), Box(15, 18, 23, 27))
 
 
-class Gate:
-    """Lets planes be encoded one by one, and counts them."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.entered, self.calls, self._let = threading.Semaphore(0), 0, threading.Semaphore(0)
-        encode = SeededSegmenter.encode
-
-        def held(segmenter: SeededSegmenter, plane: Any) -> Any:
-            self.calls += 1
-            self.entered.release()
-            assert self._let.acquire(timeout=60)
-            return encode(segmenter, plane)
-
-        monkeypatch.setattr(SeededSegmenter, "encode", held)
-
-    def open(self, count: int = 1000) -> None:
-        self._let.release(count)
-
-
 @pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
-    made = Gate(monkeypatch)
-    yield made
-    made.open()
+def gate(hold: Any) -> Any:
+    """Hold encoding, plane by plane."""
+    return hold(SeededSegmenter, "encode")
 
 
 def volume() -> NDArray[np.float32]:
@@ -82,19 +61,18 @@ def wanted(pixels: Any, *objects: ObjectPrompt) -> NDArray[Any]:
     return labels
 
 
-def start(dock: SegmentDock, gate: Gate, qtbot: Any, planes: int = 3) -> None:
+def start(dock: SegmentDock, gate: Any, qtbot: Any, planes: int = 3) -> None:
     """Start, and wait until some planes are in the preview and the next is being encoded."""
     dock.through.go.click()
     assert dock.row.busy
     gate.open(planes)
-    for _ in range(planes + 1):
-        assert gate.entered.acquire(timeout=60)
+    gate.wait(planes + 1)
     qtbot.waitUntil(lambda: len(dock.masks.planes(0)) == planes, timeout=60_000)
 
 
 @pytest.mark.parametrize("gone", ["image", "prompts", "preview", "other image", "pixels"])
 def test_what_goes_away_meanwhile_ends_the_work_quietly(
-    qapp: Any, qtbot: Any, finish: Finish, gate: Gate, notices: list[str], gone: str
+    qapp: Any, qtbot: Any, finish: Finish, gate: Any, notices: list[str], gone: str
 ) -> None:
     viewer = ViewerModel()
     image = viewer.add_image(volume(), name="scan")
@@ -131,7 +109,7 @@ def test_what_goes_away_meanwhile_ends_the_work_quietly(
 
 
 def test_a_start_that_is_cleared_meanwhile_does_not_get_its_old_mask(
-    qapp: Any, qtbot: Any, finish: Finish, gate: Gate, notices: list[str]
+    qapp: Any, qtbot: Any, finish: Finish, gate: Any, notices: list[str]
 ) -> None:
     viewer = ViewerModel()
     viewer.add_image(volume())
@@ -148,7 +126,7 @@ def test_a_start_that_is_cleared_meanwhile_does_not_get_its_old_mask(
     assert notices == []
 
 
-def test_a_second_press_starts_nothing(qapp: Any, qtbot: Any, finish: Finish, gate: Gate) -> None:
+def test_a_second_press_starts_nothing(qapp: Any, qtbot: Any, finish: Finish, gate: Any) -> None:
     viewer = ViewerModel()
     viewer.add_image(volume())
     dock = new_dock(viewer)
@@ -173,7 +151,7 @@ def test_a_second_press_starts_nothing(qapp: Any, qtbot: Any, finish: Finish, ga
 
 @pytest.mark.parametrize("by", ["cancel", "dock"])
 def test_a_cancel_ends_it_within_a_plane_also_where_none_is_told(
-    qapp: Any, qtbot: Any, finish: Finish, gate: Gate, by: str
+    qapp: Any, qtbot: Any, finish: Finish, gate: Any, by: str
 ) -> None:
     viewer = ViewerModel()
     viewer.add_image(volume())
@@ -184,8 +162,7 @@ def test_a_cancel_ends_it_within_a_plane_also_where_none_is_told(
     dock.through.tell()
     dock.through.go.click()
     gate.open(3)
-    for _ in range(4):
-        assert gate.entered.acquire(timeout=60)
+    gate.wait(4)
     qtbot.waitUntil(lambda: dock.masks.planes(0) == [2, 7], timeout=60_000)
     if by == "cancel":
         dock.row.cancel.click()
@@ -266,7 +243,7 @@ def test_prompts_off_the_plane_are_refused_in_words(
 
 
 def test_a_window_that_is_closed_takes_the_work_with_it(
-    make_napari_viewer_proxy: Any, qtbot: Any, gate: Gate, notices: list[str]
+    make_napari_viewer_proxy: Any, qtbot: Any, gate: Any, notices: list[str]
 ) -> None:
     viewer = make_napari_viewer_proxy()
     viewer.add_image(volume(), name="scan")
@@ -284,7 +261,7 @@ def test_a_window_that_is_closed_takes_the_work_with_it(
 
 
 def test_masks_that_come_after_the_view_was_turned_lie_not_across_it(
-    qapp: Any, qtbot: Any, finish: Finish, gate: Gate
+    qapp: Any, qtbot: Any, finish: Finish, gate: Any
 ) -> None:
     viewer = ViewerModel()
     viewer.add_image(volume())
