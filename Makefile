@@ -16,15 +16,20 @@ SYSTEM_PACKAGES := libegl1 libgl1 libglib2.0-0 libdbus-1-3 libfontconfig1 libxkb
 	libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxcb-image0 libxcb-render-util0 \
 	libxcb-shape0 libxcb-xinerama0 xvfb
 
-.PHONY: help demo test check docs format clean system
+PYTEST := $(if $(shell command -v xvfb-run),xvfb-run -a )$(BIN)/python -m pytest --durations=15
+
+.PHONY: help demo test fast coverage check docs package format clean system
 
 help:
-	@echo "make demo    run the main job on the shipped sample with the shipped models"
-	@echo "make test    run the linters, the type checker, the import contracts and the tests"
-	@echo "make check   the linters, the type checker and the import contracts alone"
-	@echo "make docs    build the site into site/; a broken link or reference fails"
-	@echo "make format  rewrite the code in the project's format"
-	@echo "make clean   remove the environment and all that was made"
+	@echo "make demo      run the main job on the shipped sample with the shipped models"
+	@echo "make test      run the linters, the type checker, the import contracts and the tests"
+	@echo "make fast      the tests that take less than about 5 seconds each"
+	@echo "make coverage  the tests, and the lines that none of them runs"
+	@echo "make check     the linters, the type checker, the import contracts, the manifest"
+	@echo "make docs      build the site into site/; a broken link or reference fails"
+	@echo "make package   build source archive and wheel into dist/, and check them as PyPI does"
+	@echo "make format    rewrite the code in the project's format"
+	@echo "make clean     remove the environment and all that was made"
 
 # The environment is made by uv, which pip installs into it: it fetches in parallel and keeps
 # a cache, so a second environment costs seconds.
@@ -60,17 +65,29 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/npe2 validate src/napari_cam_sam/napari.yaml
+	$(BIN)/zizmor --offline --quiet .github
 
 # Linters and types are checked against the newest dependencies alone.
 test: $(STAMP) $(if $(filter highest,$(RESOLUTION)),check)
-	@if command -v xvfb-run >/dev/null; then xvfb-run -a $(BIN)/python -m pytest $(TESTS); \
-	else $(BIN)/python -m pytest $(TESTS); fi
+	$(PYTEST) $(TESTS)
+
+fast: $(STAMP)
+	$(PYTEST) -m "not slow" $(TESTS)
+
+coverage: $(STAMP)
+	$(PYTEST) --cov --cov-report=term-missing:skip-covered $(TESTS)
 
 # Strict: see mkdocs.yml. The examples are run for it.
 docs: $(STAMP)
 	@$(BIN)/python -c 'import mkdocstrings_handlers.python' 2>/dev/null || \
 		$(BIN)/uv pip install --quiet --python $(BIN)/python --group docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+package: $(STAMP)
+	rm -rf dist
+	$(BIN)/uv build --quiet --out-dir dist
+	$(BIN)/twine check --strict dist/*
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
