@@ -28,6 +28,19 @@ def weights(tmp_path: Path) -> Path:
     return tmp_path / "weights.pth"
 
 
+def test_a_weight_that_is_marked_as_a_folder_is_no_memory_of_others(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save({"a": torch.arange(3.0)}, path)
+    data = bytearray(path.read_bytes())
+    central = data.index(b"PK\x01\x02")
+    while b"data/0" not in data[central + 46 : central + 70]:
+        central = data.index(b"PK\x01\x02", central + 4)
+    data[central + 38] |= 0x10  # the attribute of MS-DOS for a folder
+    path.write_bytes(data)
+    with pytest.raises(CamSamError, match=r"^This is damaged \('.*data/0' is marked as a folder"):
+        read_checkpoint(path)
+
+
 def test_one_flipped_bit_of_a_weight_is_found(weights: Path) -> None:
     content = bytearray(weights.read_bytes())
     with zipfile.ZipFile(weights) as archive:

@@ -330,6 +330,18 @@ def check_archive(path: Path) -> str | None:
                     raise refusal("This is larger than half of the free memory", path)
                 if any(part.filename.endswith("constants.pkl") for part in parts):
                     return "TorchScript"
+                # PyTorch reads nothing of a part marked as a folder, and gives what is in memory.
+                folders = [
+                    part.filename
+                    for part in parts
+                    if part.external_attr & 0x10 and not part.filename.endswith("/")
+                ]
+                if folders:
+                    raise refusal(
+                        f"This is damaged ({folders[0]!r} is marked as a folder): download or save "
+                        "it again",
+                        path,
+                    )
                 # All are 0 where they were switched off as it was saved.
                 if any(part.CRC for part in parts):
                     for part in parts:
