@@ -3,14 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.metrics.scoring import (
-    score_heatmap,
-    score_labels,
-    score_masks,
-    score_objects,
-    score_planes,
-)
+from napari_cam_sam.metrics.scoring import score_heatmap, score_masks
 
 
 @pytest.fixture
@@ -45,64 +38,6 @@ def test_empty_masks():
     assert list(found.values.values()) == [0, 0, 0, math.inf, math.inf, 0]
     assert found.flags == ("prediction-empty",)
     assert score_masks(mask, empty, (1, 1)).flags == ("truth-empty",)
-
-
-def test_labels_are_scored_by_value(volumes):
-    found = score_labels(*volumes, SPACING)
-    assert list(found) == [1, 5]
-    assert found[1].values["iou"] == pytest.approx(6 / 8)
-    assert found[5].values["iou"] == pytest.approx(2 / 3)
-    assert score_labels(*volumes, SPACING, [7])[7].flags == ("both-empty",)
-
-
-@pytest.mark.parametrize("axis", [0, 1, 2])
-def test_planes_along_each_axis(volumes, axis):
-    prediction, truth = volumes
-    indices = range(2, 5)
-    found = score_planes(prediction, truth, SPACING, axis, indices)
-    assert list(found) == [2, 3, 4]
-    in_plane = [s for i, s in enumerate(SPACING) if i != axis]
-    for index in indices:
-        expected = score_masks(prediction.take(index, axis), truth.take(index, axis), in_plane)
-        assert found[index] == expected
-
-
-def test_objects_are_matched_by_overlap_not_by_id():
-    prediction, truth = np.zeros((2, 30, 30), np.uint8)
-    truth[2:8, 2:8] = 1
-    truth[15:20, 15:20] = 2
-    truth[25:28, 2:5] = 3
-    prediction[15:20, 15:19] = 1
-    prediction[2:8, 3:8] = 9
-    prediction[0:2, 25:28] = 4
-    found = score_objects(prediction, truth, (1, 1))
-    assert [(one.prediction_id, one.truth_id) for one in found] == [
-        (9, 1),
-        (1, 2),
-        (None, 3),
-        (4, None),
-    ]
-    assert found[0].scores.values["iou"] == pytest.approx(5 / 6)
-    assert found[1].scores.values["iou"] == pytest.approx(4 / 5)
-    assert found[2].scores.flags == ("prediction-empty",)
-    assert found[3].scores.flags == ("truth-empty",)
-
-
-def test_matching_takes_the_best_sum():
-    """One large prediction over two truths goes to the one that leaves the better total."""
-    prediction, truth = np.zeros((2, 1, 30), np.uint8)
-    truth[0, :10] = 1
-    truth[0, 10:20] = 2
-    prediction[0, :18] = 1
-    prediction[0, 18:22] = 2
-    found = score_objects(prediction, truth, (1, 1))
-    assert [(one.prediction_id, one.truth_id) for one in found] == [(1, 1), (2, 2)]
-
-
-def test_no_objects_at_all():
-    empty = np.zeros((5, 5), int)
-    assert score_objects(empty, empty, (1, 1)) == []
-    assert score_labels(empty, empty, (1, 1)) == {}
 
 
 def test_heatmap_scores():
@@ -150,14 +85,3 @@ def test_heatmap_scores_where_something_is_missing():
     assert broken.flags == ("heatmap-not-finite",)
     assert broken.values["prevalence"] == 1 / 16
     assert math.isnan(broken.values["auc_judd"])
-
-
-def test_wrong_arguments_are_refused(volumes):
-    with pytest.raises(CamSamError, match="no axis 3"):
-        score_planes(*volumes, SPACING, 3, [0])
-    with pytest.raises(CamSamError, match="no plane 6 along axis 0: it has 6"):
-        score_planes(*volumes, SPACING, 0, [6])
-    with pytest.raises(CamSamError, match="of one shape"):
-        score_labels(volumes[0], volumes[1][:3], SPACING)
-    with pytest.raises(CamSamError, match="must agree"):
-        score_heatmap(np.zeros((3, 3)), np.zeros((3, 4), bool))

@@ -176,57 +176,50 @@ def _parser() -> argparse.ArgumentParser:
 def _metrics(arguments: argparse.Namespace) -> None:
     import numpy as np
 
+    from napari_cam_sam.evaluation.image_scores import score_image
+    from napari_cam_sam.evaluation.truth import check_truth_label, keep_label
     from napari_cam_sam.images.reading import check_same_grid, read_labels
-    from napari_cam_sam.metrics.scoring import score_heatmap, score_masks
     from napari_cam_sam.metrics.surface import DEFAULT_TOLERANCE
 
     truth = read_labels(arguments.truth)
     prediction = read_labels(arguments.prediction)
     check_same_grid(prediction, truth)
     print_notes(prediction, truth)
-    label = arguments.truth_label
-    answer = np.asarray(truth.data)
-    guess = np.asarray(prediction.data)
-    if label is not None:
-        if not (answer == label).any():
-            there = ", ".join(str(v) for v in np.unique(answer) if v) or "none"
-            raise CamSamError(f"The truth {arguments.truth} has no label {label}; it has: {there}.")
-        answer, guess = np.where(answer == label, label, 0), np.where(guess == label, label, 0)
+    check_truth_label(truth, arguments.truth_label)
+    guess, answer = (
+        keep_label(np.asarray(one.data), arguments.truth_label) for one in (prediction, truth)
+    )
     spacing = tuple(arguments.spacing) if arguments.spacing else truth.geometry.spacing
     unit = "mm" if arguments.spacing else truth.geometry.unit
     tolerance = DEFAULT_TOLERANCE if arguments.tolerance is None else arguments.tolerance
-    scores = score_masks(guess != 0, answer != 0, spacing, tolerance=tolerance)
-    values, flags = dict(scores.values), list(scores.flags)
+    heat = None
     if arguments.heatmap:
         heatmap = _read_heatmap(arguments.heatmap)
         check_same_grid(heatmap, truth)
-        found = score_heatmap(_unit_range(np.asarray(heatmap.data), heatmap.name), answer != 0)
-        values |= found.values
-        flags += [flag for flag in found.flags if flag not in flags]
+        heat = _unit_range(np.asarray(heatmap.data), heatmap.name)
+    scores = score_image(guess, answer, spacing, heat, tolerance=tolerance)
     each = _each(arguments, guess, answer, spacing, tolerance)
     if arguments.json:
         more = {} if arguments.each is None else {f"{arguments.each}s": each}
         settings = {"spacing": spacing, "unit": unit, "tolerance": tolerance}
         both = (prediction, truth)
         notes = {"notes": [f"{one.name}: {note}" for one in both for note in one.notes]}
-        print_json(values | {"flags": flags} | settings | notes | more)
+        print_json(scores.values | {"flags": list(scores.flags)} | settings | notes | more)
         return
-    print_table([{"metric": name, "value": value} for name, value in values.items()])
+    print_table([{"metric": name, "value": value} for name, value in scores.values.items()])
     if each:
         print()
         print_table([{**row, "flags": " ".join(row["flags"])} for row in each])
     print(distance_rule(spacing, unit, tolerance))
-    if flags:
-        print("Note: " + ", ".join(flags))
+    if scores.flags:
+        print("Note: " + ", ".join(scores.flags))
 
 
 def _each(
     arguments: argparse.Namespace, guess: Any, answer: Any, spacing: Any, tolerance: float
 ) -> list[dict[str, Any]]:
     """Score every plane, label or object by itself, a row each."""
-    import numpy as np
-
-    from napari_cam_sam.metrics.scoring import score_labels, score_objects, score_planes
+    from napari_cam_sam.evaluation.image_scores import score_labels, score_objects, score_planes
 
     def row(scores: Scores, **names: Any) -> dict[str, Any]:
         return {**names, **scores.values, "flags": list(scores.flags)}
@@ -234,10 +227,7 @@ def _each(
     if arguments.each == "plane":
         if answer.ndim != 3:
             raise CamSamError("Scores of each plane need a volume; this is a single plane.")
-        axis = arguments.axis
-        others = tuple(a for a in range(3) if a != axis)
-        seen = np.flatnonzero(((guess != 0) | (answer != 0)).any(axis=others)).tolist()
-        planes = score_planes(guess != 0, answer != 0, spacing, axis, seen, tolerance=tolerance)
+        planes = score_planes(guess, answer, spacing, arguments.axis, tolerance=tolerance)
         return [row(found, plane=index) for index, found in planes.items()]
     if arguments.each == "label":
         labels = score_labels(guess, answer, spacing, tolerance=tolerance)

@@ -19,6 +19,7 @@ __all__ = [
     "bounding_box",
     "check_labels",
     "check_spacing",
+    "labels_pair",
     "mask_pair",
 ]
 
@@ -45,20 +46,23 @@ def as_bool(array: NDArray[Any]) -> NDArray[np.bool_]:
     return array if array.dtype == np.bool_ else np.not_equal(array, 0)
 
 
+def labels_pair(prediction: ArrayLike, truth: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return prediction and truth as they are; refuse a pair that does not fit together."""
+    predicted, true = check_labels(prediction, "prediction"), check_labels(truth, "truth")
+    if predicted.shape != true.shape:
+        raise CamSamError(
+            f"The prediction has shape {predicted.shape} but the truth {true.shape}; "
+            "they must be of one shape."
+        )
+    return predicted, true
+
+
 def mask_pair(
     prediction: ArrayLike, truth: ArrayLike
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Give prediction and truth as boolean arrays of one shape; what is not 0 is object."""
-    pair: list[NDArray[np.bool_]] = []
-    for labels, name in ((prediction, "prediction"), (truth, "truth")):
-        array = check_labels(labels, name)
-        pair.append(as_bool(array))
-    if pair[0].shape != pair[1].shape:
-        raise CamSamError(
-            f"The prediction has shape {pair[0].shape} but the truth {pair[1].shape}; "
-            "they must be of one shape."
-        )
-    return pair[0], pair[1]
+    """Return prediction and truth as boolean arrays of one shape; what is not 0 is object."""
+    predicted, true = labels_pair(prediction, truth)
+    return as_bool(predicted), as_bool(true)
 
 
 def check_spacing(spacing: Sequence[float], ndim: int) -> tuple[float, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from napari_cam_sam.metrics.masks import (
     BOTH_EMPTY,
@@ -15,11 +15,11 @@ from napari_cam_sam.metrics.masks import (
     mask_pair,
 )
 
-__all__ = ["Overlap", "overlap"]
+__all__ = ["OverlapCounts", "count_overlap", "overlap"]
 
 
 @dataclass(frozen=True)
-class Overlap:
+class OverlapCounts:
     """Counts of pixels or voxels, and what follows from them.
 
     Attributes
@@ -62,7 +62,7 @@ class Overlap:
         return PREDICTION_EMPTY if truth else BOTH_EMPTY
 
 
-def overlap(prediction: ArrayLike, truth: ArrayLike) -> Overlap:
+def overlap(prediction: ArrayLike, truth: ArrayLike) -> OverlapCounts:
     """Count where two masks agree.
 
     Parameters
@@ -72,22 +72,39 @@ def overlap(prediction: ArrayLike, truth: ArrayLike) -> Overlap:
 
     Returns
     -------
-    Overlap
+    OverlapCounts
 
     Raises
     ------
     CamSamError
         For arrays of different shapes, without pixels, or of another type.
     """
-    predicted, true = mask_pair(prediction, truth)
+    return count_overlap(*mask_pair(prediction, truth))
+
+
+def count_overlap(
+    predicted: NDArray[np.bool_], true: NDArray[np.bool_], size: int | None = None
+) -> OverlapCounts:
+    """Return the same as `overlap` for masks that are known to fit together.
+
+    Parameters
+    ----------
+    predicted, true : ndarray of bool, of one shape
+    size : int, optional
+        Pixels of the image, where the masks are a window that holds all objects.
+
+    Returns
+    -------
+    OverlapCounts
+    """
     n_predicted = int(np.count_nonzero(predicted))
     n_true = int(np.count_nonzero(true))
     window = bounding_box(true)
     # Both are object only within the truth's window: a small lesion costs a small product.
     shared = 0 if window is None else int(np.count_nonzero(predicted[window] & true[window]))
-    return Overlap(
+    return OverlapCounts(
         true_positives=shared,
         false_positives=n_predicted - shared,
         false_negatives=n_true - shared,
-        true_negatives=predicted.size - n_predicted - n_true + shared,
+        true_negatives=(size or predicted.size) - n_predicted - n_true + shared,
     )

@@ -1,16 +1,13 @@
-"""All scores of a mask or a heatmap at once: of a plane, a volume, each label, each object."""
+"""All scores of a mask, or of a heatmap, at once."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import linear_sum_assignment
 
-from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.metrics.localisation import (
     check_heatmap,
     energy_inside,
@@ -18,29 +15,19 @@ from napari_cam_sam.metrics.localisation import (
     rank,
     thresholded_iou,
 )
-from napari_cam_sam.metrics.masks import (
-    TRUTH_EMPTY,
-    as_bool,
-    bounding_box,
-    check_labels,
-    check_spacing,
-    mask_pair,
-)
-from napari_cam_sam.metrics.overlap import overlap
-from napari_cam_sam.metrics.surface import DEFAULT_TOLERANCE, nsd, surface_distances
+from napari_cam_sam.metrics.masks import TRUTH_EMPTY, check_spacing, mask_pair
+from napari_cam_sam.metrics.overlap import count_overlap
+from napari_cam_sam.metrics.surface import DEFAULT_TOLERANCE, distances_between, nsd_between
 
 __all__ = [
     "HEATMAP_CONSTANT",
     "HEATMAP_NOT_FINITE",
     "TRUTH_EMPTY",
     "TRUTH_FULL",
-    "ObjectScores",
     "Scores",
     "score_heatmap",
-    "score_labels",
     "score_masks",
-    "score_objects",
-    "score_planes",
+    "score_window",
 ]
 
 TRUTH_FULL = "truth-full"
@@ -62,22 +49,6 @@ class Scores:
 
     values: dict[str, float]
     flags: tuple[str, ...] = field(default=())
-
-
-@dataclass(frozen=True)
-class ObjectScores:
-    """Scores of one predicted object and the truth object that it is matched with.
-
-    Attributes
-    ----------
-    prediction_id, truth_id : int or None
-        None where one has no partner.
-    scores : Scores
-    """
-
-    prediction_id: int | None
-    truth_id: int | None
-    scores: Scores
 
 
 def score_masks(
@@ -111,15 +82,45 @@ def score_masks(
         For arrays or a spacing that do not fit together.
     """
     predicted, true = mask_pair(prediction, truth)
-    counts = overlap(predicted, true)
-    distances = surface_distances(predicted, true, spacing)
+    return score_window(predicted, true, check_spacing(spacing, predicted.ndim), tolerance)
+
+
+def score_window(
+    predicted: NDArray[np.bool_],
+    true: NDArray[np.bool_],
+    scale: tuple[float, ...],
+    tolerance: float,
+    origin: Sequence[int] | None = None,
+    size: int | None = None,
+) -> Scores:
+    """Return the same as `score_masks` for masks that are known to fit together.
+
+    Parameters
+    ----------
+    predicted, true : ndarray of bool, of one shape
+        The image, or a window that holds all of both masks.
+    scale : tuple of float
+        From :func:`~napari_cam_sam.metrics.masks.check_spacing`.
+    tolerance : float
+    origin : sequence of int, optional
+        Where the window begins in the image.
+    size : int, optional
+        Pixels of the image.
+
+    Returns
+    -------
+    Scores
+        Of the image, to the last digit.
+    """
+    counts = count_overlap(predicted, true, size)
+    distances = distances_between(predicted, true, scale, origin)
     values = {
         "iou": counts.iou,
         "dice": counts.dice,
         "pixel_accuracy": counts.pixel_accuracy,
         "hd95": distances.hd95,
         "assd": distances.assd,
-        "nsd": nsd(predicted, true, spacing, tolerance),
+        "nsd": nsd_between(predicted, true, scale, tolerance, origin),
     }
     return Scores(values, () if counts.flag is None else (counts.flag,))
 
@@ -178,175 +179,3 @@ def score_heatmap(values: ArrayLike, truth: ArrayLike, *, threshold: float = 0.5
         scores["energy_inside"] = energy_inside(heat, true)
         scores["thresholded_iou"] = thresholded_iou(heat, true, threshold)
     return Scores(scores, tuple(flags))
-
-
-def score_planes(
-    prediction: ArrayLike,
-    truth: ArrayLike,
-    spacing: Sequence[float],
-    axis: int,
-    indices: Iterable[int],
-    *,
-    tolerance: float = DEFAULT_TOLERANCE,
-) -> dict[int, Scores]:
-    """Score the planes of a volume one by one.
-
-    Parameters
-    ----------
-    prediction, truth : array of bool or int, shape (planes, rows, columns)
-    spacing : sequence of three float
-    axis : int
-        Along which the planes lie, 0 to 2.
-    indices : iterable of int
-        Which planes.
-    tolerance : float
-        Of NSD.
-
-    Returns
-    -------
-    dict of int to Scores
-        By plane; see `score_masks`.
-
-    Raises
-    ------
-    CamSamError
-        For arrays or a spacing that do not fit together, or a plane that is not there.
-    """
-    predicted, true = _same_shape(prediction, truth)
-    if not 0 <= axis < predicted.ndim:
-        raise CamSamError(f"There is no axis {axis} in {predicted.ndim}D labels.")
-    scale = check_spacing(spacing, predicted.ndim)
-    in_plane = (*scale[:axis], *scale[axis + 1 :])
-    result = {}
-    for index in indices:
-        if not 0 <= index < predicted.shape[axis]:
-            raise CamSamError(
-                f"There is no plane {index} along axis {axis}: it has {predicted.shape[axis]}."
-            )
-        plane = (slice(None),) * axis + (index,)
-        result[index] = score_masks(predicted[plane], true[plane], in_plane, tolerance=tolerance)
-    return result
-
-
-def score_labels(
-    prediction: ArrayLike,
-    truth: ArrayLike,
-    spacing: Sequence[float],
-    labels: Iterable[int] | None = None,
-    *,
-    tolerance: float = DEFAULT_TOLERANCE,
-) -> dict[int, Scores]:
-    """Score each label value as a mask of its own.
-
-    Parameters
-    ----------
-    prediction, truth : array of int, of one shape, 2D or 3D
-    spacing : sequence of float
-    labels : iterable of int, optional
-        Which values; by default every positive one that occurs in either.
-    tolerance : float
-        Of NSD.
-
-    Returns
-    -------
-    dict of int to Scores
-        By label; see `score_masks`.
-
-    Raises
-    ------
-    CamSamError
-        For arrays or a spacing that do not fit together.
-    """
-    predicted, true = _same_shape(prediction, truth)
-    if labels is None:
-        labels = sorted({*_positive_values(predicted), *_positive_values(true)})
-    return {
-        label: score_masks(predicted == label, true == label, spacing, tolerance=tolerance)
-        for label in labels
-    }
-
-
-def score_objects(
-    prediction: ArrayLike,
-    truth: ArrayLike,
-    spacing: Sequence[float],
-    *,
-    tolerance: float = DEFAULT_TOLERANCE,
-) -> list[ObjectScores]:
-    """Match predicted objects with truth objects, whatever their ids, and score each pair.
-
-    Pairs are one to one and have the largest sum of IoU; a pair without overlap is no pair.
-
-    Parameters
-    ----------
-    prediction, truth : array of int, of one shape, 2D or 3D
-        Every positive value is an object.
-    spacing : sequence of float
-    tolerance : float
-        Of NSD.
-
-    Returns
-    -------
-    list of ObjectScores
-        The truth's objects by id, then the predicted ones without a partner. One without a
-        partner is scored against an empty mask and flagged so.
-
-    Raises
-    ------
-    CamSamError
-        For arrays or a spacing that do not fit together.
-    """
-    predicted, true = _same_shape(prediction, truth)
-    ours, theirs = _positive_values(predicted), _positive_values(true)
-    ious = _pairwise_iou(predicted, true, ours, theirs)
-    partners = {
-        theirs[column]: ours[row]
-        for row, column in zip(*linear_sum_assignment(ious, maximize=True), strict=True)
-        if ious[row, column] > 0
-    }
-    pairs: list[tuple[int | None, int | None]] = [(partners.get(one), one) for one in theirs]
-    pairs += [(one, None) for one in ours if one not in partners.values()]
-    nothing = np.zeros(predicted.shape, dtype=bool)
-    result = []
-    for mine, other in pairs:
-        scores = score_masks(
-            nothing if mine is None else predicted == mine,
-            nothing if other is None else true == other,
-            spacing,
-            tolerance=tolerance,
-        )
-        result.append(ObjectScores(mine, other, scores))
-    return result
-
-
-def _pairwise_iou(
-    predicted: NDArray[Any],
-    true: NDArray[Any],
-    ours: list[int],
-    theirs: list[int],
-) -> NDArray[np.float64]:
-    """IoU of each predicted object with each truth object, shape (len(ours), len(theirs))."""
-    ious = np.zeros((len(ours), len(theirs)))
-    areas = [int(np.count_nonzero(true == other)) for other in theirs]
-    for row, mine in enumerate(ours):
-        covered = true[predicted == mine]
-        for column, other in enumerate(theirs):
-            shared = int(np.count_nonzero(covered == other))
-            ious[row, column] = shared / (covered.size + areas[column] - shared)
-    return ious
-
-
-def _positive_values(labels: NDArray[Any]) -> list[int]:
-    window = bounding_box(as_bool(labels))
-    values = () if window is None else np.unique(labels[window])
-    return [int(value) for value in values if value > 0]
-
-
-def _same_shape(prediction: ArrayLike, truth: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
-    predicted, true = check_labels(prediction, "prediction"), check_labels(truth, "truth")
-    if predicted.shape != true.shape:
-        raise CamSamError(
-            f"The prediction has shape {predicted.shape} but the truth {true.shape}; "
-            "they must be of one shape."
-        )
-    return predicted, true

@@ -32,8 +32,10 @@ __all__ = [
     "PERCENTILE_RULE",
     "SurfaceDistances",
     "assd",
+    "distances_between",
     "hd95",
     "nsd",
+    "nsd_between",
     "surface_distances",
 ]
 
@@ -98,8 +100,31 @@ def surface_distances(
         For arrays that do not fit together, or a spacing that does not fit them.
     """
     predicted, true = mask_pair(prediction, truth)
-    scale = check_spacing(spacing, predicted.ndim)
-    ours, theirs = (_edge_positions(mask, scale) for mask in (predicted, true))
+    return distances_between(predicted, true, check_spacing(spacing, predicted.ndim))
+
+
+def distances_between(
+    predicted: NDArray[np.bool_],
+    true: NDArray[np.bool_],
+    scale: tuple[float, ...],
+    origin: Sequence[int] | None = None,
+) -> SurfaceDistances:
+    """Return the same as `surface_distances` for masks that are known to fit together.
+
+    Parameters
+    ----------
+    predicted, true : ndarray of bool, of one shape
+    scale : tuple of float
+        From `check_spacing`.
+    origin : sequence of int, optional
+        Where the masks begin in the image that they are a window of. Distances of a window are
+        then those of the image to the last digit.
+
+    Returns
+    -------
+    SurfaceDistances
+    """
+    ours, theirs = (_edge_positions(mask, scale, origin) for mask in (predicted, true))
     return SurfaceDistances(_nearest(ours, theirs), _nearest(theirs, ours))
 
 
@@ -142,13 +167,39 @@ def nsd(
         them, or a negative tolerance.
     """
     predicted, true = mask_pair(prediction, truth)
-    scale = check_spacing(spacing, predicted.ndim)
+    return nsd_between(predicted, true, check_spacing(spacing, predicted.ndim), tolerance)
+
+
+def nsd_between(
+    predicted: NDArray[np.bool_],
+    true: NDArray[np.bool_],
+    scale: tuple[float, ...],
+    tolerance: float,
+    origin: Sequence[int] | None = None,
+) -> float:
+    """Return the same as `nsd` for masks that are known to fit together.
+
+    Parameters
+    ----------
+    predicted, true, scale, origin
+        As for `distances_between`.
+    tolerance : float
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    CamSamError
+        For masks that are not 2D or 3D, or a negative tolerance.
+    """
     if predicted.ndim not in (2, 3):
         raise CamSamError(f"NSD needs 2D or 3D masks, not {predicted.ndim}D.")
     if not tolerance >= 0:
         raise CamSamError(f"The tolerance of NSD must be 0 mm or more, not {tolerance}.")
-    ours, our_sizes = _surface_elements(predicted, scale)
-    theirs, their_sizes = _surface_elements(true, scale)
+    ours, our_sizes = _surface_elements(predicted, scale, origin)
+    theirs, their_sizes = _surface_elements(true, scale, origin)
     total = float(our_sizes.sum() + their_sizes.sum())
     if total == 0:
         return 1.0
@@ -169,17 +220,24 @@ def _nearest(positions: NDArray[np.float64], others: NDArray[np.float64]) -> NDA
     return np.asarray(distances, dtype=np.float64)
 
 
-def _padded_crop(mask: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.int64]] | None:
-    """Give the mask's window with one pixel of background around it, and where it starts."""
+def _padded_crop(
+    mask: NDArray[np.bool_], origin: Sequence[int] | None
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]] | None:
+    """Return the mask's window with one pixel of background around it, and where it starts."""
     window = bounding_box(mask)
     if window is None:
         return None
-    return np.pad(mask[window], 1), np.array([part.start - 1 for part in window])
+    start = np.array([part.start - 1 for part in window])
+    if origin is not None:
+        start = start + np.asarray(origin)
+    return np.pad(mask[window], 1), start
 
 
-def _edge_positions(mask: NDArray[np.bool_], spacing: tuple[float, ...]) -> NDArray[np.float64]:
+def _edge_positions(
+    mask: NDArray[np.bool_], spacing: tuple[float, ...], origin: Sequence[int] | None
+) -> NDArray[np.float64]:
     """Centres of the object's pixels that have a face neighbour outside, shape (n, ndim)."""
-    cropped = _padded_crop(mask)
+    cropped = _padded_crop(mask, origin)
     if cropped is None:
         return np.empty((0, mask.ndim))
     padded, start = cropped
@@ -193,13 +251,13 @@ def _edge_positions(mask: NDArray[np.bool_], spacing: tuple[float, ...]) -> NDAr
 
 
 def _surface_elements(
-    mask: NDArray[np.bool_], spacing: tuple[float, ...]
+    mask: NDArray[np.bool_], spacing: tuple[float, ...], origin: Sequence[int] | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Positions (n, ndim) of the surface elements, and their areas or lengths (n,).
 
     An element sits at the corner where 2 × 2 (× 2) pixels meet, of which some are object.
     """
-    cropped = _padded_crop(mask)
+    cropped = _padded_crop(mask, origin)
     if cropped is None:
         return np.empty((0, mask.ndim)), np.empty(0)
     padded, start = cropped

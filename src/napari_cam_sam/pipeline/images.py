@@ -12,6 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cam_sam.cam.heatmaps import Heatmap
+from napari_cam_sam.evaluation.image_scores import score_volume
+from napari_cam_sam.evaluation.truth import (
+    check_count,
+    check_truth_label,
+    truth_labels,
+    truth_plane,
+)
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.preprocessing import preprocess
 from napari_cam_sam.images.reading import check_same_grid
@@ -28,17 +35,12 @@ from napari_cam_sam.pipeline.planes import (
     encoder,
     make_prompts,
     planes_with_heatmaps,
+    read_truth,
     run_planes,
+    score_run_plane,
     window_plane,
 )
 from napari_cam_sam.pipeline.results import PlaneResult, RunResult
-from napari_cam_sam.pipeline.scores import (
-    check_truth_label,
-    plane_scores,
-    truth_labels,
-    truth_plane,
-    volume_scores,
-)
 from napari_cam_sam.pipeline.volumes import Seen, check_volume, choose_planes, find_objects
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.sam.cache.embeddings import EmbeddingCache
@@ -97,7 +99,7 @@ def run_image(
     indices = checked_planes(image, parameters)
     if truth is not None:
         check_same_grid(image, truth)
-        check_truth_label(truth, parameters)
+        check_truth_label(truth, parameters.truth_label)
     if parameters.volume is not None:
         check_volume(image, parameters, parameters.volume)
         indices = range(image.n_planes(parameters.axis))
@@ -106,7 +108,8 @@ def run_image(
     known: set[int] = set()
     most = parameters.prompt_parameters.max_objects
     if truth is not None and parameters.from_truth:
-        known = truth_labels(truth, parameters, indices)
+        known = truth_labels(truth, parameters.axis, indices, parameters.truth_label)
+        check_count(truth, known)
         most = max(known, default=0)
     found = _Found(
         np.zeros(image.spatial_shape, labels_dtype(most)),
@@ -134,9 +137,11 @@ def run_image(
     volume_labels: dict[int, Scores] = {}
     if truth is not None and image.spatial_ndim == 3 and len(indices) > 1:
         clock = time.perf_counter()
-        volume, volume_labels = volume_scores(
-            image, truth, found.labels, found.heatmap, parameters, indices, known
-        )
+        volume, volume_labels = score_volume(
+            found.labels, truth, image.geometry.spacing, parameters.axis, indices,
+            label=parameters.truth_label, heatmap=found.heatmap,
+            labels_of_truth=known if parameters.by_label else (),
+        )  # fmt: skip
         found.spend("scores", time.perf_counter() - clock)
     found.spend("total", time.perf_counter() - begin)
     return RunResult(
@@ -248,7 +253,7 @@ def _run_volume(
         lap("heatmap")
         found.add_heatmap(image, axis, index, heatmap)
         if index in chosen:
-            answer = None if truth is None else truth_plane(truth, parameters, index)
+            answer = read_truth(truth, parameters, index)
             prompted.append(make_prompts(index, heatmap, answer, parameters))
         lap("prompts")
         step(1)
@@ -277,12 +282,10 @@ def _run_volume(
         spacing = image.geometry.plane_spacing(axis)
         for index, prompts in zip(every, found.prompts, strict=True):
             where = image.slot(axis, index)
-            found.add_scores(
-                index,
-                plane_scores(
-                    found.labels[where], prompts,
-                    None if found.heatmap is None else found.heatmap[where],
-                    truth_plane(truth, parameters, index), spacing, parameters,
-                ),
-            )  # fmt: skip
+            values = None if found.heatmap is None else found.heatmap[where]
+            answer = truth_plane(truth, axis, index, parameters.truth_label)
+            scores = score_run_plane(
+                found.labels[where], prompts, values, answer, spacing, parameters
+            )
+            found.add_scores(index, scores)
         lap("scores")

@@ -17,6 +17,8 @@ from napari_cam_sam.cam.heatmaps import CamParameters, Heatmap, compute_heatmaps
 from napari_cam_sam.cam.pixel_sets import PixelSet, no_region
 from napari_cam_sam.cam.volume_heatmaps import compute_volume_heatmap, planes_of
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.evaluation.image_scores import score_image, score_labels
+from napari_cam_sam.evaluation.truth import truth_plane
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.preprocessing import preprocess
 from napari_cam_sam.images.reading import check_same_grid
@@ -27,12 +29,11 @@ from napari_cam_sam.images.windows import (
     parse_window,
     resolve_window,
 )
-from napari_cam_sam.images.writing import labels_dtype
+from napari_cam_sam.metrics.scoring import Scores
 from napari_cam_sam.models.classifiers import Classifier
 from napari_cam_sam.models.segmentation import SegmentationNetwork
 from napari_cam_sam.pipeline.parameters import RunParameters, automatic_defaults
 from napari_cam_sam.pipeline.results import PlaneResult
-from napari_cam_sam.pipeline.scores import plane_scores, truth_plane
 from napari_cam_sam.prompts.data import PlanePrompts, Point
 from napari_cam_sam.prompts.strategies import (
     adaptive_negatives,
@@ -41,7 +42,7 @@ from napari_cam_sam.prompts.strategies import (
 )
 from napari_cam_sam.sam.cache.embeddings import EmbeddingCache, round_features
 from napari_cam_sam.sam.everything.ranking import choose_by_heatmap
-from napari_cam_sam.sam.mask_choice import MaskChoice, choose_mask
+from napari_cam_sam.sam.labels import choose_and_merge, segment_plane
 from napari_cam_sam.sam.segmenter import Embedding, MaskCandidates, Segmenter
 
 __all__ = [
@@ -54,9 +55,10 @@ __all__ = [
     "explain_volume",
     "make_prompts",
     "planes_with_heatmaps",
+    "read_truth",
     "run_plane",
     "run_planes",
-    "segment_plane",
+    "score_run_plane",
     "takes_image",
     "window_plane",
     "with_model_window",
@@ -73,67 +75,6 @@ class _FromHeatmap(Protocol):
     def decode_heatmap(
         self, embedding: Embedding, values: NDArray[np.float32], *, multimask: bool
     ) -> MaskCandidates: ...
-
-
-def segment_plane(
-    segmenter: Segmenter,
-    embedding: Embedding,
-    prompts: PlanePrompts,
-    *,
-    mask_choice: MaskChoice = "best",
-    truth: NDArray[Any] | None = None,
-    by_label: bool = False,
-) -> tuple[NDArray[Any], dict[int, float]]:
-    """Decode the prompts of a plane into one labels array.
-
-    Parameters
-    ----------
-    segmenter : Segmenter
-    embedding : Embedding
-        Of the plane, from this segmenter.
-    prompts : PlanePrompts
-        Entries of the same object id are united; of two objects the one with the lower id
-        keeps the pixels that both claim.
-    mask_choice : {"single", "first", "best", "oracle"}
-    truth : ndarray of bool or int, shape (rows, columns), optional
-        For ``"oracle"``: what is not 0.
-    by_label : bool
-        For ``"oracle"``: compare an object with the truth of its own id alone.
-
-    Returns
-    -------
-    labels : ndarray of uint8, uint16 or int32, shape (rows, columns)
-    confidence : dict of int to float
-        The segmenter's estimate of the IoU of each object's mask, in [0, 1].
-    """
-    if not prompts.objects:
-        return np.zeros(embedding.plane_shape, np.uint8), {}
-    candidates = segmenter.decode(embedding, prompts.objects, multimask=mask_choice != "single")
-    return _merge(candidates, mask_choice, truth, by_label, embedding.plane_shape)
-
-
-def _merge(
-    candidates: Sequence[MaskCandidates],
-    mask_choice: MaskChoice,
-    truth: NDArray[Any] | None,
-    by_label: bool,
-    shape: tuple[int, int],
-) -> tuple[NDArray[Any], dict[int, float]]:
-    ids = [found.object_id for found in candidates]
-    if min(ids) < 1:
-        raise CamSamError(f"Object {min(ids)} has no label: ids count from 1.")
-    labels = np.zeros(shape, labels_dtype(max(ids)))
-    confidence: dict[int, float] = {}
-    for found in sorted(candidates, key=lambda c: c.object_id):
-        oracle = None
-        if truth is not None:
-            oracle = np.asarray(truth) == found.object_id if by_label else np.asarray(truth) != 0
-        chosen = choose_mask(found, mask_choice, oracle)
-        labels[found.masks[chosen] & (labels == 0)] = found.object_id
-        confidence[found.object_id] = max(
-            float(found.scores[chosen]), confidence.get(found.object_id, 0.0)
-        )
-    return labels, confidence
 
 
 def run_planes(
@@ -186,16 +127,41 @@ def run_planes(
     planes = planes_with_heatmaps(image, classifier, parameters, indices, window, truth, region)
     spacing = image.geometry.plane_spacing(parameters.axis)
     for index, plane, heatmap in planes:
-        answer = None if truth is None else truth_plane(truth, parameters, index)
+        answer = read_truth(truth, parameters, index)
         found = run_plane(plane, index, heatmap, answer, segmenter, encode, parameters)
         if answer is None:
             yield found
             continue
         clock = time.perf_counter()
         values = None if heatmap is None else heatmap.values
-        scores = plane_scores(found.labels, found.prompts, values, answer, spacing, parameters)
+        scores = score_run_plane(found.labels, found.prompts, values, answer, spacing, parameters)
         spent = {**found.seconds, "scores": time.perf_counter() - clock}
         yield replace(found, scores=scores, seconds=spent)
+
+
+def read_truth(truth: Image | None, parameters: RunParameters, index: int) -> NDArray[Any] | None:
+    """Load a plane of the truth that a run means; None where there is no truth."""
+    if truth is None:
+        return None
+    return truth_plane(truth, parameters.axis, index, parameters.truth_label)
+
+
+def score_run_plane(
+    labels: NDArray[Any],
+    prompts: PlanePrompts,
+    heatmap: NDArray[np.float32] | None,
+    truth: NDArray[Any],
+    spacing: Sequence[float],
+    parameters: RunParameters,
+) -> dict[int, Scores]:
+    """Score a plane: by label where the prompts know the truth's labels, else as a whole."""
+    if parameters.by_label:
+        # Propagation may have taken an object to a plane on which the truth has it not.
+        found = score_labels(labels, truth, spacing, heatmap=heatmap, prompts=prompts)
+        if found:
+            return found
+    whole = parameters.truth_label or 0
+    return {whole: score_image(labels, truth, spacing, heatmap, prompts)}
 
 
 def check_run(
@@ -480,7 +446,7 @@ def run_plane(
     heatmap : Heatmap or None
         Of the plane; None only where the prompts come from the truth.
     truth : ndarray of int, shape (rows, columns), or None
-        See :func:`~napari_cam_sam.pipeline.scores.truth_plane`.
+        See `read_truth`.
     segmenter : Segmenter
     encode : callable
         From `encoder`.
@@ -513,7 +479,9 @@ def run_plane(
         if parameters.mask_from == "heatmap" and values is not None:
             able = cast(_FromHeatmap, segmenter)
             found = able.decode_heatmap(embedding, values, multimask=choice != "single")
-            labels, confidence = _merge([found], choice, truth, by_label, embedding.plane_shape)
+            labels, confidence = choose_and_merge(
+                [found], choice, truth, by_label, embedding.plane_shape
+            )
         elif parameters.mask_from == "automatic" and values is not None:
             labels, confidence = _choose_automatic(segmenter, seen, embedding, values, parameters)
         else:

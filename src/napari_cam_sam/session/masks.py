@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.sam.labels import merge_masks
 from napari_cam_sam.sam.segmenter import MaskCandidates
 from napari_cam_sam.session.data import SINGLE, Overlap
 
@@ -58,10 +59,10 @@ def place_masks(
             )
     placed = labels.copy()
     placed[np.isin(placed, list(masks))] = 0
-    free = placed == 0 if overlap == "keep" else np.ones(placed.shape, bool)
-    for object_id in sorted(masks):
-        placed[masks[object_id] & free] = object_id
-        free &= ~masks[object_id]
+    if overlap == "overwrite":
+        for mask in masks.values():
+            placed[mask] = 0
+    merge_masks(placed, sorted(masks.items()))
     return placed
 
 

@@ -16,8 +16,8 @@ from PIL import Image as Pillow
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
 
-from napari_cam_sam.comparison import ScoredRow
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.evaluation.score_steps import ScoredRow
 from napari_cam_sam.metrics.scoring import Scores
 from napari_cam_sam.plugin.heatmap.heatmap_dock import HeatmapDock
 from napari_cam_sam.plugin.io.reader import read_nifti_layers

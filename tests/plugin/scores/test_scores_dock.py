@@ -17,10 +17,16 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QGuiApplication
 from scipy.ndimage import gaussian_filter
 
-from napari_cam_sam.comparison import VARIANTS, PlaneToCompare, compare_planes, summarise_comparison
 from napari_cam_sam.demo.samples import make_sample
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.metrics.scoring import score_heatmap, score_masks, score_objects
+from napari_cam_sam.evaluation.comparison import (
+    VARIANTS,
+    PlaneToCompare,
+    compare_planes,
+    summarise_comparison,
+)
+from napari_cam_sam.evaluation.image_scores import score_objects
+from napari_cam_sam.metrics.scoring import score_heatmap, score_masks
 from napari_cam_sam.plugin.layers.layer_geometry import transform_of
 from napari_cam_sam.plugin.scores.scores_dock import ScoresDock
 from napari_cam_sam.plugin.state.heatmap_record import HeatmapRecord

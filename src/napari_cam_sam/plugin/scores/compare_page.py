@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtWidgets import QPushButton, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
 
+from napari_cam_sam.evaluation.truth import keep_label
 from napari_cam_sam.plugin.layers.conversion import frame_shown, image_of
 from napari_cam_sam.plugin.qt.tables import NumberItem, format_score, make_read_only, set_headers
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
@@ -15,12 +16,8 @@ from napari_cam_sam.plugin.qt.torch_import import import_torch
 from napari_cam_sam.prompts.data import PlanePrompts
 
 if TYPE_CHECKING:
-    from napari_cam_sam.comparison import (
-        ComparedPlane,
-        PlaneToCompare,
-        ScoringInput,
-        VariantSummary,
-    )
+    from napari_cam_sam.evaluation.comparison import ComparedPlane, PlaneToCompare, VariantSummary
+    from napari_cam_sam.evaluation.score_steps import ScoringInput
     from napari_cam_sam.plugin.state.workspace import Workspace
 
 __all__ = ["ComparePage"]
@@ -131,7 +128,7 @@ class ComparePage(QWidget):
         embeddings = workspace.embeddings
 
         def given() -> Iterator[PlaneToCompare]:
-            from napari_cam_sam.comparison import PlaneToCompare
+            from napari_cam_sam.evaluation.comparison import PlaneToCompare
 
             for i in planes:
                 truth = job.plane(job.truth, i)
@@ -143,7 +140,7 @@ class ComparePage(QWidget):
 
         def steps() -> Generator[Any]:
             import_torch()
-            from napari_cam_sam.comparison import compare_planes
+            from napari_cam_sam.evaluation.comparison import compare_planes
 
             yield from compare_planes(given(), segmenter, encode, parameters)
 
@@ -167,7 +164,7 @@ class ComparePage(QWidget):
         if layer is None or workspace.mismatch(layer) is not None:
             return None
         labels = np.array(image_of(layer, frame_shown(workspace.viewer, layer)).data)
-        meant = job.chosen(labels)
+        meant = keep_label(labels, job.label)
         return meant if meant.any() else labels
 
     def _ended(self, complete: bool) -> None:
@@ -175,7 +172,7 @@ class ComparePage(QWidget):
         if not self._found:
             self.row.say("No plane with a heatmap has truth or prediction." if complete else "")
             return
-        from napari_cam_sam.comparison import summarise_comparison
+        from napari_cam_sam.evaluation.comparison import summarise_comparison
 
         self.lines = summarise_comparison(self._found)
         self.table.setRowCount(len(self.lines))

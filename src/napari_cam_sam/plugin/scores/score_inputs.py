@@ -26,7 +26,7 @@ from napari_cam_sam.plugin.qt.widgets import ValueComboBox, connect_until_destro
 from napari_cam_sam.plugin.scores.score_rows import Subject
 
 if TYPE_CHECKING:
-    from napari_cam_sam.comparison import ScoringInput
+    from napari_cam_sam.evaluation.score_steps import ScoringInput
     from napari_cam_sam.plugin.state.workspace import Workspace
 
 __all__ = ["ScoreChoices"]
@@ -289,7 +289,7 @@ class ScoreChoices(QWidget):
 
     def to_score(self) -> ScoringInput:
         """Say what is scored: the layers' own arrays."""
-        from napari_cam_sam.comparison import ScoringInput
+        from napari_cam_sam.evaluation.score_steps import ScoringInput
 
         image, (axis, _) = self._workspace.image(), self._workspace.plane()
         layer, maps = self.heatmap.value(), None

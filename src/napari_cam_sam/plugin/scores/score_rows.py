@@ -13,7 +13,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.text import cells
 
 if TYPE_CHECKING:
-    from napari_cam_sam.comparison import ScoredRow
+    from napari_cam_sam.evaluation.score_steps import ScoredRow
 
 __all__ = [
     "METRICS",
@@ -172,7 +172,7 @@ def from_data(
     CamSamError
         If they are no rows of scores.
     """
-    from napari_cam_sam.comparison import ScoredRow
+    from napari_cam_sam.evaluation.score_steps import ScoredRow
     from napari_cam_sam.metrics.scoring import Scores
 
     found: list[ScoredRow] = []

@@ -27,7 +27,7 @@ from napari_cam_sam.plugin.scores.score_rows import (
 )
 
 if TYPE_CHECKING:
-    from napari_cam_sam.comparison import ScoredRow
+    from napari_cam_sam.evaluation.score_steps import ScoredRow
 
 __all__ = ["ScoreTable"]
 

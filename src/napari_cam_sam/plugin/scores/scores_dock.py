@@ -36,7 +36,7 @@ from napari_cam_sam.plugin.viewer.attach import workspace_of
 if TYPE_CHECKING:
     import napari
 
-    from napari_cam_sam.comparison import SliceScores
+    from napari_cam_sam.evaluation.score_steps import SliceScores
 
 __all__ = ["ScoresDock"]
 
@@ -196,7 +196,7 @@ class ScoresDock(Dock):
         self._next = found
 
         def steps() -> Generator[Any]:
-            from napari_cam_sam.comparison import score_steps
+            from napari_cam_sam.evaluation.score_steps import score_steps
 
             yield from score_steps(job.taken())
 
@@ -321,9 +321,9 @@ class ScoresDock(Dock):
         one = state.of_plane(index, *cuts)
 
         def ask() -> tuple[ScoringRun, int, SliceScores]:
-            from napari_cam_sam.comparison import score_plane
+            from napari_cam_sam.evaluation.score_steps import score_slice
 
-            return state, index, score_plane(one, 0)
+            return state, index, score_slice(one, 0)
 
         self._newest.ask(ask)
 

@@ -10,7 +10,12 @@ from napari_cam_sam.images.image import Image
 from napari_cam_sam.plugin.scores.score_rows import Subject, missing
 
 if TYPE_CHECKING:
-    from napari_cam_sam.comparison import ScoredRow, ScoringInput, SliceScores, VolumeScores
+    from napari_cam_sam.evaluation.score_steps import (
+        ScoredRow,
+        ScoringInput,
+        SliceScores,
+        VolumeScores,
+    )
 
 __all__ = ["ScoringRun"]
 

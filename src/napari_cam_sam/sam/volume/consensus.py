@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from napari_cam_sam.errors import CamSamError, unknown_name
 from napari_cam_sam.images.writing import labels_dtype
+from napari_cam_sam.sam.labels import merge_masks
 from napari_cam_sam.sam.volume.smoothing import signed_distance
 
 __all__ = ["Consensus", "ConsensusRule", "find_consensus"]
@@ -76,9 +77,10 @@ def find_consensus(
     if values and values[0] < 0:
         raise CamSamError(f"An object has the label {values[0]}: labels count from 1.")
     labels = np.zeros(volumes[0].shape, labels_dtype(int(max(values, default=0))))
-    for value in values:
-        claimed = _combine([volume == value for volume in volumes], rule, spacing)
-        labels[claimed & (labels == 0)] = value
+    merge_masks(
+        labels,
+        ((one, _combine([volume == one for volume in volumes], rule, spacing)) for one in values),
+    )
     against = np.zeros(labels.shape, np.float32)
     for volume in volumes:
         against += volume != labels

@@ -21,6 +21,7 @@ from napari_cam_sam.errors import CamSamError, unknown_name
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.writing import labels_dtype
 from napari_cam_sam.prompts.data import ObjectPrompt, PlanePrompts
+from napari_cam_sam.sam.labels import merge_masks
 from napari_cam_sam.sam.mask_choice import choose_mask, needs_multimask
 from napari_cam_sam.sam.segmenter import Embedding, Segmenter
 from napari_cam_sam.sam.volume.brightness import (
@@ -33,14 +34,14 @@ from napari_cam_sam.sam.volume.neighbours import RULES, NeighbourRule, neighbour
 from napari_cam_sam.sam.volume.smoothing import interpolate_masks
 
 __all__ = [
-    "MaskSource",
     "PropagatedObject",
     "PropagatedPlane",
     "PropagationParameters",
+    "PropagationSource",
     "propagate",
 ]
 
-MaskSource = Literal["prompted", "propagated", "interpolated", "none"]
+PropagationSource = Literal["prompted", "propagated", "interpolated", "none"]
 PropagatedChoice = Literal["single", "first", "best"]
 
 
@@ -141,7 +142,7 @@ class PropagatedObject:
     """
 
     object_id: int
-    source: MaskSource
+    source: PropagationSource
     from_plane: int
     score: float | None = None
     stopped: str | None = None
@@ -529,7 +530,7 @@ class _Propagation:
         index: int,
         object_id: int,
         mask: NDArray[np.bool_],
-        source: MaskSource,
+        source: PropagationSource,
         from_plane: int,
         score: float | None = None,
     ) -> None:
@@ -550,8 +551,7 @@ class _Propagation:
     def _finish(self, index: int) -> PropagatedPlane:
         found = self._pending.pop(index)
         labels = np.zeros(self._image.plane_shape(self._axis), self._dtype)
-        for object_id in sorted(found.masks):
-            labels[found.masks[object_id] & (labels == 0)] = object_id
+        merge_masks(labels, sorted(found.masks.items()))
         objects = tuple(found.objects[i] for i in sorted(found.objects))
         return PropagatedPlane(self._axis, index, labels, objects)
 

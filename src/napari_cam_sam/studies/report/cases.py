@@ -9,9 +9,9 @@ from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.evaluation.truth import truth_plane
 from napari_cam_sam.images.geometry import hanging
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.windows import resolve_window
@@ -21,10 +21,10 @@ from napari_cam_sam.pipeline.planes import (
     encoder,
     make_prompts,
     planes_with_heatmaps,
+    read_truth,
     run_plane,
     with_model_window,
 )
-from napari_cam_sam.pipeline.scores import truth_plane
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.sam.everything.automatic import AutomaticParameters
 from napari_cam_sam.studies.cases import Case, read_case, read_prediction
@@ -183,7 +183,7 @@ def view_case(case: Case, setting: Setting, models: Models) -> CaseView:
     classifier = None if setting.classifier is None else models.classifier(setting.classifier)
     run = with_model_window(run, classifier)
     window = resolve_window(image, run.window)
-    answer = None if truth is None else truth_plane(truth, run, index)
+    answer = read_truth(truth, run, index)
     one = range(index, index + 1)
     _, plane, heatmap = next(planes_with_heatmaps(image, classifier, run, one, window, truth))
     prompts, labels = PlanePrompts(run.axis, index), np.zeros(plane.shape[:2], np.uint8)
@@ -219,8 +219,9 @@ def _plane_to_show(image: Image, truth: Image | None, setting: Setting) -> int:
     if truth is None or len(indices) == 1:
         return indices[len(indices) // 2]
 
+    axis = setting.run.axis
+
     def area(index: int) -> int:
-        plane: NDArray[Any] = truth_plane(truth, setting.run, index)
-        return int(np.count_nonzero(plane))
+        return int(np.count_nonzero(truth_plane(truth, axis, index, setting.run.truth_label)))
 
     return max(indices, key=area)

@@ -18,13 +18,19 @@ from threadpoolctl import threadpool_limits
 from napari_cam_sam.cam.heatmaps import Heatmap, check_request
 from napari_cam_sam.cam.trust import assess_trust
 from napari_cam_sam.errors import CamSamError, show_traceback
+from napari_cam_sam.evaluation.image_scores import (
+    score_image,
+    score_labels,
+    score_pointing,
+    score_volume,
+)
+from napari_cam_sam.evaluation.truth import check_count, planes_slice, truth_labels, truth_volume
 from napari_cam_sam.images.hashing import file_hash, file_states
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.preprocessing import preprocess
 from napari_cam_sam.images.windows import Window, WindowParameters, resolve_window
 from napari_cam_sam.images.writing import labels_dtype
-from napari_cam_sam.metrics.prompt_quality import score_prompts
-from napari_cam_sam.metrics.scoring import Scores, score_heatmap, score_labels, score_masks
+from napari_cam_sam.metrics.scoring import TRUTH_EMPTY, Scores
 from napari_cam_sam.models.classifiers import Classifier
 from napari_cam_sam.models.factories import refused_factory
 from napari_cam_sam.models.loading import load_model
@@ -38,13 +44,14 @@ from napari_cam_sam.pipeline.planes import (
     encoder,
     make_prompts,
     planes_with_heatmaps,
+    read_truth,
     run_plane,
     with_model_window,
 )
-from napari_cam_sam.pipeline.scores import object_scores, truth_labels, truth_plane
 from napari_cam_sam.prompts.annotator import AnnotatorParameters, class_masks
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.sam.cache.embeddings import EmbeddingCache
+from napari_cam_sam.sam.labels import merge_masks
 from napari_cam_sam.sam.loading import load_segmenter
 from napari_cam_sam.sam.segmenter import Embedding, Segmenter
 from napari_cam_sam.studies.cases import Case, read_case, read_prediction
@@ -395,7 +402,7 @@ class _Task:
                         _, plane, heatmap = next(source)
                     seen[key] = plane, heatmap
                     if heatmap is not None:
-                        self._add_heatmap(group, key, first[key], index, plane, heatmap)
+                        self._add_heatmap(group, key, first[key], index, plane, heatmap, spacing)
                 except Exception as error:
                     self._break(group, key, index, _reason(error))
             for setting in settings:
@@ -434,18 +441,19 @@ class _Task:
         index: int,
         plane: NDArray[np.uint8],
         heatmap: Heatmap,
+        spacing: Sequence[float],
     ) -> None:
         run, values = setting.run, {"probability": heatmap.probability}
         status, reason = ("ok", "") if heatmap.evidence else ("no-prompt", heatmap.reason or "")
-        truth = self._truth_plane(run, index)
+        truth = read_truth(self.truth, run, index)
         if truth is None:
             status = "no-truth" if heatmap.evidence else status
             reason = reason or "There is no truth."
         else:
             with self._spent("scores"):
-                scores = score_heatmap(heatmap.values, truth > 0)
+                scores = score_pointing(truth, spacing, heatmap.values)
             values |= scores.values
-            reason = reason or " ".join(scores.flags)
+            reason = reason or _remark(scores, truth)
         classifier = self._classifier(setting)
         # The tests know classes, not the pixel sets of segmentation networks.
         if self.study.trust is not None and heatmap.evidence and isinstance(classifier, Classifier):
@@ -457,9 +465,6 @@ class _Task:
             whole = group.heatmaps.setdefault(key, np.zeros(shape, np.float32))
             whole[self.image.slot(run.axis, index)] = heatmap.values
 
-    def _truth_plane(self, run: RunParameters, index: int) -> NDArray[Any] | None:
-        return None if self.truth is None else truth_plane(self.truth, run, index)
-
     def _run_setting(
         self,
         group: _Group,
@@ -469,7 +474,7 @@ class _Task:
         heatmap: Heatmap | None,
         spacing: Sequence[float],
     ) -> None:
-        run, truth = setting.run, self._truth_plane(setting.run, index)
+        run, truth = setting.run, read_truth(self.truth, setting.run, index)
         if not setting.segmenter:
             prompts = make_prompts(index, heatmap, truth, run)
             self._add_prompts(setting, prompts, truth, spacing)
@@ -511,11 +516,10 @@ class _Task:
         ]  # fmt: skip
         for count, steps in enumerate(zip(*each, strict=True), start=1):
             labels = np.zeros(truth.shape, labels_dtype(int(truth.max())))
-            for step in steps:
-                labels[step.mask & (labels == 0)] = step.prompt.object_id
+            own = {step.prompt.object_id: step.mask for step in steps}
+            merge_masks(labels, sorted(own.items()))
             prompts = PlanePrompts(run.axis, index, tuple(step.prompt for step in steps))
             with self._spent("scores"):
-                own = {step.prompt.object_id: step.mask for step in steps}
                 self._add_masks(setting, prompts, labels, truth, spacing, count, own)
 
     def _keep(
@@ -554,7 +558,7 @@ class _Task:
         elif truth is None or not truth.any():
             status, reason = "no-truth", _nothing(truth)
         else:
-            values = score_prompts(prompts, truth > 0, spacing)
+            values = score_pointing(truth, spacing, prompts=prompts).values
         self.add(setting.columns(), prompts.axis, prompts.index, status, reason, values)
 
     def _add_masks(
@@ -579,16 +583,11 @@ class _Task:
             self.add(columns, axis, index, status, said or _nothing(truth), step=step)
             return
         whole = setting.run.truth_label or 0
-        parts = {whole: (labels > 0, truth > 0, prompts)}
+        found = {whole: score_image(labels, truth, spacing, prompts=prompts)}
         by_label = setting.run.by_label or (setting.annotator is not None and whole == 0)
         if by_label and len(self._labels(setting.run)) > 1:
-            present = np.unique(np.concatenate([np.unique(truth), np.unique(labels)]))
-            for label in (int(value) for value in present if value > 0):
-                own = tuple(o for o in prompts.objects if o.object_id == label)
-                mask = labels == label if masks is None else masks[label]
-                parts[label] = mask, truth == label, replace(prompts, objects=own)
-        for label, (predicted, answer, own_prompts) in parts.items():
-            scores = object_scores(predicted, answer, own_prompts, None, spacing)
+            found |= score_labels(labels, truth, spacing, prompts=prompts, masks=masks)
+        for label, scores in found.items():
             self._add_scores(columns, axis, index, status, said, scores, label, step)
 
     def _add_scores(
@@ -616,7 +615,9 @@ class _Task:
         key = run.axis, None if run.volume else run.planes, run.truth_label
         if key not in self._known:
             planes = checked_planes(self.image, replace(run, planes=key[1]))
-            self._known[key] = truth_labels(self.truth, run, planes)
+            self._known[key] = truth_labels(self.truth, run.axis, planes, run.truth_label)
+        if run.by_label:
+            check_count(self.truth, self._known[key])
         return self._known[key]
 
     def _add_volumes(self, group: _Group, settings: Sequence[Setting]) -> None:
@@ -628,31 +629,26 @@ class _Task:
         for key, heatmap in group.heatmaps.items():
             if key not in group.broken:
                 setting = next(one for one in group.settings if _key(one) == key)
-                inside, answer = self._inside(setting.run, group.indices)
-                scores = score_heatmap(heatmap[inside], answer > 0)
-                about, flags = setting.heatmap_columns(), " ".join(scores.flags)
-                self.add(about, setting.run.axis, -1, "ok", flags, scores.values)
-
-    def _inside(self, run: RunParameters, indices: range) -> tuple[tuple[slice, ...], NDArray[Any]]:
-        """Cut the planes that were run out of a volume, and the truth there."""
-        assert self.truth is not None
-        axis = run.axis
-        inside = tuple(
-            slice(indices.start, indices.stop) if a == axis else slice(None) for a in range(3)
-        )
-        return inside, np.stack([truth_plane(self.truth, run, i) for i in indices], axis=axis)
+                run, spacing = setting.run, self.image.geometry.spacing
+                assert self.truth is not None
+                answer = truth_volume(self.truth, run.axis, group.indices, run.truth_label)
+                inside = planes_slice(run.axis, group.indices)
+                scores = score_pointing(answer, spacing, heatmap[inside])
+                about, said = setting.heatmap_columns(), _remark(scores, answer)
+                self.add(about, run.axis, -1, "ok", said, scores.values)
 
     def _add_volume(
         self, setting: Setting, indices: range, labels: NDArray[Any], prompted: bool
     ) -> None:
+        assert self.truth is not None
         run, spacing = setting.run, self.image.geometry.spacing
-        inside, answer = self._inside(run, indices)
-        found = {run.truth_label or 0: score_masks(labels[inside] > 0, answer > 0, spacing)}
-        known = self._labels(run)
-        if run.by_label and len(known) > 1:
-            found |= score_labels(labels[inside], answer, spacing, sorted(known))
+        known = self._labels(run) if run.by_label else ()
+        whole, by_label = score_volume(
+            labels, self.truth, spacing, run.axis, indices,
+            label=run.truth_label, labels_of_truth=known,
+        )  # fmt: skip
         status, said = ("ok", "") if prompted else ("no-prompt", "No plane has prompts.")
-        for label, scores in found.items():
+        for label, scores in {run.truth_label or 0: whole, **by_label}.items():
             self._add_scores(setting.columns(), run.axis, -1, status, said, scores, label)
 
     def _run_volume(self, setting: Setting) -> None:
@@ -670,7 +666,7 @@ class _Task:
             spacing = image.geometry.plane_spacing(run.axis)
             for prompts in result.prompts:
                 labels = result.labels[image.slot(run.axis, prompts.index)]
-                truth = self._truth_plane(run, prompts.index)
+                truth = read_truth(self.truth, run, prompts.index)
                 # A plane that was reached from another one needs no prompts of its own.
                 seen = replace(prompts, reason=None) if labels.any() else prompts
                 self._add_masks(setting, seen, labels, truth, spacing)
@@ -693,7 +689,7 @@ class _Task:
                 spacing = self.image.geometry.plane_spacing(run.axis)
                 for index in group.indices:
                     labels = np.asarray(prediction.plane(run.axis, index))
-                    truth = self._truth_plane(run, index)
+                    truth = read_truth(self.truth, run, index)
                     none = PlanePrompts(run.axis, index)
                     self._add_masks(setting, none, labels, truth, spacing)
                     self._keep(group, setting, index, labels, None)
@@ -701,6 +697,11 @@ class _Task:
                     self._add_volumes(group, [setting])
             except Exception as error:
                 self.fail(setting.columns(), setting.run.axis, -1, _reason(error))
+
+
+def _remark(scores: Scores, truth: NDArray[Any]) -> str:
+    """Say what to know of the scores of a heatmap, or why there are none."""
+    return " ".join(scores.flags) if truth.any() else TRUTH_EMPTY
 
 
 def _nothing(truth: NDArray[Any] | None) -> str:

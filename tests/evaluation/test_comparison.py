@@ -11,28 +11,31 @@ import pytest
 from numpy.typing import NDArray
 
 from napari_cam_sam.cam.heatmaps import CamParameters
-from napari_cam_sam.comparison import (
+from napari_cam_sam.demo.samples import Sample, make_sample
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.evaluation.comparison import (
     CAM_ALONE,
     CAM_TO_SAM,
     EDITED,
-    MOST_OBJECTS,
     TRUTH_PROMPTS,
     VARIANTS,
     PlaneToCompare,
-    ScoringInput,
-    SliceScores,
-    VolumeScores,
     compare_plane,
     compare_planes,
     heatmap_mask,
-    score_steps,
     summarise_comparison,
 )
-from napari_cam_sam.demo.samples import Sample, make_sample
-from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.evaluation.image_scores import score_objects, score_volume
+from napari_cam_sam.evaluation.score_steps import (
+    MOST_OBJECTS,
+    ScoringInput,
+    SliceScores,
+    VolumeScores,
+    score_steps,
+)
 from napari_cam_sam.images.image import image_from_array
 from napari_cam_sam.images.windows import apply_window, parse_window
-from napari_cam_sam.metrics.scoring import score_heatmap, score_masks, score_objects
+from napari_cam_sam.metrics.scoring import score_heatmap, score_masks
 from napari_cam_sam.models.classifiers import load_classifier
 from napari_cam_sam.pipeline import RunParameters, RunResult, run_image
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
@@ -221,14 +224,26 @@ def test_planes_objects_and_volume_of_a_mask_with_any_axis(sample: Sample) -> No
                 found.agreement, np.where(cut[0] & cut[1], 1, cut[0] * 2 + cut[1] * 3)
             )
         assert volume.rows[0].scores == score_masks(mask > 0, truth > 0, spacing)
-        # In a window round all objects, which alone changes what counts the background.
-        for row, one in zip(objects.rows, score_objects(mask, truth, spacing), strict=True):
-            for name in ("dice", "hd95", "assd", "nsd"):
-                assert row.scores.values[name] == pytest.approx(one.scores.values[name])
+        each = score_objects(mask, truth, spacing)
+        assert [row.scores for row in objects.rows] == [one.scores for one in each]
         assert [(r.kind, r.number, r.partner) for r in objects.rows] == [
             ("object", 1, 2), ("extra", 9, 9),
         ]  # fmt: skip
         assert objects.rows[1].plane == (2, 5, 5)[axis]
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_volume_with_its_heatmap_is_scored_as_a_run_scores_it(sample: Sample, axis: int) -> None:
+    truth = np.asarray(sample.truth.data)
+    mask, spacing = np.roll(truth, 2, 2), sample.image.geometry.spacing
+    heat = np.random.default_rng(0).random(truth.shape, dtype=np.float32) ** 9
+    planes = np.moveaxis(heat, axis, 0)
+    job = ScoringInput(sample.image, axis, mask, truth, None, planes, tuple(range(len(planes))))
+    *_, found = score_steps(job)
+    assert isinstance(found, VolumeScores)
+    expected, _ = score_volume(mask, sample.truth, spacing, axis, range(len(planes)), heatmap=heat)
+    assert found.rows[0].scores == expected
+    assert "energy_inside" in expected.values
 
 
 def test_planes_of_the_truth_without_any_mask_are_counted_and_change_no_score() -> None:

@@ -1,0 +1,1 @@
+"""Scores against a truth: of slices, labels, objects and volumes."""
