@@ -37,7 +37,8 @@ from napari_cam_sam.sam.loading import load_segmenter
 from napari_cam_sam.sam.mask_choice import choose_mask
 from napari_cam_sam.sam.segmenter import Embedding, Segmenter
 from napari_cam_sam.sam.volume.consensus import find_consensus
-from napari_cam_sam.sam.volume.propagation import PropagationParameters, propagate
+from napari_cam_sam.sam.volume.parameters import PropagationParameters
+from napari_cam_sam.sam.volume.propagation import propagate
 from napari_cam_sam.sam.volume.seed_slices import trusted_planes
 from napari_cam_sam.sam.volume.smoothing import smooth_along_axis
 

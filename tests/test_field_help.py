@@ -11,7 +11,7 @@ from napari_cam_sam.images.preprocessing import PreprocessingParameters
 from napari_cam_sam.prompts.parameters import PromptParameters
 from napari_cam_sam.sam.cache.embeddings import CacheParameters
 from napari_cam_sam.sam.everything.ranking import RankingParameters
-from napari_cam_sam.sam.volume.propagation import PropagationParameters
+from napari_cam_sam.sam.volume.parameters import PropagationParameters
 
 
 @dataclass

@@ -12,10 +12,8 @@ import yaml
 from napari_cam_sam import limits
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.limits import (
-    CLASSES,
     DEPTH,
     check_array,
-    check_count,
     check_expansion,
     memory_bound,
     parse_json,
@@ -166,12 +164,8 @@ def test_declared_arrays_are_compared_with_what_is_stored():
     assert check_array((huge,), np.uint8, huge, "x", in_memory=False) == huge
 
 
-def test_expansion_and_counts():
+def test_expansion():
     check_expansion(100, 2**20, "x")
     check_expansion(2**20, 2**30, "x")
     with pytest.raises(CamSamError, match="1 MiB of this unpack to 4 GiB"):
         check_expansion(2**20, 2**32, "x")
-    check_count(CLASSES, CLASSES, "classes", "x")
-    for value in (0, -1, 10**9, 10**5000):
-        with pytest.raises(CamSamError, match="from 1 to 100000"):
-            check_count(value, CLASSES, "classes", "x")

@@ -34,7 +34,7 @@ from napari_cam_sam.sam.cache.store import EmbeddingStore
 from napari_cam_sam.sam.everything.automatic import AutomaticParameters
 from napari_cam_sam.sam.loading import load_segmenter
 from napari_cam_sam.sam.segmenter import Embedding, MaskCandidates, Segmenter
-from napari_cam_sam.sam.volume.propagation import PropagationParameters
+from napari_cam_sam.sam.volume.parameters import PropagationParameters
 
 
 @pytest.fixture(scope="module")

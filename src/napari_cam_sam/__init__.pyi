@@ -26,7 +26,8 @@ from .sam.everything.automatic import AutomaticParameters, automatic_masks
 from .sam.everything.ranking import choose_by_heatmap
 from .sam.loading import load_segmenter
 from .sam.volume.consensus import find_consensus
-from .sam.volume.propagation import PropagationParameters, propagate
+from .sam.volume.parameters import PropagationParameters
+from .sam.volume.propagation import propagate
 from .sam.volume.seed_slices import trusted_planes
 from .sam.volume.smoothing import smooth_along_axis
 from .session import Session, read_session, replay

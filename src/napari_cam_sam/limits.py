@@ -37,7 +37,6 @@ __all__ = [
     "SMALL_BYTES",
     "TEXT_BYTES",
     "check_array",
-    "check_count",
     "check_expansion",
     "check_regular",
     "compose_yaml",
@@ -380,18 +379,6 @@ def check_expansion(
             "it is damaged, or made to fill the memory",
             source,
         )
-
-
-def check_count(value: int, most: int, what: str, source: object) -> None:
-    """Check a number of classes, channels or pixels that a file names before room is made.
-
-    Raises
-    ------
-    CamSamError
-        If it is below 1 or above ``most``.
-    """
-    if not 1 <= value <= most:
-        raise refusal(f"{_digits(value)} {what}: there are from 1 to {most}", source)
 
 
 def memory_bound() -> int:

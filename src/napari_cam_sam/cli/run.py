@@ -134,7 +134,7 @@ def _add_pixels(run: argparse.ArgumentParser) -> None:
 
 
 def _add_volume(run: argparse.ArgumentParser) -> None:
-    from napari_cam_sam.sam.volume.propagation import PropagationParameters
+    from napari_cam_sam.sam.volume.parameters import PropagationParameters
 
     title = "objects of a volume"
     volume = run.add_argument_group(title)
@@ -230,7 +230,7 @@ def _pixel_set(arguments: argparse.Namespace) -> PixelSet | None:
 
 def _volume_parameters(arguments: argparse.Namespace) -> VolumeParameters | None:
     from napari_cam_sam.pipeline import VolumeParameters
-    from napari_cam_sam.sam.volume.propagation import PropagationParameters
+    from napari_cam_sam.sam.volume.parameters import PropagationParameters
 
     own = given(VolumeParameters, arguments)
     rule = given(PropagationParameters, arguments, "propagate-")

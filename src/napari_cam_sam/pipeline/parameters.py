@@ -13,7 +13,7 @@ from napari_cam_sam.images.windows import WindowParameters
 from napari_cam_sam.prompts.parameters import PromptParameters, strategy_parameters
 from napari_cam_sam.sam.everything.ranking import RankingParameters
 from napari_cam_sam.sam.mask_choice import MaskChoice
-from napari_cam_sam.sam.volume.propagation import PropagationParameters
+from napari_cam_sam.sam.volume.parameters import PropagationParameters
 
 if TYPE_CHECKING:
     from napari_cam_sam.sam.everything.automatic import AutomaticParameters

@@ -59,14 +59,6 @@ def test_of_equal_scores_the_nearest_plane_comes_first() -> None:
     ]  # fmt: skip
 
 
-def test_what_is_encoded_while_the_order_is_followed_is_left_out() -> None:
-    done = {20}
-    order = encoding_order(50, 20, {3: 0.9, 7: 0.8}, direction=1, ahead=2, ready=done.__contains__)
-    assert next(order) == 3
-    done |= {7, 21}
-    assert list(order) == [22]
-
-
 @pytest.mark.parametrize(("shown", "evidence"), [(-1, {}), (9, {}), (0, {9: 1.0})])
 def test_planes_that_do_not_exist_are_refused(shown: int, evidence: dict[int, float]) -> None:
     with pytest.raises(CamSamError, match="0 to 8"):
@@ -78,15 +70,13 @@ def test_each_plane_comes_once_and_evidence_before_neighbours(data: st.DataObjec
     index = st.integers(0, n - 1)
     shown = data.draw(index)
     evidence = data.draw(st.dictionaries(index, st.floats(0, 1)))
-    ready = data.draw(st.sets(index))
     order = list(
         encoding_order(
             n, shown, evidence, direction=data.draw(st.integers(-1, 1)),
-            ahead=data.draw(st.integers(0, 70)), ready=ready.__contains__,
+            ahead=data.draw(st.integers(0, 70)),
         )
     )  # fmt: skip
     assert len(set(order)) == len(order)
-    assert not set(order) & ready
-    assert set(order) >= {shown, *evidence} - ready
+    assert set(order) >= {shown, *evidence}
     scores = [2.0 if i == shown else evidence.get(i, -1.0) for i in order]
     assert scores == sorted(scores, reverse=True)

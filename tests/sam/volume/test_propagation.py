@@ -20,7 +20,8 @@ from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts, Point
 from napari_cam_sam.sam.cache.embeddings import EmbeddingCache
 from napari_cam_sam.sam.loading import load_segmenter
 from napari_cam_sam.sam.segmenter import Embedding, MaskCandidates
-from napari_cam_sam.sam.volume.propagation import PropagatedPlane, PropagationParameters, propagate
+from napari_cam_sam.sam.volume.parameters import PropagationParameters
+from napari_cam_sam.sam.volume.propagation import PropagatedPlane, propagate
 
 # Follows nothing but the masks, so that every stop is the one under test.
 BARE = PropagationParameters(follow_brightness=False, min_contrast=None)

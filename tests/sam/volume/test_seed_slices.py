@@ -12,7 +12,8 @@ from napari_cam_sam.models.classifiers import load_classifier
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
 from napari_cam_sam.prompts.strategies import prompts_from_heatmap
 from napari_cam_sam.sam.loading import load_segmenter
-from napari_cam_sam.sam.volume.propagation import PropagationParameters, propagate
+from napari_cam_sam.sam.volume.parameters import PropagationParameters
+from napari_cam_sam.sam.volume.propagation import propagate
 from napari_cam_sam.sam.volume.seed_slices import trusted_planes
 
 OBJECT = ObjectPrompt(1, box=Box(0, 0, 4, 4))

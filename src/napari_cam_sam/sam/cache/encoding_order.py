@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.prompts.data import PlanePrompts
@@ -45,9 +45,8 @@ def encoding_order(
     *,
     direction: int = 0,
     ahead: int = 4,
-    ready: Callable[[int], bool] = lambda index: False,
 ) -> Iterator[int]:
-    """Give the planes to encode, the most urgent first.
+    """Return the planes to encode, the most urgent first.
 
     First the plane that is shown, then those with evidence, the highest score first and of
     equal ones the nearest to the shown one, then the neighbours that scrolling on would show. All
@@ -66,9 +65,6 @@ def encoding_order(
         where both sides count by their distance.
     ahead : int
         How many neighbours; 0 for none.
-    ready : callable, optional
-        Tells of an index whether it is encoded. It is asked when the plane's turn comes, so that
-        what was encoded meanwhile is left out.
 
     Yields
     ------
@@ -93,5 +89,4 @@ def encoding_order(
     for index in (shown, *by_score, *neighbours):
         if 0 <= index < n_planes and index not in given:
             given.add(index)
-            if not ready(index):
-                yield index
+            yield index

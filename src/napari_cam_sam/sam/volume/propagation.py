@@ -12,12 +12,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_cam_sam.errors import CamSamError, unknown_name
+from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.writing import labels_dtype
 from napari_cam_sam.prompts.data import ObjectPrompt, PlanePrompts
@@ -25,103 +25,23 @@ from napari_cam_sam.sam.labels import merge_masks
 from napari_cam_sam.sam.mask_choice import choose_mask, needs_multimask
 from napari_cam_sam.sam.segmenter import Embedding, Segmenter
 from napari_cam_sam.sam.volume.brightness import (
-    Brightness,
     blurred_gray,
     follow_brightness,
     measure_brightness,
 )
-from napari_cam_sam.sam.volume.neighbours import RULES, NeighbourRule, neighbour_prompt, uses_logits
+from napari_cam_sam.sam.volume.neighbours import neighbour_prompt, uses_logits
+from napari_cam_sam.sam.volume.parameters import PropagationParameters
 from napari_cam_sam.sam.volume.smoothing import interpolate_masks
+from napari_cam_sam.sam.volume.way import Way
 
 __all__ = [
     "PropagatedObject",
     "PropagatedPlane",
-    "PropagationParameters",
     "PropagationSource",
     "propagate",
 ]
 
 PropagationSource = Literal["prompted", "propagated", "interpolated", "none"]
-PropagatedChoice = Literal["single", "first", "best"]
-
-
-@dataclass(frozen=True)
-class PropagationParameters:
-    """How masks go from plane to plane, and where they end.
-
-    The defaults were chosen with ``compact-sam`` on CT-like phantoms of which none is in
-    ``benchmarks/propagation.py``. A rule that is None is off.
-
-    Attributes
-    ----------
-    rule : {"box", "points", "mask", "mask+box"}
-        What a mask makes of itself for its neighbour: its box; points deepest inside; its logits
-        and the deepest point; its logits and its box.
-    margin : float
-        Added to each side of the box, in pixels of the plane.
-    points : int
-        Positive points of the rule ``points``: the maxima of the mask's distance transform.
-    negatives : bool
-        Whether ``points`` come with negative ones, outside each side of the box and its margin.
-    follow_brightness : bool
-        Whether the mask is first fitted to what is as bright as the object on the neighbour.
-    mask_choice : {"single", "first", "best"}
-        Which of the segmenter's candidates is taken.
-    min_contrast : float or None
-        Stop where the contrast of the mask falls below this part of the contrast on the prompted
-        plane.
-    min_score : float or None
-        Stop where the segmenter's own estimate of the IoU falls below this.
-    max_area_ratio : float or None
-        Stop where the mask is this many times larger or smaller than its neighbour.
-    min_iou : float or None
-        Stop where the IoU with the neighbour's mask falls below this.
-    min_evidence : float or None
-        Stop where the heatmap is below this all over the mask.
-    max_planes : int or None
-        Stop this many planes from the prompted one; 0 leaves the prompted planes alone.
-    max_distance_mm : float or None
-        Stop this many millimetres from the prompted plane.
-    fill_gaps : bool
-        Whether planes between two prompted ones that neither way reaches are interpolated.
-
-    Raises
-    ------
-    CamSamError
-        For an unknown choice or a value out of its range.
-    """
-
-    rule: NeighbourRule = "box"
-    margin: float = 2.0
-    points: int = 1
-    negatives: bool = False
-    follow_brightness: bool = True
-    mask_choice: PropagatedChoice = "best"
-    min_contrast: float | None = 0.5
-    min_score: float | None = None
-    max_area_ratio: float | None = None
-    min_iou: float | None = None
-    min_evidence: float | None = None
-    max_planes: int | None = None
-    max_distance_mm: float | None = None
-    fill_gaps: bool = True
-
-    def __post_init__(self) -> None:
-        if self.rule not in RULES:
-            raise unknown_name("rule of propagation", self.rule, RULES)
-        if self.mask_choice not in get_args(PropagatedChoice):
-            raise unknown_name("mask choice", self.mask_choice, get_args(PropagatedChoice))
-        for name, least, most in (
-            ("margin", 0, math.inf), ("points", 1, math.inf), ("min_contrast", 0, 1),
-            ("min_score", 0, 1), ("max_area_ratio", 1, math.inf), ("min_iou", 0, 1),
-            ("min_evidence", 0, 1), ("max_planes", 0, math.inf), ("max_distance_mm", 0, math.inf),
-        ):  # fmt: skip
-            value = getattr(self, name)
-            whole = name not in ("points", "max_planes") or isinstance(value, int)
-            if value is not None and not (least <= value <= most and value < math.inf and whole):
-                right = f"from {least} to {most}" if most < math.inf else f"{least} or more"
-                kind = "a whole number, " if name in ("points", "max_planes") else ""
-                raise CamSamError(f"Propagation's {name} must be {kind}{right}, not {value!r}.")
 
 
 @dataclass(frozen=True)
@@ -263,49 +183,6 @@ def _reach(image: Image, axis: int, parameters: PropagationParameters) -> int | 
     return min(reaches, default=None)
 
 
-@dataclass(eq=False)
-class _Way:
-    """One object on its way from a prompted plane up or down the axis."""
-
-    object_id: int
-    origin: int
-    direction: Literal[1, -1]
-    end: int  # where it may not go: the next prompted plane, or the end of the volume
-    mask: NDArray[np.bool_]
-    logits: NDArray[np.float32]
-    brightness: Brightness | None
-    strength: tuple[float, ...]  # of the prompted mask: decides between two equally far origins
-    position: int  # the plane that comes next
-    opposite: _Way | None = None
-    done: bool = False
-
-    @property
-    def last(self) -> int:
-        """The last plane that it gave a mask."""
-        return self.position - self.direction
-
-    @property
-    def is_own(self) -> bool:
-        """Whether the next plane is nearer to its own prompted plane than to the opposite one."""
-        if self.opposite is None:
-            return True
-        return self.owns(self.position)
-
-    def owns(self, index: int) -> bool:
-        """Whether a plane belongs to this way rather than to the opposite one."""
-        assert self.opposite is not None
-        here, there = abs(index - self.origin), abs(index - self.opposite.origin)
-        if here != there:
-            return here < there
-        if self.strength != self.opposite.strength:
-            return self.strength > self.opposite.strength
-        return self.direction == 1
-
-    def may_reach(self, index: int) -> bool:
-        ahead = (index - self.position) * self.direction >= 0
-        return not self.done and ahead and (self.end - index) * self.direction > 0
-
-
 @dataclass(frozen=True, eq=False)
 class _Answer:
     """The candidate that was taken of those that the segmenter gave."""
@@ -350,7 +227,7 @@ class _Propagation:
         self._heatmap = heatmap
         self._reach = reach
         self._dtype = labels_dtype(max(o.object_id for p in prompts for o in p.objects))
-        self._ways: list[_Way] = []
+        self._ways: list[Way] = []
         self._pending: dict[int, _Found] = {}
 
     def planes(self) -> Iterator[PropagatedPlane]:
@@ -374,7 +251,7 @@ class _Propagation:
     def _start(self) -> Iterator[PropagatedPlane]:
         """Decode the prompted planes and open the ways between and beyond them."""
         ids = {prompt.object_id for plane in self._prompts for prompt in plane.objects}
-        starts: dict[int, list[_Way]] = {}
+        starts: dict[int, list[Way]] = {}
         for plane in self._prompts:
             for way in self._prompted(plane):
                 starts.setdefault(way.object_id, []).append(way)
@@ -382,9 +259,9 @@ class _Propagation:
                 yield self._finish(plane.index)
         count = self._image.n_planes(self._axis)
         for _, ups in sorted(starts.items()):  # in the same order from either end
-            below: _Way | None = None
+            below: Way | None = None
             for up in ups:
-                down = _Way(
+                down = Way(
                     up.object_id, up.origin, -1, below.origin if below else -1,
                     up.mask, up.logits, up.brightness, up.strength, up.origin - 1, below,
                 )  # fmt: skip
@@ -396,7 +273,7 @@ class _Propagation:
         for way in self._ways:
             way.done = way.position == way.end
 
-    def _prompted(self, plane: PlanePrompts) -> Iterator[_Way]:
+    def _prompted(self, plane: PlanePrompts) -> Iterator[Way]:
         """Segment a prompted plane; an object that gives no mask there is not prompted there."""
         found, index = self._open(plane.index), plane.index
         parts: dict[int, list[_Answer]] = {}
@@ -417,16 +294,16 @@ class _Propagation:
             bright = measure_brightness(gray, mask)
             contrast = 0.0 if bright is None else abs(bright.inside - bright.around)
             strength = (score, float(mask.sum()), contrast, math.fsum(gray[mask].tolist()))
-            yield _Way(object_id, index, 1, index + 1, mask, logits, bright, strength, index + 1)
+            yield Way(object_id, index, 1, index + 1, mask, logits, bright, strength, index + 1)
 
-    def _may_step(self, way: _Way) -> bool:
+    def _may_step(self, way: Way) -> bool:
         # Beyond the middle it waits until the other way has given up.
         return not way.done and (way.is_own or way.opposite is None or way.opposite.done)
 
-    def _step(self, index: int, ways: Sequence[_Way]) -> None:
+    def _step(self, index: int, ways: Sequence[Way]) -> None:
         """Take all objects that pass a plane in one direction one step on, in one decode."""
         found = self._open(index)
-        moving: list[_Way] = []
+        moving: list[Way] = []
         prompts: list[ObjectPrompt] = []
         for way in ways:
             if self._reach is not None and abs(index - way.origin) > self._reach:
@@ -453,21 +330,15 @@ class _Propagation:
                 if reason is not None:
                     self._stop(way, found, reason)
                     continue
-                before = found.objects.get(way.object_id)
-                found.masks[way.object_id] = answer.mask
-                found.objects[way.object_id] = PropagatedObject(
-                    way.object_id,
-                    "propagated",
-                    way.origin,
-                    answer.score,
-                    before.stopped if before else None,
+                self._give(
+                    index, way.object_id, answer.mask, "propagated", way.origin, answer.score
                 )
                 way.mask, way.logits = answer.mask, answer.logits
                 way.position += way.direction
         for way in ways:
             self._meet(way)
 
-    def _why_stop(self, way: _Way, index: int, mask: NDArray[np.bool_], score: float) -> str | None:
+    def _why_stop(self, way: Way, index: int, mask: NDArray[np.bool_], score: float) -> str | None:
         """Say by which rule a mask is not the object any more, if by any."""
         p = self._parameters
         area, before = int(mask.sum()), int(way.mask.sum())
@@ -495,7 +366,7 @@ class _Propagation:
                 return f"the heatmap's evidence {evidence:.2f} is below {p.min_evidence:g}"
         return None
 
-    def _stop(self, way: _Way, found: _Found, reason: str) -> None:
+    def _stop(self, way: Way, found: _Found, reason: str) -> None:
         way.done = True
         known = found.objects.get(way.object_id)
         if known is None or (known.source == "none" and way.is_own):
@@ -503,7 +374,7 @@ class _Propagation:
                 way.object_id, "none", way.origin, None, reason
             )
 
-    def _meet(self, way: _Way) -> None:
+    def _meet(self, way: Way) -> None:
         """End a way at its end or where the opposite one has been, and fill what lies between."""
         other = way.opposite
         if way.position == way.end:
@@ -515,7 +386,7 @@ class _Propagation:
         elif way.done and other.done and self._parameters.fill_gaps:
             self._fill(*((way, other) if way.direction == 1 else (other, way)))
 
-    def _fill(self, up: _Way, down: _Way) -> None:
+    def _fill(self, up: Way, down: Way) -> None:
         """Interpolate the planes between the last masks of two ways that have both ended."""
         rows, columns = self._image.geometry.plane_spacing(self._axis)
         for index in range(up.last + 1, down.last):

@@ -10,7 +10,7 @@ from napari_cam_sam.images.image import Image
 from napari_cam_sam.plugin.layers.conversion import image_of
 from napari_cam_sam.plugin.segment.volume.propagation_form import reachable
 from napari_cam_sam.prompts.data import PlanePrompts
-from napari_cam_sam.sam.volume.propagation import PropagationParameters
+from napari_cam_sam.sam.volume.parameters import PropagationParameters
 
 
 def test_the_planes_within_reach_of_many_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:

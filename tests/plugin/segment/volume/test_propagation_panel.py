@@ -22,7 +22,8 @@ from napari_cam_sam.plugin.viewer.attach import workspace_of
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts, Point
 from napari_cam_sam.sam.cache.embeddings import EmbeddingCache
 from napari_cam_sam.sam.loading import load_segmenter
-from napari_cam_sam.sam.volume.propagation import PropagatedPlane, PropagationParameters, propagate
+from napari_cam_sam.sam.volume.parameters import PropagationParameters
+from napari_cam_sam.sam.volume.propagation import PropagatedPlane, propagate
 from napari_cam_sam.sam.volume.smoothing import smooth_along_axis
 from napari_cam_sam.session import Session, image_record, read_session, replay
 

@@ -14,7 +14,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.plugin.qt.widgets import ParameterForm
 from napari_cam_sam.prompts.data import PlanePrompts
-from napari_cam_sam.sam.volume.propagation import PropagationParameters
+from napari_cam_sam.sam.volume.parameters import PropagationParameters
 
 __all__ = ["VolumeRules", "reachable"]
 

@@ -37,7 +37,8 @@ from napari_cam_sam.plugin.state.plane_masks import (
     these_planes,
 )
 from napari_cam_sam.prompts.data import PlanePrompts
-from napari_cam_sam.sam.volume.propagation import PropagatedObject, PropagationParameters
+from napari_cam_sam.sam.volume.parameters import PropagationParameters
+from napari_cam_sam.sam.volume.propagation import PropagatedObject
 from napari_cam_sam.session import SINGLE
 
 if TYPE_CHECKING:

@@ -21,11 +21,8 @@ if TYPE_CHECKING:
     from napari_cam_sam.plugin.state.snapshot import Snapshot
     from napari_cam_sam.sam.cache.embeddings import EmbeddingCache
     from napari_cam_sam.sam.segmenter import Embedding, Segmenter
-    from napari_cam_sam.sam.volume.propagation import (
-        PropagatedObject,
-        PropagatedPlane,
-        PropagationParameters,
-    )
+    from napari_cam_sam.sam.volume.parameters import PropagationParameters
+    from napari_cam_sam.sam.volume.propagation import PropagatedObject, PropagatedPlane
 
 __all__ = ["PlaneStep", "VolumeJob", "propagate_steps"]
 
