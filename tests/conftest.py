@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,35 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of what a shell runs
 def _raw_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     """Raise a fault of ours as it is, not told as one of a file."""
     monkeypatch.setenv(DEBUG_VARIABLE, "1")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Leave the user's embeddings alone, and take no checkpoint that is installed."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("NAPARI_CAM_SAM_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def seeded() -> Any:
+    """The segmenter that needs no weights."""
+    from napari_cam_sam.sam.loading import load_segmenter
+
+    return load_segmenter("seeded")
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> tuple[Path, Path]:
+    """The ultrasound-like sample and its truth as PNG."""
+    from PIL import Image
+
+    from napari_cam_sam.demo.samples import make_sample
+
+    sample = make_sample("ultrasound")
+    Image.fromarray(sample.image.data).save(tmp_path / "image.png")
+    Image.fromarray(sample.truth.data).save(tmp_path / "truth.png")
+    return tmp_path / "image.png", tmp_path / "truth.png"
 
 
 @pytest.fixture(autouse=True)

@@ -19,17 +19,10 @@ from napari_cam_sam.demo.samples import make_sample
 from napari_cam_sam.demo.volumes import ct
 from napari_cam_sam.images.reading import read_image
 from napari_cam_sam.models.classifiers import load_classifier
-from napari_cam_sam.sam.registry import CACHE_VARIABLE
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 BRAIN = SHARED / "brain_mri" / "brain1_image.nii.gz"
 BUSI = SHARED / "busi"
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the user's embeddings alone, and take no checkpoint that is installed."""
-    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path_factory.mktemp("cache")))
 
 
 @pytest.fixture(scope="module")
@@ -41,15 +34,6 @@ def volume(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     for name, data in (("image", phantom.hounsfield), ("truth", phantom.labels)):
         nib.save(nib.Nifti1Image(data.transpose(2, 1, 0), affine), folder / f"{name}.nii.gz")
     return folder / "image.nii.gz", folder / "truth.nii.gz"
-
-
-@pytest.fixture
-def picture(tmp_path: Path) -> tuple[Path, Path]:
-    """An ultrasound-like picture and its truth as PNG."""
-    sample = make_sample("ultrasound")
-    Pillow.fromarray(sample.image.data).save(tmp_path / "image.png")
-    Pillow.fromarray(sample.truth.data).save(tmp_path / "truth.png")
-    return tmp_path / "image.png", tmp_path / "truth.png"
 
 
 def refused(capsys: pytest.CaptureFixture[str], *argv: object) -> str:

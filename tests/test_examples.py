@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 
-from napari_cam_sam.sam.registry import CACHE_VARIABLE
-
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
@@ -23,7 +21,6 @@ def test_an_example_prints_and_draws(
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     monkeypatch.syspath_prepend(EXAMPLES)
     runpy.run_path(str(script), run_name="__main__")
     assert capsys.readouterr().out

@@ -18,7 +18,6 @@ from PIL import Image as Pillow
 import napari_cam_sam as ncs
 from napari_cam_sam.cli import main
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.sam.registry import CACHE_VARIABLE
 from napari_cam_sam.session import Session, image_record, read_session, write_session
 from napari_cam_sam.studies.config.plan import read_study
 from napari_cam_sam.studies.run.runner import run_study
@@ -49,12 +48,6 @@ NAMES = {
     "like an escape": r"Bild \xe4",
     "escaped escape": r"a\x5cxe4",
 }
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the user's embeddings alone, and take no checkpoint that is installed."""
-    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path_factory.mktemp("cache")))
 
 
 def draw(path: Path, bright: bool = True) -> None:

@@ -38,11 +38,6 @@ from napari_cam_sam.sam.volume.parameters import PropagationParameters
 
 
 @pytest.fixture(scope="module")
-def seeded() -> Segmenter:
-    return load_segmenter("seeded")
-
-
-@pytest.fixture(scope="module")
 def lesion() -> Classifier:
     return load_classifier("lesion", device="cpu")
 

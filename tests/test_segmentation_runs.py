@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from PIL import Image as Pillow
 from torch import Tensor, nn
 
 from napari_cam_sam.cam.heatmaps import CamParameters, compute_heatmaps
@@ -21,19 +20,7 @@ from napari_cam_sam.models.loading import load_model
 from napari_cam_sam.models.segmentation import SegmentationNetwork
 from napari_cam_sam.models.segmentation_cards import merge_segmentation_cards
 from napari_cam_sam.pipeline import RunParameters, run_image, run_planes
-from napari_cam_sam.sam.loading import load_segmenter
-from napari_cam_sam.sam.registry import CACHE_VARIABLE
 from napari_cam_sam.sam.segmenter import Segmenter
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path_factory.mktemp("cache")))
-
-
-@pytest.fixture(scope="module")
-def seeded() -> Segmenter:
-    return load_segmenter("seeded")
 
 
 @pytest.fixture(scope="module")
@@ -168,14 +155,6 @@ def test_networks_and_images_of_different_dimension_do_not_go_together(seeded: S
 
 
 # --- the command line ---------------------------------------------------------------------------
-
-
-@pytest.fixture
-def picture(tmp_path: Path) -> tuple[Path, Path]:
-    sample = make_sample("ultrasound")
-    Pillow.fromarray(sample.image.data).save(tmp_path / "image.png")
-    Pillow.fromarray(sample.truth.data).save(tmp_path / "truth.png")
-    return tmp_path / "image.png", tmp_path / "truth.png"
 
 
 def test_run_takes_a_network_and_a_pixel_set(

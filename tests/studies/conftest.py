@@ -4,8 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from napari_cam_sam.sam.registry import CACHE_VARIABLE
-
 STUDY = """\
 name: lesions
 dataset:
@@ -19,12 +17,6 @@ grid:
   strategies: [ours, truth-box]
   segmenters: [compact-sam, seeded]
 """
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the user's embeddings alone."""
-    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path_factory.mktemp("cache")))
 
 
 @pytest.fixture

@@ -38,11 +38,6 @@ WAIT = 60_000
 
 
 @pytest.fixture
-def viewer(make_napari_viewer_proxy: Any) -> Any:
-    return make_napari_viewer_proxy()
-
-
-@pytest.fixture
 def dock(viewer: Any, qtbot: Any) -> Iterator[ScoresDock]:
     """A CT with its truth, and a prediction that lies 3 and 4 pixels off."""
     viewer.open_sample("napari-cam-sam", "ct")
