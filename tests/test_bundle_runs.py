@@ -123,11 +123,11 @@ def test_the_map_of_a_volume_is_the_formula_of_monai_s_input_brought_back(tmp_pa
 
     wanted = back(hires(module, x, region))
     assert found.region is not None
-    assert found.chances is not None
+    assert found.probability_map is not None
     assert region.mean() > 0.02
     np.testing.assert_allclose(found.values, scaled(wanted), atol=2e-3)
     np.testing.assert_array_equal(found.region, back(region) >= 0.5)
-    np.testing.assert_allclose(found.chances, back(chances[TARGET]), atol=1e-5)
+    np.testing.assert_allclose(found.probability_map, back(chances[TARGET]), atol=1e-5)
     assert found.values.shape == image.spatial_shape
     # A given region goes there and back.
     given = np.zeros(image.spatial_shape, bool)
@@ -263,8 +263,8 @@ def test_pictures_go_one_by_one_also_out_of_a_stack(tmp_path: Path) -> None:
             wanted = SlidingWindowInferer((16, 24), overlap=0.5)(
                 torch.as_tensor(np.asarray(x))[None], module
             ).softmax(1)[0, TARGET]  # type: ignore[union-attr]
-        assert heatmap.chances is not None
-        np.testing.assert_allclose(heatmap.chances, wanted.numpy().T, atol=1e-5)
+        assert heatmap.probability_map is not None
+        np.testing.assert_allclose(heatmap.probability_map, wanted.numpy().T, atol=1e-5)
     sideways = list(explain_planes(image, network, how, window, 2, range(1, 3)))
     assert [one.values.shape for one in sideways] == [(3, 32), (3, 32)]
 

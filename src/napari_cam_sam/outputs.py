@@ -32,7 +32,7 @@ from napari_cam_sam.text import cell_text, recorded
 # bring it.
 if TYPE_CHECKING:
     from napari_cam_sam.pipeline import RunResult
-    from napari_cam_sam.pipeline.planes import Explained
+    from napari_cam_sam.pipeline.planes import ExplainableModel
     from napari_cam_sam.sam.segmenter import Segmenter
 
 __all__ = [
@@ -140,7 +140,7 @@ def volume_data(result: RunResult) -> dict[str, Any]:
 def run_record(
     result: RunResult,
     segmenter: Segmenter,
-    classifier: Explained | None,
+    classifier: ExplainableModel | None,
     truth: Image | None,
     seed: int,
     command: Sequence[str] = (),

@@ -161,7 +161,7 @@ def test_in_one_window_it_is_the_formula(kind: str) -> None:
         scale = float(want.abs().max())
         np.testing.assert_allclose(found.raw / scale, want.numpy() / scale, atol=1e-5)
     chances = logits.softmax(0)[1].detach().numpy()
-    np.testing.assert_allclose(found.chances, chances, atol=1e-5)
+    np.testing.assert_allclose(found.probability_map, chances, atol=1e-5)
     assert found.probability == pytest.approx(chances.max(), abs=1e-5)
 
 
@@ -172,7 +172,7 @@ def test_weights_of_windows_add_up_to_one_everywhere() -> None:
         count = 0
         for starts in windows.layers():
             for start in starts:
-                total[windows.slot(start)] += windows.weights(start)
+                total[windows.slices(start)] += windows.weights(start)
                 count += 1
         assert count == len(windows)
         np.testing.assert_allclose(total, 1, atol=1e-6)
@@ -185,7 +185,7 @@ def test_blended_windows_predict_as_one_pass_does() -> None:
     found = explain(model, volume, batch_size=3)
     with torch.no_grad():
         logits = model.module(torch.from_numpy(volume)[None, None] / 255)[0]
-    np.testing.assert_allclose(found.chances, logits.softmax(0)[1].numpy(), atol=1e-6)
+    np.testing.assert_allclose(found.probability_map, logits.softmax(0)[1].numpy(), atol=1e-6)
     assert np.array_equal(found.region, (logits.argmax(0) == 1).numpy())
 
 
@@ -206,7 +206,7 @@ def test_a_volume_smaller_than_the_window_is_predicted_as_monai_does(card: dict[
     with torch.no_grad():
         logits = sliding_window_inference(seen, (8, 8, 8), 1, module, 0.5, mode="gaussian")
     expected = torch.softmax(logits, 1)[0, 1].numpy()
-    np.testing.assert_allclose(found.chances, expected, atol=1e-6)
+    np.testing.assert_allclose(found.probability_map, expected, atol=1e-6)
 
 
 def test_empty_sets_and_their_neighbours() -> None:
@@ -232,7 +232,7 @@ def test_own_statistics_are_those_of_the_whole_volume() -> None:
     z = np.where(volume > 0, (volume / 255 - x.mean()) / x.std(), 0)
     with torch.no_grad():
         logits = model.module(torch.from_numpy(z.astype(np.float32))[None, None])[0]
-    np.testing.assert_allclose(found.chances, logits.softmax(0)[1].numpy(), atol=1e-5)
+    np.testing.assert_allclose(found.probability_map, logits.softmax(0)[1].numpy(), atol=1e-5)
 
 
 def test_work_is_told_and_can_be_ended() -> None:

@@ -85,7 +85,7 @@ def by_hand(image: Image, accepted: tuple[Acceptance, ...]) -> np.ndarray:
     labels = np.zeros(image.spatial_shape, np.int32)
     for one in accepted:
         segmenter = load_segmenter(one.segmenter)
-        where = image.slot(one.prompts.axis, one.prompts.index)
+        where = image.plane_index(one.prompts.axis, one.prompts.index)
         parameters = WindowParameters("limits", *one.window) if one.window else None
         window = resolve_window(image, parameters)
         plane = apply_window(image.plane(one.prompts.axis, one.prompts.index), window)

@@ -118,7 +118,7 @@ class Heatmap:
         Of a segmentation network.
     region : ndarray of bool, shape of ``values``, or None
         Of a segmentation network: the pixels M that were explained.
-    chances : ndarray of float32, shape of ``values``, or None
+    probability_map : ndarray of float32, shape of ``values``, or None
         Of a 3D network: the probability of the class at each voxel.
     """
 
@@ -136,7 +136,7 @@ class Heatmap:
     reason: str | None
     pixel_set: PixelSet | None = None
     region: NDArray[np.bool_] | None = None
-    chances: NDArray[np.float32] | None = None
+    probability_map: NDArray[np.float32] | None = None
 
 
 def compute_heatmaps(

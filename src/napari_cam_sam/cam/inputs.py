@@ -98,12 +98,12 @@ class WindowedInput(ImageInput):
 
     def cut(self, starts: Sequence[Start]) -> Tensor:
         """Cut windows out, normalised, shape (n, 1, planes, rows, columns)."""
-        cut = np.stack([self.pixels[self.windows.slot(start)] for start in starts])
+        cut = np.stack([self.pixels[self.windows.slices(start)] for start in starts])
         tensor = torch.from_numpy(cut)[:, None].to(self.network.device).float() / 255
         out = (tensor - self.shift) / self.scale
         if self.network.card.standardise == "nonzero":
             out = torch.where(tensor > 0, out, 0.0)
-        filled = np.stack([self.filled[self.windows.slot(start)] for start in starts])
+        filled = np.stack([self.filled[self.windows.slices(start)] for start in starts])
         return out * torch.from_numpy(filled)[:, None].to(out.device)
 
     def _normalisation(self, pixels: NDArray[np.uint8]) -> tuple[float, float]:
@@ -175,6 +175,6 @@ class PreparedInput(ImageInput):
 
     def cut(self, starts: Sequence[Start]) -> Tensor:
         """Cut windows out, shape (n, channels, a, b, c)."""
-        slots = [self.windows.slot(start) for start in starts]
+        slots = [self.windows.slices(start) for start in starts]
         cut = np.stack([self.values[(slice(None), *slot)] for slot in slots])
         return torch.from_numpy(cut).to(self.network.device)

@@ -70,16 +70,16 @@ class RegionBatch(Batch):
         for i, (plane_maps, letterbox) in enumerate(zip(maps, self.letterboxes, strict=True)):
             down, across = (m.astype(np.float32) for m in plane_weights(letterbox, maps.shape[2:]))
             logits = torch.from_numpy(down @ plane_maps @ across.T)
-            chances = self.network.to_probabilities(logits[None])[0].numpy()
-            peaks = chances.max(axis=(1, 2))
-            predicted = predicted_classes(chances, self.network)
+            probabilities = self.network.to_probabilities(logits[None])[0].numpy()
+            peaks = probabilities.max(axis=(1, 2))
+            predicted = predicted_classes(probabilities, self.network)
             index = self.target
             if index is None:
                 counts = predicted.sum(axis=(1, 2))
                 index = explained_class(counts, peaks, self.network)
             found = predicted[index]
             if self.pixel_set.kind == "probability":
-                found = chances[index] > self.pixel_set.threshold
+                found = probabilities[index] > self.pixel_set.threshold
             elif self.pixel_set.given:
                 found = None if self.given is None else self.given[i]
             region = find_pixels(self.pixel_set, letterbox.plane_shape, found)
@@ -106,7 +106,7 @@ class RegionBatch(Batch):
 
 
 def predicted_classes(
-    chances: NDArray[np.float32], network: SegmentationNetwork
+    probabilities: NDArray[np.float32], network: SegmentationNetwork
 ) -> NDArray[np.bool_]:
     """Tell for each class (classes, …) where it is predicted.
 
@@ -114,9 +114,9 @@ def predicted_classes(
     its own probability is above one half.
     """
     if network.card.activation == "sigmoid":
-        return chances > 0.5
-    winner = chances.argmax(axis=0)
-    classes = np.arange(len(chances)).reshape(-1, *[1] * (chances.ndim - 1))
+        return probabilities > 0.5
+    winner = probabilities.argmax(axis=0)
+    classes = np.arange(len(probabilities)).reshape(-1, *[1] * (probabilities.ndim - 1))
     return np.asarray(winner == classes)
 
 

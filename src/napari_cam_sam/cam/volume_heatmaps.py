@@ -111,9 +111,9 @@ def compute_volume_heatmap(
     if target is None:
         _, _, seen = work.look(None)
         target = explained_class(seen.counts, seen.peaks, network)
-    found, chances, seen = work.look(target)
+    found, probabilities, seen = work.look(target)
     if pixel_set.kind == "probability":
-        found = chances > pixel_set.threshold
+        found = probabilities > pixel_set.threshold
     chosen = nth_component(found if given is None else given, pixel_set.component)
     maps, finite, grid = work.explain(chosen, target, method, layers)
     on_volume = [frame.back(m) for m in maps]
@@ -144,7 +144,7 @@ def compute_volume_heatmap(
         reason=reason,
         pixel_set=pixel_set,
         region=region_on_volume,
-        chances=frame.back(chances),
+        probability_map=frame.back(probabilities),
     )
 
 
@@ -193,8 +193,8 @@ def predict_image(
         raise CamSamError(f"{network.name} is a 2D network: use cam.predictions.predict_planes.")
     entered, _, frame = _enter(network, image, None, geometry)
     work = _Work(network, entered, CamParameters(), progress)
-    chances = work.probabilities()
-    return np.stack([frame.back(one) for one in chances])
+    probabilities = work.probabilities()
+    return np.stack([frame.back(one) for one in probabilities])
 
 
 def planes_of(whole: Heatmap, axis: int) -> Iterator[Heatmap]:
@@ -215,7 +215,7 @@ def planes_of(whole: Heatmap, axis: int) -> Iterator[Heatmap]:
     if whole.values.ndim == 2:  # an image of one plane
         yield whole
         return
-    maps = {name: getattr(whole, name) for name in ("values", "raw", "region", "chances")}
+    maps = {name: getattr(whole, name) for name in ("values", "raw", "region", "probability_map")}
     for index in range(whole.values.shape[axis]):
         cut: dict[str, Any] = {
             name: np.take(m, index, axis) for name, m in maps.items() if m is not None
@@ -223,8 +223,8 @@ def planes_of(whole: Heatmap, axis: int) -> Iterator[Heatmap]:
         reason = whole.reason
         if reason is None and not cut["values"].any():
             reason = f"What speaks for {whole.target_name!r} lies on other planes."
-        if "chances" in cut:
-            cut["probability"] = float(cut["chances"].max())
+        if "probability_map" in cut:
+            cut["probability"] = float(cut["probability_map"].max())
         yield replace(whole, **cut, evidence=reason is None, reason=reason)
 
 
@@ -263,8 +263,8 @@ class _Work:
         found = np.zeros(shape, dtype=np.float32)
         self.total = len(self.windows)
         for first, logits in self._blended():
-            chances = self.network.to_probabilities(torch.from_numpy(logits)[None])[0].numpy()
-            found[:, first : first + chances.shape[1]] = chances
+            probabilities = self.network.to_probabilities(torch.from_numpy(logits)[None])[0].numpy()
+            found[:, first : first + probabilities.shape[1]] = probabilities
         return found[(slice(None), *self.inside)]
 
     def look(self, target: int | None) -> tuple[NDArray[np.bool_], NDArray[np.float32], _Seen]:
@@ -274,7 +274,7 @@ class _Work:
         -------
         predicted : ndarray of bool
             Where the target is predicted, on the frame's voxels.
-        chances : ndarray of float32
+        probabilities : ndarray of float32
             Its probability there.
         seen : _Seen
         """
@@ -290,14 +290,14 @@ class _Work:
                 i for i, p in enumerate(planes) if self.inside[0].start <= p < self.inside[0].stop
             ]
             logits = logits[:, kept][:, :, rows, columns]
-            chances = self.network.to_probabilities(torch.from_numpy(logits)[None])[0].numpy()
-            predicted = predicted_classes(chances, self.network)
+            probabilities = self.network.to_probabilities(torch.from_numpy(logits)[None])[0].numpy()
+            predicted = predicted_classes(probabilities, self.network)
             counts += predicted.sum(axis=(1, 2, 3))
-            peaks = np.maximum(peaks, chances.max(axis=(1, 2, 3), initial=0))
+            peaks = np.maximum(peaks, probabilities.max(axis=(1, 2, 3), initial=0))
             if target is not None:
                 at = [planes[i] for i in kept]
                 found[at, rows, columns] = predicted[target]
-                probability[at, rows, columns] = chances[target]
+                probability[at, rows, columns] = probabilities[target]
         return found[self.inside], probability[self.inside], _Seen(counts, peaks)
 
     def explain(
@@ -322,11 +322,11 @@ class _Work:
         touched: list[Start] = []
         for starts in self.windows.layers():
             for start in starts:
-                if region[self.windows.slot(start)].any():
+                if region[self.windows.slices(start)].any():
                     touched.append(start)
         self._step(len(self.windows) - len(touched))
         for batch in _batches(touched, self.batch_size):
-            slots = [self.windows.slot(start) for start in batch]
+            slots = [self.windows.slices(start) for start in batch]
             weights = torch.from_numpy(np.stack([region[slot] for slot in slots])).float()
             weights = self.entered.to_network(weights).to(self.network.device)
             tensor = self.entered.to_network(self.entered.cut(batch)).contiguous()
@@ -360,7 +360,7 @@ class _Work:
         ):
             for batch in _batches(starts, self.batch_size):
                 for start, logits in zip(batch, self._logits(batch), strict=True):
-                    _, rows, columns = self.windows.slot(start)
+                    _, rows, columns = self.windows.slices(start)
                     waiting[:, :, rows, columns] += logits * self.windows.weights(start)
                 self._step(len(batch))
             ready = min(following - first, depth)

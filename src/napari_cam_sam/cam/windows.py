@@ -82,7 +82,7 @@ class Windows:
         for start in first:
             yield list(product([start], second, third))
 
-    def slot(self, start: Start) -> tuple[slice, slice, slice]:
+    def slices(self, start: Start) -> tuple[slice, slice, slice]:
         """Where a window lies in the volume."""
         i, j, k = (slice(at, at + n) for at, n in zip(start, self.size, strict=True))
         return i, j, k
@@ -161,14 +161,14 @@ class InfererWindows(Windows):
         total = np.zeros(self.shape, dtype=np.float32)
         for starts in self.layers():
             for start in starts:
-                total[self.slot(start)] += self.importance
+                total[self.slices(start)] += self.importance
         return total
 
     def weights(self, start: Start) -> NDArray[np.float32]:
         """Give the blending weights of a window, shape ``size``."""
         if len(self) == 1:
             return np.ones(self.size, dtype=np.float32)
-        return np.asarray(self.importance / self.total[self.slot(start)], dtype=np.float32)
+        return np.asarray(self.importance / self.total[self.slices(start)], dtype=np.float32)
 
 
 def _starts(n: int, size: int, overlap: float) -> list[int]:

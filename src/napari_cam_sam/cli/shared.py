@@ -23,7 +23,7 @@ from napari_cam_sam.text import shown
 
 if TYPE_CHECKING:
     from napari_cam_sam.images.image import Image
-    from napari_cam_sam.pipeline.planes import Explained
+    from napari_cam_sam.pipeline.planes import ExplainableModel
 
 __all__ = [
     "AXIS_HELP",
@@ -322,7 +322,7 @@ def add_frame(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_model_of(arguments: argparse.Namespace, name: str, device: str) -> Explained:
+def load_model_of(arguments: argparse.Namespace, name: str, device: str) -> ExplainableModel:
     """Load a classifier or a segmentation network with what the options say about it."""
     from napari_cam_sam.models.loading import load_model
 

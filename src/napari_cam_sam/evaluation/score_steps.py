@@ -107,7 +107,7 @@ class ScoringInput:
 
     def plane(self, labels: Any, index: int) -> NDArray[Any]:
         """Cut a plane, with the label that is meant alone."""
-        return keep_label(np.asarray(labels[self.image.slot(self.axis, index)]), self.label)
+        return keep_label(np.asarray(labels[self.image.plane_index(self.axis, index)]), self.label)
 
     def heat(self, index: int) -> NDArray[Any] | None:
         """Give the heatmap of a plane, None where there is none."""

@@ -152,9 +152,9 @@ class Image:
                 f"{self.name} has no plane {index} along axis {axis}: "
                 f"its planes are 0 to {count - 1}."
             )
-        return np.asarray(self.data[self.slot(axis, index)])
+        return np.asarray(self.data[self.plane_index(axis, index)])
 
-    def slot(self, axis: int, index: int) -> tuple[int | slice, ...]:
+    def plane_index(self, axis: int, index: int) -> tuple[int | slice, ...]:
         """Index of a plane in an array on this image's grid."""
         if self.spatial_ndim == 2:
             return (slice(None), slice(None))

@@ -33,7 +33,7 @@ class LoadedModel:
     Attributes
     ----------
     module : nn.Module
-        On ``device``. Whoever runs it goes through :func:`models.borrowing.borrowed`.
+        On ``device``. Whoever runs it goes through :func:`models.exclusive_eval.borrowed`.
     card : ClassifierCard or SegmentationCard
     name : str
         What it was loaded by.

@@ -29,7 +29,7 @@ from napari_cam_sam.metrics.summary import summarise_scores
 from napari_cam_sam.pipeline.parameters import RunParameters, VolumeParameters
 from napari_cam_sam.pipeline.planes import (
     Encode,
-    Explained,
+    ExplainableModel,
     check_run,
     checked_planes,
     encoder,
@@ -56,7 +56,7 @@ Progress = Callable[[int, int], None]
 def run_image(
     image: Image,
     segmenter: Segmenter,
-    classifier: Explained | None = None,
+    classifier: ExplainableModel | None = None,
     parameters: RunParameters | None = None,
     truth: Image | None = None,
     progress: Progress | None = None,
@@ -185,7 +185,7 @@ class _Found:
         self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
 
     def add_plane(self, image: Image, plane: PlaneResult) -> None:
-        self.labels[image.slot(plane.axis, plane.index)] = plane.labels
+        self.labels[image.plane_index(plane.axis, plane.index)] = plane.labels
         self.add_heatmap(image, plane.axis, plane.index, plane.heatmap)
         self.prompts.append(plane.prompts)
         if plane.confidence:
@@ -196,7 +196,7 @@ class _Found:
 
     def add_heatmap(self, image: Image, axis: int, index: int, heatmap: Heatmap | None) -> None:
         if self.heatmap is not None and heatmap is not None:
-            self.heatmap[image.slot(axis, index)] = heatmap.values
+            self.heatmap[image.plane_index(axis, index)] = heatmap.values
             self.grid_shape = heatmap.grid_shape
             self.probabilities[index] = heatmap.probability
 
@@ -211,7 +211,7 @@ class _Found:
 def _run_volume(
     image: Image,
     segmenter: Segmenter,
-    classifier: Explained | None,
+    classifier: ExplainableModel | None,
     parameters: RunParameters,
     settings: VolumeParameters,
     truth: Image | None,
@@ -281,7 +281,7 @@ def _run_volume(
     if truth is not None:
         spacing = image.geometry.plane_spacing(axis)
         for index, prompts in zip(every, found.prompts, strict=True):
-            where = image.slot(axis, index)
+            where = image.plane_index(axis, index)
             values = None if found.heatmap is None else found.heatmap[where]
             answer = truth_plane(truth, axis, index, parameters.truth_label)
             scores = score_run_plane(

@@ -47,7 +47,7 @@ from napari_cam_sam.sam.segmenter import Embedding, MaskCandidates, Segmenter
 
 __all__ = [
     "Encode",
-    "Explained",
+    "ExplainableModel",
     "check_run",
     "checked_planes",
     "encoder",
@@ -65,7 +65,7 @@ __all__ = [
 ]
 
 Encode = Callable[[NDArray[np.uint8]], Embedding]
-Explained = Classifier | SegmentationNetwork
+ExplainableModel = Classifier | SegmentationNetwork
 ReadRegion = Callable[[int, int], NDArray[np.bool_]]
 
 
@@ -80,7 +80,7 @@ class _FromHeatmap(Protocol):
 def run_planes(
     image: Image,
     segmenter: Segmenter,
-    classifier: Explained | None,
+    classifier: ExplainableModel | None,
     parameters: RunParameters,
     truth: Image | None = None,
     window: Window | None = None,
@@ -167,7 +167,7 @@ def score_run_plane(
 def check_run(
     image: Image,
     segmenter: Segmenter,
-    classifier: Explained | None,
+    classifier: ExplainableModel | None,
     parameters: RunParameters,
     truth: Image | None,
     region: Image | None = None,
@@ -244,7 +244,7 @@ def checked_planes(image: Image, parameters: RunParameters) -> range:
 
 def planes_with_heatmaps(
     image: Image,
-    classifier: Explained | None,
+    classifier: ExplainableModel | None,
     parameters: RunParameters,
     indices: range,
     window: Window,
@@ -307,7 +307,7 @@ def _given_pixels(
     return read
 
 
-def takes_image(model: Explained | None) -> TypeGuard[SegmentationNetwork]:
+def takes_image(model: ExplainableModel | None) -> TypeGuard[SegmentationNetwork]:
     """Tell whether it is a network that needs the image, and not windowed planes one by one."""
     if not isinstance(model, SegmentationNetwork):
         return False
@@ -403,7 +403,7 @@ def explain_volume(
     )
 
 
-def with_model_window(parameters: RunParameters, model: Explained | None) -> RunParameters:
+def with_model_window(parameters: RunParameters, model: ExplainableModel | None) -> RunParameters:
     """Take the window that a segmentation network was trained with, where none is named."""
     named = parameters.window != WindowParameters()
     if named or not isinstance(model, SegmentationNetwork) or model.card.window is None:

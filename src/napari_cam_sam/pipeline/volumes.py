@@ -164,7 +164,7 @@ def _along(
             encode=seen.encode,
             heatmap=seen.heatmap,
         ):
-            labels[image.slot(axis, plane.index)] = plane.labels
+            labels[image.plane_index(axis, plane.index)] = plane.labels
             sources[plane.index] = plane.objects
             done(1)
     done(image.n_planes(axis) - len(sources))

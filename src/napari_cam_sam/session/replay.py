@@ -64,7 +64,7 @@ def replay(
             segmenter = segmenters[acceptance.segmenter, acceptance.precision]
             masks = _decode(segmenter, embeddings, plane, acceptance)
         if masks:
-            where = image.slot(axis, index)
+            where = image.plane_index(axis, index)
             labels[where] = place_masks(labels[where], masks, acceptance.overlap)
         if progress is not None:
             progress(done, len(session.accepted))

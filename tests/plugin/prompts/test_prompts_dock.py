@@ -46,7 +46,7 @@ def put_heatmap(
     workspace: ViewerWorkspace, axis: int, index: int, values: Any, reason: str | None = None
 ) -> None:
     layer = workspace.heatmaps.layer(axis, create=True)
-    layer.data[workspace.image().slot(axis, index)] = values
+    layer.data[workspace.image().plane_index(axis, index)] = values
     workspace.heatmaps.set_note(layer, index, HeatmapRecord("a", {"a": 1.0}, reason, {}))
     workspace.heatmaps_changed.emit()
 

@@ -109,7 +109,7 @@ def scored(request: Any, files: tuple[Path, Path], tmp_path: Path) -> Scored:
 
 
 def plane_of(scored: Scored, array: Any, index: int) -> Any:
-    return np.asarray(array)[scored.image.slot(0, index)]
+    return np.asarray(array)[scored.image.plane_index(0, index)]
 
 
 def of_python(scored: Scored, labels: Any) -> dict[tuple[int, int], Numbers]:

@@ -172,7 +172,7 @@ def test_along_every_axis_pixels_painted_since_an_acceptance_stay(
     )  # fmt: skip
     masks.accept(axis, [2], "keep")
     labels = workspace.own("labels")
-    plane = labels.data[image.slot(axis, 2)]
+    plane = labels.data[image.plane_index(axis, 2)]
     np.testing.assert_array_equal(plane, 3 * mask)
     assert np.count_nonzero(labels.data) == mask.sum()
     plane[2, 6] = 7

@@ -10,8 +10,8 @@ import pytest
 import torch
 from qtpy.QtCore import QThreadPool
 
-from napari_cam_sam import comparison
 from napari_cam_sam.cam import heatmaps
+from napari_cam_sam.evaluation import score_steps
 from napari_cam_sam.plugin.heatmap.heatmap_dock import HeatmapDock
 from napari_cam_sam.plugin.prompts.prompts_dock import PromptsDock
 from napari_cam_sam.plugin.scores.scores_dock import ScoresDock
@@ -80,7 +80,7 @@ AT_WORK = {
     # Planes of one pass of the model are read together.
     "heatmaps": (HeatmapDock, compute, Snapshot, "plane", 4),
     "prompts": (PromptsDock, place, strategies, "prompts_from_heatmap", 1),
-    "scores": (ScoresDock, press, comparison, "score_plane", 1),
+    "scores": (ScoresDock, press, score_steps, "score_slice", 1),
     "the way": (WorkflowDock, press, strategies, "prompts_from_heatmap", 1),
 }
 
@@ -108,7 +108,7 @@ def test_a_window_that_is_closed_takes_the_work_with_it(
 
 def test_pressed_twice_the_way_goes_once(viewer: Any, qtbot: Any, hold: Any) -> None:
     way = open_sample(viewer, WorkflowDock)
-    held = [hold(heatmaps, "compute_heatmaps"), hold(comparison, "score_plane")]
+    held = [hold(heatmaps, "compute_heatmaps"), hold(score_steps, "score_slice")]
     way.run.click()
     for one in held:
         qtbot.waitUntil(one.entered.is_set, timeout=60_000)
@@ -126,7 +126,7 @@ def test_pressed_twice_the_way_goes_once(viewer: Any, qtbot: Any, hold: Any) -> 
 
 def test_pressed_twice_scores_are_computed_once(viewer: Any, hold: Any, finish: Finish) -> None:
     dock = open_sample(viewer, ScoresDock)
-    held = hold(comparison, "score_steps")
+    held = hold(score_steps, "score_steps")
     scored: list[bool] = []
     dock.scored.connect(lambda: scored.append(True))
     dock.run.click()

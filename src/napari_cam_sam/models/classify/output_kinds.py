@@ -92,9 +92,9 @@ def as_logits(scores: Tensor, kind: OutputKind, activation: str, name: str) -> T
         )
     if activation == "softmax":
         return scores if logarithm else scores.clamp(_LEAST, 1).log()
-    chances = scores.exp() if logarithm else scores
-    below = scores.clamp(max=0) if logarithm else chances.clamp(_LEAST, 1).log()
-    return below - torch.log1p(-chances.clamp(max=_MOST))
+    probabilities = scores.exp() if logarithm else scores
+    below = scores.clamp(max=0) if logarithm else probabilities.clamp(_LEAST, 1).log()
+    return below - torch.log1p(-probabilities.clamp(max=_MOST))
 
 
 def find_outputs(

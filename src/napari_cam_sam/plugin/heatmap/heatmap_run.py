@@ -221,7 +221,7 @@ class HeatmapRun(QObject):
             self._row.stop()
             return
         workspace.heatmaps.set_note(layer, index, step.note)
-        slot = snapshot.image.slot(snapshot.axis, index)
+        slot = snapshot.image.plane_index(snapshot.axis, index)
         layer.data[slot] = step.values
         if step.explained is not None:
             workspace.heatmaps.explained(snapshot.axis).data[slot] = step.explained

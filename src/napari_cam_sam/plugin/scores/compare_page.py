@@ -134,7 +134,7 @@ class ComparePage(QWidget):
                 truth = job.plane(job.truth, i)
                 if not truth.any() and not job.plane(job.prediction, i).any():
                     continue
-                labels = None if accepted is None else accepted[job.image.slot(axis, i)]
+                labels = None if accepted is None else accepted[job.image.plane_index(axis, i)]
                 labels = labels if labels is not None and labels.any() else None
                 yield PlaneToCompare(i, snapshot.plane(i), heat[i], truth, placed.get(i), labels)
 

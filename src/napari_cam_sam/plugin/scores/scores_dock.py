@@ -315,7 +315,7 @@ class ScoresDock(Dock):
             self._pause.start()
             return
         index = self.workspace.plane()[1]
-        slot = state.job.image.slot(state.job.axis, index)
+        slot = state.job.image.plane_index(state.job.axis, index)
         live = [self.choices.array(layer)[slot] for layer in self.choices.layers()[:2]]
         cuts = [np.array(one) if isinstance(one, np.ndarray) else one for one in live]
         one = state.of_plane(index, *cuts)

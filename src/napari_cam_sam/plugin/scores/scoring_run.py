@@ -58,7 +58,7 @@ class ScoringRun:
     def keep(self, step: Any) -> None:
         """Take a step of the scoring."""
         if hasattr(step, "mark"):
-            self.agreement[self.job.image.slot(self.job.axis, step.index)] = step.agreement
+            self.agreement[self.job.image.plane_index(self.job.axis, step.index)] = step.agreement
             self.marks[step.index] = step.mark
             self.rows += [step.row] if step.row is not None else []
         else:
@@ -85,7 +85,7 @@ class ScoringRun:
         self.rows = [r for r in self.rows if (r.kind, r.number) != mine]
         self.rows += [row] if row is not None else []
         self.marks[index] = found.mark
-        self.agreement[self.job.image.slot(self.job.axis, index)] = found.agreement
+        self.agreement[self.job.image.plane_index(self.job.axis, index)] = found.agreement
         return row
 
     def say(self, complete: bool) -> None:

@@ -95,10 +95,10 @@ class HeatmapLayers(QObject):
             if key[0] == name and other.made_by != note.made_by:
                 image = image or self._shown.image()
                 axis = layer.metadata[KEY]["axis"]
-                layer.data[image.slot(axis, key[1])] = 0
+                layer.data[image.plane_index(axis, key[1])] = 0
                 outline = self._own.find("explained", axis)
                 if outline is not None:
-                    outline.data[image.slot(axis, key[1])] = 0
+                    outline.data[image.plane_index(axis, key[1])] = 0
                 del self.notes[key]
         self.notes[name, index] = note
 
@@ -114,7 +114,7 @@ class HeatmapLayers(QObject):
         layer = self._own.find("heatmap", axis)
         if layer is None or self.note(axis, index) is None:
             return None
-        return np.asarray(layer.data[self._shown.image().slot(axis, index)])
+        return np.asarray(layer.data[self._shown.image().plane_index(axis, index)])
 
     def _forget(self) -> None:
         """Clear all heatmaps of the image: its pixels are others now."""

@@ -40,7 +40,7 @@ class Accepted:
 
     def now(self, image: Image) -> NDArray[Any]:
         """Give what the labels hold where it wrote."""
-        return np.asarray(self.layer.data[image.slot(*self.plane)]).take(self.where)
+        return np.asarray(self.layer.data[image.plane_index(*self.plane)]).take(self.where)
 
     def write(self, image: Image, where: NDArray[np.uint32], values: NDArray[Any]) -> None:
         """Write on its plane through the layer, not into its array: so its own undo takes it back.

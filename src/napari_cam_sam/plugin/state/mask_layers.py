@@ -193,7 +193,7 @@ class MaskLayers(QObject):
         together: list[tuple[Accepted, PlaneMasks]] = []
         for index in todo:
             masks = here.masks[axis, index]
-            before = np.array(layer.data[image.slot(axis, index)])
+            before = np.array(layer.data[image.plane_index(axis, index)])
             after = place_masks(before, masks.masks(), overlap)
             where = pixels(before != after)
             written = before.take(where), after.take(where)
@@ -303,7 +303,7 @@ class MaskLayers(QObject):
             for record in accepted:
                 prompts = record.prompts
                 ids = {o.object_id for o in prompts.objects} | {m.object_id for m in record.masks}
-                plane = np.asarray(layer.data[image.slot(prompts.axis, prompts.index)])
+                plane = np.asarray(layer.data[image.plane_index(prompts.axis, prompts.index)])
                 # Most planes of a volume may hold nothing; to look for ids takes far longer.
                 where = pixels(np.isin(plane, list(ids)) if plane.any() else plane)
                 after = plane.take(where)

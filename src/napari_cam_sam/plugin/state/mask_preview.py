@@ -77,7 +77,7 @@ class MaskPreview(QObject):
         for key in keys:
             if key[0] != axis:
                 continue
-            plane = layer.data[image.slot(*key)]
+            plane = layer.data[image.plane_index(*key)]
             plane[:] = 0
             if key in masks:
                 plane[:] = place_masks(plane, masks[key].masks(), "overwrite")

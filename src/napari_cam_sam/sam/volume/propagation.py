@@ -360,7 +360,9 @@ class _Propagation:
             if contrast < p.min_contrast:
                 return f"the contrast, {contrast:.2f} of that at the prompt, is too low"
         if p.min_evidence is not None and self._heatmap is not None:
-            evidence = float(np.max(self._heatmap[self._image.slot(self._axis, index)][mask]))
+            evidence = float(
+                np.max(self._heatmap[self._image.plane_index(self._axis, index)][mask])
+            )
             # NaN is no evidence either.
             if not evidence >= p.min_evidence:
                 return f"the heatmap's evidence {evidence:.2f} is below {p.min_evidence:g}"

@@ -197,7 +197,7 @@ def view_case(case: Case, setting: Setting, models: Models) -> CaseView:
         segmenter = models.segmenter(setting.segmenter)
         whole = run_image(image, segmenter, classifier, run, truth)
         prompts = next((p for p in whole.prompts if p.index == index), prompts)
-        labels = whole.labels[image.slot(run.axis, index)]
+        labels = whole.labels[image.plane_index(run.axis, index)]
     else:
         segmenter = models.segmenter(setting.segmenter)
         found = run_plane(plane, index, heatmap, answer, segmenter, encoder(segmenter, None), run)

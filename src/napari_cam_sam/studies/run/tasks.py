@@ -38,7 +38,7 @@ from napari_cam_sam.models.segmentation import SegmentationNetwork
 from napari_cam_sam.pipeline import RunParameters, run_image
 from napari_cam_sam.pipeline.annotation import annotate
 from napari_cam_sam.pipeline.planes import (
-    Explained,
+    ExplainableModel,
     check_run,
     checked_planes,
     encoder,
@@ -80,10 +80,10 @@ class Models:
     def __init__(self, device: str = "auto", allowed: Collection[str] | None = None) -> None:
         self.device = device
         self.allowed = allowed
-        self._classifiers: dict[str, Explained] = {}
+        self._classifiers: dict[str, ExplainableModel] = {}
         self._segmenters: dict[str, Segmenter] = {}
 
-    def classifier(self, name: str) -> Explained:
+    def classifier(self, name: str) -> ExplainableModel:
         """Give a classifier, or a segmentation network."""
         if name not in self._classifiers:
             if (refusal := refused_factory(name, self.allowed, "the study")) is not None:
@@ -348,7 +348,7 @@ class _Task:
             self._windows[run.window] = resolve_window(self.image, run.window)
         return self._windows[run.window]
 
-    def _classifier(self, setting: Setting) -> Explained | None:
+    def _classifier(self, setting: Setting) -> ExplainableModel | None:
         return None if setting.classifier is None else self._models.classifier(setting.classifier)
 
     def _groups(self, settings: Sequence[Setting]) -> Iterator[_Group]:
@@ -463,7 +463,7 @@ class _Task:
         if self.image.spatial_ndim == 3 and truth is not None:
             shape = self.image.spatial_shape
             whole = group.heatmaps.setdefault(key, np.zeros(shape, np.float32))
-            whole[self.image.slot(run.axis, index)] = heatmap.values
+            whole[self.image.plane_index(run.axis, index)] = heatmap.values
 
     def _run_setting(
         self,
@@ -541,7 +541,7 @@ class _Task:
             if before is not None:
                 whole[...] = before
             group.labels[setting.name] = whole
-        whole[self.image.slot(setting.run.axis, index)] = labels
+        whole[self.image.plane_index(setting.run.axis, index)] = labels
 
     def _add_prompts(
         self,
@@ -665,7 +665,7 @@ class _Task:
             )
             spacing = image.geometry.plane_spacing(run.axis)
             for prompts in result.prompts:
-                labels = result.labels[image.slot(run.axis, prompts.index)]
+                labels = result.labels[image.plane_index(run.axis, prompts.index)]
                 truth = read_truth(self.truth, run, prompts.index)
                 # A plane that was reached from another one needs no prompts of its own.
                 seen = replace(prompts, reason=None) if labels.any() else prompts

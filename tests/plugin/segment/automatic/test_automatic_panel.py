@@ -90,7 +90,7 @@ def put_heatmap(
     workspace = dock.workspace
     layer = workspace.heatmaps.layer(axis, create=True)
     workspace.heatmaps.set_note(layer, index, HeatmapRecord("lesion", {}, reason, {}))
-    layer.data[workspace.image().slot(axis, index)] = values
+    layer.data[workspace.image().plane_index(axis, index)] = values
     workspace.heatmaps_changed.emit()
 
 
@@ -106,7 +106,7 @@ def headless(plane: Any, parameters: AutomaticParameters = FEW) -> tuple[Automat
 
 def preview(dock: SegmentDock, axis: int = 0, index: int = 0) -> Any:
     layer = dock.workspace.own("preview")
-    return None if layer is None else layer.data[dock.workspace.image().slot(axis, index)]
+    return None if layer is None else layer.data[dock.workspace.image().plane_index(axis, index)]
 
 
 def column(dock: SegmentDock, at: int) -> list[str]:

@@ -88,7 +88,7 @@ def headless(
     }  # fmt: skip
     labels = np.zeros(image.spatial_shape, np.uint16)
     for index, plane in found.items():
-        labels[image.slot(axis, index)] = plane.labels
+        labels[image.plane_index(axis, index)] = plane.labels
     return labels, found
 
 

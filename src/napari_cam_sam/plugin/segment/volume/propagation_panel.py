@@ -264,7 +264,7 @@ class VolumeSection(QWidget):
         heatmaps = self._workspace.heatmaps
         whole = np.ones(image.spatial_shape, np.float32)
         for index in heatmaps.noted_planes(axis):
-            whole[image.slot(axis, index)] = heatmaps.values(axis, index)
+            whole[image.plane_index(axis, index)] = heatmaps.values(axis, index)
         return whole
 
     def _show(self, run: _Run, step: PlaneStep) -> None:

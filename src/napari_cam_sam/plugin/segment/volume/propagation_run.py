@@ -246,14 +246,14 @@ def _smoothed(
     dtype = next(iter(found.values())).labels.dtype
     labels = np.zeros(image.spatial_shape, dtype)
     for index, plane in found.items():
-        labels[image.slot(axis, index)] = plane.labels
+        labels[image.plane_index(axis, index)] = plane.labels
     smooth = smooth_along_axis(labels, axis, sigma, image.geometry.spacing)
     prompted = {prompts.index for prompts in job.prompts}
     changed: list[PlaneMasks] = []
     gone: list[int] = []
     for index in range(image.n_planes(axis)):
-        now = smooth[image.slot(axis, index)]
-        if index in prompted or np.array_equal(now, labels[image.slot(axis, index)]):
+        now = smooth[image.plane_index(axis, index)]
+        if index in prompted or np.array_equal(now, labels[image.plane_index(axis, index)]):
             continue
         masks = {int(i): now == i for i in np.unique(now[now != 0])}
         if not masks:
