@@ -36,6 +36,13 @@ def volume(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "image.nii.gz", folder / "truth.nii.gz"
 
 
+def config(folder: Path, settings: str) -> list[str]:
+    """Write a file of settings, and give the options that name it."""
+    path = folder / "settings.yaml"
+    path.write_text(settings)
+    return ["--config", str(path)]
+
+
 def refused(capsys: pytest.CaptureFixture[str], *argv: object) -> str:
     """Run a command that must fail, and give its one line."""
     assert main([str(a) for a in argv]) == 2
@@ -53,15 +60,16 @@ def test_several_classes_as_one_against_the_others(
     names = load_classifier("lesion").card.class_names
     start = ["run", str(picture[0]), "--classifier", "lesion", "--sam", "seeded", "--json"]
     output = ["--output", str(tmp_path / "out")]
-    assert main([*start, *output, "--target", names[-1], "--odds", "--mirrored"]) == 0
+    own = config(tmp_path, "odds: true\nmirrored: true")
+    assert main([*start, *output, "--target", names[-1], *own]) == 0
     cam = json.loads((tmp_path / "out/run.json").read_text())["parameters"]["cam"]
     assert (cam["odds"], cam["mirrored"], cam["target"]) == (True, True, names[-1])
     capsys.readouterr()
-    assert main([*start, *output, "--target", "+".join(names), "--odds"]) == 2
+    assert main([*start, *output, "--target", "+".join(names), *own]) == 2
     assert "all classes" in capsys.readouterr().err
 
 
-def test_the_frame_of_a_checkpoint_is_taken_from_its_option_and_recorded(
+def test_the_frame_of_a_checkpoint_is_taken_from_before_its_name_and_recorded(
     picture: tuple[Path, Path], tmp_path: Path
 ) -> None:
     own = tmp_path / "own.safetensors"
@@ -69,7 +77,7 @@ def test_the_frame_of_a_checkpoint_is_taken_from_its_option_and_recorded(
     start = ["run", str(picture[0]), "--truth", str(picture[1]), "--prompts", "truth-box", "--json"]
     for frame in ("sam", "medsam"):
         output = tmp_path / frame
-        argv = [*start, "--sam", str(own), "--sam-frame", frame, "--output", str(output)]
+        argv = [*start, "--segmenter", f"{frame}:{own}", "--output", str(output)]
         assert main(argv) == 0
         assert json.loads((output / "run.json").read_text())["segmenter"]["frame"] == frame
     labels = [np.asarray(Pillow.open(tmp_path / one / "labels.png")) for one in ("sam", "medsam")]
@@ -112,7 +120,8 @@ def test_truth_boxes_along_each_axis(
     with_truth = int(found.any(axis=tuple(a for a in range(3) if a != axis)).sum())
     argv = ["run", image, "--truth", truth, "--prompts", "truth-box", "--sam", "seeded"]
     # Planes along axes 1 and 2 have 8 rows only: the usual margin of 5 would box all of them.
-    argv += ["--axis", axis, "--margin", 1, "--output", tmp_path / "out", "--json"]
+    argv += ["--axis", axis, "--output", tmp_path / "out", "--json"]
+    argv += config(tmp_path, "prompts: {margin: 1}")
     assert main([str(a) for a in argv]) == 0
     scores = json.loads(capsys.readouterr().out)["scores"]
     assert len(scores["planes"]) == with_truth
@@ -341,9 +350,9 @@ def test_models_info_of_ones_own_files(tmp_path: Path, capsys: pytest.CaptureFix
         (["--axis", "2"], "axis"),
         (["--prompts", "truth-box"], "truth"),
         (["--mask-choice", "oracle"], "truth"),
-        (["--margin", "-3"], "margin"),
+        (["--config", "prompts: {margin: -3}"], "margin"),
         (["--seed", "-1"], "seed"),
-        (["--channels", "1", "--classifier", "shapes"], "channels"),
+        (["--config", "card: {channels: 1}", "--classifier", "shapes"], "channels"),
         (["--output", "/dev/null/x"], "/dev/null"),
         (["--no-such-option"], "--help"),
     ],
@@ -356,6 +365,8 @@ def test_unknown_choices_name_what_would_be_right(
     expected: str,
 ) -> None:
     given = {"--classifier": "lesion", "--output": str(tmp_path / "out")}
+    if options[0] == "--config":
+        options = [*config(tmp_path, options[1]), *options[2:]]
     argv = ["run", str(picture[0]), *options]
     for option, value in given.items():
         if option not in options:

@@ -162,16 +162,18 @@ def test_run_takes_a_network_and_a_pixel_set(
 ) -> None:
     image, truth = picture
     base = ["run", str(image), "--classifier", "phantom-unet", "--target", "lesion",
-            "--sam", "seeded", "--no-cache", "--cam", "hires-cam"]  # fmt: skip
+            "--sam", "seeded", "--cam", "hires-cam"]  # fmt: skip
     sets = {
-        "whole": ["--pixels", "whole"],
-        "predicted": ["--pixels-component", "1"],
-        "truth": ["--pixels", "truth", "--truth", str(truth)],
-        "region": ["--region", str(truth)],
-        "pixel": ["--pixel", "40", "60", "--layer", "decoder3"],
+        "whole": ("pixel_set: {kind: whole}", []),
+        "predicted": ("pixel_set: {component: 1}", []),
+        "truth": ("pixel_set: {kind: truth}", ["--truth", str(truth)]),
+        "region": ("region: truth.png", []),
+        "pixel": ("pixel_set: {kind: pixel, pixel: [40, 60]}", ["--layer", "decoder3"]),
     }
-    for kind, flags in sets.items():
+    for kind, (settings, flags) in sets.items():
         output = tmp_path / kind
+        (tmp_path / "settings.yaml").write_text(settings)
+        flags += ["--config", str(tmp_path / "settings.yaml")]
         assert main([*base, *flags, "--output", str(output)]) == 0
         printed = capsys.readouterr().out
         assert "phantom-unet on cpu" in printed
@@ -194,26 +196,29 @@ def test_models_info_shows_the_tree_of_layers(capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--pixels", "truth"], "needs a truth"),
-        (["--pixels", "region"], "needs a region"),
-        (["--pixels", "pixel"], "its row and its column"),
-        (["--pixel", "3"], "a row and a column"),
-        (["--pixel", "3", "4000"], "counted from 0"),
-        (["--pixels", "whole", "--region", "truth.png"], "--pixels region"),
+        ("pixel_set: {kind: truth}", "needs a truth"),
+        ("pixel_set: {kind: region}", "needs a region"),
+        ("pixel_set: {kind: pixel}", "its row and its column"),
+        ("pixel_set: {kind: pixel, pixel: [3]}", "a row and a column"),
+        ("pixel_set: {kind: pixel, pixel: [3, 4000]}", "counted from 0"),
+        ("{pixel_set: {kind: whole}, region: truth.png}", "kind: region"),
         (["--layer", "bottelneck"], "bottleneck"),
         (["--target", "tumour"], "class"),
-        (["--spatial-dims", "3"], "spatial_dims"),
+        ("card: {spatial_dims: 3}", "spatial_dims"),
     ],
 )
 def test_the_command_line_refuses_in_one_line(
-    flags: list[str],
+    flags: list[str] | str,
     words: str,
     picture: tuple[Path, Path],
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(picture[0].parent)
-    argv = ["run", "image.png", "--classifier", "phantom-unet", "--sam", "seeded", "--no-cache"]
+    argv = ["run", "image.png", "--classifier", "phantom-unet", "--sam", "seeded"]
+    if isinstance(flags, str):
+        Path("settings.yaml").write_text(flags)
+        flags = ["--config", "settings.yaml"]
     assert main([*argv, *flags]) == 2
     out, err = capsys.readouterr()
     assert out == ""

@@ -213,7 +213,9 @@ def test_the_command_line_takes_it_and_records_it(tmp_path: Path) -> None:
     for order in ("rows-columns", NIBABEL):
         folder = tmp_path / order
         command = ["run", str(tmp_path / "plane.png"), "--classifier", str(path), "--sam"]
-        more = ["seeded", "--target", "1", "--plane-order", order, "--output", str(folder)]
+        settings = tmp_path / f"{order}.yaml"
+        settings.write_text(f"card: {{plane_order: {order}}}")
+        more = ["seeded", "--target", "1", "--config", str(settings), "--output", str(folder)]
         assert main([*command, *more]) == 0
         record = json.loads((folder / "run.json").read_text())
         assert record["classifier"]["card"]["plane_order"] == order

@@ -125,7 +125,7 @@ def test_people_get_a_table(volume: Path, folder: Path, capsys: pytest.CaptureFi
     assert "10240.0 MiB" in out
     assert "compact-sam" in out
     assert main(["cache", "clear"]) == 0
-    assert "1 planes deleted" in capsys.readouterr().out
+    assert "1 slice deleted" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
@@ -151,7 +151,7 @@ def test_after_a_kill_only_what_is_missing_is_encoded(
         known = {path: (path.stat().st_ino, path.read_bytes()) for path in entries(folder)}
         assert 0 < len(known) < PLANES
     said = re.fullmatch(
-        rf"napari-cam-sam: stopped; (\d+) of {PLANES} planes are on disk, and the same command "
+        rf"napari-cam-sam: stopped; (\d+) of {PLANES} slices are on disk, and the same command "
         r"goes on from there\.\s*",
         err,
     )

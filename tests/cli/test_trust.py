@@ -64,8 +64,8 @@ def test_a_table_and_words_for_people(scan: Path, capsys: pytest.CaptureFixture[
     assert main(command) == 0
     out = capsys.readouterr().out
     assert "eigen-cam of 'lesion'" in out
-    assert "scan, plane 0" in out
-    assert "scan, plane 1" in out
+    assert "scan, slice 0" in out
+    assert "scan, slice 1" in out
     assert "last layer random  1.000" in out
     assert "bad    The map hardly changes when the model's last layer is random" in out
     assert "only a truth can tell" in out
@@ -140,6 +140,8 @@ def test_bad_input_is_one_line(
 def test_run_refuses_parameters_of_occlusion_without_it(
     scan: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["run", str(scan), "--classifier", "lesion", "--occlusion-patch", "8"]
+    settings = scan.with_name("settings.yaml")
+    settings.write_text("occlusion: {patch: 8}")
+    command = ["run", str(scan), "--classifier", "lesion", "--config", str(settings)]
     assert main(command) == 2
-    assert "--occlusion-patch needs --cam occlusion" in capsys.readouterr().err
+    assert "'occlusion' without method: occlusion" in capsys.readouterr().err

@@ -31,6 +31,9 @@ from napari_cam_sam.sam.volume.propagation import propagate
 from napari_cam_sam.sam.volume.smoothing import smooth_along_axis
 
 MIDDLE = 11  # of the planes 8 to 14 that the lesion of the sample is on
+BOXED = f"strategy: truth-box\nprompts: {{margin: 2}}\nplanes: {MIDDLE}\n"
+
+AT_MOST = "volume: {{propagation: {{max_planes: {}}}}}"
 
 
 @pytest.fixture(scope="module")
@@ -50,15 +53,25 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     return folder
 
 
-def command(volume: tuple[Path, Path], output: Path, *more: object) -> list[str]:
+def config(folder: Path, settings: str) -> list[str]:
+    """Write a file of settings, and give the options that name it."""
+    path = folder / "settings.yaml"
+    path.write_text(settings)
+    return ["--config", str(path)]
+
+
+def command(
+    volume: tuple[Path, Path], output: Path, *more: object, settings: str = ""
+) -> list[str]:
+    if settings:
+        more = (*more, *config(volume[0].parent, settings))
     given = ["run", volume[0], "--truth", volume[1], "--window", "ct-abdomen", "--device", "cpu"]
     return [str(a) for a in [*given, "--sam", "compact-sam", "--output", output, "--json", *more]]
 
 
-def boxed(volume: tuple[Path, Path], output: Path, *more: object) -> list[str]:
+def boxed(volume: tuple[Path, Path], output: Path, *more: object, settings: str = "") -> list[str]:
     """One box of the truth, on the middle plane, propagated."""
-    own = ("--strategy", "truth-box", "--margin", 2, "--planes", MIDDLE, "--propagate")
-    return command(volume, output, *own, *more)
+    return command(volume, output, "--propagate", *more, settings=BOXED + settings)
 
 
 def asked(capsys: pytest.CaptureFixture[str], argv: list[str]) -> dict[str, Any]:
@@ -85,7 +98,7 @@ def test_propagation_finds_more_than_the_prompted_plane(
 ) -> None:
     truth = np.asarray(read_labels(volume[1]).data)
     whole = asked(capsys, boxed(volume, tmp_path / "whole"))
-    alone = asked(capsys, boxed(volume, tmp_path / "alone", "--propagate-max-planes", 0))
+    alone = asked(capsys, boxed(volume, tmp_path / "alone", settings=AT_MOST.format(0)))
     assert whole["scores"]["volume"]["dice"] > alone["scores"]["volume"]["dice"] + 0.3
     for name, printed in (("whole", whole), ("alone", alone)):
         found = dice(labels_of(tmp_path / name), truth)
@@ -132,8 +145,10 @@ def test_propagation_finds_more_than_the_prompted_plane(
 def test_rules_can_be_turned_off(
     volume: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    far = ("--propagate-min-contrast", "none", "--no-propagate-follow-brightness")
-    printed = asked(capsys, boxed(volume, tmp_path / "out", *far, "--propagate-max-planes", "2"))
+    far = """volume:
+      propagation: {min_contrast: null, follow_brightness: false, max_planes: 2}
+    """
+    printed = asked(capsys, boxed(volume, tmp_path / "out", settings=far))
     with_mask = [one["index"] for one in printed["sources"] if one["source"] != "none"]
     assert with_mask == list(range(MIDDLE - 2, MIDDLE + 3))
     record = json.loads((tmp_path / "out" / "run.json").read_text())
@@ -159,7 +174,7 @@ def test_heatmaps_prompt_the_planes_that_can_be_trusted(
     np.testing.assert_array_equal(*map(np.asarray, heatmaps))
 
     nothing = asked(
-        capsys, command(volume, tmp_path / "none", *lesion, "--propagate", "--min-trust", 1)
+        capsys, command(volume, tmp_path / "none", *lesion, settings="volume: {min_trust: 1}")
     )
     assert nothing["sources"] == []
     assert not labels_of(tmp_path / "none").any()
@@ -169,7 +184,7 @@ def test_smoothing_and_the_consensus_of_three_axes(
     volume: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked(capsys, boxed(volume, tmp_path / "plain"))
-    asked(capsys, boxed(volume, tmp_path / "smooth", "--smooth", 5))
+    asked(capsys, boxed(volume, tmp_path / "smooth", settings="volume: {smooth: 5}"))
     plain, spacing = labels_of(tmp_path / "plain"), read_image(volume[0]).geometry.spacing
     smooth = smooth_along_axis(plain, 0, 5.0, spacing)
     assert (smooth != plain).any()
@@ -199,9 +214,9 @@ def test_people_read_where_masks_are_from(
     assert main(argv) == 0
     out = capsys.readouterr().out
     assert "1 prompted, 5 propagated, 0 interpolated" in out
-    assert "object 1 stops at plane 15: nothing is as bright as the object" in out
+    assert "object 1 stops at slice 15: nothing is as bright as the object" in out
     assert "object 1: Dice with the consensus" in out
-    assert "Planes 0 to 23 as one volume: iou" in out
+    assert "Slices 0 to 23 as one volume: iou" in out
 
 
 def test_the_overview_shows_planes_that_only_propagation_reached(
@@ -213,15 +228,15 @@ def test_the_overview_shows_planes_that_only_propagation_reached(
         argv = command(volume, output, "--classifier", "lesion", "--target", "lesion")
         i = argv.index("--truth")
         without_truth = [*argv[:i], *argv[i + 2 :]]
-        asked(capsys, [*without_truth, "--propagate", "--propagate-max-planes", str(planes)])
+        asked(capsys, [*without_truth, *config(tmp_path, AT_MOST.format(planes))])
         heights.append(Pillow.open(output / "overview.png").height)
     assert heights[1] > 2 * heights[0]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
 def test_ctrl_c_leaves_nothing_half_written(volume: tuple[Path, Path], tmp_path: Path) -> None:
-    argv = boxed(volume, tmp_path / "deep" / "out", "--consensus")
-    argv += ["--cache-folder", str(tmp_path / "cache")]
+    cache = f"embeddings: {{folder: {tmp_path / 'cache'}}}"
+    argv = boxed(volume, tmp_path / "deep" / "out", "--consensus", settings=cache)
     worker = subprocess.Popen(
         [sys.executable, "-m", "napari_cam_sam", *argv],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -252,26 +267,28 @@ def refused(capsys: pytest.CaptureFixture[str], argv: list[str]) -> str:
         (["--mask-choice", "oracle"], "single, first or best"),
         (["--mask-choice", "bst"], "best"),
         (["--strategy", "s2-adaptive"], "other negatives"),
-        (["--propagate-rule", "boxx"], "mask+box"),
-        (["--propagate-min-contrast", "3"], "from 0 to 1"),
-        (["--propagate-min-contrast", "much"], "--help"),
-        (["--propagate-max-planes", "1.5"], "--help"),
-        (["--smooth", "-1"], "0 mm or more"),
-        (["--smooth", "nan"], "0 mm or more"),
-        (["--min-trust", "2"], "0 to 1"),
-        (["--ranking-rule", "mean"], "--mask-from automatic"),
-        (["--automatic-stability", ".5"], "--mask-from automatic"),
-        (["--cache-disk-mb", "-1"], "0 or more"),
+        ("volume: {propagation: {rule: boxx}}", "mask+box"),
+        ("volume: {propagation: {min_contrast: 3}}", "from 0 to 1"),
+        ("volume: {propagation: {min_contrast: much}}", "must be a number"),
+        ("volume: {propagation: {max_planes: 1.5}}", "must be a whole number"),
+        ("volume: {propagation: {mask_choice: best}}", "outside of 'volume'"),
+        ("volume: {smooth: -1}", "0 mm or more"),
+        ("volume: {smooth: .nan}", "0 mm or more"),
+        ("volume: {min_trust: 2}", "0 to 1"),
+        ("ranking: {rule: mean}", "mask_from: automatic"),
+        ("automatic: {stability: .5}", "mask_from: automatic"),
+        ("embeddings: {disk_mb: -1}", "0 or more"),
     ],
 )
 def test_what_does_not_fit_is_said_in_one_line(
     volume: tuple[Path, Path],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-    options: list[str],
+    options: list[str] | str,
     expected: str,
 ) -> None:
-    lesion = ("--classifier", "lesion", "--target", "lesion", "--propagate")
+    lesion = ["--classifier", "lesion", "--target", "lesion", "--propagate"]
+    options = config(tmp_path, options) if isinstance(options, str) else options
     assert expected in refused(capsys, command(volume, tmp_path / "out", *lesion, *options))
     assert not (tmp_path / "out").exists()
 
@@ -279,12 +296,12 @@ def test_what_does_not_fit_is_said_in_one_line(
 def test_what_propagation_needs(
     volume: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for options in (["--smooth", 2], ["--consensus"], ["--propagate-margin", 1]):
-        argv = command(volume, tmp_path / "out", "--strategy", "truth-box", *options)
-        assert f"{options[0]} needs --propagate" in refused(capsys, argv)
+    argv = command(volume, tmp_path / "out", "--strategy", "truth-box", "--consensus")
+    assert "--consensus needs --propagate" in refused(capsys, argv)
     argv = command(volume, tmp_path / "out", "--classifier", "lesion", "--propagate")
     assert "target" in refused(capsys, argv)
-    argv = boxed(volume, tmp_path / "out", "--propagate-min-evidence", ".5")
+    evidence = "volume: {propagation: {min_evidence: 0.5}}"
+    argv = boxed(volume, tmp_path / "out", settings=evidence)
     assert "heatmap" in refused(capsys, argv)
 
     Pillow.fromarray(np.zeros((30, 30), np.uint8)).save(tmp_path / "image.png")
@@ -292,7 +309,8 @@ def test_what_propagation_needs(
     picture = ["run", str(tmp_path / "image.png"), *lesion, "--propagate"]
     assert "needs a volume" in refused(capsys, picture)
     tifffile.imwrite(tmp_path / "stack.tif", np.zeros((6, 30, 30), np.uint8))
-    stack = ["run", str(tmp_path / "stack.tif"), *lesion, "--propagate", "--smooth", "1"]
+    smooth = config(tmp_path, "volume: {smooth: 1}")
+    stack = ["run", str(tmp_path / "stack.tif"), *lesion, *smooth]
     assert "spacing in mm" in refused(capsys, stack)
     assert not (tmp_path / "out").exists()
 
@@ -319,15 +337,15 @@ def test_embedded_planes_are_not_encoded_again(
     embed = ["embed", str(volume[0]), "--segmenter", "compact-sam", "--window", "ct-abdomen"]
     asked(capsys, [*embed, "--device", "cpu", "--folder", str(folder), "--json"])
     assert encoded == 24
-    there = ("--cache-folder", folder)
+    there, none = (f"embeddings: {{folder: {folder}{more}}}" for more in ("", ", disk_mb: 0"))
     planes = ("--strategy", "truth-box", "--planes", "8:15")
-    asked(capsys, command(volume, tmp_path / "disk", *planes, *there))
-    asked(capsys, boxed(volume, tmp_path / "disk-volume", *there))
+    asked(capsys, command(volume, tmp_path / "disk", *planes, settings=there))
+    asked(capsys, boxed(volume, tmp_path / "disk-volume", settings=there))
     assert encoded == 24
     before = sorted(folder.rglob("*"))
-    asked(capsys, command(volume, tmp_path / "none", *planes, *there, "--no-cache"))
+    asked(capsys, command(volume, tmp_path / "none", *planes, settings=none))
     assert encoded == 24 + 7
-    asked(capsys, boxed(volume, tmp_path / "none-volume", *there, "--no-cache"))
+    asked(capsys, boxed(volume, tmp_path / "none-volume", settings=none))
     assert encoded > 24 + 7
     assert sorted(folder.rglob("*")) == before
     for kind in ("", "-volume"):
@@ -340,7 +358,8 @@ def test_a_folder_that_fails_costs_one_line(
     volume: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("I am no folder")
-    argv = boxed(volume, tmp_path / "out", "--cache-folder", tmp_path / "file")
+    broken = f"embeddings: {{folder: {tmp_path / 'file'}}}"
+    argv = boxed(volume, tmp_path / "out", settings=broken)
     assert main(argv) == 0
     printed = capsys.readouterr()
     assert printed.err.startswith("napari-cam-sam: note: Embeddings are kept in memory alone")
@@ -356,9 +375,9 @@ def test_everything_mode_chosen_by_the_heatmap(
     Pillow.fromarray(np.asarray(sample.truth.data)).save(tmp_path / "truth.png")
     argv = ["run", tmp_path / "image.png", "--truth", tmp_path / "truth.png", "--json"]
     argv += ["--classifier", "shapes", "--target", sample.target, "--mask-from", "automatic"]
-    argv += ["--automatic-points-per-side", 6, "--device", "cpu", "--output", tmp_path / "out"]
-    argv += ["--sam"]
-    printed = asked(capsys, [str(a) for a in [*argv, "compact-sam", "--ranking-rule", "dice"]])
+    argv += config(tmp_path, "automatic: {points_per_side: 6}\nranking: {rule: dice}")
+    argv += ["--device", "cpu", "--output", tmp_path / "out", "--sam"]
+    printed = asked(capsys, [str(a) for a in [*argv, "compact-sam"]])
     assert printed["scores"]["planes"][0]["iou"] > 0.9
     record = json.loads((tmp_path / "out" / "run.json").read_text())["parameters"]
     assert record["ranking"]["rule"] == "dice"

@@ -169,7 +169,7 @@ def test_unknown_names():
 )
 def test_what_looks_like_a_medsam_is_refused_until_its_frame_is_said(tmp_path, name, content, hint):
     torch.save({"model": vit(768), **content}, tmp_path / name)
-    with pytest.raises(CamSamError, match=rf"^This may be a MedSAM {hint}.*--sam-frame medsam"):
+    with pytest.raises(CamSamError, match=rf"^This may be a MedSAM {hint}.*medsam: or sam: before"):
         load_segmenter(tmp_path / name, "cpu")
     assert loading.describe_segmenter(tmp_path / name)["frame"].startswith("not known")
     assert loading.describe_segmenter(f"medsam:{tmp_path / name}")["frame"] == "medsam"
@@ -179,7 +179,7 @@ def test_another_file_is_fed_as_a_sam_with_a_warning(tmp_path):
     path = tmp_path / "kidneys.pth"
     torch.save(vit(768), path)
     with (
-        pytest.warns(UserWarning, match="SAM's own frame.*--sam-frame medsam"),
+        pytest.warns(UserWarning, match="SAM's own frame.*medsam: or sam: before"),
         pytest.raises(CamSamError, match="does not fit SAM vit-b"),  # the rest is left out above
     ):
         load_segmenter(path, "cpu")

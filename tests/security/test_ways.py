@@ -208,7 +208,7 @@ def test_a_matplotlibrc_beside_the_files_changes_nothing(
     plane[12:30, 14:34] = 200
     Picture.fromarray(plane).save(received / "a.png")
     Picture.fromarray((plane > 100) * np.uint8(255)).save(received / "truth.png")
-    options = ("--truth", "truth.png", "--prompts", "truth-box", "--sam", "seeded", "--no-cache")
+    options = ("--truth", "truth.png", "--prompts", "truth-box", "--sam", "seeded")
     done = command("run", "a.png", *options)
     assert done.returncode == 0, done.stderr
     assert (received / "a-cam-sam" / "overview.png").stat().st_size > 1000
@@ -237,7 +237,7 @@ def test_nothing_else_imports_or_runs_by_name() -> None:
     allowed = {
         "__init__.py": {"lazy_loader.attach_stub"},  # its own modules, relative in its stub
         "models/factories.py": {"import_module"},
-        "cli/run.py": {"subprocess.run"},
+        "cli/demo.py": {"subprocess.run"},
         "models/training/saving.py": {"torch.load"},
         "models/checkpoints.py": {"torch.load"},
     }

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from napari_cam_sam.cli.shared import (
     AXIS_HELP,
     DEVICE_HELP,
+    PLANES_HELP,
+    SEGMENTER_HELP,
     Parser,
-    add_frame,
     add_image,
     changed,
     print_json,
@@ -41,32 +42,29 @@ def add_cache_commands(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
     """Add the commands to the subparsers of the command line, and give their parsers."""
     embed = commands.add_parser(
         "embed",
-        help="encode the planes of an image ahead of their use",
-        description="Encode planes and keep them on disk, where the viewer and other commands "
-        "find them by their pixels: give the window that the planes will be seen with. What is "
-        "there already is not encoded again, so a command that was stopped goes on.",
+        help="encode the slices of an image in advance",
+        description="Encode slices and keep the embeddings on disk, for the viewer and for other "
+        "commands. Give the window that you will work with: another window makes other pixels. "
+        "What is there is not encoded again, so a command that was stopped goes on.",
     )
     add_image(embed)
-    embed.add_argument(
-        "--segmenter", help="segmenter or checkpoint; by default the best one installed"
-    )
-    add_frame(embed)
-    embed.add_argument("--axis", type=int, default=0, help=AXIS_HELP)
-    embed.add_argument("--planes", help="A:B (B not included) or one index; by default all")
+    embed.add_argument("--segmenter", "--sam", metavar="MODEL", help=SEGMENTER_HELP)
+    embed.add_argument("--axis", type=int, default=0, metavar="N", help=AXIS_HELP)
+    embed.add_argument("--planes", metavar="A:B", help=PLANES_HELP)
     embed.add_argument("--window", default="auto", help=window_help())
     embed.add_argument("--device", default="auto", help=DEVICE_HELP)
     embed.set_defaults(command=_embed)
 
-    cache = commands.add_parser("cache", help="embeddings on disk: count or delete them")
+    cache = commands.add_parser("cache", help="count or delete the embeddings on disk")
     actions = cache.add_subparsers(required=True, metavar="ACTION", parser_class=Parser)
-    info = actions.add_parser("info", help="where they are, how many, and of which models")
+    info = actions.add_parser("info", help="show where they are, how many, and of which models")
     info.set_defaults(command=_info)
-    clear = actions.add_parser("clear", help="delete them")
+    clear = actions.add_parser("clear", help="delete embeddings")
     clear.add_argument(
-        "--model", help="of a model alone: its name, or 6 or more digits of its hash"
+        "--model", help="only those of this model: its name, or 6 or more digits of its hash"
     )
     clear.add_argument(
-        "--older-than", type=float, metavar="DAYS", help="only those not used for as many days"
+        "--older-than", type=float, metavar="DAYS", help="only those not used for this many days"
     )
     clear.set_defaults(command=_clear)
     for parser in (embed, info, clear):
@@ -76,9 +74,11 @@ def add_cache_commands(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
 
 def _add_store(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--folder", help="where embeddings are; by default 'embeddings' in the cache folder"
+        "--folder", metavar="DIR", help="of embeddings (default: 'embeddings' in the cache folder)"
     )
-    parser.add_argument("--disk-mb", type=int, help="most MiB there (default 10240)")
+    parser.add_argument(
+        "--disk-mb", type=int, metavar="N", help="limit of the folder in MiB (default 10240)"
+    )
 
 
 def _store(arguments: argparse.Namespace) -> EmbeddingStore:
@@ -103,7 +103,7 @@ def _embed(arguments: argparse.Namespace) -> None:
     indices = parse_planes(arguments.planes, image.n_planes(arguments.axis))
     window = resolve_window(image, parse_window(arguments.window))
     name = arguments.segmenter or default_segmenter()
-    segmenter = load_segmenter(name, arguments.device, frame=arguments.sam_frame)
+    segmenter = load_segmenter(name, arguments.device)
 
     def windowed() -> Iterator[NDArray[np.uint8]]:
         for index in indices:
@@ -124,7 +124,7 @@ def _embed(arguments: argparse.Namespace) -> None:
     except KeyboardInterrupt:
         kept = counts["found"] + counts["encoded"]
         raise KeyboardInterrupt(
-            f"{kept} of {len(indices)} planes are on disk, and the same command goes on from there"
+            f"{kept} of {len(indices)} slices are on disk, and the same command goes on from there"
         ) from None
     seconds = time.monotonic() - begin
     if arguments.json:
@@ -149,7 +149,7 @@ def _embed(arguments: argparse.Namespace) -> None:
     size = " × ".join(str(n) for n in image.spatial_shape)
     print(f"Image       {image.name}, {size}; window {window.description}")
     print(f"Segmenter   {segmenter.name} on {segmenter.device}, {segmenter.precision}")
-    print(f"Planes      {counts['encoded']} encoded, {counts['found']} were there, {seconds:.1f} s")
+    print(f"Slices      {counts['encoded']} encoded, {counts['found']} were there, {seconds:.1f} s")
     if counts["not kept"]:
         print(f"            {counts['not kept']} not kept: float16 cannot hold their features")
     print(f"\nKept in {shown(store.folder)}")
@@ -162,7 +162,7 @@ def _check_room(store: EmbeddingStore, segmenter: Segmenter, n_planes: int) -> N
             needed = model.n_bytes / model.entries * n_planes
             if needed > store.max_bytes:
                 raise CamSamError(
-                    f"The {n_planes} planes need some {math.ceil(needed / (1 << 20))} MiB on disk, "
+                    f"The {n_planes} slices need some {math.ceil(needed / (1 << 20))} MiB on disk, "
                     f"the limit is {store.max_bytes >> 20}: choose fewer by --planes, or raise it "
                     "by --disk-mb."
                 )
@@ -193,7 +193,7 @@ def _info(arguments: argparse.Namespace) -> None:
         )
         return
     print(f"Folder      {shown(store.folder)}")
-    print(f"Planes      {entries}, {_mib(n_bytes)} of at most {_mib(store.max_bytes)}")
+    print(f"Slices      {entries}, {_mib(n_bytes)} of at most {_mib(store.max_bytes)}")
     if models:
         print()
     print_table(
@@ -201,7 +201,7 @@ def _info(arguments: argparse.Namespace) -> None:
             {
                 "model": model.name,
                 "hash": model.model_hash,
-                "planes": model.entries,
+                "slices": model.entries,
                 "size": _mib(model.n_bytes),
                 "last used": f"{_when(model.last_used):%Y-%m-%d %H:%M}",
             }
@@ -219,7 +219,8 @@ def _clear(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print_json({"folder": str(store.folder), "entries": entries, "bytes": n_bytes})
     else:
-        print(f"{entries} planes deleted from {shown(store.folder)}, {_mib(n_bytes)}")
+        slices = "1 slice" if entries == 1 else f"{entries} slices"
+        print(f"{slices} deleted from {shown(store.folder)}, {_mib(n_bytes)}")
 
 
 def _when(seconds: float) -> datetime:

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from napari_cam_sam import __version__
 from napari_cam_sam.cli.cache import add_cache_commands
+from napari_cam_sam.cli.demo import add_demo_command
 from napari_cam_sam.cli.report import distance_rule, reasons
-from napari_cam_sam.cli.run import add_run_commands
+from napari_cam_sam.cli.run import add_run_command
 from napari_cam_sam.cli.shared import (
     AXIS_HELP,
     DEVICE_HELP,
+    PLANES_HELP,
     Parser,
     add_card,
     add_fields,
@@ -105,62 +107,96 @@ def _refused(sentence: str, error: BaseException, status: int) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="napari-cam-sam",
-        description="Class activation maps → prompts → Segment Anything → scores.",
+        description="From an image to class activation maps, prompts, Segment Anything masks and "
+        "scores, without a window.",
+        epilog="napari-cam-sam COMMAND --help shows the options of a command.",
     )
     parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
-    added = (*add_run_commands(commands), *add_trust_command(commands))
+    commands = parser.add_subparsers(
+        required=True, metavar="COMMAND", title="commands", parser_class=Parser
+    )
+    added = add_demo_command(commands) + add_run_command(commands) + add_trust_command(commands)
 
-    metrics = commands.add_parser("metrics", help="scores of a mask, and of a heatmap")
-    metrics.add_argument("--prediction", type=Path, required=True, help="labels file to score")
-    metrics.add_argument("--truth", type=Path, required=True, help="labels file that is right")
-    metrics.add_argument("--heatmap", type=Path, help="its values lie in 0 to 1")
-    metrics.add_argument("--truth-label", type=int, help="the label meant, in both; by default any")
+    metrics = commands.add_parser(
+        "metrics",
+        help="score a mask, and a heatmap, against a truth",
+        description="Score a mask, and a heatmap, against a ground truth.",
+    )
+    metrics.add_argument(
+        "--prediction", type=Path, required=True, metavar="FILE", help="labels to score"
+    )
+    metrics.add_argument(
+        "--truth", type=Path, required=True, metavar="FILE", help="ground truth labels"
+    )
+    metrics.add_argument(
+        "--heatmap", type=Path, metavar="FILE", help="heatmap to score, with values in 0 to 1"
+    )
+    metrics.add_argument(
+        "--truth-label", type=int, metavar="N", help="score this label alone (default: all as one)"
+    )
     metrics.add_argument(
         "--spacing",
         type=float,
         nargs="+",
-        help="mm along each array axis, planes first, then rows, columns (of a NIfTI: k, j, i); "
-        "by default the truth's",
+        metavar="MM",
+        help="mm along each array axis: slices, rows, columns; k, j, i of a NIfTI file (default: "
+        "the truth's)",
     )
-    metrics.add_argument("--tolerance", type=float, help="of NSD, in mm")
+    metrics.add_argument("--tolerance", type=float, metavar="MM", help="of NSD (default 2)")
     metrics.add_argument(
-        "--each", choices=["plane", "label", "object"], help="score these one by one, too"
+        "--each",
+        choices=["plane", "label", "object"],
+        help="also score each of these (a plane is a slice)",
     )
-    metrics.add_argument("--axis", type=int, default=0, help="for --each plane: " + AXIS_HELP)
+    metrics.add_argument(
+        "--axis", type=int, default=0, metavar="N", help="for --each plane: " + AXIS_HELP
+    )
     metrics.set_defaults(command=_metrics)
 
-    prompts = commands.add_parser("prompts", help="points and boxes from a heatmap or a mask")
+    prompts = commands.add_parser(
+        "prompts",
+        help="make points and boxes from a heatmap or a mask",
+        description="Make points and boxes from a heatmap or a mask.",
+    )
     source = prompts.add_mutually_exclusive_group(required=True)
-    source.add_argument("--heatmap", type=Path, help="its values lie in 0 to 1")
-    source.add_argument("--mask", type=Path, help="labels file; each value is an object")
+    source.add_argument("--heatmap", type=Path, metavar="FILE", help="values in 0 to 1")
+    source.add_argument("--mask", type=Path, metavar="FILE", help="labels; each is an object")
     prompts.add_argument(
         "--strategy",
-        help=rules_help() + "; by default ours, of a mask truth-box-point",
+        metavar="NAME",
+        help=rules_help() + " (ours; for a mask truth-box-point)",
     )
-    prompts.add_argument("--axis", type=int, default=0, help=AXIS_HELP)
-    prompts.add_argument("--planes", help="A:B or one index; by default all")
-    prompts.add_argument("--output", type=Path, help="JSON file to write")
-    add_fields(prompts, "prompt rule", prompt_parameters_class(), default="as --strategy says")
+    prompts.add_argument("--axis", type=int, default=0, metavar="N", help=AXIS_HELP)
+    prompts.add_argument("--planes", metavar="A:B", help=PLANES_HELP)
+    prompts.add_argument("--output", type=Path, metavar="FILE", help="JSON file to write")
+    add_fields(
+        prompts, "changes of the strategy", prompt_parameters_class(), default="the strategy's"
+    )
     prompts.set_defaults(command=_prompts)
 
-    replay = commands.add_parser("replay", help="run a saved annotation session again")
-    replay.add_argument("folder", type=Path, metavar="FOLDER", help="folder of the session")
-    replay.add_argument("--image", type=Path, help="its image, where it is not where it was")
-    replay.add_argument("--output", type=Path, help="labels file to write")
+    replay = commands.add_parser(
+        "replay",
+        help="repeat a saved annotation session",
+        description="Segment again what was accepted in a saved session, and compare the labels.",
+    )
+    replay.add_argument("folder", type=Path, metavar="FOLDER", help="of the session")
+    replay.add_argument("--image", type=Path, metavar="FILE", help="its image, if it was moved")
+    replay.add_argument("--output", type=Path, metavar="FILE", help="labels file to write")
     replay.add_argument("--device", default="auto", help=DEVICE_HELP)
     replay.set_defaults(command=_replay)
 
     models = commands.add_parser("models", help="list, download or describe models")
-    actions = models.add_subparsers(required=True, metavar="ACTION", parser_class=Parser)
-    listing = actions.add_parser("list", help="what there is, and what is installed")
+    actions = models.add_subparsers(
+        required=True, metavar="ACTION", title="actions", parser_class=Parser
+    )
+    listing = actions.add_parser("list", help="list models, and which are installed")
     listing.set_defaults(command=_models_list)
-    download = actions.add_parser("download", help="fetch a checkpoint and check its hash")
-    download.add_argument("name", metavar="NAME")
+    download = actions.add_parser("download", help="download a checkpoint and check its hash")
+    download.add_argument("name", metavar="NAME", help="from models list")
     download.set_defaults(command=_models_download)
-    info = actions.add_parser("info", help="card and layers of a model, type of a SAM")
+    info = actions.add_parser("info", help="show the card and layers of a model")
     info.add_argument(
-        "file", metavar="FILE", help="checkpoint, bundle folder, name or package.module:function"
+        "file", metavar="FILE", help="name, checkpoint, bundle folder or package.module:function"
     )
     add_card(info)
     info.set_defaults(command=_models_info)
@@ -226,7 +262,7 @@ def _each(
 
     if arguments.each == "plane":
         if answer.ndim != 3:
-            raise CamSamError("Scores of each plane need a volume; this is a single plane.")
+            raise CamSamError("Scores of each slice need a volume; this is a single slice.")
         planes = score_planes(guess, answer, spacing, arguments.axis, tolerance=tolerance)
         return [row(found, plane=index) for index, found in planes.items()]
     if arguments.each == "label":
@@ -304,7 +340,7 @@ def _prompts(arguments: argparse.Namespace) -> None:
             ]
             rows.append(
                 {
-                    "plane": plane_prompts.index,
+                    "slice": plane_prompts.index,
                     "object": prompt.object_id,
                     "rows": f"{box.row_min:g} to {box.row_max:g}" if box else None,
                     "columns": f"{box.column_min:g} to {box.column_max:g}" if box else None,
@@ -313,7 +349,8 @@ def _prompts(arguments: argparse.Namespace) -> None:
             )
     print_table(rows)
     for reason, count in reasons(found).items():
-        print(f"{count} plane(s) without prompts, {reason}")
+        slices = "1 slice" if count == 1 else f"{count} slices"
+        print(f"{slices} without prompts, {reason}")
 
 
 def _replay(arguments: argparse.Namespace) -> None:
@@ -362,7 +399,7 @@ def _replay(arguments: argparse.Namespace) -> None:
     print(f"Image       {image.name}, {size}")
     for name, device in devices.items():
         print(f"Segmenter   {name} on {device}")
-    print(f"Planes      {len(planes)} run again, accepted {len(session.accepted)} times in all")
+    print(f"Slices      {len(planes)} run again, accepted {len(session.accepted)} times in all")
     if differing is None:
         print("Labels      none were saved to compare with")
     elif differing == 0:

@@ -50,7 +50,7 @@ def report(result: RunResult, segmenter: Any, classifier: Any) -> None:
     print(f"Segmenter   {segmenter.name} on {segmenter.device}, {how}")
     with_prompts = sum(bool(p.objects) for p in result.prompts)
     seconds = result.seconds["total"]
-    print(f"Planes      {len(result.prompts)} run, {with_prompts} with prompts, {seconds:.1f} s")
+    print(f"Slices      {len(result.prompts)} run, {with_prompts} with prompts, {seconds:.1f} s")
     if parameters.volume is None or not result.sources:
         for reason, count in reasons(result.prompts).items():
             print(f"            {count} without, {reason}")
@@ -61,7 +61,7 @@ def report(result: RunResult, segmenter: Any, classifier: Any) -> None:
     }
     rows = []
     for (index, label), scores in result.scores.items():
-        row: dict[str, Any] = {"plane": index, "label": label or "any"}
+        row: dict[str, Any] = {"slice": index, "label": label or "any"}
         if parameters.volume is not None:
             row["source"] = sources[index, label]
         row |= {n: scores.values.get(n) for n in ("iou", "dice", "hd95", "nsd")}
@@ -87,7 +87,7 @@ def report(result: RunResult, segmenter: Any, classifier: Any) -> None:
         print_table(
             [
                 {
-                    "over planes": name,
+                    "over slices": name,
                     "mean": s.mean,
                     "median": s.median,
                     "25 %": s.q25,
@@ -101,7 +101,7 @@ def report(result: RunResult, segmenter: Any, classifier: Any) -> None:
         )
     if result.volume is not None:
         print(
-            f"\nPlanes {result.prompts[0].index} to {result.prompts[-1].index} as one volume: "
+            f"\nSlices {result.prompts[0].index} to {result.prompts[-1].index} as one volume: "
             + ", ".join(
                 f"{n} {cell(result.volume.values[n])}" for n in ("iou", "dice", "hd95", "nsd")
             )
@@ -123,7 +123,7 @@ def _report_volume(result: RunResult) -> None:
     print("Masks       " + ", ".join(f"{counts[kind]} {kind}" for kind in kinds))
     ends = [one for one in data["sources"] if one["stopped"]]
     for one in ends[:_MOST_ENDS]:
-        print(f"            object {one['object_id']} stops at plane {one['index']}: "
+        print(f"            object {one['object_id']} stops at slice {one['index']}: "
               f"{one['stopped']}")  # fmt: skip
     if len(ends) > _MOST_ENDS:
         print(f"            and {len(ends) - _MOST_ENDS} more, in run.json")
@@ -149,7 +149,7 @@ def _box_area(result: RunResult) -> str:
     if not boxes:
         return ""
     areas = sorted(box.height * box.width / (rows * columns) for box in boxes)
-    return f", boxes of {areas[len(areas) // 2]:.1%} of the plane (median)"
+    return f", boxes of {areas[len(areas) // 2]:.1%} of the slice (median)"
 
 
 def distance_rule(spacing: Sequence[float], unit: str, tolerance: float) -> str:
@@ -172,7 +172,7 @@ def reasons(prompts: Sequence[PlanePrompts]) -> dict[str, int]:
         if not plane.objects:
             reason = plane.reason or "no prompts"
             kind = re.sub(r"[\d.]+", "#", reason)
-            first.setdefault(kind, f"plane {plane.index}: {reason}")
+            first.setdefault(kind, f"slice {plane.index}: {reason}")
             counts[kind] = counts.get(kind, 0) + 1
     most = sorted(counts, key=lambda kind: -counts[kind])[:3]
     return {f"e.g. {first[kind]}": counts[kind] for kind in most}

@@ -6,6 +6,7 @@ import argparse
 import json
 import re
 import sys
+import textwrap
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,6 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_args, get_type_hin
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.field_help import field_help
 from napari_cam_sam.models.cards import OUTPUTS, PLANE_ORDERS
-from napari_cam_sam.sam.registry import FRAMES
 from napari_cam_sam.text import shown
 
 if TYPE_CHECKING:
@@ -27,12 +27,18 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AXIS_HELP",
+    "CAM_HELP",
+    "CLASSIFIER_HELP",
     "DEVICE_HELP",
+    "LAYER_HELP",
+    "PLANES_HELP",
+    "SEGMENTER_HELP",
+    "TARGET_HELP",
     "Parser",
     "add_allowed",
     "add_card",
     "add_fields",
-    "add_frame",
+    "add_file_choice",
     "add_image",
     "cell",
     "changed",
@@ -52,23 +58,58 @@ __all__ = [
 
 T = TypeVar("T")
 
-AXIS_HELP = "array axis that the planes cut; of a NIfTI 0 is k, 1 j, 2 i (%(default)s)"
-DEVICE_HELP = "auto, cpu, cuda, cuda:N or mps"
+AXIS_HELP = "array axis to slice along; in a NIfTI file 0 is k, 1 is j, 2 is i (default 0)"
+PLANES_HELP = "slices A to B - 1, counted from 0, or a single one (default: all)"
+DEVICE_HELP = "auto, cpu, cuda, cuda:N or mps (default auto)"
+CLASSIFIER_HELP = (
+    "classifier or segmentation network: a name, a checkpoint, the folder of a MONAI bundle, or "
+    "package.module:function"
+)
+SEGMENTER_HELP = (
+    "name or checkpoint; medsam:FILE or sam:FILE says how a checkpoint of your own was trained "
+    "(default: the best one installed)"
+)
+CAM_HELP = (
+    "method of the heatmap: layer-cam, grad-cam, grad-cam++, hires-cam, score-cam, lrp, occlusion "
+    "and others; an unknown name lists all (default layer-cam)"
+)
+TARGET_HELP = (
+    "class by name or index; benign+malignant takes two as one (default: the predicted class)"
+)
+LAYER_HELP = "layer of the model; repeat it to average several (default: the model's own)"
 
 # What "none" on the command line stands for, where None means that nothing was given.
 _OFF = object()
 
 
+class _Help(argparse.HelpFormatter):
+    """Breaks no name at its hyphens."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
+
+
 class Parser(argparse.ArgumentParser):
-    """A parser that says what is wrong in one line, and takes no shortened options."""
+    """A parser that says what is wrong in one line, and takes no shortened options.
+
+    Attributes
+    ----------
+    moved : callable or None
+        Says of an option of former days what to do instead; None of any other.
+    """
+
+    moved: Callable[[str], str | None] | None = None
 
     def __init__(self, *args: Any, **more: Any) -> None:
-        super().__init__(*args, **{"allow_abbrev": False, **more})
+        super().__init__(*args, **{"allow_abbrev": False, "formatter_class": _Help, **more})
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         """Refuse what is not known here, where the command is known whose help explains it."""
         found, unknown = super().parse_known_args(args, namespace)
         if unknown:
+            option = unknown[0].partition("=")[0]
+            if self.moved is not None and (instead := self.moved(option)) is not None:
+                self.error(f"{option} is no option any more: {instead}")
             near = get_close_matches(unknown[0], self._option_string_actions, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
@@ -146,12 +187,10 @@ def _or_none(number: type[int] | type[float]) -> Callable[[str], Any]:
 
 
 def rules_help() -> str:
-    """Name the rules that make prompts."""
+    """Name the strategies that make prompts."""
     from napari_cam_sam.prompts.parameters import PRESETS, TRUTH_PRESETS
 
-    return (
-        f"rule that makes prompts: {', '.join(PRESETS)}; from the truth {', '.join(TRUTH_PRESETS)}"
-    )
+    return f"strategy: {', '.join(PRESETS)}; from the truth: {', '.join(TRUTH_PRESETS)}"
 
 
 def window_help() -> str:
@@ -159,8 +198,9 @@ def window_help() -> str:
     from napari_cam_sam.images.windows import CT_PRESETS
 
     return (
-        "auto (8-bit as it is, else the volume's percentiles 0.5 and 99.5; the default), "
-        f"minmax, percentiles:1,99, limits:A,B, or in HU {', '.join(CT_PRESETS)}"
+        "intensities shown as black and white: auto (8-bit images as they are, others by their "
+        "percentiles 0.5 and 99.5; a network's own window first), minmax, percentiles:1,99, "
+        f"limits:LOW,HIGH, or a CT window: {', '.join(CT_PRESETS)} (default auto)"
     )
 
 
@@ -182,7 +222,7 @@ def changed(group: T, arguments: argparse.Namespace, prefix: str = "") -> T:
 
 
 def progress(
-    arguments: argparse.Namespace, what: str, unit: str = "plane"
+    arguments: argparse.Namespace, what: str, unit: str = "slice"
 ) -> tuple[Callable[[int, int], None], Any]:
     """Make a bar on a terminal's standard error, and what tells it (planes done, planes)."""
     from tqdm import tqdm
@@ -198,13 +238,21 @@ def progress(
 
 def add_image(parser: argparse.ArgumentParser) -> None:
     """Add the image, and what chooses from a file that holds several."""
-    parser.add_argument("image", type=Path, metavar="IMAGE", help=".nii, .nii.gz, .png, .jpg, .tif")
-    parser.add_argument("--frame", type=int, help="which frame of a series over time")
-    parser.add_argument("--channel", type=int, help="which channel of a TIFF file")
+    parser.add_argument("image", type=Path, metavar="IMAGE", help="NIfTI, TIFF, PNG or JPEG file")
+    add_file_choice(parser)
+
+
+def add_file_choice(parser: argparse._ActionsContainer) -> None:
+    """Add what chooses from a file that holds several images."""
+    parser.add_argument("--frame", type=int, metavar="N", help="time point, counted from 0")
+    parser.add_argument(
+        "--channel", type=int, metavar="N", help="channel of a TIFF file, counted from 0"
+    )
     parser.add_argument(
         "--axes",
-        help="what the axes of a TIFF file are, where it does not say: T time, C channels, "
-        "Z slices, Y rows, X columns, e.g. TZYX",
+        metavar="TZYX",
+        help="axes of a TIFF file that does not name them: T time, C channels, Z slices, Y rows, "
+        "X columns",
     )
 
 
@@ -282,43 +330,37 @@ def add_allowed(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="import and run this package.module:function where the file names it: no file has "
-        "its code run by itself; may be given several times",
+        help="run this package.module:function where the file names it; without it no code of a "
+        "file is run. Repeat it for several",
     )
 
 
 def add_card(parser: argparse.ArgumentParser) -> None:
     """Add what a checkpoint may not say about itself."""
     card = parser.add_argument_group("model", "what a checkpoint does not say about itself")
-    card.add_argument("--architecture", help="e.g. resnet18, fcn_resnet50, monai-unet")
-    card.add_argument("--class-names", type=lambda text: text.split(","), help="comma-separated")
+    card.add_argument("--architecture", metavar="NAME", help="e.g. resnet18 or monai-unet")
+    card.add_argument(
+        "--class-names", type=lambda text: text.split(","), metavar="A,B", help="one for each class"
+    )
     card.add_argument(
         "--input-size", type=int, nargs="+", metavar="N", help="rows and columns, or a 3D window"
     )
-    card.add_argument("--channels", type=int, help="1 for gray, 3 for RGB")
-    card.add_argument("--mean", type=float, nargs="+", help="a channel, of values in 0 to 1")
-    card.add_argument("--std", type=float, nargs="+", help="a channel, of values in 0 to 1")
+    card.add_argument("--channels", type=int, metavar="N", help="1 for gray, 3 for RGB")
     card.add_argument(
-        "--output-kind", choices=OUTPUTS, help="what the numbers are that a network of yours gives"
+        "--mean", type=float, nargs="+", metavar="X", help="of each channel, for values in 0 to 1"
     )
+    card.add_argument(
+        "--std", type=float, nargs="+", metavar="X", help="of each channel, for values in 0 to 1"
+    )
+    card.add_argument("--output-kind", choices=OUTPUTS, help="what the network returns")
     card.add_argument(
         "--plane-order",
         choices=PLANE_ORDERS,
-        help="how a plane lies before the model: rows-columns (default), or columns-rows for one "
-        "that was trained on planes cut out of nibabel's or MONAI's arrays",
+        help="how slices lie before the model; columns-rows for one trained on slices of nibabel's "
+        "or MONAI's arrays (default rows-columns)",
     )
     card.add_argument(
-        "--spatial-dims", type=int, help="2 or 3: a segmentation network, not a classifier"
-    )
-
-
-def add_frame(parser: argparse.ArgumentParser) -> None:
-    """Add how planes are brought before a SAM, which its weights do not tell."""
-    parser.add_argument(
-        "--sam-frame",
-        choices=FRAMES,
-        help="how planes are brought before a checkpoint of your own: as SAM's authors do it, or "
-        "as MedSAM's; weights do not tell",
+        "--spatial-dims", type=int, metavar="N", help="2 or 3: a segmentation network"
     )
 
 

@@ -41,7 +41,7 @@ def add_study_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
 
     study = commands.add_parser(
         "study",
-        help="run many images with all settings of a grid, and gather the scores",
+        help="run many images with every setting of a grid",
         description="Run a study file, see docs/studies.md. Each image that is finished stays, so "
         "the same command goes on after it was stopped.",
     )
@@ -269,7 +269,7 @@ def _report(arguments: argparse.Namespace, study: Study, result: StudyResult) ->
     print(f"Images      {cases['done']} of {cases['all']} finished, {cases['failed']} failed")
     for reason, count in failures.most_common(_MOST_REASONS):
         print(f"            {count} failed: {reason}")
-    print(f"Encoded     {encodes['done']} planes; {encodes['found']} were found on disk")
+    print(f"Encoded     {encodes['done']} slices; {encodes['found']} were found on disk")
     print(f"\nWritten to {shown(result.folder)}: results.parquet, results.csv, study.json")
 
 

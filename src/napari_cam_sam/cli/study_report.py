@@ -29,7 +29,7 @@ def add_report_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
     """Add the command to the subparsers of the command line, and give its parser."""
     report = commands.add_parser(
         "report",
-        help="tables, figures and pictures of a study as one HTML page",
+        help="write tables, figures and pictures of a study as one HTML page",
         description="Write the report of a study that is finished or still running: one page that "
         "needs no network. The worst, median and best cases are run again for their pictures.",
     )

@@ -43,7 +43,7 @@ def add_train_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
 
     train = commands.add_parser(
         "train",
-        help="a classifier from labels of whole images",
+        help="train a classifier from labels of whole images",
         description="Train a classifier from labels of whole images, and report it on images "
         "that it was neither trained nor chosen by. Near-duplicates stay in one part. The folder "
         "gets model.safetensors, for --classifier, training.json and predictions.csv; each epoch "

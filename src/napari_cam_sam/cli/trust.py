@@ -6,10 +6,15 @@ import argparse
 from math import isnan
 from typing import TYPE_CHECKING, Any
 
-from napari_cam_sam.cli.heatmap import add_heatmap, cam_of
 from napari_cam_sam.cli.shared import (
+    AXIS_HELP,
+    CAM_HELP,
+    DEVICE_HELP,
+    LAYER_HELP,
+    TARGET_HELP,
     add_card,
     add_fields,
+    add_image,
     changed,
     load_model_of,
     print_json,
@@ -33,36 +38,76 @@ __all__ = ["add_trust_command"]
 
 
 def add_trust_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
-    """Add the command to the subparsers of the command line, and give its parser."""
-    from napari_cam_sam.cam.parameters import TrustParameters
+    """Add the command to the subparsers of the command line, and return its parser."""
+    from napari_cam_sam.cam.parameters import OcclusionParameters, TrustParameters
 
-    trust = commands.add_parser("trust", help="tests of how far a heatmap can be trusted")
-    add_heatmap(trust)
-    trust.add_argument(
-        "--classifier", required=True, help="name, checkpoint or package.module:function"
+    trust = commands.add_parser(
+        "trust",
+        help="test how far a heatmap can be trusted",
+        description="Test whether a classifier's heatmap depends on its weights, agrees with other "
+        "methods, marks the pixels that matter, and stays the same under shifts and noise.",
     )
+    add_image(trust)
+    trust.add_argument("--axis", type=int, default=0, metavar="N", help=AXIS_HELP)
     trust.add_argument(
         "--planes",
-        help="A:B (B not included) or one index; by default the plane on which --target is most "
-        "probable",
+        metavar="A:B",
+        help="slices A to B - 1, counted from 0, or a single one (default: where --target is most "
+        "probable)",
     )
     trust.add_argument("--window", default="auto", help=window_help())
+    heatmap = trust.add_argument_group("heatmap")
+    heatmap.add_argument(
+        "--classifier", required=True, metavar="MODEL",
+        help="name, checkpoint or package.module:function",
+    )  # fmt: skip
+    heatmap.add_argument("--target", metavar="CLASS", help=TARGET_HELP)
+    heatmap.add_argument("--cam", default="layer-cam", metavar="METHOD", help=CAM_HELP)
+    heatmap.add_argument("--layer", action="append", metavar="NAME", help=LAYER_HELP)
+    heatmap.add_argument(
+        "--odds", action="store_true", help="explain the target against all other classes"
+    )
+    heatmap.add_argument(
+        "--mirrored", action="store_true", help="average with the heatmaps of mirrored slices"
+    )
+    heatmap.add_argument(
+        "--batch-size", type=int, default=16, metavar="N", help="slices in one pass (%(default)s)"
+    )
+    heatmap.add_argument("--device", default="auto", help=DEVICE_HELP)
+    add_fields(trust, "heatmap by occlusion", OcclusionParameters, "occlusion-")
     defaults = TrustParameters()
+    add_fields(trust, "tests", TrustParameters, without=("methods", "removed"))
     trust.add_argument(
         "--methods",
         type=lambda text: tuple(text.split(",")),
-        help=f"to compare with, comma-separated (default {','.join(defaults.methods)})",
+        metavar="A,B",
+        help=f"methods to compare with (default {','.join(defaults.methods)})",
     )
     trust.add_argument(
         "--removed",
         type=_percentages,
-        help="percentages of the pixels that ROAD removes, comma-separated (default "
+        metavar="N,N",
+        help="percentages of the pixels that ROAD removes (default "
         f"{','.join(str(one) for one in defaults.removed)})",
     )
-    add_fields(trust, "tests", TrustParameters, without=("methods", "removed"))
     add_card(trust)
     trust.set_defaults(command=_trust)
     return (trust,)
+
+
+def _cam(arguments: argparse.Namespace) -> CamParameters:
+    from napari_cam_sam.cam.heatmaps import CamParameters
+    from napari_cam_sam.cam.parameters import OcclusionParameters
+
+    return CamParameters(
+        method=arguments.cam,
+        target=arguments.target,
+        layers=tuple(arguments.layer or ()),
+        batch_size=arguments.batch_size,
+        occlusion=changed(OcclusionParameters(), arguments, "occlusion-"),
+        odds=arguments.odds,
+        mirrored=arguments.mirrored,
+    )
 
 
 def _percentages(text: str) -> tuple[int, ...]:
@@ -82,7 +127,7 @@ def _trust(arguments: argparse.Namespace) -> None:
 
     parameters = changed(TrustParameters(), arguments)
     image = read_given(arguments)
-    cam = cam_of(arguments)
+    cam = _cam(arguments)
     window = resolve_window(image, parse_window(arguments.window))
     classifier = load_model_of(arguments, arguments.classifier, arguments.device)
     if not isinstance(classifier, Classifier):
@@ -140,8 +185,8 @@ def _planes(
         return indices
     if cam.target is None:
         raise CamSamError(
-            f"{image.name} has {len(indices)} planes: name some by --planes, or a class by "
-            "--target for the plane on which it is most probable."
+            f"{image.name} has {len(indices)} slices: name some by --planes, or a class by "
+            "--target for the slice on which it is most probable."
         )
     _, target, _ = check_request(classifier, cam)
     members = list(target) if isinstance(target, tuple) else [target]
@@ -177,7 +222,7 @@ def _as_data(index: int, trust: HeatmapTrust) -> dict[str, Any]:
 def _report(image: Image, index: int, trust: HeatmapTrust, chosen: bool) -> None:
     from napari_cam_sam.cam.trust_words import CAVEAT, findings, table
 
-    where = image.name if image.spatial_ndim == 2 else f"{image.name}, plane {index}"
+    where = image.name if image.spatial_ndim == 2 else f"{image.name}, slice {index}"
     why = ", where it is most probable" if chosen and image.spatial_ndim == 3 else ""
     print(f"{trust.method} of {trust.target!r} ({trust.probability:.3f}) on {where}{why}")
     if trust.reason is not None:

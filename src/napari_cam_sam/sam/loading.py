@@ -271,8 +271,8 @@ def _load_file(
 
 
 _SAY_FRAME = (
-    "say --sam-frame medsam or --sam-frame sam, frame='medsam' or 'sam' in Python, medsam: or sam: "
-    "before the path in a study, or choose it in the list of segmenters"
+    "write medsam: or sam: before its path, give frame='medsam' or 'sam' in Python, or choose it "
+    "in the list of segmenters"
 )
 
 

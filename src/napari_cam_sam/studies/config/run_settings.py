@@ -36,6 +36,7 @@ from napari_cam_sam.text import recorded
 
 __all__ = [
     "CAM_KEYS",
+    "CARD_KEYS",
     "MASK_FROM",
     "RUN_KEYS",
     "RunSettings",

@@ -81,19 +81,27 @@ def set_fields(
         else readers[key](one)
         for key, one in given.items()
     }
-    # One at a time, so that the line of the first that is out of its range is named. What is
-    # wrong only beside another one is found at the end.
+    try:
+        return replace(default, **values)  # type: ignore[type-var]
+    except CamSamError as error:
+        raise _blamed(default, entry, given, values, error) from error
+
+
+def _blamed(
+    default: Any,
+    entry: Entry,
+    given: Mapping[str, Entry],
+    values: Mapping[str, Any],
+    error: CamSamError,
+) -> CamSamError:
+    """Name the line of the value that is wrong by itself; else that of what encloses them."""
     for key, value in values.items():
-        if len(values) > 1:
-            try:
-                replace(default, **{key: value})  # type: ignore[type-var]
-            except CamSamError as error:
-                try:
-                    return replace(default, **values)  # type: ignore[type-var]
-                except CamSamError:
-                    raise given[key].error(str(error)) from error
-    where = next(iter(given.values())) if len(given) == 1 else entry
-    return with_line(where, lambda: replace(default, **values))  # type: ignore[type-var]
+        try:
+            replace(default, **{key: value})
+        except CamSamError as own:
+            if str(own) == str(error):
+                return given[key].error(str(error))
+    return entry.error(str(error))
 
 
 def read_value(entry: Entry, kind: Any, default: Any = None) -> Any:

@@ -1,0 +1,113 @@
+"""The main job on a shipped sample: ``napari-cam-sam demo``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from napari_cam_sam.cli.run import RunInputs, run_and_report
+from napari_cam_sam.cli.shared import DEVICE_HELP
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.records.folders import folder_lock
+
+__all__ = ["add_demo_command"]
+
+
+def add_demo_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
+    """Add the command to the subparsers of the command line, and return its parser."""
+    demo = commands.add_parser(
+        "demo",
+        help="run a sample with models that come with the package",
+        description="Run the whole way on a sample, write the results, and open it in napari.",
+    )
+    demo.add_argument("--sample", default="ct", help="ct, ultrasound or shapes (%(default)s)")
+    demo.add_argument(
+        "--segmenter", "--sam", default="compact-sam", metavar="MODEL", help="(%(default)s)"
+    )
+    demo.add_argument("--device", default="auto", help=DEVICE_HELP)
+    demo.add_argument("--headless", action="store_true", help="do not open napari")
+    demo.add_argument(
+        "--output", type=Path, default=Path("demo-output"), metavar="DIR",
+        help="folder for results (%(default)s)",
+    )  # fmt: skip
+    demo.set_defaults(command=_demo)
+    return (demo,)
+
+
+def _demo(arguments: argparse.Namespace) -> None:
+    from napari_cam_sam.cam.heatmaps import CamParameters
+    from napari_cam_sam.demo.samples import make_sample
+    from napari_cam_sam.images.windows import parse_window
+    from napari_cam_sam.images.writing import heatmap_suffix, write_image
+    from napari_cam_sam.models.classifiers import load_classifier
+    from napari_cam_sam.outputs import check_output
+    from napari_cam_sam.pipeline import RunParameters, run_image
+    from napari_cam_sam.prompts.parameters import strategy_parameters
+    from napari_cam_sam.sam.cache.embeddings import EmbeddingCache
+    from napari_cam_sam.sam.loading import load_segmenter
+
+    sample = make_sample(arguments.sample)
+    check_output(arguments.output, sample.image)
+    classifier = load_classifier(sample.classifier, device=arguments.device)
+    segmenter = load_segmenter(arguments.segmenter, arguments.device)
+    parameters = RunParameters(
+        window=parse_window(sample.window),
+        cam=CamParameters(target=sample.target, min_probability=0.5),
+    )
+    # Both runs see the same planes.
+    embeddings = EmbeddingCache()
+    upper = run_image(
+        sample.image,
+        segmenter,
+        None,
+        # With the margin of the rule that it is to be the bound of.
+        replace(
+            parameters,
+            strategy="truth-box-point",
+            prompts=replace(
+                strategy_parameters("truth-box-point"), margin=parameters.prompt_parameters.margin
+            ),
+        ),
+        sample.truth,
+        embeddings=embeddings,
+    )
+    bound = {name: upper.summary[name].mean for name in ("iou", "dice")}
+    suffix = heatmap_suffix(sample.image)
+    files = {
+        "image": f"sample-{arguments.sample}{suffix}",
+        "truth": f"sample-{arguments.sample}-truth{suffix}",
+    }
+    with folder_lock(arguments.output):
+        loaded = RunInputs(
+            sample.image, sample.truth, None, classifier, segmenter, parameters, embeddings
+        )
+        extra = {"truth_prompts": bound, "sample": files}
+        run_and_report(arguments, loaded, arguments.output, extra=extra)
+        # So that `run` and the viewer have a file of known truth to be tried on.
+        write_image(arguments.output / files["image"], sample.image)
+        write_image(arguments.output / files["truth"], sample.truth)
+    if not arguments.json:
+        print(f"The sample itself: {files['image']}, {files['truth']}")
+        print(f"With truth prompts the mean Dice of the slices would be {bound['dice']:.4f}.")
+    if not (arguments.headless or arguments.json) and _has_display():
+        print("Opening the sample in napari; press “Run all four steps” there.", flush=True)
+        # -P: no module of the working folder comes in.
+        demo = "napari_cam_sam.plugin.workflow.demo_window"
+        window = [sys.executable, "-P", "-m", demo, arguments.sample]
+        if subprocess.run(window, check=False).returncode != 0:
+            raise CamSamError(
+                "napari could not be opened; install it with a Qt backend: "
+                'pip install "napari-cam-sam[all]".'
+            )
+
+
+def _has_display() -> bool:
+    """Tell whether a window could be shown."""
+    if sys.platform in ("win32", "darwin"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
