@@ -127,7 +127,7 @@ def command_line() -> str:
 
 def choices(text: str) -> list[str]:
     """Return the commands that a help text lists below a word in capitals."""
-    found = re.search(r"^  [A-Z]+\n((?:    .+\n)+)", text, re.MULTILINE)
+    found = re.search(r"^  [A-Z]+\n((?:    .+\n)+)", text + "\n", re.MULTILINE)
     return re.findall(r"^    ([a-z]+)", found[1], re.MULTILINE) if found else []
 
 
