@@ -17,7 +17,6 @@ from napari_cam_sam.cam.parameters import OcclusionParameters
 from napari_cam_sam.cam.pixel_sets import PixelSet
 from napari_cam_sam.cli import main
 from napari_cam_sam.cli.commands import _parser
-from napari_cam_sam.demo.samples import make_sample
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.preprocessing import PreprocessingParameters
 from napari_cam_sam.pipeline import RunParameters, VolumeParameters
@@ -25,7 +24,6 @@ from napari_cam_sam.prompts.parameters import PromptParameters
 from napari_cam_sam.sam.cache.embeddings import CacheParameters
 from napari_cam_sam.sam.everything.automatic import AutomaticParameters
 from napari_cam_sam.sam.everything.ranking import RankingParameters
-from napari_cam_sam.sam.registry import CACHE_VARIABLE
 from napari_cam_sam.sam.volume.parameters import PropagationParameters
 from napari_cam_sam.studies.config.run_settings import CARD_KEYS, read_run_settings, settings_text
 
@@ -53,19 +51,6 @@ mask_from: automatic
 pixel_set: {kind: whole}
 volume: {}
 """
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path_factory.mktemp("cache")))
-
-
-@pytest.fixture
-def picture(tmp_path: Path) -> tuple[Path, Path]:
-    sample = make_sample("ultrasound")
-    Pillow.fromarray(sample.image.data).save(tmp_path / "image.png")
-    Pillow.fromarray(sample.truth.data).save(tmp_path / "truth.png")
-    return tmp_path / "image.png", tmp_path / "truth.png"
 
 
 def written(folder: Path, text: str) -> Path:
