@@ -36,7 +36,7 @@ from napari_cam_sam.text import shown
 if TYPE_CHECKING:
     from napari_cam_sam.images.image import Image
     from napari_cam_sam.pipeline import RunParameters
-    from napari_cam_sam.pipeline.planes import Explained
+    from napari_cam_sam.pipeline.planes import ExplainableModel
     from napari_cam_sam.sam.cache.embeddings import EmbeddingCache
     from napari_cam_sam.sam.segmenter import Segmenter
     from napari_cam_sam.studies.config.run_settings import RunSettings
@@ -210,7 +210,7 @@ class RunInputs:
     image: Image
     truth: Image | None
     region: Image | None
-    classifier: Explained | None
+    classifier: ExplainableModel | None
     segmenter: Segmenter
     parameters: RunParameters
     embeddings: EmbeddingCache
