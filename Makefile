@@ -82,7 +82,7 @@ coverage: $(STAMP)
 docs: $(STAMP)
 	@$(BIN)/python -c 'import mkdocstrings_handlers.python' 2>/dev/null || \
 		$(BIN)/uv pip install --quiet --python $(BIN)/python --group docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 package: $(STAMP)
 	rm -rf dist
