@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.prompts.bounds import check_prompts
+from napari_cam_sam.prompts.bounds import check_on_plane
 from napari_cam_sam.prompts.data import Box, PlanePrompts, Point
 from napari_cam_sam.prompts.strategies import (
     PRESETS,
@@ -183,7 +183,7 @@ class TestHeatmaps:
         )  # fmt: skip
         found = prompts_from_heatmap(values, parameters)
         assert bool(found.objects) is (found.reason is None)
-        check_prompts(found, values.shape)
+        check_on_plane(found, values.shape)
         for prompt in found.objects:
             assert prompt.box is not None or any(p.positive for p in prompt.points)
             if point != "box-centre" and parameters.grid == 1:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.images.colours import LUMA
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.volume import VolumeOnDisk
 
@@ -239,7 +240,7 @@ def palette_labels(
     used = np.unique(indices)
     if not len(used) or used[-1] >= len(colours):
         raise CamSamError("a pixel's colour is not in the palette")
-    bright = np.asarray(colours, dtype=np.float64) @ (0.299, 0.587, 0.114)
+    bright = np.asarray(colours, dtype=np.float64) @ LUMA
     pair = np.arange(2) if len(colours) == 2 else used
     if len(pair) == 2:
         dark, light = sorted((int(i) for i in pair), key=lambda i: bright[i])

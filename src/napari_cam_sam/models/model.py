@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_cam_sam.errors import CamSamError, unknown_name
+from napari_cam_sam.images.colours import LUMA
 from napari_cam_sam.images.letterbox import Letterbox
 from napari_cam_sam.models.cards import ClassifierCard
 from napari_cam_sam.models.exclusive_eval import borrowed
 from napari_cam_sam.models.segmentation_cards import SegmentationCard
 
-__all__ = ["Layer", "LoadedModel", "list_layers"]
+__all__ = ["Layer", "LoadedModel", "list_layers", "standardise"]
 
-# ITU-R BT.601 luma, the weights of Pillow's and scikit-image's conversions to gray.
-_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+_LUMA = np.array(LUMA, dtype=np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,10 +163,26 @@ class LoadedModel:
         letterboxes : sequence of Letterbox
             Where each image lies in its frame; empty where it is all of it.
         """
-        shape = (1, -1, *[1] * (images.ndim - 2))
-        mean = torch.tensor(self.card.mean, device=images.device).view(shape)
-        std = torch.tensor(self.card.std, device=images.device).view(shape)
-        return (images - mean) / std
+        return standardise(images, self.card)
+
+
+def standardise(images: Tensor, card: ClassifierCard | SegmentationCard) -> Tensor:
+    """Return images less the card's mean and divided by its standard deviation, a channel.
+
+    Parameters
+    ----------
+    images : Tensor of float32, shape (n, channels, …)
+        Values in [0, 1].
+    card : ClassifierCard or SegmentationCard
+
+    Returns
+    -------
+    Tensor of float32, same shape
+    """
+    shape = (1, -1, *[1] * (images.ndim - 2))
+    mean = torch.tensor(card.mean, device=images.device).view(shape)
+    std = torch.tensor(card.std, device=images.device).view(shape)
+    return (images - mean) / std
 
 
 class Layer(NamedTuple):

@@ -18,7 +18,7 @@ from napari_cam_sam.sam.volume.parameters import PropagationParameters
 if TYPE_CHECKING:
     from napari_cam_sam.sam.everything.automatic import AutomaticParameters
 
-__all__ = ["MaskFrom", "RunParameters", "VolumeParameters", "automatic_defaults"]
+__all__ = ["MaskFrom", "RunParameters", "VolumeParameters"]
 
 MaskFrom = Literal["prompts", "heatmap", "automatic"]
 
@@ -122,16 +122,3 @@ class RunParameters:
     def by_label(self) -> bool:
         """Whether masks carry the truth's labels and are compared with them one by one."""
         return self.from_truth and self.truth_label is None
-
-
-def automatic_defaults(segmenter: str) -> AutomaticParameters:
-    """Parameters of everything mode that suit a segmenter, by its name.
-
-    Those of segment-anything are for ViT-H. ``compact-sam`` is less sure of its masks, and its
-    input is a quarter as wide: it gets the settings of ``benchmarks/automatic.py``.
-    """
-    from napari_cam_sam.sam.everything.automatic import AutomaticParameters
-
-    if segmenter == "compact-sam":
-        return AutomaticParameters(points_per_side=12, predicted_iou=0.5, stability=0.5)
-    return AutomaticParameters()

@@ -32,7 +32,7 @@ from napari_cam_sam.images.windows import (
 from napari_cam_sam.metrics.scoring import Scores
 from napari_cam_sam.models.classifiers import Classifier
 from napari_cam_sam.models.segmentation import SegmentationNetwork
-from napari_cam_sam.pipeline.parameters import RunParameters, automatic_defaults
+from napari_cam_sam.pipeline.parameters import RunParameters
 from napari_cam_sam.pipeline.results import PlaneResult
 from napari_cam_sam.prompts.data import PlanePrompts, Point
 from napari_cam_sam.prompts.strategies import (
@@ -520,9 +520,9 @@ def _choose_automatic(
 ) -> tuple[NDArray[Any], dict[int, float]]:
     """Take the masks of everything mode that the heatmap means, as object 1."""
     # It brings PyTorch and segment-anything, which not every run needs.
-    from napari_cam_sam.sam.everything.automatic import automatic_masks
+    from napari_cam_sam.sam.everything.automatic import automatic_masks, recommended_parameters
 
-    settings = parameters.automatic or automatic_defaults(segmenter.name)
+    settings = parameters.automatic or recommended_parameters(segmenter.name)
     found = automatic_masks(segmenter, plane, settings, embedding)
     chosen = choose_by_heatmap([one.mask for one in found], values, parameters.ranking)
     confidence = {1: found[chosen.members[0]].predicted_iou} if chosen.members else {}

@@ -7,10 +7,10 @@ from dataclasses import replace
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.prompts.data import Box, PlanePrompts
 
-__all__ = ["check_prompts", "clip_box"]
+__all__ = ["check_on_plane", "clip_box"]
 
 
-def check_prompts(prompts: PlanePrompts, plane_shape: tuple[int, int]) -> None:
+def check_on_plane(prompts: PlanePrompts, plane_shape: tuple[int, int]) -> None:
     """Refuse prompts that do not lie on their plane.
 
     A point must lie on a pixel of the plane. A box must overlap the plane; it may hang over its

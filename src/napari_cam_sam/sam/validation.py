@@ -13,7 +13,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.prompts.data import ObjectPrompt
 from napari_cam_sam.sam.segmenter import Embedding
 
-__all__ = ["check_embedding", "check_plane", "check_prompts"]
+__all__ = ["check_decodable", "check_embedding", "check_plane"]
 
 
 def check_plane(plane: NDArray[Any]) -> None:
@@ -45,7 +45,7 @@ def check_embedding(embedding: Embedding, model_hash: str, name: str) -> None:
         )
 
 
-def check_prompts(
+def check_decodable(
     prompts: Sequence[ObjectPrompt],
     previous_logits: Sequence[NDArray[np.float32] | None] | None,
     logits_shape: tuple[int, int],

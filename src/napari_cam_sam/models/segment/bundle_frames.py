@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.images.colours import LUMA
 from napari_cam_sam.images.geometry import Geometry
 from napari_cam_sam.models.preparation import INTENSITY, RESAMPLING, Preparation, Step
 
@@ -34,7 +35,7 @@ __all__ = [
 # 2 GiB as float32: what an image may become.
 _MOST_VOXELS = 1 << 29
 _COARSE = 0.1
-_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+_LUMA = np.array(LUMA, dtype=np.float32)
 
 
 class BundleFrame:

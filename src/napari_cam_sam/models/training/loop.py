@@ -18,8 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.images.colours import LUMA
 from napari_cam_sam.models.cards import ClassifierCard
 from napari_cam_sam.models.devices import multiplies_bfloat16
+from napari_cam_sam.models.model import standardise
 from napari_cam_sam.models.outputs import unwrap_logits
 from napari_cam_sam.models.training.augmentation import augment, mix
 from napari_cam_sam.models.training.figures import figures_of
@@ -28,9 +30,6 @@ from napari_cam_sam.models.training.parameters import Balance, TrainingParameter
 from napari_cam_sam.models.training.results import Epoch
 
 __all__ = ["StoppedError", "Trainer", "normalised", "order_of", "rate_at"]
-
-# ITU-R BT.601 luma, as `Classifier.prepare` takes it.
-_LUMA = (0.299, 0.587, 0.114)
 
 
 class StoppedError(Exception):
@@ -49,7 +48,7 @@ def normalised(pixels: Tensor, card: ClassifierCard) -> Tensor:
     -------
     Tensor of float32, shape (n, card.channels, row, column)
     """
-    return standardised(to_channels(pixels, card.channels) / 255, card)
+    return standardise(to_channels(pixels, card.channels) / 255, card)
 
 
 def to_channels(pixels: Tensor, channels: int) -> Tensor:
@@ -59,15 +58,8 @@ def to_channels(pixels: Tensor, channels: int) -> Tensor:
         return values
     if channels == 3:
         return values.expand(-1, 3, -1, -1)
-    luma = torch.tensor(_LUMA, device=values.device).view(1, 3, 1, 1)
+    luma = torch.tensor(LUMA, device=values.device).view(1, 3, 1, 1)
     return (values * luma).sum(dim=1, keepdim=True)
-
-
-def standardised(images: Tensor, card: ClassifierCard) -> Tensor:
-    """Subtract the card's mean and divide by its deviation; images lie in [0, 1]."""
-    mean = torch.tensor(card.mean, device=images.device).view(1, -1, 1, 1)
-    std = torch.tensor(card.std, device=images.device).view(1, -1, 1, 1)
-    return (images - mean) / std
 
 
 def order_of(
@@ -208,7 +200,7 @@ class Trainer:
         if parameters.augmentation.mixup:
             targets = F.one_hot(classes, self.card.num_classes).float()
             images, targets = mix(images, targets, share, generator)
-        images = standardised(images, self.card).to(memory_format=torch.channels_last)
+        images = standardise(images, self.card).to(memory_format=torch.channels_last)
         for group in self.optimiser.param_groups:
             group["lr"] = group["peak"] * rate
         self.optimiser.zero_grad(set_to_none=True)

@@ -63,10 +63,10 @@ def encode(
     Cancelled
         If ``cancelled`` says so while the plane is encoded.
     """
-    from napari_cam_sam.prompts.bounds import check_prompts
+    from napari_cam_sam.prompts.bounds import check_on_plane
 
     plane = snapshot.plane(prompts.index)
-    check_prompts(prompts, (plane.shape[0], plane.shape[1]))
+    check_on_plane(prompts, (plane.shape[0], plane.shape[1]))
     kept = embeddings.ready(segmenter, plane)
     embedding = embeddings.encode(segmenter, plane, cancelled=cancelled)
     return EncodedPlane(embedding, snapshot.window()), kept
@@ -76,10 +76,10 @@ def decode_encoded(
     segmenter: Segmenter, name: str, encoded: EncodedPlane, prompts: PlanePrompts
 ) -> PlaneMasks:
     """Decode prompts on a plane that is encoded; as `decode`."""
-    from napari_cam_sam.prompts.bounds import check_prompts
+    from napari_cam_sam.prompts.bounds import check_on_plane
     from napari_cam_sam.sam.mask_choice import choose_mask
 
-    check_prompts(prompts, encoded.embedding.plane_shape)
+    check_on_plane(prompts, encoded.embedding.plane_shape)
     found = segmenter.decode(encoded.embedding, prompts.objects)
     return PlaneMasks(
         prompts,

@@ -19,7 +19,7 @@ from napari_cam_sam.sam.frames import InputFrame, LongestSide
 from napari_cam_sam.sam.models.decoder import decode_logits, image_tokens
 from napari_cam_sam.sam.models.encoder import bytes_of_a_plane, cast_blocks, encode_images
 from napari_cam_sam.sam.segmenter import Cancelled, Embedding, MaskCandidates
-from napari_cam_sam.sam.validation import check_embedding, check_plane, check_prompts
+from napari_cam_sam.sam.validation import check_decodable, check_embedding, check_plane
 
 __all__ = ["SamSegmenter"]
 
@@ -238,7 +238,7 @@ class SamSegmenter:
         """
         check_embedding(embedding, self.model_hash, self.name)
         height, width = self._sam.prompt_encoder.mask_input_size
-        before = check_prompts(prompts, previous_logits, (height, width))
+        before = check_decodable(prompts, previous_logits, (height, width))
         if self._boxes_only and any(prompt.box is None for prompt in prompts):
             raise CamSamError(
                 f"{self.name} knows boxes only: take a rule that makes boxes, e.g. s1 or kind box."

@@ -24,7 +24,7 @@ from napari_cam_sam.sam.seeded.random_walk import (
     walk,
 )
 from napari_cam_sam.sam.segmenter import Embedding, MaskCandidates
-from napari_cam_sam.sam.validation import check_embedding, check_plane, check_prompts
+from napari_cam_sam.sam.validation import check_decodable, check_embedding, check_plane
 
 __all__ = ["SeededParameters", "SeededPlane", "SeededSegmenter"]
 
@@ -119,7 +119,7 @@ class SeededSegmenter:
             segmenter's.
         """
         check_embedding(embedding, self.model_hash, self.name)
-        before = check_prompts(prompts, previous_logits, (_LOGITS_SIDE, _LOGITS_SIDE))
+        before = check_decodable(prompts, previous_logits, (_LOGITS_SIDE, _LOGITS_SIDE))
         plane: SeededPlane = embedding.features
         results = []
         for prompt, logits in zip(prompts, before, strict=True):

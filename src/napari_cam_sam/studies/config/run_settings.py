@@ -17,11 +17,11 @@ from napari_cam_sam.images.windows import parse_window, window_text
 from napari_cam_sam.models.card_fields import check_field
 from napari_cam_sam.models.names import classifier_names, is_factory, shipped_networks
 from napari_cam_sam.pipeline import RunParameters, VolumeParameters
-from napari_cam_sam.pipeline.parameters import MaskFrom, automatic_defaults
+from napari_cam_sam.pipeline.parameters import MaskFrom
 from napari_cam_sam.prompts.parameters import PRESETS, TRUTH_PRESETS, strategy_parameters
 from napari_cam_sam.records.values import plain
 from napari_cam_sam.sam.cache.embeddings import CacheParameters
-from napari_cam_sam.sam.everything.automatic import AutomaticParameters
+from napari_cam_sam.sam.everything.automatic import AutomaticParameters, recommended_parameters
 from napari_cam_sam.sam.mask_choice import MASK_CHOICES
 from napari_cam_sam.sam.registry import default_segmenter, segmenter_names, split_frame, with_frame
 from napari_cam_sam.studies.config.document import Entry, read_document
@@ -117,7 +117,7 @@ class RunSettings:
         """Return the parameters of everything mode, by the segmenter's name; None without it."""
         if self.run.mask_from != "automatic":
             return None
-        return replace(automatic_defaults(segmenter), **self.automatic)
+        return replace(recommended_parameters(segmenter), **self.automatic)
 
 
 def read_run_settings(file: Path | None, flags: Mapping[str, Any]) -> RunSettings:
@@ -399,7 +399,7 @@ def settings_text(settings: RunSettings) -> str:
             "preprocessing": run.preprocessing,
             "mask_choice": run.mask_choice,
             "mask_from": run.mask_from,
-            "automatic": replace(automatic_defaults(name), **settings.automatic),
+            "automatic": replace(recommended_parameters(name), **settings.automatic),
             "ranking": run.ranking,
             "volume": run.volume or VolumeParameters(),
             "embeddings": settings.embeddings,

@@ -24,7 +24,6 @@ from napari_cam_sam.plugin.segment.automatic.automatic_run import (
     FoundMasks,
     Picked,
     Search,
-    recommended_parameters,
 )
 from napari_cam_sam.plugin.segment.segment_dock import SegmentDock
 from napari_cam_sam.plugin.state.heatmap_record import HeatmapRecord
@@ -34,6 +33,7 @@ from napari_cam_sam.sam.everything.automatic import (
     AutomaticMask,
     AutomaticParameters,
     automatic_masks,
+    recommended_parameters,
 )
 from napari_cam_sam.sam.everything.ranking import (
     RankingParameters,

@@ -18,7 +18,6 @@ from napari_cam_sam.plugin.segment.automatic.automatic_run import (
     FoundMasks,
     Picked,
     Search,
-    recommended_parameters,
     unsupported_reason,
 )
 from napari_cam_sam.plugin.segment.automatic.mask_list import MaskList
@@ -55,7 +54,10 @@ class AutomaticPanel(QWidget):
         self, workspace: Workspace, segmenter: SegmenterChoice, live: LiveMasks, row: TaskProgress
     ) -> None:
         super().__init__()
-        from napari_cam_sam.sam.everything.automatic import AutomaticParameters
+        from napari_cam_sam.sam.everything.automatic import (
+            AutomaticParameters,
+            recommended_parameters,
+        )
 
         self._workspace, self._segmenter, self._live = workspace, segmenter, live
         self.row = row
@@ -135,6 +137,8 @@ class AutomaticPanel(QWidget):
         return str(self._segmenter.value()), window
 
     def _forget_if_other(self) -> None:
+        from napari_cam_sam.sam.everything.automatic import recommended_parameters
+
         name = str(self._segmenter.value())
         if self._key() != self._of:
             before, self._suited = self._suited, recommended_parameters(name)

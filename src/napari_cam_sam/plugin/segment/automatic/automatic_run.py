@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from napari_cam_sam.sam.everything.automatic import AutomaticParameters
     from napari_cam_sam.sam.segmenter import Segmenter
 
-__all__ = ["FoundMasks", "Picked", "Search", "recommended_parameters", "unsupported_reason"]
+__all__ = ["FoundMasks", "Picked", "Search", "unsupported_reason"]
 
 _REFUSED = {
     "seeded": "seeded makes masks of prompts alone: choose a SAM, e.g. compact-sam.",
@@ -51,18 +51,6 @@ def unsupported_reason(name: str, segmenter: Segmenter | None = None) -> str | N
     if knows_boxes_only(name):
         return "A MedSAM knows boxes only: choose another SAM, e.g. sam-vit-b."
     return _REFUSED.get(name)
-
-
-def recommended_parameters(name: str) -> AutomaticParameters:
-    """Give the search that suits a segmenter: a small model is less sure of its masks."""
-    from napari_cam_sam.sam.everything.automatic import AutomaticParameters
-
-    if name != "compact-sam":
-        return AutomaticParameters()
-    # The grid of the benchmark: on a CPU one of 32 × 32 takes seven times as long.
-    return AutomaticParameters(
-        points_per_side=12, points_per_batch=16, predicted_iou=0.5, stability=0.5
-    )
 
 
 @dataclass(frozen=True, eq=False)
