@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import tifffile
+from PIL import Image as Pillow
 
 from napari_cam_sam.cli import main
 from napari_cam_sam.sam.registry import CACHE_VARIABLE
@@ -132,3 +135,30 @@ def test_the_mean_of_volumes_is_that_of_the_report(
     assert mean == summarise(table, "dice")["mean"].item()
     whole = table[(table["metric"] == "dice") & (table["plane"] == -1)]
     assert mean == whole["value"].item()
+
+
+def test_a_channel_of_files_that_hold_several(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = study.parent / "data"
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True)
+    disc = np.hypot(*np.mgrid[-24:24, -24:24]) < 9
+    channels = np.stack([np.zeros_like(disc), disc]).astype(np.uint8) * 200
+    tifffile.imwrite(folder / "images/a.tif", channels, photometric="minisblack",
+                     metadata={"axes": "CYX"})  # fmt: skip
+    Pillow.fromarray(disc.astype(np.uint8) * 255).save(folder / "masks/a.png")
+    study.write_text(
+        "dataset: {layout: folders, path: data, images: images, masks: masks}\n"
+        "grid: {strategies: truth-box, segmenters: seeded}\n"
+    )
+    assert main(["study", str(study), "--json", "--output", str(folder / "without")]) == 0
+    (reason,) = json.loads(capsys.readouterr().out)["failures"]
+    assert "2 channels" in reason
+    command = ["study", str(study), "--channel", "1", "--json", "--output", str(folder / "with")]
+    assert main(command) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert not found["failures"]
+    assert found["dice"]["truth-box/seeded"] > 0.9
+    assert main([*command[:2], "--channel", "two"]) == 2
+    assert "--channel" in capsys.readouterr().err

@@ -17,11 +17,11 @@ class OcclusionParameters:
     Attributes
     ----------
     patch : int
-        Side of the square that is covered, in pixels of the model's input.
+        Side of the covered square, in pixels of the model's input.
     stride : int
-        Step from one square to the next; at most the side, so that nothing is left out.
+        Step from one square to the next, at most its side.
     fill : float or None
-        Gray value, 0 to 255, that covers the square; None for the mean of each plane.
+        Gray value of the square, 0 to 255; None for the mean of each plane.
 
     Raises
     ------
@@ -52,22 +52,21 @@ class TrustParameters:
     Attributes
     ----------
     stages : int
-        Steps of the randomisation: the first takes the weights of the last layer alone, the last
-        those of all layers.
+        Steps in which the layers' weights are randomised, from the last layer to all.
     draws : int
-        Draws of random weights, and of noise, whose figures are averaged.
+        Draws of random weights, and of noise, to average over.
     methods : tuple of str
         Other methods that the heatmap is compared with.
     removed : tuple of int
         Percentages of the pixels that ROAD removes.
     shift : float
-        Distance that the plane is shifted in four directions, as a fraction of its shorter side.
+        Shift of the plane in four directions, as a fraction of its shorter side.
     noise : float
-        Standard deviation of the noise that is added, as a fraction of the gray range.
+        Standard deviation of the added noise, as a fraction of the gray range.
     top : float
-        The highest part of a heatmap, as a fraction of its pixels, whose overlap is measured.
+        Fraction of the pixels, the highest of a heatmap, whose overlap is measured.
     seed : int
-        Of weights and noise.
+        Seed of weights and noise.
 
     Raises
     ------

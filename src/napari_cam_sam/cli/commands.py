@@ -170,7 +170,10 @@ def _parser() -> argparse.ArgumentParser:
     prompts.add_argument("--planes", metavar="A:B", help=PLANES_HELP)
     prompts.add_argument("--output", type=Path, metavar="FILE", help="JSON file to write")
     add_fields(
-        prompts, "changes of the strategy", prompt_parameters_class(), default="the strategy's"
+        prompts,
+        "changes of the strategy",
+        prompt_parameters_class(),
+        default="the strategy's",
     )
     prompts.set_defaults(command=_prompts)
 

@@ -81,7 +81,7 @@ def add_run_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
     add_file_choice(image)
     image.add_argument("--axis", type=int, metavar="N", help=AXIS_HELP)
     image.add_argument("--planes", metavar="A:B", help=PLANES_HELP)
-    image.add_argument("--window", help=window_help())
+    image.add_argument("--window", help=window_help("a network's own window; "))
 
     heatmap = run.add_argument_group("heatmap")
     heatmap.add_argument("--classifier", metavar="MODEL", help=CLASSIFIER_HELP)

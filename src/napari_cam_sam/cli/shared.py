@@ -133,47 +133,45 @@ def add_fields(
     `default` says in words what holds then, where it is not the field's own default; `without`
     names fields that have no option.
     """
-    options = parser.add_argument_group(title)
+    options = parser.add_argument_group(title, default and f"defaults are {default}")
     hints, described = get_type_hints(group), field_help(group)
     for field in fields(group):
         if field.name in without:
             continue
-        flag = "--" + prefix + field.name.replace("_", "-")
-        name = prefix.replace("-", "_") + field.name
         kind = hints[field.name]
-        choices = " | ".join(one for one in get_args(kind) if isinstance(one, str))
-        sentence = re.split(r"\.(?:\s|$)", described.get(field.name, ""))[0]
-        text = "; ".join(part for part in (sentence, choices) if part)
-        if default is None and field.default not in ("", ()):
-            text += f" (default {'none' if field.default is None else field.default})"
-        elif default is not None and not choices:
-            text += f" (default {default})"
-        help_text = text.replace("%", "%%")
-        metavar = field.name.upper()
+        choices = [one for one in get_args(kind) if isinstance(one, str)]
+        more: dict[str, Any] = {"metavar": "{" + ",".join(choices) + "}" if choices else "TEXT"}
         if kind is bool:
-            options.add_argument(
-                flag,
-                dest=name,
-                action=argparse.BooleanOptionalAction,
-                default=None,
-                help=help_text,
-            )
+            more = {"action": argparse.BooleanOptionalAction, "default": None}
         elif kind in (int, float):
-            options.add_argument(flag, dest=name, type=kind, metavar=metavar, help=help_text)
+            more = {"type": kind, "metavar": "N" if kind is int else "X"}
         elif NoneType in get_args(kind):
             number = int if int in get_args(kind) else float
-            options.add_argument(
-                flag, dest=name, type=_or_none(number), metavar=metavar, help=help_text
-            )
+            more = {"type": _or_none(number), "metavar": "N" if number is int else "X"}
         elif kind == tuple[str, ...]:
-            options.add_argument(flag, dest=name, nargs="+", metavar="NAME", help=help_text)
+            more = {"nargs": "+", "metavar": "NAME"}
         elif isinstance(field.default, tuple):
-            n = len(field.default)
-            options.add_argument(
-                flag, dest=name, type=int, nargs=n, metavar=metavar, help=help_text
-            )
-        else:
-            options.add_argument(flag, dest=name, metavar=metavar, help=help_text)
+            more = {"type": int, "nargs": len(field.default), "metavar": "N"}
+        shown_default = "" if default else _shown_default(field.default)
+        text = _help_of(described.get(field.name, ""), shown_default)
+        name = prefix.replace("-", "_") + field.name
+        options.add_argument("--" + name.replace("_", "-"), dest=name, help=text, **more)
+
+
+def _help_of(description: str, default: str) -> str:
+    """Make the help of an option from the first sentence on its field, in a user's words."""
+    sentence = re.split(r"\.(?:\s|$)", description)[0]
+    first, space, rest = sentence.partition(" ")
+    if first[1:].islower() and first not in ("Gaussian", "Otsu"):
+        first = first.lower()
+    words = re.sub(r"\bplane(s?)\b", r"slice\1", re.sub(r"\bNone\b", "none", first + space + rest))
+    return (words + (f" (default {default})" if default else "")).replace("%", "%%")
+
+
+def _shown_default(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return "" if value in ("", ()) else "none" if value is None else str(value)
 
 
 def _or_none(number: type[int] | type[float]) -> Callable[[str], Any]:
@@ -193,14 +191,14 @@ def rules_help() -> str:
     return f"strategy: {', '.join(PRESETS)}; from the truth: {', '.join(TRUTH_PRESETS)}"
 
 
-def window_help() -> str:
-    """Say what --window takes."""
+def window_help(own: str = "") -> str:
+    """Say what --window takes; `own` is what comes before the automatic choice."""
     from napari_cam_sam.images.windows import CT_PRESETS
 
     return (
-        "intensities shown as black and white: auto (8-bit images as they are, others by their "
-        "percentiles 0.5 and 99.5; a network's own window first), minmax, percentiles:1,99, "
-        f"limits:LOW,HIGH, or a CT window: {', '.join(CT_PRESETS)} (default auto)"
+        f"intensities that become black and white: auto ({own}8-bit images as they are, others by "
+        "their percentiles 0.5 and 99.5), minmax, percentiles:1,99, limits:LOW,HIGH, or a CT "
+        f"window: {', '.join(CT_PRESETS)} (default auto)"
     )
 
 

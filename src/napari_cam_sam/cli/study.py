@@ -42,38 +42,43 @@ def add_study_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
     study = commands.add_parser(
         "study",
         help="run many images with every setting of a grid",
-        description="Run a study file, see docs/studies.md. Each image that is finished stays, so "
-        "the same command goes on after it was stopped.",
+        description="Run the images of a study file with every setting of its grid, and gather "
+        "the scores in one table. Finished images are kept: the same command goes on after a stop.",
     )
     study.add_argument(
         "file",
         type=Path,
         metavar="FILE",
-        help=".yaml, .yml or .toml; or with --data the protocol of a paper: "
+        help="study file (YAML); or, with --data, the protocol of a paper: "
         + ", ".join(PRESET_NAMES),
     )
     study.add_argument(
         "--data",
         type=Path,
         metavar="DIR",
-        help="the images of a paper's protocol; s2 and s3 draw phantoms into it: a folder "
-        "of their own, see docs/methods.md",
-    )
-    study.add_argument("--output", type=Path, help="folder; by default FILE's name + -study")
-    study.add_argument(
-        "--dry-run", action="store_true", help="count, and measure one image; keep nothing"
-    )
-    study.add_argument("--limit", type=_count, metavar="N", help="the first N images alone")
-    study.add_argument("--yes", action="store_true", help="run it however many runs it has")
-    study.add_argument(
-        "--workers", type=_count, default=0, metavar="N", help="processes on this machine, by dask"
+        help="images for a paper's protocol; s2 and s3 draw phantoms there, so give them an "
+        "empty folder",
     )
     study.add_argument(
-        "--scheduler", metavar="ADDRESS", help="of a dask cluster, e.g. tcp://host:8786"
+        "--output", type=Path, metavar="DIR", help="folder for results (default FILE-study)"
     )
-    study.add_argument("--device", default="auto", help=DEVICE_HELP + "; auto: a GPU a worker")
     study.add_argument(
-        "--no-cache", action="store_true", help="neither look for embeddings on disk nor keep any"
+        "--channel", type=int, metavar="N", help="channel of files that hold several, from 0"
+    )
+    study.add_argument(
+        "--dry-run", action="store_true", help="count the runs and time one image; keep nothing"
+    )
+    study.add_argument("--limit", type=_count, metavar="N", help="run the first N images only")
+    study.add_argument("--yes", action="store_true", help="run even a very large study")
+    study.add_argument(
+        "--workers", type=_count, default=0, metavar="N", help="dask processes on this machine"
+    )
+    study.add_argument("--scheduler", metavar="ADDRESS", help="dask cluster, e.g. tcp://host:8786")
+    study.add_argument(
+        "--device", default="auto", help=DEVICE_HELP + "; auto gives each worker a GPU"
+    )
+    study.add_argument(
+        "--no-cache", action="store_true", help="do not keep embeddings on disk, or look for them"
     )
     add_allowed(study)
     add_fields(study, "protocol of a paper", PresetParameters, "preset-")
@@ -98,6 +103,9 @@ def _study(arguments: argparse.Namespace) -> None:
     from napari_cam_sam.studies.run.runner import read_cases, run_study
 
     study = _read(arguments)
+    if arguments.channel is not None:
+        options = {**study.dataset.options, "channel": arguments.channel}
+        study = replace(study, dataset=replace(study.dataset, options=options))
     folder = _folder(arguments)
     if arguments.dry_run:
         _dry_run(arguments, study, folder)

@@ -30,22 +30,28 @@ def add_report_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
     report = commands.add_parser(
         "report",
         help="write tables, figures and pictures of a study as one HTML page",
-        description="Write the report of a study that is finished or still running: one page that "
+        description="Write the report of a study, finished or still running, as one page that "
         "needs no network. The worst, median and best cases are run again for their pictures.",
     )
-    report.add_argument("folder", type=Path, metavar="FOLDER", help="that the study was written to")
+    report.add_argument("folder", type=Path, metavar="FOLDER", help="with the results of the study")
     report.add_argument(
-        "--metric", help="that settings are compared by; by default dice where there are masks"
+        "--metric",
+        metavar="NAME",
+        help="to compare settings by (default dice if there are masks)",
     )
-    report.add_argument("--output", type=Path, help="HTML file; by default FOLDER/report.html")
+    report.add_argument(
+        "--output", type=Path, metavar="FILE", help="HTML file (default FOLDER/report.html)"
+    )
     report.add_argument(
         "--pictures",
         type=int,
         default=3,
         metavar="N",
-        help="worst, median and best cases, each; 0 for none (%(default)s)",
+        help="how many of the worst, median and best cases to show (%(default)s)",
     )
-    report.add_argument("--seed", type=int, default=0, help="of the bootstrap (%(default)s)")
+    report.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of the bootstrap (%(default)s)"
+    )
     report.add_argument("--device", default="auto", help=DEVICE_HELP)
     add_allowed(report)
     report.add_argument("--open", action="store_true", help="open the page in the web browser")

@@ -44,44 +44,50 @@ def add_train_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
     train = commands.add_parser(
         "train",
         help="train a classifier from labels of whole images",
-        description="Train a classifier from labels of whole images, and report it on images "
-        "that it was neither trained nor chosen by. Near-duplicates stay in one part. The folder "
-        "gets model.safetensors, for --classifier, training.json and predictions.csv; each epoch "
-        "is kept there, so that a training that was stopped goes on with --resume.",
+        description="Train a classifier from labels of whole images, and report how it does on "
+        "images that were used neither to train nor to choose it. Near-duplicates stay together. "
+        "The output folder gets model.safetensors (for --classifier), training.json and "
+        "predictions.csv. Every epoch is kept, so that --resume goes on after a stop.",
     )
     train.add_argument(
         "source",
         type=Path,
         metavar="FOLDER|CSV",
-        help="one folder a class; or a table with the columns path, label and perhaps group, axis "
-        "and plane; or with image and truth, whose planes are labelled by whether the truth is "
-        "in them",
+        help="folder with a subfolder for each class; or a table with the columns path, label "
+        "and optionally group, axis, plane; or with image and truth, where a slice is positive if "
+        "the truth is in it",
     )
-    train.add_argument("--output", type=Path, required=True, help="folder of the classifier")
+    train.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="folder for the classifier"
+    )
     train.add_argument(
         "--preset",
-        help=f"parameters to begin with: {', '.join(PRESETS)}; by default s1 where ImageNet's "
-        "weights are on this machine, else scratch",
+        metavar="NAME",
+        help=f"parameters to start from: {', '.join(PRESETS)} (default s1 if ImageNet's weights "
+        "are on this machine, else scratch)",
     )
-    train.add_argument("--resume", action="store_true", help="go on with what is in the folder")
+    train.add_argument("--resume", action="store_true", help="go on with the training in --output")
     train.add_argument(
         "--exclude-near",
         type=Path,
         nargs="+",
         metavar="PATH",
-        help="images, or folders of them, that will be reported elsewhere: they, what is near them "
-        "and its groups are left out",
+        help="images or folders kept for a test elsewhere: leave them, their near-duplicates and "
+        "the groups of these out",
     )
     train.add_argument(
         "--classes",
         type=lambda text: tuple(text.split(",")),
-        help="their order, comma-separated; by default sorted",
+        metavar="A,B",
+        help="order of the classes (default: sorted)",
     )
-    train.add_argument("--axis", type=int, default=0, help="of image and truth: " + AXIS_HELP)
-    train.add_argument("--truth-label", type=int, help="the label of the truths that is meant")
+    train.add_argument("--axis", type=int, default=0, metavar="N", help=AXIS_HELP)
+    train.add_argument(
+        "--truth-label", type=int, metavar="N", help="label of the truths (default: any)"
+    )
     train.add_argument("--window", default="auto", help=window_help())
     own = ("classes", "window", "augmentation")
-    add_fields(train, "training", TrainingParameters, default="as --preset says", without=own)
+    add_fields(train, "training", TrainingParameters, default="the preset's", without=own)
     add_fields(train, "random changes of training images", AugmentationParameters, "augment-")
     train.set_defaults(command=_train)
     return (train,)

@@ -37,30 +37,29 @@ class AugmentationParameters:
     Attributes
     ----------
     rotation : float
-        Degrees to either side, 0 to 180.
+        Largest rotation to either side, in degrees, 0 to 180.
     zoom : float
-        Scales lie between 1 / (1 + zoom) and 1 + zoom.
+        Largest change of scale, between 1 / (1 + zoom) and 1 + zoom.
     aspect : float
-        Rows against columns: the logarithm of their scales' ratio is up to this far from 0.
+        Largest stretch of rows against columns, as the logarithm of the ratio of their scales.
     shift : float
-        Part of the input's side by which an image moves at most, 0 to 1.
+        Largest shift, as a fraction of the input's side, 0 to 1.
     flip : bool
-        Left and right are exchanged in half of the images.
+        Mirror half of the images left to right.
     upside_down : bool
-        Top and bottom are exchanged in half of the images: for microscopy, not for ultrasound.
+        Mirror half of the images top to bottom: for microscopy, not for ultrasound.
     gamma : float
-        The logarithm of the exponent of the gray values is up to this far from 0.
+        Largest gamma correction, as the logarithm of the exponent.
     gain : float
-        Brightness changes by up to this part, 0 to below 1.
+        Largest change of brightness, as a fraction, 0 to below 1.
     blur : float
-        Part of the images that is blurred (3 × 3 binomial), 0 to 1.
+        Fraction of the images to blur (3 × 3 binomial), 0 to 1.
     noise : float
-        Highest standard deviation of added Gaussian noise, of a range of 1.
+        Largest standard deviation of Gaussian noise, for gray values in 0 to 1.
     erase : float
-        Part of the images in which a square of a quarter of their side becomes one gray.
+        Fraction of the images in which a square, a quarter of the side wide, is erased.
     mixup : float
-        Parameter of the beta distribution by which pairs of images and their labels are mixed;
-        0 for none.
+        Parameter of the beta distribution that mixes pairs of images and labels; 0 for none.
 
     Raises
     ------
@@ -102,51 +101,52 @@ class TrainingParameters:
     architecture : str
         ``small-cnn``, ``resnet18-narrow``, or one of torchvision's that ``models list`` names.
     start : {"auto", "imagenet", "scratch"}
-        ImageNet's weights where they are on this machine, else random ones; ImageNet's weights,
-        downloaded where they are not; or random ones.
+        Weights to start from: ImageNet's if they are on this machine, else random ones (auto),
+        ImageNet's, downloaded if necessary (imagenet), or random ones (scratch).
     input_size : tuple of int
-        Rows and columns that images are letterboxed into.
+        Rows and columns of the model's input, into which images are letterboxed.
     channels : int
-        1 for gray, 3 for colour, 0 for 3 where an image has colours.
+        1 for gray, 3 for colour, 0 for whatever the images have.
     fine_grid : bool
-        Leave out the last halving of the grid, so that heatmaps have twice as many rows and
-        columns; architectures that have none to leave out stay as they are.
+        Leave out the last downsampling, where the architecture allows it, so that heatmaps have
+        twice as many rows and columns.
     head : {"linear", "extra"}
-        The architecture's last layer, or S1's behind its 1000 outputs: ReLU, dropout, linear.
+        The architecture's own last layer (linear), or ReLU, dropout and a linear layer behind
+        its 1000 outputs, as in S1 (extra).
     dropout : float
-        Of the extra head, 0 to below 1.
+        Dropout of the extra head, 0 to below 1.
     epochs : int
-        Times that as many images as there are in training are shown.
+        Passes over the training images.
     batch_size : int
-        Images a step, 2 or more.
+        Images per step, 2 or more.
     learning_rate : float
-        Highest rate, of AdamW; it falls along half a cosine.
+        Highest learning rate of AdamW, which follows half a cosine down.
     backbone_rate : float or None
-        Highest rate of all layers but the head, none for the same.
+        Highest learning rate of all layers but the head; none for the same.
     weight_decay : float
-        Of AdamW.
+        Weight decay of AdamW.
     warm_up : float
-        Part of the training in which the rate rises, 0 to below 1.
+        Fraction of the training in which the learning rate rises, 0 to below 1.
     label_smoothing : float
-        Of the cross-entropy, 0 to below 1.
+        Label smoothing of the cross-entropy, 0 to below 1.
     balance : {"sampling", "weights", "none"}
-        Against classes of different size: every class is shown as often, or its errors weigh as
-        much as those of every other, or neither.
+        What to do about classes of different size: show each as often (sampling), weigh their
+        errors (weights), or nothing (none).
     patience : int or None
-        Stop after so many epochs without a better one, none for never; needs a validation part.
+        Stop after this many epochs without a better one; none for never.
     validation_part : float
-        Part of the images that chooses the best epoch, 0 for none: then the last one is kept.
+        Fraction of the images that chooses the best epoch; 0 keeps the last epoch.
     test_part : float
-        Part of the images that is not looked at before the end and is reported; may be 0.
+        Fraction of the images that is kept for the final report; may be 0.
     join_copies : bool
-        Look for near-duplicates and keep them in one part; leave it off where groups are
-        patients whose images look alike.
+        Keep near-duplicates in one part; turn it off where groups are patients whose images look
+        alike.
     seed : int
-        Of the split, the first weights, the order and the augmentation.
+        Seed of the split, the first weights, the order and the augmentation.
     device : str
         ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
     precision : {"auto", "float32", "bfloat16"}
-        Of the products in training: bfloat16 where the device multiplies it faster.
+        Precision of the training; auto takes bfloat16 where the device is faster with it.
     classes : tuple of str
         Order of the classes; empty for all labels, sorted.
     window : WindowParameters

@@ -37,11 +37,11 @@ class CacheParameters:
     Attributes
     ----------
     folder : str
-        On disk; empty for ``embeddings`` in the cache folder.
+        Folder on disk; empty for ``embeddings`` in the cache folder.
     disk_mb : int
-        Most MiB on disk, beyond which those used least recently are deleted; 0 for none on disk.
+        Limit on disk in MiB, beyond which those used least recently are deleted; 0 keeps none.
     memory_mb : int
-        Most MiB in memory.
+        Limit in memory in MiB.
 
     Raises
     ------

@@ -16,21 +16,22 @@ class PresetParameters:
     Attributes
     ----------
     classifiers : tuple of str
-        Names or checkpoints of the models whose heatmaps are taken; empty for the preset's own.
+        Models whose heatmaps are taken, by name or checkpoint; empty for the protocol's own.
     segmenters : tuple of str
-        Empty for the preset's own. Of ``s0`` the one that makes masks of the boxes, none by itself.
+        Segmenters; empty for the protocol's own. For ``s0`` the one that turns the boxes into
+        masks; none by default.
     methods : tuple of str
-        Heatmap methods; empty for those of the paper.
+        Methods of heatmaps; empty for those of the paper.
     layers : tuple of str
         Layers whose maps are averaged; empty for the model's own.
     images : int
-        How many phantoms are drawn, where the data are phantoms.
+        How many phantoms to draw.
     first_seed : int
-        Of the first phantom.
+        Seed of the first phantom.
     points : int
-        Up to how many points the simulated annotator of ``s4`` gives.
+        Most points that the simulated annotator of ``s4`` gives.
     seed : int
-        Of the simulated annotator.
+        Seed of the simulated annotator.
     """
 
     classifiers: tuple[str, ...] = ()

@@ -59,7 +59,8 @@ def read_dataset(layout: str, path: Path, *, draw: bool = True, **options: Any) 
         Those of the layout (see its function in `layouts`), and for every layout ``truth_as``:
         ``"given"``; ``"boxes"`` takes the bounding boxes of the components instead of the masks,
         which are read for it; ``"both"`` lists every image with a truth twice, as
-        ``mask/NAME`` and ``boxes/NAME``, in one group. And ``join_copies``: True reads all
+        ``mask/NAME`` and ``boxes/NAME``, in one group. ``channel``: which channel, modality or
+        frame of files that hold several, from 0. And ``join_copies``: True reads all
         images, and puts those into one group that are near-copies of each other or have copies
         of one group, see :mod:`~napari_cam_sam.models.training.copies`.
 
@@ -84,7 +85,11 @@ def read_dataset(layout: str, path: Path, *, draw: bool = True, **options: Any) 
     join_copies = bool(chosen.pop("join_copies", False))
     if layout == "phantoms":
         chosen["draw"] = draw
+    channel = chosen.pop("channel", None)
     found = LAYOUTS[layout](path, **chosen)
+    if channel is not None:
+        chosen_channel = tuple(replace(case, frame=channel) for case in found.cases)
+        found = replace(found, cases=chosen_channel)
     if not found.cases:
         reasons = " ".join(found.problems[:3])
         raise refusal(f"This holds no image in the layout {layout}. {reasons}".strip(), path)
@@ -124,7 +129,7 @@ def check_options(layout: str, options: dict[str, Any]) -> None:
         raise unknown_name("layout", layout, LAYOUTS)
     parameters = list(inspect.signature(LAYOUTS[layout]).parameters)[1:]
     parameters = [name for name in parameters if name != "draw"]  # no option of a file's
-    general = {"truth_as": str, "join_copies": bool}
+    general = {"truth_as": str, "join_copies": bool, "channel": int}
     hints = {**get_type_hints(LAYOUTS[layout]), **general}
     for name, value in options.items():
         known = [*parameters, *general]

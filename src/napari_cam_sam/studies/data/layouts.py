@@ -125,15 +125,13 @@ def folders(
     )
 
 
-def msd(path: Path, *, channel: int | None = None) -> Dataset:
+def msd(path: Path) -> Dataset:
     """List a task of the Medical Segmentation Decathlon: NIfTI files named in ``dataset.json``.
 
     Parameters
     ----------
     path : Path
         The task's folder, or its ``dataset.json``.
-    channel : int, optional
-        Which modality of images that have several, from 0.
     """
     table = path if path.is_file() else path / "dataset.json"
     content = check_schema(_Decathlon, _read_json(table), table)
@@ -145,10 +143,10 @@ def msd(path: Path, *, channel: int | None = None) -> Dataset:
             problems.append(f"{image} has no mask.")
         truths = () if label is None else (table.parent / label,)
         name = _name_of(image)
-        cases.append(Case(name, image, truths, group=name, split="training", frame=channel))
+        cases.append(Case(name, image, truths, group=name, split="training"))
     for test in content.test or ():
         name = _name_of(image := table.parent / test)
-        cases.append(Case(name, image, group=name, split="test", frame=channel))
+        cases.append(Case(name, image, group=name, split="test"))
     name = shown(content.name or table.parent.name)
     return Dataset(name, tuple(cases), tuple(problems))
 
