@@ -33,7 +33,7 @@ def tutorial(window: Window, table: Path) -> Iterator[str]:
     begin = time.monotonic()
     window.press(way.run)
     window.wait(lambda: way.run.isEnabled())
-    assert len(way.workspace.heatmaps.noted_planes(0)) == len(image.data), way.words.text()
+    assert len(way.workspace.heatmaps.computed_planes(0)) == len(image.data), way.words.text()
     yield f"image to scores: {time.monotonic() - begin:.1f} s, the pauses of this script included"
     way.workspace.show_plane(0, 11)
     window.picture("tutorial-3-run")

@@ -89,7 +89,7 @@ def test_the_plane_shown_gets_the_heatmap_that_the_core_computes(
     assert not np.delete(heat(dock).data, 11, axis=0).any()
     # The sample's file counts from the feet, napari's slider from the head.
     assert f"Plane 11 (slider: 12): lesion {expected.probability:.2f}" in dock.found.text()
-    note = dock.workspace.heatmaps.note(0, 11)
+    note = dock.workspace.heatmaps.record(0, 11)
     assert note is not None
     assert note.target == "lesion"
     assert note.probabilities["lesion"] == pytest.approx(expected.probability, abs=1e-5)
@@ -139,7 +139,7 @@ def test_all_planes_of_the_axis_in_view(ct: ViewerModel, dock: HeatmapDock, fini
     assert dock.row.cancel.isVisibleTo(dock)
     assert not dock.run.isEnabled()
     finish(dock.row)
-    assert dock.workspace.heatmaps.noted_planes(1) == list(range(128))
+    assert dock.workspace.heatmaps.computed_planes(1) == list(range(128))
     assert heat(dock) is None
     data = ct.layers[0].data
     for index in (40, 64, 90):
@@ -154,7 +154,7 @@ def test_a_range_of_planes(dock: HeatmapDock, finish: Finish) -> None:
     dock.planes.last.setValue(10)
     dock.compute()
     finish(dock.row)
-    assert dock.workspace.heatmaps.noted_planes(0) == [10, 11, 12]
+    assert dock.workspace.heatmaps.computed_planes(0) == [10, 11, 12]
 
 
 def test_cancel_keeps_what_is_done(dock: HeatmapDock, finish: Finish) -> None:
@@ -165,7 +165,7 @@ def test_cancel_keeps_what_is_done(dock: HeatmapDock, finish: Finish) -> None:
     dock.compute()
     finish(dock.row)
     assert ended == [False]
-    assert dock.workspace.heatmaps.noted_planes(0) == [0]
+    assert dock.workspace.heatmaps.computed_planes(0) == [0]
     assert dock.run.isEnabled()
 
 
@@ -180,7 +180,7 @@ def test_a_layer_that_goes_away_ends_the_work_quietly(
     finish(dock.row)
     assert notices == []
     assert heat(dock) is None
-    assert dock.workspace.heatmaps.noted_planes(0) == []
+    assert dock.workspace.heatmaps.computed_planes(0) == []
     if what == "image":
         assert "Open an image first" in dock.row.words.text()
 
@@ -197,7 +197,7 @@ def test_another_image_is_not_written_into(
     assert notices == []
     assert heat(dock) is None
     dock.workspace.choose_image(first)
-    assert dock.workspace.heatmaps.noted_planes(0) == [0]
+    assert dock.workspace.heatmaps.computed_planes(0) == [0]
 
 
 def test_a_second_press_starts_nothing(
@@ -294,15 +294,15 @@ def test_following_computes_the_newest_plane_and_again_for_another_class(
             workspace.show_plane(0, index)
     finally:
         opened.set()
-    qtbot.waitUntil(lambda: workspace.heatmaps.note(0, 7) is not None, timeout=60_000)
-    assert set(workspace.heatmaps.noted_planes(0)) <= {7, 11}
+    qtbot.waitUntil(lambda: workspace.heatmaps.record(0, 7) is not None, timeout=60_000)
+    assert set(workspace.heatmaps.computed_planes(0)) <= {7, 11}
     finish(dock.row)
     first = heat(dock).data[7].copy()
-    assert workspace.heatmaps.note(0, 7).target == "lesion"
+    assert workspace.heatmaps.record(0, 7).target == "lesion"
     others = [name for name in workspace.classifier.card.class_names if name != "lesion"]
     dock.classifier.target.set_value(others[0])
     dock.classifier.target.chosen.emit()
-    qtbot.waitUntil(lambda: workspace.heatmaps.note(0, 7).target == others[0], timeout=60_000)
+    qtbot.waitUntil(lambda: workspace.heatmaps.record(0, 7).target == others[0], timeout=60_000)
     finish(dock.row)
     assert not np.array_equal(heat(dock).data[7], first)
 
@@ -329,7 +329,7 @@ def test_each_class_is_listed_with_its_probability_on_the_plane_shown(
     for index in (11, 10):
         workspace.show_plane(0, index)
         workspace.shown.look_at_plane()
-        likely = workspace.heatmaps.note(0, index).probabilities
+        likely = workspace.heatmaps.record(0, index).probabilities
         texts = [f"{name} ({likely[name]:.2f})" for name in ("normal", "lesion")]
         assert listed(dock) == ["the predicted class", *texts]
     # The choice stays, and is no other one.
@@ -382,13 +382,13 @@ def test_a_heatmap_of_another_class_than_the_one_chosen_is_named(
     finish(dock.row)
     dock.workspace.show_plane(0, 11)
     dock.workspace.shown.look_at_plane()
-    assert {dock.workspace.heatmaps.note(0, i).target for i in range(24)} == {"lesion"}
+    assert {dock.workspace.heatmaps.record(0, i).target for i in range(24)} == {"lesion"}
     assert other in dock.found.text()
     assert "Heatmap of normal for all 24 planes" in dock.row.words.text()
     dock.least.set_value(0)
     dock.compute()
     finish(dock.row)
-    assert {dock.workspace.heatmaps.note(0, i).target for i in range(24)} == {"normal"}
+    assert {dock.workspace.heatmaps.record(0, i).target for i in range(24)} == {"normal"}
     assert "chosen" not in dock.found.text()
 
 
@@ -398,7 +398,7 @@ def test_a_plane_without_evidence_says_so_and_stays_clear(
     dock.workspace.show_plane(0, 0)
     dock.compute()
     finish(dock.row)
-    note = dock.workspace.heatmaps.note(0, 0)
+    note = dock.workspace.heatmaps.record(0, 0)
     assert note is not None
     assert note.probabilities["lesion"] < 0.5
     assert note.reason is not None
@@ -422,7 +422,7 @@ def test_a_checkpoint_that_is_refused_is_not_chosen_any_more(
     dock.choose("lesion", "lesion")
     dock.compute()
     finish(dock.row)
-    assert dock.workspace.heatmaps.note(0, 11) is not None
+    assert dock.workspace.heatmaps.record(0, 11) is not None
 
 
 def test_a_checkpoint_that_is_refused_leaves_the_one_that_is_loaded(
@@ -456,7 +456,7 @@ def test_the_class_of_another_classifier_is_not_asked_of_this_one(
     dock.compute()
     finish(dock.row)
     assert notices == []
-    assert dock.workspace.heatmaps.note(0, 0).target == wanted
+    assert dock.workspace.heatmaps.record(0, 0).target == wanted
 
 
 def test_layer_and_class_of_a_session_are_taken_once_the_classifier_is_there(
@@ -467,7 +467,7 @@ def test_layer_and_class_of_a_session_are_taken_once_the_classifier_is_there(
     dock.least.set_value(0)
     dock.compute()
     finish(dock.row)
-    made_by = dock.workspace.heatmaps.note(0, 11).made_by
+    made_by = dock.workspace.heatmaps.record(0, 11).made_by
     assert (made_by["layers"], made_by["target"]) == (["stage2"], "normal")
     assert dock.classifier.layer.value() == "stage2"
     # Loaded again, as for another device, what the user chose since then stays.
@@ -498,7 +498,7 @@ def test_scrolling_while_the_classifier_loads_does_not_stop_that(
         dock._compute_followed()
     finally:
         opened.set()
-    qtbot.waitUntil(lambda: dock.workspace.heatmaps.note(0, 7) is not None, timeout=60_000)
+    qtbot.waitUntil(lambda: dock.workspace.heatmaps.record(0, 7) is not None, timeout=60_000)
     assert dock.classifier.name.value() == "lesion"
 
 
@@ -531,9 +531,9 @@ def test_another_choice_while_planes_are_computed_leaves_these_as_they_are(
     dock.compute()
     finish(dock.row)
     assert notices == []
-    assert dock.workspace.heatmaps.noted_planes(0) == list(range(24))
+    assert dock.workspace.heatmaps.computed_planes(0) == list(range(24))
     assert dock.workspace.classifier is None
-    note = dock.workspace.heatmaps.note(0, 11)
+    note = dock.workspace.heatmaps.record(0, 11)
     assert note is not None
     assert set(note.probabilities) == {"lesion", "normal"}
 
@@ -562,7 +562,7 @@ def test_occlusion_has_a_form_of_its_own(
     (expected,) = compute_heatmaps(load_classifier("lesion", device="cpu"), [plane], parameters)
     assert expected.evidence
     np.testing.assert_allclose(heat(dock).data[11], expected.values, atol=1e-5)
-    note = dock.workspace.heatmaps.note(0, 11)
+    note = dock.workspace.heatmaps.record(0, 11)
     assert note is not None
     assert note.made_by["occlusion"] == asdict(chosen)
     state = dock.state()

@@ -144,7 +144,7 @@ def test_the_dock_shows_what_the_core_computes(
     assert wanted.values.any()
     np.testing.assert_array_equal(values(dock)[3], wanted.values)
     np.testing.assert_array_equal(values(dock, "explained")[3] != 0, wanted.region)
-    note = dock.workspace.heatmaps.note(0, 3)
+    note = dock.workspace.heatmaps.record(0, 3)
     assert note is not None
     assert note.made_by["pixels"]["kind"] == kind
 
@@ -197,7 +197,7 @@ def test_a_drawn_region_counts_on_its_own_plane(
     dock.workspace.show_plane(0, 2)
     dock.workspace.shown.look_at_plane()
     compute(dock, finish)
-    note = dock.workspace.heatmaps.note(0, 2)
+    note = dock.workspace.heatmaps.record(0, 2)
     assert note is not None
     assert "empty" in str(note.reason)
 
@@ -252,8 +252,8 @@ def test_a_3d_network_explains_the_whole_volume(
     scan = viewer.layers["scan"].data
     wanted = compute_volume_heatmap(load_model("nets:volumes"), scan, parameters)
     np.testing.assert_array_equal(values(dock), wanted.values)
-    assert dock.workspace.heatmaps.noted_planes(0) == list(range(6))
-    note = dock.workspace.heatmaps.note(0, 0)
+    assert dock.workspace.heatmaps.computed_planes(0) == list(range(6))
+    note = dock.workspace.heatmaps.record(0, 0)
     assert note is not None
     assert "other planes" in str(note.reason)
 

@@ -81,7 +81,7 @@ def test_the_order_is_chosen_used_noted_and_kept(
         (wanted,) = compute_heatmaps(model, [plane], how)
         np.testing.assert_allclose(maps[order], wanted.values, atol=1e-5)
     assert np.abs(maps[NIBABEL] - maps["rows-columns"]).max() > 0.05
-    note = dock.workspace.heatmaps.note(0, 2)
+    note = dock.workspace.heatmaps.record(0, 2)
     assert note is not None
     assert note.made_by["plane_order"] == NIBABEL
     # A session keeps it.

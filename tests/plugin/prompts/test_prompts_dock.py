@@ -47,7 +47,7 @@ def put_heatmap(
 ) -> None:
     layer = workspace.heatmaps.layer(axis, create=True)
     layer.data[workspace.image().plane_index(axis, index)] = values
-    workspace.heatmaps.set_note(layer, index, HeatmapRecord("a", {"a": 1.0}, reason, {}))
+    workspace.heatmaps.set_record(layer, index, HeatmapRecord("a", {"a": 1.0}, reason, {}))
     workspace.heatmaps_changed.emit()
 
 

@@ -77,7 +77,7 @@ def add_heatmaps(dock: ScoresDock, viewer: Any) -> Any:
     for index in np.flatnonzero(truth.any(axis=(1, 2))):
         blurred = gaussian_filter(np.roll(truth[index], 2).astype(np.float32), 5)
         layer.data[index] = blurred / blurred.max()
-        workspace.heatmaps.set_note(
+        workspace.heatmaps.set_record(
             layer, int(index), HeatmapRecord("lesion", {"lesion": 0.9}, None, {})
         )
     workspace.heatmaps_changed.emit()
@@ -485,7 +485,7 @@ def test_a_comparison_from_before_a_change_says_so(
     workspace.masks.accepted_changed.emit()
     changed()
     compare()
-    workspace.heatmaps.set_note(layer, 11, HeatmapRecord("normal", {"lesion": 0.1}, None, {}))
+    workspace.heatmaps.set_record(layer, 11, HeatmapRecord("normal", {"lesion": 0.1}, None, {}))
     workspace.heatmaps_changed.emit()
     changed()
     compare()

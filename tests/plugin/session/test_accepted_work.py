@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.layers.conversion import image_of
-from napari_cam_sam.plugin.session import capture, manager
+from napari_cam_sam.plugin.session import capture, manager, save_queue
 from napari_cam_sam.plugin.session.recovery import RecoverableSession, autosave_folder
 from napari_cam_sam.plugin.session.session_panel import SessionPanel
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, single_candidate
@@ -322,19 +322,19 @@ def test_what_was_brought_back_stays_on_disk_until_its_own_image_is_saved(
     viewer, (folder,) = left_behind("1")
     workspace = workspace_of(viewer)
     done()
-    real = manager.write_session
+    real = save_queue.write_session
 
     def full(*_: Any) -> None:
         raise CamSamError("The disk is full.")
 
-    monkeypatch.setattr(manager, "write_session", full)
+    monkeypatch.setattr(save_queue, "write_session", full)
     workspace.sessions.take(left(workspace))
     saved_to = tmp_path / "session"
     workspace.sessions.save(saved_to)
     done()
     first = workspace.image_layer
     workspace.choose_image(viewer.add_image(np.zeros((4, 5, 6))))
-    monkeypatch.setattr(manager, "write_session", real)
+    monkeypatch.setattr(save_queue, "write_session", real)
     saved(workspace, saved_to)
     assert folder.exists()
     workspace.choose_image(first)

@@ -15,7 +15,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.segment.segment_dock import SegmentDock
-from napari_cam_sam.plugin.session import manager
+from napari_cam_sam.plugin.session import manager, save_queue
 from napari_cam_sam.plugin.session.recovery import autosave_folder
 from napari_cam_sam.plugin.session.session_panel import SessionPanel
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, single_candidate
@@ -225,9 +225,9 @@ def test_the_save_of_one_image_does_not_wait_behind_a_later_one_of_another(
     workspace: ViewerWorkspace, words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     QThreadPool.globalInstance().setMaxThreadCount(4)
-    real, written = manager.write_generation, threading.Event()
+    real, written = save_queue.write_generation, threading.Event()
     name = workspace.image().name
-    taken = manager.capture_session
+    taken = save_queue.capture_session
 
     def slowly(space: ViewerWorkspace, image: Any, known: Any) -> Any:
         take = taken(space, image, known)
@@ -244,8 +244,8 @@ def test_the_save_of_one_image_does_not_wait_behind_a_later_one_of_another(
         if image.name != name:
             written.set()
 
-    monkeypatch.setattr(manager, "capture_session", slowly)
-    monkeypatch.setattr(manager, "write_generation", write)
+    monkeypatch.setattr(save_queue, "capture_session", slowly)
+    monkeypatch.setattr(save_queue, "write_generation", write)
     work(workspace)
     workspace.choose_image(workspace.viewer.add_image(OTHERS["same shape"], name="other"))
     workspace.prompts.write([PlanePrompts(0, 5, (BOX,))])
@@ -259,13 +259,13 @@ def test_the_save_of_one_image_does_not_wait_behind_a_later_one_of_another(
 def test_what_is_done_after_a_save_was_asked_for_is_not_in_it(
     workspace: ViewerWorkspace, words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, may = manager.write_generation, threading.Event()
+    real, may = save_queue.write_generation, threading.Event()
 
     def wait(*what: Any) -> None:
         assert may.wait(60)
         real(*what)
 
-    monkeypatch.setattr(manager, "write_generation", wait)
+    monkeypatch.setattr(save_queue, "write_generation", wait)
     work(workspace)
     workspace.sessions.flush()
     workspace.own("labels").data[:] = 0
@@ -283,17 +283,17 @@ def test_what_could_not_be_saved_of_an_image_is_saved_while_another_is_worked_on
     workspace: ViewerWorkspace, words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work(workspace)
-    real = manager.write_generation
+    real = save_queue.write_generation
 
     def full(*_: Any) -> None:
         raise CamSamError("The disk is full.")
 
-    monkeypatch.setattr(manager, "write_generation", full)
+    monkeypatch.setattr(save_queue, "write_generation", full)
     workspace.choose_image(workspace.viewer.add_image(OTHERS["same shape"], name="other"))
     done()
     assert words == ["Not saved: The disk is full."]
     assert folders() == []
-    monkeypatch.setattr(manager, "write_generation", real)
+    monkeypatch.setattr(save_queue, "write_generation", real)
     workspace.sessions.autosave()
     done()
     (folder,) = folders()

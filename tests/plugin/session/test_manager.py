@@ -27,7 +27,7 @@ from napari_cam_sam.plugin.heatmap.heatmap_dock import HeatmapDock
 from napari_cam_sam.plugin.io.reader import get_reader
 from napari_cam_sam.plugin.prompts.prompts_dock import PromptsDock
 from napari_cam_sam.plugin.segment.segment_dock import SegmentDock
-from napari_cam_sam.plugin.session import manager
+from napari_cam_sam.plugin.session import manager, save_queue
 from napari_cam_sam.plugin.session.recovery import FOLDER_VARIABLE
 from napari_cam_sam.plugin.session.session_panel import SessionPanel
 from napari_cam_sam.plugin.state.preferences import Preferences
@@ -323,7 +323,7 @@ def test_without_autosave_nothing_is_written(
 KILLED = """
 import os, signal, sys
 import napari, numpy as np
-from napari_cam_sam.plugin.session import manager
+from napari_cam_sam.plugin.session import manager, save_queue
 from napari_cam_sam.plugin.state.preferences import Preferences
 from napari_cam_sam.plugin.viewer.attach import workspace_of
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts, Point
@@ -386,7 +386,7 @@ import sys
 import napari, numpy as np
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
-from napari_cam_sam.plugin.session import manager
+from napari_cam_sam.plugin.session import manager, save_queue
 from napari_cam_sam.plugin.state.preferences import Preferences
 from napari_cam_sam.plugin.viewer.attach import workspace_of
 
@@ -476,7 +476,7 @@ import sys
 import napari, numpy as np
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
-from napari_cam_sam.plugin.session import manager
+from napari_cam_sam.plugin.session import manager, save_queue
 from napari_cam_sam.plugin.state.preferences import Preferences
 from napari_cam_sam.plugin.viewer.attach import workspace_of
 
@@ -526,7 +526,7 @@ def test_a_save_by_hand_leaves_an_autosave_that_is_newer(
     with qtbot.waitSignal(workspace.prompts.settled, timeout=10_000):
         edit(workspace)
     written, may_write = threading.Event(), threading.Event()
-    real = manager.write_session
+    real = save_queue.write_session
 
     def slowly(folder: Path, *what: Any) -> None:
         if folder == tmp_path / "session":
@@ -534,7 +534,7 @@ def test_a_save_by_hand_leaves_an_autosave_that_is_newer(
             assert may_write.wait(60)
         real(folder, *what)
 
-    monkeypatch.setattr(manager, "write_session", slowly)
+    monkeypatch.setattr(save_queue, "write_session", slowly)
     workspace.sessions.save(tmp_path / "session")
     assert written.wait(60)
     with qtbot.waitSignal(workspace.prompts.settled, timeout=10_000):

@@ -80,7 +80,7 @@ def test_a_point_that_is_added_is_the_users_and_so_is_its_plane(
 ) -> None:
     heat = workspace.heatmaps.layer(0, create=True)
     heat.data[3, 5, 6] = 0.625
-    workspace.heatmaps.set_note(heat, 3, HeatmapRecord("a", {"a": 1.0}, None, {}))
+    workspace.heatmaps.set_record(heat, 3, HeatmapRecord("a", {"a": 1.0}, None, {}))
     prompts.write([PLANE])
     prompts.set_object(2)
     # The viewer stands between planes as often as on one.

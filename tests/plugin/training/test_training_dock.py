@@ -204,7 +204,7 @@ def test_a_dock_that_is_opened_again_goes_on_with_its_choices(
     qtbot.waitUntil(lambda: len(first._epochs) >= 1, timeout=60_000)
     first.cancel()
     finish(first.row)
-    first.workspace.docks.remember()
+    first.workspace.docks.cache_states()
     first.setEnabled(False)
     again = TrainingDock(viewer)
     assert again.output.path() == tmp_path / "pictures-classifier"

@@ -39,7 +39,7 @@ def put_heatmap(workspace: ViewerWorkspace, target: str, row: int, column: int) 
     layer = workspace.heatmaps.layer(axis, create=True)
     note = HeatmapRecord(target, {target: 1.0}, None, MADE | {"target": target})
     for i in (index, index + 1):
-        workspace.heatmaps.set_note(layer, i, note)
+        workspace.heatmaps.set_record(layer, i, note)
         layer.data[i] = heat
     workspace.heatmaps_changed.emit()
 

@@ -71,7 +71,7 @@ def test_pressed_while_the_classifier_loads_it_runs_when_that_is_there(
     way.run.click()
     qtbot.waitUntil(way.run.isEnabled, timeout=120_000)
     assert way.words.text().startswith("Done for 1 of 24 planes; the volume's scores count all.")
-    assert way.workspace.heatmaps.noted_planes(0) == [11]
+    assert way.workspace.heatmaps.computed_planes(0) == [11]
     # What is accepted is what is scored from then on.
     way.segment.review.accept.click()
     assert way.scores.choices.prediction.value() is way.workspace.own("labels")
@@ -81,12 +81,12 @@ def test_stop_ends_the_step_and_what_would_follow(viewer: Any, way: Any, qtbot: 
     viewer.dims.order = (1, 0, 2)
     way.heatmap.planes.scope.set_value("all")
     way.run.click()
-    qtbot.waitUntil(lambda: len(way.workspace.heatmaps.noted_planes(1)) > 2, timeout=120_000)
+    qtbot.waitUntil(lambda: len(way.workspace.heatmaps.computed_planes(1)) > 2, timeout=120_000)
     way.stop.click()
     qtbot.waitUntil(lambda: not way.heatmap.row.busy, timeout=120_000)
     assert way.run.isEnabled()
     assert "Stopped" in way.words.text()
-    assert len(way.workspace.heatmaps.noted_planes(1)) < 128
+    assert len(way.workspace.heatmaps.computed_planes(1)) < 128
     assert way.workspace.own("boxes") is None
 
 

@@ -33,7 +33,7 @@ def open_sample(viewer: Any, kind: Any) -> Any:
         layer = workspace.heatmaps.layer(0, create=True)
         for index in (10, 11, 12):
             layer.data[index, 50:60, 50:60] = 1
-            workspace.heatmaps.set_note(layer, index, HeatmapRecord("lesion", {}, None, {}))
+            workspace.heatmaps.set_record(layer, index, HeatmapRecord("lesion", {}, None, {}))
         workspace.layers.labels("preview", create=True).data[11, 50:60, 50:60] = 1
     workspace.show_plane(0, 11)
     return dock
@@ -57,7 +57,7 @@ def test_an_error_of_the_classifier_is_a_notification_and_the_way_goes_on(
     assert any(str(error) in notice for notice in notices)
     assert way.words.text() == "Stopped while heatmaps were computed."
     assert not way.heatmap.row.bar.isVisibleTo(way)
-    assert way.workspace.heatmaps.noted_planes(0) == []
+    assert way.workspace.heatmaps.computed_planes(0) == []
     way.run.click()
     qtbot.waitUntil(way.run.isEnabled, timeout=60_000)
     assert way.words.text().startswith("Done")
@@ -121,7 +121,7 @@ def test_pressed_twice_the_way_goes_once(viewer: Any, qtbot: Any, hold: Any) -> 
     qtbot.waitUntil(way.run.isEnabled, timeout=60_000)
     assert held[0].calls == 1
     assert way.words.text().startswith("Done. ")
-    assert way.workspace.heatmaps.noted_planes(0) == list(range(24))
+    assert way.workspace.heatmaps.computed_planes(0) == list(range(24))
 
 
 def test_pressed_twice_scores_are_computed_once(viewer: Any, hold: Any, finish: Finish) -> None:

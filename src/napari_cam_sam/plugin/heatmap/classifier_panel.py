@@ -378,7 +378,7 @@ class ClassifierChoice(QObject):
         """Give what the classes on the list were found to be on the plane shown."""
         held, heatmaps = self._workspace.classifier, self._workspace.heatmaps
         try:
-            note = heatmaps.note(*self._workspace.plane())
+            note = heatmaps.record(*self._workspace.plane())
         except CamSamError:  # in three dimensions no plane is shown
             return None
         theirs = None if note is None else note.made_by.get("classifier_sha256")

@@ -369,7 +369,7 @@ class HeatmapDock(Dock):
         """Say what is known of the plane shown."""
         try:
             axis, index = self.workspace.plane()
-            note = self.workspace.heatmaps.note(axis, index)
+            note = self.workspace.heatmaps.record(axis, index)
             slider = slider_label(self.workspace.shown)
         except CamSamError:
             note = None
@@ -453,7 +453,7 @@ class HeatmapDock(Dock):
             recipe, loaded = self._recipe(snapshot), self.classifier.loaded()
         except CamSamError:
             return
-        note = self.workspace.heatmaps.note(snapshot.axis, snapshot.index)
+        note = self.workspace.heatmaps.record(snapshot.axis, snapshot.index)
         if note is not None and loaded is not None and note.made_by == recipe.made_by(loaded):
             return
         if not self.row.busy:

@@ -220,7 +220,7 @@ class HeatmapRun(QObject):
         if layer is None:
             self._row.stop()
             return
-        workspace.heatmaps.set_note(layer, index, step.note)
+        workspace.heatmaps.set_record(layer, index, step.note)
         slot = snapshot.image.plane_index(snapshot.axis, index)
         layer.data[slot] = step.values
         if step.explained is not None:

@@ -249,14 +249,14 @@ class PromptsDock(Dock):
         except CamSamError as error:
             self.row.fail(str(error))
             return False
-        indices = workspace.heatmaps.noted_planes(axis) if everywhere else [shown]
+        indices = workspace.heatmaps.computed_planes(axis) if everywhere else [shown]
         values = [workspace.heatmaps.values(axis, i) for i in indices]
         given = [(i, v) for i, v in zip(indices, values, strict=True) if v is not None]
         if not given:
             which = "on any plane" if everywhere else "on this plane"
             self.row.fail(f"There is no heatmap {which}: compute one first (step 1).")
             return False
-        notes = {i: n for i, _ in given if (n := workspace.heatmaps.note(axis, i)) is not None}
+        notes = {i: n for i, _ in given if (n := workspace.heatmaps.record(axis, i)) is not None}
         first = workspace.prompts.object_id
 
         def one(index: int, heat: NDArray[np.float32]) -> PlanePrompts:
@@ -325,7 +325,7 @@ class PromptsDock(Dock):
         """Say which class the prompts are of, and whether another one is chosen by now."""
         if not self._evidence:
             return "", ""
-        chosen = self.workspace.docks.given("heatmap") or {}
+        chosen = self.workspace.docks.state_of("heatmap") or {}
         other = next((w for note in self._evidence if (w := note.other_words(chosen))), "")
         return " of " + " and ".join(sorted({note.target for note in self._evidence})), other
 
@@ -372,7 +372,7 @@ class PromptsDock(Dock):
             axis, index = self.workspace.plane()
             prompts = self.workspace.prompts.read(axis, index)
             planes = self.workspace.prompts.planes(axis)
-            note = self.workspace.heatmaps.note(axis, index)
+            note = self.workspace.heatmaps.record(axis, index)
             slider = slider_label(self.workspace.shown)
         except CamSamError as error:
             self.found.setText(str(error))

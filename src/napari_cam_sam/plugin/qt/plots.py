@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from qtpy.QtCore import Qt, QTimer, Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_cam_sam.plugin.qt.plain_text import Label
+from napari_cam_sam.plugin.qt.timers import single_shot_timer
 from napari_cam_sam.plugin.qt.widgets import connect_until_destroyed
 
 __all__ = ["Plot", "ThemeColours", "add_legend", "style_axes", "theme_colours"]
@@ -81,10 +82,7 @@ class Plot(QWidget):
         self._whole.addWidget(self.words)
         self.setMinimumHeight(height)
         # Not at once: the theme's event comes while the theme is being changed.
-        self._later = QTimer(self)
-        self._later.setSingleShot(True)
-        self._later.setInterval(0)
-        self._later.timeout.connect(self._draw)
+        self._later = single_shot_timer(self, self._draw)
         connect_until_destroyed(self, viewer.events.theme, self._repaint)
 
     def say(self, words: str) -> None:

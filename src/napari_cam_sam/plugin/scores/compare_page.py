@@ -74,7 +74,7 @@ class ComparePage(QWidget):
         key : tuple or None
             What is chosen to be compared.
         """
-        if problem is None and not self._workspace.heatmaps.noted_planes(
+        if problem is None and not self._workspace.heatmaps.computed_planes(
             self._workspace.plane()[0]
         ):
             problem = "Compute heatmaps along this axis first (step 1)."
@@ -102,7 +102,7 @@ class ComparePage(QWidget):
         """Give all that a comparison is made from but the labels' pixels."""
         workspace = self._workspace
         axis, heatmaps = workspace.plane()[0], workspace.heatmaps
-        notes = [(i, heatmaps.note(axis, i)) for i in heatmaps.noted_planes(axis)]
+        notes = [(i, heatmaps.record(axis, i)) for i in heatmaps.computed_planes(axis)]
         placed = self._placed(axis)
         return key, notes, placed, workspace.segmenter, workspace.prompt_parameters
 
@@ -117,11 +117,11 @@ class ComparePage(QWidget):
     def start(self, job: ScoringInput, key: tuple[Any, ...]) -> bool:
         """Compare the planes with a heatmap, and with truth or prediction, in the background."""
         workspace, axis = self._workspace, job.axis
-        snapshot, planes = workspace.snapshot(), workspace.heatmaps.noted_planes(axis)
+        snapshot, planes = workspace.snapshot(), workspace.heatmaps.computed_planes(axis)
         segmenter, parameters = workspace.segmenter, workspace.prompt_parameters
         heat: dict[int, Any] = {}
         for i in planes:
-            note, values = workspace.heatmaps.note(axis, i), workspace.heatmaps.values(axis, i)
+            note, values = workspace.heatmaps.record(axis, i), workspace.heatmaps.values(axis, i)
             evident = note is not None and note.reason is None and values is not None
             heat[i] = values if evident else None
         placed, accepted = self._placed(axis), self._accepted(job)

@@ -295,7 +295,7 @@ class ScoreChoices(QWidget):
         layer, maps = self.heatmap.value(), None
         planes: tuple[int, ...] = ()
         if layer is not None and is_own(layer):
-            planes = tuple(self._workspace.heatmaps.noted_planes(axis))
+            planes = tuple(self._workspace.heatmaps.computed_planes(axis))
             values = layer.data if image.spatial_ndim == 2 else np.moveaxis(layer.data, axis, 0)
             values = values[None] if image.spatial_ndim == 2 else values
             # A view where all planes have one: a large volume is copied in the thread.

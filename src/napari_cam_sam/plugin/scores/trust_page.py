@@ -154,7 +154,7 @@ class TrustPage(QWidget):
             image, (axis, index) = workspace.image(), workspace.plane()
         except CamSamError as error:
             return None, str(error)
-        note = workspace.heatmaps.note(axis, index)
+        note = workspace.heatmaps.record(axis, index)
         if note is None:
             return None, "Compute the heatmap of this plane first (step 1)."
         if note.reason is not None:

@@ -42,7 +42,7 @@ class RecoverableSession:
         Of an older one without its labels.
     file : str
         Which generation of the folder it is.
-    older : tuple of Found
+    older : tuple of RecoverableSession
         Others, the newest first, each with something that none before it holds.
     """
 
@@ -116,7 +116,7 @@ def find_recoverable(
 
     Returns
     -------
-    Found or None
+    RecoverableSession or None
         The newest that is whole and holds anything, with all others that hold more.
     """
     found = []

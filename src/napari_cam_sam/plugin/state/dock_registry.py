@@ -21,7 +21,7 @@ _UNKNOWN = (
 
 
 class DockRegistry(QObject):
-    """Finds the dock that answers a key, or that holds a part of the session.
+    """Finds the dock that handles a key, or that holds a part of the session.
 
     Docks come and go, and one may be open twice: of those that can answer, the last opened does.
     What a dock last gave for the session is kept beyond its end.
@@ -38,26 +38,26 @@ class DockRegistry(QObject):
         super().__init__(parent)
         self._actions: dict[str, list[Any]] = {}
         self._states: set[str] = set()
-        self._given: dict[str, Any] = {}
+        self._cached: dict[str, Any] = {}
         self._rows: list[dict[str, Any]] = []
 
     def register(self, action: str, method: Any) -> None:
-        """Let a dock answer a key; the dock opened last, of those that are open, answers."""
+        """Set a dock's method for an action; of the docks that are open the last one handles it."""
         self._actions.setdefault(action, []).append(weakref.WeakMethod(method))
 
-    def act(self, action: str, *values: Any) -> bool:
-        """Do what a key, or another dock, asks for; False if no open dock answers it."""
-        method = self._answering(action)
+    def dispatch(self, action: str, *values: Any) -> bool:
+        """Do what a key, or another dock, asks for; return False if no open dock handles it."""
+        method = self._handler(action)
         if method is not None:
             method(*values)
         return method is not None
 
-    def answers(self, action: str) -> bool:
-        """Tell whether an open dock would answer."""
-        return self._answering(action) is not None
+    def has_handler(self, action: str) -> bool:
+        """Check whether an open dock handles an action."""
+        return self._handler(action) is not None
 
-    def _answering(self, action: str) -> Any | None:
-        """Give the method of the dock opened last that is still there."""
+    def _handler(self, action: str) -> Any | None:
+        """Return the method of the dock opened last that is still there."""
         for held in reversed(self._actions.get(action, [])):
             method = held()
             try:
@@ -70,31 +70,33 @@ class DockRegistry(QObject):
         return None
 
     def register_state(self, name: str, give: Any, take: Any) -> None:
-        """Let a dock put its choices into the session, as plain data, and take them back."""
+        """Set how a dock gives the session its choices, as plain data, and takes them back."""
         self._states.add(name)
         self.register(f"give {name}", give)
         self.register(f"take {name}", take)
 
     def states(self) -> dict[str, Any]:
-        """Give the choices of the docks, as plain data; of a closed one those it last gave."""
+        """Return the choices of the docks, as plain data; of a closed one those it last gave."""
         return {
-            name: given for name in sorted(self._states) if (given := self.given(name)) is not None
+            name: given
+            for name in sorted(self._states)
+            if (given := self.state_of(name)) is not None
         }
 
-    def given(self, name: str) -> Any | None:
-        """Give the choices of a dock, of a closed one those it last gave; None for none."""
-        give = self._answering(f"give {name}")
+    def state_of(self, name: str) -> Any | None:
+        """Return the choices of a dock, of a closed one those it last gave; None for none."""
+        give = self._handler(f"give {name}")
         if give is not None:
-            self._given[name] = give()
-        return self._given.get(name)
+            self._cached[name] = give()
+        return self._cached.get(name)
 
-    def remember(self) -> None:
-        """Take what the docks give now: one that is closed cannot be asked any more."""
+    def cache_states(self) -> None:
+        """Keep what the docks give now: one that is closed cannot be asked any more."""
         self.states()
         self.score_rows()
 
     def restore(self, states: dict[str, Any]) -> list[str]:
-        """Give the open docks the choices of a session.
+        """Restore the choices of a session in the open docks.
 
         Returns
         -------
@@ -103,7 +105,7 @@ class DockRegistry(QObject):
         """
         failed = []
         for name, state in states.items():
-            take = self._answering(f"take {name}")
+            take = self._handler(f"take {name}")
             if take is not None:
                 try:
                     take(state)
@@ -112,18 +114,18 @@ class DockRegistry(QObject):
         return failed
 
     def score_rows(self) -> list[dict[str, Any]]:
-        """Give the rows of the score table; of a closed dock those it last gave."""
-        rows = self._answering("score rows")
+        """Return the rows of the score table; of a closed dock those it last gave."""
+        rows = self._handler("score rows")
         if rows is not None:
             self._rows = rows()
         return self._rows
 
     def forget_scores(self) -> None:
-        """Leave the scores of a dock that is closed: another image is worked on."""
+        """Drop the scores of a dock that is closed: another image is worked on."""
         self._rows = []
 
     def restore_score_rows(self, rows: Iterable[dict[str, Any]]) -> None:
-        """Give the score table the rows of a session."""
-        take = self._answering("take score rows")
+        """Restore the rows of a session in the score table."""
+        take = self._handler("take score rows")
         if take is not None:
             take(rows)

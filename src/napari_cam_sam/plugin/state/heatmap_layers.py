@@ -18,7 +18,7 @@ __all__ = ["HeatmapLayers"]
 
 
 class HeatmapLayers(QObject):
-    """The heatmaps of the image worked on: a layer an axis, and notes on the planes computed.
+    """The heatmaps of the image worked on: a layer an axis, and a record of each plane computed.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class HeatmapLayers(QObject):
     def __init__(self, shown: ShownImage, own: OwnLayers, parent: QObject) -> None:
         super().__init__(parent)
         self._shown, self._own = shown, own
-        self.notes: dict[tuple[str, int], HeatmapRecord] = {}
+        self.records: dict[tuple[str, int], HeatmapRecord] = {}
         shown.pixels_replaced.connect(self._forget)
 
     def layer(self, axis: int, create: bool = False) -> Any:
@@ -79,46 +79,46 @@ class HeatmapLayers(QObject):
             return False
         return layer is not None
 
-    def note(self, axis: int, index: int) -> HeatmapRecord | None:
-        """Give what is known of a plane's heatmap, None where it was not computed."""
+    def record(self, axis: int, index: int) -> HeatmapRecord | None:
+        """Return what is known of a plane's heatmap, None where it was not computed."""
         layer = self._own.find("heatmap", axis)
-        return None if layer is None else self.notes.get((str(layer.unique_id), index))
+        return None if layer is None else self.records.get((str(layer.unique_id), index))
 
-    def set_note(self, layer: Any, index: int, note: HeatmapRecord) -> None:
-        """Record what is known of a plane's heatmap.
+    def set_record(self, layer: Any, index: int, record: HeatmapRecord) -> None:
+        """Set what is known of a plane's heatmap.
 
         Heatmaps of another class, classifier, method or window are cleared: side by side in one
         layer nobody could tell them apart, and prompts would be taken from both.
         """
         name, image = str(layer.unique_id), None
-        for key, other in list(self.notes.items()):
-            if key[0] == name and other.made_by != note.made_by:
+        for key, other in list(self.records.items()):
+            if key[0] == name and other.made_by != record.made_by:
                 image = image or self._shown.image()
                 axis = layer.metadata[KEY]["axis"]
                 layer.data[image.plane_index(axis, key[1])] = 0
                 outline = self._own.find("explained", axis)
                 if outline is not None:
                     outline.data[image.plane_index(axis, key[1])] = 0
-                del self.notes[key]
-        self.notes[name, index] = note
+                del self.records[key]
+        self.records[name, index] = record
 
-    def noted_planes(self, axis: int) -> list[int]:
+    def computed_planes(self, axis: int) -> list[int]:
         """List the planes along an axis whose heatmap was computed."""
         layer = self._own.find("heatmap", axis)
         if layer is None:
             return []
-        return sorted(i for key, i in self.notes if key == str(layer.unique_id))
+        return sorted(i for key, i in self.records if key == str(layer.unique_id))
 
     def values(self, axis: int, index: int) -> NDArray[np.float32] | None:
-        """Give the heatmap of a plane; None where it was not computed."""
+        """Return the heatmap of a plane; None where it was not computed."""
         layer = self._own.find("heatmap", axis)
-        if layer is None or self.note(axis, index) is None:
+        if layer is None or self.record(axis, index) is None:
             return None
         return np.asarray(layer.data[self._shown.image().plane_index(axis, index)])
 
     def _forget(self) -> None:
         """Clear all heatmaps of the image: its pixels are others now."""
-        self.notes.clear()
+        self.records.clear()
         image: Any = self._shown.layer
         for role in ("heatmap", "explained"):
             for layer in self._own.of_role(role):
@@ -129,5 +129,5 @@ class HeatmapLayers(QObject):
         """Forget what was known of the heatmaps in a layer that is gone."""
         if layer.metadata.get(KEY, {}).get("role") == "heatmap":
             gone = str(layer.unique_id)
-            self.notes = {key: note for key, note in self.notes.items() if key[0] != gone}
+            self.records = {key: one for key, one in self.records.items() if key[0] != gone}
             self.changed.emit()

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from qtpy.QtCore import QObject, QTimer
+from qtpy.QtCore import QObject
 
 from napari_cam_sam.plugin.layers.conversion import is_shown_alone
+from napari_cam_sam.plugin.qt.timers import single_shot_timer
 
 __all__ = ["LayerListGuard"]
 
@@ -29,10 +30,7 @@ class LayerListGuard(QObject):
         super().__init__(parent)
         self._depth, self._removes = 0, False
         self._waiting: list[Callable[[], None]] = []
-        self._rest = QTimer(self)
-        self._rest.setSingleShot(True)
-        self._rest.setInterval(0)
-        self._rest.timeout.connect(self._rested)
+        self._rest = single_shot_timer(self, self._rested)
         self._layers = viewer.layers
         self._layers.events.removing.connect(self._removing)
 

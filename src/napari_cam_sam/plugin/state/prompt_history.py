@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, Signal
 
 from napari_cam_sam.plugin.layers.prompt_provenance import columns
 from napari_cam_sam.plugin.layers.prompt_table import Plane, Vertices
+from napari_cam_sam.plugin.qt.timers import single_shot_timer
 
 __all__ = ["Held", "PromptHistory", "State", "held_by"]
 
@@ -119,10 +120,7 @@ class PromptHistory(QObject):
         self._last: State | None = None
         self._changed_at = 0.0
         self._held = False
-        self._pause = QTimer(self)
-        self._pause.setSingleShot(True)
-        self._pause.setInterval(_PAUSE_MS)
-        self._pause.timeout.connect(self.settle)
+        self._pause = single_shot_timer(self, self.settle, _PAUSE_MS)
 
     @property
     def edited_at(self) -> float:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from napari.layers import Image as ImageLayer
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, Signal
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
@@ -24,6 +24,7 @@ from napari_cam_sam.plugin.layers.conversion import (
     plane_shown,
 )
 from napari_cam_sam.plugin.layers.layer_geometry import misplaced, true_geometry
+from napari_cam_sam.plugin.qt.timers import single_shot_timer
 from napari_cam_sam.plugin.state.snapshot import Snapshot
 
 __all__ = ["ShownImage"]
@@ -79,10 +80,7 @@ class ShownImage(QObject):
         # A text says why there is none.
         self._plane: _ShownPlane | str | None = None
         # Scrolling sends several events a step: one look after them all.
-        self._look = QTimer(self)
-        self._look.setSingleShot(True)
-        self._look.setInterval(0)
-        self._look.timeout.connect(self.look_at_plane)
+        self._look = single_shot_timer(self, self.look_at_plane)
         dims = viewer.dims.events
         for event in (dims.order, dims.ndisplay, dims.current_step):
             event.connect(self._plane_may_differ)

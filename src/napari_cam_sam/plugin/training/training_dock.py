@@ -133,7 +133,7 @@ class TrainingDock(Dock):
         self.curves.hide()
         self.sections[3].hide()
         docks = self.workspace.docks
-        before = docks.given("training")
+        before = docks.state_of("training")
         docks.register_state("training", self.state, self.set_state)
         if before is not None:
             docks.restore({"training": before})
@@ -353,13 +353,13 @@ class TrainingDock(Dock):
             # Of the same file as it was before it was resumed.
             workspace.classifier = None
             workspace.classifier_changed.emit()
-        if not workspace.docks.act("use classifier", path):
+        if not workspace.docks.dispatch("use classifier", path):
             shell, _ = workspace.viewer.window.add_plugin_dock_widget(
                 "napari-cam-sam", "Heatmap", tabify=True
             )
             shell.show()
             shell.raise_()
-            workspace.docks.act("use classifier", path)
+            workspace.docks.dispatch("use classifier", path)
         self.row.say(f"{path} is chosen in the Heatmap dock.")
 
     # The session

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QObject, QTimer
+from qtpy.QtCore import QObject
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.layers.conversion import is_own
 from napari_cam_sam.plugin.qt.plain_text import show_info
+from napari_cam_sam.plugin.qt.timers import single_shot_timer
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.state.workspace import Workspace
@@ -59,10 +60,7 @@ class KeyBindings(QObject):
         self._image: Any = None
         # A sample, like a folder, brings further layers behind the image: what is active is looked
         # at after them all.
-        self._look = QTimer(self)
-        self._look.setSingleShot(True)
-        self._look.setInterval(0)
-        self._look.timeout.connect(self._make_image_active)
+        self._look = single_shot_timer(self, self._make_image_active)
         for key, (action, _) in KEYS.items():
             workspace.viewer.bind_key(key, _pressed(workspace, action), overwrite=True)
         for key, digit in TAG_KEYS.items():
@@ -128,7 +126,7 @@ def _do(workspace: Workspace, action: str, *values: int) -> bool:
         # Whatever came last.
         if workspace.masks.accepted_at > workspace.prompts.edited_at:
             # A dock says what was taken back: it may be of planes that are not shown.
-            return workspace.docks.act("undo acceptance") or workspace.masks.undo_accept() > 0
+            return workspace.docks.dispatch("undo acceptance") or workspace.masks.undo_accept() > 0
         return workspace.prompts.undo()
     if action == "redo":
         prompts = workspace.prompts
@@ -144,4 +142,4 @@ def _do(workspace: Workspace, action: str, *values: int) -> bool:
             raise CamSamError(f"No plane {where} this one has prompts.")
         workspace.show_plane(axis, min(ahead) if action == "next" else max(ahead))
         return True
-    return workspace.docks.act(action, *values)
+    return workspace.docks.dispatch(action, *values)

@@ -231,7 +231,7 @@ class WorkflowDock(Dock):
             self._over("Stopped while masks were scored.")
             return
         total = self.workspace.image().n_planes(subject.axis)
-        some = len(self.workspace.heatmaps.noted_planes(subject.axis))
+        some = len(self.workspace.heatmaps.computed_planes(subject.axis))
         part = f" for {some} of {total} planes; the volume's scores count all" * (some < total)
         self._over(f"Done{part}. Look through the planes (N, P), edit prompts, accept masks (C).")
 

@@ -89,7 +89,7 @@ def put_heatmap(
     """Put a heatmap where the heatmap dock puts it."""
     workspace = dock.workspace
     layer = workspace.heatmaps.layer(axis, create=True)
-    workspace.heatmaps.set_note(layer, index, HeatmapRecord("lesion", {}, reason, {}))
+    workspace.heatmaps.set_record(layer, index, HeatmapRecord("lesion", {}, reason, {}))
     layer.data[workspace.image().plane_index(axis, index)] = values
     workspace.heatmaps_changed.emit()
 

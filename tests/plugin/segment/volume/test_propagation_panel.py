@@ -341,7 +341,7 @@ def test_evidence_of_the_heatmap_ends_it_where_there_is_a_heatmap(
     note = HeatmapRecord("lesion", {}, None, {})
     for index, value in ((10, 0.9), (13, 0.1)):
         layer.data[index] = value
-        heatmaps.set_note(layer, index, note)
+        heatmaps.set_record(layer, index, note)
     dock.through.tell()
     go(dock, finish)
     assert min(dock.masks.planes(0)) < 10

@@ -189,10 +189,10 @@ class AutomaticPanel(QWidget):
         try:
             snapshot = workspace.snapshot()
             axis = snapshot.axis
-            noted = workspace.heatmaps.noted_planes(axis) if everywhere else [snapshot.index]
+            noted = workspace.heatmaps.computed_planes(axis) if everywhere else [snapshot.index]
             heatmaps = {}
             for index in noted:
-                note = workspace.heatmaps.note(axis, index)
+                note = workspace.heatmaps.record(axis, index)
                 values = workspace.heatmaps.values(axis, index)
                 if note is not None and values is not None and not note.reason:
                     # A copy: the layer may be written meanwhile.
@@ -395,7 +395,7 @@ class AutomaticPanel(QWidget):
     def _scored(self, found: FoundMasks) -> NDArray[np.float64] | None:
         """Score masks by the heatmap of their plane; None where there is none with evidence."""
         heatmaps, key = self._workspace.heatmaps, (found.axis, found.index)
-        note, values = heatmaps.note(*key), heatmaps.values(*key)
+        note, values = heatmaps.record(*key), heatmaps.values(*key)
         if note is None or values is None or note.reason:
             return None
         try:

@@ -233,7 +233,9 @@ class VolumeSection(QWidget):
             where = "No plane along this axis has" if everywhere else "This plane has no"
             raise CamSamError(f"{where} prompts: place some (step 2), or draw a box.")
         parameters, sigma = self.rules.fitting(image)
-        if parameters.min_evidence is not None and not self._workspace.heatmaps.noted_planes(axis):
+        if parameters.min_evidence is not None and not self._workspace.heatmaps.computed_planes(
+            axis
+        ):
             raise CamSamError(
                 "There is no heatmap along this axis to find evidence in: compute some (step 1), "
                 "or switch min evidence off."
@@ -263,7 +265,7 @@ class VolumeSection(QWidget):
         """Give the heatmaps along an axis; a plane without one has no say."""
         heatmaps = self._workspace.heatmaps
         whole = np.ones(image.spatial_shape, np.float32)
-        for index in heatmaps.noted_planes(axis):
+        for index in heatmaps.computed_planes(axis):
             whole[image.plane_index(axis, index)] = heatmaps.values(axis, index)
         return whole
 

@@ -1,7 +1,8 @@
-"""Lines of work: what was done on the pixels of one image, for as long as it is in the layers."""
+"""What was done on the pixels of one image, for as long as it is in the layers."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,13 +11,14 @@ from napari_cam_sam.images.image import Image
 from napari_cam_sam.session import ImageRecord
 
 if TYPE_CHECKING:
+    from napari_cam_sam.plugin.session.recovery import RecoverableSession
     from napari_cam_sam.plugin.state.workspace import Workspace
 
-__all__ = ["Line", "Written", "is_work"]
+__all__ = ["ImageWork", "Restored", "SavedSession", "has_work"]
 
 
 @dataclass(eq=False)
-class Line:
+class ImageWork:
     """The work on one image: what is saved of it goes into one folder, and nothing else does.
 
     Attributes
@@ -33,6 +35,8 @@ class Line:
         Edits up to the last save by hand: what that holds needs no autosave.
     asked_last, written : int
         Numbers of the last write that was asked for, and of the last that was done.
+    owed : callable or None
+        What could not be written while the image was not worked on any more.
     """
 
     key: tuple[Any, ...]
@@ -44,6 +48,7 @@ class Line:
     by_hand: int = -1
     asked_last: int = 0
     written: int = 0
+    owed: Callable[[], SavedSession] | None = None
 
     @property
     def frame(self) -> int | None:
@@ -53,19 +58,28 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Written:
+class SavedSession:
     """What a thread tells of a session that it saved."""
 
     folder: Path
     number: int
-    line: Line
+    work: ImageWork
     record: ImageRecord
     changes: int
     by_hand: bool
 
 
-def is_work(workspace: Workspace, image: Image) -> bool:
-    """Tell whether there is anything in the layers that could be lost."""
+@dataclass(frozen=True)
+class Restored:
+    """What was brought back, into which work, and after which save: a later one holds it."""
+
+    found: RecoverableSession
+    work: ImageWork
+    save: int
+
+
+def has_work(workspace: Workspace, image: Image) -> bool:
+    """Check whether there is anything in the layers that could be lost."""
     return bool(
         any(workspace.prompts.planes(axis) for axis in image.axes)
         or workspace.prompts.touched()
