@@ -22,7 +22,7 @@ _LABELS = re.compile(r"(?:^|[^a-z])(?:labels?|masks?|seg|segmentation|truth|gt)(
 def get_reader(
     path: str | Sequence[str],
 ) -> Callable[[str | Sequence[str]], list[LayerData]] | None:
-    """Give the reader of NIfTI files, or None where a path is none."""
+    """Return the reader of NIfTI files, or None where a path is none."""
     paths = [path] if isinstance(path, str) else list(path)
     if not paths or not all(str(p).lower().endswith((".nii", ".nii.gz")) for p in paths):
         return None

@@ -46,7 +46,7 @@ def write_image_layer(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
 
 
 def _like(data: Any, meta: dict[str, Any], kind: str) -> Image:
-    """Give the image on whose grid a layer lies."""
+    """Return the image on whose grid a layer lies."""
     from napari.layers import Image as ImageLayer
     from napari.layers import Labels
 

@@ -29,7 +29,7 @@ class BoxesLayer(Shapes):
     """Gives axis and index of the plane that is shown."""
 
     def get_value(self, position: Any, **how: Any) -> Any:
-        """Give shape and vertex at a position; the parameters are napari's."""
+        """Return shape and vertex at a position; the parameters are napari's."""
         found = super().get_value(position, **how)
         if found != (None, None) or self.ndim != 3 or self.plane_shown is None:
             return found
@@ -51,7 +51,7 @@ class BoxesLayer(Shapes):
 def extents(
     shapes: Sequence[NDArray[Any]],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Give the least, the greatest and the mean coordinates of each shape, all at once.
+    """Return the least, the greatest and the mean coordinates of each shape, all at once.
 
     Under the cursor every shape is looked at, at every move of the mouse.
     """
@@ -67,7 +67,7 @@ def extents(
 
 
 def too_small(vertices: NDArray[Any]) -> bool:
-    """Tell whether a shape has a side below `LEAST_SIDE`, on the plane that it was drawn on."""
+    """Check whether a shape has a side below `LEAST_SIDE`, on the plane that it was drawn on."""
     sides = np.sort(np.ptp(np.asarray(vertices, float), axis=0))
     return bool(sides[-2] < LEAST_SIDE)
 

@@ -33,7 +33,7 @@ _MOST_LABELS = 100
 
 
 def image_of(layer: Any, frame: int | None = None) -> Image:
-    """Give a layer as an image, without reading its data.
+    """Return a layer as an image, without reading its data.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def image_of(layer: Any, frame: int | None = None) -> Image:
 
 
 def plane_shown(viewer: Any, layer: Any) -> tuple[int, int]:
-    """Say which plane of a layer the viewer shows.
+    """Return which plane of a layer the viewer shows.
 
     Parameters
     ----------
@@ -106,14 +106,14 @@ def plane_shown(viewer: Any, layer: Any) -> tuple[int, int]:
 
 
 def frame_shown(viewer: Any, layer: Any) -> int | None:
-    """Say which point in time of a 4D layer the viewer shows; None for others."""
+    """Return which point in time of a 4D layer the viewer shows; None for others."""
     if layer.ndim < 4:
         return None
     return int(np.clip(round(_position(viewer, layer)[0]), 0, layer.data.shape[0] - 1))
 
 
 def is_own(layer: Any) -> bool:
-    """Tell whether a layer was made by the docks, whatever it is called now."""
+    """Check whether a layer was made by the docks, whatever it is called now."""
     return "role" in layer.metadata.get(KEY, {})
 
 
@@ -125,7 +125,7 @@ def remarks_on(images: Iterable[Image]) -> str:
 
 
 def is_shown_alone(layer: Any) -> bool:
-    """Tell whether a layer of ours only shows what is held elsewhere, and may go at any time."""
+    """Check whether a layer of ours only shows what is held elsewhere, and may go at any time."""
     return layer.metadata.get(KEY, {}).get("role") in ("old preview", "sketch", "comparison")
 
 
@@ -166,7 +166,7 @@ def own_layer(
 
 
 def in_units(point: Any, have: Any, want: Any) -> list[float]:
-    """Give a position in other units, axis by axis; where they are no lengths both, as it is."""
+    """Return a position in other units, axis by axis; where they are no lengths both, as it is."""
     return [
         float((value * one).to(other).magnitude) if one.is_compatible_with(other) else float(value)
         for value, one, other in zip(point, have, want, strict=True)
@@ -174,7 +174,7 @@ def in_units(point: Any, have: Any, want: Any) -> list[float]:
 
 
 def data_position(viewer: Any, layer: Any, point: Any) -> NDArray[np.float64]:
-    """Give a position of the viewer's world in the layer's data coordinates."""
+    """Return a position of the viewer's world in the layer's data coordinates."""
     # world_to_data takes the layer's units, whatever the viewer's are.
     point, units = point[-layer.ndim :], viewer.dims.units
     if units is not None:

@@ -25,7 +25,7 @@ _TURN = np.linspace(0, 2 * np.pi, 64, endpoint=False)
 
 
 def region_of(layer: Any, source: Any, image: Image, frame: int | None) -> ReadRegion:
-    """Give what reads a drawn region plane by plane.
+    """Return what reads a drawn region plane by plane.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def region_of(layer: Any, source: Any, image: Image, frame: int | None) -> ReadR
 
 
 def _on_image(layer: Any, source: Any, vertices: Any) -> NDArray[np.float64]:
-    """Bring vertices to the coordinates of the image's layer."""
+    """Return vertices in the coordinates of the image's layer."""
     # Of a layer with fewer axes than the image the viewer's last ones are meant.
     shared = min(layer.ndim, source.ndim)
     found = []
@@ -102,7 +102,7 @@ def _on_image(layer: Any, source: Any, vertices: Any) -> NDArray[np.float64]:
 
 
 def _outline(vertices: NDArray[np.float64], kind: str) -> NDArray[np.float64]:
-    """Give the outline of a shape as a polygon."""
+    """Return the outline of a shape as a polygon."""
     if kind != "ellipse":
         return vertices
     # napari gives the corners of the box around an ellipse, in turn.

@@ -89,7 +89,7 @@ def axes_of(layer: Any) -> LayerAxes:
 
 
 def needs_a_channel(roles: Axes) -> bool:
-    """Tell whether one channel becomes a layer of its own: where no slider is left to choose it."""
+    """Check whether one channel becomes a layer of its own, as no slider is left to choose it."""
     return roles.channels is not None and (roles.time is not None or roles.slices is None)
 
 
@@ -181,7 +181,7 @@ def put_in_order(layer: Any) -> None:
 
 
 def one_channel(layer: Any, channel: int) -> tuple[Any, dict[str, Any]]:
-    """Take one channel of a layer as a layer of its own, its other axes in order.
+    """Return one channel of a layer as a layer of its own, its other axes in order.
 
     Returns
     -------

@@ -45,12 +45,12 @@ _BESIDE = 0.1
 
 
 def transform_of(layer: Any) -> dict[str, Any]:
-    """Give a layer's transform as keywords for a layer of the same number of axes."""
+    """Return a layer's transform as keywords for a layer of the same number of axes."""
     return {name: getattr(layer, name) for name in TRANSFORM}
 
 
 def spatial_transform(layer: Any, ndim: int) -> dict[str, Any]:
-    """Give a layer's transform for its last axes alone: what lies over a series has no time."""
+    """Return a layer's transform for its last axes alone: what lies over a series has no time."""
     where = transform_of(layer)
     if layer.ndim == ndim:
         return where
@@ -67,7 +67,7 @@ def spatial_transform(layer: Any, ndim: int) -> dict[str, Any]:
 
 
 def geometry_of(layer: Any) -> Geometry:
-    """Give the geometry of a layer's last two or three axes.
+    """Return the geometry of a layer's last two or three axes.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def geometry_of(layer: Any) -> Geometry:
 
 
 def _shown_geometry(layer: Any) -> Geometry:
-    """Give the geometry by which the viewer shows a layer."""
+    """Return the geometry by which the viewer shows a layer."""
     if not 2 <= layer.ndim <= 4:
         raise CamSamError(f"{layer.name} has {layer.ndim} axes; an image here has 2, 3 or 4.")
     steps, origin, units = _shown(layer)
@@ -106,7 +106,7 @@ def _shown_geometry(layer: Any) -> Geometry:
 
 
 def misplaced(layer: Any, image: Any) -> str | None:
-    """Say in words how a layer of an image's shape is shown elsewhere than the image.
+    """Return in words how a layer of an image's shape is shown elsewhere than the image.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ def misplaced(layer: Any, image: Any) -> str | None:
 
 
 def placed(geometry: Geometry, shape: Sequence[int], frames: bool = False) -> dict[str, Any]:
-    """Give the keywords that put a layer where a geometry says.
+    """Return the keywords that put a layer where a geometry says.
 
     Parameters
     ----------
@@ -179,7 +179,7 @@ def placed(geometry: Geometry, shape: Sequence[int], frames: bool = False) -> di
 
 
 def true_geometry(layer: Any) -> Geometry | None:
-    """Give the geometry that came with a layer, if it still lies where that put it."""
+    """Return the geometry that came with a layer, if it still lies where that put it."""
     image = layer.metadata.get(KEY, {}).get("image")
     if image is None or image.geometry.affine is None or not 3 <= layer.ndim <= 4:
         return None
@@ -201,7 +201,7 @@ def true_geometry(layer: Any) -> Geometry | None:
 
 
 def file_of(layer: Any) -> Image | None:
-    """Give what our reader read of a file, if the layer still shows that, in that place.
+    """Return what our reader read of a file, if the layer still shows that, in that place.
 
     A session or a score names the file for what comes from it, not for what took its place.
     """
@@ -214,7 +214,7 @@ def file_of(layer: Any) -> Image | None:
 
 
 def _shown(layer: Any) -> tuple[NDArray[np.float64], NDArray[np.float64], list[float | None]]:
-    """Give the steps of a layer's axes in space as columns, its first pixel, and mm in its units.
+    """Return the steps of a layer's axes in space as columns, its first pixel, and mm in its units.
 
     That is None for a unit that is no length.
     """
@@ -231,7 +231,7 @@ def _in_words(values: NDArray[Any]) -> str:
 
 
 def _upright(affine: NDArray[np.float64], shape: Sequence[int]) -> NDArray[np.float64]:
-    """Give the diagonal affine, from array to viewer, of a volume with an affine to RAS+."""
+    """Return the diagonal affine, from array to viewer, of a volume with an affine to RAS+."""
     # RAS+ turned round, in the order of a usual array: inferior, posterior, left.
     world = np.diag([-1.0, -1.0, -1.0, 1.0]) @ affine[[2, 1, 0, 3]]
     steps = world[:3, :3]
@@ -244,5 +244,5 @@ def _upright(affine: NDArray[np.float64], shape: Sequence[int]) -> NDArray[np.fl
 
 
 def _mm(unit: Any) -> float | None:
-    """Give the mm in a unit, or None if it is no length."""
+    """Return the mm in a unit, or None if it is no length."""
     return mm_in(str(unit))

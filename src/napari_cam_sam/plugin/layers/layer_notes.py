@@ -12,7 +12,7 @@ __all__ = ["notes_of"]
 
 
 def notes_of(layer: Any) -> tuple[str, ...]:
-    """Say what a file asks for that napari's own reader does not do."""
+    """Return what a file asks for that napari's own reader does not do."""
     path = None if layer.source is None else layer.source.path
     if path is None:
         return ()

@@ -51,7 +51,7 @@ def columns(features: pd.DataFrame, rows: int) -> dict[str, NDArray[Any]]:
 
 
 def table_from(values: dict[str, NDArray[Any]]) -> pd.DataFrame:
-    """Give columns as a table with the types of `COLUMNS`."""
+    """Return columns as a table with the types of `COLUMNS`."""
     return pd.DataFrame(values).astype(_TYPES)
 
 
@@ -61,10 +61,10 @@ def complete(features: pd.DataFrame, rows: int) -> pd.DataFrame:
 
 
 def frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """Give rows as a table with the types of `COLUMNS`."""
+    """Return rows as a table with the types of `COLUMNS`."""
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(_TYPES)
 
 
 def table_of(rows: int) -> pd.DataFrame:
-    """Give a table of defaults."""
+    """Return a table of defaults."""
     return complete(pd.DataFrame(), rows)

@@ -40,7 +40,7 @@ _SOURCES = get_args(Source)
 
 
 def places_of(data: Vertices, features: pd.DataFrame) -> NDArray[np.intp]:
-    """Give axis and index of the plane on which each prompt lies, a row each; (0, 0) in 2D."""
+    """Return axis and index of the plane on which each prompt lies, a row each; (0, 0) in 2D."""
     return _places(data if isinstance(data, np.ndarray) else extents(data)[2], features)
 
 
@@ -58,13 +58,13 @@ def _places(centres: NDArray[Any], features: pd.DataFrame) -> NDArray[np.intp]:
 def planes_of(
     data: Vertices, features: pd.DataFrame, rows: Iterable[int] | None = None
 ) -> set[Plane]:
-    """Give the planes on which some of the prompts lie, or all."""
+    """Return the planes on which some of the prompts lie, or all."""
     places = places_of(data, features)
     return {(a, i) for a, i in (places if rows is None else places[list(rows)]).tolist()}
 
 
 def prompted(layers: Iterable[tuple[Vertices, pd.DataFrame]], axis: int) -> set[int]:
-    """Give the indices of the planes along an axis on which `read_rows` finds prompts."""
+    """Return the indices of the planes along an axis on which `read_rows` finds prompts."""
     found: set[int] = set()
     for data, features in layers:
         there = places_of(data, features)
@@ -136,7 +136,7 @@ def read_rows(
 
 
 def _inside(coordinates: NDArray[Any], axis: int) -> NDArray[np.float64]:
-    """Leave out the axis across the planes, in 3D."""
+    """Return coordinates without the axis across the planes, in 3D."""
     inside = [a for a in range(3) if a != axis] if coordinates.shape[1] == 3 else [0, 1]
     return coordinates[:, inside].astype(float)
 
@@ -160,7 +160,7 @@ def _entries(object_id: int, points: list[Point], boxes: list[Box]) -> Iterator[
 def point_rows(
     planes: Iterable[PlanePrompts], ndim: int
 ) -> tuple[list[NDArray[np.float64]], list[dict[str, Any]]]:
-    """Give position and features of every point, for a layer of 2 or 3 dimensions."""
+    """Return position and features of every point, for a layer of 2 or 3 dimensions."""
     places, rows = [], []
     for plane in planes:
         for prompt in plane.objects:
@@ -174,7 +174,7 @@ def point_rows(
 def box_rows(
     planes: Iterable[PlanePrompts], ndim: int
 ) -> tuple[list[NDArray[np.float64]], list[dict[str, Any]]]:
-    """Give the four corners and the features of every box, for a layer of 2 or 3 dimensions."""
+    """Return the four corners and the features of every box, for a layer of 2 or 3 dimensions."""
     corners, rows = [], []
     for plane in planes:
         for prompt in plane.objects:
@@ -195,6 +195,6 @@ def _features(plane: PlanePrompts, prompt: ObjectPrompt, one: Point | Box) -> di
 
 
 def _lifted(row: float, column: float, plane: PlanePrompts, ndim: int) -> NDArray[np.float64]:
-    """Bring a position on a plane to the layer's coordinates."""
+    """Return a position on a plane in the layer's coordinates."""
     flat = np.array([row, column], float)
     return flat if ndim == 2 else np.insert(flat, plane.axis, plane.index)

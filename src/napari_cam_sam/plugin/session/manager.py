@@ -114,7 +114,7 @@ class SessionManager(QObject):
         then: Callable[[SavedSession], None] | None = None,
         otherwise: Callable[[str], None] | None = None,
     ) -> None:
-        """Let a thread write the session as it is now; None for this process's autosave.
+        """Write the session as it is now in a thread; None for this process's autosave.
 
         Parameters
         ----------
@@ -307,7 +307,7 @@ class SessionManager(QObject):
                 self._look(self._workspace.image(), self._work)
 
     def take(self, found: RecoverableSession) -> None:
-        """Bring an autosave back; it stays on disk until this process has saved the same."""
+        """Restore an autosave; it stays on disk until this process has saved the same."""
         record = None if self._work is None else self._work.record
         if record is None or record.sha256 != found.session.image.sha256:
             self.saved.emit("That work was done on another image than the one that is open.")
@@ -352,7 +352,7 @@ class SessionManager(QObject):
             self.saved.emit(_OTHER_IMAGE)
 
     def restore(self, session: Session, found: RecoverableSession | None = None) -> None:
-        """Put a session of the image that is open into the layers and the docks.
+        """Restore a session of the image that is open in the layers and the docks.
 
         Work that is there is first saved, into an autosave that stays, and is offered.
 

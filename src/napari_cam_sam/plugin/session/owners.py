@@ -30,7 +30,7 @@ _HOLDING = threading.Lock()
 
 @cache
 def _boot() -> str:
-    """Name the boot of the machine, where its clock may move a process's start."""
+    """Return the name of the boot of the machine, where its clock may move a process's start."""
     if not sys.platform.startswith("linux"):
         return "0"  # there the start of a process is written down once
     try:
@@ -41,7 +41,7 @@ def _boot() -> str:
 
 
 def _start(pid: int) -> int:
-    """Give the ticks since boot at which a process began; where there are none, its second.
+    """Return the ticks since boot at which a process began; where there are none, its second.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def _start(pid: int) -> int:
 
 
 def me() -> str:
-    """Name this process."""
+    """Return the name of this process."""
     return f"{_boot()}.{os.getpid()}.{_start(os.getpid())}"
 
 
@@ -97,7 +97,7 @@ def owner_in(name: str) -> str | None:
 
 
 def is_alive(folder: Path, owner: str) -> bool:
-    """Tell whether a process still runs: it holds its lock, or is seen to run.
+    """Check whether a process still runs: it holds its lock, or is seen to run.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ def _lock_file(folder: Path, owner: str) -> Path:
 
 
 def _is_locked(path: Path) -> bool:
-    """Tell whether a process holds a lock."""
+    """Check whether a process holds a lock."""
     if not path.exists():
         return False
     lock = FileLock(path)

@@ -52,11 +52,11 @@ class RecoverableSession:
     older: tuple[RecoverableSession, ...] = ()
 
     def words(self) -> str:
-        """Say what it holds."""
+        """Return what it holds, in words."""
         return f"Unsaved work on this image from {self.summary()}."
 
     def summary(self) -> str:
-        """Say of when it is, and what it holds, without a sentence around it."""
+        """Return of when it is, and what it holds, without a sentence around it."""
         session = self.session
         planes = len(session.prompts)
         tags = len(session.choices.get("docks", {}).get("plane tags", {}).get("planes", ()))
@@ -82,13 +82,13 @@ class RecoverableSession:
 
 
 def autosave_folder() -> Path:
-    """Give the folder in which autosaves lie, one folder each."""
+    """Return the folder in which autosaves lie, one folder each."""
     moved = os.environ.get(FOLDER_VARIABLE)
     return Path(moved) if moved else user_data_path("napari-cam-sam") / "autosaves"
 
 
 def own_folder(window: int, record: ImageRecord, line: int) -> Path:
-    """Give the folder of one line of work on an image.
+    """Return the folder of one line of work on an image.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ __all__ = ["restore_session"]
 
 
 def restore_session(workspace: Workspace, session: Session) -> str:
-    """Put a session of the image that is open into the layers and the docks.
+    """Restore a session of the image that is open in the layers and the docks.
 
     It takes the place of the prompts and the accepted labels that are there: whoever asks for it
     has saved these. Prompts come back by undo.

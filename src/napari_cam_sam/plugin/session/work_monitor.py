@@ -44,7 +44,7 @@ class WorkMonitor(QObject):
         self._docks.changed.connect(self._edited)
 
     def look_anew(self) -> None:
-        """Take what is there now as known, e.g. on another image."""
+        """Keep what is there now as known, e.g. on another image."""
         self._held = self._masks.held()
         self.standing = self._what_stands()
 
@@ -78,7 +78,7 @@ class WorkMonitor(QObject):
         self._drawn.start()
 
     def _look_at_labels(self) -> None:
-        """Look for an undo or redo of the layer's own, which changes what acceptances stand."""
+        """Check for an undo or redo of the layer's own, which changes what acceptances stand."""
         standing = self._what_stands()
         if standing != self.standing:
             self.standing = standing

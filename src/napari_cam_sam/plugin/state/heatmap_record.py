@@ -33,7 +33,7 @@ class HeatmapRecord:
     made_by: dict[str, Any]
 
     def other_words(self, chosen: dict[str, Any]) -> str:
-        """Say what of it is another than what is chosen now; nothing where all is the same.
+        """Return what of it is another than what is chosen now; nothing where all is the same.
 
         Parameters
         ----------

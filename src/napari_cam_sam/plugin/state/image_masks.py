@@ -39,7 +39,7 @@ class Accepted:
         return self.record.prompts.axis, self.record.prompts.index
 
     def now(self, image: Image) -> NDArray[Any]:
-        """Give what the labels hold where it wrote."""
+        """Return what the labels hold where it wrote."""
         return np.asarray(self.layer.data[image.plane_index(*self.plane)]).take(self.where)
 
     def write(self, image: Image, where: NDArray[np.uint32], values: NDArray[Any]) -> None:
@@ -56,7 +56,7 @@ class Accepted:
         self.layer.data_setitem(tuple(lifted), values, refresh=False)
 
     def shows(self, image: Image) -> bool:
-        """Tell whether any pixel of what it wrote is left."""
+        """Check whether any pixel of what it wrote is left."""
         wrote = self.after != 0
         return not wrote.any() or bool((self.now(image) == self.after)[wrote].any())
 

@@ -44,7 +44,7 @@ class KeptPlane:
     scores: tuple[NDArray[np.float32], ...]
 
     def masks(self) -> PlaneMasks:
-        """Give the masks again."""
+        """Return the masks again."""
         found = tuple(
             _candidates(kept[0].object_id, np.stack([one.mask() for one in kept]), scores)
             for kept, scores in zip(self.candidates, self.scores, strict=True)
@@ -59,7 +59,7 @@ class KeptPlane:
 
 
 def keep_plane(masks: PlaneMasks) -> KeptPlane:
-    """Bring the masks of a plane to run lengths."""
+    """Return the masks of a plane in run lengths."""
     return KeptPlane(
         replace(masks, found=()),
         tuple(tuple(encode_mask(f.object_id, mask) for mask in f.masks) for f in masks.found),
@@ -68,7 +68,7 @@ def keep_plane(masks: PlaneMasks) -> KeptPlane:
 
 
 def lean(masks: PlaneMasks) -> PlaneMasks:
-    """Leave out the logits, which nothing in the viewer refines with: they outweigh the masks."""
+    """Return masks without logits, which outweigh them and which nothing in the viewer uses."""
     found = tuple(_candidates(f.object_id, f.masks, f.scores) for f in masks.found)
     return replace(masks, found=found)
 
@@ -80,7 +80,7 @@ def _candidates(
 
 
 def data_of(masks: PlaneMasks) -> dict[str, Any]:
-    """Give the masks of a plane as plain data, for the choices of a session."""
+    """Return the masks of a plane as plain data, for the choices of a session."""
     kept = keep_plane(masks)
     return {
         "axis": masks.prompts.axis,

@@ -45,7 +45,7 @@ class LayerListGuard(QObject):
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Hear of a layer that came or went."""
+        """Mark the list as being changed, while a layer that came or went is heard of."""
         self._depth += 1
         try:
             yield

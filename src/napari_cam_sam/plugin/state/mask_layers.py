@@ -97,7 +97,7 @@ class MaskLayers(QObject):
         return undo[-1].at if undo else 0.0
 
     def get(self, axis: int, index: int) -> PlaneMasks | None:
-        """Give the masks of a plane that are not accepted yet."""
+        """Return the masks of a plane that are not accepted yet."""
         return self._here.masks.get((axis, index))
 
     def held(self) -> list[PlaneMasks]:
@@ -138,7 +138,7 @@ class MaskLayers(QObject):
         self._redraw(key)
 
     def credit(self, prompts: PlanePrompts) -> None:
-        """Take over the source and score of prompts that lie where those of the masks do."""
+        """Set the source and score of prompts that lie where those of the masks do."""
         key = (prompts.axis, prompts.index)
         masks = self._here.masks.get(key)
         if masks is not None and masks.prompts != prompts:
@@ -211,7 +211,7 @@ class MaskLayers(QObject):
         return len(todo)
 
     def undo_accept(self) -> int:
-        """Take back what was accepted last: labels as they were, masks in the preview again.
+        """Undo what was accepted last: labels as they were, masks in the preview again.
 
         Pixels that were painted over since then stay.
 
@@ -280,14 +280,14 @@ class MaskLayers(QObject):
         return [one for one in accepted if one.layer in there and one.shows(image)]
 
     def _fits(self, layer: Any) -> bool:
-        """Tell whether a layer is still there, with an array in memory on the image's grid."""
+        """Check whether a layer is still there, with an array in memory on the image's grid."""
         viewer = self._shown.viewer
         if layer not in viewer.layers or not isinstance(layer.data, np.ndarray):
             return False
         return bool(layer.data.shape == self._shown.image().spatial_shape)
 
     def restore(self, accepted: Iterable[Acceptance]) -> None:
-        """Take what a session says was accepted, in place of what was and of masks not accepted.
+        """Restore what a session says was accepted, in place of what was and of masks not accepted.
 
         No undo goes behind it. The session's labels are in our own layer by now.
         """
@@ -322,7 +322,7 @@ class MaskLayers(QObject):
         self.labels_changed.emit()
 
     def accept_layer(self) -> Any | None:
-        """Give the labels layer that masks are accepted into: the user's choice, else ours."""
+        """Return the labels layer that masks are accepted into: the user's choice, else ours."""
         if self.target is not None and self.target in self._shown.viewer.layers:
             return self.target
         return self._own.find("labels")

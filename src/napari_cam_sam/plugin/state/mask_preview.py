@@ -106,7 +106,7 @@ class MaskPreview(QObject):
         self.drawn.emit()
 
     def _take_over(self) -> Any | None:
-        """Let the preview of another frame of the image be that of this one.
+        """Use the preview of another frame of the image for this one.
 
         Where a layer is removed while others are hidden, as those of a frame that is left are, the
         canvas (vispy) draws from what was deleted, and the process may end in a segmentation fault.

@@ -101,7 +101,7 @@ class OwnLayers:
         return layer
 
     def adopt(self, layer: Any) -> None:
-        """Let labels that were made over the image be saved on its grid.
+        """Mark labels that were made over the image, to be saved on its grid.
 
         napari's button for new labels copies what is shown, which is not all that a file holds.
         """

@@ -58,7 +58,7 @@ class PlaneMasks:
     about: str = ""
 
     def masks(self) -> dict[int, NDArray[np.bool_]]:
-        """Give the mask shown of each object."""
+        """Return the mask shown of each object."""
         return chosen_masks(self.found, self.chosen)
 
     def is_stale(self, now: PlanePrompts) -> bool:
@@ -69,19 +69,19 @@ class PlaneMasks:
 def single_candidate(
     object_id: int, mask: NDArray[np.bool_], score: float | None
 ) -> MaskCandidates:
-    """Give a mask that is the only one of its object on a plane."""
+    """Return a mask that is the only one of its object on a plane."""
     scores = np.array([np.nan if score is None else score], np.float32)
     return MaskCandidates(object_id, mask[np.newaxis], scores, np.zeros((1, 1, 1), np.float32))
 
 
 def listed(noun: str, numbers: Collection[int]) -> str:
-    """Name things by their numbers, e.g. ``"plane 3"``, ``"planes 3, 4 and 9"``."""
+    """Return things with their numbers, e.g. ``"plane 3"``, ``"planes 3, 4 and 9"``."""
     *first, last = (str(n) for n in sorted(numbers))
     return f"{noun}s {', '.join(first)} and {last}" if first else f"{noun} {last}"
 
 
 def these_planes(indices: Collection[int]) -> str:
-    """Name planes by their numbers, or say how many they are where nobody would read them."""
+    """Return the numbers of planes in words, or how many they are where that is too long."""
     return listed("plane", indices) if len(indices) < 5 else f"{len(indices)} planes"
 
 
@@ -119,7 +119,7 @@ def merge_masks(
 
 
 def drop_objects(known: PlaneMasks, ids: Collection[int]) -> PlaneMasks | None:
-    """Leave objects out of the masks of a plane; None where no other is left."""
+    """Return the masks of a plane without some objects; None where no other is left."""
     masks = known.masks()
     others = {i: mask for i, mask in masks.items() if i not in ids}
     if len(others) == len(masks):

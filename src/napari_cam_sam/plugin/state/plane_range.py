@@ -74,7 +74,7 @@ class PlaneRange(QWidget):
         return range(index, index + 1)
 
     def fit(self) -> None:
-        """Let the range end where the axis in view does, and choose what suits that axis."""
+        """Set the range to end where the axis in view does, and choose what suits that axis."""
         try:
             axis, _ = self._shown.plane()
             end = self._shown.image().n_planes(axis) - 1
@@ -91,14 +91,14 @@ class PlaneRange(QWidget):
             self.last.setValue(end)
 
     def state(self) -> dict[str, Any]:
-        """Give the choice as plain data, for the session."""
+        """Return the choice as plain data, for the session."""
         return {
             "planes": self.scope.value(),
             "range": [self.first.value(), self.last.value()],
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Take the choice of a session."""
+        """Set the choice from a session."""
         self._picked = "planes" in state
         self.scope.set_value(state.get("planes"))
         for spin, value in zip((self.first, self.last), state.get("range", ()), strict=False):

@@ -101,7 +101,7 @@ class PlaneTags(QObject):
     # Tags
 
     def tag(self, axis: int, indices: Iterable[int], name: str | None) -> None:
-        """Give planes of the image worked on a class; None takes theirs away.
+        """Set the class of planes of the image worked on; None removes it.
 
         Raises
         ------
@@ -111,7 +111,7 @@ class PlaneTags(QObject):
         self.tag_each(axis, dict.fromkeys(indices, name))
 
     def tag_each(self, axis: int, names: dict[int, str | None]) -> None:
-        """Give each of several planes, by index, a class of its own; else as `tag`."""
+        """Set the class of each of several planes, by index; else as `tag`."""
         self._shown.image()
         tags = self._tags.setdefault(self._where(), {})
         names = {i: None if name is None else name.strip() for i, name in names.items()}
@@ -126,14 +126,14 @@ class PlaneTags(QObject):
         self._tell()
 
     def remove(self, run: TagRun) -> None:
-        """Take away the tags of a run of planes."""
+        """Remove the tags of a run of planes."""
         tags = self._tags.get((str(run.layer.unique_id), run.frame), {})
         for index in range(run.first, run.last + 1):
             tags.pop((run.axis, index), None)
         self._tell()
 
     def tag_of(self, axis: int, index: int) -> str | None:
-        """Give the class of a plane of the image worked on."""
+        """Return the class of a plane of the image worked on."""
         if self._shown.layer is None:
             return None
         return self._tags.get(self._where(), {}).get((axis, index))
@@ -162,7 +162,7 @@ class PlaneTags(QObject):
         return found
 
     def samples(self) -> SampleSet:
-        """Give the tagged planes to train on, an image's as one group; no pixel is read.
+        """Return the tagged planes to train on, an image's as one group; no pixel is read.
 
         Raises
         ------
@@ -184,7 +184,7 @@ class PlaneTags(QObject):
     # The session
 
     def state(self) -> dict[str, Any]:
-        """Give the tags of the image worked on as plain data, for the session."""
+        """Return the tags of the image worked on as plain data, for the session."""
         tags = {} if self._shown.layer is None else self._tags.get(self._where(), {})
         return {
             "classes": list(self._classes),
@@ -192,7 +192,7 @@ class PlaneTags(QObject):
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Take the tags of a session for the image worked on, in place of those it has."""
+        """Set the tags of a session for the image worked on, in place of those it has."""
         image = self._shown.image()
         tags = {
             (int(axis), int(index)): str(name)
@@ -210,7 +210,7 @@ class PlaneTags(QObject):
         return str(layer.unique_id), self._shown.frame()
 
     def _there(self) -> Iterator[tuple[Any, int | None, dict[_Plane, str]]]:
-        """Give layer, frame and tags of images that are still in the viewer."""
+        """Return layer, frame and tags of images that are still in the viewer."""
         for layer in self._shown.images():
             for (owner, frame), tags in self._tags.items():
                 if owner == str(layer.unique_id) and tags:
@@ -222,7 +222,7 @@ class PlaneTags(QObject):
 
 
 def single_planes(samples: SampleSet, parts: int) -> SampleSet | None:
-    """Let every plane stand alone, where images are too few to be shared out whole.
+    """Return samples of which every plane stands alone, where images are too few to split whole.
 
     Parameters
     ----------

@@ -8,7 +8,7 @@ __all__ = ["slider_label"]
 
 
 def slider_label(shown: ShownImage) -> str:
-    """Say what napari's slider shows on this plane, where that is not the plane's number.
+    """Return what napari's slider shows on this plane, where that is not the plane's number.
 
     Returns
     -------

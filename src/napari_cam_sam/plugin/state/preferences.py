@@ -45,7 +45,7 @@ class Preferences:
     autosave_seconds: float = 5.0
 
     def cache(self) -> CacheParameters:
-        """Say where embeddings are kept, and how many."""
+        """Return where embeddings are kept, and how many."""
         folder = embedding_folder(self.cache_folder or None)
         return CacheParameters(str(folder), self.disk_mb, self.memory_mb)
 

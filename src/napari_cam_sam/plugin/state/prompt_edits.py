@@ -66,7 +66,7 @@ class UserEdits(QObject):
         pair.written.connect(self._count_all)
 
     def _listen(self, layer: Any) -> None:
-        """Hear of what happens in a layer from now on."""
+        """Connect to what happens in a layer."""
         self._history.look()
         self._count(layer)
         layer.events.data.connect(self._edited)
@@ -78,7 +78,7 @@ class UserEdits(QObject):
             self._count(layer)
 
     def _count(self, layer: Any) -> None:
-        """Take the prompts that are in a layer as known."""
+        """Count the prompts in a layer: those beyond will be new."""
         if not self._amid:
             self._known[str(layer.unique_id)] = _length(layer)
 
@@ -140,7 +140,7 @@ class UserEdits(QObject):
             )
 
     def _drawn(self, layer: Any, first: int) -> int:
-        """Take away new boxes that are too small, and end drawing after one that is not.
+        """Remove new boxes that are too small, and end drawing after one that is not.
 
         Returns
         -------
@@ -195,7 +195,7 @@ class UserEdits(QObject):
             self._count(layer)
 
     def _dragged(self, layer: Any, event: Any) -> Iterator[None]:
-        """Tell of a shape that is being dragged: its layer tells only at the end."""
+        """Emit that a shape is being dragged: its layer tells only at the end."""
         self._history.hold()
         start = layer.world_to_data(event.position)
         self._way = [start, start]
@@ -225,7 +225,7 @@ class UserEdits(QObject):
             self.mark(layer, rows, complete(layer.features, len(layer.data)), left)
 
     def _added(self, layer: Any, new: range, pasted: bool = False) -> None:
-        """Say of new prompts where they lie and what the heatmap has there, and mark them.
+        """Set where new prompts lie and what the heatmap has there, and mark them.
 
         What is pasted keeps the object and the polarity of what was copied.
         """
@@ -288,7 +288,7 @@ class UserEdits(QObject):
                 layer.data = list(zip(shapes, layer.shape_type, strict=True))
 
     def _score(self, vertices: NDArray[Any], axis: int, index: int) -> float:
-        """Give the heatmap's value at a point, or its mean in a box; NaN without heatmap."""
+        """Return the heatmap's value at a point, or its mean in a box; NaN without heatmap."""
         image = self._shown.image()
         if not 0 <= index < image.n_planes(axis):
             return float("nan")
@@ -303,7 +303,7 @@ class UserEdits(QObject):
 
 
 def _drawing(layer: Any) -> bool:
-    """Tell whether the user draws boxes."""
+    """Check whether the user draws boxes."""
     return _role(layer) == "boxes" and str(layer.mode).startswith("add_")
 
 

@@ -51,7 +51,7 @@ class Held:
         return n
 
     def same(self, other: Held) -> bool:
-        """Tell whether nothing differs."""
+        """Check whether nothing differs."""
         if not len(self.data) == len(other.data) == self.same_rows(other):
             return False
         return all(
@@ -83,7 +83,7 @@ class State:
     touched: frozenset[Plane]
 
     def same(self, other: State) -> bool:
-        """Tell whether nothing differs."""
+        """Check whether nothing differs."""
         return (
             self.points.same(other.points)
             and self.boxes.same(other.boxes)
@@ -133,7 +133,7 @@ class PromptHistory(QObject):
         return self._redo[-1][0] if self._redo else 0.0
 
     def look(self) -> None:
-        """Take what is there now as what was before the next edit."""
+        """Keep what is there now as what was before the next edit."""
         self._last = self._take()
 
     def forget(self) -> None:
@@ -150,14 +150,14 @@ class PromptHistory(QObject):
         self._pause.start()
 
     def hold(self) -> None:
-        """Let no burst end while the user drags, however long that rests on its way.
+        """Keep a burst from ending while the user drags, however long that rests on its way.
 
         Half a drag would be a step of its own, and its end no edit by the user.
         """
         self._held = True
 
     def let_go(self) -> None:
-        """Let bursts end again."""
+        """Allow bursts to end again."""
         self._held = False
         if self.before is not None:
             self._pause.start()
@@ -183,7 +183,7 @@ class PromptHistory(QObject):
         return not self._held and self._step(self._undo, self._redo)
 
     def redo(self) -> bool:
-        """Take back the last undo; False where there is none."""
+        """Redo the last undo; False where there is none."""
         self.settle()
         return not self._held and self._step(self._redo, self._undo)
 

@@ -203,7 +203,7 @@ class PromptLayerPair(QObject):
         return State(*held, frozenset(self.touched()))
 
     def set_state(self, state: State) -> None:
-        """Bring both layers back to what they held."""
+        """Restore what both layers held."""
         points, boxes = self.create()
         with self.as_ours():
             for layer, wanted in ((points, state.points), (boxes, state.boxes)):
@@ -211,7 +211,7 @@ class PromptLayerPair(QObject):
             self.set_touched(state.touched)
 
     def _put_back(self, layer: Any, wanted: Held, points: bool) -> None:
-        """Bring a layer back to what it held; rows before the first that differs stay."""
+        """Restore what a layer held; rows before the first that differs stay."""
         now = held_by(layer, points)
         same = now.same_rows(wanted)
         if same < len(now.data):

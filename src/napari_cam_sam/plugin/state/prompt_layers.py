@@ -138,11 +138,11 @@ class PromptLayers(QObject):
     # Reading
 
     def read(self, axis: int, index: int) -> PlanePrompts:
-        """Give the prompts on a plane, of each object its points and one entry a box."""
+        """Return the prompts on a plane, of each object its points and one entry a box."""
         return read_rows(self._pair.held(), axis, index).get(index, PlanePrompts(axis, index))
 
     def read_all(self, axis: int) -> tuple[PlanePrompts, ...]:
-        """Give the prompts of every plane along an axis that has some."""
+        """Return the prompts of every plane along an axis that has some."""
         found = read_rows(self._pair.held(), axis)
         return tuple(found[index] for index in sorted(found))
 
@@ -155,7 +155,7 @@ class PromptLayers(QObject):
         return self._pair.touched()
 
     def edited(self, first: int | None = None) -> set[Plane]:
-        """Planes on which the user edited what an extraction would replace.
+        """Return the planes on which the user edited what an extraction would replace.
 
         Parameters
         ----------
@@ -280,7 +280,7 @@ class PromptLayers(QObject):
                 remove_rows(layer, gone)
 
     def mark_touched(self, planes: Iterable[Plane]) -> None:
-        """Take planes as the user's, e.g. those of a session that is opened again."""
+        """Set which planes are the user's, e.g. those of a session that is opened again."""
         self.create()
         self._pair.set_touched(planes)
 
@@ -307,7 +307,7 @@ class PromptLayers(QObject):
         return self._told(self._history.undo())
 
     def redo(self) -> bool:
-        """Take back the last undo; False where there is none."""
+        """Redo the last undo; False where there is none."""
         return self._told(self._history.redo())
 
     def _told(self, stepped: bool) -> bool:

@@ -18,7 +18,7 @@ Layers = Iterable[tuple[Vertices, pd.DataFrame]]
 
 
 def row_owners(data: Vertices, features: pd.DataFrame) -> Iterator[tuple[Plane, int, int]]:
-    """Give of each prompt its plane, its object, and the first of the extraction that placed it."""
+    """Return of each prompt its plane, its object, and the first of what placed it with it."""
     ids = np.maximum(1, column(features, "object", len(data))).tolist()
     first = column(features, "first", len(data)).tolist()
     places = map(tuple, places_of(data, features).tolist())
@@ -26,7 +26,7 @@ def row_owners(data: Vertices, features: pd.DataFrame) -> Iterator[tuple[Plane, 
 
 
 def owners(layers: Layers) -> dict[Plane, dict[int, int]]:
-    """Tell of which extraction each object on a plane is, named by the first object that it makes.
+    """Return of which extraction each object on a plane is, by the first object that it makes.
 
     What the user draws beside prompts of an object goes with them; an object of which no
     extraction is known stands for itself.
@@ -41,7 +41,7 @@ def owners(layers: Layers) -> dict[Plane, dict[int, int]]:
 
 
 def objects_of_the_user(layers: Layers) -> dict[Plane, set[int]]:
-    """Give the objects of which prompts of the user's lie on each plane."""
+    """Return the objects of which prompts of the user's lie on each plane."""
     found: dict[Plane, set[int]] = {}
     for data, features in layers:
         users = column(features, "source", len(data)) == "user"

@@ -167,7 +167,7 @@ class ShownImage(QObject):
 
     @contextmanager
     def at_frame(self, frame: int | None) -> Iterator[None]:
-        """Look at a frame that was left, which the viewer does not show any more."""
+        """Work on a frame that was left, which the viewer does not show any more."""
         before, self._left_frame = self._left_frame, frame
         try:
             yield
@@ -250,7 +250,7 @@ class ShownImage(QObject):
         dims.set_point(range(offset, dims.ndim), [float(v) for v in world])
 
     def look_at_plane(self) -> None:
-        """Tell everybody which plane is shown, if it is another than before."""
+        """Emit which plane is shown, if it is another than before."""
         now: _ShownPlane | str
         try:
             now = _ShownPlane(*self.plane(), self.frame())
@@ -313,7 +313,7 @@ class ShownImage(QObject):
     # The window
 
     def choose_window(self, parameters: WindowParameters | None) -> None:
-        """Look at the image through another window; None for the one that suits it."""
+        """Set the window that the image is looked at through; None for the one that suits it."""
         if parameters != self.window_parameters:
             self.window_parameters = parameters
             self.window_changed.emit()

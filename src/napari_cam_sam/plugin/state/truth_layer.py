@@ -44,7 +44,7 @@ class TruthLayer(QObject):
         ]
 
     def choose(self, layer: Any | None) -> None:
-        """Take a labels layer as the truth, in every dock."""
+        """Set the truth, in every dock."""
         if layer is not self._chosen:
             self._chosen = layer
             self.changed.emit()

@@ -87,7 +87,7 @@ class Workspace(DeletedByQt, QObject):
         self.shown.choose_last()
 
     def _name_parts(self) -> None:
-        """Give what docks and scripts ask for most a short name."""
+        """Set short names for what docks and scripts ask for most."""
         shown, truth = self.shown, self.truth_layer
         self.image, self.plane, self.frame = shown.image, shown.plane, shown.frame
         self.images, self.choose_image = shown.images, shown.choose
