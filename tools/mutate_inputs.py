@@ -25,7 +25,6 @@ import signal
 import sys
 import tempfile
 import time
-import tomllib
 import traceback
 import warnings
 from collections import Counter
@@ -471,52 +470,34 @@ annotators:
   clicks: {points: 4}
 trust: {draws: 2}
 """
-_STUDY_TOML = """name = "lesions"
-seed = 3
-[dataset]
-layout = "phantoms"
-path = "data"
-[grid]
-classifiers = ["lesion"]
-strategies = ["ours", "truth-box"]
-segmenters = ["seeded"]
-preprocessing = ["none", "clahe"]
-[preprocessing.clahe]
-clahe = true
-"""
 
 
-def _study(suffix: str) -> Callable[[Path], Reader]:
-    def make(folder: Path) -> Reader:
-        import yaml
+def _study(folder: Path) -> Reader:
+    import yaml
 
-        from napari_cam_sam.studies.config.document import read_document
-        from napari_cam_sam.studies.config.plan import plan_data, plan_hash, read_study
-        from napari_cam_sam.text import recorded
+    from napari_cam_sam.studies.config.document import read_document
+    from napari_cam_sam.studies.config.plan import plan_data, plan_hash, read_study
+    from napari_cam_sam.text import recorded
 
-        def read(path: Path) -> Any:
-            study = read_study(path)
-            return study, read_document(path).value, plan_hash(study)
+    def read(path: Path) -> Any:
+        study = read_study(path)
+        return study, read_document(path).value, plan_hash(study)
 
-        def differs(found: Any, path: Path, name: str) -> str | None:
-            text = path.read_bytes().decode("utf-8-sig")
-            said = yaml.safe_load(text) if suffix == ".yaml" else tomllib.loads(text)
-            study, value, _ = found
-            if not _says(value, said):
-                return "the document is not what its language says"
-            data = plan_data(study)
-            for key, default in (("seed", 0), ("threads", 1), ("name", path.stem)):
-                wanted = default if said.get(key) is None else said[key]
-                # Of a name, what cannot be shown is escaped.
-                if data[key] != (recorded(wanted) if isinstance(wanted, str) else wanted):
-                    return f"{key} is {data[key]!r}"
-            return None
+    def differs(found: Any, path: Path, name: str) -> str | None:
+        text = path.read_bytes().decode("utf-8-sig")
+        said = yaml.safe_load(text)
+        study, value, _ = found
+        if not _says(value, said):
+            return "the document is not what its language says"
+        data = plan_data(study)
+        for key, default in (("seed", 0), ("threads", 1), ("name", path.stem)):
+            wanted = default if said.get(key) is None else said[key]
+            # Of a name, what cannot be shown is escaped.
+            if data[key] != (recorded(wanted) if isinstance(wanted, str) else wanted):
+                return f"{key} is {data[key]!r}"
+        return None
 
-        text = _STUDY if suffix == ".yaml" else _STUDY_TOML
-        damage = m.damage_yaml if suffix == ".yaml" else m.damage_lines
-        return Reader([(f"study{suffix}", text.encode())], damage, read, differs)
-
-    return make
+    return Reader([("study.yaml", _STUDY.encode())], m.damage_yaml, read, differs)
 
 
 def _tables(folder: Path) -> Reader:
@@ -780,8 +761,7 @@ READERS: dict[str, Callable[[Path], Reader]] = {
     "png": _picture(".png"),
     "jpeg": _picture(".jpg"),
     "tiff": _tiff,
-    "yaml": _study(".yaml"),
-    "toml": _study(".toml"),
+    "yaml": _study,
     "prompts": _prompts,
     "session": _session,
     "cards": _cards,

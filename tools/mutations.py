@@ -298,7 +298,7 @@ def _dumped(tree: Any, style: bool) -> bytes:
 
 
 def damage_lines(rng: Random, data: bytes) -> bytes:
-    """Damage a table or TOML: its bytes, its lines, or what stands between separators."""
+    """Damage a table: its bytes, its lines, or what stands between separators."""
     if rng.random() < 0.4:
         return damage_bytes(rng, data)
     pieces = (",", ";", '"', "\n", "=1+1", "a" * 200_000, "inf", "nan", "1e999", "-1",

@@ -1,7 +1,7 @@
 """Bounds on what a file may ask for: its size, its depth, and what it expands to.
 
-Every reader of text goes through `read_text` and one of `parse_json`, `parse_yaml` and
-`parse_toml`; every reader of arrays goes through `check_array` before it makes room, and every
+Every reader of text goes through `read_text` and `parse_json` or `parse_yaml`;
+every reader of arrays goes through `check_array` before it makes room, and every
 reader of what is packed through `check_expansion`. So a file of some hundred bytes cannot fill
 the memory or hold the program up, and what is refused is refused with a sentence.
 """
@@ -15,7 +15,6 @@ import math
 import os
 import re
 import stat
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -43,7 +42,6 @@ __all__ = [
     "memory_bound",
     "parse_csv",
     "parse_json",
-    "parse_toml",
     "parse_yaml",
     "read_text",
     "refusal",
@@ -67,12 +65,10 @@ SMALL_BYTES = 64 * 2**20
 """What any file may expand to, however small it is: a constant image packs without bound."""
 
 _VALUE_BYTES = 100  # of an empty list or mapping in Python
-_SLOW_BYTES = 512 * 2**10  # YAML and TOML are parsed in Python, at some 150 kB a second
+_SLOW_BYTES = 512 * 2**10  # YAML is parsed in Python, at some 150 kB a second
 _YAML_NODES = 100_000
 _NUMBER_CHARACTERS = 1_000
 _TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[\]{}]', re.DOTALL)
-_PART = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+"""
-_DOTTED = re.compile(rf"(?<![\w-])(?:{_PART}\.[ \t]*+){{{DEPTH},}}")
 _TAG = "tag:yaml.org,2002:"
 _NUMBERS = (_TAG + "int", _TAG + "float")
 _TAGS = {
@@ -219,29 +215,6 @@ def compose_yaml(text: str, source: object) -> tuple[Any, yaml.Node | None]:
         raise refusal(f"This YAML holds a value that is none: {_reason(error)}", source) from error
     _check_tree(value, source)
     return value, node
-
-
-def parse_toml(text: str, source: object) -> dict[str, Any]:
-    """Parse TOML, not too deep and without numbers of more than 64 bits.
-
-    Parameters and errors are those of `parse_json`; the text has at most 512 KiB.
-    """
-    _check_slow(text, source)
-    if _DOTTED.search(text):
-        raise _too_deep(source)
-    try:
-        value = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        found = re.search(r"\s*\(at (?:line (\d+), column \d+|end of document)\)", str(error))
-        line = int(found[1]) if found and found[1] else max(1, len(text.splitlines()))
-        reason = str(error)[: found.start()] if found else str(error)
-        raise refusal(f"This is no TOML: {reason}", source, line) from error
-    except RecursionError:
-        raise _too_deep(source) from None
-    except (ValueError, ArithmeticError) as error:
-        raise refusal(f"This TOML holds a value that is none: {_reason(error)}", source) from error
-    _check_tree(value, source)
-    return value
 
 
 def parse_csv(

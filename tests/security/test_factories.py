@@ -34,14 +34,14 @@ YAML = """\
 dataset: {layout: folders, path: data}
 grid: {classifiers: [NAME], strategies: [ours], segmenters: [seeded]}
 """
-TOML = """\
-[dataset]
-layout = "folders"
-path = "data"
-[[grid]]
-classifiers = ["NAME"]
-strategies = ["ours"]
-segmenters = ["seeded"]
+LISTED = """\
+dataset:
+  layout: folders
+  path: data
+grid:
+  - classifiers: NAME
+    strategies: ours
+    segmenters: seeded
 """
 
 
@@ -58,7 +58,7 @@ def data(received: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", ["helpers:make", "mymodel:make", "torch:make"])
-@pytest.mark.parametrize(("suffix", "text"), [("yaml", YAML), ("toml", TOML)])
+@pytest.mark.parametrize(("suffix", "text"), [("yaml", YAML), ("yml", LISTED)])
 def test_a_study_runs_no_code_that_its_file_names(
     received: Path,
     data: Path,
@@ -68,7 +68,7 @@ def test_a_study_runs_no_code_that_its_file_names(
     suffix: str,
     text: str,
 ) -> None:
-    if (name, suffix) not in (("helpers:make", "yaml"), ("mymodel:make", "toml")):
+    if (name, suffix) not in (("helpers:make", "yaml"), ("mymodel:make", "yml")):
         # A process takes seconds: the rest is asked here.
         (received / f"study.{suffix}").write_text(text.replace("NAME", name))
         with pytest.raises(CamSamError, match="--allow-factory"):

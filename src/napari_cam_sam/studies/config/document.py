@@ -1,8 +1,7 @@
-"""YAML and TOML files whose values know the line on which they stand."""
+"""YAML files whose values know the line on which they stand."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import yaml
 
 from napari_cam_sam.errors import CamSamError, refusal, unknown_name
-from napari_cam_sam.limits import compose_yaml, parse_toml, read_text
+from napari_cam_sam.limits import compose_yaml, read_text
 
 __all__ = ["Entry", "read_document"]
 
@@ -124,12 +123,12 @@ class Entry:
 
 
 def read_document(path: Path, what: str = "a study file") -> Entry:
-    """Read a YAML or TOML file.
+    """Read a YAML file.
 
     Parameters
     ----------
     path : Path
-        Ends in ``.yaml``, ``.yml`` or ``.toml``.
+        Ends in ``.yaml`` or ``.yml``.
     what : str
         What it should be, for errors.
 
@@ -144,22 +143,16 @@ def read_document(path: Path, what: str = "a study file") -> Entry:
         With file and line, if it cannot be read, breaks the language's rules, names a key twice,
         or holds no keys.
     """
-    if path.suffix.lower() not in (".yaml", ".yml", ".toml"):
-        raise refusal(f"This is not {what}: its name must end in .yaml, .yml or .toml", path)
-    text = read_text(path, what)
-    value, lines = _toml(path, text) if path.suffix.lower() == ".toml" else _yaml(path, text)
+    if path.suffix.lower() not in (".yaml", ".yml"):
+        raise refusal(f"This is not {what}: its name must end in .yaml or .yml", path)
+    lines: dict[Trail, int] = {}
+    value, node = compose_yaml(read_text(path, what), path)
+    if node is not None:
+        _mark(node, (), lines)
     top = Entry(value, path, (), lines)
     if not isinstance(value, dict):
         raise top.error(f"{what.capitalize()} holds keys with values; this one does not.")
     return top
-
-
-def _yaml(path: Path, text: str) -> tuple[Any, dict[Trail, int]]:
-    lines: dict[Trail, int] = {}
-    value, node = compose_yaml(text, path)
-    if node is not None:
-        _mark(node, (), lines)
-    return value, lines
 
 
 def _mark(node: yaml.Node, trail: Trail, lines: dict[Trail, int]) -> None:
@@ -173,31 +166,3 @@ def _mark(node: yaml.Node, trail: Trail, lines: dict[Trail, int]) -> None:
     elif isinstance(node, yaml.SequenceNode):
         for position, value in enumerate(node.value):
             _mark(value, (*trail, position), lines)
-
-
-_HEADER = re.compile(r"\s*\[(\[?)\s*([^\[\]#]+?)\s*\]\]?\s*(?:#.*)?")
-_KEY = re.compile(r"\s*([\w\-.\"' ]+?)\s*=")
-
-
-def _toml(path: Path, text: str) -> tuple[Any, dict[Trail, int]]:
-    value = parse_toml(text, path)
-    # tomllib tells no lines. Headers and keys that begin a line are enough: what stands in an
-    # inline table or a list of several lines gets the line of the key before it.
-    lines: dict[Trail, int] = {}
-    section: Trail = ()
-    counts: dict[Trail, int] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
-        if header := _HEADER.fullmatch(line):
-            section = _parts(header[2])
-            lines.setdefault(section, number)
-            if header[1]:
-                counts[section] = counts.get(section, -1) + 1
-                section = (*section, counts[section])
-                lines[section] = number
-        elif key := _KEY.match(line):
-            lines.setdefault((*section, *_parts(key[1])), number)
-    return value, lines
-
-
-def _parts(dotted: str) -> tuple[str, ...]:
-    return tuple(part.strip().strip("\"'") for part in dotted.split("."))

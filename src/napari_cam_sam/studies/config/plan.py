@@ -1,4 +1,4 @@
-"""What a study does, and reading it from a YAML or TOML file."""
+"""What a study does, and reading it from a YAML file."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ def read_study(path: str | Path, *, many: bool = False, allowed: Collection[str]
     Parameters
     ----------
     path : str or Path
-        ``.yaml``, ``.yml`` or ``.toml``; see ``docs/studies.md``. Paths in it are relative to its
+        ``.yaml`` or ``.yml``; see ``docs/studies.md``. Paths in it are relative to its
         own folder.
     many : bool
         Whether a grid of more than ten thousand settings is meant.
