@@ -1,10 +1,12 @@
 # `make demo` and `make test` do their own set-up and reuse it the second time.
 #   PYTHON     the interpreter that makes the environment (3.11 or newer)
 #   QT         the Qt binding for the viewer: pyqt6 or pyside6
+#   JOBS       how many processes run the tests: each takes a core and up to 2 GB of memory
 #   RESOLUTION highest or lowest-direct: which dependency versions to install
 
 PYTHON ?= python3
 QT ?= pyqt6
+JOBS ?= 2
 RESOLUTION ?= highest
 # PySide6 6.12.0 loses a reference to None with every call on Python 3.11, until Python aborts.
 QT_PACKAGE := $(if $(filter pyside6,$(QT)),pyside6!=6.12.0,$(QT))
@@ -16,7 +18,8 @@ SYSTEM_PACKAGES := libegl1 libgl1 libglib2.0-0 libdbus-1-3 libfontconfig1 libxkb
 	libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxcb-image0 libxcb-render-util0 \
 	libxcb-shape0 libxcb-xinerama0 xvfb
 
-PYTEST := $(if $(shell command -v xvfb-run),xvfb-run -a )$(BIN)/python -m pytest --durations=15
+# PyTorch's threads would wait for each other busily, and for the other processes.
+PYTEST := OMP_NUM_THREADS=1 $(if $(shell command -v xvfb-run),xvfb-run -a )$(BIN)/python -m pytest -n $(JOBS) --durations=15
 
 .PHONY: help demo test fast coverage check docs package format clean system
 

@@ -1,6 +1,9 @@
 """What all tests share: raw errors, no thread left behind, a word on missing images."""
 
+import os
+import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -14,6 +17,22 @@ from napari_cam_sam.errors import DEBUG_VARIABLE
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of what a shell runs in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give each of several test processes a display of its own: focus and clipboard are one's."""
+    xvfb = shutil.which("Xvfb")
+    if not hasattr(config, "workerinput") or xvfb is None:
+        return
+    number, sent = os.pipe()
+    screen = ["-screen", "0", "1280x1024x24", "-nolisten", "tcp"]
+    server = subprocess.Popen(
+        [xvfb, "-displayfd", str(sent), *screen], pass_fds=[sent], stderr=subprocess.DEVNULL
+    )
+    os.close(sent)
+    with open(number) as told:
+        os.environ["DISPLAY"] = f":{told.readline().strip()}"
+    config.add_cleanup(server.terminate)
 
 
 @pytest.fixture(autouse=True)
