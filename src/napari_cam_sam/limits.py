@@ -44,7 +44,6 @@ __all__ = [
     "parse_json",
     "parse_yaml",
     "read_text",
-    "refusal",
 ]
 
 TEXT_BYTES = 64 * 2**20

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.images.hashing import file_hash
 from napari_cam_sam.models import classifiers, names
-from napari_cam_sam.models.checkpoints import file_sha256
 from napari_cam_sam.models.classifiers import (
     Classifier,
     ClassifierCard,
@@ -47,7 +47,7 @@ def test_card_from_metadata(classifier: Classifier, tmp_path: Path) -> None:
     assert classifier.card == ClassifierCard(
         "small-cnn", 3, ("normal", "lesion", "2"), (32, 48), (0.5,), (0.25,), 1
     )
-    assert classifier.sha256 == file_sha256(tmp_path / "net.safetensors")
+    assert classifier.sha256 == file_hash(tmp_path / "net.safetensors")
     assert classifier.default_layers == ("stage4",)
     assert classifier.device == torch.device("cpu")
 

@@ -19,12 +19,12 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.errors import CamSamError, refusal
 from napari_cam_sam.images.formats import stem_of
 from napari_cam_sam.images.geometry import Geometry, spacing_from_affine
 from napari_cam_sam.images.image import Image, choose_frame
 from napari_cam_sam.images.volume import VolumeOnDisk
-from napari_cam_sam.limits import EXPANSION, SMALL_BYTES, check_array, refusal
+from napari_cam_sam.limits import EXPANSION, SMALL_BYTES, check_array
 
 __all__ = ["NiftiSource", "read_nifti", "write_nifti"]
 

@@ -17,14 +17,14 @@ from PIL import Image as PillowImage
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
-from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.errors import CamSamError, refusal
 from napari_cam_sam.images.formats import JPEG, stem_of, suffix_of
 from napari_cam_sam.images.geometry import default_geometry
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.labels import palette_labels
 from napari_cam_sam.images.orientation import TAG, orientation_note, upright
 from napari_cam_sam.images.tiff_colours import alpha_notes
-from napari_cam_sam.limits import EXPANSION, check_array, refusal
+from napari_cam_sam.limits import EXPANSION, check_array
 
 __all__ = ["orientation_of", "read_pillow", "write_pillow"]
 

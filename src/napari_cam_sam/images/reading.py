@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_cam_sam.errors import CamSamError, reads
+from napari_cam_sam.errors import CamSamError, reads, refusal
 from napari_cam_sam.images.formats import JPEG, NIFTI, PILLOW, TIFF, check_file, suffix_of
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.labels import labels_of
@@ -16,7 +16,6 @@ from napari_cam_sam.images.nifti import read_nifti
 from napari_cam_sam.images.orientation import Asked
 from napari_cam_sam.images.raster import orientation_of, read_pillow
 from napari_cam_sam.images.tiff import read_tiff, tiff_asks
-from napari_cam_sam.limits import refusal
 
 __all__ = ["asked_of", "check_same_grid", "read_image", "read_labels"]
 

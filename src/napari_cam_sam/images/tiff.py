@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.errors import CamSamError, refusal
 from napari_cam_sam.images.axes import ChosenAxes, arrange, choose_axes, parse_axes
 from napari_cam_sam.images.formats import stem_of
 from napari_cam_sam.images.geometry import Geometry, default_geometry
@@ -26,7 +26,7 @@ from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.orientation import TAG, Asked, orientation_note, swaps_axes, upright
 from napari_cam_sam.images.tiff_colours import colours_of
 from napari_cam_sam.images.units import mm_in
-from napari_cam_sam.limits import EXPANSION, check_array, refusal
+from napari_cam_sam.limits import EXPANSION, check_array
 
 __all__ = ["holds_spacing", "read_tiff", "tiff_asks", "tiff_axes", "write_tiff"]
 

@@ -69,7 +69,7 @@ class ClassifierCard:
         How a plane lies before the module; the second for one that was trained on planes cut out
         of nibabel's or MONAI's (i, j, k), whose first axis goes to the right in a viewer.
     output : {"logits", "probabilities", "log-probabilities"}
-        What the network's numbers are; see :mod:`models.output_kinds`.
+        What the network's numbers are; see :mod:`models.classify.output_kinds`.
     """
 
     architecture: str

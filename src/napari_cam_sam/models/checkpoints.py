@@ -18,8 +18,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.limits import check_expansion, check_regular, memory_bound, refusal
+from napari_cam_sam.errors import CamSamError, refusal
+from napari_cam_sam.images.hashing import file_hash
+from napari_cam_sam.limits import check_expansion, check_regular, memory_bound
 from napari_cam_sam.models.checkpoint_layouts import (
     PLAIN,
     behind_prefix,
@@ -35,7 +36,6 @@ from napari_cam_sam.text import utf8_path
 __all__ = [
     "Checkpoint",
     "check_archive",
-    "file_sha256",
     "fit",
     "load_into",
     "read_checkpoint",
@@ -71,7 +71,7 @@ class Checkpoint:
     sha256 : str
         Of the whole file, hexadecimal.
     notes : tuple of str
-        What was decided about the file's layout, see :mod:`models.layouts`.
+        What was decided about the file's layout, see :mod:`models.checkpoint_layouts`.
     """
 
     path: Path
@@ -79,12 +79,6 @@ class Checkpoint:
     metadata: dict[str, Any]
     sha256: str
     notes: tuple[str, ...] = ()
-
-
-def file_sha256(path: Path) -> str:
-    """Hash a file, hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def weights_sha256(module: nn.Module) -> str:
@@ -104,7 +98,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     path : str or Path
         A ``.safetensors`` file, or one of PyTorch's (see :data:`models.names.CHECKPOINTS`),
         which is read with ``weights_only=True``. Where in it the weights lie is found by the
-        rules of :mod:`models.layouts`.
+        rules of :mod:`models.checkpoint_layouts`.
 
     Returns
     -------
@@ -139,7 +133,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
             path,
         )
     weights = without_wrappers(found.weights)
-    return Checkpoint(path, weights, metadata | found.beside, file_sha256(path), found.notes)
+    return Checkpoint(path, weights, metadata | found.beside, file_hash(path), found.notes)
 
 
 def load_into(module: nn.Module, checkpoint: Checkpoint, *, what: str = "the model") -> None:

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from napari_cam_sam.errors import CamSamError, unknown_name
-from napari_cam_sam.limits import parse_json, refusal
+from napari_cam_sam.errors import CamSamError, refusal, unknown_name
+from napari_cam_sam.limits import parse_json
 from napari_cam_sam.models.cards import (
     ClassifierCard,
     card_in_metadata,

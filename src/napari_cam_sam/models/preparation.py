@@ -1,8 +1,8 @@
 """What a MONAI bundle does to an image before its network, and how windows slide: as data.
 
 Nothing here imports MONAI, and nothing that a file says becomes code: a transform is a name from
-a list and arguments that are plain values of the kinds named beside it. ``models.bundle_frames``
-runs them.
+a list and arguments that are plain values of the kinds named beside it.
+``models.segment.bundle_frames`` runs them.
 """
 
 from __future__ import annotations

@@ -168,8 +168,8 @@ def load_network(
     ----------
     name_or_path : str or Path
         The name of a shipped network; the path of a checkpoint; the folder of a MONAI bundle
-        (see :func:`models.bundles.read_bundle`); or ``package.module:function``, a factory that
-        returns a module. A factory is imported and run; a file never is.
+        (see :func:`models.segment.bundles.read_bundle`); or ``package.module:function``, a
+        factory that returns a module. A factory is imported and run; a file never is.
     device : str
         As :func:`models.devices.choose_device` takes it.
     **fields

@@ -65,7 +65,7 @@ class SegmentationCard:
         `standardise` say nothing then, and `orientation`, `spacing` and `window` only repeat what
         it says.
     output : {"logits", "probabilities", "log-probabilities"}
-        What the network's numbers are; see :mod:`models.output_kinds`.
+        What the network's numbers are; see :mod:`models.classify.output_kinds`.
     """
 
     architecture: str

@@ -13,8 +13,7 @@ from segment_anything import sam_model_registry
 from segment_anything.modeling import Sam
 from torch import Tensor
 
-from napari_cam_sam.errors import CamSamError, reads, unknown_name
-from napari_cam_sam.limits import refusal
+from napari_cam_sam.errors import CamSamError, reads, refusal, unknown_name
 from napari_cam_sam.models.checkpoint_layouts import behind_parts
 from napari_cam_sam.models.checkpoints import Checkpoint, load_into, read_checkpoint
 from napari_cam_sam.models.devices import choose_device

@@ -6,7 +6,7 @@ import torch
 import torchvision
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.models.checkpoints import file_sha256
+from napari_cam_sam.images.hashing import file_hash
 from napari_cam_sam.models.classify import torchvision_weights
 from napari_cam_sam.models.training.networks import card_of, parameter_groups, starting_network
 from napari_cam_sam.models.training.parameters import TrainingParameters
@@ -22,7 +22,7 @@ def imagenet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, torch
     state = torchvision.models.resnet18().state_dict()
     (tmp_path / "checkpoints").mkdir()
     torch.save(state, tmp_path / "new.pth")
-    name = f"resnet18-{file_sha256(tmp_path / 'new.pth')[:8]}.pth"
+    name = f"resnet18-{file_hash(tmp_path / 'new.pth')[:8]}.pth"
     (tmp_path / "new.pth").rename(tmp_path / "checkpoints" / name)
     monkeypatch.setattr(torchvision_weights, "_place", lambda _: tmp_path / "checkpoints" / name)
     return state

@@ -69,7 +69,7 @@ class TrainingResult:
     Attributes
     ----------
     model : Path or None
-        The classifier, for :func:`load_classifier`; None where a stop came before the first epoch
+        The classifier, for `load_classifier`; None where a stop came before the first epoch
         was complete.
     finished : bool
         False where it was stopped: it can be resumed, and the model is the best until then.
