@@ -28,7 +28,7 @@ help:
 	@echo "make test      run the linters, the type checker, the import contracts and the tests"
 	@echo "make fast      the tests that take less than about 5 seconds each"
 	@echo "make coverage  the tests, and the lines that none of them runs"
-	@echo "make check     the linters, the type checker, the import contracts, the manifest"
+	@echo "make check     the linters, the type checker, import contracts, docstrings, the manifest"
 	@echo "make docs      build the site into site/; a broken link or reference fails"
 	@echo "make package   build source archive and wheel into dist/, and check them as PyPI does"
 	@echo "make format    rewrite the code in the project's format"
@@ -68,6 +68,7 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python tools/docstrings.py
 	$(BIN)/npe2 validate src/napari_cam_sam/napari.yaml
 	$(BIN)/zizmor --offline --quiet .github
 

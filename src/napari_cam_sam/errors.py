@@ -37,6 +37,14 @@ class CamSamError(Exception):
     shown as it stands: as a notification in the viewer, as one line on the command line.
     It is deliberately not a ``RuntimeError``, which napari's generator workers swallow.
     Names of files in it are shown as `napari_cam_sam.text` says, whatever bytes they are of.
+
+    Examples
+    --------
+    >>> try:
+    ...     ncs.read_image("scan.nii.gz")
+    ... except ncs.CamSamError as error:
+    ...     print(error)
+    This file does not exist (scan.nii.gz).
     """
 
     def __init__(self, *args: object) -> None:

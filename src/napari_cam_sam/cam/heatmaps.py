@@ -58,6 +58,16 @@ class CamParameters:
     ------
     CamSamError
         If a value is out of its range, or the method unknown.
+
+    Examples
+    --------
+    >>> parameters = ncs.CamParameters("grad-cam", target="lesion", layers=("stage3",))
+    >>> parameters.batch_size
+    16
+    >>> ncs.CamParameters("gradcam")
+    Traceback (most recent call last):
+    ...
+    napari_cam_sam.errors.CamSamError: Unknown method 'gradcam'...
     """
 
     method: str = "layer-cam"
@@ -120,6 +130,16 @@ class Heatmap:
         Of a segmentation network: the pixels M that were explained.
     probability_map : ndarray of float32, shape of ``values``, or None
         Of a 3D network: the probability of the class at each voxel.
+
+    Examples
+    --------
+    >>> from napari_cam_sam.demo.samples import make_sample
+    >>> plane = make_sample("ultrasound").image.plane(0, 0)
+    >>> (heatmap,) = ncs.compute_heatmaps(ncs.load_classifier("lesion"), [plane])
+    >>> heatmap.values.shape == plane.shape, heatmap.evidence
+    (True, True)
+    >>> float(heatmap.values.max())
+    1.0
     """
 
     values: NDArray[np.float32]
@@ -186,6 +206,16 @@ def compute_heatmaps(
         a layer the method.
     Cancelled
         While iterating, once `cancelled` says so.
+
+    Examples
+    --------
+    >>> from napari_cam_sam.demo.samples import make_sample
+    >>> plane = make_sample("ultrasound").image.plane(0, 0)
+    >>> classifier = ncs.load_classifier("lesion")
+    >>> parameters = ncs.CamParameters("grad-cam", target="lesion")
+    >>> (heatmap,) = ncs.compute_heatmaps(classifier, [plane], parameters)
+    >>> heatmap.target_name, heatmap.values.dtype
+    ('lesion', dtype('float32'))
     """
     parameters = parameters or CamParameters()
     method, target, layers = check_request(model, parameters)

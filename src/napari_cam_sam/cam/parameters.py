@@ -27,6 +27,11 @@ class OcclusionParameters:
     ------
     CamSamError
         For a value out of its range.
+
+    Examples
+    --------
+    >>> ncs.CamParameters("occlusion", occlusion=ncs.OcclusionParameters(patch=32)).occlusion.stride
+    8
     """
 
     patch: int = 16
@@ -72,6 +77,11 @@ class TrustParameters:
     ------
     CamSamError
         For a value out of its range, or an unknown method.
+
+    Examples
+    --------
+    >>> ncs.TrustParameters(draws=1).others("layer-cam")
+    ('grad-cam', 'hires-cam', 'occlusion')
     """
 
     stages: int = 5

@@ -42,6 +42,13 @@ class PixelSet:
     ------
     CamSamError
         For an unknown kind, a value out of its range, or a pixel that is missing or too much.
+
+    Examples
+    --------
+    >>> ncs.PixelSet(kind="predicted", component=1).description
+    'predicted region, component 1'
+    >>> ncs.PixelSet(kind="pixel", pixel=(40, 60)).description
+    'pixel (40, 60)'
     """
 
     kind: PixelKind = "predicted"

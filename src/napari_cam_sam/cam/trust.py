@@ -205,14 +205,40 @@ def assess_trust(
     progress: Callable[[int, int], None] | None = None,
     cancelled: Cancel | None = None,
 ) -> HeatmapTrust:
-    """Test the heatmap of a plane; see `trust_steps`.
+    """Test how far the heatmap of a plane can be trusted; see `trust_steps`.
 
     Parameters
     ----------
-    classifier, plane, cam, parameters, cancelled
-        As `trust_steps` takes them.
+    classifier : Classifier
+    plane : ndarray of uint8, shape (rows, columns) or (rows, columns, 3)
+    cam : CamParameters, optional
+        Of the heatmap.
+    parameters : TrustParameters, optional
+        Of the tests.
     progress : callable, optional
         Called after each step with the number done and the number of all.
+    cancelled : callable, optional
+        Asked between passes of the classifier whether to stop.
+
+    Returns
+    -------
+    HeatmapTrust
+
+    Raises
+    ------
+    CamSamError
+        If the heatmap cannot be computed.
+    Cancelled
+        Once `cancelled` says so.
+
+    Examples
+    --------
+    >>> from napari_cam_sam.demo.samples import make_sample
+    >>> plane = make_sample("ultrasound").image.plane(0, 0)
+    >>> quick = ncs.TrustParameters(draws=1, stages=2, methods=("grad-cam",), removed=(50,))
+    >>> trust = ncs.assess_trust(ncs.load_classifier("lesion"), plane, parameters=quick)
+    >>> sorted(trust.agreement), len(trust.randomised)
+    (['grad-cam'], 2)
     """
     cam, parameters = cam or CamParameters(), parameters or TrustParameters()
     total = count_steps(cam.method, parameters)

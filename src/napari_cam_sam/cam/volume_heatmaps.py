@@ -43,7 +43,7 @@ def compute_volume_heatmap(
     geometry: Geometry | None = None,
     progress: Progress | None = None,
 ) -> Heatmap:
-    """Compute the heatmap of a volume by a 3D network.
+    r"""Compute the heatmap of a volume by a 3D network.
 
     Windows slide over the volume, each half over the next. Their logits, blended with Gaussian
     weights, decide what is predicted. Then each window that M touches is explained as an image
@@ -81,6 +81,22 @@ def compute_volume_heatmap(
     CamSamError
         If the network is 2D, the volume is none, the method needs other passes, or what is named
         does not exist.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("own_net.py").write_text(
+    ...     "from torch.nn import Conv3d, ReLU, Sequential\n\n"
+    ...     "def build():\n"
+    ...     "    return Sequential(Conv3d(1, 4, 3, padding=1), ReLU(), Conv3d(4, 2, 1))\n"
+    ... )
+    >>> card = {"spatial_dims": 3, "channels": 1, "input_size": (16, 16, 16)}
+    >>> names = ("background", "lesion")
+    >>> network = ncs.load_model("own_net:build", class_names=names, **card)
+    >>> volume = np.random.default_rng(0).integers(0, 256, (16, 16, 16), np.uint8)
+    >>> parameters = ncs.CamParameters("grad-cam", target="lesion", layers=("0",))
+    >>> ncs.compute_volume_heatmap(network, volume, parameters).values.shape
+    (16, 16, 16)
     """
     parameters = parameters or CamParameters()
     preparation = network.card.preparation

@@ -39,7 +39,17 @@ __all__ = ["add_cache_commands"]
 
 
 def add_cache_commands(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
-    """Add the commands to the subparsers of the command line, and give their parsers."""
+    """Add the commands to the subparsers of the command line, and give their parsers.
+
+    Parameters
+    ----------
+    commands : argparse subparsers action
+
+    Returns
+    -------
+    tuple of argparse.ArgumentParser
+        Those that take ``--json``.
+    """
     embed = commands.add_parser(
         "embed",
         help="encode the slices of an image in advance",

@@ -19,7 +19,17 @@ __all__ = ["add_demo_command"]
 
 
 def add_demo_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
-    """Add the command to the subparsers of the command line, and return its parser."""
+    """Add the command to the subparsers of the command line, and return its parser.
+
+    Parameters
+    ----------
+    commands : argparse subparsers action
+
+    Returns
+    -------
+    tuple of argparse.ArgumentParser
+        Those that take ``--json``.
+    """
     demo = commands.add_parser(
         "demo",
         help="run a sample with models that come with the package",

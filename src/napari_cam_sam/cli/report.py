@@ -20,7 +20,14 @@ _MOST_ENDS = 6
 
 
 def report(result: RunResult, segmenter: Any, classifier: Any) -> None:
-    """Print what was run, the scores, and how distances were measured."""
+    """Print what was run, the scores, and how distances were measured.
+
+    Parameters
+    ----------
+    result : RunResult
+    segmenter : Segmenter
+    classifier : Classifier, SegmentationNetwork or None
+    """
     from napari_cam_sam.cam.pixel_sets import PixelSet
     from napari_cam_sam.demo import shipped_models
     from napari_cam_sam.models.segmentation import SegmentationNetwork
@@ -153,7 +160,20 @@ def _box_area(result: RunResult) -> str:
 
 
 def distance_rule(spacing: Sequence[float], unit: str, tolerance: float) -> str:
-    """Say how the distances of a table were measured."""
+    """Say how the distances of a table were measured.
+
+    Parameters
+    ----------
+    spacing : sequence of float
+    unit : str
+        ``mm`` or ``pixel``.
+    tolerance : float
+        Of NSD.
+
+    Returns
+    -------
+    str
+    """
     from napari_cam_sam.metrics.surface import PERCENTILE_RULE
 
     steps = " × ".join(f"{s:g}" for s in spacing)
@@ -165,7 +185,16 @@ def distance_rule(spacing: Sequence[float], unit: str, tolerance: float) -> str:
 
 
 def reasons(prompts: Sequence[PlanePrompts]) -> dict[str, int]:
-    """Count planes without prompts by reason; numbers in it do not make another reason."""
+    """Count planes without prompts by reason; numbers in it do not make another reason.
+
+    Parameters
+    ----------
+    prompts : sequence of PlanePrompts
+
+    Returns
+    -------
+    dict of str to int
+    """
     first: dict[str, str] = {}
     counts: dict[str, int] = {}
     for plane in prompts:

@@ -66,7 +66,17 @@ _MOVED_GROUPS = {
 
 
 def add_run_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
-    """Add the command to the subparsers of the command line, and return its parser."""
+    """Add the command to the subparsers of the command line, and return its parser.
+
+    Parameters
+    ----------
+    commands : argparse subparsers action
+
+    Returns
+    -------
+    tuple of argparse.ArgumentParser
+        Those that take ``--json``.
+    """
     run = commands.add_parser(
         "run",
         help="compute heatmap, prompts, masks and scores of one image",
@@ -205,7 +215,18 @@ def _settings(arguments: argparse.Namespace) -> RunSettings:
 
 @dataclass(frozen=True, eq=False)
 class RunInputs:
-    """What a run is made of, all of it loaded."""
+    """What a run is made of, all of it loaded.
+
+    Attributes
+    ----------
+    image : Image
+    truth, region : Image or None
+        On the image's grid.
+    classifier : Classifier, SegmentationNetwork or None
+    segmenter : Segmenter
+    parameters : RunParameters
+    embeddings : EmbeddingCache
+    """
 
     image: Image
     truth: Image | None

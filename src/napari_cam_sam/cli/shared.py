@@ -92,6 +92,11 @@ class _Help(argparse.HelpFormatter):
 class Parser(argparse.ArgumentParser):
     """A parser that says what is wrong in one line, and takes no shortened options.
 
+    Parameters
+    ----------
+    *args, **more
+        As `argparse.ArgumentParser` takes them.
+
     Attributes
     ----------
     moved : callable or None
@@ -130,8 +135,19 @@ def add_fields(
 ) -> None:
     """Add an option for each field of a parameter group; what is not given stays None.
 
-    `default` says in words what holds then, where it is not the field's own default; `without`
-    names fields that have no option.
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+    title : str
+        Of the group in the help.
+    group : type
+        Data class whose fields become options.
+    prefix : str
+        Before each option's name, with its hyphen.
+    default : str, optional
+        What holds where nothing is given, in words; by default the field's own default.
+    without : collection of str
+        Fields that get no option.
     """
     options = parser.add_argument_group(title, default and f"defaults are {default}")
     hints, described = get_type_hints(group), field_help(group)
@@ -185,14 +201,29 @@ def _or_none(number: type[int] | type[float]) -> Callable[[str], Any]:
 
 
 def rules_help() -> str:
-    """Name the strategies that make prompts."""
+    """Name the strategies that make prompts.
+
+    Returns
+    -------
+    str
+    """
     from napari_cam_sam.prompts.parameters import PRESETS, TRUTH_PRESETS
 
     return f"strategy: {', '.join(PRESETS)}; from the truth: {', '.join(TRUTH_PRESETS)}"
 
 
 def window_help(own: str = "") -> str:
-    """Say what --window takes; `own` is what comes before the automatic choice."""
+    """Say what --window takes.
+
+    Parameters
+    ----------
+    own : str
+        What comes before the automatic choice, with its semicolon.
+
+    Returns
+    -------
+    str
+    """
     from napari_cam_sam.images.windows import CT_PRESETS
 
     return (
@@ -203,7 +234,19 @@ def window_help(own: str = "") -> str:
 
 
 def given(group: type[Any], arguments: argparse.Namespace, prefix: str = "") -> dict[str, Any]:
-    """Collect the options of a parameter group that were given, by field."""
+    """Collect the options of a parameter group that were given, by field.
+
+    Parameters
+    ----------
+    group : type
+    arguments : argparse.Namespace
+    prefix : str
+        As `add_fields` took it.
+
+    Returns
+    -------
+    dict of str to object
+    """
     values: dict[str, Any] = {}
     for field in fields(group):
         value = getattr(arguments, prefix.replace("-", "_") + field.name, None)
@@ -214,7 +257,20 @@ def given(group: type[Any], arguments: argparse.Namespace, prefix: str = "") -> 
 
 
 def changed(group: T, arguments: argparse.Namespace, prefix: str = "") -> T:
-    """Apply the options that were given to a parameter group."""
+    """Apply the options that were given to a parameter group.
+
+    Parameters
+    ----------
+    group : dataclass
+    arguments : argparse.Namespace
+    prefix : str
+        As `add_fields` took it.
+
+    Returns
+    -------
+    dataclass
+        Of the type of `group`.
+    """
     changes = given(type(group), arguments, prefix)
     return replace(group, **changes)  # type: ignore[type-var]
 
@@ -222,7 +278,22 @@ def changed(group: T, arguments: argparse.Namespace, prefix: str = "") -> T:
 def progress(
     arguments: argparse.Namespace, what: str, unit: str = "slice"
 ) -> tuple[Callable[[int, int], None], Any]:
-    """Make a bar on a terminal's standard error, and what tells it (planes done, planes)."""
+    """Make a bar on a terminal's standard error, and what tells it (planes done, planes).
+
+    Parameters
+    ----------
+    arguments : argparse.Namespace
+    what : str
+        Before the bar.
+    unit : str
+
+    Returns
+    -------
+    update : callable
+        Takes the number done and the number of all.
+    bar : tqdm
+        A context manager.
+    """
     from tqdm import tqdm
 
     bar = tqdm(desc=what, unit=unit, disable=arguments.json or not sys.stderr.isatty())
@@ -235,13 +306,23 @@ def progress(
 
 
 def add_image(parser: argparse.ArgumentParser) -> None:
-    """Add the image, and what chooses from a file that holds several."""
+    """Add the image, and what chooses from a file that holds several.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+    """
     parser.add_argument("image", type=Path, metavar="IMAGE", help="NIfTI, TIFF, PNG or JPEG file")
     add_file_choice(parser)
 
 
 def add_file_choice(parser: argparse._ActionsContainer) -> None:
-    """Add what chooses from a file that holds several images."""
+    """Add what chooses from a file that holds several images.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser or argument group
+    """
     parser.add_argument("--frame", type=int, metavar="N", help="time point, counted from 0")
     parser.add_argument(
         "--channel", type=int, metavar="N", help="channel of a TIFF file, counted from 0"
@@ -255,7 +336,16 @@ def add_file_choice(parser: argparse._ActionsContainer) -> None:
 
 
 def read_given(arguments: argparse.Namespace) -> Image:
-    """Read the image of `add_image`, and print what reading decided."""
+    """Read the image of `add_image`, and print what reading decided.
+
+    Parameters
+    ----------
+    arguments : argparse.Namespace
+
+    Returns
+    -------
+    Image
+    """
     from napari_cam_sam.images.reading import read_image
 
     image = read_image(
@@ -266,21 +356,36 @@ def read_given(arguments: argparse.Namespace) -> Image:
 
 
 def print_json(data: Mapping[str, Any]) -> None:
-    """Print the one object of --json."""
+    """Print the one object of --json.
+
+    Parameters
+    ----------
+    data : mapping
+    """
     from napari_cam_sam.records.values import plain
 
     print(json.dumps(plain(dict(data)), allow_nan=False))
 
 
 def print_notes(*images: Image | None) -> None:
-    """Print what reading images decided, on standard error."""
+    """Print what reading images decided, on standard error.
+
+    Parameters
+    ----------
+    *images : Image or None
+    """
     for image in filter(None, images):
         for note in image.notes:
             print_note(f"{image.name}: {note}")
 
 
 def print_note(text: str) -> None:
-    """Print what a user should know as one line on standard error."""
+    """Print what a user should know as one line on standard error.
+
+    Parameters
+    ----------
+    text : str
+    """
     print(_note(text), file=sys.stderr)
 
 
@@ -290,7 +395,12 @@ def _note(text: str) -> str:
 
 @contextmanager
 def warnings_as_notes() -> Iterator[None]:
-    """Print warnings as notes, without the line of code that Python shows."""
+    """Print warnings as notes, without the line of code that Python shows.
+
+    Yields
+    ------
+    None
+    """
     before = warnings.formatwarning
     # Only how they are written: who records warnings, or turns them into errors, still does.
     warnings.formatwarning = lambda message, *_, **__: _note(str(message)) + "\n"
@@ -301,7 +411,12 @@ def warnings_as_notes() -> Iterator[None]:
 
 
 def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print rows under the keys of the first; numbers to four places, aligned right."""
+    """Print rows under the keys of the first; numbers to four places, aligned right.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+    """
     if not rows:
         return
     names = list(rows[0])
@@ -313,7 +428,16 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def cell(value: Any) -> str:
-    """Write a value as a table shows it."""
+    """Write a value as a table shows it.
+
+    Parameters
+    ----------
+    value : object
+
+    Returns
+    -------
+    str
+    """
     if value is None or value != value:
         return "–"
     if isinstance(value, float):
@@ -322,7 +446,12 @@ def cell(value: Any) -> str:
 
 
 def add_allowed(parser: argparse.ArgumentParser) -> None:
-    """Add the factories that a file may name."""
+    """Add the factories that a file may name.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+    """
     parser.add_argument(
         "--allow-factory",
         action="append",
@@ -334,7 +463,12 @@ def add_allowed(parser: argparse.ArgumentParser) -> None:
 
 
 def add_card(parser: argparse.ArgumentParser) -> None:
-    """Add what a checkpoint may not say about itself."""
+    """Add what a checkpoint may not say about itself.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+    """
     card = parser.add_argument_group("model", "what a checkpoint does not say about itself")
     card.add_argument("--architecture", metavar="NAME", help="e.g. resnet18 or monai-unet")
     card.add_argument(
@@ -363,7 +497,19 @@ def add_card(parser: argparse.ArgumentParser) -> None:
 
 
 def load_model_of(arguments: argparse.Namespace, name: str, device: str) -> ExplainableModel:
-    """Load a classifier or a segmentation network with what the options say about it."""
+    """Load a classifier or a segmentation network with what the options say about it.
+
+    Parameters
+    ----------
+    arguments : argparse.Namespace
+        With the options of `add_card`.
+    name : str
+    device : str
+
+    Returns
+    -------
+    Classifier or SegmentationNetwork
+    """
     from napari_cam_sam.models.loading import load_model
 
     return load_model(
@@ -382,7 +528,12 @@ def load_model_of(arguments: argparse.Namespace, name: str, device: str) -> Expl
 
 
 def prompt_parameters_class() -> type[Any]:
-    """Import the parameters of prompts when a parser is built, not before."""
+    """Import the parameters of prompts when a parser is built, not before.
+
+    Returns
+    -------
+    type
+    """
     from napari_cam_sam.prompts.parameters import PromptParameters
 
     return PromptParameters

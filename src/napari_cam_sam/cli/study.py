@@ -35,7 +35,17 @@ _MOST_REASONS = 5
 
 
 def add_study_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
-    """Add the command to the subparsers of the command line, and give its parser."""
+    """Add the command to the subparsers of the command line, and give its parser.
+
+    Parameters
+    ----------
+    commands : argparse subparsers action
+
+    Returns
+    -------
+    tuple of argparse.ArgumentParser
+        Those that take ``--json``.
+    """
     from napari_cam_sam.sam.cache.embeddings import CacheParameters
     from napari_cam_sam.studies.config.preset_parameters import PRESET_NAMES, PresetParameters
 

@@ -26,7 +26,17 @@ __all__ = ["add_report_command"]
 
 
 def add_report_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
-    """Add the command to the subparsers of the command line, and give its parser."""
+    """Add the command to the subparsers of the command line, and give its parser.
+
+    Parameters
+    ----------
+    commands : argparse subparsers action
+
+    Returns
+    -------
+    tuple of argparse.ArgumentParser
+        Those that take ``--json``.
+    """
     report = commands.add_parser(
         "report",
         help="write tables, figures and pictures of a study as one HTML page",

@@ -34,7 +34,17 @@ _MOST_NAMED = 10
 
 
 def add_train_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
-    """Add the command to the subparsers of the command line, and give its parser."""
+    """Add the command to the subparsers of the command line, and give its parser.
+
+    Parameters
+    ----------
+    commands : argparse subparsers action
+
+    Returns
+    -------
+    tuple of argparse.ArgumentParser
+        Those that take ``--json``.
+    """
     from napari_cam_sam.models.training.parameters import (
         PRESETS,
         AugmentationParameters,
@@ -211,7 +221,13 @@ def _report(
 
 
 def print_figures(record: Mapping[str, Any]) -> None:
-    """Print what a record of a training says about unseen images, as tables."""
+    """Print what a record of a training says about unseen images, as tables.
+
+    Parameters
+    ----------
+    record : mapping
+        From ``training.json``, or of a checkpoint.
+    """
     from napari_cam_sam.models.training.record import figures_in
 
     try:

@@ -38,7 +38,17 @@ __all__ = ["add_trust_command"]
 
 
 def add_trust_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
-    """Add the command to the subparsers of the command line, and return its parser."""
+    """Add the command to the subparsers of the command line, and return its parser.
+
+    Parameters
+    ----------
+    commands : argparse subparsers action
+
+    Returns
+    -------
+    tuple of argparse.ArgumentParser
+        Those that take ``--json``.
+    """
     from napari_cam_sam.cam.parameters import OcclusionParameters, TrustParameters
 
     trust = commands.add_parser(

@@ -46,6 +46,12 @@ class Geometry:
     ------
     CamSamError
         If a spacing is not a positive number, or the affine is not an invertible (4, 4) matrix.
+
+    Examples
+    --------
+    >>> geometry = ncs.Geometry(spacing=(5.0, 0.7, 0.7), unit="mm")
+    >>> geometry.plane_spacing(axis=0)  # rows and columns of the planes along axis 0
+    (0.7, 0.7)
     """
 
     spacing: tuple[float, ...]

@@ -46,6 +46,12 @@ class Image:
     ------
     CamSamError
         If the array has another number of dimensions, no elements, or is not numeric.
+
+    Examples
+    --------
+    >>> image = ncs.image_from_array(np.zeros((24, 64, 48), np.int16))
+    >>> image.spatial_shape, image.n_planes(axis=2), image.plane(2, 0).shape
+    ((24, 64, 48), 48, (24, 64))
     """
 
     data: Any
@@ -203,6 +209,15 @@ def image_from_array(
     ------
     CamSamError
         If the array is no image, or the frame is missing or out of range.
+
+    Examples
+    --------
+    >>> geometry = ncs.Geometry(spacing=(5.0, 0.7, 0.7), unit="mm")
+    >>> image = ncs.image_from_array(np.zeros((24, 64, 48)), geometry=geometry, name="scan")
+    >>> image.name, image.spatial_ndim, image.geometry.unit
+    ('scan', 3, 'mm')
+    >>> ncs.image_from_array(np.zeros((64, 48, 3), np.uint8), rgb=True).spatial_ndim
+    2
     """
     if not hasattr(data, "shape") or not hasattr(data, "dtype"):
         data = np.asarray(data)

@@ -51,6 +51,14 @@ def read_image(
     ------
     CamSamError
         If the file is missing, empty, a folder, damaged, or no such image.
+
+    Examples
+    --------
+    >>> from PIL import Image
+    >>> Image.fromarray(np.zeros((48, 64), np.uint8)).save("slice.png")
+    >>> image = ncs.read_image("slice.png")
+    >>> image.name, image.spatial_shape
+    ('slice', (48, 64))
     """
     return _read(Path(path), frame, channel, axes, labels=False)
 
@@ -90,6 +98,14 @@ def read_labels(
     ------
     CamSamError
         As `read_image`, or if a value is no whole number, or colours are no labels.
+
+    Examples
+    --------
+    >>> labels = np.zeros((48, 64), np.uint8)
+    >>> labels[10:20, 30:40] = 2
+    >>> ncs.write_labels("truth.png", labels, ncs.image_from_array(labels))
+    >>> np.unique(ncs.read_labels("truth.png").data)
+    array([0, 2], dtype=uint8)
     """
     path = Path(path)
     if suffix_of(path) in JPEG:

@@ -56,6 +56,15 @@ class WindowParameters:
     ------
     CamSamError
         If the kind is unknown, or low and high do not fit it.
+
+    Examples
+    --------
+    >>> ncs.WindowParameters("limits", low=-100, high=300).kind
+    'limits'
+    >>> ncs.WindowParameters("ct-brian")
+    Traceback (most recent call last):
+    ...
+    napari_cam_sam.errors.CamSamError: Unknown window 'ct-brian'...
     """
 
     kind: str = "auto"
@@ -94,6 +103,13 @@ class Window:
         NaN and infinite values in the whole image.
     description : str
         How the window came about, for people and for the run record.
+
+    Examples
+    --------
+    >>> image = ncs.image_from_array(np.array([[-300, 0], [50, 400]], np.int16))
+    >>> window = ncs.resolve_window(image, ncs.WindowParameters("ct-abdomen"))
+    >>> window.low, window.high
+    (-150, 250)
     """
 
     low: float
@@ -166,6 +182,13 @@ def resolve_window(image: Image, parameters: WindowParameters | None = None) -> 
     ------
     CamSamError
         If the image has no finite value.
+
+    Examples
+    --------
+    >>> image = ncs.image_from_array(np.arange(1000, dtype=np.int16).reshape(10, 10, 10))
+    >>> window = ncs.resolve_window(image, ncs.WindowParameters("minmax"))
+    >>> window.low, window.high
+    (0.0, 999.0)
     """
     parameters = parameters or WindowParameters()
     dtype = np.dtype(image.data.dtype)
@@ -216,6 +239,12 @@ def apply_window(plane: NDArray[Any], window: Window) -> NDArray[np.uint8]:
     ------
     CamSamError
         If the plane has no finite value.
+
+    Examples
+    --------
+    >>> window = ncs.Window(low=-150, high=250, n_not_finite=0, description="soft tissue")
+    >>> ncs.apply_window(np.array([[-300, 50, 400]], np.int16), window)
+    array([[  0, 128, 255]], dtype=uint8)
     """
     if plane.ndim == 3:
         plane = plane[..., :3]

@@ -120,6 +120,15 @@ def write_labels(
     CamSamError
         If the labels are no integers or of another shape, the suffix does not fit, or the file
         cannot be written.
+
+    Examples
+    --------
+    >>> image = ncs.image_from_array(np.zeros((48, 64), np.uint8))
+    >>> labels = np.zeros(image.spatial_shape, np.uint8)
+    >>> labels[10:20, 30:40] = 1
+    >>> ncs.write_labels("labels.png", labels, image)
+    >>> int(np.asarray(ncs.read_labels("labels.png").data).sum())
+    100
     """
     array = np.asarray(labels)
     if array.dtype.kind not in "biu":

@@ -80,6 +80,14 @@ def score_masks(
     ------
     CamSamError
         For arrays or a spacing that do not fit together.
+
+    Examples
+    --------
+    >>> truth, prediction = np.zeros((2, 8, 8), bool)
+    >>> truth[2:6, 2:6], prediction[2:6, 2:4] = True, True
+    >>> scores = ncs.score_masks(prediction, truth, spacing=(1.0, 1.0))
+    >>> scores.values["iou"], round(scores.values["dice"], 3)
+    (0.5, 0.667)
     """
     predicted, true = mask_pair(prediction, truth)
     return score_window(predicted, true, check_spacing(spacing, predicted.ndim), tolerance)
@@ -150,6 +158,14 @@ def score_heatmap(values: ArrayLike, truth: ArrayLike, *, threshold: float = 0.5
     ------
     CamSamError
         For arrays that do not fit together.
+
+    Examples
+    --------
+    >>> truth = np.zeros((8, 8), bool)
+    >>> truth[2:5, 2:5] = True
+    >>> scores = ncs.score_heatmap(np.where(truth, 0.9, 0.1), truth)
+    >>> scores.values["pointing_hit"], scores.values["auprc"]
+    (1.0, 1.0)
     """
     heat, true = check_heatmap(values, truth)
     n_inside = int(np.count_nonzero(true))

@@ -165,6 +165,15 @@ def load_classifier(
     CamSamError
         If there is no such classifier, its file is unsound or does not fit its architecture,
         or its card is incomplete or contradicts the arguments.
+
+    Examples
+    --------
+    >>> classifier = ncs.load_classifier("lesion")  # ships with the package
+    >>> classifier.card.class_names
+    ('normal', 'lesion')
+    >>> probabilities = classifier.probabilities([np.zeros((64, 64), np.uint8)])
+    >>> probabilities.shape
+    (1, 2)
     """
     name = str(name_or_path)
     where = choose_device(device)

@@ -53,10 +53,21 @@ def load_model(
     **fields
         Fields of the card that the model does not give; None counts as not given.
 
+    Returns
+    -------
+    Classifier or SegmentationNetwork
+
     Raises
     ------
     CamSamError
         As the two do.
+
+    Examples
+    --------
+    >>> ncs.load_model("phantom-unet").card.architecture
+    'small-unet'
+    >>> ncs.load_model("lesion").card.architecture
+    'small-cnn'
     """
     name = str(name_or_path)
     fields = {key: value for key, value in fields.items() if value is not None}

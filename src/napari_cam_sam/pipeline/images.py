@@ -93,6 +93,20 @@ def run_image(
     ------
     CamSamError
         If something is missing or does not fit.
+
+    Examples
+    --------
+    >>> from napari_cam_sam.demo.samples import make_sample
+    >>> sample = make_sample("ultrasound")
+    >>> result = ncs.run_image(
+    ...     sample.image,
+    ...     ncs.load_segmenter("seeded"),
+    ...     ncs.load_classifier("lesion"),
+    ...     ncs.RunParameters(cam=ncs.CamParameters(target="lesion")),
+    ...     truth=sample.truth,
+    ... )
+    >>> result.labels.shape == sample.image.spatial_shape, sorted(result.scores)
+    (True, [(0, 0)])
     """
     parameters = parameters or RunParameters()
     begin = time.perf_counter()

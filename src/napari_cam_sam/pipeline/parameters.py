@@ -44,6 +44,12 @@ class VolumeParameters:
     ------
     CamSamError
         For a value out of its range.
+
+    Examples
+    --------
+    >>> volume = ncs.VolumeParameters(ncs.PropagationParameters(max_distance_mm=30), smooth=2.0)
+    >>> ncs.RunParameters(cam=ncs.CamParameters(target="lesion"), volume=volume).volume.smooth
+    2.0
     """
 
     propagation: PropagationParameters = field(default_factory=PropagationParameters)
@@ -92,6 +98,14 @@ class RunParameters:
         The label of the truth that is meant; None for all that is not 0.
     volume : VolumeParameters or None
         How the prompts are propagated through the volume; None for each plane by itself.
+
+    Examples
+    --------
+    >>> parameters = ncs.RunParameters(
+    ...     window=ncs.WindowParameters("ct-liver"), cam=ncs.CamParameters(target="lesion")
+    ... )
+    >>> parameters.strategy, parameters.from_truth, parameters.prompt_parameters.kind
+    ('ours', False, 'box-point')
     """
 
     axis: int = 0

@@ -24,6 +24,13 @@ class Point:
         Where the prompt comes from.
     score : float or None
         Heatmap value at the point in [0, 1], where there is a heatmap.
+
+    Examples
+    --------
+    >>> ncs.Point(row=12, column=30).positive
+    True
+    >>> ncs.Point(row=2, column=3, positive=False).source
+    'user'
     """
 
     row: float
@@ -47,6 +54,14 @@ class Box:
         Where the prompt comes from.
     score : float or None
         Mean heatmap value inside, in [0, 1], where there is a heatmap.
+
+    Examples
+    --------
+    >>> box = ncs.Box(row_min=10, column_min=20, row_max=30, column_max=60)
+    >>> box.height, box.width
+    (20, 40)
+    >>> box.contains(30, 20)  # ends are exclusive
+    False
     """
 
     row_min: float
@@ -81,6 +96,12 @@ class ObjectPrompt:
         Label value of the object's mask, 1 or more.
     points : tuple of Point
     box : Box or None
+
+    Examples
+    --------
+    >>> prompt = ncs.ObjectPrompt(1, points=(ncs.Point(12, 30),), box=ncs.Box(8, 24, 17, 37))
+    >>> len(prompt.points), prompt.box.width
+    (1, 13)
     """
 
     object_id: int = 1
@@ -101,6 +122,13 @@ class PlanePrompts:
         One entry an object, ordered by ``object_id``.
     reason : str or None
         Why ``objects`` is empty, for people; None where there are prompts.
+
+    Examples
+    --------
+    >>> lesion = ncs.ObjectPrompt(1, box=ncs.Box(8, 24, 17, 37))
+    >>> prompts = ncs.PlanePrompts(axis=0, index=11, objects=(lesion,))
+    >>> prompts.index, [one.object_id for one in prompts.objects]
+    (11, [1])
     """
 
     axis: int = 0

@@ -87,6 +87,13 @@ class PromptParameters:
     ------
     CamSamError
         For an unknown choice or a value out of its range.
+
+    Examples
+    --------
+    >>> from dataclasses import replace
+    >>> tight = replace(ncs.PromptParameters(), kind="box", threshold=0.6)
+    >>> tight.kind, tight.threshold, tight.components
+    ('box', 0.6, 'with-maximum')
     """
 
     kind: Kind = "box-point"

@@ -69,6 +69,15 @@ def prompts_from_heatmap(
     ------
     CamSamError
         For an unknown strategy, one that needs a truth mask, or an array that is not 2D.
+
+    Examples
+    --------
+    >>> heatmap = np.zeros((32, 32), np.float32)
+    >>> heatmap[10:20, 12:26] = 1
+    >>> prompts = ncs.prompts_from_heatmap(heatmap)
+    >>> box = prompts.objects[0].box
+    >>> (box.row_min, box.column_min, box.row_max, box.column_max)
+    (10.0, 12.0, 20.0, 26.0)
     """
     parameters = _parameters(strategy)
     if isinstance(strategy, str) and strategy in TRUTH_PRESETS:
@@ -158,6 +167,14 @@ def prompts_from_mask(
     CamSamError
         For an unknown strategy, a point rule that needs a heatmap, or an array that is not a
         2D mask.
+
+    Examples
+    --------
+    >>> labels = np.zeros((32, 32), np.uint8)
+    >>> labels[10:20, 12:26] = 3
+    >>> prompts = ncs.prompts_from_mask(labels, "truth-box")
+    >>> prompts.objects[0].object_id, prompts.objects[0].box.row_min  # with a margin of 5
+    (3, 5.0)
     """
     parameters = _parameters(strategy)
     array = np.asarray(labels)

@@ -97,6 +97,15 @@ def load_segmenter(
         For an unknown name, device, precision or frame, a frame that contradicts the name, a
         checkpoint that is damaged, not the published one, not of a SAM or perhaps of a MedSAM, or
         a download that fails.
+
+    Examples
+    --------
+    >>> segmenter = ncs.load_segmenter("seeded")  # needs no weights
+    >>> embedding = segmenter.encode(np.zeros((32, 32), np.uint8))
+    >>> prompt = ncs.ObjectPrompt(1, box=ncs.Box(8, 8, 24, 24))
+    >>> (candidates,) = segmenter.decode(embedding, [prompt])
+    >>> candidates.masks.shape[1:]
+    (32, 32)
     """
     said, name = split_frame(str(name_or_path))
     if frame is not None and frame not in FRAMES:

@@ -131,6 +131,14 @@ class Session:
         Date and time in ISO 8601, UTC; `write_session` fills it in.
     versions : dict of str to str or None
         Packages and their versions; `write_session` fills them in.
+
+    Examples
+    --------
+    >>> from napari_cam_sam.session import image_record
+    >>> image = ncs.image_from_array(np.zeros((24, 64, 48), np.uint8), name="scan")
+    >>> session = ncs.Session(image_record(image))
+    >>> session.image.shape, session.accepted
+    ((24, 64, 48), ())
     """
 
     image: ImageRecord

@@ -49,6 +49,14 @@ def replay(
     ------
     CamSamError
         If the image or a segmenter is not the session's, or a candidate does not exist.
+
+    Examples
+    --------
+    >>> from napari_cam_sam.session import image_record
+    >>> image = ncs.image_from_array(np.zeros((24, 64, 48), np.uint8), name="scan")
+    >>> labels = ncs.replay(ncs.Session(image_record(image)), image)
+    >>> labels.shape, int(labels.max())  # nothing was accepted
+    ((24, 64, 48), 0)
     """
     check_session_image(session, image, session.image.frame)
     segmenters = _load_segmenters(session, load or _load)

@@ -157,6 +157,14 @@ def read_session(
     CamSamError
         If there is none, a file is missing, damaged or changed, or the session was saved by a
         newer version. A wrong field is named by its path, e.g. ``accepted[3].overlap``.
+
+    Examples
+    --------
+    >>> from napari_cam_sam.session import image_record, write_session
+    >>> image = ncs.image_from_array(np.zeros((24, 64, 48), np.uint8), name="scan")
+    >>> _ = write_session("review", ncs.Session(image_record(image)), image)
+    >>> ncs.read_session("review").image.name
+    'scan'
     """
     folder = Path(folder)
     if folder.is_file():

@@ -158,6 +158,12 @@ class TrainingParameters:
     ------
     CamSamError
         For an unknown choice or a value out of its range.
+
+    Examples
+    --------
+    >>> parameters = ncs.TrainingParameters(architecture="small-cnn", epochs=20)
+    >>> parameters.test_part  # the fraction that is kept for the report
+    0.2
     """
 
     architecture: str = "resnet18"

@@ -170,6 +170,21 @@ def train(
         If there are too few images, classes or groups for the split, the folder holds another
         training or one that runs, ImageNet's weights cannot be had, the loss does not stay
         finite, or the disk is full; the state of the last complete epoch is then still there.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from PIL import Image
+    >>> random = np.random.default_rng(0)
+    >>> for name in ("normal", "lesion"):
+    ...     Path("images", name).mkdir(parents=True)
+    ...     for i in range(8):
+    ...         pixels = random.integers(0, 256, (32, 32), np.uint8)
+    ...         Image.fromarray(pixels).save(f"images/{name}/{i}.png")
+    >>> short = ncs.TrainingParameters("small-cnn", input_size=(32, 32), epochs=1, batch_size=4)
+    >>> result = ncs.train(ncs.samples_from_folder("images"), short, Path("classifier"))
+    >>> ncs.load_classifier(result.model).card.class_names
+    ('lesion', 'normal')
     """
     with folder_lock(folder, "training"):
         return _train(samples, parameters, folder, resume, progress, stop)

@@ -97,6 +97,17 @@ def samples_from_folder(folder: str | Path) -> SampleSet:
     ------
     CamSamError
         If there is no such folder, or not two classes with images in it.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from PIL import Image
+    >>> for name in ("benign", "malignant"):
+    ...     Path("images", name).mkdir(parents=True)
+    ...     Image.fromarray(np.zeros((32, 32), np.uint8)).save(f"images/{name}/1.png")
+    >>> samples = ncs.samples_from_folder("images")
+    >>> [sample.label for sample in samples.samples]
+    ['benign', 'malignant']
     """
     folder = Path(folder)
     if not folder.is_dir():

@@ -47,6 +47,11 @@ class CacheParameters:
     ------
     CamSamError
         If a limit is negative.
+
+    Examples
+    --------
+    >>> ncs.CacheParameters(disk_mb=0)  # memory alone
+    CacheParameters(folder='', disk_mb=0, memory_mb=1024)
     """
 
     folder: str = ""
@@ -67,7 +72,22 @@ def open_store(parameters: CacheParameters) -> EmbeddingStore | None:
 
 
 def open_cache(parameters: CacheParameters) -> EmbeddingCache:
-    """Make the cache that the parameters describe."""
+    """Make the cache that the parameters describe.
+
+    Parameters
+    ----------
+    parameters : CacheParameters
+
+    Returns
+    -------
+    EmbeddingCache
+
+    Examples
+    --------
+    >>> cache = ncs.open_cache(ncs.CacheParameters(disk_mb=0))
+    >>> cache.store is None  # nothing is kept on disk
+    True
+    """
     return EmbeddingCache(parameters.memory_mb << 20, open_store(parameters))
 
 
@@ -89,6 +109,15 @@ class EmbeddingCache:
     ----------
     encoded, from_disk : int
         Planes that were encoded so far, and that were found on disk instead.
+
+    Examples
+    --------
+    >>> cache = ncs.EmbeddingCache()
+    >>> segmenter, plane = ncs.load_segmenter("seeded"), np.zeros((32, 32), np.uint8)
+    >>> cache.encode(segmenter, plane) is cache.encode(segmenter, plane)
+    True
+    >>> cache.encoded
+    1
     """
 
     def __init__(self, max_bytes: int = 1 << 30, store: EmbeddingStore | None = None) -> None:

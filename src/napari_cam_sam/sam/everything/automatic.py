@@ -85,6 +85,12 @@ class AutomaticParameters:
     ------
     CamSamError
         For a value out of its range.
+
+    Examples
+    --------
+    >>> parameters = ncs.AutomaticParameters(points_per_side=12, predicted_iou=0.5, stability=0.5)
+    >>> parameters.points_per_side**2  # points that the model is asked for
+    144
     """
 
     points_per_side: int = 32
@@ -209,6 +215,15 @@ def automatic_masks(
     CamSamError
         For an array that is no such plane, an embedding of another plane or model, or a
         segmenter that is not made for points.
+
+    Examples
+    --------
+    >>> from napari_cam_sam.demo.samples import make_sample
+    >>> plane = make_sample("shapes").image.plane(0, 0)
+    >>> few = ncs.AutomaticParameters(points_per_side=4, predicted_iou=0.5, stability=0.5)
+    >>> found = ncs.automatic_masks(ncs.load_segmenter("compact-sam"), plane, few)
+    >>> len(found) > 0, found[0].mask.shape == plane.shape[:2]
+    (True, True)
     """
     steps = automatic_steps(segmenter, plane, parameters, embedding)
     while True:

@@ -161,6 +161,15 @@ def choose_by_heatmap(
     ------
     CamSamError
         As :func:`heatmap_scores`.
+
+    Examples
+    --------
+    >>> small, large = np.zeros((2, 8, 8), bool)
+    >>> small[2:5, 2:5], large[1:8, 1:8] = True, True
+    >>> heatmap = np.where(small, 1.0, 0.1)
+    >>> chosen = ncs.choose_by_heatmap([small, large], heatmap)
+    >>> bool((chosen.mask == small).all())
+    True
     """
     parameters = parameters or RankingParameters()
     scores = heatmap_scores(masks, heatmap, parameters.rule)

@@ -64,6 +64,15 @@ def find_consensus(
     ------
     CamSamError
         For an unknown rule, fewer than two volumes, or volumes that differ in shape.
+
+    Examples
+    --------
+    >>> along = [np.zeros((3, 4, 4), np.uint8) for axis in range(3)]
+    >>> for labels in along[:2]:
+    ...     labels[1, 1:3, 1:3] = 1
+    >>> consensus = ncs.find_consensus(along)
+    >>> int(consensus.labels.sum())  # two of three say so
+    4
     """
     if rule not in get_args(ConsensusRule):
         raise unknown_name("rule of consensus", rule, get_args(ConsensusRule))

@@ -58,6 +58,12 @@ class PropagationParameters:
     ------
     CamSamError
         For an unknown choice or a value out of its range.
+
+    Examples
+    --------
+    >>> near = ncs.PropagationParameters(max_planes=5, min_contrast=None)
+    >>> near.rule, near.max_planes
+    ('box', 5)
     """
 
     rule: NeighbourRule = "box"

@@ -118,9 +118,9 @@ def propagate(
     heatmap : ndarray of float32, shape of the image's grid, optional
         Heatmaps of the planes, in [0, 1], for ``min_evidence``.
 
-    Yields
-    ------
-    PropagatedPlane
+    Returns
+    -------
+    iterator of PropagatedPlane
         Each plane once, when all of its objects are decided: the prompted ones first, then
         outwards. Planes that no object reached are not among them. The iterator may be closed at
         any time.
@@ -129,6 +129,22 @@ def propagate(
     ------
     CamSamError
         Before the first plane, if the image is no volume, or prompts or parameters do not fit.
+
+    Examples
+    --------
+    >>> from napari_cam_sam.demo.samples import make_sample
+    >>> image, segmenter = make_sample("ct").image, ncs.load_segmenter("seeded")
+    >>> window = ncs.resolve_window(image, ncs.WindowParameters("ct-abdomen"))
+    >>> lesion = ncs.ObjectPrompt(1, box=ncs.Box(60, 60, 76, 76))
+    >>> planes = ncs.propagate(
+    ...     image,
+    ...     segmenter,
+    ...     [ncs.PlanePrompts(0, 11, (lesion,))],
+    ...     lambda index: ncs.apply_window(image.plane(0, index), window),
+    ...     ncs.PropagationParameters(max_planes=1),
+    ... )
+    >>> {plane.index: plane.objects[0].source for plane in planes}[11]
+    'prompted'
     """
     parameters = parameters or PropagationParameters()
     given = _checked_prompts(image, prompts)

@@ -38,6 +38,14 @@ def trusted_planes(
     ------
     CamSamError
         If ``min_trust`` is not a number, or the prompts lie along different axes.
+
+    Examples
+    --------
+    >>> lesion = (ncs.ObjectPrompt(1, box=ncs.Box(8, 8, 24, 24)),)
+    >>> prompts = [ncs.PlanePrompts(0, index, lesion) for index in (10, 11, 12)]
+    >>> kept = ncs.trusted_planes(prompts, {10: 0.7, 11: 0.9, 12: 0.2})
+    >>> [plane.index for plane in kept]  # the most probable of a run of neighbours
+    [11]
     """
     if not math.isfinite(min_trust):
         raise CamSamError(f"The least trust must be a number, not {min_trust!r}.")

@@ -111,6 +111,15 @@ def smooth_along_axis(
     ------
     CamSamError
         For an array that is no volume, an axis that it has not, or a sigma below 0.
+
+    Examples
+    --------
+    >>> labels = np.zeros((5, 8, 8), np.uint8)
+    >>> labels[:, 2:6, 2:6] = 1
+    >>> labels[2] = 0  # a plane on which the object was lost
+    >>> smooth = ncs.smooth_along_axis(labels, 0, sigma=5.0, spacing=(5.0, 1.0, 1.0))
+    >>> bool(smooth[2].any())
+    True
     """
     if labels.ndim != 3:
         raise CamSamError(f"Smoothing along an axis needs a volume, not {labels.ndim} dimensions.")

@@ -207,7 +207,7 @@ def _first_difference(one: Any, other: Any) -> tuple[list[str], Any, Any]:
 
 @reads("a study file")
 def read_study(path: str | Path, *, many: bool = False, allowed: Collection[str] = ()) -> Study:
-    """Read a study file.
+    r"""Read a study file.
 
     Parameters
     ----------
@@ -228,6 +228,17 @@ def read_study(path: str | Path, *, many: bool = False, allowed: Collection[str]
     CamSamError
         With file and line, for an unknown key, a value of a wrong type or out of its range, a
         path or a section that is missing, and a grid of which nothing is left.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("lesions.yaml").write_text(
+    ...     "dataset: {layout: phantoms, path: phantoms, kind: ultrasound, count: 3}\n"
+    ...     "grid: {strategies: [truth-box, truth-point], segmenters: seeded}"
+    ... )
+    >>> study = ncs.read_study("lesions.yaml")
+    >>> [setting.name for setting in study.settings]
+    ['truth-box/seeded', 'truth-point/seeded']
     """
     top = read_document(Path(path))
     top.keys(_SECTIONS, "section")

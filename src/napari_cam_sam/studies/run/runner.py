@@ -117,7 +117,7 @@ def run_study(
     command: Sequence[str] = (),
     cancelled: Callable[[], bool] = lambda: False,
 ) -> StudyResult:
-    """Run a study, or what is left of it, and write its results.
+    r"""Run a study, or what is left of it, and write its results.
 
     Each image that is finished is a file of its own under ``cases``; the same call goes on after
     whatever stopped the last one. Images that failed are tried again.
@@ -152,6 +152,17 @@ def run_study(
     CamSamError
         If the folder holds another study or is written by one that runs, the data set or a model
         cannot be read, or the disk is full. What is finished stays in every case.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("lesions.yaml").write_text(
+    ...     "dataset: {layout: phantoms, path: phantoms, kind: ultrasound, count: 2}\n"
+    ...     "grid: {strategies: truth-box, segmenters: seeded}"
+    ... )
+    >>> found = ncs.run_study(ncs.read_study("lesions.yaml"), "lesions-study")
+    >>> sorted(found.table["case"].unique())
+    ['ultrasound-000000', 'ultrasound-000001']
     """
     with folder_lock(Path(folder), "study"):
         return _run_study(
