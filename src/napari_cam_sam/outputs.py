@@ -46,7 +46,7 @@ __all__ = [
 
 
 def scores_data(result: RunResult) -> dict[str, Any]:
-    """Give the scores of a run as plain data.
+    """Return the scores of a run as plain data.
 
     Returns
     -------
@@ -93,7 +93,7 @@ def scores_data(result: RunResult) -> dict[str, Any]:
 
 
 def _source_of(result: RunResult, index: int, label: int) -> dict[str, str]:
-    """Say where the mask of a plane is from: of one object, or of all where none is meant."""
+    """Return where the mask of a plane is from: of one object, or of all where none is meant."""
     objects = result.sources.get(index, ())
     own = [one for one in objects if label in (0, one.object_id)]
     return {
@@ -104,7 +104,7 @@ def _source_of(result: RunResult, index: int, label: int) -> dict[str, str]:
 
 
 def volume_data(result: RunResult) -> dict[str, Any]:
-    """Give what is known of the objects of a volume as plain data.
+    """Return what is known of the objects of a volume as plain data.
 
     Returns
     -------
@@ -145,7 +145,7 @@ def run_record(
     seed: int,
     command: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Name all that is needed to run again: files, hashes, models, parameters, versions.
+    """Return all that is needed to run again: files, hashes, models, parameters, versions.
 
     Parameters
     ----------

@@ -120,7 +120,7 @@ def _cut(volume: NDArray[Any], image: Image, axis: int, index: int) -> NDArray[A
 
 
 def hang(axes: Any, view: Hanging, shape: Sequence[int], letters: bool) -> None:
-    """Let a plane hang as in the viewer, with all that is drawn on it; letters name its sides."""
+    """Set the axes so that a plane hangs as in the viewer; letters name its sides."""
     x, y = view.limits(shape)
     axes.set(xlim=x, ylim=y)
     if not letters or view.letters is None:

@@ -105,7 +105,7 @@ def shorten(value: object) -> str:
 
 
 def _sentence(kind: type[Any], error: ValidationError) -> str:
-    """Say what is wrong first, without the full stop."""
+    """Return what is wrong first, without the full stop."""
     from pydantic import TypeAdapter
 
     first = error.errors(include_url=False)[0]

@@ -66,11 +66,11 @@ class Batch:
         raise NotImplementedError
 
     def score(self, row: Tensor, i: int) -> Tensor:
-        """Give the score y of image i from its row of the output."""
+        """Return the score y of image i from its row of the output."""
         raise NotImplementedError
 
     def class_scores(self, row: Tensor, i: int) -> Tensor:
-        """Give a score for each class of image i, shape (classes,), from its row of the output."""
+        """Return a score for each class of image i, shape (classes,), from its output row."""
         raise NotImplementedError
 
     def run(self, names: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -97,7 +97,7 @@ class Batch:
         return np.where(good[:, None, None, None], values, np.float32(0))
 
     def score_targets(self) -> list[Target]:
-        """Give what turns each image's row of the output into its score y."""
+        """Return what turns each image's row of the output into its score y."""
         return [partial(self.score, i=i) for i in range(len(self.tensor))]
 
     def on_classes(self, target: Target, i: int) -> Target:
@@ -141,7 +141,7 @@ class ClassBatch(Batch):
         self.finite &= np.isfinite(scores.numpy()).all(axis=1)
 
     def score(self, row: Tensor, i: int) -> Tensor:
-        """Give the score of the target of plane i."""
+        """Return the score of the target of plane i."""
         members = self.wanted if isinstance(self.wanted, tuple) else (int(self.targets[i]),)
         # A single class, as a rule, without a logarithm of an exponential.
         inside = row[list(members)].logsumexp(0) if len(members) > 1 else row[members[0]]
@@ -151,5 +151,5 @@ class ClassBatch(Batch):
         return inside - row[others].logsumexp(0)
 
     def class_scores(self, row: Tensor, i: int) -> Tensor:
-        """Give the logits, shape (classes,)."""
+        """Return the logits, shape (classes,)."""
         return row

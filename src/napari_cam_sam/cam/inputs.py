@@ -31,10 +31,10 @@ class Frame(Protocol):
     """The way of maps and masks from where a network sees an image back to its own grid."""
 
     def back(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Bring a map back."""
+        """Return a map on the image's pixels."""
 
     def back_mask(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Bring a mask back."""
+        """Return a mask on the image's pixels."""
 
 
 class ImageInput:
@@ -107,7 +107,7 @@ class WindowedInput(ImageInput):
         return out * torch.from_numpy(filled)[:, None].to(out.device)
 
     def _normalisation(self, pixels: NDArray[np.uint8]) -> tuple[float, float]:
-        """Give what values in [0, 1] are divided by, and what is subtracted before."""
+        """Return what values in [0, 1] are divided by, and what is subtracted before."""
         card = self.network.card
         if card.standardise == "no":
             return card.std[0], card.mean[0]
@@ -131,11 +131,11 @@ class SlicesFirst:
         self.axis = axis
 
     def back(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Bring a map back."""
+        """Return a map on the image's pixels."""
         return self.frame.back(np.moveaxis(values, 0, self.axis))
 
     def back_mask(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Bring a mask back."""
+        """Return a mask on the image's pixels."""
         return self.frame.back_mask(np.moveaxis(mask, 0, self.axis))
 
 

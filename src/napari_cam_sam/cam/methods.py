@@ -307,7 +307,7 @@ def _image(
 
 
 def _finer_targets(batch: Batch, logits: Tensor) -> list[Target]:
-    """Give Finer-CAM's targets: the class against the three whose logits are nearest to its.
+    """Return Finer-CAM's targets: the class against the three whose logits are nearest to its.
 
     Zhang et al. 2025, with the library's weights (the others' probabilities) and alpha 1.
     """

@@ -76,5 +76,5 @@ def occlusion(
 
 
 def _starts(size: int, patch: int, parameters: OcclusionParameters) -> list[int]:
-    """Give the first pixels of the squares along one axis, the last flush with the edge."""
+    """Return the first pixels of the squares along one axis, the last flush with the edge."""
     return sorted({*range(0, size - patch, parameters.stride), size - patch})

@@ -50,7 +50,7 @@ def cascade(classifier: Classifier, stages: int, seed: int) -> Iterator[Classifi
 
 
 def randomised_layers(layers: int, stages: int) -> list[int]:
-    """Give how many layers, counted from the last, are random at each stage.
+    """Return how many layers, counted from the last, are random at each stage.
 
     The first stage has one, the last all of them, in even steps.
     """

@@ -108,7 +108,7 @@ class RegionBatch(Batch):
 def predicted_classes(
     probabilities: NDArray[np.float32], network: SegmentationNetwork
 ) -> NDArray[np.bool_]:
-    """Tell for each class (classes, …) where it is predicted.
+    """Return for each class (classes, …) where it is predicted.
 
     By softmax where no other class is more probable, the first of equal ones; by sigmoid where
     its own probability is above one half.

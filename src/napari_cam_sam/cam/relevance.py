@@ -172,7 +172,7 @@ def _calls(net: fx.GraphModule, node: fx.Node) -> int:
 
 
 def _replace(net: fx.GraphModule, node: fx.Node, layer: nn.Module, given: Any) -> None:
-    """Put a layer in the place of a step."""
+    """Replace a step by a layer."""
     name = f"canonical_{node.name}"
     net.add_submodule(name, layer)
     with net.graph.inserting_before(node):

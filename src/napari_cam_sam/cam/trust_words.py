@@ -42,7 +42,7 @@ class Finding:
 
 
 def findings(trust: HeatmapTrust) -> tuple[Finding, ...]:
-    """Say what each test that is done says.
+    """Return what each test that is done says.
 
     The thresholds are rules of thumb. Of the IoU of the highest parts of two maps: a map hardly
     changes with the model from 0.75 and changes below 0.25; it is alike from 0.5 and another below
@@ -82,7 +82,7 @@ def _level(overlap: float) -> Level:
 
 
 def _turned(overlap: float) -> Level:
-    """Give the level of a test that a map passes by changing."""
+    """Return the level of a test that a map passes by changing."""
     return "bad" if overlap >= _SAME else "mixed" if overlap >= _IN_PART else "good"
 
 
@@ -158,7 +158,7 @@ class Row:
 
 
 def table(trust: HeatmapTrust) -> tuple[Row, ...]:
-    """Give the figures of the tests that are done as rows."""
+    """Return the figures of the tests that are done as rows."""
     stages = [
         ("head", "last layer random"),
         *(("randomisation", "more layers random") for _ in trust.randomised[1:-1]),

@@ -41,7 +41,7 @@ def grid_to_plane(grid: NDArray[np.floating], letterbox: Letterbox) -> NDArray[n
 def plane_weights(
     letterbox: Letterbox, grid_shape: Sequence[int]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Give the two matrices between which a grid becomes a map of the plane.
+    """Return the two matrices between which a grid becomes a map of the plane.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def plane_weights(
 
 
 def linear_weights(positions: NDArray[np.float64], cells: int, pixels: int) -> NDArray[np.float64]:
-    """Give the matrix (positions, cells) that interpolates linearly between cell centres.
+    """Return the matrix (positions, cells) that interpolates linearly between cell centres.
 
     The cells tile the pixels edge to edge; positions are pixel indices.
     """
@@ -86,7 +86,7 @@ def resize_grid(grid: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np
 def upscale_volume(
     raw_volume: NDArray[np.floating], shape: tuple[int, int, int]
 ) -> NDArray[np.float32]:
-    """Bring a coarse 3D map to the voxels of its volume: trilinear, edges on edges.
+    """Resample a coarse 3D map to the voxels of its volume: trilinear, edges on edges.
 
     ``scipy.ndimage.zoom``, which pytorch-grad-cam uses, puts the corner voxels' centres onto
     each other and rings with its cubic spline; here a peak stays where it is and no value leaves

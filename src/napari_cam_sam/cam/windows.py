@@ -77,7 +77,7 @@ class Windows:
         return len(first) * len(second) * len(third)
 
     def layers(self) -> Iterator[list[Start]]:
-        """Give the windows, those with the same first plane together, in the order of planes."""
+        """Return the windows, those with the same first plane together, in the order of planes."""
         first, second, third = self.starts
         for start in first:
             yield list(product([start], second, third))
@@ -88,7 +88,7 @@ class Windows:
         return i, j, k
 
     def weights(self, start: Start) -> NDArray[np.float32]:
-        """Give the blending weights of a window, shape ``size``."""
+        """Return the blending weights of a window, shape ``size``."""
         i, j, k = (
             factor[starts.index(at)]
             for factor, starts, at in zip(self.factors, self.starts, start, strict=True)
@@ -97,7 +97,7 @@ class Windows:
 
 
 def window_size(inferer: Inferer, shape: Shape, slice_axis: int | None) -> Shape:
-    """Give the size of an inferer's windows over an image.
+    """Return the size of an inferer's windows over an image.
 
     Parameters
     ----------
@@ -165,7 +165,7 @@ class InfererWindows(Windows):
         return total
 
     def weights(self, start: Start) -> NDArray[np.float32]:
-        """Give the blending weights of a window, shape ``size``."""
+        """Return the blending weights of a window, shape ``size``."""
         if len(self) == 1:
             return np.ones(self.size, dtype=np.float32)
         return np.asarray(self.importance / self.total[self.slices(start)], dtype=np.float32)
@@ -216,7 +216,7 @@ class WindowBatch(Batch):
         self.grids: dict[str, tuple[int, int, int]] = {}
 
     def note(self, output: Tensor) -> None:
-        """Look whether the maps (n, classes, planes, rows, columns) are sound."""
+        """Check whether the maps (n, classes, planes, rows, columns) are sound."""
         self.finite &= output.flatten(1).isfinite().all(dim=1).cpu().numpy()
 
     def score(self, row: Tensor, i: int) -> Tensor:

@@ -123,7 +123,7 @@ def parse_axes(text: str) -> str:
 
 
 def choose_axes(letters: str) -> Axes:
-    """Say which axis is what.
+    """Choose which axis is time, channel, slice, row and column.
 
     Parameters
     ----------

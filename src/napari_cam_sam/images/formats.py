@@ -40,7 +40,7 @@ def stem_of(path: Path) -> str:
 
 
 def is_file(path: Path) -> bool:
-    """Tell whether there is a file; there is none of a name that no file can have."""
+    """Return whether there is a file; there is none of a name that no file can have."""
     try:
         return path.is_file()
     except (OSError, ValueError):  # too long, or with NUL or half a character

@@ -58,7 +58,7 @@ def file_hash(path: Path) -> str:
 
 
 def file_states(paths: Iterable[Path]) -> list[list[int]]:
-    """Tell one state of each file from another without reading it: size and times of change.
+    """Return the state of each file without reading it: its size and times of change.
 
     The second time cannot be set back by hand. A file that is not there has an empty state.
     """

@@ -66,12 +66,12 @@ def upright(data: NDArray[Any], orientation: int, row: int = 0) -> NDArray[Any]:
 
 
 def swaps_axes(orientation: int) -> bool:
-    """Tell whether rows become columns."""
+    """Return whether rows become columns."""
     return orientation in (5, 6, 7, 8)
 
 
 def orientation_note(orientation: int) -> tuple[str, ...]:
-    """Say what was done to an image of an orientation."""
+    """Return what was done to an image of an orientation."""
     if orientation not in _WORDS:
         return ()
     return (

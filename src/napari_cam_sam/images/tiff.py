@@ -171,7 +171,7 @@ class _Heard(logging.Handler):
         self._broken: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep a line that says that something is broken."""
+        """Note a line that says that something is broken."""
         text = record.getMessage()
         if "shaped series" in text:  # see `_check_whole`
             return
@@ -230,7 +230,7 @@ def _is_preview(series: Any) -> bool:
 
 
 def _check_whole(file: Any, series: Any, path: Path) -> None:
-    """Hold what is declared against what is there: pages, strips and tiles."""
+    """Check what is declared against what is there: pages, strips and tiles."""
     page = series.keyframe
     declared = prod(series.shape) // max(1, prod(page.shape))
     if declared * prod(page.shape) != prod(series.shape):
@@ -305,7 +305,7 @@ def _without_ones(data: NDArray[Any], axes: str, keep: str) -> tuple[NDArray[Any
 
 
 def _given(axes: str, found: str) -> str:
-    """Take the axes that the user gives for those of the file."""
+    """Apply the axes that the user gives in place of the file's."""
     letters = parse_axes(axes)
     if len(letters) != len(found):
         raise CamSamError(
@@ -385,7 +385,7 @@ def _no_length(unit: str) -> tuple[str, ...]:
 
 
 def holds_spacing(values: NDArray[Any], *, rgb: bool) -> bool:
-    """Tell whether `write_tiff` can write a spacing with values: ImageJ knows three types."""
+    """Return whether `write_tiff` can write a spacing with values: ImageJ knows three types."""
     known = values.dtype in (np.uint8, np.uint16, np.float32) and (not rgb or values.itemsize == 1)
     # tifffile cannot read back an ImageJ stack that is one pixel wide.
     return bool(known) and values.shape[-1] > 1

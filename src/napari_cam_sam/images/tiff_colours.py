@@ -31,7 +31,7 @@ TRANSPARENT = (
 def colours_of(
     data: NDArray[Any], axes: str, page: Any, *, labels: bool, imagej: bool
 ) -> tuple[NDArray[Any], str, tuple[str, ...]]:
-    """Bring samples to gray, or to colour with its axis S last.
+    """Convert samples to gray, or to colour with its axis S last.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def _coloured(
 
 
 def alpha_notes(alpha: NDArray[Any]) -> tuple[str, ...]:
-    """Say that an image is transparent, if it is."""
+    """Return the note that an image is transparent, if it is."""
     return () if (alpha == _highest(alpha.dtype)).all() else (TRANSPARENT,)
 
 
@@ -181,7 +181,7 @@ def _palette(colormap: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _full(data: NDArray[Any], bits: int) -> NDArray[Any]:
-    """Bring values of fewer bits than their type has to its full range."""
+    """Convert values of fewer bits than their type has to its full range."""
     factor = _highest(data.dtype) / (2**bits - 1)
     full: NDArray[Any] = np.rint(data * factor).astype(data.dtype)
     return full

@@ -60,7 +60,7 @@ _WANTED = {
 
 
 def check_field(key: str, value: Any, source: str) -> Any:
-    """Bring one field of a card to its type, or say what it should have been.
+    """Check one field of a card and convert it to its type.
 
     Parameters
     ----------

@@ -134,7 +134,7 @@ def card_in_metadata(metadata: Mapping[str, Any], source: str) -> dict[str, Any]
 
 
 def card_path(path: Path) -> Path:
-    """Name the JSON file beside a checkpoint: the same name, but for its ending."""
+    """Return the JSON file beside a checkpoint: the same name, but for its ending."""
     if path.suffix.lower() == ".tar":  # of .pth.tar
         path = path.with_suffix("")
     return path.with_suffix(".json")
@@ -154,7 +154,7 @@ def read_sidecar(path: Path) -> dict[str, Any]:
 def merge_cards(
     sources: Sequence[tuple[str, Mapping[str, Any]]], what: str, default_size: tuple[int, int]
 ) -> ClassifierCard:
-    """Put a card together from several sources that must not contradict each other.
+    """Merge several sources that must not contradict each other into a card.
 
     Parameters
     ----------
@@ -230,7 +230,7 @@ def merge_fields(sources: Sequence[tuple[str, Mapping[str, Any]]], what: str) ->
 
 
 def merge_classes(known: Mapping[str, Any], what: str) -> tuple[int, tuple[str, ...]]:
-    """Give the number of classes and their names, after a look at whether there are any.
+    """Return the number of classes and their names.
 
     Raises
     ------

@@ -115,7 +115,7 @@ def find_weights(content: object, depth: int = 0) -> Found:
 
 
 def _is_weight(key: object, value: object) -> bool:
-    """Tell a tensor of numbers by name from one that is sparse or holds none."""
+    """Return whether an entry is a named tensor of numbers: not sparse, and with values."""
     if not isinstance(value, Tensor) or value.layout != torch.strided:
         return False
     return isinstance(key, str) and not value.is_meta and not value.is_quantized
@@ -144,7 +144,7 @@ def _same(one: Tensor, other: Tensor) -> bool:
 
 
 def without_wrappers(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Take out of the names what compiling and wrapping put there, by rule 2 above."""
+    """Remove from the names what compiling and wrapping put there, by rule 2 above."""
     names = {key: _WRAPPERS.sub("", key) for key in weights}
     while True:
         counted = [name for name in names.values() if name != "n_averaged"]  # of AveragedModel
@@ -163,7 +163,7 @@ def without_wrappers(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def behind_prefix(
     weights: Mapping[str, Tensor], wanted: Iterable[str], what: str
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Take off the prefix behind which most of a network's own names stand, by rule 3 above.
+    """Remove the prefix behind which most of a network's own names stand, by rule 3 above.
 
     Parameters
     ----------
@@ -208,7 +208,7 @@ def behind_parts(
 def _take_off(
     weights: Mapping[str, Tensor], hits: Counter[str], wanted: int, what: str
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Take off the prefix with most hits; none where the names fit as well as they are.
+    """Remove the prefix with most hits; none where the names fit as well as they are.
 
     Less than half of what is wanted is chance: ``bias`` stands behind many prefixes.
     """
@@ -230,7 +230,7 @@ def _take_off(
 
 
 def foreign_names(weights: Collection[str], wanted: Collection[str]) -> str:
-    """Say that names are another library's, where fewer than half of the wanted ones are there."""
+    """Return a note that names are another library's, where most of the wanted ones are missing."""
     there = sum(key in weights for key in wanted)
     if not weights or 2 * there >= len(wanted):
         return ""
@@ -261,7 +261,7 @@ def _natural(name: str) -> list[tuple[int, str]]:
 def match_head(
     weights: Mapping[str, Tensor], module: nn.Module, head: str, what: str
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Give the linear layers of a head their own names where they were put into a sequence.
+    """Rename the linear layers of a head where they were put into a sequence.
 
     ``fc`` made a sequence of dropout and a linear layer has its weights under ``fc.1``.
 

@@ -190,7 +190,7 @@ def load_into(module: nn.Module, checkpoint: Checkpoint, *, what: str = "the mod
 
 
 def fit(checkpoint: Checkpoint, module: nn.Module, head: str, what: str) -> Checkpoint:
-    """Bring names to those of an architecture, as far as that can be told from them.
+    """Rename weights as an architecture does, as far as their names tell.
 
     A prefix is taken off, and a head that was made a sequence gets its own names. Shapes are not
     looked at: the number of classes may be another one.
@@ -360,7 +360,7 @@ def _check_part(archive: zipfile.ZipFile, part: zipfile.ZipInfo, path: Path) -> 
 
 
 def _foreign_code(path: Path) -> str | None:
-    """Name the first function that a bare pickle asks for, reading it without running it.
+    """Return the first function that a bare pickle asks for, reading it without running it.
 
     Zip archives, as ``torch.save`` writes them, are left to PyTorch's own check, whose refusal
     of a bare pickle says nothing of code.

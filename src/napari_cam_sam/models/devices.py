@@ -54,7 +54,7 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def multiplies_bfloat16() -> bool:
-    """Tell whether the CPU has instructions for bfloat16, where PyTorch can tell.
+    """Return whether the CPU has instructions for bfloat16, where PyTorch can tell.
 
     These are AVX512-BF16 and AMX; without them it is far slower than float32.
     """

@@ -53,7 +53,7 @@ def borrowed(module: nn.Module) -> Iterator[nn.Module]:
 
 @contextmanager
 def cancellable(module: nn.Module, cancelled: Callable[[], bool] | None) -> Iterator[None]:
-    """Let each pass of a borrowed module raise `Cancelled` once it is wanted no more.
+    """Make each pass of a borrowed module raise `Cancelled` once it is wanted no more.
 
     Methods of hundreds of passes are left in their middle so.
     """

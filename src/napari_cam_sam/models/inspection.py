@@ -12,7 +12,7 @@ __all__ = ["describe"]
 
 
 def describe(model: LoadedModel) -> dict[str, Any]:
-    """Say what a model is, as plain data for a table or JSON.
+    """Return what a model is, as plain data for a table or JSON.
 
     Returns
     -------

@@ -102,7 +102,7 @@ class LoadedModel:
         return rows, columns
 
     def prepare(self, planes: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, list[Letterbox]]:
-        """Bring planes into the model's input frame.
+        """Convert planes to the model's input frame.
 
         Parameters
         ----------
@@ -134,7 +134,7 @@ class LoadedModel:
         return self.normalise(tensor / 255, letterboxes).contiguous(), letterboxes
 
     def pixels(self, plane: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Give a windowed plane with the model's channels last, shape (row, column, channel)."""
+        """Return a windowed plane with the model's channels last, shape (row, column, channel)."""
         return self._to_channels(self._checked_plane(plane).astype(np.float32))
 
     def _checked_plane(self, plane: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -43,7 +43,7 @@ CHECKPOINTS = (".pth", ".pt", ".ckpt", ".bin", ".pth.tar", ".pt.tar", ".ckpt.tar
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Tell by its name whether a file holds weights."""
+    """Return whether a file holds weights, by its name."""
     return path.name.lower().endswith(CHECKPOINTS)
 
 
@@ -51,7 +51,7 @@ _FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
 def is_factory(name: str) -> bool:
-    """Tell whether a name is written as ``package.module:function``: code, to be imported."""
+    """Return whether a name is written as ``package.module:function``: code, to be imported."""
     return _FACTORY.fullmatch(name) is not None
 
 
@@ -61,12 +61,12 @@ def classifier_names() -> list[str]:
 
 
 def shipped_classifiers() -> dict[str, Path]:
-    """Give the shipped models that are classifiers: their card names an architecture."""
+    """Return the shipped models that are classifiers: their card names an architecture."""
     return _shipped((*TORCHVISION_NAMES, *OWN_NAMES))
 
 
 def shipped_networks() -> dict[str, Path]:
-    """Give the shipped models that are segmentation networks."""
+    """Return the shipped models that are segmentation networks."""
     return _shipped(SEGMENTATION_ARCHITECTURES)
 
 

@@ -13,7 +13,7 @@ __all__ = ["maps_of", "unwrap_logits"]
 
 
 def unwrap_logits(output: object, num_classes: int) -> Tensor:
-    """Take the class scores out of whatever a model returns.
+    """Return the class scores in whatever a model returns.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def unwrap_logits(output: object, num_classes: int) -> Tensor:
 
 
 def maps_of(output: object, num_classes: int, spatial_dims: int) -> Tensor:
-    """Take the maps of logits out of whatever a segmentation network returns.
+    """Return the maps of logits in whatever a segmentation network returns.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def maps_of(output: object, num_classes: int, spatial_dims: int) -> Tensor:
 
 
 def _tensors(output: object) -> Iterator[Tensor]:
-    """Give the tensors of an output, through lists that lie in lists."""
+    """Return the tensors of an output, through lists that lie in lists."""
     output = _unwrapped(output)
     if isinstance(output, Tensor):
         yield output
@@ -89,7 +89,7 @@ def _tensors(output: object) -> Iterator[Tensor]:
 
 
 def _unwrapped(output: object) -> object:
-    """Take what lies under ``out`` or ``logits``."""
+    """Return what lies under ``out`` or ``logits``."""
     for key in ("out", "logits"):
         if isinstance(output, Mapping) and key in output:
             output = output[key]

@@ -15,13 +15,13 @@ __all__ = ["follow_plane_order", "turned"]
 
 
 def turned(card: ClassifierCard | SegmentationCard) -> bool:
-    """Tell whether a card's module sees planes as columns and rows."""
+    """Return whether a card's module sees planes as columns and rows."""
     planes = not isinstance(card, SegmentationCard) or card.spatial_dims == 2
     return planes and card.plane_order == "columns-rows"
 
 
 def follow_plane_order(module: nn.Module, card: ClassifierCard | SegmentationCard) -> nn.Module:
-    """Let a module take and return planes as rows and columns, whatever it was trained on.
+    """Make a module take and return planes as rows and columns, whatever it was trained on.
 
     What it gets is transposed before its first layer, and maps that it returns after its last
     one. Within, its layers have the order that they were trained with.

@@ -216,7 +216,7 @@ class Preparation:
         return "minmax"
 
     def unfollowed(self) -> str | None:
-        """Say why windowed 8-bit values cannot become what the network gets, or None.
+        """Return why windowed 8-bit values cannot become what the network gets, or None.
 
         They are the raw ones but for a factor, an offset and the window's ends. What depends on
         more, such as which values are 0, needs the image itself.
@@ -273,7 +273,7 @@ class Preparation:
 
 
 def _unfollowed_intensity(step: Step, absolute: bool) -> str | None:
-    """Say why an intensity step cannot be taken on windowed values.
+    """Return why an intensity step cannot be taken on windowed values.
 
     Parameters
     ----------

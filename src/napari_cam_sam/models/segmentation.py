@@ -83,7 +83,7 @@ class SegmentationNetwork(LoadedModel):
         return torch.where(counted, (images - mean) / deviation, images)
 
     def prepare(self, planes: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, list[Letterbox]]:
-        """Bring windowed planes into the network's input frame.
+        """Convert windowed planes to the network's input frame.
 
         As :meth:`LoadedModel.prepare`; but the planes of a bundle are taken as they are, since
         MONAI resizes none, and its module slides over them. Of a bundle that
@@ -147,7 +147,7 @@ class SegmentationNetwork(LoadedModel):
             )
 
     def logits(self, output: object) -> Tensor:
-        """Take the maps of logits out of whatever the module returned."""
+        """Return the maps of logits in whatever the module returned."""
         card = self.card
         maps = maps_of(output, card.num_classes, card.spatial_dims)
         return as_logits(maps, card.output, card.activation, self.name)

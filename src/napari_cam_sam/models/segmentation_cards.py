@@ -106,7 +106,7 @@ class SegmentationCard:
 def merge_segmentation_cards(
     sources: Sequence[tuple[str, Mapping[str, Any]]], what: str
 ) -> SegmentationCard:
-    """Put a card together from several sources that must not contradict each other.
+    """Merge several sources that must not contradict each other into a card.
 
     Parameters
     ----------

@@ -101,14 +101,14 @@ class VolumeFrame:
         return cls(volume_shape, order, flipped, (shape[0], shape[1], shape[2]))
 
     def apply(self, volume: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Bring a windowed volume into the frame; trilinear where voxels change their size."""
+        """Resample a windowed volume to the frame; trilinear where voxels change their size."""
         turned = self._turned(volume)
         if turned.shape == self.shape:
             return turned
         return np.rint(_resized(turned, self.shape)).astype(np.uint8)
 
     def apply_mask(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Bring a mask into the frame: true where most of the voxel is.
+        """Resample a mask to the frame: true where most of the voxel is.
 
         A mask that is too small for the frame's voxels marks those that it lies in.
         """
@@ -123,7 +123,7 @@ class VolumeFrame:
         return inside
 
     def back(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Bring a map of the frame to the volume's voxels: trilinear, edges on edges."""
+        """Resample a map of the frame to the volume's voxels: trilinear, edges on edges."""
         turned_shape = tuple(self.volume_shape[axis] for axis in self.order)
         if values.shape != turned_shape:
             values = _resized(values, turned_shape)
@@ -131,7 +131,7 @@ class VolumeFrame:
         return np.ascontiguousarray(unflipped.transpose(np.argsort(self.order)))
 
     def back_mask(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Bring a mask of the frame to the volume's voxels."""
+        """Resample a mask of the frame to the volume's voxels."""
         return self.back(mask.astype(np.float32)) >= 0.5
 
     def _turned(self, volume: NDArray[Scalar]) -> NDArray[Scalar]:

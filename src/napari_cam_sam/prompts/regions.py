@@ -163,7 +163,7 @@ def find_regions(
     max_objects: int,
     min_area: int,
 ) -> list[Region]:
-    """Take the wanted components of a foreground, best first.
+    """Return the wanted components of a foreground, best first.
 
     Parameters
     ----------

@@ -82,7 +82,7 @@ def folder_lock(folder: Path, what: str = "run") -> Iterator[None]:
 
 
 def _lock_file(folder: Path) -> Path | None:
-    """Give the file that stands for a folder; None where no folder of ours can hold it."""
+    """Return the file that stands for a folder; None where no folder of ours can hold it."""
     name = f"{hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:32]}.lock"
     uid = os.getuid() if hasattr(os, "getuid") else 0
     for place in (
@@ -170,7 +170,7 @@ def write_folder(
 def _take_place(
     partial: Path, folder: Path, names: list[str], stale: list[str], whole: bool
 ) -> None:
-    """Let a complete folder take the place of one that is not there, or of what is in it."""
+    """Move a complete folder to the place of one that is not there, or of what is in it."""
     if not folder.exists():
         os.replace(partial, folder)
         return
@@ -202,7 +202,7 @@ def _finish(ready: Path, folder: Path) -> None:
 
 
 def _may_exchange(folder: Path, ours: Collection[str]) -> bool:
-    """Tell whether a folder can be exchanged, and nothing in it be lost or miss it."""
+    """Return whether a folder can be exchanged, and nothing in it be lost or miss it."""
     try:
         others = [entry for entry in folder.iterdir() if entry.name not in ours]
         return not (
@@ -238,7 +238,7 @@ def _exchanged(partial: Path, folder: Path, ours: Collection[str]) -> bool:
 
 
 def _keep_others(old: Path, folder: Path, ours: Collection[str]) -> None:
-    """Bring back what came into a folder just before it was exchanged."""
+    """Restore what came into a folder just before it was exchanged."""
     for entry in old.iterdir():
         if entry.name not in ours and not (folder / entry.name).exists():
             os.replace(entry, folder / entry.name)
@@ -264,7 +264,7 @@ def _swap(one: Path, other: Path) -> bool:
 
 
 def _hidden(folder: Path, place: Path) -> Path:
-    """Name a hidden folder of this machine for a folder."""
+    """Return the name of a hidden folder of this machine for a folder."""
     return place / f"{_prefix(folder)}{uuid.uuid4().hex[:8]}"
 
 
@@ -288,7 +288,7 @@ def remove_unfinished(folder: Path, names: Iterable[str]) -> None:
 
 
 def give_usual_mode(path: Path) -> None:
-    """Let a file that was made as a temporary one have the mode that the umask gives."""
+    """Set the mode that the umask gives on a file that was made as a temporary one."""
     probe = path.with_name(f".{uuid.uuid4().hex[:12]}-mode")
     with suppress(OSError):
         probe.touch()

@@ -23,7 +23,7 @@ PACKAGES = (
 
 
 def plain(value: Any) -> Any:
-    """Bring a value to what JSON holds: paths as recorded, numbers not finite as None."""
+    """Convert a value to what JSON holds: paths as recorded, numbers not finite as None."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if is_dataclass(value) and not isinstance(value, type):

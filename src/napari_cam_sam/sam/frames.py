@@ -160,7 +160,7 @@ class _Stretch:
         return cls(coarse, fine, factor, resized, size)
 
     def resample(self, part: Tensor, axis: int) -> Tensor:
-        """Bring an axis from the input frame to the plane, as bilinear ``interpolate`` does."""
+        """Resample an axis from the input frame to the plane, as bilinear ``interpolate`` does."""
         start = self.coarse.start * self.factor
         if self.resized == self.size:
             return part.narrow(axis, self.fine.start - start, self.fine.stop - self.fine.start)

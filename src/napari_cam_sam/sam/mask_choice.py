@@ -17,7 +17,7 @@ MASK_CHOICES: tuple[MaskChoice, ...] = ("single", "first", "best", "oracle")
 
 
 def needs_multimask(choice: str) -> bool:
-    """Tell whether a choice picks among several candidates.
+    """Return whether a choice picks among several candidates.
 
     Raises
     ------

@@ -174,7 +174,7 @@ def with_frame(path: str, frame: str | None) -> str:
 
 
 def knows_boxes_only(name: str) -> bool:
-    """Tell whether a segmenter of this name learned from boxes alone, as MedSAM did."""
+    """Return whether a segmenter of this name learned from boxes alone, as MedSAM did."""
     return name == "medsam" or split_frame(name)[0] == "medsam"
 
 
@@ -184,7 +184,7 @@ def segmenter_names() -> tuple[str, ...]:
 
 
 def default_segmenter(cache_folder: str | Path | None = None) -> str:
-    """Name the segmenter to use where none was asked for.
+    """Return the name of the segmenter to use where none was asked for.
 
     Returns
     -------
@@ -196,7 +196,7 @@ def default_segmenter(cache_folder: str | Path | None = None) -> str:
 
 
 def registered(name: str) -> RegisteredCheckpoint:
-    """Look a checkpoint up by name.
+    """Return a checkpoint by its name.
 
     Raises
     ------
@@ -233,7 +233,7 @@ def installed_path(name: str, folder: str | Path | None = None) -> Path:
 
 
 def is_installed(name: str, folder: str | Path | None = None) -> bool:
-    """Tell whether the file is there with its right size; :func:`verify` reads it whole."""
+    """Return whether the file is there with its right size; :func:`verify` reads it whole."""
     path = installed_path(name, folder)
     return path.is_file() and path.stat().st_size == registered(name).size
 

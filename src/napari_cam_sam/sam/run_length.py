@@ -43,13 +43,13 @@ class RunLengthMask:
             )
 
     def mask(self) -> NDArray[np.bool_]:
-        """Give the mask, of shape (rows, columns)."""
+        """Return the mask, of shape (rows, columns)."""
         inside = np.arange(len(self.runs)) % 2 == 1
         return np.repeat(inside, self.runs).reshape(self.shape)
 
 
 def encode_mask(object_id: int, mask: NDArray[np.bool_]) -> RunLengthMask:
-    """Bring a mask of shape (rows, columns) to run lengths."""
+    """Convert a mask of shape (rows, columns) to run lengths."""
     flat = np.asarray(mask, bool).ravel()
     ends = np.flatnonzero(np.diff(flat, prepend=False)) if flat.size else np.zeros(0, int)
     runs = np.diff(ends, prepend=0, append=flat.size)

@@ -34,7 +34,7 @@ def generations(folder: Path) -> list[str]:
 
 
 def older_name(number: int) -> str:
-    """Name the file of a generation that was replaced."""
+    """Return the name of the file of a generation that was replaced."""
     return f"session-{number:04d}.json"
 
 
@@ -130,7 +130,7 @@ def _dicts(value: Any) -> list[dict[str, Any]]:
 
 
 def _pairs(value: Any) -> list[tuple[Any, ...]]:
-    """Take a list of lists of plain values, as one finds it in choices of any kind."""
+    """Return the lists of plain values in a list, as one finds it in choices of any kind."""
     if not isinstance(value, list | tuple):
         return []
     rows = [one for one in value if isinstance(one, list | tuple)]

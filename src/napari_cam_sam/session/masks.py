@@ -69,7 +69,7 @@ def place_masks(
 def chosen_masks(
     found: Sequence[MaskCandidates], candidates: Sequence[int]
 ) -> dict[int, NDArray[np.bool_]]:
-    """Take one candidate of each decoded entry, and unite the entries of one object.
+    """Choose one candidate of each decoded entry, and unite the entries of one object.
 
     Parameters
     ----------

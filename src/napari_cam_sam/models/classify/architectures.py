@@ -82,7 +82,7 @@ _OWN: dict[str, Callable[..., nn.Module]] = {
 
 
 def find_architecture(name: str) -> Architecture:
-    """Look an architecture up by name, or raise a CamSamError with the near names."""
+    """Return an architecture by its name, or raise a CamSamError with the near names."""
     try:
         return ARCHITECTURES[name]
     except KeyError:
@@ -160,7 +160,7 @@ def build(
 
 
 def last_linear(module: nn.Module) -> str:
-    """Give the dotted name of the layer that makes the logits."""
+    """Return the dotted name of the layer that makes the logits."""
     names: list[str] = [n for n, part in module.named_modules() if isinstance(part, nn.Linear)]
     return names[-1]
 

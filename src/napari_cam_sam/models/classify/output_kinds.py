@@ -61,7 +61,7 @@ class Outputs(NamedTuple):
 
 
 def as_logits(scores: Tensor, kind: OutputKind, activation: str, name: str) -> Tensor:
-    """Bring a network's numbers to logits, whose softmax or sigmoid they are.
+    """Convert a network's numbers to logits, whose softmax or sigmoid they are.
 
     Parameters
     ----------

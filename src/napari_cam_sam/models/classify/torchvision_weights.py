@@ -17,7 +17,7 @@ __all__ = ["read_torchvision_weights", "weights_on_disk"]
 
 
 def weights_on_disk(name: str) -> bool:
-    """Tell whether the default weights of one of torchvision's classifiers are in the cache."""
+    """Return whether the default weights of one of torchvision's classifiers are in the cache."""
     return _place(torchvision.models.get_model_weights(name).DEFAULT.url).is_file()
 
 
@@ -94,7 +94,7 @@ def _place(url: str) -> Path:
 
 
 def _different(names: list[str]) -> list[str]:
-    """Give the later ones of equal names a number: ImageNet has two cranes, two maillots."""
+    """Add a number to the later ones of equal names: ImageNet has two cranes, two maillots."""
     seen: dict[str, int] = {}
     out = []
     for name in names:

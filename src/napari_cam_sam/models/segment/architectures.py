@@ -80,7 +80,7 @@ def build_network(card: SegmentationCard, state_dict: Mapping[str, Tensor]) -> n
 
 
 def default_layer(architecture: str, module: nn.Module) -> str:
-    """Name the bottleneck of a U-Net, or the last layer of the backbone."""
+    """Return the name of a U-Net's bottleneck, or of the backbone's last layer."""
     return _kind(architecture).layer(module)
 
 

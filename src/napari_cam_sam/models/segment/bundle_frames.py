@@ -80,7 +80,7 @@ class BundleFrame:
     def enter(
         self, channels: NDArray[np.float32], mask: NDArray[np.bool_] | None, steps: Sequence[Step]
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
-        """Bring an image, and a mask with it, through transforms.
+        """Apply transforms to an image, and to a mask with it.
 
         Parameters
         ----------
@@ -123,7 +123,7 @@ class BundleFrame:
         return values, found
 
     def back(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Bring a map of the frame to the image's pixels, by the inverse of each transform."""
+        """Resample a map of the frame to the image's pixels, by the inverse of each transform."""
         meta_tensor = import_module("monai.data").MetaTensor
         given = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
         tensor = meta_tensor(
@@ -143,11 +143,11 @@ class BundleFrame:
         return np.ascontiguousarray(found, dtype=np.float32)
 
     def back_mask(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Bring a mask of the frame to the image's pixels."""
+        """Resample a mask of the frame to the image's pixels."""
         return self.back(mask.astype(np.float32)) >= 0.5
 
     def apply(self, volume: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Bring windowed values into the frame, in place of the intensities of the image.
+        """Resample windowed values to the frame, in place of the intensities of the image.
 
         Raises
         ------
@@ -254,7 +254,7 @@ def check_windowed(preparation: Preparation) -> None:
 
 
 def scaled_intensities(values: Tensor, preparation: Preparation, *, whole: bool = True) -> Tensor:
-    """Take the intensity steps on an image that went through the card's window.
+    """Apply the intensity steps to an image that went through the card's window.
 
     Parameters
     ----------
@@ -340,13 +340,13 @@ def _refused(name: str, error: Exception) -> CamSamError:
 
 
 def _reversed(channels: NDArray[np.float32]) -> Tensor:
-    """Bring (channels, plane, row, column) to MONAI's (channels, i, j, k), or 2D likewise."""
+    """Convert (channels, plane, row, column) to MONAI's (channels, i, j, k), or 2D likewise."""
     axes = (0, *range(channels.ndim - 1, 0, -1))
     return torch.from_numpy(np.ascontiguousarray(channels.transpose(axes)))
 
 
 def _affine(ndim: int, preparation: Preparation, geometry: Geometry | None) -> Tensor:
-    """Give the affine of (i, j, k), as its file has it."""
+    """Return the affine of (i, j, k), as its file has it."""
     names = {step.name for step in preparation.steps}
     placed = geometry is not None and geometry.affine is not None
     if "Orientationd" in names and not placed:

@@ -169,7 +169,7 @@ def _plain(
 
 
 def _follow(config: Mapping[str, Any], value: str, what: str) -> Any:
-    """Give the part that a reference names."""
+    """Return the part that a reference names."""
     reference = _REFERENCE.fullmatch(value)
     if reference is None:
         raise CamSamError(
@@ -196,7 +196,7 @@ def _steps(config: Mapping[str, Any], group: str, folder: Path) -> list[dict[str
 def _listed_steps(
     config: Mapping[str, Any], part: Any, what: str, depth: int = 0
 ) -> Iterator[dict[str, Any]]:
-    """Go through a Compose, or a list of transforms, and those within."""
+    """Yield the transforms of a Compose or a list, and those within."""
     if depth > 20:
         raise CamSamError(f"The references in {what} go in circles.")
     if isinstance(part, str):
@@ -221,7 +221,7 @@ def _listed_steps(
 
 
 def _check_target(target: str, package: str, what: str) -> str:
-    """Give the name of a class of MONAI; one of another package is refused by its name."""
+    """Return the name of a class of MONAI; one of another package is refused by its name."""
     module, _, name = target.rpartition(".")
     if not name.isidentifier() or not re.fullmatch(rf"({re.escape(package)}(\.\w+)*)?", module):
         raise CamSamError(f"{target} is none of {package}, and is not run, in {what}.")
@@ -255,7 +255,7 @@ def _preparation(config: Mapping[str, Any], folder: Path) -> Preparation:
 
 
 def _own(value: Any, keys: list[Any], key: str) -> Any:
-    """Take the image's part of an argument with one value a key, such as modes."""
+    """Return the image's part of an argument with one value a key, such as modes."""
     each = isinstance(value, list) and len(value) == len(keys) > 1
     return value[keys.index(key)] if each and isinstance(value[0], str) else value
 
@@ -310,7 +310,7 @@ def _class_names(metadata: Mapping[str, Any], arguments: Mapping[str, Any]) -> l
 def _window_size(
     preparation: Preparation, metadata: Mapping[str, Any], dims: int
 ) -> list[int] | None:
-    """Give the size of the sliding window, or else of the network's input."""
+    """Return the size of the sliding window, or else of the network's input."""
     size = preparation.inferer.roi_size
     if len(size) == 1:
         size = size * dims

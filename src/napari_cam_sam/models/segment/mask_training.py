@@ -244,7 +244,7 @@ def _new_network(seed: int) -> nn.Module:
 
 
 def _chances(has: Tensor, empty: float) -> Tensor:
-    """Give how often each plane is shown."""
+    """Return how often each plane is shown."""
     n_full, n_empty = int(has.sum()), int((~has).sum())
     if n_empty == 0:
         return torch.ones(len(has))

@@ -13,7 +13,7 @@ __all__ = ["follow_inferer"]
 
 
 def follow_inferer(module: nn.Module, inferer: Inferer) -> nn.Module:
-    """Let a module slide its window over inputs of other sizes, as MONAI does around it.
+    """Make a module slide its window over inputs of other sizes, as MONAI does around it.
 
     An input of the window's own size goes straight through, so that layers run once. Layers keep
     their names, as they would not within another module.

@@ -44,7 +44,7 @@ class Fingerprints:
 
     @classmethod
     def joined(cls, parts: Sequence[Fingerprints]) -> Fingerprints:
-        """Put the fingerprints of several planes into one object."""
+        """Join the fingerprints of several planes in one object."""
         if not parts:
             return cls(np.empty((0, 2), np.uint64), np.empty((0, _SIDE**2), np.uint8))
         return cls(
@@ -57,7 +57,7 @@ class Fingerprints:
 
 
 def fingerprint(plane: NDArray[np.uint8]) -> Fingerprints:
-    """Take the fingerprint of one plane, (row, column) or (row, column, 3)."""
+    """Compute the fingerprint of one plane, (row, column) or (row, column, 3)."""
     import imagehash
 
     picture = PillowImage.fromarray(plane).convert("L")
@@ -114,7 +114,7 @@ def _has_contrast(normalised: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def find_copies(fingerprints: Fingerprints) -> NDArray[np.intp]:
-    """Give planes numbers so that copies, and copies of copies, share a number.
+    """Assign numbers to planes, so that copies, and copies of copies, share one.
 
     Returns
     -------

@@ -37,7 +37,7 @@ class StoppedError(Exception):
 
 
 def normalised(pixels: Tensor, card: ClassifierCard) -> Tensor:
-    """Bring 8-bit frames to what the network takes, as `Classifier.prepare` does.
+    """Convert 8-bit frames to what the network takes, as `Classifier.prepare` does.
 
     Parameters
     ----------
@@ -247,7 +247,7 @@ class Trainer:
         earlier: tuple[Epoch, ...],
         begin: float,
     ) -> Epoch:
-        """Look at the validation part and say how an epoch went."""
+        """Evaluate the validation part and report how an epoch went."""
         pixels, classes = validation
         found = (math.nan, math.nan, math.nan)
         best = True

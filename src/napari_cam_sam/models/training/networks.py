@@ -18,7 +18,7 @@ __all__ = ["card_of", "default_preset", "parameter_groups", "starting_network"]
 
 
 def default_preset(architecture: str) -> str:
-    """Name the preset that suits what is on this machine: S1's needs ImageNet's weights."""
+    """Return the preset that suits what is on this machine: S1's needs ImageNet's weights."""
     row = ARCHITECTURES.get(architecture)
     there = row is not None and row.torchvision and weights_on_disk(architecture)
     return "s1" if there else "scratch"

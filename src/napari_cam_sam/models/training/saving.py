@@ -75,7 +75,7 @@ class State:
 
 
 def identity_of(parameters: TrainingParameters, data_hash: str, start: str) -> dict[str, Any]:
-    """Give what must be the same for a training to go on: all parameters but the device, the data.
+    """Return what must be the same for a training to go on: data, and parameters but the device.
 
     Where the first weights are from belongs to it: they may have been downloaded since.
     """
@@ -151,7 +151,7 @@ def read_state(folder: Path, identity: Mapping[str, Any]) -> State | None:
 def restore_state(
     path: Path, state: State, module: nn.Module, optimiser: torch.optim.Optimizer
 ) -> None:
-    """Put a state into a network and its optimiser.
+    """Load a state into a network and its optimiser.
 
     Raises
     ------
@@ -183,7 +183,7 @@ def restore_state(
 
 
 def write_state(folder: Path, state: State) -> None:
-    """Keep a state, in place of the one before it and only once it is on disk."""
+    """Save a state, in place of the one before it and only once it is on disk."""
     stream = io.BytesIO()
     content = {
         "identity": json.dumps(state.identity),
@@ -248,7 +248,7 @@ def write_results(
 
 
 def plain(value: Any) -> Any:
-    """Bring a value to what JSON holds; numbers that are not finite become None."""
+    """Convert a value to what JSON holds; numbers that are not finite become None."""
     if is_dataclass(value) and not isinstance(value, type):
         return plain(asdict(value))
     if isinstance(value, Mapping):

@@ -19,7 +19,7 @@ PARTS = ("train", "validation", "test")
 def class_indices(
     samples: Sequence[Sample], classes: Sequence[str]
 ) -> tuple[tuple[str, ...], NDArray[np.intp]]:
-    """Give the classes their numbers.
+    """Assign numbers to the classes.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def class_indices(
 
 
 def join_groups(groups: Sequence[str], copies: NDArray[np.intp] | None) -> NDArray[np.intp]:
-    """Give groups that must stay together their numbers: own groups, joined by shared copies.
+    """Assign numbers to groups that must stay together: own groups, joined by shared copies.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def split_groups(
     test_part: float,
     seed: int,
 ) -> NDArray[np.intp]:
-    """Give every sample its part.
+    """Assign every sample to a part.
 
     Groups are taken in random order, large ones first, each into the part that most lacks its
     classes; so each class is shared out as near to the wanted parts as whole groups allow.

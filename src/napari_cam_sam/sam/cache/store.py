@@ -66,7 +66,7 @@ def embedding_folder(folder: str | Path | None = None) -> Path:
 
 
 def embedding_key(segmenter: Segmenter, plane: NDArray[Any]) -> str:
-    """Name an embedding by all that it depends on.
+    """Return a name for an embedding, made of all that it depends on.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ class EmbeddingStore:
         self._lock = threading.Lock()
 
     def has(self, segmenter: Segmenter, key: str) -> bool:
-        """Tell whether there is an entry, without reading it: it may still prove damaged."""
+        """Return whether there is an entry, without reading it: it may still prove damaged."""
         return os.path.isfile(self._path(segmenter, key))
 
     def get(self, segmenter: Segmenter, key: str) -> Embedding | None:

@@ -233,7 +233,7 @@ def name_masks(
     parameters: NamingParameters,
     progress: Progress | None = None,
 ) -> NDArray[np.float32]:
-    """Say how probable each class is for each mask. Mind :data:`NAMING_CAUTION`.
+    """Compute how probable each class is for each mask. Mind :data:`NAMING_CAUTION`.
 
     Parameters
     ----------

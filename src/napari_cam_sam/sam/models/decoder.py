@@ -22,7 +22,7 @@ __all__ = ["decode_logits", "image_tokens"]
 
 
 def image_tokens(maps: Tensor) -> Tensor:
-    """Bring maps (1, C, h, w) into the order (1, h·w, C) in which they are decoded."""
+    """Convert maps (1, C, h, w) to the order (1, h·w, C) in which they are decoded."""
     return maps.flatten(2).transpose(1, 2).contiguous()
 
 

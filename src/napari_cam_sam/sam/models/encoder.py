@@ -25,7 +25,7 @@ _TOKENS_AT_ONCE = 1024
 
 
 def cast_blocks(encoder: ImageEncoderViT, dtype: torch.dtype) -> None:
-    """Bring the linear layers of an encoder's blocks, nearly all of its weights, to a type.
+    """Convert the linear layers of an encoder's blocks, nearly all of its weights, to a type.
 
     What is small or sums up (normalisation, positions, patches, the neck) stays as it is.
     """

@@ -96,12 +96,12 @@ def build_mobile_sam() -> Sam:
 
 
 def is_mobile_sam(state_dict: Mapping[str, Tensor]) -> bool:
-    """Tell whether weights are in the layout of MobileSAM's own checkpoint."""
+    """Return whether weights are in the layout of MobileSAM's own checkpoint."""
     return f"{_ENCODER}patch_embed.seq.0.c.weight" in state_dict
 
 
 def rename_mobile_sam(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Bring the weights of MobileSAM's own checkpoint to the names of :func:`build_mobile_sam`.
+    """Rename the weights of MobileSAM's own checkpoint as :func:`build_mobile_sam` does.
 
     Parameters
     ----------

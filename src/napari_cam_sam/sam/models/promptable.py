@@ -177,7 +177,7 @@ class SamSegmenter:
         return features
 
     def _fewer(self, count: int, what: str) -> int:
-        """Say that so many at once were too many for the memory, and halve them."""
+        """Note that so many at once were too many for the memory, and halve them."""
         if count == 1:
             raise CamSamError(
                 f"{self.name} does not fit into the memory of {self.device}: "
@@ -354,7 +354,7 @@ class SamSegmenter:
 
     @torch.no_grad()
     def upscale(self, logits: Tensor, plane_shape: tuple[int, int]) -> Tensor:
-        """Bring logits (B, C, h, w) to the plane, (B, C, rows, columns); masks are above 0."""
+        """Resample logits (B, C, h, w) to the plane, (B, C, rows, columns); masks are above 0."""
         return self._frame.upscale(self._sam, logits, plane_shape)
 
     def _predict(

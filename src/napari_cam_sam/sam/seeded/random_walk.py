@@ -116,7 +116,7 @@ def add_brightness(
 def paste(
     maps: Sequence[NDArray[np.float64]], crop: Crop, plane_shape: tuple[int, int]
 ) -> NDArray[np.float32]:
-    """Bring maps of a crop back to the plane.
+    """Return maps of a crop on the plane.
 
     Parameters
     ----------

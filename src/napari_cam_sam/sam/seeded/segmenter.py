@@ -171,7 +171,7 @@ class SeededSegmenter:
     def heatmap_probability(
         self, embedding: Embedding, values: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        """Tell how probably each pixel belongs to what a heatmap points at.
+        """Compute how probably each pixel belongs to what a heatmap points at.
 
         Object seeds are the region above ``heatmap_high``, less the half of it whose brightness
         is nearer to that of the background seeds, the region below ``heatmap_low``. The walks of
