@@ -84,11 +84,15 @@ def test_what_is_answered_here_leaves_no_other_answer_pending(qapp: Any, qtbot: 
 
 
 @pytest.mark.parametrize("kind", [HeatmapDock, PromptsDock, SegmentDock])
-def test_a_dock_that_nobody_holds_goes_quietly(qapp: Any, kind: Any) -> None:
+def test_a_dock_that_nobody_holds_goes_quietly(qtbot: Any, qtlog: Any, kind: Any) -> None:
     # What Python's collector takes apart tells Qt's slots of its end meanwhile.
-    for _ in range(3):
-        kind(ViewerModel())
-        gc.collect()
+    with qtbot.captureExceptions() as raised:
+        for _ in range(3):
+            kind(ViewerModel())
+            gc.collect()
+        qtbot.wait(1)
+    assert raised == []
+    assert not [one for one in qtlog.records if "delete" in one.message]
 
 
 @pytest.mark.parametrize("name", ["CAM → SAM", "Train", "Scores"])
