@@ -24,8 +24,8 @@ from napari_cam_sam.studies.config.plan import DatasetSource, Setting, Study, pl
 from napari_cam_sam.studies.data.datasets import read_dataset
 from napari_cam_sam.studies.report import cases as report_cases
 from napari_cam_sam.studies.report.cases import restore_study
+from napari_cam_sam.studies.run.models import Models
 from napari_cam_sam.studies.run.runner import run_study
-from napari_cam_sam.studies.run.tasks import Models
 
 Shell = Callable[..., subprocess.CompletedProcess[str]]
 Check = Callable[[], None]

@@ -23,7 +23,7 @@ from napari_cam_sam.studies.cases import Case
 from napari_cam_sam.studies.config.settings import Setting
 from napari_cam_sam.studies.report.cases import view_case
 from napari_cam_sam.studies.report.figures import case_picture
-from napari_cam_sam.studies.run.tasks import Models
+from napari_cam_sam.studies.run.models import Models
 
 # nibabel's codes of the axes (i, j, k), of both hands; the last is turned by some degrees.
 CODES = ["RAS", "LPS", "LAS", "RPI", "PSR", "IAL", "oblique"]

@@ -26,8 +26,8 @@ from napari_cam_sam.studies.config.papers import (
 )
 from napari_cam_sam.studies.config.plan import DatasetSource, Setting, Study
 from napari_cam_sam.studies.report.cases import view_case
+from napari_cam_sam.studies.run.models import Models
 from napari_cam_sam.studies.run.runner import read_cases, run_study
-from napari_cam_sam.studies.run.tasks import Models
 
 BUSI = Path(__file__).resolve().parents[3].parent / "shared/data/busi"
 

@@ -17,7 +17,7 @@ from napari_cam_sam.prompts.annotator import AnnotatorParameters
 from napari_cam_sam.prompts.parameters import strategy_parameters
 from napari_cam_sam.studies.config.plan import plan_data, plan_differences, read_study
 from napari_cam_sam.studies.config.settings import Grid, Setting, Variants, expand_grids
-from napari_cam_sam.studies.run.tasks import Models
+from napari_cam_sam.studies.run.models import Models
 
 WHOLE = """\
 name: everything

@@ -45,7 +45,7 @@ from napari_cam_sam.studies import table
 from napari_cam_sam.studies.cases import read_case
 from napari_cam_sam.studies.config.plan import PREDICTION, DatasetSource, Setting, Study, read_study
 from napari_cam_sam.studies.report.page import read_results
-from napari_cam_sam.studies.run import runner, tasks
+from napari_cam_sam.studies.run import planner, runner
 from napari_cam_sam.studies.run.runner import read_cases, run_study
 
 LESION = RunParameters(cam=CamParameters(target="lesion"))
@@ -161,7 +161,7 @@ def test_a_volume_is_scored_by_plane_by_label_and_as_a_whole(
     empty = result.table[(result.table["setting"] == "truth") & (result.table["metric"] == "")]
     assert set(empty["status"]) == {"no-truth"}
     # Where the memory does not take all settings at once they are run a few at a time.
-    monkeypatch.setattr(tasks, "_MOST_BYTES", 1)
+    monkeypatch.setattr(planner, "_MOST_BYTES", 1)
     few = run_study(study, tmp_path / "few")
     pd.testing.assert_frame_equal(few.table, result.table)
 

@@ -32,7 +32,7 @@ from napari_cam_sam.studies.config.plan import DatasetSource, Study, plan_hash
 from napari_cam_sam.studies.config.settings import PREDICTION, Setting
 from napari_cam_sam.studies.data.datasets import read_dataset
 from napari_cam_sam.studies.report.figures import CaseView
-from napari_cam_sam.studies.run.tasks import Models
+from napari_cam_sam.studies.run.models import Models
 from napari_cam_sam.text import find_file, restored
 
 __all__ = ["case_renderer", "restore_study", "view_case"]

@@ -21,7 +21,8 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.sam.cache.embeddings import CacheParameters, open_cache
 from napari_cam_sam.studies.cases import Case
 from napari_cam_sam.studies.config.plan import Study
-from napari_cam_sam.studies.run.tasks import CaseResult, Models, failed_case, run_case
+from napari_cam_sam.studies.run.models import Models
+from napari_cam_sam.studies.run.tasks import CaseResult, failed_case, run_case
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -28,8 +28,9 @@ from napari_cam_sam.studies.cases import Case, Dataset
 from napari_cam_sam.studies.config.plan import Study, plan_data, plan_differences, plan_hash
 from napari_cam_sam.studies.data.datasets import read_dataset
 from napari_cam_sam.studies.record import read_record
+from napari_cam_sam.studies.run.models import Models
 from napari_cam_sam.studies.run.stamps import case_stamp, model_stamps, what_changed
-from napari_cam_sam.studies.run.tasks import CaseResult, Models, run_case
+from napari_cam_sam.studies.run.tasks import CaseResult, run_case
 from napari_cam_sam.studies.table import (
     case_file,
     check_table,

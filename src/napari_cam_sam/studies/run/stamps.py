@@ -18,7 +18,7 @@ from napari_cam_sam.records.values import package_versions, plain
 from napari_cam_sam.sam.registry import REGISTRY, split_frame
 from napari_cam_sam.studies.cases import Case
 from napari_cam_sam.studies.config.plan import PREDICTION, Study
-from napari_cam_sam.studies.run.tasks import Models
+from napari_cam_sam.studies.run.models import Models
 
 __all__ = ["case_stamp", "model_stamps", "what_changed"]
 
