@@ -251,7 +251,7 @@ def test_pictures_go_one_by_one_also_out_of_a_stack(tmp_path: Path) -> None:
     from monai.inferers import SlidingWindowInferer
 
     from napari_cam_sam.images.image import image_from_array
-    from napari_cam_sam.pipeline.planes import explain_planes
+    from napari_cam_sam.pipeline.heatmaps import explain_planes
 
     image = image_from_array(stack)
     window = resolve_window(image)

@@ -32,7 +32,7 @@ from napari_cam_sam.text import cell_text, recorded
 # bring it.
 if TYPE_CHECKING:
     from napari_cam_sam.pipeline import RunResult
-    from napari_cam_sam.pipeline.planes import ExplainableModel
+    from napari_cam_sam.pipeline.heatmaps import ExplainableModel
     from napari_cam_sam.sam.segmenter import Segmenter
 
 __all__ = [

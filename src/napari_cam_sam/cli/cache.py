@@ -103,7 +103,7 @@ def _store(arguments: argparse.Namespace) -> EmbeddingStore:
 def _embed(arguments: argparse.Namespace) -> None:
     from napari_cam_sam.images.planes import parse_planes
     from napari_cam_sam.images.windows import parse_window, resolve_window
-    from napari_cam_sam.pipeline.planes import window_plane
+    from napari_cam_sam.pipeline.heatmaps import window_plane
     from napari_cam_sam.sam.cache.embeddings import embed_planes
     from napari_cam_sam.sam.loading import load_segmenter
     from napari_cam_sam.sam.registry import default_segmenter

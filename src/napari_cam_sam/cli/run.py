@@ -36,7 +36,7 @@ from napari_cam_sam.text import shown
 if TYPE_CHECKING:
     from napari_cam_sam.images.image import Image
     from napari_cam_sam.pipeline import RunParameters
-    from napari_cam_sam.pipeline.planes import ExplainableModel
+    from napari_cam_sam.pipeline.heatmaps import ExplainableModel
     from napari_cam_sam.sam.cache.embeddings import EmbeddingCache
     from napari_cam_sam.sam.segmenter import Segmenter
     from napari_cam_sam.studies.config.run_settings import RunSettings
@@ -244,7 +244,7 @@ def _run(arguments: argparse.Namespace) -> None:
     from napari_cam_sam.models.loading import load_model
     from napari_cam_sam.models.names import classifier_names, shipped_networks
     from napari_cam_sam.outputs import check_output
-    from napari_cam_sam.pipeline.planes import with_model_window
+    from napari_cam_sam.pipeline.heatmaps import with_model_window
     from napari_cam_sam.sam.cache.embeddings import open_cache
     from napari_cam_sam.sam.loading import load_segmenter
     from napari_cam_sam.sam.registry import default_segmenter

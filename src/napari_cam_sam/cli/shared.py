@@ -23,7 +23,7 @@ from napari_cam_sam.text import shown
 
 if TYPE_CHECKING:
     from napari_cam_sam.images.image import Image
-    from napari_cam_sam.pipeline.planes import ExplainableModel
+    from napari_cam_sam.pipeline.heatmaps import ExplainableModel
 
 __all__ = [
     "AXIS_HELP",

@@ -26,19 +26,17 @@ from napari_cam_sam.images.windows import Window, resolve_window
 from napari_cam_sam.images.writing import labels_dtype
 from napari_cam_sam.metrics.scoring import Scores
 from napari_cam_sam.metrics.summary import summarise_scores
+from napari_cam_sam.pipeline.heatmaps import ExplainableModel, planes_with_heatmaps, window_plane
 from napari_cam_sam.pipeline.parameters import RunParameters, VolumeParameters
 from napari_cam_sam.pipeline.planes import (
     Encode,
-    ExplainableModel,
     check_run,
     checked_planes,
     encoder,
     make_prompts,
-    planes_with_heatmaps,
     read_truth,
     run_planes,
     score_run_plane,
-    window_plane,
 )
 from napari_cam_sam.pipeline.results import PlaneResult, RunResult
 from napari_cam_sam.pipeline.volumes import Seen, check_volume, choose_planes, find_objects

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import islice
-from typing import Any, Protocol, TypeGuard, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_cam_sam.cam.heatmaps import CamParameters, Heatmap, compute_heatmaps
+from napari_cam_sam.cam.heatmaps import Heatmap
 from napari_cam_sam.cam.pixel_sets import PixelSet, no_region
-from napari_cam_sam.cam.volume_heatmaps import compute_volume_heatmap, planes_of
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.evaluation.image_scores import score_image, score_labels
 from napari_cam_sam.evaluation.truth import truth_plane
@@ -24,14 +21,15 @@ from napari_cam_sam.images.preprocessing import preprocess
 from napari_cam_sam.images.reading import check_same_grid
 from napari_cam_sam.images.windows import (
     Window,
-    WindowParameters,
-    apply_window,
-    parse_window,
     resolve_window,
 )
 from napari_cam_sam.metrics.scoring import Scores
-from napari_cam_sam.models.classifiers import Classifier
 from napari_cam_sam.models.segmentation import SegmentationNetwork
+from napari_cam_sam.pipeline.heatmaps import (
+    ExplainableModel,
+    check_volume_for,
+    planes_with_heatmaps,
+)
 from napari_cam_sam.pipeline.parameters import RunParameters
 from napari_cam_sam.pipeline.results import PlaneResult
 from napari_cam_sam.prompts.data import PlanePrompts, Point
@@ -47,26 +45,17 @@ from napari_cam_sam.sam.segmenter import Embedding, MaskCandidates, Segmenter
 
 __all__ = [
     "Encode",
-    "ExplainableModel",
     "check_run",
     "checked_planes",
     "encoder",
-    "explain_planes",
-    "explain_volume",
     "make_prompts",
-    "planes_with_heatmaps",
     "read_truth",
     "run_plane",
     "run_planes",
     "score_run_plane",
-    "takes_image",
-    "window_plane",
-    "with_model_window",
 ]
 
 Encode = Callable[[NDArray[np.uint8]], Embedding]
-ExplainableModel = Classifier | SegmentationNetwork
-ReadRegion = Callable[[int, int], NDArray[np.bool_]]
 
 
 class _FromHeatmap(Protocol):
@@ -210,22 +199,12 @@ def _check_network(
     region: Image | None,
 ) -> None:
     """Say what a segmentation network or its pixel set lacks."""
-    _check_volume_for(network, image)
+    check_volume_for(network, image)
     pixel_set = parameters.cam.pixel_set or PixelSet()
     if {"truth": truth, "region": region}.get(pixel_set.kind, image) is None:
         raise no_region(pixel_set)
     if pixel_set.kind == "region" and region is not None:
         check_same_grid(image, region)
-
-
-def _check_volume_for(network: SegmentationNetwork, image: Image) -> None:
-    if network.card.spatial_dims == 2:
-        return
-    if image.spatial_ndim != 3 or image.rgb:
-        raise CamSamError(
-            f"{network.name} is a 3D network and takes gray volumes: {image.name} is "
-            f"{'a single plane' if image.spatial_ndim != 3 else 'in colour'}; choose a 2D network."
-        )
 
 
 def checked_planes(image: Image, parameters: RunParameters) -> range:
@@ -240,183 +219,6 @@ def checked_planes(image: Image, parameters: RunParameters) -> range:
             f"axis {parameters.axis} of {image.name} has {count}, counted from 0."
         )
     return chosen
-
-
-def planes_with_heatmaps(
-    image: Image,
-    classifier: ExplainableModel | None,
-    parameters: RunParameters,
-    indices: range,
-    window: Window,
-    truth: Image | None = None,
-    region: Image | None = None,
-) -> Iterator[tuple[int, NDArray[np.uint8], Heatmap | None]]:
-    """Give windowed planes with their heatmaps, computed in batches, where there is a classifier.
-
-    `truth` and `region` are for pixel sets of segmentation networks.
-
-    Yields
-    ------
-    index, plane, heatmap
-    """
-    waiting: deque[NDArray[np.uint8]] = deque()
-
-    def windowed() -> Iterator[NDArray[np.uint8]]:
-        for index in indices:
-            waiting.append(window_plane(image, parameters.axis, index, window))
-            yield waiting[-1]
-
-    source = windowed()
-    if takes_image(classifier):
-        read_region = _given_pixels(parameters, truth, region)
-        found = explain_planes(
-            image, classifier, parameters.cam, window, parameters.axis, indices, read_region
-        )
-        for index, plane, one in zip(indices, source, found, strict=True):
-            waiting.clear()
-            yield index, plane, one
-        return
-    heatmaps = None
-    if classifier is not None:
-        given = _given_pixels(parameters, truth, region)
-        regions = None if given is None else (given(parameters.axis, index) for index in indices)
-        heatmaps = compute_heatmaps(classifier, source, parameters.cam, regions=regions)
-    for index in indices:
-        heatmap = None
-        if heatmaps is None:
-            next(source)
-        else:
-            heatmap = next(heatmaps)
-        yield index, waiting.popleft(), heatmap
-
-
-def _given_pixels(
-    parameters: RunParameters, truth: Image | None, region: Image | None
-) -> ReadRegion | None:
-    """Give what reads M of a plane by axis and index, where the pixel set is given."""
-    kind = None if parameters.cam.pixel_set is None else parameters.cam.pixel_set.kind
-    source = {"truth": truth, "region": region}.get(kind or "")
-    if source is None:
-        return None
-    label = parameters.truth_label if kind == "truth" else None
-
-    def read(axis: int, index: int) -> NDArray[np.bool_]:
-        plane = np.asarray(source.plane(axis, index))
-        return np.asarray(plane != 0 if label is None else plane == label)
-
-    return read
-
-
-def takes_image(model: ExplainableModel | None) -> TypeGuard[SegmentationNetwork]:
-    """Tell whether it is a network that needs the image, and not windowed planes one by one."""
-    if not isinstance(model, SegmentationNetwork):
-        return False
-    return model.card.sees_volumes or model.card.preparation is not None
-
-
-def explain_planes(
-    image: Image,
-    network: SegmentationNetwork,
-    cam: CamParameters,
-    window: Window,
-    axis: int,
-    indices: Iterable[int],
-    read_region: ReadRegion | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> Iterator[Heatmap]:
-    """Explain planes by a network that needs the image itself, see :func:`takes_image`.
-
-    A 3D network, and a bundle that prepares volumes and sees their slices, explain the whole
-    volume once, and these are its planes. A bundle of single pictures is run on each plane.
-
-    Parameters
-    ----------
-    image, network, cam, window, read_region, progress
-        As of :func:`explain_volume`.
-    axis : int
-        That the planes cut.
-    indices : iterable of int
-        Of the planes; one after the other.
-
-    Yields
-    ------
-    Heatmap
-    """
-    if network.card.sees_volumes or image.spatial_ndim == 2:
-        whole = explain_volume(image, network, cam, window, read_region, progress)
-        chosen = list(indices)
-        yield from islice(planes_of(whole, axis), chosen[0], chosen[-1] + 1)
-        return
-    geometry = replace(image.geometry, spacing=image.geometry.plane_spacing(axis), affine=None)
-    for index in indices:
-        region = None if read_region is None else read_region(axis, index)
-        plane = image.plane(axis, index)
-        yield compute_volume_heatmap(network, plane, cam, region=region, geometry=geometry)
-
-
-def explain_volume(
-    image: Image,
-    network: SegmentationNetwork,
-    cam: CamParameters,
-    window: Window,
-    read_region: ReadRegion | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> Heatmap:
-    """Explain a volume by a 3D network or a bundle, whichever axis its planes are cut along.
-
-    A bundle gets the image's own values, which its transforms prepare, and no window.
-
-    Parameters
-    ----------
-    image : Image
-    network : SegmentationNetwork
-    cam : CamParameters
-    window : Window
-    read_region : callable, optional
-        Gives M of a plane by axis and index, for pixel sets that are given.
-    progress : callable, optional
-        As of :func:`~napari_cam_sam.cam.volume_heatmaps.compute_volume_heatmap`.
-
-    Returns
-    -------
-    Heatmap
-        On the image's grid; :func:`~napari_cam_sam.cam.volume_heatmaps.planes_of` cuts it.
-
-    Raises
-    ------
-    CamSamError
-        If the image is no gray volume, or as `compute_volume_heatmap`.
-    """
-    _check_volume_for(network, image)
-    planes = range(image.n_planes(0))
-    if network.card.preparation is not None:
-        volume = np.stack([image.plane(0, index) for index in planes])
-    else:
-        volume = np.stack([window_plane(image, 0, index, window) for index in planes])
-    region = None
-    if read_region is not None:
-        region = np.stack([read_region(0, index) for index in planes])
-    if image.spatial_ndim == 2:
-        volume, region = volume[0], None if region is None else region[0]
-    return compute_volume_heatmap(
-        network, volume, cam, region=region, geometry=image.geometry, progress=progress
-    )
-
-
-def with_model_window(parameters: RunParameters, model: ExplainableModel | None) -> RunParameters:
-    """Take the window that a segmentation network was trained with, where none is named."""
-    named = parameters.window != WindowParameters()
-    if named or not isinstance(model, SegmentationNetwork) or model.card.window is None:
-        return parameters
-    return replace(parameters, window=parse_window(model.card.window))
-
-
-def window_plane(image: Image, axis: int, index: int, window: Window) -> NDArray[np.uint8]:
-    """Read a plane through a window; an error names the plane."""
-    try:
-        return apply_window(image.plane(axis, index), window)
-    except CamSamError as error:
-        raise CamSamError(f"Plane {index} along axis {axis} of {image.name}: {error}") from error
 
 
 def encoder(segmenter: Segmenter, embeddings: EmbeddingCache | None) -> Encode:

@@ -13,7 +13,7 @@ from napari_cam_sam.images.windows import WindowParameters, resolve_window
 from napari_cam_sam.models.segmentation import load_network
 from napari_cam_sam.pipeline import RunParameters
 from napari_cam_sam.pipeline.annotation import annotate
-from napari_cam_sam.pipeline.planes import window_plane
+from napari_cam_sam.pipeline.heatmaps import window_plane
 from napari_cam_sam.prompts.annotator import AnnotatorParameters
 from napari_cam_sam.sam.loading import load_segmenter
 from napari_cam_sam.studies.cases import read_case

@@ -277,7 +277,7 @@ def _steps(
         return
     from napari_cam_sam.cam.heatmaps import CamParameters, compute_heatmaps
     from napari_cam_sam.cam.pixel_sets import PixelSet
-    from napari_cam_sam.pipeline.planes import explain_planes, takes_image
+    from napari_cam_sam.pipeline.heatmaps import explain_planes, takes_image
 
     made_by = recipe.made_by(loaded)
     pixels = recipe.pixels if loaded.segments else None
@@ -328,7 +328,7 @@ def _of_volume(
 ) -> Generator[_Further, None, Iterator[Any]]:
     """Explain a whole volume by a 3D network, and return the heatmaps of its planes."""
     from napari_cam_sam.cam.volume_heatmaps import planes_of
-    from napari_cam_sam.pipeline.planes import explain_volume
+    from napari_cam_sam.pipeline.heatmaps import explain_volume
 
     whole = yield from report_steps(
         lambda tell: explain_volume(

@@ -18,7 +18,7 @@ from napari_cam_sam.images.hashing import file_hash
 from napari_cam_sam.images.raster import write_pillow
 from napari_cam_sam.images.windows import WindowParameters, resolve_window
 from napari_cam_sam.images.writing import write_atomically
-from napari_cam_sam.pipeline.planes import window_plane
+from napari_cam_sam.pipeline.heatmaps import window_plane
 from napari_cam_sam.prompts.data import Box, ObjectPrompt
 from napari_cam_sam.sam.segmenter import Segmenter
 from napari_cam_sam.studies.cases import Case, Dataset, read_case

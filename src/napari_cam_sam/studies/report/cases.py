@@ -16,14 +16,13 @@ from napari_cam_sam.images.geometry import hanging
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.windows import resolve_window
 from napari_cam_sam.pipeline import run_image
+from napari_cam_sam.pipeline.heatmaps import planes_with_heatmaps, with_model_window
 from napari_cam_sam.pipeline.planes import (
     checked_planes,
     encoder,
     make_prompts,
-    planes_with_heatmaps,
     read_truth,
     run_plane,
-    with_model_window,
 )
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.sam.everything.automatic import AutomaticParameters

@@ -22,16 +22,18 @@ from napari_cam_sam.images.writing import labels_dtype
 from napari_cam_sam.models.classifiers import Classifier
 from napari_cam_sam.pipeline import RunParameters, run_image
 from napari_cam_sam.pipeline.annotation import annotate
-from napari_cam_sam.pipeline.planes import (
+from napari_cam_sam.pipeline.heatmaps import (
     ExplainableModel,
+    planes_with_heatmaps,
+    with_model_window,
+)
+from napari_cam_sam.pipeline.planes import (
     check_run,
     checked_planes,
     encoder,
     make_prompts,
-    planes_with_heatmaps,
     read_truth,
     run_plane,
-    with_model_window,
 )
 from napari_cam_sam.prompts.annotator import AnnotatorParameters, class_masks
 from napari_cam_sam.prompts.data import PlanePrompts

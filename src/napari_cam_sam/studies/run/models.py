@@ -8,7 +8,7 @@ from napari_cam_sam.cam.heatmaps import check_request
 from napari_cam_sam.models.factories import refused_factory
 from napari_cam_sam.models.loading import load_model
 from napari_cam_sam.models.segmentation import SegmentationNetwork
-from napari_cam_sam.pipeline.planes import ExplainableModel
+from napari_cam_sam.pipeline.heatmaps import ExplainableModel
 from napari_cam_sam.sam.loading import load_segmenter
 from napari_cam_sam.sam.segmenter import Segmenter
 from napari_cam_sam.studies.config.settings import PREDICTION, Setting
