@@ -133,7 +133,7 @@ def write_case(path: Path, table: pd.DataFrame, about: Mapping[str, Any]) -> Non
 
     def write(hidden: Path) -> None:
         with hidden.open("wb") as file:  # pyarrow opens no path that is not UTF-8
-            pq.write_table(whole, file)
+            pq.write_table(whole, file, write_page_checksum=True)
 
     write_atomically(path, write)
 
@@ -155,7 +155,8 @@ def _read_case(path: Path) -> tuple[pa.Table, dict[str, Any]]:
     """Read the rows of a case and what is known of it, and check that they were written so."""
     try:
         with path.open("rb") as file:  # pyarrow opens no path that is not UTF-8
-            table = pq.read_table(file)
+            # The sums of its pages hold where the name of the digest is damaged, too.
+            table = pq.read_table(file, page_checksum_verification=True)
         metadata = table.schema.metadata or {}
         rows, words = table.replace_schema_metadata(None), metadata.get(_ABOUT, b"{}").decode()
         about = parse_json(words, path)

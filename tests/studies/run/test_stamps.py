@@ -235,6 +235,21 @@ def test_any_damaged_byte_of_a_case_is_found_and_made_again(tmp_path: Path, ran:
     assert again.table.equals(first.table)
 
 
+def test_rows_are_checked_where_the_name_of_their_digest_is_damaged(
+    tmp_path: Path, ran: list[str]
+) -> None:
+    study = study_of(tmp_path, BOX, count=1)
+    run_study(study, tmp_path / "out", device="cpu")
+    path = case_file(tmp_path / "out" / "cases", read_cases(study).cases[0].image_id)
+    whole = path.read_bytes().replace(b"napari-cam-sam-sha256", b"napari-cam-sam-sha25x")
+    path.write_bytes(whole)
+    assert read_about(path) is not None  # as of an earlier version
+    text = b"shapes-000000"
+    assert text in whole
+    path.write_bytes(whole.replace(text, b"w" + text[1:], 1))
+    assert read_about(path) is None
+
+
 def test_a_damaged_table_is_said_and_mended(tmp_path: Path, ran: list[str]) -> None:
     study = study_of(tmp_path, BOX)
     result = run_study(study, tmp_path / "out", device="cpu")
