@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari_cam_sam.images.image import Image
+from napari_cam_sam.plugin.state.shown_image import PixelsKey
 from napari_cam_sam.session import ImageRecord
 
 if TYPE_CHECKING:
@@ -23,8 +24,7 @@ class ImageWork:
 
     Attributes
     ----------
-    key : tuple
-        Image layer, frame, and how often its pixels were replaced: the workspace's `pixels_key`.
+    key : PixelsKey
     number : int
         Names its folder.
     record : ImageRecord or None
@@ -39,7 +39,7 @@ class ImageWork:
         What could not be written while the image was not worked on any more.
     """
 
-    key: tuple[Any, ...]
+    key: PixelsKey
     number: int
     record: ImageRecord | None = None
     changes: int = 0
@@ -53,8 +53,7 @@ class ImageWork:
     @property
     def frame(self) -> int | None:
         """Point in time, of a series."""
-        frame: int | None = self.key[1]
-        return frame
+        return self.key.frame
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from napari_cam_sam.plugin.session.save_queue import SaveQueue
 from napari_cam_sam.plugin.session.viewer_choices import check_choices
 from napari_cam_sam.plugin.session.work_monitor import WorkMonitor
 from napari_cam_sam.plugin.state.preferences import preferences
+from napari_cam_sam.plugin.state.shown_image import PixelsKey
 from napari_cam_sam.session import (
     ImageRecord,
     Session,
@@ -74,7 +75,7 @@ class SessionManager(QObject):
         self._numbers = itertools.count(1)
         # What is worked on now, and by its pixels the work on every image that is in the layers.
         self._work: ImageWork | None = None
-        self._works: dict[tuple[Any, ...], ImageWork] = {}
+        self._works: dict[PixelsKey, ImageWork] = {}
         self._opener = LatestOnly(self._read, self.saved.emit, self)
         self._queue = SaveQueue(workspace, self._window, self)
         self._looker = LatestOnly(self._looked, lambda _: None, self)
@@ -160,7 +161,7 @@ class SessionManager(QObject):
     def _living(self) -> frozenset[int]:
         """Return the numbers of work that is in the layers: nobody else may have or delete it."""
         there = {layer.unique_id for layer in self._workspace.viewer.layers}
-        return frozenset(work.number for work in self._works.values() if work.key[0] in there)
+        return frozenset(work.number for work in self._works.values() if work.key.layer in there)
 
     def autosave(self) -> None:
         """Save by itself, if anything changed since the last time."""
@@ -260,10 +261,9 @@ class SessionManager(QObject):
         self._work = work
         self._look(image, work, offer=not there)
 
-    def _new_work(self, key: tuple[Any, ...]) -> ImageWork:
+    def _new_work(self, key: PixelsKey) -> ImageWork:
         """Begin the work on an image anew; what was saved of it before stays as it is."""
-        work = ImageWork(key, next(self._numbers))
-        self._works[key] = work
+        work = self._works[key] = ImageWork(key, next(self._numbers))
         return work
 
     def _look(self, image: Image, work: ImageWork, offer: bool = True) -> None:

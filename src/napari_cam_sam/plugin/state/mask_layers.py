@@ -20,7 +20,7 @@ from napari_cam_sam.plugin.state.mask_preview import MaskPreview
 from napari_cam_sam.plugin.state.own_layers import OwnLayers
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks
 from napari_cam_sam.plugin.state.prompt_layers import PromptLayers
-from napari_cam_sam.plugin.state.shown_image import ShownImage
+from napari_cam_sam.plugin.state.shown_image import FrameKey, ShownImage
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.session import Acceptance, Overlap, place_masks
 
@@ -63,18 +63,18 @@ class MaskLayers(QObject):
         self._preview.drawn.connect(self.changed)
         # Looked up by the image and frame worked on whenever it is asked for: nobody can be given
         # the masks of another one, whichever hears first that the image changed.
-        self._images: dict[tuple[Any, ...], ImageMasks] = {}
-        self._of: tuple[Any, ...] = ()
+        self._images: dict[FrameKey, ImageMasks] = {}
         self.taken_back_at = 0.0
         """When an acceptance was undone, if none followed, on the clock of `time.monotonic`."""
-        shown.image_changed.connect(self._forget)
+        shown.pixels_replaced.connect(self._forget_pixels)
+        shown.image_changed.connect(self._image_changed)
         shown.axis_changed.connect(self._show_axis)
         shown.viewer.layers.events.removed.connect(self._layer_removed)
 
     @property
     def _here(self) -> ImageMasks:
         """The masks of the image and frame worked on."""
-        return self._images.setdefault(self._shown.work_key(), ImageMasks())
+        return self._images.setdefault(self._shown.frame_key(), ImageMasks())
 
     @property
     def target(self) -> Any | None:
@@ -354,17 +354,17 @@ class MaskLayers(QObject):
         self.labels_changed.emit()
         self.changed.emit()
 
-    def _forget(self) -> None:
-        """Go to another image or frame, each with its own masks, or forget those of old pixels."""
+    def _forget_pixels(self) -> None:
+        """Forget the masks of old pixels, and what would bring them back, of all frames."""
+        layer = self._shown.frame_key().layer
+        for of, one in self._images.items():
+            if of.layer == layer:
+                one.masks.clear()
+                one.undo.clear()
+
+    def _image_changed(self) -> None:
+        """Go to another image or frame: each has its own masks."""
         self.taken_back_at = 0.0
-        of, before = self._shown.work_key(), self._of
-        self._of = of
-        if of == before:
-            # The undo would bring back masks of other pixels, too. All frames have new ones.
-            for at, one in self._images.items():
-                if at[:1] == of[:1]:
-                    one.masks.clear()
-                    one.undo.clear()
         self._drop_gone()
         self._preview.draw_all_soon()
         self.changed.emit()
@@ -372,7 +372,7 @@ class MaskLayers(QObject):
     def _layer_removed(self, event: Any) -> None:
         mark = event.value.metadata.get(KEY, {})
         if mark.get("role") == "preview":
-            of = self._images.get((mark.get("of"), mark.get("frame")))
+            of = self._images.get(FrameKey(mark.get("of"), mark.get("frame")))
             if of is not None and of.masks:
                 of.masks.clear()
                 self.changed.emit()
@@ -381,8 +381,7 @@ class MaskLayers(QObject):
     def _drop_gone(self) -> None:
         """Forget the work on images that are gone: the masks of many planes are large."""
         there = {layer.unique_id for layer in self._shown.viewer.layers}
-        for of in [of for of in self._images if not there.issuperset(of[:1])]:
-            del self._images[of]
+        self._images = {of: one for of, one in self._images.items() if of.layer in there}
 
 
 def _check_editable(layer: Any) -> None:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from napari.layers import Image as ImageLayer
 from qtpy.QtCore import QObject, Signal
@@ -27,9 +27,31 @@ from napari_cam_sam.plugin.layers.layer_geometry import misplaced, true_geometry
 from napari_cam_sam.plugin.qt.timers import single_shot_timer
 from napari_cam_sam.plugin.state.snapshot import Snapshot
 
-__all__ = ["ShownImage"]
+__all__ = ["FrameKey", "PixelsKey", "ShownImage"]
 
 NO_IMAGE = "Open an image first: drop a file, or File → Open Sample."
+
+
+class FrameKey(NamedTuple):
+    """Tells apart images, and of a series its frames.
+
+    Attributes
+    ----------
+    layer : object
+        The image layer's id; None without an image.
+    frame : int or None
+    """
+
+    layer: Any
+    frame: int | None
+
+
+class PixelsKey(NamedTuple):
+    """A `FrameKey`, and how often the pixels were replaced by others."""
+
+    layer: Any
+    frame: int | None
+    replaced: int
 
 
 @dataclass(frozen=True)
@@ -174,14 +196,14 @@ class ShownImage(QObject):
         finally:
             self._left_frame = before
 
-    def work_key(self) -> tuple[Any, ...]:
-        """Return what tells apart images and frames; an empty tuple without an image."""
-        return () if self._layer is None else (self._layer.unique_id, self.frame())
+    def frame_key(self) -> FrameKey:
+        """Return what tells apart the image and the frame from others."""
+        return FrameKey(None if self._layer is None else self._layer.unique_id, self.frame())
 
-    def pixels_key(self) -> tuple[Any, ...]:
-        """Return `work_key`, and how often the pixels were replaced by others."""
-        key = self.work_key()
-        return (*key, self._replaced.get(key[0], 0)) if key else ()
+    def pixels_key(self) -> PixelsKey:
+        """Return what tells apart the pixels from others."""
+        layer, frame = self.frame_key()
+        return PixelsKey(layer, frame, self._replaced.get(layer, 0))
 
     def suggestion(self, name: str) -> str | None:
         """Return what a sample says suits it: its ``classifier``, ``target`` or ``segmenter``.
