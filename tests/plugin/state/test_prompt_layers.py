@@ -202,13 +202,13 @@ def placed(*ids: int, row: float = 5) -> list[PlanePrompts]:
 
 
 def test_an_extraction_replaces_all_that_the_one_before_it_placed(prompts: PromptLayers) -> None:
-    prompts.write(placed(1, 2, 3), first=1)
-    prompts.write(placed(7, 8), first=7)
-    prompts.write(placed(1, row=9), first=1)
+    prompts.write(placed(1, 2, 3), extraction_id=1)
+    prompts.write(placed(7, 8), extraction_id=7)
+    prompts.write(placed(1, row=9), extraction_id=1)
     (fewer,), (others,) = placed(1, row=9), placed(7, 8)
     assert prompts.read(0, 2).objects == (*fewer.objects, *others.objects)
     # What the user draws into an object of it goes with it, and is asked for.
-    prompts.write(placed(1, 2), first=1)
+    prompts.write(placed(1, 2), extraction_id=1)
     prompts.set_object(2)
     prompts.points.add(np.array([[2.0, 18, 19]]))
     assert prompts.edited(1) == {(0, 2)}
@@ -219,9 +219,9 @@ def test_an_extraction_replaces_all_that_the_one_before_it_placed(prompts: Promp
 
 @pytest.mark.parametrize("whose", ["another extraction", "the user", "moved to it"])
 def test_an_object_that_has_other_prompts_is_refused(prompts: PromptLayers, whose: str) -> None:
-    prompts.write(placed(5, 6) if whose == "moved to it" else placed(5), first=5)
+    prompts.write(placed(5, 6) if whose == "moved to it" else placed(5), extraction_id=5)
     if whose == "another extraction":
-        prompts.write(placed(2), first=2)
+        prompts.write(placed(2), extraction_id=2)
     elif whose == "the user":
         prompts.set_object(2)
         prompts.points.add(np.array([[2.0, 18, 19]]))
@@ -235,16 +235,16 @@ def test_an_object_that_has_other_prompts_is_refused(prompts: PromptLayers, whos
 
 
 def test_a_part_of_an_object_is_not_taken_for_another_class(prompts: PromptLayers) -> None:
-    prompts.write(placed(1, 2, 3), first=1)
+    prompts.write(placed(1, 2, 3), extraction_id=1)
     with pytest.raises(CamSamError, match="choose object 4"):
-        prompts.write(placed(2, row=9), first=2)
+        prompts.write(placed(2, row=9), extraction_id=2)
     assert prompts.read(0, 2) == placed(1, 2, 3)[0]
 
 
 def test_a_plane_whose_prompts_were_deleted_is_asked_for_by_every_object(
     prompts: PromptLayers,
 ) -> None:
-    prompts.write(placed(1, 2), first=1)
+    prompts.write(placed(1, 2), extraction_id=1)
     prompts.points.selected_data = {1}
     prompts.points.remove_selected()
     assert prompts.edited(1) == prompts.edited(2) == {(0, 2)}

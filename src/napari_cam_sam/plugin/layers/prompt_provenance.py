@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 __all__ = ["COLUMNS", "column", "columns", "complete", "frame", "table_from", "table_of"]
 
 COLUMNS = {"object": 1, "polarity": "positive", "source": "user", "score": np.nan, "plane": 0,
-           "axis": 0, "first": 0}  # fmt: skip
+           "axis": 0, "extraction_id": 0}  # fmt: skip
 """Features of every prompt, and what holds for one that lacks them.
 
-`first` is the first object of the extraction that placed it, 0 where that is not known.
+`extraction_id` is the first object of the extraction that placed it, 0 where that is not known.
 """
 
 _TYPES: dict[str, type] = {"object": int, "polarity": object, "source": object, "score": float,
-                           "plane": int, "axis": int, "first": int}  # fmt: skip
+                           "plane": int, "axis": int, "extraction_id": int}  # fmt: skip
 
 
 def column(features: pd.DataFrame, name: str, rows: int) -> NDArray[Any]:

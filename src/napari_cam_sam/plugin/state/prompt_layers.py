@@ -114,7 +114,7 @@ class PromptLayers(QObject):
             if chosen:
                 self._history.edit()
                 table = complete(layer.features, len(layer.data))
-                table.loc[chosen, ["object", "first"]] = object_id, 0
+                table.loc[chosen, ["object", "extraction_id"]] = object_id, 0
                 self._edits.mark(layer, chosen, table)
                 moved = True
         self.object_chosen.emit(object_id)
@@ -154,20 +154,20 @@ class PromptLayers(QObject):
         """Return the planes on which the user added, changed or deleted prompts."""
         return self._pair.touched()
 
-    def edited(self, first: int | None = None) -> set[Plane]:
+    def edited(self, extraction_id: int | None = None) -> set[Plane]:
         """Return the planes on which the user edited what an extraction would replace.
 
         Parameters
         ----------
-        first : int, optional
+        extraction_id : int, optional
             The first object that the extraction makes; None for one that replaces all.
         """
         touched = self.touched()
-        if first is None or not touched:
+        if extraction_id is None or not touched:
             return touched
         mine, of = objects_of_the_user(self._pair.held()), owners(self._pair.held())
         # Where nothing of the user's is left, what was deleted may have been of any object.
-        return {p for p in touched if p not in mine or first in {of[p][o] for o in mine[p]}}
+        return {p for p in touched if p not in mine or extraction_id in {of[p][o] for o in mine[p]}}
 
     # Writing
 
@@ -175,7 +175,7 @@ class PromptLayers(QObject):
         self,
         planes: Iterable[PlanePrompts],
         conflict: Conflict = "keep",
-        first: int | None = None,
+        extraction_id: int | None = None,
     ) -> int:
         """Place prompts in the layers, as one step of the history.
 
@@ -186,7 +186,7 @@ class PromptLayers(QObject):
         conflict : {"keep", "replace", "add"}
             For planes where the user did (`edited`): leave them as they are, replace the prompts
             there, or add to them.
-        first : int, optional
+        extraction_id : int, optional
             The first object that the prompts can be of. They replace what was placed from the
             same one, of however many objects that was; None to replace all.
 
@@ -201,7 +201,7 @@ class PromptLayers(QObject):
             If an object has prompts of others on a plane. Nothing is placed then.
         """
         points, boxes = self.create()
-        touched, mine = self.touched(), self.edited(first)
+        touched, mine = self.touched(), self.edited(extraction_id)
         wanted, cleared = [], set()
         for plane in planes:
             key = (plane.axis, plane.index)
@@ -210,21 +210,21 @@ class PromptLayers(QObject):
             if key not in mine or conflict == "replace":
                 cleared.add(key)
             wanted.append(plane)
-        if first is not None:
-            check_object_free(wanted, first, owners(self._pair.held()))
+        if extraction_id is not None:
+            check_object_free(wanted, extraction_id, owners(self._pair.held()))
         self._history.edit()
         with self._pair.as_ours():
-            self._remove_planes(cleared, first)
+            self._remove_planes(cleared, extraction_id)
             if conflict == "replace":
                 touched -= cleared - objects_of_the_user(self._pair.held()).keys()
             places, rows = point_rows(wanted, points.ndim)
             if places:
-                table = _table_with(points, rows, first or 0)
+                table = _table_with(points, rows, extraction_id or 0)
                 points.add(np.array(places))
                 self._pair.set_features(points, table)
             drawn, rows = box_rows(wanted, boxes.ndim)
             if drawn:
-                table = _table_with(boxes, rows, first or 0)
+                table = _table_with(boxes, rows, extraction_id or 0)
                 boxes.add(drawn, shape_type="rectangle")
                 self._pair.set_features(boxes, table)
             # napari selects what is added: T, Delete and the object's number would mean all of it.
@@ -267,14 +267,15 @@ class PromptLayers(QObject):
         self.changed.emit()
         return now
 
-    def _remove_planes(self, planes: set[Plane], first: int | None = None) -> None:
+    def _remove_planes(self, planes: set[Plane], extraction_id: int | None = None) -> None:
         """Remove the prompts on planes: what was placed from an object, or all."""
         of = owners(self._pair.held())
         for layer in self._pair.there() if planes else ():
             gone = [
                 i
                 for i, (plane, object_id, _) in enumerate(row_owners(layer.data, layer.features))
-                if plane in planes and (first is None or of[plane][object_id] == first)
+                if plane in planes
+                and (extraction_id is None or of[plane][object_id] == extraction_id)
             ]
             if gone:
                 remove_rows(layer, gone)
@@ -317,7 +318,7 @@ class PromptLayers(QObject):
         return stepped
 
 
-def _table_with(layer: Any, rows: list[dict[str, Any]], first: int) -> pd.DataFrame:
+def _table_with(layer: Any, rows: list[dict[str, Any]], extraction_id: int) -> pd.DataFrame:
     """Return the features of what a layer holds and of new rows, placed from an object."""
     there = complete(layer.features, len(layer.data))
-    return pd.concat([there, frame(rows).assign(first=first)])
+    return pd.concat([there, frame(rows).assign(extraction_id=extraction_id)])

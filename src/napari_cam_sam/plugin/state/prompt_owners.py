@@ -20,9 +20,9 @@ Layers = Iterable[tuple[Vertices, pd.DataFrame]]
 def row_owners(data: Vertices, features: pd.DataFrame) -> Iterator[tuple[Plane, int, int]]:
     """Return of each prompt its plane, its object, and the first of what placed it with it."""
     ids = np.maximum(1, column(features, "object", len(data))).tolist()
-    first = column(features, "first", len(data)).tolist()
+    extraction = column(features, "extraction_id", len(data)).tolist()
     places = map(tuple, places_of(data, features).tolist())
-    return zip(places, ids, first, strict=True)
+    return zip(places, ids, extraction, strict=True)
 
 
 def owners(layers: Layers) -> dict[Plane, dict[int, int]]:
@@ -33,10 +33,10 @@ def owners(layers: Layers) -> dict[Plane, dict[int, int]]:
     """
     found: dict[Plane, dict[int, int]] = {}
     for data, features in layers:
-        for plane, object_id, first in row_owners(data, features):
+        for plane, object_id, extraction_id in row_owners(data, features):
             of = found.setdefault(plane, {})
-            if first or object_id not in of:
-                of[object_id] = first or object_id
+            if extraction_id or object_id not in of:
+                of[object_id] = extraction_id or object_id
     return found
 
 
@@ -52,7 +52,7 @@ def objects_of_the_user(layers: Layers) -> dict[Plane, set[int]]:
 
 
 def check_object_free(
-    planes: Iterable[PlanePrompts], first: int, of: Mapping[Plane, Mapping[int, int]]
+    planes: Iterable[PlanePrompts], extraction_id: int, of: Mapping[Plane, Mapping[int, int]]
 ) -> None:
     """Refuse prompts of an object that has others on the plane than were placed from the first.
 
@@ -63,7 +63,7 @@ def check_object_free(
     for plane in planes:
         there = of.get((plane.axis, plane.index), {})
         for one in plane.objects:
-            if there.get(one.object_id, first) != first:
+            if there.get(one.object_id, extraction_id) != extraction_id:
                 free = 1 + max(object_id for ids in of.values() for object_id in ids)
                 raise CamSamError(
                     f"Object {one.object_id} has other prompts on plane {plane.index}: choose "
