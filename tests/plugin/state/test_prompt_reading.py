@@ -118,7 +118,7 @@ def test_only_the_plane_asked_for_is_read(prompts: PromptLayers) -> None:
 
 def test_any_shape_stands_for_the_box_round_it(prompts: PromptLayers) -> None:
     ellipse, triangle = np.add(CORNERS, (1, 0, 0)), np.add(CORNERS[:3], (1, 0, 0))
-    with prompts._pair.as_ours():
+    with prompts.as_ours():
         prompts.boxes.add([ellipse], shape_type="ellipse")
         prompts.boxes.add([triangle], shape_type="polygon")
         prompts.boxes.add([triangle[:2]], shape_type="line")

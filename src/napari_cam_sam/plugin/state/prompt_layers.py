@@ -36,7 +36,7 @@ __all__ = ["Conflict", "PromptLayers"]
 Conflict = Literal["keep", "replace", "add"]
 
 
-class PromptLayers(QObject):
+class PromptLayers(PromptLayerPair):
     """The points layer and the boxes layer over the image, read and written as prompts.
 
     What the user draws, moves, turns or deletes becomes the user's, and so does its plane.
@@ -64,52 +64,26 @@ class PromptLayers(QObject):
     def __init__(
         self, shown: ShownImage, own: OwnLayers, heatmaps: HeatmapLayers, parent: QObject
     ) -> None:
-        super().__init__(parent)
-        self._viewer = shown.viewer
-        self._pair = PromptLayerPair(shown, own, self)
-        self._history = PromptHistory(self._pair.state, self._pair.set_state, self)
+        super().__init__(shown, own, parent)
+        self._history = PromptHistory(self.state, self.set_state, self)
         self._history.settled.connect(self.settled)
-        self._edits = UserEdits(self._pair, shown, heatmaps, self._history)
+        self._edits = UserEdits(self, shown, heatmaps, self._history)
         self._edits.edited.connect(self.changed)
         self._edits.ignored.connect(self.ignored)
         self._edits.moving.connect(self.moving)
         shown.image_changed.connect(self._forget)
-        shown.axis_changed.connect(self._pair.show_axis)
-        events = self._viewer.layers.events
+        shown.axis_changed.connect(self.show_axis)
+        events = shown.viewer.layers.events
         events.removing.connect(self._layer_goes)
         events.removed.connect(self._layer_removed)
 
     # The layers
 
-    @property
-    def polarity(self) -> str:
-        """Of new points: ``"positive"`` or ``"negative"``."""
-        return self._pair.polarity
-
-    @property
-    def object_id(self) -> int:
-        """The object that new prompts belong to."""
-        return self._pair.object_id
-
-    @property
-    def points(self) -> Any | None:
-        """The points layer, if there is one."""
-        return self._pair.points
-
-    @property
-    def boxes(self) -> Any | None:
-        """The boxes layer, if there is one."""
-        return self._pair.boxes
-
-    def create(self) -> tuple[Any, Any]:
-        """Return both layers, added where they are not there; the boxes lie below the points."""
-        return self._pair.create()
-
     def set_object(self, object_id: int) -> None:
         """Choose the object that new prompts belong to; selected prompts move to it too."""
-        self._pair.set_object(object_id)
+        super().set_object(object_id)
         moved = False
-        for layer in self._pair.there():
+        for layer in self.there():
             chosen = sorted(layer.selected_data)
             if chosen:
                 self._history.edit()
@@ -123,11 +97,11 @@ class PromptLayers(QObject):
 
     def _layer_goes(self, event: Any) -> None:
         """Keep what a layer holds that is about to be removed: undo brings it back."""
-        if self._viewer.layers[event.index] in (self.points, self.boxes):
+        if self._shown.viewer.layers[event.index] in (self.points, self.boxes):
             self._history.edit()
 
     def _layer_removed(self, event: Any) -> None:
-        if self._pair.drop(event.value):
+        if self.drop(event.value):
             self.changed.emit()
 
     def _forget(self) -> None:
@@ -139,20 +113,16 @@ class PromptLayers(QObject):
 
     def read(self, axis: int, index: int) -> PlanePrompts:
         """Return the prompts on a plane, of each object its points and one entry a box."""
-        return read_rows(self._pair.held(), axis, index).get(index, PlanePrompts(axis, index))
+        return read_rows(self.held(), axis, index).get(index, PlanePrompts(axis, index))
 
     def read_all(self, axis: int) -> tuple[PlanePrompts, ...]:
         """Return the prompts of every plane along an axis that has some."""
-        found = read_rows(self._pair.held(), axis)
+        found = read_rows(self.held(), axis)
         return tuple(found[index] for index in sorted(found))
 
     def planes(self, axis: int) -> list[int]:
         """List the planes along an axis that have prompts."""
-        return sorted(prompted(self._pair.held(), axis))
-
-    def touched(self) -> set[Plane]:
-        """Return the planes on which the user added, changed or deleted prompts."""
-        return self._pair.touched()
+        return sorted(prompted(self.held(), axis))
 
     def edited(self, extraction_id: int | None = None) -> set[Plane]:
         """Return the planes on which the user edited what an extraction would replace.
@@ -165,7 +135,7 @@ class PromptLayers(QObject):
         touched = self.touched()
         if extraction_id is None or not touched:
             return touched
-        mine, of = objects_of_the_user(self._pair.held()), owners(self._pair.held())
+        mine, of = objects_of_the_user(self.held()), owners(self.held())
         # Where nothing of the user's is left, what was deleted may have been of any object.
         return {p for p in touched if p not in mine or extraction_id in {of[p][o] for o in mine[p]}}
 
@@ -211,37 +181,37 @@ class PromptLayers(QObject):
                 cleared.add(key)
             wanted.append(plane)
         if extraction_id is not None:
-            check_object_free(wanted, extraction_id, owners(self._pair.held()))
+            check_object_free(wanted, extraction_id, owners(self.held()))
         self._history.edit()
-        with self._pair.as_ours():
+        with self.as_ours():
             self._remove_planes(cleared, extraction_id)
             if conflict == "replace":
-                touched -= cleared - objects_of_the_user(self._pair.held()).keys()
+                touched -= cleared - objects_of_the_user(self.held()).keys()
             places, rows = point_rows(wanted, points.ndim)
             if places:
                 table = _table_with(points, rows, extraction_id or 0)
                 points.add(np.array(places))
-                self._pair.set_features(points, table)
+                self.set_features(points, table)
             drawn, rows = box_rows(wanted, boxes.ndim)
             if drawn:
                 table = _table_with(boxes, rows, extraction_id or 0)
                 boxes.add(drawn, shape_type="rectangle")
-                self._pair.set_features(boxes, table)
+                self.set_features(boxes, table)
             # napari selects what is added: T, Delete and the object's number would mean all of it.
             points.selected_data = boxes.selected_data = set()
-            self._pair.set_touched(touched)
+            self.set_touched(touched)
         self.changed.emit()
         return sum(bool(plane.objects) for plane in wanted)
 
     def clear(self, axis: int, index: int) -> None:
         """Remove the prompts of a plane; it counts as the user's choice."""
-        if not self._pair.there():
+        if not self.there():
             return
         self.create()
         self._history.edit()
-        with self._pair.as_ours():
+        with self.as_ours():
             self._remove_planes({(axis, index)})
-            self._pair.set_touched(self.touched() | {(axis, index)})
+            self.set_touched(self.touched() | {(axis, index)})
         self.changed.emit()
 
     def switch_polarity(self) -> str:
@@ -256,7 +226,7 @@ class PromptLayers(QObject):
         # While points are added the last one is selected, but what is meant are those to come.
         chosen = [] if str(points.mode) == "add" else sorted(points.selected_data)
         if not chosen:
-            self._pair.set_polarity("positive" if self.polarity == "negative" else "negative")
+            self.set_polarity("positive" if self.polarity == "negative" else "negative")
             self.changed.emit()
             return self.polarity
         self._history.edit()
@@ -269,8 +239,8 @@ class PromptLayers(QObject):
 
     def _remove_planes(self, planes: set[Plane], extraction_id: int | None = None) -> None:
         """Remove the prompts on planes: what was placed from an object, or all."""
-        of = owners(self._pair.held())
-        for layer in self._pair.there() if planes else ():
+        of = owners(self.held())
+        for layer in self.there() if planes else ():
             gone = [
                 i
                 for i, (plane, object_id, _) in enumerate(row_owners(layer.data, layer.features))
@@ -283,7 +253,7 @@ class PromptLayers(QObject):
     def mark_touched(self, planes: Iterable[Plane]) -> None:
         """Set which planes are the user's, e.g. those of a session that is opened again."""
         self.create()
-        self._pair.set_touched(planes)
+        self.set_touched(planes)
 
     # Undo and redo
 
