@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from napari_cam_sam.cli import commands, main
+from napari_cam_sam.cli import main, models
 from napari_cam_sam.errors import DEBUG_VARIABLE, CamSamError, reading, reads
 
 
@@ -20,7 +20,7 @@ def raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def command(arguments: argparse.Namespace) -> None:
         raise error
 
-    monkeypatch.setattr(commands, "_models_list", command)
+    monkeypatch.setattr(models, "_models_list", command)
 
 
 @pytest.mark.parametrize(

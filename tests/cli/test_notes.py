@@ -96,4 +96,4 @@ def test_boxes_cover_no_more_than_the_plane(
     PillowImage.fromarray(mask // 2 + 60).save(tmp_path / "a.png")
     paths = (str(tmp_path / "a.png"), "--truth", str(tmp_path / "mask.png"))
     assert main(["run", *paths, *HOW, "--output", str(tmp_path / "out")]) == 0
-    assert f"boxes of {share} of the plane" in capsys.readouterr().out
+    assert f"boxes of {share} of the slice" in capsys.readouterr().out

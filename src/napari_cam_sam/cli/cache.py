@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from napari_cam_sam.cli.printing import print_json, print_table, progress
 from napari_cam_sam.cli.shared import (
     AXIS_HELP,
     DEVICE_HELP,
@@ -19,9 +20,6 @@ from napari_cam_sam.cli.shared import (
     Parser,
     add_image,
     changed,
-    print_json,
-    print_table,
-    progress,
     read_given,
     window_help,
 )

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from napari_cam_sam.cli.shared import cell, print_table
+from napari_cam_sam.cli.printing import cell, print_table
 from napari_cam_sam.prompts.bounds import clip_box
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_cam_sam.cli.printing import print_json, print_note, print_notes, progress
 from napari_cam_sam.cli.report import report
 from napari_cam_sam.cli.shared import (
     AXIS_HELP,
@@ -20,10 +21,6 @@ from napari_cam_sam.cli.shared import (
     SEGMENTER_HELP,
     TARGET_HELP,
     add_file_choice,
-    print_json,
-    print_note,
-    print_notes,
-    progress,
     prompt_parameters_class,
     read_given,
     rules_help,

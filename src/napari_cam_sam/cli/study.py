@@ -8,16 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_cam_sam.cli.shared import (
-    DEVICE_HELP,
-    add_allowed,
-    add_fields,
-    changed,
-    given,
-    print_json,
-    print_table,
-    progress,
-)
+from napari_cam_sam.cli.printing import print_json, print_table, progress
+from napari_cam_sam.cli.shared import DEVICE_HELP, add_allowed, add_fields, changed, given
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.records.folders import folder_lock
 from napari_cam_sam.text import shown

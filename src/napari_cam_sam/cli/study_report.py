@@ -7,14 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_cam_sam.cli.shared import (
-    DEVICE_HELP,
-    add_allowed,
-    cell,
-    print_json,
-    print_table,
-    progress,
-)
+from napari_cam_sam.cli.printing import cell, print_json, print_table, progress
+from napari_cam_sam.cli.shared import DEVICE_HELP, add_allowed
 from napari_cam_sam.text import shown
 
 if TYPE_CHECKING:

@@ -10,15 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_cam_sam.cli.shared import (
-    AXIS_HELP,
-    add_fields,
-    cell,
-    changed,
-    print_json,
-    print_table,
-    window_help,
-)
+from napari_cam_sam.cli.printing import cell, print_json, print_table
+from napari_cam_sam.cli.shared import AXIS_HELP, add_fields, changed, window_help
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.text import shown
 

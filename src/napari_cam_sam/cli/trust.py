@@ -6,6 +6,7 @@ import argparse
 from math import isnan
 from typing import TYPE_CHECKING, Any
 
+from napari_cam_sam.cli.printing import print_json, print_table, progress
 from napari_cam_sam.cli.shared import (
     AXIS_HELP,
     CAM_HELP,
@@ -17,9 +18,6 @@ from napari_cam_sam.cli.shared import (
     add_image,
     changed,
     load_model_of,
-    print_json,
-    print_table,
-    progress,
     read_given,
     window_help,
 )
