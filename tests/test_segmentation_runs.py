@@ -123,7 +123,7 @@ def test_a_volume_is_explained_once_and_cut_along_any_axis(seeded: Segmenter, ax
             1 / (1 + np.exp(-2 * (250 / 255 - 0.5 if there.any() else 10 / 255 - 0.5))), abs=1e-4
         )
         if not there.any():
-            assert plane.reason == "What speaks for 'spot' lies on other planes."
+            assert plane.reason == "All positive evidence for 'spot' is on other slices."
 
 
 def test_a_region_is_read_from_labels_on_the_images_grid(seeded: Segmenter) -> None:

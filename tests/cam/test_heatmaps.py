@@ -101,7 +101,7 @@ def test_blank_plane_has_no_evidence(make: Make) -> None:
     classifier = make(_Bright(), layers=("blocks",), classes=1)
     (heatmap,) = compute_heatmaps(classifier, [np.zeros((9, 9), np.uint8)])
     assert not heatmap.evidence
-    assert "nowhere" in str(heatmap.reason)
+    assert "no positive evidence" in str(heatmap.reason)
     assert not heatmap.values.any()
 
 
@@ -113,7 +113,7 @@ def test_evidence_in_the_padding_only_is_none(make: Make) -> None:
     (heatmap,) = compute_heatmaps(classifier, [plane], CamParameters("hires-cam"))
     assert heatmap.raw.max() > 0
     assert not heatmap.evidence
-    assert "only outside the plane" in str(heatmap.reason)
+    assert "only in the padding" in str(heatmap.reason)
 
 
 class _TopOnly(nn.Module):

@@ -413,8 +413,8 @@ def normalise_heatmap(
     values = _scaled(np.mean([_scaled(part) for part in parts], axis=0))
     if values.any():
         return values, None
-    where = "only outside the plane" if elsewhere else "nowhere"
-    return values, f"What speaks for {name!r} lies {where}, after {parameters.method}."
+    where = "here, only in the padding" if elsewhere else "here"
+    return values, f"{parameters.method} found no positive evidence for {name!r} {where}."
 
 
 def _mean(maps: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -63,15 +63,15 @@ def findings(trust: HeatmapTrust) -> tuple[Finding, ...]:
     if trust.road is not None:
         out.append(_road(trust.road.score))
     for test, found, what in (
-        ("shift", trust.shift, "the plane is shifted by a few pixels"),
-        ("noise", trust.noise, "a little noise is added to the plane"),
+        ("shift", trust.shift, "the slice is shifted by a few pixels"),
+        ("noise", trust.noise, "a little noise is added to the slice"),
     ):
         if found is not None:
             level, words = _level(found.top_iou), f"when {what}"
             said = {
                 "good": f"The map stays where it is {words}.",
                 "mixed": f"The map moves in part {words}.",
-                "bad": f"The map is another one {words}: it is not stable.",
+                "bad": f"The map changes {words}: unstable.",
             }
             out.append(Finding(test, level, said[level]))
     return tuple(out)

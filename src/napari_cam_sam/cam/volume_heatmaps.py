@@ -238,7 +238,7 @@ def planes_of(whole: Heatmap, axis: int) -> Iterator[Heatmap]:
         }
         reason = whole.reason
         if reason is None and not cut["values"].any():
-            reason = f"What speaks for {whole.target_name!r} lies on other planes."
+            reason = f"All positive evidence for {whole.target_name!r} is on other slices."
         if "probability_map" in cut:
             cut["probability"] = float(cut["probability_map"].max())
         yield replace(whole, **cut, evidence=reason is None, reason=reason)

@@ -115,7 +115,7 @@ def test_pixels_are_asked_for_where_a_network_segments(dock: HeatmapDock, finish
     load(dock, "nets:planes", finish)
     assert not dock.pixels.isHidden()
     assert not dock.planes.isHidden()
-    assert "bright where it is predicted, for plane 3" in dock.row.words.text()
+    assert "bright where it is predicted, for slice 3" in dock.row.words.text()
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_a_clicked_pixel_is_the_one_under_the_mouse(
     load(dock, "nets:planes", finish)
     dock.pixels.kind.set_value("pixel")
     compute(dock, finish)
-    assert "Click a pixel" in dock.row.words.text()
+    assert "Pick a pixel" in dock.row.words.text()
     points = viewer.add_points(np.zeros((0, 3)), name="not to be drawn into")
     before = list(viewer.mouse_drag_callbacks)
     dock.pixels.pick.setChecked(True)
@@ -255,7 +255,7 @@ def test_a_3d_network_explains_the_whole_volume(
     assert dock.workspace.heatmaps.computed_planes(0) == list(range(6))
     note = dock.workspace.heatmaps.record(0, 0)
     assert note is not None
-    assert "other planes" in str(note.reason)
+    assert "other slices" in str(note.reason)
 
 
 def test_a_3d_network_refuses_a_single_plane(

@@ -69,7 +69,7 @@ def test_a_tiff_is_the_same_in_the_docks_and_on_the_command_line(
     row = AxesRow(workspace)
     layer = viewer.layers[0]
     if axes[0] != first:
-        with pytest.raises(CamSamError, match="Put in order"):
+        with pytest.raises(CamSamError, match="Reorder axes"):
             workspace.image()
         assert row.apply.isEnabled()
         row.apply.click()
@@ -99,7 +99,7 @@ def test_of_five_axes_both_are_chosen(tmp_path: Path, qapp: Any, axes: str) -> N
     np.testing.assert_array_equal(read_image(path, 2, channel=1).data, expected[2, 1])
     viewer, workspace = opened(path)
     row = AxesRow(workspace)
-    with pytest.raises(CamSamError, match="Put in order"):
+    with pytest.raises(CamSamError, match="Reorder axes"):
         workspace.image()
     row.channel.setValue(1)
     row.apply.click()
@@ -123,12 +123,12 @@ def test_where_a_file_says_nothing_it_is_asked(tmp_path: Path, qapp: Any) -> Non
             read_image(path, 0, axes=wrong)
     viewer, workspace = opened(path)
     row = AxesRow(workspace)
-    with pytest.raises(CamSamError, match="Nothing says which of the 4 axes"):
+    with pytest.raises(CamSamError, match="The image does not say which of its 4 axes"):
         workspace.image()
     assert not row.apply.isEnabled()
     assert row.choice.set_value("ZCYX")
     row.choice.chosen.emit()
-    with pytest.raises(CamSamError, match="Put in order"):
+    with pytest.raises(CamSamError, match="Reorder axes"):
         workspace.image()
     row.apply.click()
     viewer.dims.set_point(0, 1)
@@ -286,7 +286,7 @@ def test_work_does_not_lose_its_image_to_another_reading_of_the_axes(qapp: Any) 
     row.choice.set_value("ZCYX")
     row.choice.chosen.emit()
     assert axes_of(layer).letters == row.choice.value() == "CZYX"
-    assert "There is work on this image" in row.words.text()
+    assert "The axes cannot change while there is work on this image" in row.words.text()
     viewer.layers.remove(labels)
     row.choice.set_value("ZCYX")
     row.choice.chosen.emit()

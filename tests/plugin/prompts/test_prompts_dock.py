@@ -71,7 +71,7 @@ def test_a_plane_gets_what_the_core_takes_from_its_heatmap(
     assert [p for o in found.objects for p in o.points] == [
         p for o in expected.objects for p in o.points
     ]
-    assert dock.row.words.text() == "Prompts of a on 1 plane."
+    assert dock.row.words.text() == "Prompts of a on 1 slice."
     assert dock.workspace.prompts.touched() == set()
 
 
@@ -80,7 +80,7 @@ def test_every_plane_with_a_heatmap_and_those_without_evidence_say_so(
 ) -> None:
     workspace = dock.workspace
     assert not dock.extract()
-    assert "no heatmap on this plane" in dock.row.words.text()
+    assert "No heatmap on this slice" in dock.row.words.text()
     put_heatmap(workspace, 0, 1, hill((20, 24), 6, 8))
     put_heatmap(workspace, 0, 2, 0, reason="'a' has 0.03, less than 0.50.")
     put_heatmap(workspace, 0, 4, hill((20, 24), 12, 9))
@@ -90,11 +90,11 @@ def test_every_plane_with_a_heatmap_and_those_without_evidence_say_so(
     assert workspace.prompts.planes(0) == [1, 4]
     assert workspace.prompts.planes(2) == []
     words = dock.row.words.text()
-    assert words.startswith("Prompts of a on 2 planes, none on 1")
+    assert words.startswith("Prompts of a on 2 slices, none on 1")
     assert "'a' has 0.03, less than 0.50." in words
     assert dock.extract()
     finish(dock.row)
-    assert "No prompt of a on plane 2: 'a' has 0.03" in dock.row.words.text()
+    assert "No prompts of a on slice 2: 'a' has 0.03" in dock.row.words.text()
     workspace.show_plane(2, 7)
     assert dock.extract()
     finish(dock.row)
@@ -116,7 +116,7 @@ def test_where_the_user_edited_the_dock_asks_first(
     dock.extract(everywhere=True)
     finish(dock.row)
     assert dock.question.isVisible()
-    assert dock.question.words.text() == "Plane 2 has prompts that you edited."
+    assert dock.question.words.text() == "Slice 2 has prompts that you edited."
     assert workspace.prompts.planes(0) == [2]
     getattr(dock.question, answer).click()
     assert not dock.question.isVisible()
@@ -158,7 +158,7 @@ def test_a_rule_of_more_objects_leaves_those_of_another_class(
     finish(dock.row)
     assert workspace.prompts.read(0, 2).objects == before
     assert dock.row.words.text() == (
-        "Object 2 has other prompts on plane 2: choose object 3, or clear that plane first."
+        "Object 2 has other prompts on slice 2: choose object 3, or clear that slice first."
     )
     dock.object.setValue(3)
     dock.extract()
@@ -211,7 +211,7 @@ def test_the_truth_of_all_planes_gives_what_the_core_takes_from_it(
         assert found.objects == expected.objects
         assert all(o.box.source == "truth" for o in found.objects)
     filled = sum(plane.any() for plane in planes)
-    assert f"Prompts on {filled} planes, none on {len(planes) - filled}" in dock.row.words.text()
+    assert f"Prompts on {filled} slices, none on {len(planes) - filled}" in dock.row.words.text()
 
 
 @pytest.mark.parametrize("margin", [0, 2])
@@ -256,7 +256,7 @@ def test_one_label_of_the_truth_can_be_taken_alone(
     dock.workspace.show_plane(0, 3)
     dock.truth.place.click()
     finish(dock.row)
-    assert dock.row.words.text() == "No prompt on plane 3: the truth has no label 7 there."
+    assert dock.row.words.text() == "No prompts on slice 3: the ground truth has no label 7 there."
     # What is painted is listed when the section is opened.
     model.layers["truth"].data[4, 1, 1] = 9
     dock.truth.show()
@@ -293,7 +293,7 @@ def test_a_truth_that_lies_elsewhere_is_refused_in_words(
 
 def test_without_a_truth_the_dock_asks_for_one(model: ViewerModel, dock: PromptsDock) -> None:
     dock.truth.place.click()
-    assert "Open a truth first" in dock.row.words.text()
+    assert "No ground truth" in dock.row.words.text()
     image = model.layers["scan"]
     same = {"scale": image.scale, "affine": image.affine, "units": "mm"}
     truth = model.add_labels(np.ones((6, 20, 24), np.uint8), name="truth", **same)
@@ -370,7 +370,7 @@ def test_what_was_placed_is_still_said_when_the_plane_is_told_late(
     dock.extract()
     finish(dock.row)
     dock.workspace.plane_changed.emit()
-    assert dock.row.words.text() == "Prompts of a on 1 plane."
+    assert dock.row.words.text() == "Prompts of a on 1 slice."
     dock.workspace.show_plane(0, 4)
     dock.workspace.plane_changed.emit()
     assert dock.row.words.text() == ""
@@ -416,7 +416,7 @@ def test_buttons_edit_the_plane_shown(model: ViewerModel, dock: PromptsDock, qtb
     with qtbot.waitSignal(prompts.settled, timeout=10_000):
         new = (ObjectPrompt(1, (Point(3, 3),), Box(1, 2, 5, 6)), ObjectPrompt(2, (Point(9, 9),)))
         prompts.write([PlanePrompts(0, 2, new), PlanePrompts(0, 4, new)], "replace")
-    assert dock.found.text() == "Plane 2 (slider: 3): 1 box, 2 points; 2 planes with prompts."
+    assert dock.found.text() == "Slice 2 (slider: 3): 1 box, 2 points; 2 slices with prompts."
 
 
 def test_three_dimensions_show_no_plane_to_place_on(model: ViewerModel, dock: PromptsDock) -> None:

@@ -94,7 +94,7 @@ def test_labels_of_a_volume_are_saved_as_nifti_beside_it(
     open_volume(viewer, tmp_path)
     dock = SegmentDock(viewer)
     viewer.window.add_dock_widget(dock)
-    assert press(dock.saving).startswith("There are no labels yet")
+    assert press(dock.saving).startswith("No labels yet")
     layer = accepted(viewer)
     dialog.answer = "mine"  # as a user types it
     said = press(dock.saving)
@@ -110,7 +110,7 @@ def test_labels_of_a_volume_are_saved_as_nifti_beside_it(
     before = (tmp_path / "mine.nii.gz").read_bytes()
     layer.data[:] = 0
     press(dock.saving)
-    assert dialog.questions == ["mine.nii.gz is there already. Replace it?"]
+    assert dialog.questions == ["mine.nii.gz already exists. Replace it?"]
     assert (tmp_path / "mine.nii.gz").read_bytes() == before
     dialog.answer, dialog.kind = "scan.v2", 1
     assert "scan.v2.nii," in press(dock.saving)
@@ -232,7 +232,7 @@ def test_another_kind_chosen_in_the_dialog_gives_the_name_one_right_suffix(
     assert [path.name for path in tmp_path.glob("*.*")] == [ours]
     dialog.replace = False
     press(dock.saving)  # Qt asked for another name
-    assert dialog.questions == [f"{ours} is there already. Replace it?"]
+    assert dialog.questions == [f"{ours} already exists. Replace it?"]
 
 
 def test_what_was_saved_is_not_said_of_what_is_there_later(

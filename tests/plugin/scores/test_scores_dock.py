@@ -89,9 +89,9 @@ def test_every_number_is_the_cores(viewer: Any, dock: ScoresDock, qtbot: Any) ->
     choices = dock.choices
     chosen = (choices.prediction, choices.truth, choices.heatmap, choices.label)
     assert [c.currentText() for c in chosen] == [
-        "shifted", "CT-like phantom, truth", "heatmap of CT-like phantom", "all that is not 0",
+        "shifted", "CT-like phantom, truth", "heatmap of CT-like phantom", "all labels",
     ]  # fmt: skip
-    assert "24 planes along axis 0, distances in mm" in dock.row.words.text()
+    assert "24 slices along axis 0, distances in mm" in dock.row.words.text()
     rows = score(dock, qtbot)
     truth = np.asarray(viewer.layers["CT-like phantom, truth"].data)
     predicted = np.asarray(viewer.layers["shifted"].data)
@@ -121,7 +121,7 @@ def test_rows_sort_by_number_and_a_click_goes_to_the_plane(
     layer.data[2, 5:9, 5:9] = 1  # where the truth has nothing: infinite distances
     rows = score(dock, qtbot)
     assert rows["plane 2"]["hd95"] == "inf"
-    assert rows["plane 2"]["remarks"] == "not in the truth"
+    assert rows["plane 2"]["remarks"] == "not in the ground truth"
     table = dock.table
     for order in (Qt.SortOrder.AscendingOrder, Qt.SortOrder.DescendingOrder):
         table.sortByColumn(3, order)
@@ -131,12 +131,12 @@ def test_rows_sort_by_number_and_a_click_goes_to_the_plane(
         assert finite == sorted(finite, reverse=order == Qt.SortOrder.DescendingOrder)
     table.sortByColumn(0, Qt.SortOrder.AscendingOrder)
     named = [table.item(i, 0).text() for i in range(table.rowCount())]
-    assert named[:4] == ["volume", "object 1", "plane 2", "plane 8"]
-    assert named.index("plane 9") < named.index("plane 10")
+    assert named[:4] == ["volume", "object 1", "slice 2", "slice 8"]
+    assert named.index("slice 9") < named.index("slice 10")
     assert table.item(2, 3).text() == "∞"
     assert table.item(3, 1).text() == f"{rows['plane 8']['dice']:.3f}"
     assert all(table.horizontalHeaderItem(i).toolTip() for i in range(table.columnCount()))
-    table.cellClicked.emit(named.index("plane 9"), 0)
+    table.cellClicked.emit(named.index("slice 9"), 0)
     assert dock.workspace.plane() == (0, 9)
     # An object's click goes to the plane that has most of it.
     truth = np.asarray(viewer.layers["CT-like phantom, truth"].data)
@@ -167,7 +167,7 @@ def test_an_edit_scores_its_plane_again(
     qtbot.waitUntil(lambda: dice() == 1, timeout=WAIT)
     names = [dock.table.item(i, 0).text() for i in range(dock.table.rowCount())]
     assert "volume (before the last edit)" in names
-    assert "Plane 11: Dice 1.000" in dock.row.words.text()
+    assert "Slice 11: Dice 1.000" in dock.row.words.text()
     rows = {row["scored"]: row for row in dock.table.as_data()}
     assert rows["volume"]["dice"] == before["volume"]["dice"]
     assert "before the last edit" in rows["volume"]["remarks"]
@@ -215,7 +215,7 @@ def test_what_does_not_fit_is_named_before_anything_runs(
     for layer, words in (
         (small, "small has shape (3, 4, 5)"),
         (moved, "moved does not lie where CT-like phantom does"),
-        (truth, "chosen as prediction and as truth"),
+        (truth, "both prediction and ground truth"),
     ):
         dock.choices.choose_prediction(layer)
         assert words in dock.row.words.text()
@@ -236,9 +236,9 @@ def test_what_is_missing_is_said(viewer: Any, qtbot: Any) -> None:
     viewer.window.add_dock_widget(dock)
     assert "Open an image" in dock.row.words.text()
     viewer.add_image(np.random.default_rng(0).random((4, 30, 30)))
-    assert "Open a truth" in dock.row.words.text()
+    assert "No ground truth" in dock.row.words.text()
     viewer.add_labels(np.ones((4, 30, 30), np.uint8), name="truth")
-    assert "There is no prediction" in dock.row.words.text()
+    assert "No prediction yet" in dock.row.words.text()
     assert not dock.run.isEnabled()
     assert dock.table.as_data() == []
     viewer.add_labels(np.zeros((4, 30, 30), np.uint8), name="mine")
@@ -261,7 +261,7 @@ def test_a_layer_deleted_while_it_is_scored(
     qtbot.waitUntil(lambda: settled(dock), timeout=WAIT)
     assert not seen
     assert not dock.run.isEnabled()
-    assert any(w in dock.row.words.text() for w in ("Open", "no prediction", "two layers"))
+    assert any(w in dock.row.words.text() for w in ("No ground truth", "No prediction", "two layers"))
 
 
 def test_pyramids_are_scored_at_their_finest_level(viewer: Any, qtbot: Any) -> None:
@@ -290,7 +290,7 @@ def test_an_image_without_depth_and_one_with_an_empty_truth(viewer: Any, qtbot: 
     dock = ScoresDock(viewer)
     viewer.window.add_dock_widget(dock)
     assert score(dock, qtbot) == {}
-    assert "Neither layer has anything" in dock.row.words.text()
+    assert "Nothing to score: both layers are empty" in dock.row.words.text()
     mine.data[5:20, 5:20] = 3
     rows = score(dock, qtbot)
     assert set(rows) == {"image", "extra 3"}
@@ -301,7 +301,7 @@ def test_an_image_without_depth_and_one_with_an_empty_truth(viewer: Any, qtbot: 
     assert set(rows) == {"image", "object 7"}
     assert rows["image"]["dice"] == pytest.approx(2 * 225 / (225 + 300))
     assert rows["image"]["unit"] == "px"
-    assert rows["object 7"]["remarks"] == "is 3 in the prediction"
+    assert rows["object 7"]["remarks"] == "label 3 in the prediction"
     dock.table.cellClicked.emit(0, 0)
     mine.data_setitem((np.arange(5, 20), np.full(15, 21)), 3)
     qtbot.waitUntil(
@@ -437,7 +437,7 @@ def test_the_four_ways_to_a_mask(viewer: Any, dock: ScoresDock, qtbot: Any) -> N
     table = dock.comparison.table
     assert [table.item(i, 0).text() for i in range(4)] == list(VARIANTS)
     assert table.item(3, 4).text() == "100.0"
-    assert f"{len(planes)} planes" in words.text()
+    assert f"{len(planes)} slices" in words.text()
     # What the user accepted counts as edited.
     own = workspace.layers.labels("labels", create=True)
     own.data = truth.copy()
@@ -458,26 +458,26 @@ def test_a_comparison_from_before_a_change_says_so(
     def compare() -> None:
         dock.comparison.button.click()
         qtbot.waitUntil(lambda: settled(dock), timeout=WAIT)
-        assert words.text().endswith("planes with truth or masks.")
+        assert words.text().endswith("slices with ground truth or masks.")
 
     def changed() -> None:
-        qtbot.waitUntil(lambda: words.text().endswith("last change: compare again."))
+        qtbot.waitUntil(lambda: words.text().endswith("Out of date: compare again."))
         assert dock.comparison.button.isEnabled()
 
     compare()
     workspace.show_plane(0, 10)  # nothing but another plane is shown
     workspace.shown.look_at_plane()
     dock._say()
-    assert words.text().endswith("planes with truth or masks.")
+    assert words.text().endswith("slices with ground truth or masks.")
     prompt = ObjectPrompt(1, (), Box(40, 40, 60, 60))
     workspace.prompts.write([PlanePrompts(0, 11, (prompt,))])
     dock._say()
-    assert words.text().endswith("planes with truth or masks.")  # as placed, not edited
+    assert words.text().endswith("slices with ground truth or masks.")  # as placed, not edited
     boxes = workspace.prompts.boxes
     boxes.data = [boxes.data[0] + np.array([0, 3, 0])]
     changed()
     workspace.prompts.undo()
-    qtbot.waitUntil(lambda: words.text().endswith("planes with truth or masks."))
+    qtbot.waitUntil(lambda: words.text().endswith("slices with ground truth or masks."))
     for name in ("shifted", "CT-like phantom, truth"):
         viewer.layers[name].data_setitem((np.array([11]), np.array([3]), np.array([3])), 1)
         changed()
@@ -502,7 +502,7 @@ def test_an_edit_while_ways_are_compared_is_told_at_their_end(
     dock.comparison.button.click()
     viewer.layers["shifted"].data_setitem((np.array([11]), np.array([3]), np.array([3])), 1)
     qtbot.waitUntil(lambda: settled(dock), timeout=WAIT)
-    assert dock.comparison.row.words.text().endswith("last change: compare again.")
+    assert dock.comparison.row.words.text().endswith("Out of date: compare again.")
 
 
 def test_masks_of_the_plugin_are_scored_first(viewer: Any, dock: ScoresDock, qtbot: Any) -> None:

@@ -81,7 +81,7 @@ def test_figures_and_words_are_the_cores(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     page = dock.trust
-    assert "eigen-cam of lesion, plane 11" in page.row.words.text()
+    assert "eigen-cam of lesion, slice 11" in page.row.words.text()
     assert not dock.save.isEnabled()
     weights = [p.clone() for p in page._workspace.classifier.module.parameters()]
     page.button.click()
@@ -125,7 +125,7 @@ def test_what_is_missing_is_said(viewer: ViewerModel, dock: ScoresDock) -> None:
     workspace.show_plane(0, 3)
     workspace.shown.look_at_plane()
     assert not page.button.isEnabled()
-    assert "Compute the heatmap of this plane first" in page.row.words.text()
+    assert "Compute the heatmap of this slice first" in page.row.words.text()
     workspace.show_plane(0, 11)
     workspace.shown.look_at_plane()
     assert page.button.isEnabled()

@@ -182,7 +182,7 @@ def test_of_512_planes_the_shown_the_20_with_prompts_and_the_next_are_encoded(
     assert known.prompted == set(FIRING)
     assert known.ready == {100, *FIRING, 101, 99, 102, 98}
     assert (known.n_planes, known.shown, known.full) == (N, 100, False)
-    assert dock.ahead.words.text() == "20 of 20 prompted planes ready."
+    assert dock.ahead.words.text() == "20 of 20 slices with prompts ready."
     # Scrolling on, only what is new is encoded, and that in the direction of the scroll.
     told: list[str] = []
     dock.ahead.ahead.changed.connect(lambda: told.append(dock.ahead.words.text()))
@@ -196,7 +196,7 @@ def test_of_512_planes_the_shown_the_20_with_prompts_and_the_next_are_encoded(
     assert slow.started[28:] == [97, 96, 95, 94]
     # What was known stays known while the thread begins anew.
     assert told
-    assert all(words.startswith("20 of 20 prompted planes ready") for words in told)
+    assert all(words.startswith("20 of 20 slices with prompts ready") for words in told)
     assert {100, 103, 105, 94} <= rest(dock).ready
 
 
@@ -298,7 +298,7 @@ def test_another_image_window_or_segmenter_stops_it(
     elif other == "off":
         assert slow.started == before
         assert rest(dock).ready == set(before)
-        assert dock.ahead.words.text() == "1 of 20 prompted planes ready."
+        assert dock.ahead.words.text() == "1 of 20 slices with prompts ready."
         dock.ahead.switch.setChecked(True)
         assert len(rest(dock).ready) == 25
         assert len(slow.started) == 25
@@ -388,7 +388,7 @@ def test_while_a_task_runs_nothing_is_begun(
     slow.let()
     qtbot.waitUntil(lambda: not dock.ahead.ahead.busy, timeout=TIMEOUT)
     assert slow.started == []
-    assert dock.ahead.words.text() == "0 of 20 prompted planes ready."
+    assert dock.ahead.words.text() == "0 of 20 slices with prompts ready."
     go.set()
     finish(dock.row)
     rest(dock)
@@ -407,8 +407,7 @@ def test_memory_for_few_planes_and_no_disk_ends_it(
     assert known.full
     assert known.ready == set(slow.started)
     assert dock.ahead.words.text() == (
-        "5 of 20 prompted planes ready. There is no room for more: allow more memory or disk in "
-        "the Preferences."
+        "5 of 20 slices with prompts ready. Cache full: raise the limit in Preferences."
     )
     # However often it is asked, only planes that are shown are encoded again.
     for shown in (101, 100, 101, 100, 101):
@@ -477,7 +476,7 @@ def test_what_fails_is_said_and_not_tried_at_every_scroll(
         rest(dock)
     assert slow.started == [100]
     assert dock.ahead.words.text() == (
-        f"0 of 20 prompted planes ready. Nothing is encoded ahead: {error}"
+        f"0 of 20 slices with prompts ready. Encoding ahead failed: {error}"
     )
     assert len(notices) == (0 if isinstance(error, CamSamError) else 1)
     # Switched off and on, it is tried again.
@@ -498,7 +497,7 @@ def test_without_prompts_the_dock_must_be_seen(
     dock.show()
     rest(dock)
     assert slow.started == [100, 101, 99, 102, 98]
-    assert dock.ahead.words.text() == "This plane is ready."
+    assert dock.ahead.words.text() == "This slice is ready."
     dock.hide()
 
 
@@ -615,7 +614,7 @@ def test_the_strip_shows_each_kind_of_plane_in_the_colours_of_the_theme(qtbot: A
         assert (below[20], below[50], below[30], below[70]) == (ready, ready, none, none)
         line = {picture.pixelColor(int(x * ratio), int(9 * ratio)).name() for x in range(39, 45)}
         assert len(line) > 1
-    assert strip.words_at(82).startswith("Plane 20, with prompts, ready.")
-    assert strip.words_at(162).startswith("Plane 40, with prompts, being encoded.")
-    assert strip.words_at(42).startswith("Plane 10, shown, not ready.")
-    assert strip.words_at(282).startswith("Planes along the axis shown")
+    assert strip.words_at(82).startswith("Slice 20, with prompts, ready.")
+    assert strip.words_at(162).startswith("Slice 40, with prompts, being encoded.")
+    assert strip.words_at(42).startswith("Slice 10, shown, not ready.")
+    assert strip.words_at(282).startswith("Slices along this axis")

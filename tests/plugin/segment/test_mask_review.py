@@ -68,8 +68,8 @@ def test_masks_of_prompts_that_were_moved_are_passed_over(dock: SegmentDock) -> 
     assert labelled(dock) == [0]
     assert dock.masks.planes(0) == [1, 2, 4]
     wanted = (
-        "Accepted the masks of 1 plane; Ctrl-Z takes it back. Passed over: planes 1, 2 and 4, of "
-        "prompts as they were before; Shift-S makes new masks."
+        "Accepted the masks of 1 slice; Ctrl-Z undoes it. Skipped slices 1, 2 and 4: prompts "
+        "changed, press Shift-S."
     )
     assert dock.row.words.text() == wanted
     # It is read, and not replaced by what the dock says whenever something changes.
@@ -77,7 +77,7 @@ def test_masks_of_prompts_that_were_moved_are_passed_over(dock: SegmentDock) -> 
     dock.workspace.shown.look_at_plane()
     assert dock.row.words.text() == wanted
     dock.review.accept_all.click()
-    assert dock.row.words.text().startswith("No mask was accepted. Passed over: planes 1, 2 and 4")
+    assert dock.row.words.text().startswith("No mask was accepted. Skipped slices 1, 2 and 4")
     assert labelled(dock) == [0]
     dock.workspace.prompts.write([PlanePrompts(0, 3, (ONE,))])
     dock.workspace.shown.look_at_plane()
@@ -88,12 +88,12 @@ def test_masks_of_prompts_that_were_moved_are_passed_over(dock: SegmentDock) -> 
 def test_words_of_an_acceptance_go_when_a_key_takes_it_back(dock: SegmentDock) -> None:
     show(dock, 2)
     dock.review.accept.click()
-    assert dock.row.words.text() == "Accepted the mask on plane 2; Ctrl-Z takes it back."
+    assert dock.row.words.text() == "Accepted the mask on slice 2; Ctrl-Z undoes it."
     dock.workspace.masks.undo_accept()
     assert "Accepted" not in dock.row.words.text()
     dock.review.accept.click()
     dock.review.undo.click()
-    assert dock.row.words.text() == "Taken back on 1 plane."
+    assert dock.row.words.text() == "Acceptance undone on 1 slice."
 
 
 def test_a_mask_that_is_seen_is_accepted_and_said_to_be_of_before(dock: SegmentDock) -> None:
@@ -102,10 +102,10 @@ def test_a_mask_that_is_seen_is_accepted_and_said_to_be_of_before(dock: SegmentD
     dock.review.accept.click()
     assert labelled(dock) == [2]
     assert dock.row.words.text() == (
-        "Accepted the mask on plane 2, of the prompts as they were before; Ctrl-Z takes it back."
+        "Accepted the mask on slice 2, made before its prompts changed; Ctrl-Z undoes it."
     )
     dock.review.accept_masks()
-    assert dock.row.words.text() == "There is no mask to accept on plane 2: press S first."
+    assert dock.row.words.text() == "No mask to accept on slice 2: press S first."
 
 
 def test_what_is_no_label_yet_cannot_be_painted(dock: SegmentDock) -> None:

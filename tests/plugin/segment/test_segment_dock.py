@@ -142,7 +142,7 @@ def test_points_or_boxes_alone_do(
     [
         (ObjectPrompt(1, (Point(50, 60, False),)), "no box and no positive point"),
         (ObjectPrompt(3, (Point(500, 60),)), "point (row 500, column 60) of object 3 lies outside"),
-        (ObjectPrompt(1, (), Box(-30, -30, -5, -5)), "has no part on the plane 11 of axis 0"),
+        (ObjectPrompt(1, (), Box(-30, -30, -5, -5)), "has no part on the slice 11 of axis 0"),
     ],
     ids=["negative alone", "point outside", "box outside"],
 )
@@ -169,12 +169,12 @@ def test_prompts_off_any_plane_are_refused_in_words(
     prompts.boxes.data = [np.asarray(prompts.boxes.data[0]) + np.array([40, 0, 0])]
     prompts.points.data = prompts.points.data + np.array([40, 0, 0])
     assert not dock.segment()
-    assert "This plane has no prompts" in dock.row.words.text()
+    assert "This slice has no prompts" in dock.row.words.text()
     dock.segment_all()
     finish(dock.row)
     assert notices == [
-        "This plane has no prompts: place some (step 2), or draw a box.",
-        "CT-like phantom has no plane 51 along axis 0: its planes are 0 to 23.",
+        "This slice has no prompts: place some (step 2), or draw a box.",
+        "CT-like phantom has no slice 51 along axis 0: its slices are 0 to 23.",
     ]
     assert preview(dock) is None
 
@@ -192,7 +192,7 @@ def test_the_other_candidates_are_a_click_away(dock: SegmentDock, finish: Finish
         chosen = {1: first.masks[one % 3], 2: second.masks[two % 3]}
         return place_masks(np.zeros((128, 128), np.uint16), chosen, "overwrite")
 
-    assert dock.review.shown.text().startswith("Preview, not accepted yet (C accepts): object 1")
+    assert dock.review.shown.text().startswith("Preview (C accepts): object 1")
     assert f"mask {a + 1} of 3" in dock.review.shown.text()
     seen = [preview(dock).data[11].copy()]
     for step in (1, 2):
@@ -326,9 +326,9 @@ def test_accepted_masks_go_away_by_the_labels_own_undo(dock: SegmentDock, finish
     labels.redo()
     np.testing.assert_array_equal(labels.data[11], mask)
     assert not dock.review.accept.isEnabled()
-    assert dock.review.shown.text() == "A mask was accepted on this plane; S makes another."
+    assert dock.review.shown.text() == "Mask accepted on this slice; press S for a new one."
     dock.review.accept_masks()
-    assert "no mask to accept" in dock.row.words.text()
+    assert "No mask to accept" in dock.row.words.text()
 
 
 @pytest.mark.parametrize("overlap", ["keep", "overwrite"])
@@ -440,7 +440,7 @@ def test_the_device_is_not_named_before_it_is_known(dock: SegmentDock, finish: F
         dock.workspace.segmenter_changed.emit()
         return dock.row.words.text()
 
-    assert words().startswith("seeded on the GPU if there is one, else the CPU.")
+    assert words().startswith("seeded on the GPU if available, else the CPU.")
     # What auto is on this machine, a classifier that was loaded tells.
     dock.workspace.classifier = SimpleNamespace(device="cuda:0")
     assert words().startswith("seeded on the cuda:0.")

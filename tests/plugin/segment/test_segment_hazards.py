@@ -272,7 +272,7 @@ def test_pyramids_are_segmented_at_their_finest_level(qapp: Any, finish: Finish)
     assert preview.shape == whole.shape
     np.testing.assert_array_equal(preview[2], expected)
     dice = 2 * (expected & truth[2]).sum() / (expected.sum() + truth[2].sum())
-    assert f"Dice with the truth {dice:.3f}" in dock.review.shown.text()
+    assert f"Dice with the ground truth {dice:.3f}" in dock.review.shown.text()
     dock.masks.target = target
     dock.review.accept.click()
     assert "truth cannot be written into" in dock.row.words.text()
@@ -336,7 +336,7 @@ def test_planes_edited_or_cleared_meanwhile_do_not_get_their_old_masks(
     assert masks is not None
     assert masks.prompts.objects[0].box == OTHER.box
     assert dock.row.words.text() == (
-        "Plane 4 left out: The prompts changed meanwhile; S there makes new masks."
+        "Slice 4 left out: prompts changed during the run; press S there for new masks."
     )
     assert notices == []
 
@@ -357,8 +357,8 @@ def test_a_plane_that_is_refused_does_not_keep_masks_from_those_after_it(
     assert ended == [True]
     assert dock.masks.planes(0) == [2, 3]
     words = dock.row.words.text()
-    assert words.startswith("Plane 0 left out: The point (row 500, column 12) of object 1 lies out")
-    assert ". Plane 1 left out: The point" in words
+    assert words.startswith("Slice 0 left out: The point (row 500, column 12) of object 1 lies out")
+    assert ". Slice 1 left out: The point" in words
     assert notices == [words]
     dock.workspace.show_plane(0, 1)
     dock.workspace.shown.look_at_plane()
@@ -383,9 +383,9 @@ def test_of_many_planes_left_out_some_are_named(
     dock.run_all.click()
     finish(dock.row)
     words = dock.row.words.text()
-    assert "Plane 3 left out" in words
-    assert "Plane 4" not in words
-    assert words.endswith(" 2 more left out.")
+    assert "Slice 3 left out" in words
+    assert "Slice 4" not in words
+    assert words.endswith(" 2 more skipped.")
     assert notices == [words]
 
 
@@ -399,15 +399,13 @@ def test_how_long_it_takes_is_said_once_a_plane_was_encoded(
     dock.run.click()
     assert dock.row.words.text() == "Loading seeded…"
     qtbot.waitUntil(lambda: "Loading" not in dock.row.words.text(), timeout=60_000)
-    assert dock.row.words.text() == (
-        "Masks of 1 plane: seeded on the CPU, how long it takes is not known yet."
-    )
+    assert dock.row.words.text() == "Masks of 1 slice: seeded on the CPU, duration not known yet."
     gate.open()
     finish(dock.row)
     known = dock.segmenter.seconds()
     assert known is not None
     dock.run.click()
-    assert dock.row.words.text() == "Masks of 1 plane: seeded on the CPU, about 1 s."
+    assert dock.row.words.text() == "Masks of 1 slice: seeded on the CPU, about 1 s."
     finish(dock.row)
     # Now it was encoded already: how long that takes says nothing of other planes.
     assert dock.segmenter.seconds() == known
@@ -463,7 +461,7 @@ def test_in_three_dimensions_it_says_why_there_is_nothing_to_press(
     dock.workspace.shown.look_at_plane()
     assert all(one.isEnabled() for one in pressed)
     assert "switch to 2D" not in dock.row.words.text()
-    assert notices == 2 * ["The viewer shows three dimensions: switch to 2D to choose a plane."]
+    assert notices == 2 * ["The viewer shows three dimensions: switch to 2D to choose a slice."]
 
 
 def test_a_checkpoint_is_listed_with_both_frames_and_chosen_with_either(

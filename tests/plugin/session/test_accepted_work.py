@@ -353,7 +353,7 @@ def test_what_was_left_is_told_where_no_dock_offers_it(
     assert workspace.sessions.left is not None
     told = [one for one in notices if "Unsaved work on this image" in one]
     assert len(told) == (row is None)
-    assert all(one.endswith('Plugins → CAM to SAM → "CAM → SAM" brings it back.') for one in told)
+    assert all(one.endswith('Plugins → CAM to SAM → "CAM → SAM" restores it.') for one in told)
 
 
 def test_that_work_cannot_be_saved_is_told_once_where_no_dock_says_it(

@@ -108,7 +108,7 @@ def test_another_image_does_not_write_over_the_first_ones_autosave(
     workspace.sessions.autosave()
     done()
     assert held(read_session(folder)) == WHOLE
-    assert words == ["Saved by itself."]
+    assert words == ["Autosaved."]
     # There and back again, it is one line of work: no second folder, nothing less.
     workspace.choose_image(first)
     done()
@@ -187,7 +187,7 @@ def test_work_that_is_replaced_by_less_is_kept_beside_it_and_offered(
     assert row.which.isVisibleTo(row)
     row.which.setCurrentIndex(1 + fullest)
     row.which.chosen.emit()
-    assert "prompts on 3 planes" in row.question.text()
+    assert "prompts on 3 slices" in row.question.text()
     row.restore.click()
     done()
     assert second.prompts.planes(0) == [1, 2, 3]
@@ -253,7 +253,7 @@ def test_the_save_of_one_image_does_not_wait_behind_a_later_one_of_another(
     done()
     found = [held(read_session(folder)) for folder in folders()]
     assert sorted(found) == sorted([WHOLE, ([5], [], [])])
-    assert f"The work on {name} was saved by itself." in words
+    assert f"The work on {name} was autosaved." in words
 
 
 def test_what_is_done_after_a_save_was_asked_for_is_not_in_it(

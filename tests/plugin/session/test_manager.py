@@ -280,7 +280,7 @@ def test_an_edit_is_saved_by_itself_and_gone_once_saved_by_hand(
     workspace = opened(scan)
     with qtbot.waitSignal(workspace.sessions.saved, timeout=60_000) as saved:
         edit(workspace)
-    assert saved.args == ["Saved by itself."]
+    assert saved.args == ["Autosaved."]
     (folder,) = autosaves.glob("[!.]*")
     session = read_session(folder)
     assert {(p.axis, p.index): p for p in session.prompts} == {
@@ -361,7 +361,7 @@ def test_the_work_of_a_killed_process_is_offered_and_taken(
     row = SessionPanel(workspace, workspace.sessions)
     assert looked(workspace).folder == left
     assert row.offer.isVisibleTo(row)
-    assert "prompts on 2 planes, 1 edited" in row.question.text()
+    assert "prompts on 2 slices, 1 edited" in row.question.text()
     with qtbot.waitSignal(workspace.sessions.saved, timeout=60_000):
         row.restore.click()
     assert not row.offer.isVisibleTo(row)

@@ -122,7 +122,7 @@ def test_a_table_is_the_same_after_it_was_saved(
     assert cells(second) == table
     assert csv_of(second, tmp_path) == text
     assert table[0][3] == "HD95 mm"
-    assert "those of the session" in second.row.words.text()
+    assert "from the session" in second.row.words.text()
     # And once more: what was restored is saved as it was.
     again = saved(second, tmp_path / "again")
     assert again.scores == session.scores
@@ -157,7 +157,7 @@ def test_a_restored_table_is_no_dead_one(open_dock: Open, qtbot: Any, tmp_path: 
     session = saved(first, tmp_path / "session")
     second.workspace.docks.restore_score_rows(session.scores)
     names = [row[0] for row in cells(second)]
-    second.table.cellClicked.emit(names.index("plane 6") - 1, 0)
+    second.table.cellClicked.emit(names.index("slice 6") - 1, 0)
     assert second.workspace.plane() == (0, 6)
     qtbot.waitUntil(lambda: len(second.table.selectedItems()) > 0, timeout=WAIT)
     # Nobody scores the plane edited again by itself: it must not pass for a new one.
@@ -198,7 +198,7 @@ def test_a_plane_after_a_stop_was_not_edited(open_dock: Open, qtbot: Any) -> Non
     assert "Stopped after 1 of 9" in dock.row.words.text()
     dock.workspace.show_plane(0, 4)
     dock.choices.refreshed.emit()
-    qtbot.waitUntil(lambda: "Plane 4: Dice" in dock.row.words.text(), timeout=WAIT)
+    qtbot.waitUntil(lambda: "Slice 4: Dice" in dock.row.words.text(), timeout=WAIT)
     assert "edit" not in dock.row.words.text()
     assert "Stopped after 1 of 9" in dock.row.words.text()
 
@@ -236,12 +236,12 @@ def test_planes_that_nobody_segmented_are_named(open_dock: Open, qtbot: Any) -> 
     dock = open_dock()
     rows = score(dock, qtbot)
     truth, mine = (np.asarray(dock.workspace.viewer.layers[n].data) for n in ("truth", "mine"))
-    assert rows["volume"]["remarks"] == "3 of 7 planes with truth have no mask"
+    assert rows["volume"]["remarks"] == "3 of 7 slices with ground truth have no mask"
     assert rows["object 1"]["remarks"] == (
-        "is 5 in the prediction; 3 of 7 of its planes have no mask"
+        "label 5 in the prediction; 3 of 7 of its slices have no mask"
     )
-    assert rows["plane 1"]["remarks"] == "missed: nothing predicted"
-    words = "3 of 7 planes with truth have no mask and count as missed."
+    assert rows["plane 1"]["remarks"] == "missed: no prediction"
+    words = "3 of 7 slices with ground truth have no mask and count as missed."
     assert words in dock.row.words.text()
     assert rows["volume"]["dice"] == score_masks(mine > 0, truth > 0, (3, 1, 0.5)).values["dice"]
     layer = dock.workspace.viewer.layers["mine"]

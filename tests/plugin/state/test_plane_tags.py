@@ -119,7 +119,7 @@ def test_buttons_tag_the_planes_that_are_chosen(
     assert [one.text() for one in buttons] == ["Tag as lesion", "Tag as healthy"]
     buttons[0].click()
     assert rows(tags) == [("scan", 0, 2, 2, "lesion")]
-    assert panel.shown.text() == "Plane 2 (slider: 3): <b>lesion</b>"
+    assert panel.shown.text() == "Slice 2 (slider: 3): <b>lesion</b>"
     panel.planes.scope.set_value("range")
     panel.planes.first.setValue(3)
     panel.planes.last.setValue(5)
@@ -128,12 +128,12 @@ def test_buttons_tag_the_planes_that_are_chosen(
     panel._go(1, 0)
     workspace.shown.look_at_plane()
     assert workspace.plane() == (0, 3)
-    assert panel.shown.text() == "Plane 3 (slider: 2): <b>healthy</b>"
+    assert panel.shown.text() == "Slice 3 (slider: 2): <b>healthy</b>"
     panel.list.selectRow(1)
     panel.remove.click()
     assert rows(tags) == [("scan", 0, 2, 2, "lesion")]
     panel.by_truth.click()
-    assert said[-1].startswith("Open a truth first")
+    assert said[-1].startswith("No ground truth")
 
 
 @pytest.mark.parametrize("axis", [0, 2])
@@ -188,10 +188,10 @@ def test_an_image_that_is_removed_is_no_longer_trained_on(
     dock.source.kind.set_value("planes")
     tags.tag(0, [0, 1], "a")
     tags.tag(0, [2, 3], "b")
-    assert dock.plan.text().startswith("4 planes, 2 classes")
+    assert dock.plan.text().startswith("4 slices, 2 classes")
     assert dock.run.isEnabled()
     model.layers.remove("scan")
-    assert dock.plan.text().startswith("Name two classes or more")
+    assert dock.plan.text().startswith("Add two classes or more")
     assert not dock.run.isEnabled()
 
 
@@ -232,14 +232,14 @@ def test_tagged_planes_are_trained_on_as_they_are_shown(
     form.device.set_value("cpu")
     form.rest.widget("batch_size").setValue(4)
     words = dock.plan.text()
-    assert "12 planes, 2 classes: healthy 6, lesion 6." in words
-    assert "too few images" in words
+    assert "12 slices, 2 classes: healthy 6, lesion 6." in words
+    assert "Too few images" in words
     viewer.layers["scan"].contrast_limits = (0, 200)
     dock.output.text.setText(str(tmp_path / "dock"))
     parameters = dock._parameters()
     dock.train()
     finish(dock.row)
-    assert "expect less" in dock.report.words.text()
+    assert "expect lower accuracy" in dock.report.words.text()
     record = json.loads((tmp_path / "dock" / "training.json").read_text())
     assert record["parts"] == {"train": 8, "validation": 2, "test": 2}
     samples = single_planes(workspace.tags.samples(), 3)

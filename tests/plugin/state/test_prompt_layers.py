@@ -229,7 +229,7 @@ def test_an_object_that_has_other_prompts_is_refused(prompts: PromptLayers, whos
         prompts.points.selected_data = {1}
         prompts.set_object(2)
     before = prompts.read(0, 2)
-    with pytest.raises(CamSamError, match="Object 2 has other prompts on plane 2: choose object 6"):
+    with pytest.raises(CamSamError, match="Object 2 has other prompts on slice 2: choose object 6"):
         prompts.write(placed(1, 2, 3), "replace", 1)
     assert prompts.read(0, 2) == before
 

@@ -56,7 +56,7 @@ def test_a_second_class_is_another_object_beside_the_first(
         put_heatmap(workspace, target, *where)
         prompts.place_all.click()
         finish(prompts.row)
-        assert prompts.row.words.text() == f"Prompts of {target} on 2 planes."
+        assert prompts.row.words.text() == f"Prompts of {target} on 2 slices."
         return workspace.prompts.read(axis, index).objects
 
     (lesion,) = place("lesion", 40, 40)
@@ -132,7 +132,7 @@ def test_heatmaps_of_what_was_chosen_before_are_said(
     dock.place.click()
     finish(dock.row)
     said, _, other = dock.row.words.text().partition(". ")
-    assert said.rstrip(".") == "Prompts of lesion on 1 plane"
+    assert said.rstrip(".") == "Prompts of lesion on 1 slice"
     assert words in other
     assert bool(other) == bool(words)
 

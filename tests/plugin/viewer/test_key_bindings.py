@@ -230,7 +230,7 @@ def test_redo_says_that_an_acceptance_is_to_be_accepted_again(
     # The older edit is not what was undone last.
     press("Control-Shift-Z")
     assert prompts.read(0, 3).objects == (ONE,)
-    assert notices == ["An acceptance is not redone: accept again (C)."]
+    assert notices == ["Accepting cannot be redone: press C to accept again."]
     press("C")
     assert workspace.own("labels").data.any()
     press("Control-Shift-Z")
@@ -264,10 +264,10 @@ def test_a_key_with_no_plane_ahead_says_so(
     activate(workspace, "image")
     workspace.show_plane(0, 4)
     press("N")
-    assert notices == ["No plane after this one has prompts."]
+    assert notices == ["No slice after this one has prompts."]
     workspace.show_plane(0, 1)
     press("P")
-    assert notices[1:] == ["No plane before this one has prompts."]
+    assert notices[1:] == ["No slice before this one has prompts."]
 
 
 def test_other_layers_keep_their_own_keys(

@@ -76,7 +76,7 @@ def no_heatmap(way: WorkflowDock, _folder: Path, _finish: Any, _: Any) -> Found:
 
 def no_mask(way: WorkflowDock, _folder: Path, _finish: Any, _: Any) -> Found:
     way.segment.review.accept_masks()
-    return way.segment.row.words.text(), "no mask to accept", way.segment.row
+    return way.segment.row.words.text(), "No mask to accept", way.segment.row
 
 
 def no_place_to_save(way: WorkflowDock, folder: Path, finish: Any, patch: Any) -> Found:

@@ -145,8 +145,8 @@ def test_a_class_that_is_nowhere_ends_in_words(way: Any, qtbot: Any) -> None:
     way.heatmap.planes.scope.set_value("shown")
     way.run.click()
     qtbot.waitUntil(way.run.isEnabled, timeout=120_000)
-    assert way.words.text().startswith("No prompt of lesion on plane 0: ")
-    assert way.words.text().endswith(" So there is nothing to segment.")
+    assert way.words.text().startswith("No prompt of lesion on slice 0: ")
+    assert way.words.text().endswith(" Nothing to segment.")
     assert "below the cut-off" in way.heatmap.found.text()
 
 
@@ -157,8 +157,8 @@ def test_a_line_says_what_the_button_does_and_follows_the_choices(
     way.workspace.device = "cpu"
     way.segment.segmenter.changed.emit()
     assert way.plan.text() == (
-        "Heatmaps of lesion for all 24 planes along axis 0, on the CPU; prompts (Strongest part: "
-        "box, point) where there is a heatmap; masks of all planes with prompts, by compact-sam on "
+        "Heatmaps of lesion for all 24 slices along axis 0, on the CPU; prompts (Strongest part: "
+        "box, point) from each heatmap; masks of all slices with prompts, by compact-sam on "
         "the CPU; scores against CT-like phantom, truth."
     )
     way.heatmap.planes.scope.set_value("range")
@@ -166,10 +166,10 @@ def test_a_line_says_what_the_button_does_and_follows_the_choices(
     way.prompts.choose_strategy("s4-mode3")
     way.segment.segmenter.choose("seeded")
     viewer.layers.remove(choices.truth.value())
-    assert "for 3 planes along axis 0, on" in way.plan.text()
-    assert way.plan.text().endswith(" Only 3 of 24 planes: more under Planes, step 1.")
-    assert "prompts (Largest part: a box)" in way.plan.text()
-    assert "by seeded on the CPU; no scores, for there is no truth." in way.plan.text()
+    assert "for 3 slices along axis 0, on" in way.plan.text()
+    assert way.plan.text().endswith(" Only 3 of 24 slices: choose more under Slices in step 1.")
+    assert "prompts (Largest region: a box)" in way.plan.text()
+    assert "by seeded on the CPU; no scores without a ground truth." in way.plan.text()
     way.heatmap.load()
     qtbot.waitUntil(lambda: not way.heatmap.row.busy, timeout=120_000)
     assert "along axis 0, on the CPU; prompts" in way.plan.text()
@@ -182,7 +182,7 @@ def test_a_line_says_what_the_button_does_and_follows_the_choices(
     way.prompts.choose_strategy("ours")
     assert way.plan.text() == started
     qtbot.waitUntil(way.run.isEnabled, timeout=120_000)
-    assert "prompts (Strongest part: box, point)" in way.plan.text()
+    assert "prompts (Strongest region: box, point)" in way.plan.text()
     assert way.plan.text().endswith("Up to about 1 s.")
 
 
@@ -191,13 +191,13 @@ def test_all_planes_of_a_short_volume_and_one_of_a_long_one(viewer: Any, qtbot: 
     way = WorkflowDock(viewer)
     qtbot.addWidget(way)
     way.heatmap.choose("lesion", "lesion")
-    assert "plane 32 along axis 0" in way.plan.text()
-    assert "Only 1 of 65 planes" in way.plan.text()
+    assert "slice 32 along axis 0" in way.plan.text()
+    assert "Only 1 of 65 slices" in way.plan.text()
     for axis, scope, n in ((1, "all", 20), (2, "all", 64), (0, "shown", 65)):
         with qtbot.waitSignal(way.workspace.plane_changed):
             way.workspace.show_plane(axis, 0)
         assert way.heatmap.planes.scope.value() == scope
-        assert (f"all {n} planes along axis {axis}" in way.plan.text()) == (scope == "all")
+        assert (f"all {n} slices along axis {axis}" in way.plan.text()) == (scope == "all")
     # What was chosen stays, also where the view is turned.
     way.heatmap.planes.scope.set_value("all")
     with qtbot.waitSignal(way.workspace.plane_changed):
@@ -205,7 +205,7 @@ def test_all_planes_of_a_short_volume_and_one_of_a_long_one(viewer: Any, qtbot: 
     way.heatmap.planes.scope.set_value("shown")
     with qtbot.waitSignal(way.workspace.plane_changed):
         way.workspace.show_plane(2, 3)
-    assert "for plane 3 along axis 2" in way.plan.text()
+    assert "for slice 3 along axis 2" in way.plan.text()
 
 
 def test_opened_beside_a_loaded_classifier_it_says_its_own_planes(
@@ -215,7 +215,7 @@ def test_opened_beside_a_loaded_classifier_it_says_its_own_planes(
     qtbot.waitUntil(lambda: not way.heatmap.row.busy, timeout=120_000)
     again = WorkflowDock(viewer)
     qtbot.addWidget(again)
-    assert "all 24 planes" in again.heatmap.row.words.text()
+    assert "all 24 slices" in again.heatmap.row.words.text()
 
 
 def test_in_three_dimensions_it_says_what_to_do(way: Any, viewer: Any, qtbot: Any) -> None:
@@ -230,7 +230,7 @@ def test_in_three_dimensions_it_says_what_to_do(way: Any, viewer: Any, qtbot: An
     with qtbot.waitSignal(way.workspace.plane_changed):
         viewer.dims.ndisplay = 2
     assert way.run.isEnabled()
-    assert "all 24 planes along axis 0" in way.plan.text()
+    assert "all 24 slices along axis 0" in way.plan.text()
 
 
 def test_turned_to_three_dimensions_meanwhile_it_ends(way: Any, viewer: Any, qtbot: Any) -> None:
@@ -265,7 +265,7 @@ def test_a_step_that_is_at_work_is_named(way: Any, qtbot: Any, step: int) -> Non
     way.run.click()
     qtbot.waitUntil(lambda: "at work" in way.words.text(), timeout=120_000)
     opened.set()
-    assert way.words.text().startswith(f"Step {step} is at work on something else")
+    assert way.words.text().startswith(f"Step {step} is still running")
     assert way.run.isEnabled()
     way.scores._next = None
     qtbot.waitUntil(lambda: not any(row.busy for row in rows), timeout=120_000)

@@ -55,7 +55,7 @@ def test_an_error_of_the_classifier_is_a_notification_and_the_way_goes_on(
         way.run.click()
         qtbot.waitUntil(way.run.isEnabled, timeout=60_000)
     assert any(str(error) in notice for notice in notices)
-    assert way.words.text() == "Stopped while heatmaps were computed."
+    assert way.words.text() == "Stopped while computing heatmaps."
     assert not way.heatmap.row.bar.isVisibleTo(way)
     assert way.workspace.heatmaps.computed_planes(0) == []
     way.run.click()

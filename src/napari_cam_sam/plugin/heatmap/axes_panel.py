@@ -25,8 +25,7 @@ from napari_cam_sam.plugin.state.workspace import Workspace
 __all__ = ["AxesRow"]
 
 _WORK = (
-    "There is work on this image as it lies: save it and delete its layers before its axes are put "
-    "otherwise."
+    "The axes cannot change while there is work on this image: save it and delete its layers first."
 )
 
 
@@ -41,15 +40,15 @@ class AxesRow(QWidget):
     def __init__(self, workspace: Workspace) -> None:
         super().__init__()
         self._workspace = workspace
-        self.choice = ValueComboBox("What each axis of the image is, from the first to the last.")
+        self.choice = ValueComboBox("What each axis of the image is, from first to last.")
         self.apply = button(
-            "Put in order",
-            "Lays the image out with time or channels first, then slices, rows and columns, as "
-            "the docks need it. Its pixels stay as they are.",
+            "Reorder axes",
+            "Moves time or channels first, then slices, rows and columns, as the docks need. "
+            "Pixel values do not change.",
         )
         self.channel = SpinBox()
         self.channel.setPrefix("channel ")
-        self.channel.setToolTip("Which channel; it becomes a layer of its own, a series over time.")
+        self.channel.setToolTip("The channel to extract as a layer of its own (a time series).")
         self.words = WrappingLabel()
         self._chooser = QWidget()
         rows = QVBoxLayout(self._chooser)
@@ -173,23 +172,24 @@ def _in_words(layer: Any, known: LayerAxes) -> list[str]:
     roles = known.roles
     if roles is None:
         return [
-            f"Nothing says which of the {layer.ndim} axes are slices, time and channels: choose."
+            f"The image does not say which of its {layer.ndim} axes are slices, time and "
+            "channels: choose."
         ]
     if layer.ndim > 3 and known.source == "convention":
         return [
-            f"Nothing says what its axes are: they are taken as {roles.words}, a series over time. "
-            "Choose if they are others."
+            f"The image does not name its axes: read as {roles.words}, a time series. Choose if "
+            "this is wrong."
         ]
     if not known.usable:
         if needs_a_channel(roles):
-            return [f"Its axes are {roles.words}: choose a channel, which becomes a layer."]
-        return [f"Its axes are {roles.words}: put them in order to work on it."]
+            return [f"Axes: {roles.words}. Choose a channel to extract as a layer."]
+        return [f"Axes: {roles.words}. Reorder them to work on this image."]
     said = []
     if layer.ndim > 3 or "C" in roles.letters:
-        said.append(f"Its axes are {roles.words}.")
+        said.append(f"Axes: {roles.words}.")
     if layer.ndim == 4:
         name = AXIS_NAMES.get(roles.letters[0], "series")
-        said.append(f"The slider of {name} chooses what is worked on.")
+        said.append(f"The {name} slider chooses what is worked on.")
     if roles.slices is not None and roles.letters[roles.slices] == "T":
-        said.append("Its slices are points in time.")
+        said.append("The slices are time points.")
     return said

@@ -30,7 +30,7 @@ __all__ = ["ClassifierChoice", "LoadedClassifier", "load"]
 
 _BROWSE = "Open a checkpoint…"
 _BUNDLE = "Open a MONAI bundle…"
-_ORDERS = {"rows-columns": "rows, columns", "columns-rows": "columns, rows (as nibabel cuts)"}
+_ORDERS = {"rows-columns": "rows, columns", "columns-rows": "columns, rows (nibabel)"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +107,7 @@ def _described(
 def _own_grids(classifier: Any, known: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """Give the default layers whose grid only the method knows, such as a transformer's."""
     names = {name for name, _ in known}
-    return [(name, "its own") for name in classifier.default_layers if name not in names]
+    return [(name, "model-specific") for name in classifier.default_layers if name not in names]
 
 
 class ClassifierChoice(QObject):
@@ -141,26 +141,27 @@ class ClassifierChoice(QObject):
         self._told: HeatmapRecord | None = None
 
         self.name = ValueComboBox(
-            "A shipped model, torchvision's, or your own: a classifier, or a network that segments."
+            "A shipped model, a torchvision model, or your own classifier or segmentation network."
         )
         self.target = ValueComboBox(
-            "The class whose evidence the heatmap shows; behind each its probability on the plane "
-            "shown, once that has a heatmap."
+            "The class to explain. Its probability on this slice is shown once the slice has a "
+            "heatmap."
         )
         self.layer = ValueComboBox(
-            "Which layer's maps: late layers mean more, early ones are finer."
+            "The layer that the map comes from: late layers carry more meaning, early ones finer "
+            "detail."
         )
         self.order = ValueComboBox(
-            "How a slice lies before the model: rows first as it is shown, or columns first for "
-            "a model trained on slices cut out of nibabel's arrays, which look transposed."
+            "How slices are given to the model: rows first, as displayed, or columns first, for "
+            "models trained on slices of nibabel arrays (which look transposed)."
         )
         self.order.offer([(words, value) for value, words in _ORDERS.items()])
-        self.device = ValueComboBox("Where the models run. auto: a GPU where there is one.")
+        self.device = ValueComboBox("Where models run; auto uses a GPU if there is one.")
         shipped, networks = shipped_classifiers(), shipped_networks()
         self.name.offer(
-            [("choose one…", None)]
+            [("choose…", None)]
             + [(f"{name} (shipped)", name) for name in shipped]
-            + [(f"{name} (shipped, segments)", name) for name in networks]
+            + [(f"{name} (shipped, segmentation)", name) for name in networks]
             + [(name, name) for name in classifier_names() if name not in shipped]
             + [(_BROWSE, _BROWSE), (_BUNDLE, _BUNDLE)]
         )
@@ -296,10 +297,10 @@ class ClassifierChoice(QObject):
         self._wanted_order = None
         if self.name.value() in (_BROWSE, _BUNDLE):
             if self.name.value() == _BUNDLE:
-                path = QFileDialog.getExistingDirectory(self.name, "The folder of a MONAI bundle")
+                path = QFileDialog.getExistingDirectory(self.name, "Open a MONAI bundle")
             else:
                 path, _ = QFileDialog.getOpenFileName(
-                    self.name, "A model's checkpoint", "", CHECKPOINT_FILES
+                    self.name, "Open a checkpoint", "", CHECKPOINT_FILES
                 )
             self.name.setCurrentIndex(0)
             if not path:
@@ -357,8 +358,8 @@ class ClassifierChoice(QObject):
         wanted, self._wanted_sha256 = self._wanted_sha256, None
         if wanted not in (None, classifier.sha256) and classifier.name == self.name.value():
             show_warning(
-                f"{classifier.name} is another model now than when the session was saved: its "
-                f"sha256 is {classifier.sha256[:12]}…, it was {str(wanted)[:12]}…."
+                f"{classifier.name} has changed since the session was saved: its sha256 is "
+                f"{classifier.sha256[:12]}…, it was {str(wanted)[:12]}…."
             )
 
     def _tell_likely(self) -> None:
@@ -405,6 +406,6 @@ class ClassifierChoice(QObject):
         if self._wanted_device is not None:
             self._wanted_device = None
             show_warning(
-                f"The session ran its models on {wanted}, which is not here: they run on "
+                f"The session's device {wanted} is not available: models run on "
                 f"{self.device.currentText()}."
             )

@@ -22,7 +22,7 @@ class CodeQuestion(QWidget):
         self._run: Callable[[], None] | None = None
         self.words = Label()
         self.words.setWordWrap(True)
-        self.leave = button("Leave it out", "Nothing of it is imported; the rest was opened.")
+        self.leave = button("Skip", "Imports nothing; the rest of the session is open.")
         self.allow = button("Run this code", "Imports the module and calls the function.")
         self.leave.setDefault(True)
         whole = QVBoxLayout(self)
@@ -52,8 +52,8 @@ class CodeQuestion(QWidget):
         """
         self._state, self._run = state, run
         self.words.setText(
-            f"The session names the classifier {name}: code on this computer that would be run. "
-            "Run it only if you know what it does."
+            f"The session names the classifier {name}, which is code on this computer. Run it "
+            "only if you know what it does."
         )
         self.show()
 

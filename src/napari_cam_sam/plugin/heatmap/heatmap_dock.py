@@ -68,32 +68,32 @@ class HeatmapDock(Dock):
         # The last ones that can be: the form shows others while they are typed.
         self._occlusion = OcclusionParameters()
 
-        self.image = ValueComboBox("The image that the classifier looks at.")
+        self.image = ValueComboBox("The image to work on.")
         self.axes = AxesRow(self.workspace)
         self.window = ValueComboBox(
-            "How intensities become gray for the models, the same on all planes."
+            "How intensities become gray levels for the models; the same on all slices."
         )
         self.classifier = ClassifierChoice(self.workspace, self)
         self.code = CodeQuestion()
-        self.method = ValueComboBox("How the evidence is computed. Layer-CAM is a good start.")
+        self.method = ValueComboBox("How the heatmap is computed. Layer-CAM is a good start.")
         self.occlusion = ParameterForm(OcclusionParameters, starts={"fill": 128.0})
         self.occlusion.set_value(self._occlusion)
-        self.least = FractionSlider(
-            "Where the classifier gives the class a lower probability, the plane has no evidence."
-        )
+        self.least = FractionSlider("Slices below this probability get an empty heatmap.")
         self.least.set_value(0.5)
         self.pixels = PixelChoice(self.workspace)
         self.planes = PlaneRange(self.workspace.shown)
-        self.follow = QCheckBox("Follow: compute as I scroll")
-        self.follow.setToolTip("Computes the plane shown, whenever it has no such heatmap yet.")
-        self.run = button("Compute heatmap", "Starts in the background; the window stays usable.")
+        self.follow = QCheckBox("Compute while scrolling")
+        self.follow.setToolTip(
+            "Computes the heatmap of each slice you scroll to, unless it is there already."
+        )
+        self.run = button("Compute heatmap", "Runs in the background.")
         self.found = Label()
         self.found.setWordWrap(True)
         self.row = TaskProgress()
         self.saving = SavingRow(
             "Save heatmap…",
-            "The heatmaps along the axis shown, on the grid of the image; planes that were "
-            "not computed are 0.",
+            "Saves the heatmaps along this axis on the image grid; slices that were not computed "
+            "are 0.",
             self._to_save,
         )
         self._run = HeatmapRun(self.workspace, self.classifier, self.row, self)
@@ -111,7 +111,7 @@ class HeatmapDock(Dock):
                 ("Layer", self.classifier.layer),
                 ("Slice order", self.classifier.order),
                 ("Device", self.classifier.device),
-                ("Planes", self.planes),
+                ("Slices", self.planes),
             )
         )
         # Over the whole width, or the names of four axes would be cut off.
@@ -198,8 +198,16 @@ class HeatmapDock(Dock):
             presets.insert(0, (f"{chosen.low:g} to {chosen.high:g}", chosen))
         self.window.offer(
             [
-                ("as suits the image", None, "A sample's own; 8-bit as it is; else percentiles."),
-                ("as displayed now", "displayed", "The contrast limits of this moment, kept."),
+                (
+                    "automatic",
+                    None,
+                    "A sample's own; 8-bit as it is; else percentiles.",
+                ),
+                (
+                    "contrast limits now",
+                    "displayed",
+                    "The contrast limits of this moment, kept.",
+                ),
                 ("minimum to maximum", WindowParameters("minmax")),
                 *presets,
             ]
@@ -319,15 +327,13 @@ class HeatmapDock(Dock):
             self._occlusion = self.occlusion.value()
         name = self.classifier.name.value()
         if name is None:
-            raise CamSamError(
-                "Choose a classifier: a checkpoint of yours, or a shipped one to try."
-            )
+            raise CamSamError("Choose a classifier: your own checkpoint, or a shipped one to try.")
         total = image.n_planes(axis)
         if self._takes_volumes():
             indices, where = range(total), "the whole volume"
         else:
             n = len(indices)
-            where = f"plane {indices[0]}" if n == 1 else f"{'all ' * (n == total)}{n} planes"
+            where = f"slice {indices[0]}" if n == 1 else f"{'all ' * (n == total)}{n} slices"
             if image.spatial_ndim == 3:
                 where += f" along axis {axis}"
             if tuple(indices) == (shown,):
@@ -362,7 +368,7 @@ class HeatmapDock(Dock):
         words = f"Heatmap of {plan.words}"
         words += f", {duration(plan.seconds)}." if plan.seconds is not None else "."
         if self.classifier.name.value() in {**shipped_classifiers(), **shipped_networks()}:
-            words += " It learned from phantoms alone: for trying out, not for patients' images."
+            words += " Trained on phantoms only: for trying out, not for patient images."
         self.row.say(words)
 
     def _tell_found(self) -> None:
@@ -383,7 +389,7 @@ class HeatmapDock(Dock):
         most = "highest probability of " if note.made_by.get("pixels") else ""
         # Of a classifier that is not loaded yet no class is chosen.
         other = note.other_words(self.state()) if self.classifier.loaded() is not None else ""
-        self.found.setText(f"Plane {index}{slider}: {most}{text}.{reason} {other}".rstrip())
+        self.found.setText(f"Slice {index}{slider}: {most}{text}.{reason} {other}".rstrip())
 
     # The work
 
@@ -468,7 +474,7 @@ class HeatmapDock(Dock):
         axis, _ = self.workspace.plane()
         layer = self.workspace.own("heatmap", axis)
         if layer is None:
-            raise CamSamError("There is no heatmap along this axis yet: compute one first.")
+            raise CamSamError("No heatmap along this axis yet: compute one first.")
         return heatmap_saving(layer, self.workspace.image())
 
     def stop(self) -> None:

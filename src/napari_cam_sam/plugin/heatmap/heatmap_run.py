@@ -282,7 +282,9 @@ def _steps(
     made_by = recipe.made_by(loaded)
     pixels = recipe.pixels if loaded.segments else None
     if loaded.segments and pixels is None:
-        raise CamSamError(f"{loaded.classifier.name} segments: choose which pixels to explain.")
+        raise CamSamError(
+            f"{loaded.classifier.name} is a segmentation network: choose which pixels to explain."
+        )
     along = None if loaded.of_volumes else snapshot.axis
     parameters = CamParameters(
         method=made_by["method"],

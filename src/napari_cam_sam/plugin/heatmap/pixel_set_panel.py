@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 __all__ = ["ChosenPixels", "PixelChoice"]
 
 _KINDS = (
-    ("where it is predicted", "predicted", "The pixels that the network gives this class."),
-    ("where its probability is above …", "probability", "A cut of your own, not the network's."),
-    ("the whole image", "whole", "Every pixel's score for the class."),
-    ("the truth", "truth", "What should have been found: why it was, or was missed."),
-    ("a region that I draw", "region", "The inside of a labels or shapes layer."),
-    ("one pixel", "pixel", "Why this pixel got, or did not get, the class."),
+    ("where it is predicted", "predicted", "The pixels that the network assigns to this class."),
+    ("pixels above a probability", "probability", "The pixels above a threshold of your own."),
+    ("whole image", "whole", "Every pixel's score for the class."),
+    ("ground truth", "truth", "What should have been found: why it was found or missed."),
+    ("drawn region", "region", "The inside of a labels or shapes layer."),
+    ("one pixel", "pixel", "Why this pixel was, or was not, assigned to the class."),
 )
 
 
@@ -80,18 +80,18 @@ class PixelChoice(QWidget):
         self._workspace = workspace
         self._pixel: tuple[int, ...] | None = None
         self._active_before: Any = None
-        self.kind = ValueComboBox("Whose scores the heatmap explains. Other pixels do not count.")
+        self.kind = ValueComboBox("The pixels whose scores the heatmap explains.")
         self.kind.offer(_KINDS)
         self.part = SpinBox()
         self.part.setRange(0, 99)
-        self.part.setSpecialValueText("all parts of it")
+        self.part.setSpecialValueText("all parts")
         self.part.setPrefix("part ")
         self.part.setSuffix(" by size")
-        self.part.setToolTip("All of it, or its largest connected part alone, the second, …")
-        self.threshold = FractionSlider("Pixels with a higher probability of the class count.")
+        self.part.setToolTip("All connected parts, or only the largest, the second largest, …")
+        self.threshold = FractionSlider("Explains the pixels above this probability of the class.")
         self.threshold.set_value(0.5)
-        self.layer = ValueComboBox("The layer whose inside is the region.")
-        self.pick = button("Click a pixel…", "The next click in the image chooses it.")
+        self.layer = ValueComboBox("The layer that holds the region.")
+        self.pick = button("Pick a pixel…", "Then click in the image.")
         self.pick.setCheckable(True)
         self.picked = Label()
         whole = QVBoxLayout(self)
@@ -124,7 +124,9 @@ class PixelChoice(QWidget):
             data["threshold"] = self.threshold.value()
         if kind == "pixel":
             if self._pixel is None:
-                raise CamSamError("No pixel is chosen yet: press “Click a pixel…”, then click one.")
+                raise CamSamError(
+                    "No pixel chosen: press “Pick a pixel…”, then click in the image."
+                )
             return ChosenPixels({**data, "component": 0, "pixel": self._pixel})
         if kind not in ("truth", "region"):
             return ChosenPixels(data)
@@ -145,9 +147,9 @@ class PixelChoice(QWidget):
             "predicted": "where it is predicted",
             "probability": f"where its probability is above {self.threshold.value():g}",
             "whole": "on the whole image",
-            "truth": "in the truth",
-            "region": "in the region drawn",
-            "pixel": "at one pixel" if self._pixel else "at the pixel that you click",
+            "truth": "in the ground truth",
+            "region": "in the drawn region",
+            "pixel": "at one pixel" if self._pixel else "at the pixel you click",
         }[self.kind.value()]
         if part and self.kind.value() not in ("pixel", "whole"):
             text += f" (part {part} by size)"
@@ -208,9 +210,9 @@ class PixelChoice(QWidget):
 
     def _say_pixel(self) -> None:
         if self._pixel is None:
-            self.picked.setText("No pixel yet.")
+            self.picked.setText("No pixel chosen.")
             return
-        names = ("plane", "row", "column")[-len(self._pixel) :]
+        names = ("slice", "row", "column")[-len(self._pixel) :]
         self.picked.setText(
             ", ".join(f"{name} {n}" for name, n in zip(names, self._pixel, strict=True))
         )

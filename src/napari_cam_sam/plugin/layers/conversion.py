@@ -84,13 +84,13 @@ def plane_shown(viewer: Any, layer: Any) -> tuple[int, int]:
         which the viewer shows another plane than it stands at.
     """
     if viewer.dims.ndisplay != 2:
-        raise CamSamError("The viewer shows three dimensions: switch to 2D to choose a plane.")
+        raise CamSamError("The viewer shows three dimensions: switch to 2D to choose a slice.")
     if layer.ndim == 2:
         return 0, 0
     spatial = range(viewer.dims.ndim - 3, viewer.dims.ndim)
     scrolled = [d for d in viewer.dims.not_displayed if d in spatial]
     if len(scrolled) != 1:
-        raise CamSamError("The plane shown runs along time: show two axes of space.")
+        raise CamSamError("The slice shown runs along time: show two axes of space.")
     axis = scrolled[0] - spatial.start
     origin = np.array(layer.data_to_world(np.zeros(layer.ndim)))
     steps = np.array([np.array(layer.data_to_world(e)) - origin for e in np.eye(layer.ndim)])
@@ -98,7 +98,7 @@ def plane_shown(viewer: Any, layer: Any) -> tuple[int, int]:
     # The viewer cuts the array along the axis of this number, wherever that runs in the world.
     if np.abs(steps[:, axis]).argmax() != axis:
         raise CamSamError(
-            f"{layer.name} is turned so far that the viewer shows no plane of it along this axis: "
+            f"{layer.name} is turned so far that the viewer shows no slice of it along this axis: "
             "show another axis, or open its file with this plugin's reader."
         )
     index = _position(viewer, layer)[layer.ndim - 3 + axis]

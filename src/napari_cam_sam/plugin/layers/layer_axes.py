@@ -108,17 +108,17 @@ def check_order(layer: Any) -> None:
         return
     if known.roles is None:
         raise CamSamError(
-            f"Nothing says which of the {layer.ndim} axes of {layer.name} are slices, time and "
+            f"{layer.name} does not say which of its {layer.ndim} axes are slices, time and "
             "channels: choose under Image in step 1 (Heatmap)."
         )
     if needs_a_channel(known.roles):
         raise CamSamError(
-            f"The axes of {layer.name} are {known.roles.words}: choose a channel under "
-            "Image in step 1 (Heatmap), and press “Put in order”."
+            f"The axes of {layer.name} are {known.roles.words}: choose a channel under Image in "
+            "step 1 (Heatmap), and press “Reorder axes”."
         )
     raise CamSamError(
         f"The axes of {layer.name} are {known.roles.words}, and time and channels must come "
-        "first: press “Put in order” under Image in step 1 (Heatmap)."
+        "first: press “Reorder axes” under Image in step 1 (Heatmap)."
     )
 
 

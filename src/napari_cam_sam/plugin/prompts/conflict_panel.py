@@ -41,11 +41,11 @@ class ConflictPanel(QWidget):
         self._first: int | None = None
         self.words = Label()
         self.words.setWordWrap(True)
-        self.keep = button("Keep mine", "New prompts go only to planes that you did not edit.")
+        self.keep = button("Keep mine", "Places new prompts only on slices that you did not edit.")
         self.replace = button(
-            "Replace", "Your edits of these objects are lost there; undo brings them."
+            "Replace", "Replaces your edits of these objects; undo restores them."
         )
-        self.add = button("Add", "New prompts are placed beside yours.")
+        self.add = button("Add", "Adds the new prompts to yours.")
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
         whole.addWidget(self.words)
@@ -72,7 +72,7 @@ class ConflictPanel(QWidget):
         mine = [plane for plane in planes if (plane.axis, plane.index) in edited and plane.objects]
         if mine:
             self._pending, self._first = planes, first
-            where = f"Plane {mine[0].index} has" if len(mine) == 1 else f"{len(mine)} planes have"
+            where = f"Slice {mine[0].index} has" if len(mine) == 1 else f"{len(mine)} slices have"
             self.words.setText(f"{where} prompts that you edited.")
             self.show()
         else:

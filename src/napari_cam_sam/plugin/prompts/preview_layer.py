@@ -120,7 +120,7 @@ class PreviewLayer:
             layer = workspace.viewer.add_shapes(
                 None,
                 ndim=image.spatial_ndim,
-                name="preview of the strategy",
+                name="prompt preview",
                 face_color="transparent",
                 edge_width=max(0.4, min(image.spatial_shape[-2:]) / 250),
                 opacity=0.9,

@@ -41,22 +41,22 @@ __all__ = ["PromptsDock"]
 
 _STRATEGIES = {
     "ours": (
-        "Strongest part: box, point",
-        "The part with the heatmap's maximum, above 30 % of it.",
+        "Strongest region: box, point",
+        "The region around the heatmap's maximum, above 30 % of it.",
     ),
-    "s1": ("Largest part: box, point", "The part above 0.8 (Dhamale and Pawar)."),
+    "s1": ("Largest region: box, point", "The largest region above 0.8 (Dhamale and Pawar)."),
     "s2-fg": ("Centre: 9 points", "At the centre of mass (Paradowski)."),
     "s2-fg-bg": ("Centre: 9 points, 4 outside", "As s2-fg (Paradowski)."),
     "s2-adaptive": (
         "Centre: 9 points, adaptive",
-        "As s2-fg; background points come where the first mask leaks, but not here: the command "
-        "line and the comparison of step 4 add them (Paradowski).",
+        "As s2-fg; background points are added where the first mask leaks, but only on the "
+        "command line and in the comparison of step 4 (Paradowski).",
     ),
-    "s4-mode1": ("Largest part: a point", "Mazurowski et al., mode 1."),
-    "s4-mode2": ("Three parts: a point each", "At most three; Mazurowski et al., mode 2."),
-    "s4-mode3": ("Largest part: a box", "Mazurowski et al., mode 3."),
-    "s4-mode4": ("Three parts: a box each", "At most three; Mazurowski et al., mode 4."),
-    "s4-mode5": ("All parts: one box", "Mazurowski et al., mode 5."),
+    "s4-mode1": ("Largest region: a point", "Mazurowski et al., mode 1."),
+    "s4-mode2": ("Three regions: a point each", "At most three; Mazurowski et al., mode 2."),
+    "s4-mode3": ("Largest region: a box", "Mazurowski et al., mode 3."),
+    "s4-mode4": ("Three regions: a box each", "At most three; Mazurowski et al., mode 4."),
+    "s4-mode5": ("All regions: one box", "Mazurowski et al., mode 5."),
 }
 """Name of a strategy to how it is listed, and where it is from."""
 
@@ -80,25 +80,30 @@ class PromptsDock(Dock):
         self._evidence: tuple[HeatmapRecord, ...] = ()
         self.strategy = ValueComboBox("The rule that turns a heatmap into points and boxes.")
         self.threshold = FractionSlider(
-            "What lies above it counts: a fraction of the heatmap's maximum on the plane, its "
-            "value as it is, or a quantile of it, as the rule in detail says. Drag it and watch."
+            "Heatmap values above it count: a fraction of the slice's maximum, an absolute value "
+            "or a quantile, as chosen under Rule settings."
         )
         self.rule = ParameterForm(PromptParameters)
-        self.place = button("Place on this plane", "Takes the heatmap of the plane shown.")
-        self.place_all = button("…on all with a heatmap", "Along the axis that is shown.")
+        self.place = button("Place on this slice", "Places prompts from the heatmap of this slice.")
+        self.place_all = button(
+            "…on all with heatmaps", "Places prompts on every slice with a heatmap along this axis."
+        )
         self.object = SpinBox()
         self.object.setRange(1, 65535)
         self.object.setValue(self.workspace.prompts.object_id)
         self.object.setToolTip(
-            "New prompts, also those of a heatmap, and those selected now belong to this object. "
-            "For another class choose another number: prompts of other objects stay."
+            "New and selected prompts belong to this object. Use another number for another "
+            "class; prompts of other objects stay."
         )
-        self.draw_box = button("Draw a box", "Then drag a rectangle in the image: one a press.")
-        self.add_point = button("Add a point", "Then click into the image.")
-        self.polarity = button("New points: positive (T)", "T switches; also selected points.")
-        self.clear = button("Clear plane (Shift-C)", "Removes all prompts of the plane shown.")
-        self.undo = button("Undo (Ctrl-Z)", "Takes back the last edit of prompts.")
-        self.redo = button("Redo (Ctrl-Shift-Z)", "Takes back the last undo.")
+        self.draw_box = button("Draw a box", "Then drag one rectangle in the image.")
+        self.add_point = button("Add a point", "Then click in the image.")
+        self.polarity = button(
+            "New points: positive (T)",
+            "T switches new and selected points between positive and negative.",
+        )
+        self.clear = button("Clear slice (Shift-C)", "Removes all prompts on this slice.")
+        self.undo = button("Undo (Ctrl-Z)", "Undoes the last edit of prompts.")
+        self.redo = button("Redo (Ctrl-Shift-Z)", "Redoes what was undone last.")
         self.found = Label()
         self.found.setWordWrap(True)
         self.row = TaskProgress()
@@ -111,10 +116,10 @@ class PromptsDock(Dock):
         )
         whole = QVBoxLayout(self)
         whole.addLayout(form_layout((("Strategy", self.strategy), ("Threshold", self.threshold))))
-        whole.addWidget(Section("The rule in detail", self.rule, opened=False))
+        whole.addWidget(Section("Rule settings", self.rule, opened=False))
         whole.addWidget(self.preview)
         whole.addLayout(hbox(self.place, self.place_all))
-        whole.addWidget(Section("From the truth", self.truth, opened=False))
+        whole.addWidget(Section("From ground truth", self.truth, opened=False))
         edit = QGridLayout()
         for i, widget in enumerate(
             (self.draw_box, self.add_point, self.polarity, self.clear, self.undo, self.redo)
@@ -207,7 +212,7 @@ class PromptsDock(Dock):
             self.strategy.set_value(named[0])
         else:
             self.strategy.setCurrentIndex(-1)
-            self.strategy.setPlaceholderText("my own rule")
+            self.strategy.setPlaceholderText("custom")
         self.preview.move_rule()
 
     def _parameters(self) -> PromptParameters:
@@ -253,8 +258,8 @@ class PromptsDock(Dock):
         values = [workspace.heatmaps.values(axis, i) for i in indices]
         given = [(i, v) for i, v in zip(indices, values, strict=True) if v is not None]
         if not given:
-            which = "on any plane" if everywhere else "on this plane"
-            self.row.fail(f"There is no heatmap {which}: compute one first (step 1).")
+            which = "on any slice" if everywhere else "on this slice"
+            self.row.fail(f"No heatmap {which}: compute one first (step 1).")
             return False
         notes = {i: n for i, _ in given if (n := workspace.heatmaps.record(axis, i)) is not None}
         first = workspace.prompts.object_id
@@ -278,7 +283,7 @@ class PromptsDock(Dock):
         except CamSamError as error:
             self.row.fail(str(error))
             return False
-        return self._extract(jobs, "Prompts from the truth", self.truth.label.value())
+        return self._extract(jobs, "Prompts from ground truth", self.truth.label.value())
 
     def _extract(
         self,
@@ -312,13 +317,13 @@ class PromptsDock(Dock):
         empty = [plane for plane in planes if not plane.objects]
         of, other = self._evidence_words()
         if len(planes) == 1 and empty:
-            words = f"No prompt{of} on plane {planes[0].index}: {planes[0].reason}".rstrip(".")
+            words = f"No prompts{of} on slice {planes[0].index}: {planes[0].reason}".rstrip(".")
             self.row.say(f"{words}. {other}".rstrip())
         else:
             reasons = {plane.reason for plane in empty}
             why = f": {reasons.pop()}" if len(reasons) == 1 else " without evidence"
             without = f", none on {len(empty)}{why}".rstrip(".") if empty else ""
-            where = f"{count} plane{'s' if count != 1 else ''}"
+            where = f"{count} slice{'s' if count != 1 else ''}"
             self.row.say(f"Prompts{of} on {where}{without}. {other}".rstrip())
 
     def _evidence_words(self) -> tuple[str, str]:
@@ -379,12 +384,12 @@ class PromptsDock(Dock):
             return
         points = sum(len(prompt.points) for prompt in prompts.objects)
         boxes = sum(prompt.box is not None for prompt in prompts.objects)
-        text = f"Plane {index}{slider}: "
+        text = f"Slice {index}{slider}: "
         if note is not None:
             text += f"heatmap of {note.target}, "
         text += f"{_count(boxes, 'box', 'boxes')}, {_count(points, 'point')}"
         if planes:
-            text += f"; {_count(len(planes), 'plane')} with prompts"
+            text += f"; {_count(len(planes), 'slice')} with prompts"
         self.found.setText(text + ".")
 
 

@@ -31,8 +31,8 @@ class StrategyPreview(QCheckBox):
     """
 
     def __init__(self, workspace: Workspace, row: TaskProgress) -> None:
-        super().__init__("Show what the rule would place")
-        self.setToolTip("Outline of the heatmap's part, box and points; nothing is placed.")
+        super().__init__("Preview prompts")
+        self.setToolTip("Outlines the heatmap region, box and points that the rule would place.")
         self.setChecked(True)
         self._workspace = workspace
         self._sketch = PreviewLayer(workspace)

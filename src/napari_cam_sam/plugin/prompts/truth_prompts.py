@@ -54,28 +54,33 @@ class TruthPrompts(QWidget):
     def __init__(self, workspace: Workspace) -> None:
         super().__init__()
         self._workspace = workspace
-        self.layer = ValueComboBox("A labels layer that holds the right answer.")
-        self.label = ValueComboBox("Which label of it is taken: each is an object of its number.")
+        self.layer = ValueComboBox("The labels layer that holds the ground truth.")
+        self.label = ValueComboBox("The label to use; each label becomes the object of its number.")
         self.label.offer([_ALL_LABELS])
-        self.rule = ValueComboBox("What each object of it gives: the best that prompts can be.")
-        self.place = button("Place on this plane", "Takes the truth of the plane shown.")
-        self.place_all = button("…on all with a truth", "Along the axis that is shown.")
+        self.rule = ValueComboBox("The prompt to place on each object.")
+        self.place = button(
+            "Place on this slice", "Places prompts from the ground truth of this slice."
+        )
+        self.place_all = button(
+            "…on all with ground truth",
+            "Places prompts on every slice with ground truth along this axis.",
+        )
         self.rule.offer((text, name, name) for text, name in _RULES)
         self.margin = SpinBox()
         self.margin.setRange(0, 99)
         self.margin.setValue(int(TRUTH_PRESETS["truth-box"].margin))
         self.margin.setSuffix(" pixels")
         self.margin.setToolTip(
-            "Around each box, on every side: fewer along an axis whose planes are thick."
+            "Added on every side of each box; use fewer along an axis of thick slices."
         )
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
         whole.addLayout(
             form_layout(
                 (
-                    ("Truth", self.layer),
+                    ("Ground truth", self.layer),
                     ("Label", self.label),
-                    ("Take", self.rule),
+                    ("Prompt", self.rule),
                     ("Margin", self.margin),
                 )
             )
@@ -109,7 +114,7 @@ class TruthPrompts(QWidget):
         workspace, layer, label = self._workspace, self.layer.value(), self.label.value()
         axis, shown = workspace.plane()
         if layer is None or layer not in workspace.viewer.layers:
-            raise CamSamError("Open a truth first: a labels layer on the image's grid.")
+            raise CamSamError("No ground truth: open a labels layer on the image's grid.")
         reason = workspace.mismatch(layer)
         if reason is not None:
             raise CamSamError(reason)
@@ -122,7 +127,7 @@ class TruthPrompts(QWidget):
             if label is not None:
                 plane = np.where(plane == label, plane, 0)
                 if not plane.any():
-                    reason = f"the truth has no label {label} there"
+                    reason = f"the ground truth has no label {label} there"
                     return PlanePrompts(axis, index, (), reason)
             return prompts_from_mask(plane, rule, axis=axis, index=index)
 
@@ -154,7 +159,7 @@ class TruthPrompts(QWidget):
     def _list(self, _: object = None) -> None:
         before = self.layer.value()
         layers = self._workspace.labels_layers()
-        self.layer.offer([("choose one…", None), *((layer.name, layer) for layer in layers)])
+        self.layer.offer([("choose…", None), *((layer.name, layer) for layer in layers)])
         if before is None or before not in layers or before is not self._workspace.truth():
             self.layer.set_value(self._workspace.truth())
         layer = self.layer.value()

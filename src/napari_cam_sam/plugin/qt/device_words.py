@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["device_words"]
 
-_WORDS = {"cpu": "CPU", "auto": "GPU if there is one, else the CPU"}
+_WORDS = {"cpu": "CPU", "auto": "GPU if available, else the CPU"}
 
 
 def device_words(device: str) -> str:

@@ -23,7 +23,7 @@ from napari_cam_sam.text import shown
 
 __all__ = ["Saving", "SavingRow", "heatmap_saving", "labels_saving"]
 
-_NIFTI = (("NIfTI, packed (*.nii.gz)", ".nii.gz"), ("NIfTI (*.nii)", ".nii"))
+_NIFTI = (("NIfTI, compressed (*.nii.gz)", ".nii.gz"), ("NIfTI (*.nii)", ".nii"))
 _TIFF, _PNG = ("TIFF (*.tif)", ".tif"), ("PNG (*.png)", ".png")
 
 
@@ -129,7 +129,7 @@ def ask_path(parent: QWidget, saving: Saving) -> Path | None:
         path = _mended(path)
     if not (path.name.lower().endswith(tuple(suffixes.values())) or _has_suffix(path)):
         path = path.with_name(path.name + suffixes.get(kind, first))
-    question = f"{shown(path.name)} is there already. Replace it?"
+    question = f"{shown(path.name)} already exists. Replace it?"
     if (
         path != Path(chosen)
         and path.exists()

@@ -59,7 +59,7 @@ class TaskProgress(QWidget):
         self._waiting: str | None = None
         self.bar = QProgressBar()
         self.cancel = QPushButton("Cancel")
-        self.cancel.setToolTip("Stops within one plane; what is done stays.")
+        self.cancel.setToolTip("Stops within one slice; results so far are kept.")
         self.cancel.clicked.connect(self.stop)
         self.words = Label()
         self.words.setWordWrap(True)

@@ -134,7 +134,7 @@ class Task(QObject):
     def _fail(self, error: Exception) -> None:
         self.cancel()
         said = str(error) or type(error).__name__
-        self.failed.emit(said if isinstance(error, CamSamError) else f"This failed: {said}")
+        self.failed.emit(said if isinstance(error, CamSamError) else f"Failed: {said}")
         _notify(error)
 
     def _tell(self) -> None:

@@ -296,6 +296,7 @@ class ParameterForm(QWidget):
         rows = QFormLayout(self)
         rows.setContentsMargins(0, 0, 0, 0)
         hints, helps = get_type_hints(group), field_help(group)
+        helps = {name: _for_users(text) for name, text in helps.items()}
         for field in fields(group):
             if shown is not None and field.name not in shown:
                 continue
@@ -422,8 +423,15 @@ def hbox(*widgets: QWidget) -> QHBoxLayout:
 
 
 def _spoken(name: str) -> str:
-    text = name.replace("_", " ").replace("iou", "IoU")
+    text = _for_users(name.replace("_", " ").replace("iou", "IoU"))
     return text[:1].upper() + text[1:]
+
+
+def _for_users(text: str) -> str:
+    """Return a text of the core with "slice" for what it calls a plane."""
+    return re.sub(
+        r"\b([Pp])lane(s?)\b", lambda m: ("Slice" if m[1] == "P" else "slice") + m[2], text
+    )
 
 
 def connect_until_destroyed(widget: QWidget, emitter: Any, method: Callable[..., None]) -> None:

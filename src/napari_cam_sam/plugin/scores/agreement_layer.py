@@ -17,8 +17,8 @@ __all__ = ["AGREEMENT", "AgreementLayer"]
 
 AGREEMENT = {
     1: ("TP", "#00c08b", "in both"),
-    2: ("FP", "#e8622c", "in the prediction alone"),
-    3: ("FN", "#56b4e9", "in the truth alone"),
+    2: ("FP", "#e8622c", "only in the prediction"),
+    3: ("FN", "#56b4e9", "only in the ground truth"),
 }
 """Values of the layer of agreement, in colours that all eyes tell apart and that show on gray."""
 

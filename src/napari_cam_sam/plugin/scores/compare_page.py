@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ComparePage"]
 
-_BEFORE = ", as they were before the last change: compare again."
+_BEFORE = ". Out of date: compare again."
 
 
 class ComparePage(QWidget):
@@ -32,20 +32,20 @@ class ComparePage(QWidget):
         super().__init__()
         self._workspace = workspace
         self._found: list[ComparedPlane] = []
-        self.button = QPushButton("Compare with truth prompts")
+        self.button = QPushButton("Compare with ground-truth prompts")
         self.button.setToolTip(
-            "Segments each plane that has a heatmap, from its prompts and from the truth's."
+            "Segments each slice with a heatmap, from its prompts and from ground-truth prompts."
         )
         self.row = TaskProgress()
         self.table = QTableWidget(0, 5)
         make_read_only(self.table)
-        self.table.setToolTip("The same planes and the same segmenter in every line.")
+        self.table.setToolTip("All rows use the same slices and the same segmenter.")
         heads = [
             ("From", "What the masks are made from."),
-            ("Dice", "Mean Dice over the planes with truth or with any of the masks."),
-            ("IoU", "Mean IoU over the same planes."),
-            ("Volume", "Dice of these planes as one volume."),
-            ("% of truth", "Mean Dice as a percentage of that of prompts from the truth."),
+            ("Dice", "Mean Dice over the slices with ground truth or with any mask."),
+            ("IoU", "Mean IoU over the same slices."),
+            ("Volume", "Dice of these slices taken as one volume."),
+            ("% of truth", "Mean Dice as a percentage of that from ground-truth prompts."),
         ]
         set_headers(self.table, heads)
         whole = QVBoxLayout(self)
@@ -86,7 +86,9 @@ class ComparePage(QWidget):
         if problem is None and self.lines:
             self._say_of_when(key)
             return
-        self.row.say(problem or "CAM alone, CAM → SAM, edited prompts or accepted labels, truth.")
+        self.row.say(
+            problem or "CAM alone, CAM → SAM, edited prompts or accepted labels, ground truth."
+        )
 
     def mark_edited(self) -> None:
         """Take note that labels were edited: what was compared is of those before."""
@@ -170,7 +172,9 @@ class ComparePage(QWidget):
     def _ended(self, complete: bool) -> None:
         self.button.setEnabled(True)
         if not self._found:
-            self.row.say("No plane with a heatmap has truth or prediction." if complete else "")
+            self.row.say(
+                "No slice with a heatmap has a ground truth or a prediction." if complete else ""
+            )
             return
         from napari_cam_sam.evaluation.comparison import summarise_comparison
 
@@ -184,6 +188,6 @@ class ComparePage(QWidget):
             share = line.percent_of_truth_prompts
             self.table.setItem(at, 4, NumberItem(format_score("", share, 1), share))
         self.table.resizeColumnsToContents()
-        words = f"{self.lines[0].n_planes} planes with truth or masks"
+        words = f"{self.lines[0].n_planes} slices with ground truth or masks"
         self._words = words if complete else f"Stopped after {words}"
         self.row.say(f"{self._words}.")

@@ -33,7 +33,7 @@ __all__ = ["ScoreChoices"]
 
 _EDITS = ("labels_update", "paint", "data")
 _PLACES = ("scale", "translate", "rotate", "shear", "affine", "units")
-_ALL_LABELS = ("all that is not 0", None)
+_ALL_LABELS = ("all labels", None)
 
 
 class ScoreChoices(QWidget):
@@ -59,10 +59,12 @@ class ScoreChoices(QWidget):
         self._heard: list[Any] = []
         self._labels_of: tuple[Any, ...] = ()
         self.values_remark = ""
-        self.prediction = ValueComboBox("The masks to score: a labels layer.")
-        self.truth = ValueComboBox("What is right: a labels layer on the image's grid.")
-        self.heatmap = ValueComboBox("A heatmap to score too: ours, or a gray layer within 0 to 1.")
-        self.label = ValueComboBox("Which label of both layers is compared.")
+        self.prediction = ValueComboBox("The labels layer to score.")
+        self.truth = ValueComboBox("The ground truth: a labels layer on the image's grid.")
+        self.heatmap = ValueComboBox(
+            "A heatmap to score too: computed here, or a gray layer from 0 to 1."
+        )
+        self.label = ValueComboBox("The label to compare in both layers.")
         self.label.offer([_ALL_LABELS])
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
@@ -70,7 +72,7 @@ class ScoreChoices(QWidget):
             form_layout(
                 (
                     ("Prediction", self.prediction),
-                    ("Truth", self.truth),
+                    ("Ground truth", self.truth),
                     ("Heatmap", self.heatmap),
                     ("Label", self.label),
                 )
@@ -240,11 +242,11 @@ class ScoreChoices(QWidget):
         except CamSamError as error:
             return str(error)
         if truth is None:
-            return f"Open a truth: a labels layer or a mask file on the grid of {name}."
+            return f"No ground truth: open a labels layer or a mask file on the grid of {name}."
         if prediction is None:
-            return "There is no prediction yet: make masks (step 3), or open a labels layer."
+            return "No prediction yet: make masks (step 3), or open a labels layer."
         if prediction == truth:
-            return f"{truth.name} is chosen as prediction and as truth: choose two layers."
+            return f"{truth.name} is both prediction and ground truth: choose two layers."
         reasons = (workspace.mismatch(layer) for layer in self.layers() if layer is not None)
         return next((reason for reason in reasons if reason is not None), None)
 
@@ -281,7 +283,7 @@ class ScoreChoices(QWidget):
     def words(self) -> str:
         """Say what would be scored."""
         image, (axis, _) = self._workspace.image(), self._workspace.plane()
-        along = f", {image.n_planes(axis)} planes along axis {axis}"
+        along = f", {image.n_planes(axis)} slices along axis {axis}"
         return (
             f"{self.prediction.currentText()} against {self.truth.currentText()}"
             f"{along if image.spatial_ndim == 3 else ''}, distances in {_unit(image)}."

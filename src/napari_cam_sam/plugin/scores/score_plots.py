@@ -23,8 +23,7 @@ class CurvesPlot(Plot):
     def __init__(self, viewer: Any) -> None:
         super().__init__(viewer, 320)
         self.setToolTip(
-            "Every threshold of the heatmap, over all its planes as one volume. "
-            "Dashed: a map that knows nothing."
+            "All thresholds of the heatmap, over all its slices as one volume. Dashed: chance."
         )
 
     def show_curves(self, roc: Curve, precision_recall: Curve, title: str) -> None:
@@ -60,7 +59,7 @@ class PlanesPlot(Plot):
 
     def __init__(self, viewer: Any) -> None:
         super().__init__(viewer, 230)
-        self.setToolTip("Click to see a plane. Planes with neither mask are left out.")
+        self.setToolTip("Click to go to a slice. Slices without either mask are left out.")
         self._planes: list[int] = []
         self._shown: int | None = None
         self._line: Any = None
@@ -72,7 +71,7 @@ class PlanesPlot(Plot):
 
         def paint(figure: Any, colours: ThemeColours) -> None:
             axes = figure.subplots()
-            style_axes(axes, colours, f"Plane along axis {axis}", "Score")
+            style_axes(axes, colours, f"Slice along axis {axis}", "Score")
             for values, name, colour, mark in (
                 (dice, "Dice", colours.first, "o"),
                 (auroc, "AUROC of the heatmap", colours.second, "s"),

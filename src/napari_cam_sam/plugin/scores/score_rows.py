@@ -41,32 +41,32 @@ METRICS = {
     "assd": ("ASSD {unit}", "Mean distance between the outlines, both ways: 0 is best."),
     "nsd": (
         "NSD",
-        "Part of both outlines that lies within 2 {unit} of the other: 1 is best, 0 is worst.",
+        "Share of both outlines within 2 {unit} of the other: 1 is best, 0 is worst.",
     ),
     "auc_judd": (
         "AUROC",
-        "How often the heatmap is higher at a truth pixel than at another: 1 is best, 0.5 is "
-        "chance.",
+        "Probability that the heatmap is higher at a ground-truth pixel than at another: 1 "
+        "is best, 0.5 is chance.",
     ),
     "auprc": (
         "AUPRC",
-        "Average precision of the heatmap over all thresholds: 1 is best; chance is the truth's "
-        "part of the pixels.",
+        "Average precision of the heatmap over all thresholds: 1 is best; chance is the "
+        "ground truth's share of the pixels.",
     ),
-    "pointing_hit": ("Pointing", "Whether the heatmap's maximum lies in the truth."),
+    "pointing_hit": ("Pointing", "Whether the heatmap's maximum lies in the ground truth."),
     "energy_inside": (
         "Energy",
-        "Part of the heatmap's sum that lies in the truth: 1 is best, 0 is worst.",
+        "Share of the heatmap's sum inside the ground truth: 1 is best, 0 is worst.",
     ),
 }
 """A score's name to the head of its column and what it means; {unit} is mm or px."""
 
 _WORDS = {
-    "both-empty": "nothing in either",
-    "prediction-empty": "missed: nothing predicted",
-    "truth-empty": "not in the truth",
-    "truth-full": "the truth is everywhere",
-    "heatmap-constant": "the heatmap is the same everywhere",
+    "both-empty": "both empty",
+    "prediction-empty": "missed: no prediction",
+    "truth-empty": "not in the ground truth",
+    "truth-full": "the ground truth covers everything",
+    "heatmap-constant": "the heatmap is constant",
     "heatmap-not-finite": "the heatmap is not finite",
 }
 _ORDER = {"volume": 0, "image": 0, "object": 1, "extra": 2, "plane": 3}
@@ -115,7 +115,11 @@ def key(row: ScoredRow) -> Key:
 
 
 def spoken(row: ScoredRow) -> str:
-    """Say what a row is of, e.g. ``"plane 11"``."""
+    """Return what a row is of, for the user, e.g. ``"slice 11"``."""
+    return _in_files(row).replace("plane", "slice")
+
+
+def _in_files(row: ScoredRow) -> str:
     return row.kind if row.kind in ("volume", "image") else f"{row.kind} {row.number}"
 
 
@@ -123,7 +127,7 @@ def remarks(row: ScoredRow, older: bool = False) -> str:
     """Say in words what to know before a row's numbers are used."""
     said = [_WORDS.get(flag, flag) for flag in row.scores.flags]
     if row.kind == "object" and row.partner not in (None, row.number):
-        said.append(f"is {row.partner} in the prediction")
+        said.append(f"label {row.partner} in the prediction")
     if row.empty_planes:
         said.append(missing(row))
     return "; ".join([*said, OLDER] if older else said)
@@ -131,7 +135,7 @@ def remarks(row: ScoredRow, older: bool = False) -> str:
 
 def missing(row: ScoredRow) -> str:
     """Say on how many planes nothing is predicted, e.g. of a volume segmented in part."""
-    of = "of its planes" if row.kind == "object" else "planes with truth"
+    of = "of its slices" if row.kind == "object" else "slices with ground truth"
     verb = "has" if row.empty_planes == 1 else "have"
     return f"{row.empty_planes} of {row.truth_planes} {of} {verb} no mask"
 
@@ -154,7 +158,7 @@ def as_data(
         numbers = {name: _to_plain(float(value)) for name, value in values}
         older = is_older(row)
         out.append(
-            {**vars(subject), "scored": spoken(row), "kind": row.kind, "number": row.number}
+            {**vars(subject), "scored": _in_files(row), "kind": row.kind, "number": row.number}
             | numbers
             | {"flags": list(row.scores.flags), "remarks": remarks(row, older), "older": older}
             | {name: getattr(row, name) for name in _WHERE}
@@ -208,7 +212,7 @@ def as_text(
         values = [row.scores.values.get(name, math.nan) for name in METRICS]
         numbers = ["" if math.isnan(value) else repr(float(value)) for value in values]
         flags = (" ".join(row.scores.flags), remarks(row, is_older(row)))
-        about_row = (*fixed, spoken(row), row.kind, row.number)
+        about_row = (*fixed, _in_files(row), row.kind, row.number)
         writer.writerow([*cells(about_row), *numbers, *cells(flags)])
     return text.getvalue()
 

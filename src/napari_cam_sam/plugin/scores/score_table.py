@@ -46,7 +46,7 @@ class ScoreTable(QTableWidget):
         make_read_only(self)
         self.horizontalHeader().setStretchLastSection(True)
         self.setMinimumHeight(190)
-        self.setToolTip("Click a row to see its plane, a header to sort by it.")
+        self.setToolTip("Click a row to go to its slice, a header to sort.")
         self._set_unit("px")
         self.setSortingEnabled(True)
         self.sortByColumn(0, Qt.SortOrder.AscendingOrder)
@@ -54,9 +54,9 @@ class ScoreTable(QTableWidget):
         self.cellActivated.connect(self._chosen)
 
     def _set_unit(self, unit: str) -> None:
-        heads = [("Scored", "The volume, its objects, and the planes along the axis shown.")]
+        heads = [("Scored", "The volume, its objects, and the slices along the axis shown.")]
         heads += METRICS.values()
-        heads += [("Remarks", "What to know before the numbers are used.")]
+        heads += [("Remarks", "What to know before using the numbers.")]
         set_headers(
             self, [(text.format(unit=unit), hint.format(unit=unit)) for text, hint in heads]
         )

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["ScoresDock"]
 
 _PAUSE_MS = 300
-_RESTORED = "The scores are those of the session: press Score for new ones."
+_RESTORED = "Scores are from the session: press Score for new ones."
 
 
 class ScoresDock(Dock):
@@ -65,17 +65,19 @@ class ScoresDock(Dock):
 
         self.choices = ScoreChoices(self.workspace)
         self.run = button(
-            "Score", "Every plane along the axis shown, every object, and the volume."
+            "Score", "Scores every slice along this axis, every object, and the volume."
         )
         self.overlay = QCheckBox("Overlay")
-        self.overlay.setToolTip("A layer that shows where both agree and where they do not.")
+        self.overlay.setToolTip(
+            "Shows where prediction and ground truth agree and where they differ."
+        )
         legend = Rich(
             " ".join(f'<span style="color:{c}">■</span>&nbsp;{n}' for n, c, _ in AGREEMENT.values())
         )
         legend.setToolTip("; ".join(f"{n}: {words}" for n, _, words in AGREEMENT.values()))
-        self.copy = button("Copy", "The table to the clipboard, to paste into a spreadsheet.")
+        self.copy = button("Copy", "Copies the table, to paste into a spreadsheet.")
         self.saving = SavingRow(
-            "Save CSV…", "The table in full precision, with what was compared.", self._to_save
+            "Save CSV…", "Saves the table in full precision, with what was compared.", self._to_save
         )
         self.save = self.saving.button
         self.row = TaskProgress()
@@ -84,11 +86,11 @@ class ScoresDock(Dock):
         self.comparison, self.trust = ComparePage(self.workspace), TrustPage(self.workspace)
         self.tabs = QTabWidget()
         for page, name, hint in (
-            (self.table, "Table", "A row a plane, an object, and the volume."),
+            (self.table, "Table", "One row for each slice, each object, and the volume."),
             (self.curves, "Curves", "ROC and precision–recall of the heatmap."),
-            (self.along, "Planes", "Dice and AUROC of each plane."),
-            (self.comparison, "Compare", "CAM alone, CAM → SAM, edited, and truth prompts."),
-            (self.trust, "Trust", "Tests of the heatmap of the plane shown; they need no truth."),
+            (self.along, "Slices", "Dice and AUROC of each slice."),
+            (self.comparison, "Compare", "CAM alone, CAM → SAM, edited and ground-truth prompts."),
+            (self.trust, "Trust", "Tests of the heatmap on this slice, without a ground truth."),
         ):
             self.tabs.setTabToolTip(self.tabs.addTab(page, name), hint)
         whole = QVBoxLayout(self)
@@ -168,7 +170,7 @@ class ScoresDock(Dock):
             words = _RESTORED if self.table.subject is not None else self.choices.words()
         else:
             same = state.key == self.choices.key()
-            words = state.words if same else "The scores are of other choices: press Score."
+            words = state.words if same else "Scores are out of date: press Score."
         remarks = (self.choices.values_remark, self.choices.unit_remark())
         self.row.say(" ".join(filter(None, (words, *remarks))))
 
@@ -242,7 +244,7 @@ class ScoresDock(Dock):
         subject = self.table.subject
         planes = [row for row in self.table.rows() if row.kind == "plane"]
         if subject is None or not planes:
-            self.along.say("There is nothing to plot along planes.")
+            self.along.say("Nothing to plot: no slice has scores.")
         else:
             dice, auroc = (
                 {r.number: r.scores.values.get(name, np.nan) for r in planes}
@@ -256,10 +258,10 @@ class ScoresDock(Dock):
         if state is None or volume is None or volume.roc is None or volume.precision_recall is None:
             self.curves.say("Choose a heatmap, then press Score.")
         elif not volume.roc.x.size:
-            self.curves.say("Curves need pixels inside and outside of the truth.")
+            self.curves.say("Curves need pixels inside and outside the ground truth.")
         else:
             n = len(state.job.heatmap_planes)
-            title = f"{state.subject.heatmap}, {n} plane{'' if n == 1 else 's'}"
+            title = f"{state.subject.heatmap}, {n} slice{'' if n == 1 else 's'}"
             self.curves.show_curves(volume.roc, volume.precision_recall, title)
 
     def _show_overlay(self, wanted: bool) -> None:
@@ -337,10 +339,10 @@ class ScoresDock(Dock):
         self.table.set_plane(index, row)
         self._agreement.refresh()
         self._plot_along()
-        dice = "nothing in either" if row is None else f"Dice {row.scores.values['dice']:.3f}"
-        where = "" if flat else f"Plane {index}: "
+        dice = "both empty" if row is None else f"Dice {row.scores.values['dice']:.3f}"
+        where = "" if flat else f"Slice {index}: "
         after = ", after your edit" if edited else ""
-        said = (f"{where}{dice}{after}.", state.stopped, "Press Score for all else.")
+        said = (f"{where}{dice}{after}.", state.stopped, "Press Score to update the rest.")
         state.words = " ".join(one for one in said if one)
         self._say()
 
@@ -359,7 +361,7 @@ class ScoresDock(Dock):
         self.overlay.setChecked(False)
         self.table.set_rows(rows, subject, older)
         self._plot_along()
-        self.curves.say("Press Score: a session keeps no curves.")
+        self.curves.say("Curves are not kept in a session: press Score.")
         self._mark_plane()
         self._say()
 

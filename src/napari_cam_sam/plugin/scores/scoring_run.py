@@ -93,15 +93,15 @@ class ScoringRun:
         planes = [row for row in self.rows if row.kind in ("plane", "image")]
         done, total = len(self.marks), self.job.image.n_planes(self.job.axis)
         if not complete:
-            self.words = self.stopped = f"Stopped after {done} of {total} planes."
+            self.words = self.stopped = f"Stopped after {done} of {total} slices."
             return
         if not planes:
-            self.words = "Neither layer has anything to score."
+            self.words = "Nothing to score: both layers are empty."
             return
         whole = next(row for row in self.rows if row.kind in ("volume", "image"))
         said = [f"Dice {whole.scores.values['dice']:.3f}"]
         if total > 1:
-            said[0] += f", {len(planes)} of {total} planes are not empty"
+            said[0] += f", {len(planes)} of {total} slices are not empty"
         if whole.empty_planes:
             said.append(f"{missing(whole)} and count as missed")
         self.words = "; ".join(said) + "."

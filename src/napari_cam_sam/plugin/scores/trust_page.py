@@ -36,32 +36,32 @@ if TYPE_CHECKING:
 __all__ = ["TrustPage"]
 
 _HEADS = [
-    ("Test", "What is done to the model or the plane, or which other method is asked."),
+    ("Test", "What is changed in the model or the slice, or the other method used."),
     (
         "Top area",
-        "IoU of the highest tenth of this map and of the other one: 1 is the same place.",
+        "IoU of the top 10 % of both maps: 1 is the same place.",
     ),
     ("SSIM", "Structural similarity of both maps: 1 is the same map. Empty regions raise it."),
-    ("Rank", "Spearman's correlation of both maps: 1 is the same order of all places."),
+    ("Rank", "Spearman correlation of both maps: 1 is the same order of all pixels."),
     (
         "ROAD",
-        "How much more probability is lost without what the map marks than without the rest: "
-        "0.5 is best, 0 is chance.",
+        "How much more probability is lost by removing what the map marks than by removing "
+        "the rest: 0.5 is best, 0 is chance.",
     ),
 ]
 _HINTS = {
-    "head": "The weights of the last layer are random: a map of what the model learned of the "
-    "class must change, so low figures are good.",
-    "randomisation": "More layers are random, from the last one down: low figures are good.",
-    "agreement": "The map of another method: high figures are good.",
+    "head": "The last layer's weights are random: a map of what the model learned must change, "
+    "so low values are good.",
+    "randomisation": "More layers are random, from the last one down: low values are good.",
+    "agreement": "The map of another method: high values are good.",
     "road": "Pixels are removed, the highest or the lowest of the map first, and filled in from "
-    "their neighbours: a high figure is good.",
-    "shift": "The plane is shifted by 3 % in four directions, the map shifted back: high figures "
+    "their neighbours: a high value is good.",
+    "shift": "The slice is shifted by 3 % in four directions, the map shifted back: high values "
     "are good.",
-    "noise": "Noise of 2 % of the gray range is added: high figures are good.",
+    "noise": "Noise of 2 % of the gray range is added: high values are good.",
 }
 _SIGNS = {"good": ("✔", "#3fa34d"), "mixed": ("~", "#e0a000"), "bad": ("✘", "#d64545")}
-_TASK = "How far can this heatmap be trusted?"
+_TASK = "Test this heatmap"
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +77,7 @@ class _Subject:
 
     @property
     def words(self) -> str:
-        where = f", plane {self.plane}" if self.volume else ""
+        where = f", slice {self.plane}" if self.volume else ""
         return f"{self.note.made_by['method']} of {self.note.target}{where}"
 
     @property
@@ -111,7 +111,8 @@ class TrustPage(QWidget):
         """What was found so far."""
         self.button = button(
             _TASK,
-            "Random weights, other methods, removed pixels, shifts and noise, in the background.",
+            "How far it can be trusted: tests with random weights, other methods, removed "
+            "pixels, shifts and noise.",
         )
         self.row = TaskProgress()
         self.table = QTableWidget(0, len(_HEADS))
@@ -156,18 +157,24 @@ class TrustPage(QWidget):
             return None, str(error)
         note = workspace.heatmaps.record(axis, index)
         if note is None:
-            return None, "Compute the heatmap of this plane first (step 1)."
+            return None, "Compute the heatmap of this slice first (step 1)."
         if note.reason is not None:
-            return None, f"This plane has no heatmap to test. {note.reason}"
+            return None, f"This slice has no heatmap to test. {note.reason}"
         if note.made_by.get("pixels") is not None:
-            return None, "Trust is tested of a classifier's heatmaps, not of a network's."
+            return (
+                None,
+                "Only heatmaps of classifiers can be tested, not those of segmentation networks.",
+            )
         held = workspace.classifier
         made_by = (
             note.made_by.get("classifier_sha256"), note.made_by.get("plane_order", "rows-columns")
         )  # fmt: skip
         if held is None or (held.sha256, held.card.plane_order) != made_by:
             made = note.made_by.get("classifier", "another classifier")
-            return None, f"The heatmap was made by {made}: load that, or compute it again (step 1)."
+            return (
+                None,
+                f"The heatmap was made by {made}: load it, or compute the heatmap again (step 1).",
+            )
         volume = image.spatial_ndim == 3
         return _Subject(image.name, workspace.frame(), axis, index, volume, note), ""
 
@@ -181,7 +188,7 @@ class TrustPage(QWidget):
         elif subject is None:
             self.row.say(problem)
         else:
-            self.row.say(f"Tests {subject.words}. It never proves that a map is right.")
+            self.row.say(f"Tests {subject.words}. Passing does not prove that a map is right.")
 
     # The work
 

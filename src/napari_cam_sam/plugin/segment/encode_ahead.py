@@ -75,13 +75,13 @@ class Readiness:
         """Say it in a sentence without its full stop."""
         if self.prompted:
             count, total = len(self.prompted & self.ready), len(self.prompted)
-            text = f"{count} of {total} prompted plane{'s' if total > 1 else ''} ready"
+            text = f"{count} of {total} slice{'s' if total > 1 else ''} with prompts ready"
         else:
-            text = f"This plane is {'' if self.shown in self.ready else 'not '}ready"
+            text = f"This slice is {'' if self.shown in self.ready else 'not '}ready"
         if self.encoding is not None:
-            text += f", encoding plane {self.encoding}"
+            text += f", encoding slice {self.encoding}"
         elif self.full:
-            text += ". There is no room for more: allow more memory or disk in the Preferences"
+            text += ". Cache full: raise the limit in Preferences"
         return text
 
 
@@ -192,7 +192,7 @@ class EncodeAhead(QObject):
         """What went wrong with encoding or with the disk, in sentences."""
         parts, store = [], self._workspace.embeddings.store
         if self._subject is not None and self._subject.failure:
-            parts.append(f"Nothing is encoded ahead: {self._subject.failure}")
+            parts.append(f"Encoding ahead failed: {self._subject.failure}")
         if store is not None and store.trouble is not None:
             parts.append(store.trouble)
         return " ".join(parts)

@@ -20,9 +20,8 @@ __all__ = ["EncodeAheadPanel", "EncodedSlicesStrip"]
 
 _HEIGHT = 18
 _HINT = (
-    "Planes along the axis shown, the first at the left. Above: planes with prompts. Below: planes "
-    "that are encoded, so that masks come at once; a hollow mark: being encoded. "
-    "The line: the plane shown."
+    "Slices along this axis, the first at the left. Top: slices with prompts. Bottom: "
+    "encoded slices, whose masks come at once (hollow: being encoded). Line: this slice."
 )
 
 
@@ -66,7 +65,7 @@ class EncodedSlicesStrip(QWidget):
         index = min(max(int(x / max(1, self.width()) * known.n_planes), 0), known.n_planes - 1)
         if index not in known.prompted | known.ready | {known.encoding, known.shown}:
             return _HINT
-        parts = [f"Plane {index}"]
+        parts = [f"Slice {index}"]
         if index == known.shown:
             parts.append("shown")
         if index in known.prompted:
@@ -127,9 +126,8 @@ class EncodeAheadPanel(QWidget):
         self.ahead = EncodeAhead(workspace, segmenter, row, self.isVisible, self)
         self.switch = QCheckBox("Encode ahead")
         self.switch.setToolTip(
-            "Encodes the plane shown, planes with prompts and the next ones in the background, "
-            "so that their masks come at once. Other planes are left alone. It begins once the "
-            "segmenter is loaded, with the first masks."
+            "Encodes this slice, slices with prompts and the next ones in the background, so "
+            "that masks come at once. Starts once the segmenter is loaded, with the first masks."
         )
         self.switch.setChecked(True)
         self.strip = EncodedSlicesStrip(workspace.viewer)

@@ -53,8 +53,8 @@ class LiveMasks(QCheckBox):
     """
 
     def __init__(self, workspace: Workspace, segmenter: SegmenterChoice, row: TaskProgress) -> None:
-        super().__init__("Live: again whenever a prompt moves")
-        self.setToolTip("Decodes at once where the plane is encoded.")
+        super().__init__("Update while prompts move")
+        self.setToolTip("Updates the masks at once where the slice is encoded.")
         self.setChecked(True)
         self._workspace, self._segmenter, self._row = workspace, segmenter, row
         self._shown_at = self._moved_at = 0.0

@@ -45,28 +45,30 @@ class MaskReview(QWidget):
     def __init__(self, workspace: Workspace, live: LiveMasks) -> None:
         super().__init__()
         self._workspace, self._masks, self._live = workspace, workspace.masks, live
-        self.before = button("◀", "The candidate mask before this one.")
-        self.after = button("▶", "The next candidate mask.")
-        self.which = ValueComboBox("Whose candidates the arrows flip through.")
+        self.before = button("◀", "Previous candidate mask.")
+        self.after = button("▶", "Next candidate mask.")
+        self.which = ValueComboBox("The object whose candidates the arrows step through.")
         self.shown = Label()
         self.shown.setWordWrap(True)
         self.target = ValueComboBox(
-            "The labels layer that accepted masks go into, as labels of their objects."
+            "The labels layer for accepted masks; each object gets the label of its number."
         )
-        self.overlap = ValueComboBox("What becomes of labels of other objects that a mask covers.")
+        self.overlap = ValueComboBox("How to treat pixels labelled as another object.")
         self.overlap.offer(
             [
-                ("keep what is there", "keep", "Labels of other objects stay."),
+                ("keep existing labels", "keep", "Pixels of other objects stay as they are."),
                 ("overwrite", "overwrite", "The new mask wins."),
             ]
         )
-        self.accept = button("Accept plane (C)", "Writes the mask of this plane into the labels.")
+        self.accept = button("Accept slice (C)", "Writes the mask of this slice into the labels.")
         self.accept_all = button(
-            "Accept all planes",
-            "Writes every mask of the preview along the axis shown, but for those of prompts that "
-            "were moved since.",
+            "Accept all slices",
+            "Writes all masks of the preview along this axis, except those whose prompts changed "
+            "since.",
         )
-        self.undo = button("Undo acceptance", "Labels as they were before, masks in the preview.")
+        self.undo = button(
+            "Undo acceptance", "Restores the labels and puts the masks back into the preview."
+        )
 
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
@@ -121,14 +123,11 @@ class MaskReview(QWidget):
         if not everywhere:
             words = self._accepted(index, count > 0, index in before)
         else:
-            words = f"Accepted the masks of {_planes(count)}; Ctrl-Z takes it back."
+            words = f"Accepted the masks of {_planes(count)}; Ctrl-Z undoes it."
             if not count:
                 words = "No mask was accepted."
             if before:
-                words += (
-                    f" Passed over: {these_planes(before)}, of prompts as they were before; "
-                    "Shift-S makes new masks."
-                )
+                words += f" Skipped {these_planes(before)}: prompts changed, press Shift-S."
         if count == 0:
             # The dock may be scrolled elsewhere when a key is pressed.
             show_info(words)
@@ -136,11 +135,11 @@ class MaskReview(QWidget):
 
     def _accepted(self, index: int, done: bool, before: bool) -> str:
         """Say what became of the mask of one plane; it is read on others, too."""
-        where = f" on plane {index}" if self._workspace.image().spatial_ndim == 3 else ""
+        where = f" on slice {index}" if self._workspace.image().spatial_ndim == 3 else ""
         if not done:
-            return f"There is no mask to accept{where}: press S first."
-        of = ", of the prompts as they were before" if before else ""
-        return f"Accepted the mask{where}{of}; Ctrl-Z takes it back."
+            return f"No mask to accept{where}: press S first."
+        of = ", made before its prompts changed" if before else ""
+        return f"Accepted the mask{where}{of}; Ctrl-Z undoes it."
 
     def undo_accept(self) -> None:
         """Take back what was accepted last."""
@@ -150,9 +149,9 @@ class MaskReview(QWidget):
             self.refused.emit(str(error))
             return
         if count:
-            self.done.emit(f"Taken back on {_planes(count)}.")
+            self.done.emit(f"Acceptance undone on {_planes(count)}.")
         else:
-            self.refused.emit("Nothing was accepted.")
+            self.refused.emit("Nothing to undo: no mask was accepted.")
 
     def tell(self, also: str = "") -> None:
         """Say what is shown on the plane shown, and offer what can be done with it.
@@ -186,7 +185,7 @@ class MaskReview(QWidget):
     def _list_targets(self, _: object = None) -> None:
         own = [x for x in self._workspace.labels_layers() if not is_own(x)]
         ours = self._workspace.own("labels")
-        name = "a new layer" if ours is None else ours.name
+        name = "new layer" if ours is None else ours.name
         self.target.offer([(name, None), *((layer.name, layer) for layer in own)])
         self.target.set_value(self._masks.target)
 
@@ -200,9 +199,9 @@ class MaskReview(QWidget):
         if (axis, index) in accepted and any(
             (a.prompts.axis, a.prompts.index) == (axis, index) for a in self._masks.standing()
         ):
-            return "A mask was accepted on this plane; S makes another."
+            return "Mask accepted on this slice; press S for a new one."
         prompted = self._workspace.prompts.read(axis, index).objects
-        return "No mask on this plane yet: S makes one." if prompted else "No prompts here."
+        return "No mask on this slice yet: press S." if prompted else "No prompts on this slice."
 
     def _words_of(self, masks: PlaneMasks) -> str:
         """Say which candidates are shown, and how good they are held to be."""
@@ -211,18 +210,18 @@ class MaskReview(QWidget):
             which = f"mask {chosen + 1} of {len(one.masks)}"
             label = f"object {one.object_id}: " if len(masks.found) > 1 else ""
             score = float(one.scores[chosen])
-            expects = f", the model expects IoU {score:.2f}" if np.isfinite(score) else ""
+            expects = f", expected IoU {score:.2f}" if np.isfinite(score) else ""
             if len(one.masks) > 1 or not masks.about:
                 parts.append(f"{label}{which}{expects}")
             elif expects:
                 parts.append(label + expects.removeprefix(", "))
-        words = f"Preview, not accepted yet (C accepts): {'; '.join(parts)}."
+        words = f"Preview (C accepts): {'; '.join(parts)}."
         dice = self._dice(masks)
         if dice is not None:
-            words += f" Dice with the truth {dice:.3f}."
+            words += f" Dice with the ground truth {dice:.3f}."
         now = self._workspace.prompts.read(masks.prompts.axis, masks.prompts.index)
         if masks.is_stale(now) and not self._live.busy:
-            words += " It is of the prompts as they were before: press S."
+            words += " Out of date: prompts changed. Press S."
         return f"{words} To paint, accept it first."
 
     def _dice(self, masks: PlaneMasks) -> float | None:
@@ -244,4 +243,4 @@ class MaskReview(QWidget):
 
 
 def _planes(count: int) -> str:
-    return f"{count} plane{'s' if count != 1 else ''}"
+    return f"{count} slice{'s' if count != 1 else ''}"

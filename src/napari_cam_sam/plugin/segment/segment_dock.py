@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["SegmentDock"]
 
 _TELL_MS = 100
-_EDITED = "The prompts changed meanwhile; S there makes new masks."
+_EDITED = "Prompts changed during the run; press S there for new masks."
 
 
 class SegmentDock(Dock):
@@ -62,16 +62,14 @@ class SegmentDock(Dock):
         self._left_out: list[LeftOut] = []
 
         self.segmenter = SegmenterChoice(workspace)
-        self.run = button(
-            "Segment this plane (S)", "Makes masks of the prompts of the plane shown."
-        )
+        self.run = button("Segment this slice (S)", "Makes masks from the prompts on this slice.")
         self.run_all = button(
-            "Segment all planes with prompts (Shift-S)",
-            "Along the axis shown; planes without prompts are passed over.",
+            "Segment all slices with prompts (Shift-S)",
+            "Makes masks along this axis; slices without prompts are skipped.",
         )
         self.row = TaskProgress()
         self.saving = SavingRow(
-            "Save labels…", "The accepted labels as a file on the grid of the image.", self._to_save
+            "Save labels…", "Saves the accepted labels on the image grid.", self._to_save
         )
         self.live = LiveMasks(workspace, self.segmenter, self.row)
         self.review = MaskReview(workspace, self.live)
@@ -81,7 +79,7 @@ class SegmentDock(Dock):
 
         whole = QVBoxLayout(self)
         whole.addLayout(form_layout((("Segmenter", self.segmenter),)))
-        through = Section("Through the volume", self.through, opened=False)
+        through = Section("Propagate through volume", self.through, opened=False)
         for widget in (
             self.run, self.run_all, self.live, through, self.review, self.saving, self.row,
             self.ahead,
@@ -167,7 +165,7 @@ class SegmentDock(Dock):
                 todo = (workspace.prompts.read(snapshot.axis, snapshot.index),)
             todo = tuple(plane for plane in todo if plane.objects)
             if not todo:
-                where = "No plane along this axis has" if everywhere else "This plane has no"
+                where = "No slice along this axis has" if everywhere else "This slice has no"
                 raise CamSamError(f"{where} prompts: place some (step 2), or draw a box.")
         except CamSamError as error:
             self.row.fail(str(error))
@@ -260,12 +258,12 @@ class SegmentDock(Dock):
         workspace = self.workspace
         image, layer = workspace.image(), self.masks.accept_layer()
         if layer is None:
-            raise CamSamError("There are no labels yet: accept a mask first.")
+            raise CamSamError("No labels yet: accept a mask first.")
         reason = workspace.mismatch(layer)
         if reason is not None:
             raise CamSamError(reason)
         if layer.ndim != image.spatial_ndim:
-            raise CamSamError("The labels are a series over time: save a frame's own labels.")
+            raise CamSamError("The labels are a time series: save the labels of one frame.")
         return labels_saving(layer, image)
 
     # In words
@@ -322,7 +320,7 @@ class SegmentDock(Dock):
 
     def _at_work(self, n_planes: int) -> str:
         seconds = self.segmenter.seconds()
-        long = "how long it takes is not known yet"
+        long = "duration not known yet"
         if seconds is not None:
             long = duration(seconds * n_planes)
         return f"Masks of {_planes(n_planes)}: {self.segmenter.words()}, {long}."
@@ -335,9 +333,9 @@ class SegmentDock(Dock):
             if seconds is not None:
                 words += f", {duration(seconds * n_planes)} for all"
         if self.segmenter.value() == "compact-sam":
-            words += ". It learned from phantoms alone: for trying out"
+            words += ". Trained on phantoms only: for trying out"
         return words + "."
 
 
 def _planes(count: int) -> str:
-    return f"{count} plane{'s' if count > 1 else ''}"
+    return f"{count} slice{'s' if count > 1 else ''}"

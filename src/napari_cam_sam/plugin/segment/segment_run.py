@@ -119,8 +119,8 @@ def why_left_out(left_out: Sequence[LeftOut], n_asked: int) -> str:
     if n_asked == 1:
         return left_out[0].reason
     told = list(planes.items())[:_MOST_REASONS]
-    parts = [f"{these_planes(indices)} left out: {reason}" for reason, indices in told]
+    parts = [f"{these_planes(indices)} skipped: {reason}" for reason, indices in told]
     more = len(left_out) - sum(len(indices) for _, indices in told)
     if more:
-        parts.append(f"{more} more left out.")
+        parts.append(f"{more} more skipped.")
     return " ".join(part[:1].upper() + part[1:] for part in parts)

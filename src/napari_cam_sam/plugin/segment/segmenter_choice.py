@@ -31,7 +31,7 @@ _BROWSE = "Open a checkpoint…"
 _FRAME_WORDS = {"sam": "in SAM's frame", "medsam": "in MedSAM's frame"}
 _HINTS = {
     "seeded": "Needs no weights: a random walk from the prompts.",
-    "compact-sam": "Shipped; it learned from phantoms alone. For trying out.",
+    "compact-sam": "Shipped; trained on phantoms only. For trying out.",
 }
 
 
@@ -69,7 +69,7 @@ class SegmenterChoice(ValueComboBox):
                 items.append((text, name, entry.note or entry.licence))
             else:
                 items.append((name, name, _HINTS.get(name, "")))
-        self.offer([*items, (_BROWSE, _BROWSE, "A .pth or .safetensors of a SAM.")])
+        self.offer([*items, (_BROWSE, _BROWSE, "A .pth or .safetensors file of a SAM.")])
         self.choose(preferences().segmenter or default_segmenter(folder))
         self.chosen.connect(self._user_chose)
 
@@ -117,7 +117,9 @@ class SegmenterChoice(ValueComboBox):
 
     def _user_chose(self) -> None:
         if self.value() == _BROWSE:
-            path, _ = QFileDialog.getOpenFileName(self, "A SAM's checkpoint", "", CHECKPOINT_FILES)
+            path, _ = QFileDialog.getOpenFileName(
+                self, "Open a SAM checkpoint", "", CHECKPOINT_FILES
+            )
             self.choose(path or default_segmenter(preferences().cache_folder or None))
         else:
             self.changed.emit()

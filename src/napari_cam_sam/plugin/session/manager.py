@@ -222,9 +222,9 @@ class SessionManager(QObject):
         if done.by_hand:
             self.saved.emit(f"Saved to {done.folder}.")
         elif done.work is self._work:
-            self.saved.emit("Saved by itself.")
+            self.saved.emit("Autosaved.")
         else:
-            self.saved.emit(f"The work on {done.record.name} was saved by itself.")
+            self.saved.emit(f"The work on {done.record.name} was autosaved.")
 
     def _was_not_saved(self, sentence: str) -> None:
         words = f"Not saved: {sentence}"
@@ -284,7 +284,7 @@ class SessionManager(QObject):
         if found is not None:
             self.left = found
             if not self._workspace.docks.dispatch(OFFER, found):
-                show_info(f'{found.words()} Plugins → CAM to SAM → "CAM → SAM" brings it back.')
+                show_info(f'{found.words()} Plugins → CAM to SAM → "CAM → SAM" restores it.')
         if work.changes != work.saved:
             self._timer.start()
 
@@ -310,14 +310,14 @@ class SessionManager(QObject):
         """Restore an autosave; it stays on disk until this process has saved the same."""
         record = None if self._work is None else self._work.record
         if record is None or record.sha256 != found.session.image.sha256:
-            self.saved.emit("That work was done on another image than the one that is open.")
+            self.saved.emit("That work belongs to another image than the one that is open.")
             return
         try:
             session = found.whole()
             check_choices(session)
             self.restore(session, found)
         except CamSamError as error:
-            self.saved.emit(f"It cannot be brought back: {error}")
+            self.saved.emit(f"It cannot be restored: {error}")
 
     # Opening
 

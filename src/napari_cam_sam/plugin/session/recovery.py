@@ -66,7 +66,7 @@ class RecoverableSession:
         when = datetime.fromisoformat(session.saved_at).astimezone()
         return (
             f"{when:%Y-%m-%d %H:%M} was found: prompts on "
-            f"{planes} plane{'s' if planes != 1 else ''}, {len(session.touched)} edited, "
+            f"{planes} slice{'s' if planes != 1 else ''}, {len(session.touched)} edited, "
             f"{len(session.accepted)} accepted{waiting}{tagged}"
         )
 

@@ -33,17 +33,17 @@ class SessionPanel(QWidget):
         self._sessions = sessions
         self._found: RecoverableSession | None = None
         self.save = button(
-            "Save session…", "Choices, prompts, accepted labels and scores, into a folder."
+            "Save session…", "Saves choices, prompts, accepted labels and scores into a folder."
         )
-        self.open = button("Open session…", "A session of the image that is open.")
+        self.open = button("Open session…", "Opens a session of this image.")
         self.words = WrappingLabel()
         self.offer = QWidget()
         self.question = WrappingLabel()
         self.which = ValueComboBox(
             "Older work on this image that holds something the newest does not."
         )
-        self.restore = button("Bring it back", "Prompts, labels and choices as they were.")
-        self.discard = button("Discard", "Deletes what was saved, but for what holds more.")
+        self.restore = button("Restore", "Restores prompts, labels and choices.")
+        self.discard = button("Discard", "Deletes this autosave; others that hold more stay.")
         offer = QVBoxLayout(self.offer)
         offer.setContentsMargins(0, 0, 0, 0)
         offer.addWidget(self.question)
@@ -68,7 +68,7 @@ class SessionPanel(QWidget):
             self._offer(self._sessions.left)
 
     def _save(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self, "A folder for the session")
+        folder = QFileDialog.getExistingDirectory(self, "Choose a folder for the session")
         if folder:
             try:
                 self._sessions.save(folder)
@@ -76,7 +76,7 @@ class SessionPanel(QWidget):
                 self.words.setText(str(error))
 
     def _open(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self, "The folder of a session")
+        folder = QFileDialog.getExistingDirectory(self, "Choose the folder of a session")
         if folder:
             try:
                 self._sessions.open(folder)

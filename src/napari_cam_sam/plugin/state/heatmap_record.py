@@ -50,7 +50,7 @@ class HeatmapRecord:
         ):
             if None not in (had, now) and had != now:
                 return (
-                    f"The heatmap is of the {kind} {had}, but {now} is chosen in step 1 now: "
+                    f"The heatmap is of the {kind} {had}, but {now} is chosen in step 1: "
                     "compute it again first."
                 )
         return ""

@@ -82,7 +82,7 @@ def listed(noun: str, numbers: Collection[int]) -> str:
 
 def these_planes(indices: Collection[int]) -> str:
     """Return the numbers of planes in words, or how many they are where that is too long."""
-    return listed("plane", indices) if len(indices) < 5 else f"{len(indices)} planes"
+    return listed("slice", indices) if len(indices) < 5 else f"{len(indices)} slices"
 
 
 def merge_masks(

@@ -31,11 +31,11 @@ class PlaneRange(QWidget):
         super().__init__()
         self._shown = shown
         self._few, self._picked = 0, False
-        self.scope = ValueComboBox("Of the axis along which the viewer scrolls now.")
+        self.scope = ValueComboBox("Slices along the axis that the viewer scrolls now.")
         self.first, self.last = SpinBox(), SpinBox()
         for spin, words, hint in (
-            (self.first, "from", "First plane"),
-            (self.last, "to", "Last plane, included"),
+            (self.first, "from", "First slice"),
+            (self.last, "to", "Last slice, included"),
         ):
             spin.setPrefix(f"{words} ")
             spin.setToolTip(f"{hint}; numbered as in the image, from 0.")
@@ -46,7 +46,7 @@ class PlaneRange(QWidget):
         whole.setContentsMargins(0, 0, 0, 0)
         for widget in (self.scope, self.first, self.last):
             whole.addWidget(widget)
-        self.scope.offer([("the plane shown", _SHOWN), ("from … to …", _RANGE), ("all", _ALL)])
+        self.scope.offer([("this slice", _SHOWN), ("from … to …", _RANGE), ("all", _ALL)])
         self.scope.currentIndexChanged.connect(self._scope_changed)
         self._show_range()
 

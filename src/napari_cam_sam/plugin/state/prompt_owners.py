@@ -66,6 +66,6 @@ def check_object_free(
             if there.get(one.object_id, extraction_id) != extraction_id:
                 free = 1 + max(object_id for ids in of.values() for object_id in ids)
                 raise CamSamError(
-                    f"Object {one.object_id} has other prompts on plane {plane.index}: choose "
-                    f"object {free}, or clear that plane first."
+                    f"Object {one.object_id} has other prompts on slice {plane.index}: choose "
+                    f"object {free}, or clear that slice first."
                 )

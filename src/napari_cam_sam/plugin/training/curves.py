@@ -21,9 +21,8 @@ class TrainingCurves(Plot):
         super().__init__(viewer, 300)
         self.setMaximumHeight(360)
         self.setToolTip(
-            "Training images are changed at random and seen while the network learns; validation "
-            "images are not, and choose the epoch that is kept. Where the two part, it learns the "
-            "images by heart."
+            "The network learns from augmented training images; validation images choose the "
+            "epoch that is kept. Where the curves part, it overfits."
         )
 
     def show_epochs(self, epochs: Sequence[Epoch], total: int) -> None:

@@ -56,6 +56,6 @@ def begun_with(folder: Path) -> TrainingParameters:
         return parameters_from(record["parameters"])
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         raise refusal(
-            "This does not say how the training was begun: name another folder and train anew",
+            "This does not say how the training was started: choose another folder and train again",
             path,
         ) from error

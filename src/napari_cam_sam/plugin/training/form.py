@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["TrainingForm", "parameters_from"]
 
 _PRESETS = {
-    "scratch": ("few images, no download", "A few hundred images; ImageNet's weights are "
-                "not needed. Fine grid: heatmaps with twice as many rows and columns."),
+    "scratch": ("few images, no download", "For a few hundred images; needs no "
+                "ImageNet weights. Fine grid: heatmaps with twice as many rows and columns."),
     "s1": ("S1: ResNet from ImageNet", "As in 'Weakly supervised automated extraction of optimal "
            "visual prompts': an extra head and weighted classes."),
     "s0": ("S0: MobileNetV3 from ImageNet", "As in 'SAM to assess Grad-CAM'."),
@@ -64,7 +64,7 @@ class TrainingForm(QWidget):
         self._workspace = workspace
         self._base = PRESETS["scratch"]
         helps = field_help(TrainingParameters)
-        self.preset = ValueComboBox("Sets all below; change what you like afterwards.")
+        self.preset = ValueComboBox("Sets everything below; adjust it afterwards.")
         self.preset.offer(
             (_PRESETS[name][0], name, _PRESETS[name][1]) if name in _PRESETS else (name, name)
             for name in PRESETS
@@ -75,7 +75,7 @@ class TrainingForm(QWidget):
         for spin in (self.rows, self.columns):
             spin.setRange(16, 4096)
             spin.setSingleStep(32)
-            spin.setToolTip(f"{helps['input_size']} Larger sees more detail, and takes longer.")
+            spin.setToolTip(f"{helps['input_size']} Larger shows more detail but takes longer.")
         size = QWidget()
         size.setToolTip(self.rows.toolTip())
         beside = QHBoxLayout(size)
@@ -89,11 +89,11 @@ class TrainingForm(QWidget):
         self.epochs.setToolTip(helps["epochs"])
         self.seed.setToolTip(f"{helps['seed']} The same seed gives the same classifier on the CPU.")
         self.channels = ValueComboBox(helps["channels"])
-        self.channels.offer((("as the images are", 0), ("1, gray", 1), ("3, colour", 3)))
+        self.channels.offer((("same as the images", 0), ("1, gray", 1), ("3, colour", 3)))
         self.device = ValueComboBox(helps["device"])
         self.device.offer(
             (
-                ("GPU if there is one", "auto"),
+                ("GPU if available", "auto"),
                 ("CPU", "cpu"),
                 ("CUDA", "cuda"),
                 ("Apple GPU", "mps"),
@@ -102,7 +102,7 @@ class TrainingForm(QWidget):
         self.window = ValueComboBox(helps["window"])
         self.window.offer(
             [
-                ("as suits the images", WindowParameters()),
+                ("automatic", WindowParameters()),
                 ("as in the Heatmap dock", _AS_SHOWN, "The window chosen for the image shown."),
                 ("minimum to maximum", WindowParameters("minmax")),
                 *((name, WindowParameters(name)) for name in CT_PRESETS),
@@ -134,9 +134,7 @@ class TrainingForm(QWidget):
             )
         )
         whole.addWidget(Section("More settings", inside, opened=False))
-        whole.addWidget(
-            Section("Random changes of training images", self.augmentation, opened=False)
-        )
+        whole.addWidget(Section("Augmentation of training images", self.augmentation, opened=False))
 
         self.set_value(self._base)
         self.preset.chosen.connect(lambda: self.set_value(training_preset(self.preset.value())))

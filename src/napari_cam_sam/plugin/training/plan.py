@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 __all__ = ["NEIGHBOURS", "network_words", "parts_of"]
 
 NEIGHBOURS = (
-    "There are too few images to hold whole ones out: the planes that are held out lie between "
-    "planes that it learned from, so expect less on another image."
+    "Too few images to hold whole ones out: the held-out slices lie between training "
+    "slices, so expect lower accuracy on other images."
 )
 """What to know of figures where planes of one image were shared out."""
 
@@ -37,15 +37,15 @@ def network_words(parameters: TrainingParameters) -> str:
 
 def _start_words(parameters: TrainingParameters) -> str:
     if parameters.start == "imagenet":
-        return "from ImageNet's weights"
+        return "from ImageNet weights"
     if parameters.start == "scratch" or parameters.architecture in OWN_NAMES:
         return "from scratch"
     if "torchvision" in sys.modules:
         from napari_cam_sam.models.classify.torchvision_weights import weights_on_disk
 
         there = weights_on_disk(parameters.architecture)
-        return "from ImageNet's weights" if there else "from scratch"
-    return "from ImageNet's weights if they are on this machine, else from scratch"
+        return "from ImageNet weights" if there else "from scratch"
+    return "from ImageNet weights if they are on this machine, else from scratch"
 
 
 def _device_words(device: str) -> str:

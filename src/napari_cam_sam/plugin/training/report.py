@@ -27,10 +27,10 @@ _FEW, _ALL = (222, 235, 247), (8, 69, 148)
 
 _CLASS_HEADS = (
     ("Class", ""),
-    ("n", "Images of the class."),
-    ("Prec.", "Precision: of those that it called so, how many are."),
-    ("Recall", "Of those that are, how many it called so."),
-    ("F1", "Harmonic mean of the two."),
+    ("n", "Number of images."),
+    ("Prec.", "Precision: share of predictions of this class that are correct."),
+    ("Recall", "Share of the images of this class that were predicted correctly."),
+    ("F1", "Harmonic mean of precision and recall."),
     ("AUROC", "Area under the ROC curve of the class's probability: 0.5 is chance."),
 )
 
@@ -51,15 +51,15 @@ class TrainingReport(QWidget):
         self.classes = QTableWidget(0, len(_CLASS_HEADS))
         make_read_only(self.classes)
         set_headers(self.classes, _CLASS_HEADS)
-        self.confusion_title = Label("Rows: what they are. Columns: what it called them.")
+        self.confusion_title = Label("Rows: true class. Columns: predicted class.")
         self.confusion_title.setWordWrap(True)
         self.confusion = QTableWidget()
         make_read_only(self.confusion)
         self.confusion.verticalHeader().setVisible(True)
         self.confusion.setSelectionMode(QTableWidget.SelectionMode.NoSelection)
         self.confusion.setToolTip(
-            "Images of each class, by the class that it called them. The diagonal is right; the "
-            "darker, the larger the part of the row."
+            "Images of each true class by predicted class. The diagonal is correct; darker is a "
+            "larger share of the row."
         )
         self.calibration = CalibrationPlot(viewer)
         whole = QVBoxLayout(self)
@@ -106,7 +106,7 @@ class TrainingReport(QWidget):
                 colour = [round(a + (b - a) * part) for a, b in zip(_FEW, _ALL, strict=True)]
                 item.setBackground(QBrush(QColor(*colour)))
                 item.setForeground(QBrush(QColor("white" if part > 0.45 else "black")))
-                said = f"images of {names[row]} were called {names[column]}."
+                said = f"images of {names[row]} were predicted as {names[column]}."
                 item.setToolTip(plain_tip(f"{count} of {sum(counts)} {said}"))
                 table.setItem(row, column, item)
         table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
@@ -120,9 +120,8 @@ class CalibrationPlot(Plot):
         super().__init__(viewer, 190)
         self.setMaximumHeight(240)
         self.setToolTip(
-            "Images by the probability of the class that they were called: on the dashed line it "
-            "is right as often as it says. Below, it is too sure of itself; above, not enough. "
-            "Large dots are many images."
+            "On the dashed line, confidence equals accuracy. Below it the model is "
+            "overconfident, above it underconfident. Larger dots are more images."
         )
 
     def show_figures(self, figures: Figures) -> None:
@@ -131,7 +130,7 @@ class CalibrationPlot(Plot):
 
         def paint(figure: Any, colours: ThemeColours) -> None:
             axes = figure.subplots()
-            style_axes(axes, colours, "How sure it is", "How often right")
+            style_axes(axes, colours, "Confidence", "Accuracy")
             axes.plot([0, 1], [0, 1], "--", color=colours.text, lw=1)
             sizes = [15 + 150 * one.n / n for one in bins]
             axes.plot([one.confidence for one in bins], [one.accuracy for one in bins],
@@ -147,17 +146,17 @@ class CalibrationPlot(Plot):
 def result_words(result: TrainingResult, remark: str = "") -> str:
     """Say in words what came out of a training."""
     if result.model is None:
-        return "Stopped before the first epoch was complete: there is nothing to keep yet."
+        return "Stopped before the first epoch was complete: nothing to keep yet."
     figures = result.figures or result.validation
     kept = f"epoch {result.best_epoch} of {len(result.epochs)} is kept"
     lines = [f"{'Trained' if result.finished else 'Stopped'}: {kept}."]
     if figures is None:
-        lines.append("No images were held out: how good it is on others is not known.")
+        lines.append("No images were held out: accuracy on other images is not known.")
     else:
         seen = (
-            "that it never saw"
+            "never seen in training"
             if result.figures is not None
-            else "that chose the epoch: on others expect a little less"
+            else "used to choose the epoch (expect a little less on others)"
         )
         lines.append(
             f"On {figures.n} images {seen}: accuracy <b>{_number(figures.accuracy)}</b>, mean F1 "
@@ -168,24 +167,24 @@ def result_words(result: TrainingResult, remark: str = "") -> str:
     lines.append(f"Images: {parts}.")
     copies = result.copies
     if copies is not None and copies.images:
-        lines.append(f"{copies.images} images have near copies; each lot stayed in one part.")
+        lines.append(f"{copies.images} images have near copies; copies stayed in one part.")
         if copies.contradictions:
             n = len(copies.contradictions)
             lines.append(
-                f"{n} lot{'s' * (n > 1)} of copies bear{'s' * (n == 1)} different labels, e.g. "
+                f"{n} group{'s' * (n > 1)} of copies with different labels, e.g. "
                 f"{' and '.join(_short(name) for name in copies.contradictions[0])}."
             )
     if result.left_out:
         one = result.left_out[0]
         lines.append(
-            f"{len(result.left_out)} left out, e.g. {_short(one.name)}: {escape(one.reason)}"
+            f"{len(result.left_out)} skipped, e.g. {_short(one.name)}: {escape(one.reason)}"
         )
     if remark:
         lines.append(remark)
     return "<br>".join(one if one.endswith(".") else f"{one}." for one in lines)
 
 
-_PARTS = {"train": "to learn from", "validation": "to choose the epoch", "test": "for the figures"}
+_PARTS = {"train": "for training", "validation": "for validation", "test": "for testing"}
 
 
 def _short(name: str) -> str:

@@ -32,12 +32,12 @@ FOLDER, TABLE, PLANES = "folder", "table", "planes"
 _TYPED_MS = 400
 
 _KINDS = (
-    ("a folder, one folder a class", FOLDER,
-     "FOLDER/benign/*.png, FOLDER/malignant/*.png, …: the folders' names are the classes."),
+    ("a folder, one subfolder per class", FOLDER,
+     "FOLDER/benign/*.png, FOLDER/malignant/*.png, …: the folder names are the classes."),
     ("a table (CSV)", TABLE,
-     "With the columns path and label, and perhaps group (the patient), axis and plane; or image "
-     "and truth: planes of volumes, by whether the truth is in them."),
-    ("planes of this viewer", PLANES, "You tag planes with classes, one by one or by a truth."),
+     "Columns path and label, optionally group (the patient), axis and slice; or image "
+"and truth: slices of volumes, labelled by whether the ground truth is in them."),
+    ("slices in this viewer", PLANES, "Tag slices with classes, one by one or by a ground truth."),
 )  # fmt: skip
 
 
@@ -94,15 +94,19 @@ class TrainingSource(QWidget):
         self._workspace = workspace
         self._found: SampleSet | None = None
         self._problem = ""
-        self.kind = ValueComboBox("Where the images are, and where their classes are from.")
+        self.kind = ValueComboBox("Where the images and their classes come from.")
         self.kind.offer(_KINDS)
         self.folder = PathRow(
-            "A folder that holds one folder a class.",
-            lambda: QFileDialog.getExistingDirectory(self, "A folder with one folder a class"),
+            "A folder with one subfolder per class.",
+            lambda: QFileDialog.getExistingDirectory(
+                self, "Choose a folder with one subfolder per class"
+            ),
         )
         self.table = PathRow(
             _KINDS[1][2],
-            lambda: QFileDialog.getOpenFileName(self, "A table of images", "", "Tables (*.csv)")[0],
+            lambda: QFileDialog.getOpenFileName(
+                self, "Open a table of images", "", "Tables (*.csv)"
+            )[0],
         )
         self.tagging = TaggingPanel(workspace)
         whole = QVBoxLayout(self)
@@ -155,14 +159,14 @@ class TrainingSource(QWidget):
         if self._found is None:
             if kind == PLANES or self._path() is None:
                 return _ASK[kind]
-            return f"Looking through {self._path()}…"
+            return f"Reading {self._path()}…"
         counts = Counter(sample.label for sample in self._found.samples)
         if not counts:
             return _ASK[kind]
-        n, what = sum(counts.values()), "plane" if kind == PLANES else "image"
+        n, what = sum(counts.values()), "slice" if kind == PLANES else "image"
         each = ", ".join(f"{name} {count}" for name, count in counts.items())
         left_out = len(self._found.left_out)
-        more = f"; {left_out} other file{'s' * (left_out > 1)} left out" if left_out else ""
+        more = f"; {left_out} other file{'s' * (left_out > 1)} skipped" if left_out else ""
         classes = f"{len(counts)} class{'es' * (len(counts) > 1)}"
         only = " Training needs two classes or more." if len(counts) == 1 else ""
         return f"{n} {what}{'s' * (n > 1)}, {classes}: {each}{more}.{only}"
@@ -268,7 +272,7 @@ class TrainingSource(QWidget):
 
 
 _ASK = {
-    FOLDER: "Choose a folder that holds one folder of images a class.",
+    FOLDER: "Choose a folder with one subfolder of images per class.",
     TABLE: "Choose a table with the columns path and label, or image and truth.",
-    PLANES: "Name two classes or more, go to a plane, and press the button of its class.",
+    PLANES: "Add two classes or more, go to a slice, and press the button of its class.",
 }

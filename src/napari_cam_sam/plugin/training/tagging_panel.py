@@ -54,27 +54,29 @@ class TaggingPanel(QWidget):
         self.shown = Rich()
         self.shown.setWordWrap(True)
         self.name = QLineEdit()
-        self.name.setPlaceholderText("name a class, e.g. lesion")
-        self.name.setToolTip("What the planes show, in a word. Training needs two classes.")
-        self.add = button("Add class", "Makes a button for the class.")
+        self.name.setPlaceholderText("class name, e.g. lesion")
+        self.name.setToolTip("What the slices show, in a word. Training needs two classes.")
+        self.add = button("Add class", "Adds a button for the class.")
         self.planes = PlaneRange(workspace.shown)
         self.classes = QWidget()
         self._grid = QGridLayout(self.classes)
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setColumnStretch(0, 1)
-        self.clear = button("Remove tag", "Of the planes chosen above (Ctrl-0: of the one shown).")
+        self.clear = button(
+            "Remove tag", "Removes the tag of the slices chosen above (Ctrl-0: of this slice)."
+        )
         self.by_truth = button(
-            "Tag all by truth",
-            "Every plane along the axis shown: present where the truth layer has something, else "
-            "absent. Correct them afterwards as you like.",
+            "Tag all by ground truth",
+            "Tags every slice along this axis: present where the ground truth has something, "
+            "else absent.",
         )
         self.list = QTableWidget(0, 3)
         make_read_only(self.list)
-        self.list.setHorizontalHeaderLabels(["Class", "Planes", "Image"])
+        self.list.setHorizontalHeaderLabels(["Class", "Slices", "Image"])
         self.list.horizontalHeader().setStretchLastSection(True)
-        self.list.setToolTip("All tagged planes. Click a row to see its first plane.")
+        self.list.setToolTip("All tagged slices. Click a row to go to its first slice.")
         self.list.setFixedHeight(120)
-        self.remove = button("Remove row", "Takes the tags of the selected row away.")
+        self.remove = button("Remove row", "Removes the tags of the selected row.")
 
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
@@ -130,12 +132,12 @@ class TaggingPanel(QWidget):
         axis, index = self._workspace.plane()
         if number > len(self._tags.classes):
             raise CamSamError(
-                f"There is no class {number}: name it in the Train dock, under planes of this "
+                f"There is no class {number}: add it in the Train dock, under slices in this "
                 "viewer."
             )
         self._tags.tag(axis, [index], self._tags.classes[number - 1] if number else None)
         if not self.isVisible():
-            show_info(f"Plane {index}: {self._tags.tag_of(axis, index) or 'no tag'}.")
+            show_info(f"Slice {index}: {self._tags.tag_of(axis, index) or 'no tag'}.")
 
     def tag_by_truth(self) -> None:
         """Tag all planes along the axis shown by whether the truth has something there."""
@@ -144,7 +146,7 @@ class TaggingPanel(QWidget):
             axis, _ = workspace.plane()
             image, layer = workspace.image(), workspace.truth()
             if layer is None:
-                raise CamSamError("Open a truth first: a labels layer on the image's grid.")
+                raise CamSamError("No ground truth: open a labels layer on the image's grid.")
             reason = workspace.mismatch(layer)
             if reason is not None:
                 raise CamSamError(reason)
@@ -199,7 +201,7 @@ class TaggingPanel(QWidget):
             return
         tagged = self._tags.tag_of(axis, index)
         words = "no tag yet" if tagged is None else f"<b>{escape(tagged)}</b>"
-        self.shown.setText(f"Plane {index}{slider}: {words}")
+        self.shown.setText(f"Slice {index}{slider}: {words}")
 
     def _offer_remove(self) -> None:
         self.remove.setEnabled(bool(self.list.selectedItems()))
@@ -211,16 +213,16 @@ class TaggingPanel(QWidget):
             item.widget().hide()
             item.widget().deleteLater()
         for number, (name, count) in enumerate(self._tags.counts().items(), start=1):
-            key = f" (Ctrl-{number}: the plane shown)" if number <= _KEYS else ""
+            key = f" (Ctrl-{number}: this slice)" if number <= _KEYS else ""
             chooser = button(
                 "Tag as " + name.replace("&", "&&"),
-                f"Gives the planes chosen above this class{key}.",
+                f"Tags the slices chosen above{key}.",
             )
             chooser.clicked.connect(lambda _=False, name=name: self.tag(name))
-            counted = Label(f"{count} plane{'s' * (count != 1)}")
+            counted = Label(f"{count} slice{'s' * (count != 1)}")
             forget = QToolButton()
             forget.setText("×")
-            forget.setToolTip(plain_tip(f"Forget the class {name} and all its tags."))
+            forget.setToolTip(plain_tip(f"Deletes the class {name} and all its tags."))
             forget.clicked.connect(lambda _=False, name=name: self._tags.remove_class(name))
             for column, widget in enumerate((chooser, counted, forget)):
                 self._grid.addWidget(widget, number - 1, column)

@@ -60,25 +60,23 @@ class TrainingDock(Dock):
         self.source = TrainingSource(self.workspace)
         self.parameters = TrainingForm(self.workspace)
         self.output = PathRow(
-            "The classifier, its figures and a list of every image's prediction are kept in it.",
-            lambda: QFileDialog.getExistingDirectory(self, "A folder for the classifier"),
+            "The folder for the classifier, its metrics and its prediction for every image.",
+            lambda: QFileDialog.getExistingDirectory(self, "Choose a folder for the classifier"),
         )
         self.plan = Label()
         self.plan.setWordWrap(True)
-        self.run = button("Train", "Starts in the background; the window stays usable.")
+        self.run = button("Train", "Runs in the background.")
         self.resume = button(
-            "Resume", "Goes on with the unfinished training in the folder, from its last epoch."
+            "Resume", "Continues the unfinished training in the folder from its last epoch."
         )
         self.row = TaskProgress()
         self.row.cancel.clicked.disconnect(self.row.stop)
         self.row.cancel.setToolTip(
-            "Stops after the batch that runs. The best epoch is kept, and Resume goes on later."
+            "Stops after the current batch. The best epoch is kept; Resume continues later."
         )
         self.curves = TrainingCurves(napari_viewer)
         self.report = TrainingReport(napari_viewer)
-        self.use = button(
-            "Use it for heatmaps", "Chooses the new classifier in the Heatmap dock, and opens that."
-        )
+        self.use = button("Use for heatmaps", "Opens the Heatmap dock with the new classifier.")
 
         inside = QWidget()
         steps = QVBoxLayout(inside)
@@ -88,7 +86,7 @@ class TrainingDock(Dock):
         training = QWidget()
         below = QVBoxLayout(training)
         below.setContentsMargins(0, 0, 0, 0)
-        below.addLayout(form_layout((("Keep in", self.output),)))
+        below.addLayout(form_layout((("Folder", self.output),)))
         below.addWidget(self.plan)
         below.addLayout(hbox(self.run, self.resume))
         below.addWidget(self.row)
@@ -96,10 +94,10 @@ class TrainingDock(Dock):
         result = QWidget()
         self._stack(result, self.use, self.report)
         self.sections = [
-            Section("1  Images: what to learn from", self.source),
-            Section("2  Network: what learns", network),
+            Section("1  Images", self.source),
+            Section("2  Network", network),
             Section("3  Train", training),
-            Section("4  Result: how good?", result),
+            Section("4  Result", result),
         ]
         for section in self.sections:
             steps.addWidget(section)
@@ -196,7 +194,7 @@ class TrainingDock(Dock):
             elif parameters.join_copies:
                 words += " Near copies of an image stay in one part."
         if unfinished and idle:
-            words += " The folder holds an unfinished training: Resume goes on with it."
+            words += " The folder holds an unfinished training: Resume continues it."
         self.plan.setText(words)
 
     # Training
@@ -223,7 +221,7 @@ class TrainingDock(Dock):
         folder = self.output.path()
         try:
             if folder is None:
-                raise CamSamError("Name the folder of the training that is to go on.")
+                raise CamSamError("Choose the folder of the training to resume.")
             parameters = replace(begun_with(folder), device=self.parameters.device.value())
             self.parameters.set_value(parameters)
             self._start(parameters, resume=True)
@@ -234,7 +232,7 @@ class TrainingDock(Dock):
     def _start(self, parameters: TrainingParameters, *, resume: bool) -> None:
         folder = self.output.path()
         if folder is None:
-            raise CamSamError("Name a folder for the classifier.")
+            raise CamSamError("Choose a folder for the classifier.")
         parts = parts_of(parameters)
         self._remark = NEIGHBOURS if self.source.stands_alone(parts) else ""
         job = TrainingJob(self.source.reader(parts), parameters, folder, resume)
@@ -252,7 +250,7 @@ class TrainingDock(Dock):
         self.row.say("Loading PyTorch and listing the images…")
         self.sections[3].hide()
         self.curves.show()
-        self.curves.say("Curves come with the first epoch.")
+        self.curves.say("Curves appear after the first epoch.")
         self._teller.start()
         self._say()
 
@@ -299,7 +297,7 @@ class TrainingDock(Dock):
             self.row.say(f"Done, {done}. The classifier is in {self.output.text.text()}.")
         else:
             self.row.say(
-                f"Stopped after epoch {len(result.epochs)}, {done}. Resume goes on from there."
+                f"Stopped after epoch {len(result.epochs)}, {done}. Resume continues from there."
             )
         # What came out is what one waited for: bring it into view.
         self._result_is_new.start()
@@ -329,7 +327,7 @@ class TrainingDock(Dock):
             if done > first:
                 words += f", {duration((now - begin) / (done - first) * (total - done))} left"
         else:
-            words = "Judging the best epoch"
+            words = "Testing the best epoch"
         self.row.show_progress(done, total, words)
 
     def _ended(self, _: bool) -> None:
@@ -360,7 +358,7 @@ class TrainingDock(Dock):
             shell.show()
             shell.raise_()
             workspace.docks.dispatch("use classifier", path)
-        self.row.say(f"{path} is chosen in the Heatmap dock.")
+        self.row.say(f"{path} is selected in the Heatmap dock.")
 
     # The session
 

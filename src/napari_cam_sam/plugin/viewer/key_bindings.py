@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 __all__ = ["KEYS", "TAG_KEYS", "KeyBindings"]
 
 KEYS: dict[str, tuple[str, str]] = {
-    "S": ("segment", "Segment the plane shown"),
-    "Shift-S": ("segment all", "Segment every plane with prompts"),
-    "Shift-T": ("through", "Go through the volume from the planes with prompts"),
-    "C": ("accept", "Accept the mask of the plane shown"),
+    "S": ("segment", "Segment this slice"),
+    "Shift-S": ("segment all", "Segment all slices with prompts"),
+    "Shift-T": ("through", "Propagate through the volume"),
+    "C": ("accept", "Accept the mask of this slice"),
     "T": ("switch", "Switch points between positive and negative"),
-    "Shift-C": ("clear", "Clear the prompts of the plane shown"),
-    "N": ("next", "Go to the next plane with prompts"),
-    "P": ("previous", "Go to the previous plane with prompts"),
-    "Control-Z": ("undo", "Undo the last edit of prompts, or acceptance"),
-    "Control-Shift-Z": ("redo", "Redo the edit of prompts"),
+    "Shift-C": ("clear", "Clear the prompts on this slice"),
+    "N": ("next", "Go to the next slice with prompts"),
+    "P": ("previous", "Go to the previous slice with prompts"),
+    "Control-Z": ("undo", "Undo the last edit of prompts or acceptance"),
+    "Control-Shift-Z": ("redo", "Redo the last edit of prompts"),
 }
 """Key to action and what it does."""
 
@@ -116,7 +116,7 @@ def _pressed(workspace: Workspace, action: str, *values: int) -> Callable[[Any],
             show_info(str(error))
             return
         if not done and action in _DOCKS:
-            show_info(f"Open Plugins → CAM to SAM → {_DOCKS[action]} for this key.")
+            show_info(f"This key needs a dock: open Plugins → CAM to SAM → {_DOCKS[action]}.")
 
     return press
 
@@ -131,7 +131,7 @@ def _do(workspace: Workspace, action: str, *values: int) -> bool:
     if action == "redo":
         prompts = workspace.prompts
         if workspace.masks.taken_back_at > max(prompts.undone_at, prompts.edited_at):
-            raise CamSamError("An acceptance is not redone: accept again (C).")
+            raise CamSamError("Accepting cannot be redone: press C to accept again.")
         return workspace.prompts.redo()
     if action in ("next", "previous"):
         axis, index = workspace.plane()
@@ -139,7 +139,7 @@ def _do(workspace: Workspace, action: str, *values: int) -> bool:
         ahead = [i for i in planes if (i > index if action == "next" else i < index)]
         if not ahead:
             where = "after" if action == "next" else "before"
-            raise CamSamError(f"No plane {where} this one has prompts.")
+            raise CamSamError(f"No slice {where} this one has prompts.")
         workspace.show_plane(axis, min(ahead) if action == "next" else max(ahead))
         return True
     return workspace.docks.dispatch(action, *values)

@@ -55,10 +55,10 @@ class WorkflowDock(Dock):
         self._step = 0
         self.run = QPushButton("Run all four steps")
         self.run.setToolTip(
-            "As the steps below are set. Nothing is accepted: look, edit, then press C."
+            "Runs steps 1–4 as set below. Masks stay in the preview until you accept them (C)."
         )
         self.stop = QPushButton("Stop")
-        self.stop.setToolTip("What is done stays.")
+        self.stop.setToolTip("Stops the step that is running. Results so far are kept.")
         self.stop.setEnabled(False)
         self.plan, self.words = WrappingLabel(), WrappingLabel()
         rows = (f"<tr><td><b>{k}</b>&nbsp;</td><td>{t}</td></tr>" for k, (_, t) in KEYS.items())
@@ -76,11 +76,11 @@ class WorkflowDock(Dock):
         steps.addWidget(self.words)
         steps.addWidget(SessionPanel(self.workspace, self.workspace.sessions))
         self.sections = [
-            Section("1  Heatmap: why?", self.heatmap),
-            Section("2  Prompts: where?", self.prompts),
-            Section("3  Segment: what?", self.segment),
-            Section("4  Scores: how right?", self.scores, opened=False),
-            Section("Keys", keys, opened=False),
+            Section("1  Heatmap", self.heatmap),
+            Section("2  Prompts", self.prompts),
+            Section("3  Segment", self.segment),
+            Section("4  Scores", self.scores, opened=False),
+            Section("Keyboard shortcuts", keys, opened=False),
         ]
         for section in self.sections:
             steps.addWidget(section)
@@ -141,15 +141,18 @@ class WorkflowDock(Dock):
         heat, segmenter = self.heatmap.plan(), self.segment.segmenter
         rule = self.prompts.strategy.currentText() or self.prompts.strategy.placeholderText()
         truth = self.scores.choices.truth.value()
-        scores = "no scores, for there is no truth"
+        scores = "no scores without a ground truth"
         if truth is not None:
             scores = f"scores against {truth.name}"
         words = (
-            f"Heatmaps of {heat.words}; prompts ({rule}) where there is a heatmap; "
-            f"masks of all planes with prompts, by {segmenter.words()}; {scores}."
+            f"Heatmaps of {heat.words}; prompts ({rule}) from each heatmap; masks of all slices "
+            f"with prompts, by {segmenter.words()}; {scores}."
         )
         if len(heat.indices) < heat.total:
-            words += f" Only {len(heat.indices)} of {heat.total} planes: more under Planes, step 1."
+            words += (
+                f" Only {len(heat.indices)} of {heat.total} slices: choose more under Slices in "
+                "step 1."
+            )
         seconds = segmenter.seconds()
         if heat.seconds is not None and seconds is not None:
             masks = {*heat.indices, *self.workspace.prompts.planes(self.workspace.plane()[0])}
@@ -168,7 +171,7 @@ class WorkflowDock(Dock):
 
     def cancel(self) -> None:
         """Stop the step that runs, and what would follow."""
-        self._over("Stopped; what is done stays.")
+        self._over("Stopped. Results so far are kept.")
         self.heatmap.stop()
         self.prompts.row.stop()
         self.segment.stop()
@@ -178,7 +181,7 @@ class WorkflowDock(Dock):
         if self._step != 1:
             return
         if not complete:
-            self._over("Stopped while heatmaps were computed.")
+            self._over("Stopped while computing heatmaps.")
             return
         self._go(2, "prompts")
         if not self.prompts.extract(everywhere=True):
@@ -195,14 +198,14 @@ class WorkflowDock(Dock):
         if self._step != 2:
             return
         if not complete:
-            self._over("Stopped while prompts were made.")
+            self._over("Stopped while placing prompts.")
             return
         if self.prompts.question.asking:
-            self._tell("2 of 4: answer the question in step 2 to go on.")
+            self._tell("Step 2 of 4: answer the question in step 2 to continue.")
             return
         with suppress(CamSamError):  # step 3 says which
             if not self.workspace.prompts.planes(self.workspace.plane()[0]):
-                self._over(f"{self.prompts.row.words.text()} So there is nothing to segment.")
+                self._over(f"{self.prompts.row.words.text()} Nothing to segment.")
                 return
         self._go(3, "masks")
         if not self.segment.segment_all():
@@ -212,10 +215,10 @@ class WorkflowDock(Dock):
         if self._step != 3:
             return
         if not complete:
-            self._over(self.segment.outcome or "Stopped while masks were made.")
+            self._over(self.segment.outcome or "Stopped while segmenting.")
             return
         if self.workspace.truth() is None:
-            self._over("Masks are in the preview; there is no truth to score them against.")
+            self._over("Masks are in the preview; not scored, as there is no ground truth.")
             return
         self._go(4, "scores")
         self.sections[3].title.setChecked(True)
@@ -228,22 +231,22 @@ class WorkflowDock(Dock):
             return
         subject = self.scores.table.subject
         if not complete or subject is None:
-            self._over("Stopped while masks were scored.")
+            self._over("Stopped while scoring.")
             return
         total = self.workspace.image().n_planes(subject.axis)
         some = len(self.workspace.heatmaps.computed_planes(subject.axis))
-        part = f" for {some} of {total} planes; the volume's scores count all" * (some < total)
-        self._over(f"Done{part}. Look through the planes (N, P), edit prompts, accept masks (C).")
+        part = f" for {some} of {total} slices; the volume scores count all slices" * (some < total)
+        self._over(f"Done{part}. Review the slices (N, P), edit prompts, accept masks (C).")
 
     def _go(self, step: int, what: str) -> None:
         self._step = step
         self.run.setEnabled(False)
         self.stop.setEnabled(True)
-        self._tell(f"{step} of 4: {what}…")
+        self._tell(f"Step {step} of 4: {what}…")
 
     def _refused(self, row: TaskProgress) -> None:
         """End at a step that did not start: it says why, or is at work."""
-        busy = f"Step {self._step} is at work on something else: run again when that is done."
+        busy = f"Step {self._step} is still running; try again when it has finished."
         self._over(busy if row.busy else row.words.text())
 
     def _over(self, words: str) -> None:

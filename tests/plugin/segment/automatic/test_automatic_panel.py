@@ -141,7 +141,7 @@ def test_the_heatmap_picks_what_the_library_picks_and_it_is_the_object(
     assert overlap(preview(dock) > 0, np.asarray(truth.data) > 0).dice > 0.9
     words = f"picked by the heatmap, 1 of {len(masks)}"
     assert words in dock.review.shown.text()
-    assert "Dice with the truth" in dock.review.shown.text()
+    assert "Dice with the ground truth" in dock.review.shown.text()
     scores = heatmap_scores(masks, heatmap.values)
     assert column(dock, 1) == [f"{v:.3f}" for v in sorted(scores, reverse=True)]
     assert [i.row() for i in panel(dock).list.table.selectionModel().selectedRows()] == [0]
@@ -183,10 +183,9 @@ def test_rows_are_shown_one_by_one_and_several_as_one_object_or_many(
     one.list.after.click()
     np.testing.assert_array_equal(preview(dock), found[1].mask)
     assert (
-        f"chosen from all masks, 2 of {len(found)} as the model ranks them"
-        in dock.review.shown.text()
+        f"chosen from all masks, 2 of {len(found)} ranked by the model" in dock.review.shown.text()
     )
-    assert f"the model expects IoU {found[1].predicted_iou:.2f}" in dock.review.shown.text()
+    assert f"expected IoU {found[1].predicted_iou:.2f}" in dock.review.shown.text()
     one.list.before.click()
     one.list.before.click()
     np.testing.assert_array_equal(preview(dock), found[-1].mask)
@@ -237,7 +236,7 @@ def test_all_planes_with_a_heatmap_along_another_axis(opened: Any, finish: Finis
     one.pick_all.click()
     finish(dock.automatic.row)
     assert workspace.masks.planes(1) == [1, 2, 4]
-    assert dock.automatic.row.words.text().startswith("Picked by the heatmap on 3 of 3 planes")
+    assert dock.automatic.row.words.text().startswith("Picked by the heatmap on 3 of 3 slices")
     for index in (1, 2, 4):
         masks = [mask.mask for mask in headless(plane_of(dock, 1, index))]
         chosen = choose_by_heatmap(masks, WARM, parameters)
@@ -265,7 +264,7 @@ def test_where_nothing_is_picked_or_found_it_is_said(opened: Any, finish: Finish
     panel(dock).ranking.set_value(RankingParameters(min_score=1.0))
     panel(dock).pick.click()
     finish(dock.automatic.row)
-    assert "the heatmap means none" in dock.automatic.row.words.text()
+    assert "none matches the heatmap" in dock.automatic.row.words.text()
     assert preview(dock) is None
     assert float(column(dock, 1)[0]) > 0.5
     panel(dock).search.set_value(AutomaticParameters(points_per_side=2, predicted_iou=1.0))
@@ -311,10 +310,10 @@ def test_what_is_not_wanted_any_more_ends_within_a_batch(
     assert notices == []
     words = dock.automatic.row.words.text()
     if how == "cancel":
-        assert words == "Stopped; what is done stays."
+        assert words == "Stopped. Results so far are kept."
         assert panel(dock).find.isEnabled()
     elif how in ("image", "window"):
-        assert words == "Stopped: the image, the window or the segmenter is another now."
+        assert words == "Stopped: the image, the window or the segmenter changed."
 
 
 def test_masks_go_with_their_image_window_or_segmenter(opened: Any, finish: Finish) -> None:
@@ -338,7 +337,7 @@ def test_masks_go_with_their_image_window_or_segmenter(opened: Any, finish: Fini
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("seeded", "prompts alone"), ("medsam", "knows boxes only")]
+    ("name", "words"), [("seeded", "prompts only"), ("medsam", "knows boxes only")]
 )
 def test_segmenters_that_need_prompts_say_so(opened: Any, name: str, words: str) -> None:
     viewer = ViewerModel()

@@ -99,7 +99,7 @@ def test_masks_are_named_and_listed_by_a_text(
 ) -> None:
     one = panel(dock)
     assert not one.naming.name.isEnabled()
-    assert one.naming.reason.text() == "Find the masks of this plane first."
+    assert one.naming.reason.text() == "Find the masks of this slice first."
     assert NAMING_CAUTION in one.naming.name.toolTip()
     one.find.click()
     finish(dock.automatic.row)
@@ -154,7 +154,7 @@ def test_masks_are_named_and_listed_by_a_text(
     [
         ("a lesion", "ViT-B-32", "two or more different texts"),
         ("a lesion, a lesion", "ViT-B-32", "two or more different texts"),
-        ("a lesion, tissue", " ", "Name a model"),
+        ("a lesion, tissue", " ", "No model"),
     ],
 )
 def test_what_cannot_be_named_is_refused_in_words(
@@ -202,7 +202,7 @@ def test_without_the_extra_naming_is_off_and_says_what_to_install(
     finish(dock.automatic.row)
     row = panel(dock).naming
     assert not row.name.isEnabled()
-    assert row.reason.text() == 'Names need open_clip: pip install "napari-cam-sam[text]".'
+    assert row.reason.text() == 'Labelling needs open_clip: pip install "napari-cam-sam[text]".'
 
 
 def test_pytorch_is_imported_when_the_section_is_opened_and_not_before(tmp_path: Path) -> None:

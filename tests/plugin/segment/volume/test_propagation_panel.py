@@ -112,7 +112,7 @@ def test_one_box_gives_the_volume_that_the_library_gives(
     place(dock, 11, truth_box(truth, 0, 11))
     dock.through.tell()
     assert dock.through.plan.text().startswith(
-        f"Object 1 from plane 11 both ways through 24 planes, {name} on the CPU"
+        f"Object 1 from slice 11 in both directions through 24 slices, {name} on the CPU"
     )
     go(dock, finish)
     image = dock.workspace.image()
@@ -124,7 +124,7 @@ def test_one_box_gives_the_volume_that_the_library_gives(
         assert masks is not None
         assert masks.source == ("prompted" if index == 11 else "propagated")
         assert len(masks.found[0].masks) == (3 if index == 11 else 1)
-        assert masks.about == ("" if index == 11 else "propagated from plane 11")
+        assert masks.about == ("" if index == 11 else "propagated from slice 11")
     # On the planes where it ended stands why.
     ends = {i: p.objects[0].stopped for i, p in planes.items() if p.objects[0].source == "none"}
     assert len(ends) == 2
@@ -132,11 +132,11 @@ def test_one_box_gives_the_volume_that_the_library_gives(
         dock.workspace.show_plane(0, index)
         dock.workspace.shown.look_at_plane()
         assert dock.review.shown.text() == (
-            f"No prompts here. Ended here, coming from plane 11: {reason}."
+            f"No prompts on this slice. Ended here, coming from slice 11: {reason}."
         )
         assert f"{index} ({reason})" in dock.through.result.text()
     assert dock.through.result.text().startswith(
-        f"Object 1: masks on planes {min(ends) + 1} to {max(ends) - 1}; ended at {min(ends)} ("
+        f"Object 1: masks on slices {min(ends) + 1} to {max(ends) - 1}; ended at {min(ends)} ("
     )
 
 
@@ -177,7 +177,7 @@ def test_prompts_on_two_planes_or_only_on_the_one_shown(
     dock.workspace.prompts.write(both)
     dock.workspace.show_plane(0, 13)
     dock.through.tell()
-    assert dock.through.plan.text().startswith("Object 1 from planes 9 and 13 both ways")
+    assert dock.through.plan.text().startswith("Object 1 from slices 9 and 13 in both directions")
     go(dock, finish)
     image = dock.workspace.image()
     wanted, _ = headless(image, both, "compact-sam")
@@ -186,7 +186,7 @@ def test_prompts_on_two_planes_or_only_on_the_one_shown(
     assert sources == {9: "prompted", 10: "propagated", 13: "prompted"}
 
     assert dock.through.start_from.set_value("shown")
-    assert dock.through.plan.text().startswith("Object 1 from plane 13 both ways")
+    assert dock.through.plan.text().startswith("Object 1 from slice 13 in both directions")
     go(dock, finish)
     alone, _ = headless(image, both[1:], "compact-sam")
     assert not np.array_equal(alone, wanted)
@@ -211,7 +211,7 @@ def test_two_objects_meet_on_a_plane_and_come_one_after_the_other(
     mixed = dock.masks.get(0, 11)
     assert mixed is not None
     assert mixed.source == "propagated"
-    assert mixed.about == "object 1 from its prompts here, object 2 propagated from plane 9"
+    assert mixed.about == "object 1 from its prompts here, object 2 propagated from slice 9"
 
     # Both are kept as they are, where one has prompts and the other has none.
     dock.review.accept_all.click()
@@ -294,7 +294,7 @@ def test_what_was_accepted_is_left_alone(dock: SegmentDock, truth: Any, finish: 
     labels = dock.workspace.own("labels").data.copy()
     go(dock, finish)
     np.testing.assert_array_equal(dock.workspace.own("labels").data, labels)
-    assert dock.through.result.text().endswith("Left as accepted: plane 12.")
+    assert dock.through.result.text().endswith("Already accepted, unchanged: slice 12.")
     assert dock.masks.get(0, 12) is None
     wanted = shown.copy()
     wanted[12] = 0
@@ -322,10 +322,10 @@ def test_smoothing_is_that_of_the_library_but_on_the_prompted_plane(
     np.testing.assert_array_equal(preview(dock), wanted)
     changed = [i for i in range(24) if (wanted[i] != rough[i]).any() and wanted[i].any()]
     there = np.flatnonzero(wanted.any(axis=(1, 2)))
-    span = f"Object 1: masks on planes {there[0]} to {there[-1]}"
+    span = f"Object 1: masks on slices {there[0]} to {there[-1]}"
     assert dock.through.result.text().startswith(span)
     assert {dock.masks.get(0, i).about for i in changed} <= {  # type: ignore[union-attr]
-        "propagated from plane 11, smoothed", "smoothed in from its neighbours",
+        "propagated from slice 11, smoothed", "filled in by smoothing",
     }  # fmt: skip
 
 
@@ -334,7 +334,7 @@ def test_evidence_of_the_heatmap_ends_it_where_there_is_a_heatmap(
 ) -> None:
     place(dock, 11, truth_box(truth, 0, 11))
     dock.through.rules.rule.set_value(PropagationParameters(min_contrast=None, min_evidence=0.3))
-    assert "There is no heatmap along this axis" in dock.through.plan.text()
+    assert "No heatmap along this axis" in dock.through.plan.text()
     assert not dock.through.go.isEnabled()
     heatmaps = dock.workspace.heatmaps
     layer = heatmaps.layer(0, create=True)
@@ -347,7 +347,7 @@ def test_evidence_of_the_heatmap_ends_it_where_there_is_a_heatmap(
     assert min(dock.masks.planes(0)) < 10
     assert max(dock.masks.planes(0)) == 12
     reason = "the heatmap's evidence 0.10 is below 0.3"
-    assert dock.through.ended(0, 13) == f"Ended here, coming from plane 11: {reason}."
+    assert dock.through.ended(0, 13) == f"Ended here, coming from slice 11: {reason}."
 
 
 def test_a_range_in_mm_and_in_planes(dock: SegmentDock, truth: Any, finish: Finish) -> None:
@@ -355,11 +355,11 @@ def test_a_range_in_mm_and_in_planes(dock: SegmentDock, truth: Any, finish: Fini
     spacing = dock.workspace.image().geometry.spacing[0]
     rules = PropagationParameters(min_contrast=None, max_distance_mm=2 * spacing)
     dock.through.rules.rule.set_value(rules)
-    assert "both ways through 5 planes" in dock.through.plan.text()
+    assert "in both directions through 5 slices" in dock.through.plan.text()
     go(dock, finish)
     assert dock.masks.planes(0) == [9, 10, 11, 12, 13]
     dock.through.rules.rule.set_value(PropagationParameters(max_planes=1))
-    assert "both ways through 3 planes" in dock.through.plan.text()
+    assert "in both directions through 3 slices" in dock.through.plan.text()
     go(dock, finish)
     assert dock.masks.planes(0) == [10, 11, 12]
     dock.through.rules.rule.set_value(PropagationParameters(max_area_ratio=1.5))
@@ -384,7 +384,7 @@ def test_a_cancel_in_the_middle_keeps_what_is_there(
     assert ended == [False]
     kept = dock.masks.planes(0)
     assert len(kept) == 3
-    assert dock.through.result.text().startswith("Stopped; the masks so far stay. Object 1: masks")
+    assert dock.through.result.text().startswith("Stopped. Masks so far are kept. Object 1: masks")
     assert dock.through.go.isEnabled()
     wanted, _ = headless(
         dock.workspace.image(), [PlanePrompts(0, 11, (truth_box(truth, 0, 11),))], "compact-sam"
@@ -400,13 +400,13 @@ def test_where_it_cannot_start_words_say_why(
     if why == "flat":
         open_sample(ct, ultrasound_sample)
         place(dock, 0, ObjectPrompt(1, (Point(50, 50),)))
-        words = "is a single plane: this needs a volume."
+        words = "is a single slice: propagation needs a volume."
     elif why == "no prompts":
-        words = "No plane along this axis has prompts: place some (step 2), or draw a box."
+        words = "No slice along this axis has prompts: place some (step 2), or draw a box."
     else:
         place(dock, 9, truth_box(truth, 0, 9))
         dock.through.start_from.set_value("shown")
-        words = "This plane has no prompts: place some (step 2), or draw a box."
+        words = "This slice has no prompts: place some (step 2), or draw a box."
     dock.through.tell()
     assert words in dock.through.plan.text()
     assert not dock.through.go.isEnabled()

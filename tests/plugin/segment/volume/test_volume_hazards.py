@@ -122,7 +122,7 @@ def test_a_start_that_is_cleared_meanwhile_does_not_get_its_old_mask(
     planes = dock.masks.planes(0)
     assert 4 not in planes
     assert 3 in planes
-    assert dock.through.result.text().endswith("Left out, with other prompts meanwhile: plane 4.")
+    assert dock.through.result.text().endswith("Skipped, prompts changed meanwhile: slice 4.")
     assert notices == []
 
 
@@ -172,7 +172,7 @@ def test_a_cancel_ends_it_within_a_plane_also_where_none_is_told(
     finish(dock.row)
     assert gate.calls == 4
     assert dock.masks.planes(0) == [2, 7]
-    assert dock.through.result.text().startswith("Stopped; the masks so far stay.")
+    assert dock.through.result.text().startswith("Stopped. Masks so far are kept.")
     # The next run is not stopped by what stopped this one.
     dock.through.go.click()
     finish(dock.row)
@@ -238,7 +238,7 @@ def test_prompts_off_the_plane_are_refused_in_words(
     dock = new_dock(viewer, ObjectPrompt(1, (), Box(-30, -30, -5, -5)))
     dock.through.go.click()
     finish(dock.row)
-    assert any("has no part on the plane 4 of axis 0" in notice for notice in notices)
+    assert any("has no part on the slice 4 of axis 0" in notice for notice in notices)
     assert dock.workspace.own("preview") is None
 
 

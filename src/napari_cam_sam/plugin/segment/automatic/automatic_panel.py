@@ -72,13 +72,14 @@ class AutomaticPanel(QWidget):
         self._result: Callable[[], str] = str
         self._ran_with: object = None
 
-        self.find = button("Find all masks", "Of the plane shown, from a grid of points.")
+        self.find = button("Find all masks", "Searches this slice with a grid of points.")
         self.pick = button(
             "Pick by heatmap",
-            "Shows the mask that the heatmap of this plane means; finds them first.",
+            "Shows the mask that best matches the heatmap; searches this slice first if needed.",
         )
         self.pick_all = button(
-            "…on all with a heatmap", "Along the axis shown; each mask goes to the preview."
+            "…on all with heatmaps",
+            "Picks a mask on every slice with a heatmap along this axis, into the preview.",
         )
         self.list = MaskList()
         self.search = ParameterForm(AutomaticParameters)
@@ -99,9 +100,9 @@ class AutomaticPanel(QWidget):
         # Above the list, where it is seen, whatever is unfolded below.
         whole.addWidget(row)
         whole.addWidget(self.list)
-        whole.addWidget(Section("The search in detail", self.search, opened=False))
-        whole.addWidget(Section("The heatmap's rule", self.ranking, opened=False))
-        whole.addWidget(Section("Names from texts", self.naming, opened=False))
+        whole.addWidget(Section("Search settings", self.search, opened=False))
+        whole.addWidget(Section("Heatmap matching", self.ranking, opened=False))
+        whole.addWidget(Section("Label masks by text (CLIP)", self.naming, opened=False))
 
         self.find.clicked.connect(lambda: self.find_masks())
         self.pick.clicked.connect(lambda: self.pick_masks())
@@ -198,7 +199,7 @@ class AutomaticPanel(QWidget):
                     # A copy: the layer may be written meanwhile.
                     heatmaps[index] = values.copy()
             if not heatmaps:
-                which = "No plane along this axis has" if everywhere else "This plane has no"
+                which = "No slice along this axis has" if everywhere else "This slice has no"
                 raise CamSamError(f"{which} heatmap with evidence: compute one first (step 1).")
             parameters = self._parameters()
             known = {
@@ -248,14 +249,14 @@ class AutomaticPanel(QWidget):
                 self.row.say(looking)
 
         object_id = workspace.prompts.object_id  # one for all planes of the run
-        looking = "Looking for masks…"
+        looking = "Searching for masks…"
         self._result = lambda: _result(done)
         self.row.say(looking if search.segmenter else f"Loading {name}…")
         n = len(indices)
         return self._run(
             search.steps,
             search.total,
-            f"Masks of {n} plane{'s' * (n > 1)}",
+            f"Masks of {n} slice{'s' * (n > 1)}",
             show,
             snapshot,
             search.stop,
@@ -293,7 +294,7 @@ class AutomaticPanel(QWidget):
                 held.pop(key, None)
         if step.members:
             n, total = len(step.members), len(found.masks)
-            which = f"1 of {total}" if n == 1 else f"{n} of {total} united"
+            which = f"1 of {total}" if n == 1 else f"{n} of {total} merged"
             about = f"picked by the heatmap, {which}"
             self._put(found, step.members, about, False, object_id)
         self._fill()
@@ -342,7 +343,7 @@ class AutomaticPanel(QWidget):
             snapshot = self._workspace.snapshot()
             found = self._found.get((snapshot.axis, snapshot.index))
             if found is None:
-                raise CamSamError("Find the masks of this plane first.")
+                raise CamSamError("Find the masks of this slice first.")
             naming = self.naming.naming(snapshot, found, self._workspace.device)
         except CamSamError as error:
             self.naming.say(str(error))
@@ -356,11 +357,11 @@ class AutomaticPanel(QWidget):
                     self._fill()
             elif step is not None:
                 self.naming.adopt(step, naming.of)
-                self.row.say("Naming masks…")
+                self.row.say("Labelling masks…")
 
-        self._result = lambda: "Named. A hint, not a finding: look at every mask."
-        self.row.say(f"Loading {naming.of[0]}…" if naming.model is None else "Naming masks…")
-        return self._run(naming.steps, naming.total, "Names of masks", show, snapshot)
+        self._result = lambda: "Masks labelled. Labels are hints, not findings: check every mask."
+        self.row.say(f"Loading {naming.of[0]}…" if naming.model is None else "Labelling masks…")
+        return self._run(naming.steps, naming.total, "Labels of masks", show, snapshot)
 
     # The list
 
@@ -374,9 +375,9 @@ class AutomaticPanel(QWidget):
         n, total = len(members), len(found.masks)
         if n == 1:
             judge = "model" if self._scored(found) is None else "heatmap"
-            which = f"{order.index(members[0]) + 1} of {total} as the {judge} ranks them"
+            which = f"{order.index(members[0]) + 1} of {total} ranked by the {judge}"
         else:
-            which = f"{n} of {total} " + ("apart" if apart else "united")
+            which = f"{n} of {total} " + ("separate" if apart else "merged")
         about = f"chosen from all masks, {which}"
         self._put(found, members, about, apart, self._workspace.prompts.object_id)
 
@@ -446,9 +447,9 @@ class AutomaticPanel(QWidget):
         if complete:
             self.row.say(self._result())
         elif self._of is self._ran_with:
-            self.row.say("Stopped; what is done stays.")
+            self.row.say("Stopped. Results so far are kept.")
         else:
-            self.row.say("Stopped: the image, the window or the segmenter is another now.")
+            self.row.say("Stopped: the image, the window or the segmenter changed.")
         self._tell()
 
     def _tell(self) -> None:
@@ -462,8 +463,8 @@ class AutomaticPanel(QWidget):
             one.setEnabled(reason is None and not self.row.busy)
         if reason is not None and not self.row.busy:
             self.row.say(reason)
-        missing = None if self._shown() is not None else "Find the masks of this plane first."
-        self.naming.allow("Wait for what runs." if self.row.busy else missing)
+        missing = None if self._shown() is not None else "Find the masks of this slice first."
+        self.naming.allow("Wait until the running task has finished." if self.row.busy else missing)
 
 
 def _result(done: list[Picked]) -> str:
@@ -473,14 +474,17 @@ def _result(done: list[Picked]) -> str:
         n = len(one.found.masks)
         if n == 0:
             return (
-                "No mask is good enough: lower the predicted IoU, then the stability, in the "
-                "search in detail."
+                "No mask is good enough: lower the predicted IoU, then the stability, under Search "
+                "settings."
             )
-        words = f"{n} mask{'s' * (n > 1)} on plane {one.found.index}"
+        words = f"{n} mask{'s' * (n > 1)} on slice {one.found.index}"
         if one.members is None:
             return words + "."
         return words + (
-            "; picked by the heatmap, C accepts." if one.members else "; the heatmap means none."
+            "; picked by the heatmap (C accepts)." if one.members else "; none matches the heatmap."
         )
     picked = sum(bool(one.members) for one in done)
-    return f"Picked by the heatmap on {picked} of {len(done)} planes; look through them, C accepts."
+    return f"Picked by the heatmap on {picked} of {len(done)} slices: review them, then accept "
+
+
+"(C)."

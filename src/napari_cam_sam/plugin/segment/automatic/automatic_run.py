@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["FoundMasks", "Picked", "Search", "unsupported_reason"]
 
 _REFUSED = {
-    "seeded": "seeded makes masks of prompts alone: choose a SAM, e.g. compact-sam.",
+    "seeded": "seeded makes masks from prompts only: choose a SAM, e.g. compact-sam.",
 }
 
 
@@ -43,13 +43,13 @@ def unsupported_reason(name: str, segmenter: Segmenter | None = None) -> str | N
     """
     if segmenter is not None:
         if getattr(segmenter, "frame", None) == "medsam":
-            return f"{segmenter.name} knows boxes only: choose another SAM, e.g. sam-vit-b."
+            return f"{segmenter.name} accepts boxes only: choose another SAM, e.g. sam-vit-b."
         if segmenter.name in _REFUSED:
             return _REFUSED[segmenter.name]
         if not hasattr(segmenter, "decode_points"):
-            return f"{segmenter.name} cannot look for masks by itself: choose a SAM."
+            return f"{segmenter.name} cannot search for masks: choose a SAM."
     if knows_boxes_only(name):
-        return "A MedSAM knows boxes only: choose another SAM, e.g. sam-vit-b."
+        return "MedSAM accepts boxes only: choose another SAM, e.g. sam-vit-b."
     return _REFUSED.get(name)
 
 

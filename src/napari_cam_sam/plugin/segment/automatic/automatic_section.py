@@ -34,10 +34,10 @@ class AutomaticMasks(Section):
 
     def __init__(self, workspace: Workspace, segmenter: SegmenterChoice, live: LiveMasks) -> None:
         inside = QWidget()
-        super().__init__("All masks of this plane", inside, opened=False)
+        super().__init__("All masks of this slice", inside, opened=False)
         self._workspace, self._segmenter, self._live = workspace, segmenter, live
         self.panel: AutomaticPanel | None = None
-        self.title.setToolTip("Masks that no prompt asked for; the heatmap chooses among them.")
+        self.title.setToolTip("Finds masks without prompts; the heatmap ranks them.")
         self._whole = QVBoxLayout(inside)
         self._whole.setContentsMargins(0, 0, 0, 0)
         self.row = TaskProgress()
@@ -55,7 +55,7 @@ class AutomaticMasks(Section):
             return
         if not complete:
             reason = self.row.words.text() if self.row.failed else "PyTorch was not loaded."
-            self.row.fail(f"{reason} Fold and unfold to try again.")
+            self.row.fail(f"{reason} Close and reopen this section to try again.")
             return
         self.row.say("")
         self.panel = AutomaticPanel(self._workspace, self._segmenter, self._live, self.row)

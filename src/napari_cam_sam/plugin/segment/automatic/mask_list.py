@@ -23,11 +23,11 @@ _MEMBER = Qt.ItemDataRole.UserRole
 """Under which a row keeps which mask it is."""
 
 _HEADS = (
-    ("Name", "The likeliest of the texts, and its probability. A hint, not a finding."),
-    ("Heatmap", "How well the heatmap of this plane fits the mask, 0 to 1, by the rule below."),
-    ("IoU", "What the model expects of the mask."),
-    ("Stable", "How little the mask changes where it is cut a little higher or lower, 0 to 1."),
-    ("Pixels", "Area of the mask."),
+    ("Label", "The most likely text and its probability: a hint, not a finding."),
+    ("Heatmap", "How well the mask matches the heatmap, 0 to 1; see Heatmap matching below."),
+    ("IoU", "The IoU that the model expects."),
+    ("Stable", "How little the mask changes with its threshold, 0 to 1."),
+    ("Pixels", "Mask area in pixels."),
 )
 
 
@@ -45,18 +45,19 @@ class MaskList(QWidget):
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.table.setMinimumHeight(150)
         self.table.setToolTip(
-            "Click a row to see its mask; with Ctrl or Shift several. The best is the first."
+            "Click a row to see its mask; Ctrl or Shift selects several. Best first."
         )
         set_headers(self.table, _HEADS)
         self.table.horizontalHeader().setStretchLastSection(True)
         self.table.verticalHeader().setVisible(True)
         self.table.resizeColumnsToContents()
-        self.before = button("◀", "The mask before this one in the list.")
-        self.after = button("▶", "The next mask of the list.")
+        self.before = button("◀", "Previous mask.")
+        self.after = button("▶", "Next mask.")
         self.several = ValueComboBox(
-            "What several rows together are; the first is the object of step 2."
+            "Whether several rows are one object or one each; numbering starts with the object "
+            "of step 2."
         )
-        self.several.offer([("one object, united", False), ("an object each", True)])
+        self.several.offer([("one merged object", False), ("one object each", True)])
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
         whole.addWidget(self.table)

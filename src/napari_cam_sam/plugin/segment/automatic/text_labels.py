@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TextLabelJob", "TextLabelPanel", "TextLabels", "TextLabelsDone", "can_name"]
 
-_MISSING = 'Names need open_clip: pip install "napari-cam-sam[text]".'
+_MISSING = 'Labelling needs open_clip: pip install "napari-cam-sam[text]".'
 
 
 def can_name() -> bool:
@@ -137,32 +137,31 @@ class TextLabelPanel(QWidget):
         self._held: tuple[tuple[str, str | None, str], TextModel] | None = None
         self.classes = _field(
             "a lesion, normal tissue",
-            "What masks may be called: two texts or more, with commas between them. One should "
-            "stand for what is not meant.",
+            "Two texts or more, separated by commas. Include one for everything else.",
         )
         self.sentence = _field(
             NamingParameters.templates[0],
-            "The sentence that a text is put into, at {}. Empty for two common ones; a medical "
-            "model wants its own, e.g. this is an ultrasound image of {}",
+            "The sentence around each text, which stands at {}. Leave empty for two common ones; "
+            "medical models need their own, e.g. this is an ultrasound image of {}",
         )
         self.model = _field(
             "ViT-B-32",
-            "An architecture of open_clip, with a checkpoint below; or hf-hub:OWNER/MODEL, which "
-            "is downloaded, or local-dir:FOLDER, without one.",
+            "An open_clip architecture, with a checkpoint below; or hf-hub:OWNER/MODEL "
+            "(downloaded) or local-dir:FOLDER, without one.",
         )
         self.weights = _field(
-            "a checkpoint, or a tag of open_clip",
-            "A .pt, .pth or .safetensors of that architecture; or a tag of open_clip such as "
-            "laion2b_s34b_b79k, which is downloaded.",
+            "checkpoint file or open_clip tag",
+            "A .pt, .pth or .safetensors file of that architecture, or an open_clip tag such as "
+            "laion2b_s34b_b79k (downloaded).",
         )
         self.browse = button("…", "Open a checkpoint.")
         self.browse.setMaximumWidth(32)
-        self.name = button("Name the masks", f"Each mask of this plane. {NAMING_CAUTION}")
+        self.name = button("Label masks", f"Labels each mask of this slice. {NAMING_CAUTION}")
         self.setToolTip(NAMING_CAUTION)
         self.reason = Label()
         self.reason.setWordWrap(True)
-        self.text = ValueComboBox("Lists the masks alone that this text was found likely for.")
-        self.threshold = FractionSlider("The least probability of that text.")
+        self.text = ValueComboBox("Shows only the masks that match this text.")
+        self.threshold = FractionSlider("Minimum probability of that text.")
         self.threshold.set_value(0.5)
         self.offer(None)
 
@@ -186,7 +185,7 @@ class TextLabelPanel(QWidget):
         )
         whole.addWidget(self.name)
         whole.addWidget(self.reason)
-        whole.addLayout(form_layout((("List", self.text), ("At least", self.threshold))))
+        whole.addLayout(form_layout((("Show", self.text), ("Min. probability", self.threshold))))
         self.browse.clicked.connect(self._browse)
         self.name.clicked.connect(lambda: self.wanted.emit())
         self.text.chosen.connect(self.filtered)
@@ -210,8 +209,8 @@ class TextLabelPanel(QWidget):
         name = self.model.text().strip()
         if not name:
             raise CamSamError(
-                "Name a model: an architecture of open_clip such as ViT-B-32 and its checkpoint, "
-                "or hf-hub:OWNER/MODEL."
+                "No model: enter an open_clip architecture such as ViT-B-32 and its checkpoint, or "
+                "hf-hub:OWNER/MODEL."
             )
         of = name, self.weights.text().strip() or None, device
         held = self._held
@@ -250,7 +249,7 @@ class TextLabelPanel(QWidget):
 
     def _browse(self) -> None:
         path, _ = QFileDialog.getOpenFileName(
-            self, "A checkpoint of open_clip", "", "Checkpoints (*.pt *.pth *.safetensors)"
+            self, "Open an open_clip checkpoint", "", "Checkpoints (*.pt *.pth *.safetensors)"
         )
         if path:
             self.weights.setText(path)

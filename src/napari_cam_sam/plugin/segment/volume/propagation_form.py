@@ -69,7 +69,7 @@ class VolumeRules(QWidget):
         parameters: PropagationParameters = self.rule.value()
         sigma: float | None = self.smoothing.value().smooth_along_axis_mm
         if image.geometry.unit != "mm" and (sigma or parameters.max_distance_mm is not None):
-            raise CamSamError(f"{image.name} has no spacing in mm: switch off what is in mm.")
+            raise CamSamError(f"{image.name} has no spacing in mm: switch off the settings in mm.")
         return parameters, sigma or None
 
     def state(self) -> dict[str, Any]:

@@ -93,18 +93,18 @@ class VolumeSection(QWidget):
         self._running = False
         self._ends: dict[tuple[int, int], dict[int, PropagatedObject]] = {}
         self.start_from = ValueComboBox(
-            "Which prompts make the first masks; their neighbours follow."
+            "The prompts to start from; masks spread from there to neighbouring slices."
         )
         self.start_from.offer(
             [
-                ("every plane with prompts", _ALL, "Between two of them the ways meet."),
-                ("the plane shown", _SHOWN, "Prompts on other planes are left out."),
+                ("all slices with prompts", _ALL, "Between two of them, both directions meet."),
+                ("this slice", _SHOWN, "Prompts on other slices are ignored."),
             ]
         )
         self.go = button(
-            "Through the volume (Shift-T)",
-            "Masks of the neighbours, and of theirs, until the object ends. They go into the "
-            "preview; what was accepted stays.",
+            "Propagate through volume (Shift-T)",
+            "Carries masks from slice to slice into the preview until the object ends; accepted "
+            "masks stay.",
         )
         self.plan, self.result = Label(), Label()
         for label in (self.plan, self.result):
@@ -117,7 +117,7 @@ class VolumeSection(QWidget):
         whole.addWidget(self.plan)
         whole.addWidget(self.go)
         whole.addWidget(self.result)
-        whole.addWidget(Section("How it goes on, and where it ends", self.rules, opened=False))
+        whole.addWidget(Section("Propagation and stopping rules", self.rules, opened=False))
 
         self.go.clicked.connect(lambda: self.propagate())
         self.start_from.currentIndexChanged.connect(lambda _: self.tell())
@@ -175,7 +175,7 @@ class VolumeSection(QWidget):
         self._running = self._row.start(
             lambda: propagate_steps(job),
             total + (job.segmenter is None) + (job.sigma is not None),
-            f"Through {job.snapshot.image.name}",
+            f"Propagating through {job.snapshot.image.name}",
             show,
             lambda: workspace.is_current(job.snapshot),
             job.stop,
@@ -224,21 +224,20 @@ class VolumeSection(QWidget):
     ) -> tuple[tuple[PlanePrompts, ...], PropagationParameters, float | None]:
         """Give the prompts to start from, and the rules, as far as they fit the image."""
         if image.spatial_ndim != 3:
-            raise CamSamError(f"{image.name} is a single plane: this needs a volume.")
+            raise CamSamError(f"{image.name} is a single slice: propagation needs a volume.")
         everywhere = self.start_from.value() == _ALL
         read = self._workspace.prompts
         there = read.read_all(axis) if everywhere else (read.read(axis, index),)
         prompts = tuple(plane for plane in there if plane.objects)
         if not prompts:
-            where = "No plane along this axis has" if everywhere else "This plane has no"
+            where = "No slice along this axis has" if everywhere else "This slice has no"
             raise CamSamError(f"{where} prompts: place some (step 2), or draw a box.")
         parameters, sigma = self.rules.fitting(image)
         if parameters.min_evidence is not None and not self._workspace.heatmaps.computed_planes(
             axis
         ):
             raise CamSamError(
-                "There is no heatmap along this axis to find evidence in: compute some (step 1), "
-                "or switch min evidence off."
+                "No heatmap along this axis: compute some (step 1), or switch off Min evidence."
             )
         return prompts, parameters, sigma
 
@@ -359,14 +358,17 @@ class VolumeSection(QWidget):
         count = len(reachable(image, prompts, parameters))
         indices = [plane.index for plane in prompts]
         who, origin = listed("object", _ids(prompts)), these_planes(indices)
-        words = f"{who} from {origin} both ways through {count} planes, {self._segmenter.words()}"
+        words = (
+            f"{who} from {origin} in both directions through {count} slices, "
+            f"{self._segmenter.words()}"
+        )
         seconds = self._segmenter.seconds()
         if seconds is not None:
             words += f", {duration(seconds * count)} at most"
         return words[:1].upper() + words[1:] + "."
 
     def _result(self, run: _Run, complete: bool) -> str:
-        parts = [] if complete else ["Stopped; the masks so far stay."]
+        parts = [] if complete else ["Stopped. Masks so far are kept."]
         axis = run.job.snapshot.axis
         for object_id in sorted(run.ids):
             planes = sorted(run.reached.get(object_id, ()))
@@ -378,14 +380,14 @@ class VolumeSection(QWidget):
             where = "no masks"
             if planes:
                 whole = len(planes) > 2 and planes[-1] - planes[0] == len(planes) - 1
-                span = f"planes {planes[0]} to {planes[-1]}"
-                where = f"masks on {span if whole else listed('plane', planes)}"
+                span = f"slices {planes[0]} to {planes[-1]}"
+                where = f"masks on {span if whole else listed('slice', planes)}"
             parts.append(f"Object {object_id}: {where}")
             parts[-1] += f"; ended at {' and '.join(ends)}." if ends else "."
         if run.left_alone:
-            parts.append(f"Left as accepted: {listed('plane', run.left_alone)}.")
+            parts.append(f"Already accepted, unchanged: {listed('slice', run.left_alone)}.")
         if run.moved:
-            parts.append(f"Left out, with other prompts meanwhile: {listed('plane', run.moved)}.")
+            parts.append(f"Skipped, prompts changed meanwhile: {listed('slice', run.moved)}.")
         return " ".join(parts)
 
     def ended(self, axis: int, index: int) -> str:
@@ -395,7 +397,7 @@ class VolumeSection(QWidget):
         ends = {i: e for i, e in self._ends.get((axis, index), {}).items() if i not in there}
         several = self._run is not None and len(self._run.ids) > 1
         return " ".join(
-            f"{f'Object {i} ended' if several else 'Ended'} here, coming from plane "
+            f"{f'Object {i} ended' if several else 'Ended'} here, coming from slice "
             f"{one.from_plane}: {one.stopped}."
             for i, one in sorted(ends.items())
         )

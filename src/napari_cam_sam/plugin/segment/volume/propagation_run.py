@@ -224,9 +224,9 @@ def _about(there: Sequence[PropagatedObject]) -> str:
     """Say where the masks of a plane come from, each way once."""
     ids: dict[str, list[int]] = {}
     for one in there:
-        words = f"{one.source} from plane {one.from_plane}"
+        words = f"{one.source} from slice {one.from_plane}"
         if one.source == "interpolated":
-            words = f"interpolated near plane {one.from_plane}"
+            words = f"interpolated near slice {one.from_plane}"
         if one.source == "prompted":
             words = "from its prompts here"
         ids.setdefault(words, []).append(one.object_id)
@@ -260,6 +260,6 @@ def _smoothed(
             gone.append(index)
             continue
         there = [o for o in found[index].objects if o.source != "none"] if index in found else []
-        about = f"{_about(there)}, smoothed" if there else "smoothed in from its neighbours"
+        about = f"{_about(there)}, smoothed" if there else "filled in by smoothing"
         changed.append(_masks(job, segmenter, index, masks, about))
     return PlaneStep(tuple(changed), snapshot.index, (), tuple(gone))
