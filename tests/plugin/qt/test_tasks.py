@@ -20,8 +20,9 @@ from qtpy.QtCore import QObject, QThreadPool, QTimer
 
 from napari_cam_sam.plugin.heatmap.heatmap_dock import HeatmapDock
 from napari_cam_sam.plugin.prompts.prompts_dock import PromptsDock
+from napari_cam_sam.plugin.qt.latest import LatestOnly
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
-from napari_cam_sam.plugin.qt.tasks import LatestOnly, Task
+from napari_cam_sam.plugin.qt.tasks import Task
 from napari_cam_sam.plugin.segment.segment_dock import SegmentDock
 from napari_cam_sam.plugin.viewer.attach import workspace_of
 

@@ -10,9 +10,9 @@ from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QWheelEvent
 from qtpy.QtWidgets import QApplication, QLabel, QVBoxLayout, QWidget
 
+from napari_cam_sam.plugin.qt.parameter_form import ParameterForm
 from napari_cam_sam.plugin.qt.widgets import (
     FractionSlider,
-    ParameterForm,
     SpinBox,
     ValueComboBox,
     WrappingLabel,

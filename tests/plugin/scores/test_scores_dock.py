@@ -261,7 +261,9 @@ def test_a_layer_deleted_while_it_is_scored(
     qtbot.waitUntil(lambda: settled(dock), timeout=WAIT)
     assert not seen
     assert not dock.run.isEnabled()
-    assert any(w in dock.row.words.text() for w in ("No ground truth", "No prediction", "two layers"))
+    assert any(
+        w in dock.row.words.text() for w in ("No ground truth", "No prediction", "two layers")
+    )
 
 
 def test_pyramids_are_scored_at_their_finest_level(viewer: Any, qtbot: Any) -> None:

@@ -70,7 +70,9 @@ def test_pressed_while_the_classifier_loads_it_runs_when_that_is_there(
     assert way.heatmap.row.busy
     way.run.click()
     qtbot.waitUntil(way.run.isEnabled, timeout=120_000)
-    assert way.words.text().startswith("Done for 1 of 24 planes; the volume's scores count all.")
+    assert way.words.text().startswith(
+        "Done for 1 of 24 slices; the volume scores count all slices."
+    )
     assert way.workspace.heatmaps.computed_planes(0) == [11]
     # What is accepted is what is scored from then on.
     way.segment.review.accept.click()

@@ -18,16 +18,15 @@ from napari_cam_sam.plugin.heatmap.classifier_panel import ClassifierChoice
 from napari_cam_sam.plugin.heatmap.code_question import CodeQuestion
 from napari_cam_sam.plugin.heatmap.heatmap_run import HeatmapPlan, HeatmapRun, HeatmapSettings
 from napari_cam_sam.plugin.heatmap.pixel_set_panel import PixelChoice
-from napari_cam_sam.plugin.qt.dock import Dock
+from napari_cam_sam.plugin.qt.dock import Dock, connect_until_destroyed
+from napari_cam_sam.plugin.qt.parameter_form import ParameterForm
 from napari_cam_sam.plugin.qt.plain_text import Label
 from napari_cam_sam.plugin.qt.saving import Saving, SavingRow, heatmap_saving
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress, duration
 from napari_cam_sam.plugin.qt.widgets import (
     FractionSlider,
-    ParameterForm,
     ValueComboBox,
     button,
-    connect_until_destroyed,
     form_layout,
 )
 from napari_cam_sam.plugin.state.plane_range import PlaneRange

@@ -13,13 +13,13 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.layers.conversion import data_position, is_own
 from napari_cam_sam.plugin.layers.drawn_regions import ReadRegion, region_of
+from napari_cam_sam.plugin.qt.dock import connect_until_destroyed
 from napari_cam_sam.plugin.qt.plain_text import Label
 from napari_cam_sam.plugin.qt.widgets import (
     FractionSlider,
     SpinBox,
     ValueComboBox,
     button,
-    connect_until_destroyed,
 )
 
 if TYPE_CHECKING:

@@ -16,11 +16,11 @@ from napari_cam_sam.plugin.prompts.conflict_panel import ConflictPanel
 from napari_cam_sam.plugin.prompts.strategy_preview import StrategyPreview
 from napari_cam_sam.plugin.prompts.truth_prompts import TruthPrompts
 from napari_cam_sam.plugin.qt.dock import Dock
+from napari_cam_sam.plugin.qt.parameter_form import ParameterForm
 from napari_cam_sam.plugin.qt.plain_text import Label
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
 from napari_cam_sam.plugin.qt.widgets import (
     FractionSlider,
-    ParameterForm,
     Section,
     SpinBox,
     ValueComboBox,

@@ -9,8 +9,8 @@ from qtpy.QtWidgets import QCheckBox
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.prompts.preview_layer import PreviewLayer, PromptPreview, propose
+from napari_cam_sam.plugin.qt.latest import LatestOnly
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
-from napari_cam_sam.plugin.qt.tasks import LatestOnly
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.state.workspace import Workspace

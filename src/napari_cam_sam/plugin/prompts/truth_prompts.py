@@ -13,14 +13,14 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.layers.conversion import frame_shown, image_of, labels_in, remarks_on
+from napari_cam_sam.plugin.qt.dock import connect_until_destroyed
+from napari_cam_sam.plugin.qt.latest import LatestOnly
 from napari_cam_sam.plugin.qt.plain_text import show_error
-from napari_cam_sam.plugin.qt.tasks import LatestOnly
 from napari_cam_sam.plugin.qt.widgets import (
     SpinBox,
     ValueComboBox,
     WrappingLabel,
     button,
-    connect_until_destroyed,
     form_layout,
     hbox,
 )

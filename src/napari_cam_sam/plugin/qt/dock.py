@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
+from weakref import WeakMethod
 
 from qtpy.QtCore import QEvent, QObject, Qt, Signal
 from qtpy.QtWidgets import QWidget
 
-__all__ = ["DeletedByQt", "Dock"]
+__all__ = ["DeletedByQt", "Dock", "connect_until_destroyed", "when_destroyed"]
+
+_ANSWERS: set[Callable[..., None]] = set()
 
 
 class DeletedByQt:
@@ -74,3 +79,35 @@ class _Left(QObject):
 
 
 _LEFT = _Left()
+
+
+def when_destroyed(gone: QObject, answer: Callable[[], object]) -> None:
+    """Call a function when Qt deletes an object.
+
+    Parameters
+    ----------
+    gone : QObject
+    answer : callable
+        It must not refer to the object. It is held here, as Python may take the object, and all
+        that hangs on it, before Qt sends this.
+    """
+
+    def call(*_: object) -> None:
+        _ANSWERS.discard(call)
+        answer()
+
+    _ANSWERS.add(call)
+    gone.destroyed.connect(call)
+
+
+def connect_until_destroyed(widget: QWidget, emitter: Any, method: Callable[..., None]) -> None:
+    """Connect a method of a widget to an event of napari's, for as long as Qt keeps the widget."""
+    emitter.connect(method)
+    held = WeakMethod(method)
+
+    def disconnect() -> None:
+        there = held()
+        if there is not None:
+            emitter.disconnect(there)
+
+    when_destroyed(widget, disconnect)

@@ -9,9 +9,9 @@ from typing import Any
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
+from napari_cam_sam.plugin.qt.dock import connect_until_destroyed
 from napari_cam_sam.plugin.qt.plain_text import Label
 from napari_cam_sam.plugin.qt.timers import single_shot_timer
-from napari_cam_sam.plugin.qt.widgets import connect_until_destroyed
 
 __all__ = ["Plot", "ThemeColours", "add_legend", "style_axes", "theme_colours"]
 

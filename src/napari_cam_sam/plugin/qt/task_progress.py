@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_cam_sam.plugin.qt.dock import Dock
+from napari_cam_sam.plugin.qt.dock import Dock, when_destroyed
 from napari_cam_sam.plugin.qt.plain_text import Label
 from napari_cam_sam.plugin.qt.tasks import Steps, Task
 
@@ -28,15 +28,15 @@ _TELL_SECONDS = 0.3
 _ACTIONS = (QEvent.Type.MouseButtonRelease, QEvent.Type.KeyPress)
 
 
-# What answers to the end of a widget must not be part of the same garbage: collected together,
-# Python would take it apart first, and Qt then call what is left of it.
-_STOPPERS: set[Callable[..., None]] = set()
-
-
 class _Held:
     """The task that runs, apart from the row that started it."""
 
     task: Task | None = None
+
+    def abandon(self) -> None:
+        """Stop the task without a word."""
+        if self.task is not None:
+            self.task.abandon()
 
 
 class TaskProgress(QWidget):
@@ -78,7 +78,7 @@ class TaskProgress(QWidget):
         whole.addLayout(row)
         self._show_bar(False)
         # When the window closes, what is computed for it must not go on.
-        self.destroyed.connect(self._stopper())
+        when_destroyed(self, self._held.abandon)
 
     @property
     def busy(self) -> bool:
@@ -197,17 +197,6 @@ class TaskProgress(QWidget):
         """Cancel what runs."""
         if self._held.task is not None:
             self._held.task.cancel()
-
-    def _stopper(self) -> Callable[..., None]:
-        held = self._held
-
-        def stop(*_: object) -> None:
-            _STOPPERS.discard(stop)
-            if held.task is not None:
-                held.task.abandon()
-
-        _STOPPERS.add(stop)
-        return stop
 
     def _show_bar(self, shown: bool) -> None:
         self.bar.setVisible(shown)

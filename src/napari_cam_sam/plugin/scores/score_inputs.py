@@ -20,9 +20,10 @@ from napari_cam_sam.plugin.layers.conversion import (
     remarks_on,
 )
 from napari_cam_sam.plugin.layers.layer_geometry import geometry_of
+from napari_cam_sam.plugin.qt.dock import connect_until_destroyed
+from napari_cam_sam.plugin.qt.latest import LatestOnly
 from napari_cam_sam.plugin.qt.plain_text import show_error
-from napari_cam_sam.plugin.qt.tasks import LatestOnly
-from napari_cam_sam.plugin.qt.widgets import ValueComboBox, connect_until_destroyed, form_layout
+from napari_cam_sam.plugin.qt.widgets import ValueComboBox, form_layout
 from napari_cam_sam.plugin.scores.score_rows import Subject
 
 if TYPE_CHECKING:

@@ -17,12 +17,12 @@ from qtpy.QtWidgets import (
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.layers.layer_geometry import file_of
-from napari_cam_sam.plugin.qt.dock import Dock
+from napari_cam_sam.plugin.qt.dock import Dock, connect_until_destroyed
+from napari_cam_sam.plugin.qt.latest import LatestOnly
 from napari_cam_sam.plugin.qt.plain_text import Rich, marked, show_error
 from napari_cam_sam.plugin.qt.saving import Saving, SavingRow
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
-from napari_cam_sam.plugin.qt.tasks import LatestOnly
-from napari_cam_sam.plugin.qt.widgets import button, connect_until_destroyed, hbox
+from napari_cam_sam.plugin.qt.widgets import button, hbox
 from napari_cam_sam.plugin.scores.agreement_layer import AGREEMENT, AgreementLayer
 from napari_cam_sam.plugin.scores.compare_page import ComparePage
 from napari_cam_sam.plugin.scores.score_inputs import ScoreChoices

@@ -14,9 +14,10 @@ from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.plugin.qt.dock import when_destroyed
+from napari_cam_sam.plugin.qt.latest import LatestOnly
 from napari_cam_sam.plugin.qt.plain_text import show_warning
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
-from napari_cam_sam.plugin.qt.tasks import LatestOnly
 from napari_cam_sam.plugin.segment.encode_worker import (
     EncodeQueue,
     EncodeSignals,
@@ -35,9 +36,6 @@ __all__ = ["EncodeAhead", "Readiness", "is_instant"]
 _NEIGHBOURS = 4
 # Of what is scrolled over nothing is encoded.
 _REST_MS = 150
-
-# Apart from what the window takes with it, as in `task_row`.
-_STOPPERS: set[Callable[..., None]] = set()
 
 
 def is_instant(name: str) -> bool:
@@ -143,7 +141,7 @@ class EncodeAhead(QObject):
         segmenter.changed.connect(self._other)
         row.started.connect(self._pause)
         row.ended.connect(self.plan_soon)
-        self.destroyed.connect(self._stopper())
+        when_destroyed(self, self._desk.stop)
 
     # What the user chooses
 
@@ -309,13 +307,3 @@ class EncodeAhead(QObject):
         if warnings.showwarning != notification_manager.receive_warning:
             show_warning(store.trouble)
         self.changed.emit()
-
-    def _stopper(self) -> Callable[..., None]:
-        desk = self._desk
-
-        def stop(*_: object) -> None:
-            _STOPPERS.discard(stop)
-            desk.stop()
-
-        _STOPPERS.add(stop)
-        return stop

@@ -14,8 +14,8 @@ from qtpy.QtCore import QCoreApplication, QObject, QThreadPool, Signal
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.plugin.layers.conversion import is_shown_alone
+from napari_cam_sam.plugin.qt.latest import LatestOnly
 from napari_cam_sam.plugin.qt.plain_text import show_info, show_warning
-from napari_cam_sam.plugin.qt.tasks import LatestOnly
 from napari_cam_sam.plugin.qt.timers import single_shot_timer
 from napari_cam_sam.plugin.session.capture import record_of
 from napari_cam_sam.plugin.session.image_work import ImageWork, Restored, SavedSession, has_work

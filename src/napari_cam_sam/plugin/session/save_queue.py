@@ -9,7 +9,7 @@ from pathlib import Path
 from qtpy.QtCore import QObject
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.plugin.qt.tasks import LatestOnly
+from napari_cam_sam.plugin.qt.latest import LatestOnly
 from napari_cam_sam.plugin.session.capture import capture_session
 from napari_cam_sam.plugin.session.image_work import ImageWork, SavedSession
 from napari_cam_sam.plugin.session.owners import hold

@@ -17,9 +17,9 @@ from napari_cam_sam.models.training.parameters import (
     TrainingParameters,
     training_preset,
 )
+from napari_cam_sam.plugin.qt.parameter_form import ParameterForm
 from napari_cam_sam.plugin.qt.plain_text import Label
 from napari_cam_sam.plugin.qt.widgets import (
-    ParameterForm,
     Section,
     SpinBox,
     ValueComboBox,

@@ -11,11 +11,11 @@ from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QFileDialog, QLineEdit, QVBoxLayout, QWidget
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.plugin.qt.tasks import LatestOnly
+from napari_cam_sam.plugin.qt.dock import connect_until_destroyed
+from napari_cam_sam.plugin.qt.latest import LatestOnly
 from napari_cam_sam.plugin.qt.widgets import (
     ValueComboBox,
     button,
-    connect_until_destroyed,
     form_layout,
     hbox,
 )
@@ -35,7 +35,7 @@ _KINDS = (
     ("a folder, one subfolder per class", FOLDER,
      "FOLDER/benign/*.png, FOLDER/malignant/*.png, …: the folder names are the classes."),
     ("a table (CSV)", TABLE,
-     "Columns path and label, optionally group (the patient), axis and slice; or image "
+     "Columns path and label, optionally group (the patient), axis and plane; or image "
 "and truth: slices of volumes, labelled by whether the ground truth is in them."),
     ("slices in this viewer", PLANES, "Tag slices with classes, one by one or by a ground truth."),
 )  # fmt: skip

@@ -19,10 +19,11 @@ from qtpy.QtWidgets import (
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.layers.conversion import frame_shown, image_of
+from napari_cam_sam.plugin.qt.dock import connect_until_destroyed
+from napari_cam_sam.plugin.qt.latest import LatestOnly
 from napari_cam_sam.plugin.qt.plain_text import Label, Rich, plain_tip, show_info
 from napari_cam_sam.plugin.qt.tables import make_read_only
-from napari_cam_sam.plugin.qt.tasks import LatestOnly
-from napari_cam_sam.plugin.qt.widgets import button, connect_until_destroyed, hbox
+from napari_cam_sam.plugin.qt.widgets import button, hbox
 from napari_cam_sam.plugin.state.plane_range import PlaneRange
 from napari_cam_sam.plugin.state.plane_tags import TagRun
 from napari_cam_sam.plugin.state.plane_words import slider_label

@@ -12,8 +12,13 @@ from numpy.typing import NDArray
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.plugin.qt.parameter_form import ParameterForm
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
-from napari_cam_sam.plugin.qt.widgets import ParameterForm, Section, button, hbox
+from napari_cam_sam.plugin.qt.widgets import (
+    Section,
+    button,
+    hbox,
+)
 from napari_cam_sam.plugin.segment.automatic.automatic_run import (
     FoundMasks,
     Picked,

@@ -1,0 +1,220 @@
+"""A form of the fields of a data class."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from types import NoneType
+from typing import Any, get_args, get_type_hints
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QDoubleSpinBox,
+    QFormLayout,
+    QHBoxLayout,
+    QSpinBox,
+    QWidget,
+)
+
+from napari_cam_sam.field_help import field_help
+from napari_cam_sam.plugin.qt.widgets import (
+    DoubleSpinBox,
+    FractionSlider,
+    SpinBox,
+    ValueComboBox,
+)
+
+__all__ = ["OptionalField", "ParameterForm"]
+
+# What is smaller by default is no fraction to be set by a slider in hundredths.
+_LEAST_FRACTION = 0.01
+
+
+class _RateSpinBox(DoubleSpinBox):
+    """A small number, such as a learning rate: as many decimals as it has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setDecimals(6)
+        self.setRange(0, 1)
+        self.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
+
+    def textFromValue(self, value: float) -> str:  # noqa: N802 - Qt calls it so
+        """Write it without the zeros at its end."""
+        text: str = super().textFromValue(value)
+        return text.rstrip("0").rstrip(".,") if any(point in text for point in ".,") else text
+
+
+class OptionalField(QWidget):
+    """A value that a check box switches off: its value is None then.
+
+    Parameters
+    ----------
+    inner : SpinBox or FractionSlider
+        It keeps what it shows while it is off.
+    """
+
+    def __init__(self, inner: Any) -> None:
+        super().__init__()
+        self.inner = inner
+        self.switch = QCheckBox()
+        self.switch.setToolTip(inner.toolTip())
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self.switch)
+        row.addWidget(inner, 1)
+        inner.setEnabled(False)
+        self.switch.toggled.connect(inner.setEnabled)
+
+    def value(self) -> Any:
+        """Give the value, None where it is switched off."""
+        return self.inner.value() if self.switch.isChecked() else None
+
+    def set_value(self, value: Any) -> None:
+        """Set the value and switch it on; None switches it off."""
+        if value is not None:
+            _show(self.inner, value)
+        self.switch.setChecked(value is not None)
+
+
+class ParameterForm(QWidget):
+    """A form of a frozen data class: its fields, their defaults, and its docstring as hints.
+
+    Parameters
+    ----------
+    group : type
+        A data class with fields of type bool, int, float, a Literal of strings, or a number or
+        None: such a rule can be switched off.
+    starts : mapping of str to number, optional
+        What fields that are None by default show when they are switched on first.
+    only : iterable of str, optional
+        Which fields the form has; the others keep their defaults.
+    """
+
+    changed = Signal()
+
+    def __init__(
+        self,
+        group: type[Any],
+        starts: Mapping[str, float] | None = None,
+        only: Iterable[str] | None = None,
+    ) -> None:
+        super().__init__()
+        self._group = group
+        shown = None if only is None else set(only)
+        self._widgets: dict[str, QWidget] = {}
+        self._setting = False
+        rows = QFormLayout(self)
+        rows.setContentsMargins(0, 0, 0, 0)
+        hints, helps = get_type_hints(group), field_help(group)
+        helps = {name: _for_users(text) for name, text in helps.items()}
+        for field in fields(group):
+            if shown is not None and field.name not in shown:
+                continue
+            start = (starts or {}).get(field.name, field.default)
+            widget = self._widget(hints[field.name], helps.get(field.name, ""), start)
+            self._widgets[field.name] = widget
+            rows.addRow(_spoken(field.name), widget)
+
+    def value(self) -> Any:
+        """Give the data class with what the form shows.
+
+        Raises
+        ------
+        CamSamError
+            Where the class refuses a value.
+        """
+        return self._group(**self.values())
+
+    def values(self) -> dict[str, Any]:
+        """Give what the form shows, by field."""
+        return {name: self._read(widget) for name, widget in self._widgets.items()}
+
+    def set_value(self, value: Any) -> None:
+        """Show a data class; `changed` is sent once, if anything is another."""
+        before = self.values()
+        self._setting = True
+        for name, widget in self._widgets.items():
+            _show(widget, getattr(value, name))
+        self._setting = False
+        if before != self.values():
+            self.changed.emit()
+
+    def widget(self, name: str) -> Any:
+        """Give the widget of a field."""
+        return self._widgets[name]
+
+    def show_fields(self, names: Iterable[str]) -> None:
+        """Show these fields alone: the others do not matter to the rule that is chosen."""
+        wanted, layout = set(names), self.layout()
+        for name, widget in self._widgets.items():
+            widget.setVisible(name in wanted)
+            label = layout.labelForField(widget) if isinstance(layout, QFormLayout) else None
+            if label is not None:
+                label.setVisible(name in wanted)
+
+    def _widget(self, kind: Any, hint: str, default: Any) -> QWidget:
+        widget: Any
+        choices = get_args(kind)
+        if NoneType in choices:
+            (number,) = (one for one in choices if one is not NoneType)
+            inner = self._widget(number, hint, default)
+            if default is not None:
+                _show(inner, default)
+            widget = OptionalField(inner)
+            widget.switch.toggled.connect(self._tell)
+        elif choices:
+            widget = ValueComboBox(hint)
+            widget.offer((_spoken(one), one) for one in choices)
+            widget.chosen.connect(self._tell)
+        elif kind is bool:
+            widget = QCheckBox()
+            widget.toggled.connect(self._tell)
+        elif kind is int:
+            widget = SpinBox()
+            widget.setRange(0, 10_000)
+            widget.valueChanged.connect(self._tell)
+        elif isinstance(default, float) and 0 < default < _LEAST_FRACTION:
+            widget = _RateSpinBox()
+            widget.valueChanged.connect(self._tell)
+        elif isinstance(default, float) and 0 < default < 1:
+            widget = FractionSlider(hint)
+            widget.changed.connect(self._tell)
+        else:
+            widget = DoubleSpinBox()
+            widget.setRange(0, 10_000)
+            widget.valueChanged.connect(self._tell)
+        widget.setToolTip(hint)
+        return widget
+
+    def _tell(self, *_: object) -> None:
+        if not self._setting:
+            self.changed.emit()
+
+    @staticmethod
+    def _read(widget: Any) -> Any:
+        return widget.isChecked() if isinstance(widget, QCheckBox) else widget.value()
+
+
+def _show(widget: Any, value: Any) -> None:
+    """Let a widget of a form show a value."""
+    if isinstance(widget, QCheckBox):
+        widget.setChecked(value)
+    elif isinstance(widget, QSpinBox | QDoubleSpinBox):
+        widget.setValue(value)
+    else:
+        widget.set_value(value)
+
+
+def _spoken(name: str) -> str:
+    text = _for_users(name.replace("_", " ").replace("iou", "IoU"))
+    return text[:1].upper() + text[1:]
+
+
+def _for_users(text: str) -> str:
+    """Return a text of the core with "slice" for what it calls a plane."""
+    return re.sub(
+        r"\b([Pp])lane(s?)\b", lambda m: ("Slice" if m[1] == "P" else "slice") + m[2], text
+    )
