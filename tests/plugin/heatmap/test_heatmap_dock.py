@@ -582,7 +582,7 @@ def test_a_method_of_many_passes_is_cancelled_within_a_plane(
     handle = dock.workspace.classifier.module.register_forward_hook(lambda *_: passes.append(1))
     dock.run.click()
     qtbot.waitUntil(lambda: len(passes) > 2, timeout=60_000)
-    dock.stop()
+    dock.row.stop()
     finish(dock.row)
     handle.remove()
     assert len(passes) < 4096 / 16

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
@@ -12,12 +10,14 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.models.names import (
     classifier_names,
+    is_factory,
     shipped_classifiers,
     shipped_networks,
 )
+from napari_cam_sam.plugin.heatmap.code_question import CodeQuestion
+from napari_cam_sam.plugin.heatmap.loaded_classifier import LoadedClassifier, described
 from napari_cam_sam.plugin.qt.device_words import device_words
 from napari_cam_sam.plugin.qt.plain_text import show_warning
-from napari_cam_sam.plugin.qt.torch_import import import_torch
 from napari_cam_sam.plugin.qt.widgets import CHECKPOINT_FILES, ValueComboBox
 from napari_cam_sam.plugin.state.heatmap_record import PREDICTED, HeatmapRecord
 
@@ -26,88 +26,12 @@ if TYPE_CHECKING:
     from napari_cam_sam.models.segmentation import SegmentationNetwork
     from napari_cam_sam.plugin.state.workspace import Workspace
 
-__all__ = ["ClassifierChoice", "LoadedClassifier", "load"]
+__all__ = ["ClassifierChoice"]
 
 _BROWSE = "Open a checkpoint…"
 _BUNDLE = "Open a MONAI bundle…"
+_CHOICES = ("target", "layer", "classifier_sha256", "plane_order")
 _ORDERS = {"rows-columns": "rows, columns", "columns-rows": "columns, rows (nibabel)"}
-
-
-@dataclass(frozen=True, eq=False)
-class LoadedClassifier:
-    """A classifier or a segmentation network, and what there is to choose of it.
-
-    Attributes
-    ----------
-    classifier : Classifier or SegmentationNetwork
-    layers : tuple of (str, str)
-        Name of each layer that has a grid, and the grid in words.
-    segments : bool
-        Whether it is a segmentation network, of which a set of pixels is explained.
-    of_volumes : bool
-        Whether it is one that takes whole volumes: a 3D one, or a bundle's of slices.
-    """
-
-    classifier: Classifier | SegmentationNetwork
-    layers: tuple[tuple[str, str], ...]
-    segments: bool = False
-    of_volumes: bool = False
-
-    @property
-    def has_order(self) -> bool:
-        """Whether it sees planes whose rows and columns may lie the other way round."""
-        prepared = getattr(self.classifier.card, "preparation", None) is not None
-        return not (self.of_volumes or prepared)
-
-    def target(self, wanted: Iterable[str | None]) -> str:
-        """Give the first wanted class that it knows; else the finding, or `PREDICTED`."""
-        names = self.classifier.card.class_names
-        for one in wanted:
-            if one is not None and (one == PREDICTED or one in names):
-                return one
-        # The last of two is the finding, where the first is its absence; a single one is it, too.
-        return names[-1] if len(names) <= 2 else PREDICTED
-
-    def layer(self, wanted: Iterable[str | None]) -> str | None:
-        """Give the first wanted layer that it has; else its default."""
-        names = [name for name, _ in self.layers]
-        for one in wanted:
-            if one in names:
-                return one
-        return (*self.classifier.default_layers, None)[0]
-
-
-def load(name: str, device: str, plane_order: str | None = None) -> LoadedClassifier:
-    """Load a classifier or a network, and list the layers that have a grid; in a thread."""
-    import_torch()
-    # The preview of a strategy needs it, and would load it while the window waits.
-    import skimage.measure  # noqa: F401
-
-    from napari_cam_sam.models.loading import load_model
-    from napari_cam_sam.models.model import list_layers
-
-    # A factory that a session names may lie beside it: the working folder is not searched.
-    model = load_model(name, device=device, working_folder=False, plane_order=plane_order)
-    axes = len(model.card.input_size) + 2
-    layers = [
-        (layer.name, " × ".join(str(int(n)) for n in layer.shape[2:]))
-        for layer in list_layers(model)
-        if len(layer.shape) == axes and min(layer.shape[2:]) > 1
-    ]
-    return _described(model, (*layers, *_own_grids(model, layers)))
-
-
-def _described(
-    model: Classifier | SegmentationNetwork, layers: tuple[tuple[str, str], ...]
-) -> LoadedClassifier:
-    segments = hasattr(model.card, "spatial_dims")
-    return LoadedClassifier(model, layers, segments, getattr(model.card, "sees_volumes", False))
-
-
-def _own_grids(classifier: Any, known: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Give the default layers whose grid only the method knows, such as a transformer's."""
-    names = {name for name, _ in known}
-    return [(name, "model-specific") for name in classifier.default_layers if name not in names]
 
 
 class ClassifierChoice(QObject):
@@ -123,6 +47,8 @@ class ClassifierChoice(QObject):
 
     load_wanted = Signal()
     """The user chose a classifier or a device: what is chosen now is to be loaded."""
+    restored = Signal()
+    """What a session chose is chosen now."""
     changed = Signal()
     """Another class or layer was chosen, or other ones are listed."""
 
@@ -140,6 +66,7 @@ class ClassifierChoice(QObject):
         self._listed: str | None = None
         self._told: HeatmapRecord | None = None
 
+        self.code = CodeQuestion()
         self.name = ValueComboBox(
             "A shipped model, a torchvision model, or your own classifier or segmentation network."
         )
@@ -232,6 +159,11 @@ class ClassifierChoice(QObject):
         """Say which class will be explained, as far as that is known."""
         return next((one for one in self.targets() if one is not None), "") or "the predicted class"
 
+    def caution(self) -> str:
+        """Return what to know of a shipped model before it is used; empty for others."""
+        shipped = self.name.value() in (*shipped_classifiers(), *shipped_networks())
+        return " Trained on phantoms only: for trying out, not for patient images." * shipped
+
     def adopt(self, loaded: LoadedClassifier) -> None:
         """Take a classifier that was loaded, and list what there is to choose of it."""
         self._known = loaded
@@ -283,13 +215,30 @@ class ClassifierChoice(QObject):
             "target": self.target.value(),
             "layer": self.layer.value(),
             "plane_order": self._wanted_order,
+            **self.code.state,
         }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take the choices of a session; code that it names is run only if the user says so."""
+        self.choose_device(state.get("device"))
+        self.code.forget()
+        name, held = state.get("classifier"), self._workspace.classifier
+        # What the user loaded is no news.
+        if name and is_factory(name) and (held is None or held.name != name):
+            asked = {key: state.get(key) for key in ("classifier", *_CHOICES)}
+            self.code.ask(name, asked, lambda: self._restore(state))
+        elif name:
+            self._restore(state)
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.choose(state["classifier"], *(state.get(key) for key in _CHOICES))
+        self.restored.emit()
 
     def _held(self) -> LoadedClassifier:
         """Give what is loaded; of what another dock loaded only the default layers are known."""
         held = self._workspace.classifier
         if self._known is None or self._known.classifier is not held:
-            self._known = _described(held, tuple(_own_grids(held, ())))
+            self._known = described(held)
         return self._known
 
     def _name_chosen(self) -> None:

@@ -6,29 +6,24 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer, Signal
-from qtpy.QtWidgets import QCheckBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QVBoxLayout
 
 from napari_cam_sam.cam.names import METHOD_NAMES, WITHOUT_LAYERS
 from napari_cam_sam.cam.parameters import OcclusionParameters
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.images.windows import CT_PRESETS, WindowParameters
-from napari_cam_sam.models.names import is_factory, shipped_classifiers, shipped_networks
+from napari_cam_sam.images.windows import WindowParameters
 from napari_cam_sam.plugin.heatmap.axes_panel import AxesRow
 from napari_cam_sam.plugin.heatmap.classifier_panel import ClassifierChoice
-from napari_cam_sam.plugin.heatmap.code_question import CodeQuestion
-from napari_cam_sam.plugin.heatmap.heatmap_run import HeatmapPlan, HeatmapRun, HeatmapSettings
+from napari_cam_sam.plugin.heatmap.found_label import FoundLabel
+from napari_cam_sam.plugin.heatmap.heatmap_run import HeatmapPlan, HeatmapRun, HeatmapSettings, span
 from napari_cam_sam.plugin.heatmap.pixel_set_panel import PixelChoice
+from napari_cam_sam.plugin.heatmap.window_choice import WindowChoice
 from napari_cam_sam.plugin.qt.dock import Dock, connect_until_destroyed
 from napari_cam_sam.plugin.qt.parameter_form import ParameterForm
-from napari_cam_sam.plugin.qt.plain_text import Label
 from napari_cam_sam.plugin.qt.saving import Saving, SavingRow, heatmap_saving
-from napari_cam_sam.plugin.qt.task_progress import TaskProgress, duration
-from napari_cam_sam.plugin.qt.widgets import (
-    FractionSlider,
-    ValueComboBox,
-    button,
-    form_layout,
-)
+from napari_cam_sam.plugin.qt.task_progress import TaskProgress
+from napari_cam_sam.plugin.qt.timers import single_shot_timer
+from napari_cam_sam.plugin.qt.widgets import FractionSlider, ValueComboBox, button, form_layout
 from napari_cam_sam.plugin.state.plane_range import PlaneRange
 from napari_cam_sam.plugin.state.plane_words import slider_label
 from napari_cam_sam.plugin.state.preferences import preferences
@@ -42,7 +37,6 @@ if TYPE_CHECKING:
 __all__ = ["HeatmapDock"]
 
 _FOLLOW_MS = 120
-_OF_CLASSIFIER = ("target", "layer", "classifier_sha256", "plane_order")
 
 
 class HeatmapDock(Dock):
@@ -66,14 +60,21 @@ class HeatmapDock(Dock):
         self._chosen_for: object = None
         # The last ones that can be: the form shows others while they are typed.
         self._occlusion = OcclusionParameters()
+        self._build()
+        self._connect()
+        self._fit_model()
+        self._image_changed()
+        preferred = preferences().classifier
+        if preferred and self.classifier.name.value() is None:
+            self.choose(preferred)
+        self.workspace.docks.register_state("heatmap", self.state, self.set_state)
+        self.workspace.docks.register("use classifier", self.choose)
 
+    def _build(self) -> None:
         self.image = ValueComboBox("The image to work on.")
         self.axes = AxesRow(self.workspace)
-        self.window = ValueComboBox(
-            "How intensities become gray levels for the models; the same on all slices."
-        )
+        self.window = WindowChoice(self.workspace)
         self.classifier = ClassifierChoice(self.workspace, self)
-        self.code = CodeQuestion()
         self.method = ValueComboBox("How the heatmap is computed. Layer-CAM is a good start.")
         self.occlusion = ParameterForm(OcclusionParameters, starts={"fill": 128.0})
         self.occlusion.set_value(self._occlusion)
@@ -86,8 +87,7 @@ class HeatmapDock(Dock):
             "Computes the heatmap of each slice you scroll to, unless it is there already."
         )
         self.run = button("Compute heatmap", "Runs in the background.")
-        self.found = Label()
-        self.found.setWordWrap(True)
+        self.found = FoundLabel(self.workspace)
         self.row = TaskProgress()
         self.saving = SavingRow(
             "Save heatmap…",
@@ -115,27 +115,23 @@ class HeatmapDock(Dock):
         )
         # Over the whole width, or the names of four axes would be cut off.
         self._rows.insertRow(1, self.axes)
-        whole.addWidget(self.code)
+        whole.addWidget(self.classifier.code)
         whole.addLayout(self._rows)
-        whole.addWidget(self.occlusion)
-        whole.addWidget(self.follow)
-        whole.addWidget(self.run)
-        whole.addWidget(self.row)
-        whole.addWidget(self.found)
-        whole.addWidget(self.saving)
+        for widget in (
+            self.occlusion, self.follow, self.run, self.row, self.found, self.saving
+        ):  # fmt: skip
+            whole.addWidget(widget)
         whole.addStretch()
 
         self.method.offer((name, name, hint) for name, hint in METHOD_NAMES.items())
         self.method.set_value("layer-cam")
-        self._follow_timer = QTimer(self)
-        self._follow_timer.setSingleShot(True)
-        self._follow_timer.setInterval(_FOLLOW_MS)
-        self._follow_timer.timeout.connect(self._compute_followed)
+        self._follow_timer = single_shot_timer(self, self._compute_followed, _FOLLOW_MS)
 
+    def _connect(self) -> None:
         workspace = self.workspace
         self.image.chosen.connect(lambda: workspace.choose_image(self.image.value()))
-        self.window.chosen.connect(self._window_chosen)
         self.classifier.load_wanted.connect(self.load)
+        self.classifier.restored.connect(self._load_if_seen)
         self.planes.changed.connect(self._say)
         self.classifier.changed.connect(self._fit_model)
         self.classifier.changed.connect(self._tell_found)
@@ -159,16 +155,9 @@ class HeatmapDock(Dock):
         # What was saved is another than what is there now.
         for signal in (workspace.image_changed, workspace.heatmaps_changed):
             signal.connect(self.saving.forget)
-        events = napari_viewer.layers.events
+        events = workspace.viewer.layers.events
         for event in (events.inserted, events.removed, events.reordered, events.renamed):
             connect_until_destroyed(self, event, self._list_images)
-        self._fit_model()
-        self._image_changed()
-        preferred = preferences().classifier
-        if preferred and self.classifier.name.value() is None:
-            self.choose(preferred)
-        workspace.docks.register_state("heatmap", self.state, self.set_state)
-        workspace.docks.register("use classifier", self.choose)
 
     # What there is to choose from
 
@@ -183,56 +172,22 @@ class HeatmapDock(Dock):
         layer = self.workspace.image_layer
         if layer is not self._chosen_for:
             self._chosen_for = layer
-            self.code.forget()
+            self.classifier.code.forget()
             suited = self.workspace.suggestion("classifier")
             if suited is not None:
                 self.choose(suited, self.workspace.suggestion("target"))
-        self._list_windows()
+        self.window.fill()
         self._plane_changed()
-
-    def _list_windows(self) -> None:
-        presets = [(name, WindowParameters(name)) for name in CT_PRESETS]
-        chosen = self.workspace.window_parameters
-        if chosen is not None and chosen.kind == "limits":
-            presets.insert(0, (f"{chosen.low:g} to {chosen.high:g}", chosen))
-        self.window.offer(
-            [
-                (
-                    "automatic",
-                    None,
-                    "A sample's own; 8-bit as it is; else percentiles.",
-                ),
-                (
-                    "contrast limits now",
-                    "displayed",
-                    "The contrast limits of this moment, kept.",
-                ),
-                ("minimum to maximum", WindowParameters("minmax")),
-                *presets,
-            ]
-        )
-        self.window.set_value(chosen)
-
-    def _window_chosen(self) -> None:
-        chosen = self.window.value()
-        layer = self.workspace.image_layer
-        if chosen == "displayed" and layer is not None and not getattr(layer, "rgb", False):
-            low, high = (float(v) for v in layer.contrast_limits)
-            chosen = WindowParameters("limits", low, high)
-        self.workspace.choose_window(chosen if isinstance(chosen, WindowParameters) else None)
 
     def _fit_model(self) -> None:
         """Show what the model that is loaded needs to know: a classifier has no pixels."""
         loaded = self.classifier.loaded()
-        self._show_row(self.pixels, loaded is not None and loaded.segments)
-        self._show_row(self.classifier.order, loaded is not None and loaded.has_order)
-        self._show_row(self.planes, not self._takes_volumes())
+        self._rows.setRowVisible(self.pixels, loaded is not None and loaded.segments)
+        self._rows.setRowVisible(self.classifier.order, loaded is not None and loaded.has_order)
+        self._rows.setRowVisible(self.planes, not self._takes_volumes())
         self.follow.setVisible(not self._takes_volumes())
         if self._takes_volumes():
             self.follow.setChecked(False)
-
-    def _show_row(self, widget: QWidget, shown: bool) -> None:
-        self._rows.setRowVisible(widget, shown)
 
     def _takes_volumes(self) -> bool:
         loaded = self.classifier.loaded()
@@ -247,6 +202,9 @@ class HeatmapDock(Dock):
     def choose(self, classifier: str, target: str | None = None) -> None:
         """Choose a classifier by name or path, and the class to explain once it is loaded."""
         self.classifier.choose(classifier, target)
+        self._load_if_seen()
+
+    def _load_if_seen(self) -> None:
         if self.isVisible():
             self.load()
         self._say()
@@ -274,7 +232,6 @@ class HeatmapDock(Dock):
             "occlusion": asdict(self._occlusion),
             "at_least": self.least.value(),
             "window": None if window is None else asdict(window),
-            **self.code.state,
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -287,25 +244,7 @@ class HeatmapDock(Dock):
         self.planes.set_state(state)
         self.pixels.set_state(state.get("pixels") or {})
         self.least.set_value(state.get("at_least", 0.5))
-        self.classifier.choose_device(state.get("device"))
-        self.code.forget()
-        name = state.get("classifier")
-        if name and is_factory(name) and not self._is_loaded(name):
-            asked = {key: state.get(key) for key in ("classifier", *_OF_CLASSIFIER)}
-            self.code.ask(name, asked, lambda: self._take_classifier(state))
-        elif name:
-            self._take_classifier(state)
-        self._say()
-
-    def _is_loaded(self, name: str) -> bool:
-        """Tell whether it is a classifier that the user loaded himself."""
-        held = self.workspace.classifier
-        return held is not None and held.name == name
-
-    def _take_classifier(self, state: dict[str, Any]) -> None:
-        self.classifier.choose(state["classifier"], *(state.get(key) for key in _OF_CLASSIFIER))
-        if self.isVisible():
-            self.load()
+        self.classifier.set_state(state)
         self._say()
 
     # What will happen, in words
@@ -321,7 +260,6 @@ class HeatmapDock(Dock):
         workspace = self.workspace
         axis, shown = workspace.plane()
         indices, image = self.planes.indices(), workspace.image()
-        slider = slider_label(workspace.shown)
         if self.method.value() == "occlusion":
             self._occlusion = self.occlusion.value()
         name = self.classifier.name.value()
@@ -331,22 +269,15 @@ class HeatmapDock(Dock):
         if self._takes_volumes():
             indices, where = range(total), "the whole volume"
         else:
-            n = len(indices)
-            where = f"slice {indices[0]}" if n == 1 else f"{'all ' * (n == total)}{n} slices"
-            if image.spatial_ndim == 3:
-                where += f" along axis {axis}"
+            where = span(indices, image, axis)
             if tuple(indices) == (shown,):
-                where += slider
+                where += slider_label(workspace.shown)
         what, loaded = self.classifier.target_words(), self.classifier.loaded()
         if loaded is not None and loaded.segments:
             what += f" {self.pixels.words()},"
+        words = f"{what} for {where}, on the {self.classifier.device_words()}"
         pace = self._run.pace(str(name), str(self.method.value()))
-        return HeatmapPlan(
-            indices,
-            total,
-            f"{what} for {where}, on the {self.classifier.device_words()}",
-            None if pace is None else pace * len(indices),
-        )
+        return HeatmapPlan(indices, total, words, None if pace is None else pace * len(indices))
 
     def _say(self, _: object = None) -> None:
         self.occlusion.setVisible(self.method.value() == "occlusion")
@@ -362,33 +293,11 @@ class HeatmapDock(Dock):
             self.row.say(str(error))
             return
         self.run.setEnabled(not (self.row.busy and not self._following))
-        if self.row.busy:
-            return
-        words = f"Heatmap of {plan.words}"
-        words += f", {duration(plan.seconds)}." if plan.seconds is not None else "."
-        if self.classifier.name.value() in {**shipped_classifiers(), **shipped_networks()}:
-            words += " Trained on phantoms only: for trying out, not for patient images."
-        self.row.say(words)
+        if not self.row.busy:
+            self.row.say(plan.sentence + self.classifier.caution())
 
     def _tell_found(self) -> None:
-        """Say what is known of the plane shown."""
-        try:
-            axis, index = self.workspace.plane()
-            note = self.workspace.heatmaps.record(axis, index)
-            slider = slider_label(self.workspace.shown)
-        except CamSamError:
-            note = None
-        if note is None:
-            self.found.setText("")
-            return
-        likely = sorted(note.probabilities.items(), key=lambda pair: -pair[1])[:3]
-        text = ", ".join(f"{name} {value:.2f}" for name, value in likely)
-        reason = "" if note.reason is None else f" No evidence: {note.reason}"
-        # A network has a probability a pixel: the highest on the plane is told.
-        most = "highest probability of " if note.made_by.get("pixels") else ""
-        # Of a classifier that is not loaded yet no class is chosen.
-        other = note.other_words(self.state()) if self.classifier.loaded() is not None else ""
-        self.found.setText(f"Slice {index}{slider}: {most}{text}.{reason} {other}".rstrip())
+        self.found.tell(self.state() if self.classifier.loaded() is not None else {})
 
     # The work
 
@@ -400,14 +309,9 @@ class HeatmapDock(Dock):
         CamSamError
             If the pixels to explain are not there.
         """
-        loaded, pixels = self.classifier.loaded(), None
-        if snapshot is not None and (loaded is None or loaded.segments):
-            try:
-                pixels = self.pixels.value(snapshot)
-            except CamSamError:
-                # Of what is not loaded yet nobody knows whether it needs them.
-                if loaded is not None:
-                    raise
+        pixels = None
+        if snapshot is not None:
+            pixels = self.pixels.value_for(self.classifier.loaded(), snapshot)
         return HeatmapSettings(
             str(self.classifier.name.value()),
             self.workspace.device,
@@ -475,10 +379,6 @@ class HeatmapDock(Dock):
         if layer is None:
             raise CamSamError("No heatmap along this axis yet: compute one first.")
         return heatmap_saving(layer, self.workspace.image())
-
-    def stop(self) -> None:
-        """Cancel what runs; planes that are computed stay."""
-        self.row.stop()
 
     def _ended(self, complete: bool) -> None:
         self._following = self._loading = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +16,10 @@ from napari_cam_sam.plugin.layers.conversion import data_position, is_own
 from napari_cam_sam.plugin.layers.drawn_regions import ReadRegion, region_of
 from napari_cam_sam.plugin.qt.dock import connect_until_destroyed
 from napari_cam_sam.plugin.qt.plain_text import Label
-from napari_cam_sam.plugin.qt.widgets import (
-    FractionSlider,
-    SpinBox,
-    ValueComboBox,
-    button,
-)
+from napari_cam_sam.plugin.qt.widgets import FractionSlider, SpinBox, ValueComboBox, button
 
 if TYPE_CHECKING:
+    from napari_cam_sam.plugin.heatmap.loaded_classifier import LoadedClassifier
     from napari_cam_sam.plugin.state.snapshot import Snapshot
     from napari_cam_sam.plugin.state.workspace import Workspace
 
@@ -139,6 +136,15 @@ class PixelChoice(QWidget):
             raise CamSamError(reason)
         region = region_of(layer, snapshot.layer, snapshot.image, snapshot.frame)
         return ChosenPixels(data, layer.name, region)
+
+    def value_for(self, loaded: LoadedClassifier | None, snapshot: Snapshot) -> ChosenPixels | None:
+        """Give what is chosen, as `value`; None where a classifier needs none, or may."""
+        if loaded is not None:
+            return self.value(snapshot) if loaded.segments else None
+        # Of what is not loaded yet nobody knows whether it needs them.
+        with suppress(CamSamError):
+            return self.value(snapshot)
+        return None
 
     def words(self) -> str:
         """Say in words which pixels count, to stand behind the class."""

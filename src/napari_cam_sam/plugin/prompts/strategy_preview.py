@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QCheckBox
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.prompts.preview_layer import PreviewLayer, PromptPreview, propose
 from napari_cam_sam.plugin.qt.latest import LatestOnly
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
+from napari_cam_sam.plugin.qt.timers import single_shot_timer
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.state.workspace import Workspace
@@ -38,10 +38,7 @@ class StrategyPreview(QCheckBox):
         self._sketch = PreviewLayer(workspace)
         self._rule_moved = False
         self._proposals = LatestOnly(self._drawn, row.say, self)
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(_DRAW_MS)
-        self._timer.timeout.connect(self._draw)
+        self._timer = single_shot_timer(self, self._draw, _DRAW_MS)
         self.toggled.connect(self.draw_soon)
         workspace.prompts.settled.connect(self.draw_soon)
         workspace.heatmaps_changed.connect(self.draw_soon)

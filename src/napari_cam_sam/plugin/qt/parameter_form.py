@@ -9,22 +9,10 @@ from types import NoneType
 from typing import Any, get_args, get_type_hints
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QDoubleSpinBox,
-    QFormLayout,
-    QHBoxLayout,
-    QSpinBox,
-    QWidget,
-)
+from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QFormLayout, QHBoxLayout, QSpinBox, QWidget
 
 from napari_cam_sam.field_help import field_help
-from napari_cam_sam.plugin.qt.widgets import (
-    DoubleSpinBox,
-    FractionSlider,
-    SpinBox,
-    ValueComboBox,
-)
+from napari_cam_sam.plugin.qt.widgets import DoubleSpinBox, FractionSlider, SpinBox, ValueComboBox
 
 __all__ = ["OptionalField", "ParameterForm"]
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import QObject, Qt, QTimer, Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
@@ -36,7 +36,6 @@ __all__ = [
     "button",
     "form_layout",
     "hbox",
-    "single_shot",
 ]
 
 
@@ -234,12 +233,3 @@ def hbox(*widgets: QWidget) -> QHBoxLayout:
     for widget in widgets:
         made.addWidget(widget, 1 if isinstance(widget, QPushButton) else 0)
     return made
-
-
-def single_shot(parent: QObject, ms: int, method: Callable[[], None]) -> QTimer:
-    """Make a timer that calls a method once, so long after it was started last."""
-    timer = QTimer(parent)
-    timer.setSingleShot(True)
-    timer.setInterval(ms)
-    timer.timeout.connect(method)
-    return timer

@@ -123,9 +123,8 @@ class ComparePage(QWidget):
         segmenter, parameters = workspace.segmenter, workspace.prompt_parameters
         heat: dict[int, Any] = {}
         for i in planes:
-            note, values = workspace.heatmaps.record(axis, i), workspace.heatmaps.values(axis, i)
-            evident = note is not None and note.reason is None and values is not None
-            heat[i] = values if evident else None
+            known = workspace.heatmaps.evidence(axis, i)
+            heat[i] = None if known is None else known[1]
         placed, accepted = self._placed(axis), self._accepted(job)
         embeddings = workspace.embeddings
 

@@ -7,13 +7,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QTimer, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtGui import QGuiApplication
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QTabWidget,
-    QVBoxLayout,
-)
+from qtpy.QtWidgets import QCheckBox, QTabWidget, QVBoxLayout
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.layers.layer_geometry import file_of
@@ -22,6 +18,7 @@ from napari_cam_sam.plugin.qt.latest import LatestOnly
 from napari_cam_sam.plugin.qt.plain_text import Rich, marked, show_error
 from napari_cam_sam.plugin.qt.saving import Saving, SavingRow
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
+from napari_cam_sam.plugin.qt.timers import single_shot_timer
 from napari_cam_sam.plugin.qt.widgets import button, hbox
 from napari_cam_sam.plugin.scores.agreement_layer import AGREEMENT, AgreementLayer
 from napari_cam_sam.plugin.scores.compare_page import ComparePage
@@ -103,10 +100,7 @@ class ScoresDock(Dock):
 
         self.scored.connect(self.workspace.docks.changed)
         self._newest = LatestOnly(self._plane_scored, self.row.say, self)
-        self._pause = QTimer(self)
-        self._pause.setSingleShot(True)
-        self._pause.setInterval(_PAUSE_MS)
-        self._pause.timeout.connect(self._rescore_shown)
+        self._pause = single_shot_timer(self, self._rescore_shown, _PAUSE_MS)
         self.choices.changed.connect(self._say)
         self.choices.edited.connect(self._edited)
         self.choices.edited.connect(self.comparison.mark_edited)

@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from napari.utils.notifications import notification_manager
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, Signal
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.qt.dock import when_destroyed
 from napari_cam_sam.plugin.qt.latest import LatestOnly
 from napari_cam_sam.plugin.qt.plain_text import show_warning
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
+from napari_cam_sam.plugin.qt.timers import single_shot_timer
 from napari_cam_sam.plugin.segment.encode_worker import (
     EncodeQueue,
     EncodeSignals,
@@ -127,10 +128,7 @@ class EncodeAhead(QObject):
         self._teller = EncodeSignals()
         self._teller.told.connect(self._hear)
         self._newest = LatestOnly(lambda _: None, lambda _: self.changed.emit(), self)
-        self._rest = QTimer(self)
-        self._rest.setSingleShot(True)
-        self._rest.setInterval(_REST_MS)
-        self._rest.timeout.connect(self._plan)
+        self._rest = single_shot_timer(self, self._plan, _REST_MS)
         workspace.plane_changed.connect(self._scrolled)
         workspace.prompts.moving.connect(self._hand_moves)
         workspace.prompts.changed.connect(self._hand_moves)

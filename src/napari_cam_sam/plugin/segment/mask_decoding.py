@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,8 +10,7 @@ from napari_cam_sam.prompts.data import PlanePrompts
 
 if TYPE_CHECKING:
     from napari_cam_sam.images.windows import Window
-    from napari_cam_sam.plugin.state.snapshot import Snapshot
-    from napari_cam_sam.sam.cache.embeddings import EmbeddingCache
+    from napari_cam_sam.plugin.segment.segmenter_job import SegmenterJob
     from napari_cam_sam.sam.segmenter import Embedding, Segmenter
 
 __all__ = ["EncodedPlane", "decode", "decode_encoded", "encode"]
@@ -26,14 +24,7 @@ class EncodedPlane:
     window: Window
 
 
-def decode(
-    segmenter: Segmenter,
-    name: str,
-    embeddings: EmbeddingCache,
-    snapshot: Snapshot,
-    prompts: PlanePrompts,
-    cancelled: Callable[[], bool] | None = None,
-) -> PlaneMasks:
+def decode(job: SegmenterJob, segmenter: Segmenter, prompts: PlanePrompts) -> PlaneMasks:
     """Encode a plane where it is not yet, and decode its prompts.
 
     Raises
@@ -41,18 +32,14 @@ def decode(
     CamSamError
         If a prompt lies outside of the plane, or the segmenter refuses it.
     Cancelled
-        If ``cancelled`` says so while the plane is encoded.
+        If ``job.stop`` is set while the plane is encoded.
     """
-    encoded, _ = encode(segmenter, embeddings, snapshot, prompts, cancelled)
-    return decode_encoded(segmenter, name, encoded, prompts)
+    encoded, _ = encode(job, segmenter, prompts)
+    return decode_encoded(segmenter, job.name, encoded, prompts)
 
 
 def encode(
-    segmenter: Segmenter,
-    embeddings: EmbeddingCache,
-    snapshot: Snapshot,
-    prompts: PlanePrompts,
-    cancelled: Callable[[], bool] | None = None,
+    job: SegmenterJob, segmenter: Segmenter, prompts: PlanePrompts
 ) -> tuple[EncodedPlane, bool]:
     """Encode the plane of prompts that lie on it, and tell whether it was encoded before.
 
@@ -61,15 +48,15 @@ def encode(
     CamSamError
         If a prompt lies outside of the plane, or the segmenter refuses the plane.
     Cancelled
-        If ``cancelled`` says so while the plane is encoded.
+        If ``job.stop`` is set while the plane is encoded.
     """
     from napari_cam_sam.prompts.bounds import check_on_plane
 
-    plane = snapshot.plane(prompts.index)
+    plane = job.snapshot.plane(prompts.index)
     check_on_plane(prompts, (plane.shape[0], plane.shape[1]))
-    kept = embeddings.ready(segmenter, plane)
-    embedding = embeddings.encode(segmenter, plane, cancelled=cancelled)
-    return EncodedPlane(embedding, snapshot.window()), kept
+    kept = job.embeddings.ready(segmenter, plane)
+    embedding = job.embeddings.encode(segmenter, plane, cancelled=job.stop.is_set)
+    return EncodedPlane(embedding, job.snapshot.window()), kept
 
 
 def decode_encoded(

@@ -12,12 +12,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.layers.conversion import frame_shown, image_of, is_own
 from napari_cam_sam.plugin.qt.dock import connect_until_destroyed
 from napari_cam_sam.plugin.qt.plain_text import Label, show_info
-from napari_cam_sam.plugin.qt.widgets import (
-    ValueComboBox,
-    button,
-    form_layout,
-    hbox,
-)
+from napari_cam_sam.plugin.qt.widgets import ValueComboBox, button, form_layout, hbox
 from napari_cam_sam.plugin.segment.live_masks import LiveMasks
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, these_planes
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QTimer, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QVBoxLayout
 
 from napari_cam_sam.errors import CamSamError
@@ -13,18 +12,13 @@ from napari_cam_sam.plugin.qt.dock import Dock
 from napari_cam_sam.plugin.qt.plain_text import show_error, show_info
 from napari_cam_sam.plugin.qt.saving import Saving, SavingRow, labels_saving
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress, duration
+from napari_cam_sam.plugin.qt.timers import single_shot_timer
 from napari_cam_sam.plugin.qt.widgets import Section, button, form_layout
 from napari_cam_sam.plugin.segment.automatic.automatic_section import AutomaticMasks
 from napari_cam_sam.plugin.segment.encoding_status import EncodeAheadPanel
 from napari_cam_sam.plugin.segment.live_masks import LiveMasks
 from napari_cam_sam.plugin.segment.mask_review import MaskReview
-from napari_cam_sam.plugin.segment.segment_run import (
-    LeftOut,
-    Made,
-    SegmentJob,
-    segment_planes,
-    why_left_out,
-)
+from napari_cam_sam.plugin.segment.segment_run import LeftOut, Made, segment_planes, why_left_out
 from napari_cam_sam.plugin.segment.segmenter_choice import SegmenterChoice
 from napari_cam_sam.plugin.segment.volume.propagation_panel import VolumeSection
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks
@@ -88,10 +82,7 @@ class SegmentDock(Dock):
         whole.addWidget(self.automatic)
         whole.addStretch()
 
-        self._tell_timer = QTimer(self)
-        self._tell_timer.setSingleShot(True)
-        self._tell_timer.setInterval(_TELL_MS)
-        self._tell_timer.timeout.connect(self._tell)
+        self._tell_timer = single_shot_timer(self, self._tell, _TELL_MS)
         self.segmenter.changed.connect(self._plan_again)
         self.run.clicked.connect(lambda: self.segment())
         self.run_all.clicked.connect(lambda: self.segment_all())
@@ -174,16 +165,7 @@ class SegmentDock(Dock):
             return False
         self.live.drop()
         self.ahead.ahead.give_way([plane.index for plane in todo])
-        stop = threading.Event()
-        job = SegmentJob(
-            snapshot,
-            self.segmenter.loaded(),
-            str(self.segmenter.value()),
-            workspace.device,
-            workspace.embeddings,
-            todo,
-            stop.is_set,
-        )
+        job = self.segmenter.job(snapshot)
 
         def show(step: Any) -> None:
             if isinstance(step, LeftOut):
@@ -196,18 +178,17 @@ class SegmentDock(Dock):
                 self.segmenter.adopt(step, job.name, job.device)
                 self.row.say(self._at_work(len(todo)))
 
-        loads = job.segmenter is None
         started = self.row.start(
-            lambda: segment_planes(job),
-            len(todo) + loads,
+            lambda: segment_planes(job, todo),
+            len(todo) + job.loads,
             f"Masks of {_planes(len(todo))}",
             show,
             lambda: workspace.is_current(snapshot),
-            stop,
+            job.stop,
         )
         if started:
             self._asked = len(todo)
-            self.row.say(f"Loading {job.name}…" if loads else self._at_work(len(todo)))
+            self.row.say(f"Loading {job.name}…" if job.loads else self._at_work(len(todo)))
         self._enable()
         return started
 

@@ -3,51 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.segment.mask_decoding import decode_encoded, encode
-from napari_cam_sam.plugin.segment.segmenter_choice import load
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, these_planes
 from napari_cam_sam.prompts.data import PlanePrompts
 
 if TYPE_CHECKING:
-    from napari_cam_sam.plugin.state.snapshot import Snapshot
-    from napari_cam_sam.sam.cache.embeddings import EmbeddingCache
+    from napari_cam_sam.plugin.segment.segmenter_job import SegmenterJob
     from napari_cam_sam.sam.segmenter import Segmenter
 
-__all__ = ["LeftOut", "Made", "SegmentJob", "segment_planes", "why_left_out"]
+__all__ = ["LeftOut", "Made", "segment_planes", "why_left_out"]
 
 _MOST_REASONS = 3
-
-
-@dataclass(frozen=True, eq=False)
-class SegmentJob:
-    """What a run needs, read on the main thread before it starts.
-
-    Attributes
-    ----------
-    snapshot : Snapshot
-    segmenter : Segmenter or None
-        None where it is to be loaded.
-    name, device : str
-        Of the segmenter.
-    embeddings : EmbeddingCache
-    prompts : tuple of PlanePrompts
-        Of the planes that get masks.
-    stopped : callable
-        Says whether to end it within a plane.
-    """
-
-    snapshot: Snapshot
-    segmenter: Segmenter | None
-    name: str
-    device: str
-    embeddings: EmbeddingCache
-    prompts: tuple[PlanePrompts, ...]
-    stopped: Callable[[], bool]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +37,9 @@ class LeftOut:
     reason: str
 
 
-def segment_planes(job: SegmentJob) -> Generator[Segmenter | Made | LeftOut]:
+def segment_planes(
+    job: SegmenterJob, todo: Iterable[PlanePrompts]
+) -> Generator[Segmenter | Made | LeftOut]:
     """Load the segmenter where it is not, and segment each plane.
 
     Yields
@@ -79,13 +52,10 @@ def segment_planes(job: SegmentJob) -> Generator[Segmenter | Made | LeftOut]:
     CamSamError
         If the segmenter does not load.
     Cancelled
-        Once ``job.stopped`` says so.
+        Once ``job.stop`` is set.
     """
-    segmenter = job.segmenter
-    if segmenter is None:
-        segmenter = load(job.name, job.device)
-        yield segmenter
-    for prompts in job.prompts:
+    segmenter = yield from job.loaded()
+    for prompts in todo:
         try:
             made = _segmented(job, segmenter, prompts)
         except CamSamError as error:
@@ -95,9 +65,9 @@ def segment_planes(job: SegmentJob) -> Generator[Segmenter | Made | LeftOut]:
             yield made
 
 
-def _segmented(job: SegmentJob, segmenter: Segmenter, prompts: PlanePrompts) -> Made:
+def _segmented(job: SegmenterJob, segmenter: Segmenter, prompts: PlanePrompts) -> Made:
     begin = time.monotonic()
-    encoded, kept = encode(segmenter, job.embeddings, job.snapshot, prompts, job.stopped)
+    encoded, kept = encode(job, segmenter, prompts)
     masks = decode_encoded(segmenter, job.name, encoded, prompts)
     # What an encoded plane takes says nothing of those that are not.
     return Made(masks, None if kept else time.monotonic() - begin)

@@ -9,8 +9,8 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QFileDialog
 
 from napari_cam_sam.plugin.qt.device_words import device_words
-from napari_cam_sam.plugin.qt.torch_import import import_torch
 from napari_cam_sam.plugin.qt.widgets import CHECKPOINT_FILES, ValueComboBox
+from napari_cam_sam.plugin.segment.segmenter_job import SegmenterJob
 from napari_cam_sam.plugin.state.preferences import preferences
 from napari_cam_sam.sam.registry import (
     FRAMES,
@@ -22,10 +22,11 @@ from napari_cam_sam.sam.registry import (
 )
 
 if TYPE_CHECKING:
+    from napari_cam_sam.plugin.state.snapshot import Snapshot
     from napari_cam_sam.plugin.state.workspace import Workspace
     from napari_cam_sam.sam.segmenter import Segmenter
 
-__all__ = ["SegmenterChoice", "load"]
+__all__ = ["SegmenterChoice"]
 
 _BROWSE = "Open a checkpoint…"
 _FRAME_WORDS = {"sam": "in SAM's frame", "medsam": "in MedSAM's frame"}
@@ -33,14 +34,6 @@ _HINTS = {
     "seeded": "Needs no weights: a random walk from the prompts.",
     "compact-sam": "Shipped; trained on phantoms only. For trying out.",
 }
-
-
-def load(name: str, device: str) -> Segmenter:
-    """Load a segmenter, downloading it where it is not there; in a thread."""
-    import_torch()
-    from napari_cam_sam.sam.loading import load_segmenter
-
-    return load_segmenter(name, device, preferences().cache_folder or None)
 
 
 class SegmenterChoice(ValueComboBox):
@@ -93,8 +86,15 @@ class SegmenterChoice(ValueComboBox):
         held = workspace.segmenter_held
         return workspace.segmenter if held == (self.value(), workspace.device) else None
 
+    def job(self, snapshot: Snapshot) -> SegmenterJob:
+        """Return what a thread needs to run the segmenter that is chosen over an image."""
+        workspace = self._workspace
+        return SegmenterJob(
+            snapshot, self.loaded(), str(self.value()), workspace.device, workspace.embeddings
+        )
+
     def adopt(self, segmenter: Segmenter, name: str, device: str) -> None:
-        """Take a segmenter that was loaded."""
+        """Keep a segmenter that was loaded, for all docks."""
         workspace = self._workspace
         workspace.segmenter, workspace.segmenter_held = segmenter, (name, device)
         workspace.segmenter_changed.emit()

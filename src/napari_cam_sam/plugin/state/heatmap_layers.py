@@ -116,6 +116,11 @@ class HeatmapLayers(QObject):
             return None
         return np.asarray(layer.data[self._shown.image().plane_index(axis, index)])
 
+    def evidence(self, axis: int, index: int) -> tuple[HeatmapRecord, NDArray[np.float32]] | None:
+        """Return what is known of a plane's heatmap, and its values; None without evidence."""
+        note, values = self.record(axis, index), self.values(axis, index)
+        return None if note is None or values is None or note.reason else (note, values)
+
     def _forget(self) -> None:
         """Clear all heatmaps of the image: its pixels are others now."""
         self.records.clear()

@@ -19,12 +19,7 @@ from napari_cam_sam.models.training.parameters import (
 )
 from napari_cam_sam.plugin.qt.parameter_form import ParameterForm
 from napari_cam_sam.plugin.qt.plain_text import Label
-from napari_cam_sam.plugin.qt.widgets import (
-    Section,
-    SpinBox,
-    ValueComboBox,
-    form_layout,
-)
+from napari_cam_sam.plugin.qt.widgets import Section, SpinBox, ValueComboBox, form_layout
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.state.workspace import Workspace

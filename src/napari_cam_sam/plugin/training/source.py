@@ -7,18 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QTimer, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QLineEdit, QVBoxLayout, QWidget
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.qt.dock import connect_until_destroyed
 from napari_cam_sam.plugin.qt.latest import LatestOnly
-from napari_cam_sam.plugin.qt.widgets import (
-    ValueComboBox,
-    button,
-    form_layout,
-    hbox,
-)
+from napari_cam_sam.plugin.qt.timers import single_shot_timer
+from napari_cam_sam.plugin.qt.widgets import ValueComboBox, button, form_layout, hbox
 from napari_cam_sam.plugin.state.plane_tags import single_planes
 from napari_cam_sam.plugin.training.tagging_panel import TaggingPanel
 
@@ -115,10 +111,7 @@ class TrainingSource(QWidget):
         for widget in (self.folder, self.table, self.tagging):
             whole.addWidget(widget)
         self._looker = LatestOnly(self._looked, self._refused, self)
-        self._typed = QTimer(self)
-        self._typed.setSingleShot(True)
-        self._typed.setInterval(_TYPED_MS)
-        self._typed.timeout.connect(self.look)
+        self._typed = single_shot_timer(self, self.look, _TYPED_MS)
         self.kind.currentIndexChanged.connect(self._kind_changed)
         self.folder.changed.connect(self._typed.start)
         self.table.changed.connect(self._typed.start)

@@ -6,13 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import (
-    QHBoxLayout,
-    QPushButton,
-    QScrollArea,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.heatmap.heatmap_dock import HeatmapDock
@@ -172,7 +166,7 @@ class WorkflowDock(Dock):
     def cancel(self) -> None:
         """Stop the step that runs, and what would follow."""
         self._over("Stopped. Results so far are kept.")
-        self.heatmap.stop()
+        self.heatmap.row.stop()
         self.prompts.row.stop()
         self.segment.stop()
         self.scores.row.stop()

@@ -26,6 +26,7 @@ from napari_cam_sam.plugin.segment.automatic.automatic_run import (
     Search,
 )
 from napari_cam_sam.plugin.segment.segment_dock import SegmentDock
+from napari_cam_sam.plugin.segment.segmenter_job import SegmenterJob
 from napari_cam_sam.plugin.state.heatmap_record import HeatmapRecord
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
 from napari_cam_sam.sam.cache.embeddings import round_features
@@ -244,11 +245,11 @@ def test_all_planes_with_a_heatmap_along_another_axis(opened: Any, finish: Finis
         np.testing.assert_array_equal(preview(dock, 1, index), chosen.mask)
     assert overlap(preview(dock, 1, 2) > 0, WARM > 0).dice > 0.8
     # Each plane keeps its list, and another rule needs no other search.
-    before = one.found(1, 4)
+    before = one.searched(1, 4).found
     one.ranking.set_value(RankingParameters("mean"))
     one.pick_all.click()
     finish(dock.automatic.row)
-    assert one.found(1, 4) is before
+    assert one.searched(1, 4).found is before
     masks = [mask.mask for mask in headless(plane_of(dock, 1, 4))]
     wanted = choose_by_heatmap(masks, WARM, RankingParameters("mean")).mask
     np.testing.assert_array_equal(preview(dock, 1, 4), wanted)
@@ -332,7 +333,7 @@ def test_masks_go_with_their_image_window_or_segmenter(opened: Any, finish: Fini
         assert panel(dock).list.table.rowCount() > 0
         change()
         assert panel(dock).list.table.rowCount() == 0
-        assert panel(dock).found(0, 0) is None
+        assert panel(dock).searched(0, 0) is None
     assert second in viewer.layers
 
 
@@ -360,10 +361,10 @@ def test_the_search_suits_the_segmenter_until_it_is_edited(opened: Any) -> None:
     form.set_value(recommended_parameters("compact-sam"))
     assert (form.value().predicted_iou, form.value().stability) == (0.5, 0.5)
     dock.segmenter.choose("sam-vit-b")
-    assert panel(dock)._parameters() == AutomaticParameters()
+    assert panel(dock).search.parameters() == AutomaticParameters()
     form.set_value(FEW)
     dock.segmenter.choose("compact-sam")
-    assert panel(dock)._parameters() == FEW
+    assert panel(dock).search.parameters() == FEW
 
 
 def test_an_edit_of_prompts_elsewhere_leaves_a_picked_mask(opened: Any, finish: Finish) -> None:
@@ -420,10 +421,10 @@ def test_every_batch_is_a_step_and_known_planes_are_one(
     viewer.add_image(np.moveaxis(volume(), 1, 0), name="scan")
     dock = opened(viewer)
     parameters = replace(FEW, crop_layers=crop_layers, crop_points_divisor=2)
-    search = Search(
-        dock.workspace.snapshot(), (1, 3), None, "compact-sam", "cpu", dock.workspace.embeddings,
-        parameters, {}, {3: WARM}, RankingParameters(),
-    )  # fmt: skip
+    job = SegmenterJob(
+        dock.workspace.snapshot(), None, "compact-sam", "cpu", dock.workspace.embeddings
+    )
+    search = Search(job, (1, 3), parameters, {}, {3: WARM}, RankingParameters())
     steps = list(search.steps())
     assert len(steps) == search.total == 1 + 2 * (1 + batches + 1)
     first, second = (step for step in steps if isinstance(step, Picked))
@@ -434,7 +435,9 @@ def test_every_batch_is_a_step_and_known_planes_are_one(
     for kept, one in zip(first.found.arrays(), expected, strict=True):
         np.testing.assert_array_equal(kept, one.mask)
     loaded: Any = steps[0]
-    again = replace(search, segmenter=loaded, known={1: first.found, 3: second.found})
+    again = replace(
+        search, job=replace(job, segmenter=loaded), known={1: first.found, 3: second.found}
+    )
     assert again.total == len(list(again.steps())) == 2
 
 
@@ -490,7 +493,7 @@ def test_masks_of_other_objects_stay_beside_a_pick(qapp: Any, opened: Any, finis
 def test_one_run_makes_one_object(qapp: Any, qtbot: Any, opened: Any, finish: Any) -> None:
     dock = two_squares(opened)
     assert panel(dock).pick_masks(everywhere=True)
-    qtbot.waitUntil(lambda: panel(dock).found(0, 0) is not None, timeout=60_000)
+    qtbot.waitUntil(lambda: panel(dock).searched(0, 0) is not None, timeout=60_000)
     dock.workspace.prompts.set_object(7)
     finish(panel(dock).row)
     assert [set(dock.workspace.masks.get(0, i).masks()) for i in range(3)] == [{1}] * 3
@@ -506,5 +509,5 @@ def test_a_plane_is_left_in_the_middle_of_its_encoding(
     assert endless.begun.wait(60)
     dock.stop()
     finish(panel(dock).row)
-    assert panel(dock).found(0, dock.workspace.plane()[1]) is None
+    assert panel(dock).searched(0, dock.workspace.plane()[1]) is None
     assert notices == []

@@ -103,7 +103,7 @@ def test_masks_are_named_and_listed_by_a_text(
     assert NAMING_CAUTION in one.naming.name.toolTip()
     one.find.click()
     finish(dock.automatic.row)
-    found = one.found(0, 0)
+    found = one.searched(0, 0).found
     assert found is not None
     assert len(found.masks) > 1
     assert one.naming.name.isEnabled()
@@ -189,7 +189,7 @@ def test_naming_can_be_cancelled_between_batches(
     finish(dock.automatic.row)
     assert len(calls) == 1
     assert set(names(dock)) == {""}
-    assert one.names(0, 0) is None
+    assert one.searched(0, 0).labels is None
     assert one.naming.name.isEnabled()
 
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from napari_cam_sam.images.image import image_from_array
 from napari_cam_sam.images.windows import apply_window, resolve_window
+from napari_cam_sam.plugin.segment import segmenter_job
 from napari_cam_sam.plugin.segment.segment_dock import SegmentDock
-from napari_cam_sam.plugin.segment.volume import propagation_run
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
 from napari_cam_sam.sam.seeded.segmenter import SeededSegmenter
 from napari_cam_sam.sam.volume.propagation import propagate
@@ -222,7 +222,7 @@ def test_a_segmenter_that_does_not_load_leaves_the_last_masks(
     def fails(*_: Any) -> None:
         raise OSError("no such weights")
 
-    monkeypatch.setattr(propagation_run, "load", fails)
+    monkeypatch.setattr(segmenter_job, "load", fails)
     dock.segmenter.choose("compact-sam")
     dock.through.go.click()
     finish(dock.row)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_cam_sam.plugin.segment.segmenter_choice import load
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, single_candidate
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.sam.everything.ranking import RankingParameters, choose_by_heatmap
@@ -19,12 +17,11 @@ from napari_cam_sam.sam.registry import knows_boxes_only
 from napari_cam_sam.sam.run_length import RunLengthMask, encode_mask
 
 if TYPE_CHECKING:
-    from napari_cam_sam.plugin.state.snapshot import Snapshot
-    from napari_cam_sam.sam.cache.embeddings import EmbeddingCache
+    from napari_cam_sam.plugin.segment.segmenter_job import SegmenterJob
     from napari_cam_sam.sam.everything.automatic import AutomaticParameters
     from napari_cam_sam.sam.segmenter import Segmenter
 
-__all__ = ["FoundMasks", "Picked", "Search", "unsupported_reason"]
+__all__ = ["FoundMasks", "Picked", "Search", "outcome", "unsupported_reason"]
 
 _REFUSED = {
     "seeded": "seeded makes masks from prompts only: choose a SAM, e.g. compact-sam.",
@@ -149,41 +146,30 @@ class Search:
 
     Attributes
     ----------
-    snapshot : Snapshot
+    job : SegmenterJob
     indices : tuple of int
-        Planes along the axis of the snapshot.
-    segmenter : Segmenter or None
-        None if it is to be loaded.
-    name, device : str
-    embeddings : EmbeddingCache
+        Planes along the axis of its snapshot.
     parameters : AutomaticParameters
     known : mapping of int to FoundMasks
         Planes that are not searched again.
     heatmaps : mapping of int to ndarray
         Of the planes on which a mask is to be picked.
     ranking : RankingParameters
-    stop : threading.Event
-        Set to leave a plane in the middle of its encoding.
     """
 
-    snapshot: Snapshot
+    job: SegmenterJob
     indices: tuple[int, ...]
-    segmenter: Segmenter | None
-    name: str
-    device: str
-    embeddings: EmbeddingCache
     parameters: AutomaticParameters
     known: Mapping[int, FoundMasks]
     heatmaps: Mapping[int, NDArray[Any]]
     ranking: RankingParameters
-    stop: threading.Event = field(default_factory=threading.Event)
 
     @property
     def total(self) -> int:
         """How many steps there are; a plane of few rows may have less."""
         sought = [i for i in self.indices if i not in self.known]
         each = 1 + _batches(self.parameters)
-        return (self.segmenter is None) + each * len(sought) + len(self.indices)
+        return self.job.loads + each * len(sought) + len(self.indices)
 
     def steps(self) -> Generator[Segmenter | Picked | None]:
         """Search and pick, in a thread.
@@ -193,10 +179,7 @@ class Search:
         Segmenter, Picked or None
             The segmenter once it is loaded, each plane once it is done, and None in between.
         """
-        segmenter = self.segmenter
-        if segmenter is None:
-            segmenter = load(self.name, self.device)
-            yield segmenter
+        segmenter = yield from self.job.loaded()
         for index in self.indices:
             found = self.known.get(index)
             if found is None:
@@ -210,8 +193,9 @@ class Search:
     def _find(self, segmenter: Segmenter, index: int) -> Generator[None, None, FoundMasks]:
         from napari_cam_sam.sam.everything.automatic import automatic_steps
 
-        plane = self.snapshot.plane(index)
-        embedding = self.embeddings.encode(segmenter, plane, cancelled=self.stop.is_set)
+        job = self.job
+        plane = job.snapshot.plane(index)
+        embedding = job.embeddings.encode(segmenter, plane, cancelled=job.stop.is_set)
         yield
         steps = automatic_steps(segmenter, plane, self.parameters, embedding)
         while True:
@@ -221,18 +205,41 @@ class Search:
                 masks = end.value
                 break
             yield
-        window = self.snapshot.window()
+        window = job.snapshot.window()
         return FoundMasks(
-            self.snapshot.axis,
+            job.snapshot.axis,
             index,
             tuple(encode_mask(1, one.mask) for one in masks),
             tuple(one.predicted_iou for one in masks),
             tuple(one.stability for one in masks),
             self.parameters,
-            self.name,
+            job.name,
             segmenter.model_hash,
             (window.low, window.high),
         )
+
+
+def outcome(done: Sequence[Picked]) -> str:
+    """Return in words what came of a search."""
+    if len(done) == 1:
+        (one,) = done
+        n = len(one.found.masks)
+        if n == 0:
+            return (
+                "No mask is good enough: lower the predicted IoU, then the stability, under Search "
+                "settings."
+            )
+        words = f"{n} mask{'s' * (n > 1)} on slice {one.found.index}"
+        if one.members is None:
+            return words + "."
+        return words + (
+            "; picked by the heatmap (C accepts)." if one.members else "; none matches the heatmap."
+        )
+    picked = sum(bool(one.members) for one in done)
+    return f"Picked by the heatmap on {picked} of {len(done)} slices: review them, then accept "
+
+
+"(C)."
 
 
 def _batches(parameters: AutomaticParameters) -> int:

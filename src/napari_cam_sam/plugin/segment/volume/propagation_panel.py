@@ -15,18 +15,14 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.plugin.qt.plain_text import Label, show_info
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress, duration
-from napari_cam_sam.plugin.qt.widgets import (
-    Section,
-    ValueComboBox,
-    button,
-    form_layout,
-)
+from napari_cam_sam.plugin.qt.widgets import Section, ValueComboBox, button, form_layout
 from napari_cam_sam.plugin.segment.live_masks import LiveMasks
 from napari_cam_sam.plugin.segment.segmenter_choice import SegmenterChoice
 from napari_cam_sam.plugin.segment.volume.propagation_form import VolumeRules, reachable
 from napari_cam_sam.plugin.segment.volume.propagation_run import (
     PlaneStep,
     VolumeJob,
+    chosen_candidates,
     propagate_steps,
 )
 from napari_cam_sam.plugin.state.plane_masks import (
@@ -39,7 +35,6 @@ from napari_cam_sam.plugin.state.plane_masks import (
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.sam.volume.parameters import PropagationParameters
 from napari_cam_sam.sam.volume.propagation import PropagatedObject
-from napari_cam_sam.session import SINGLE
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.state.workspace import Workspace
@@ -92,6 +87,16 @@ class VolumeSection(QWidget):
         self._run: _Run | None = None
         self._running = False
         self._ends: dict[tuple[int, int], dict[int, PropagatedObject]] = {}
+        self._build()
+        self.go.clicked.connect(lambda: self.propagate())
+        self.start_from.currentIndexChanged.connect(lambda _: self.tell())
+        self.rules.changed.connect(self.tell)
+        row.ended.connect(self._ended)
+        workspace.image_changed.connect(self._image_changed)
+        self.tell()
+        workspace.docks.register("through", self.propagate)
+
+    def _build(self) -> None:
         self.start_from = ValueComboBox(
             "The prompts to start from; masks spread from there to neighbouring slices."
         )
@@ -118,14 +123,6 @@ class VolumeSection(QWidget):
         whole.addWidget(self.go)
         whole.addWidget(self.result)
         whole.addWidget(Section("Propagation and stopping rules", self.rules, opened=False))
-
-        self.go.clicked.connect(lambda: self.propagate())
-        self.start_from.currentIndexChanged.connect(lambda _: self.tell())
-        self.rules.changed.connect(self.tell)
-        row.ended.connect(self._ended)
-        workspace.image_changed.connect(self._image_changed)
-        self.tell()
-        workspace.docks.register("through", self.propagate)
 
     def state(self) -> dict[str, Any]:
         """Give the choices as plain data, for the session."""
@@ -160,25 +157,25 @@ class VolumeSection(QWidget):
         self._live.drop()
         self._run, self._running = run, True
         self.result.setText("")
-        if job.segmenter is None:
-            self._row.say(f"Loading {job.name}…")
+        if job.run.loads:
+            self._row.say(f"Loading {job.run.name}…")
 
         def show(step: Any) -> None:
             if isinstance(step, PlaneStep):
                 self._show(run, step)
             else:
-                self._segmenter.adopt(step, job.name, job.device)
+                self._segmenter.adopt(step, job.run.name, job.run.device)
 
         # One plane more each way, on which it is said that the range ends.
         reached = reachable(job.snapshot.image, job.prompts, job.parameters, more=1)
         total = len(job.prompts) + len(reached)
         self._running = self._row.start(
             lambda: propagate_steps(job),
-            total + (job.segmenter is None) + (job.sigma is not None),
+            total + job.run.loads + (job.sigma is not None),
             f"Propagating through {job.snapshot.image.name}",
             show,
             lambda: workspace.is_current(job.snapshot),
-            job.stop,
+            job.run.stop,
         )
         self.tell()
         self.started.emit()
@@ -195,18 +192,14 @@ class VolumeSection(QWidget):
         workspace = self._workspace
         snapshot = workspace.snapshot()
         prompts, parameters, sigma = self._asked(snapshot.image, snapshot.axis, snapshot.index)
-        name = str(self._segmenter.value())
         heatmap = None
         if parameters.min_evidence is not None:
             heatmap = self._evidence(snapshot.image, snapshot.axis)
+        run = self._segmenter.job(snapshot)
         job = VolumeJob(
-            snapshot,
-            self._segmenter.loaded(),
-            name,
-            workspace.device,
-            workspace.embeddings,
+            run,
             prompts,
-            self._picked(prompts, name),
+            chosen_candidates(workspace.masks, prompts, run.name),
             parameters,
             heatmap,
             sigma,
@@ -240,25 +233,6 @@ class VolumeSection(QWidget):
                 "No heatmap along this axis: compute some (step 1), or switch off Min evidence."
             )
         return prompts, parameters, sigma
-
-    def _picked(self, prompts: tuple[PlanePrompts, ...], name: str) -> dict[int, tuple[int, ...]]:
-        """Say which candidates of the prompted planes were chosen by hand, or accepted."""
-        masks = self._workspace.masks
-        picked: dict[int, tuple[int, ...]] = {}
-        for plane in prompts:
-            known = masks.get(plane.axis, plane.index)
-            if known is not None and known.source == "prompted":
-                if known.picked and _same(known.prompts, plane) and known.segmenter == name:
-                    picked[plane.index] = known.chosen
-                continue
-            for one in masks.accepted:
-                if (
-                    one.segmenter == name
-                    and _same(one.prompts, plane)
-                    and SINGLE not in one.candidates
-                ):
-                    picked[plane.index] = one.candidates
-        return picked
 
     def _evidence(self, image: Image, axis: int) -> NDArray[np.float32]:
         """Give the heatmaps along an axis; a plane without one has no say."""
@@ -333,7 +307,7 @@ class VolumeSection(QWidget):
 
     def _image_changed(self) -> None:
         if self._run is not None:
-            self._run.job.stop.set()
+            self._run.job.run.stop.set()
         self._ends.clear()
         self.result.setText("")
 
@@ -405,9 +379,3 @@ class VolumeSection(QWidget):
 
 def _ids(prompts: tuple[PlanePrompts, ...]) -> frozenset[int]:
     return frozenset(one.object_id for plane in prompts for one in plane.objects)
-
-
-def _same(before: PlanePrompts, now: PlanePrompts) -> bool:
-    """Tell whether prompts are of one plane and lie at the same places."""
-    here = (before.axis, before.index) == (now.axis, now.index)
-    return here and before.coordinates() == now.coordinates()

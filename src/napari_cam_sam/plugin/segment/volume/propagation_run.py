@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,19 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cam_sam.plugin.segment.mask_decoding import decode
-from napari_cam_sam.plugin.segment.segmenter_choice import load
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, listed, single_candidate
 from napari_cam_sam.prompts.data import ObjectPrompt, PlanePrompts
 from napari_cam_sam.sam.segmenter import Cancelled, MaskCandidates
+from napari_cam_sam.session import SINGLE
 
 if TYPE_CHECKING:
+    from napari_cam_sam.plugin.segment.segmenter_job import SegmenterJob
+    from napari_cam_sam.plugin.state.mask_layers import MaskLayers
     from napari_cam_sam.plugin.state.snapshot import Snapshot
-    from napari_cam_sam.sam.cache.embeddings import EmbeddingCache
     from napari_cam_sam.sam.segmenter import Embedding, Segmenter
     from napari_cam_sam.sam.volume.parameters import PropagationParameters
     from napari_cam_sam.sam.volume.propagation import PropagatedObject, PropagatedPlane
 
-__all__ = ["PlaneStep", "VolumeJob", "propagate_steps"]
+__all__ = ["PlaneStep", "VolumeJob", "chosen_candidates", "propagate_steps"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,12 +33,7 @@ class VolumeJob:
 
     Attributes
     ----------
-    snapshot : Snapshot
-    segmenter : Segmenter or None
-        None where it is to be loaded.
-    name, device : str
-        Of the segmenter.
-    embeddings : EmbeddingCache
+    run : SegmenterJob
     prompts : tuple of PlanePrompts
         Of the planes that it goes out from.
     picked : mapping of int to tuple of int
@@ -51,18 +46,41 @@ class VolumeJob:
         To smooth along the axis with, in mm; None leaves the masks as they are.
     """
 
-    snapshot: Snapshot
-    segmenter: Segmenter | None
-    name: str
-    device: str
-    embeddings: EmbeddingCache
+    run: SegmenterJob
     prompts: tuple[PlanePrompts, ...]
     picked: Mapping[int, tuple[int, ...]]
     parameters: PropagationParameters
     heatmap: NDArray[np.float32] | None = None
     sigma: float | None = None
-    stop: threading.Event = field(default_factory=threading.Event)
-    """Set to end it within a plane, also where a plane waits for others to be told."""
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The image as it was when the run started."""
+        return self.run.snapshot
+
+
+def chosen_candidates(
+    masks: MaskLayers, prompts: Iterable[PlanePrompts], segmenter: str
+) -> dict[int, tuple[int, ...]]:
+    """Return, by plane, which candidates of its prompts were chosen by hand or accepted."""
+    chosen: dict[int, tuple[int, ...]] = {}
+    for plane in prompts:
+        known = masks.get(plane.axis, plane.index)
+        if known is not None and known.source == "prompted":
+            if known.picked and known.segmenter == segmenter and _same(known.prompts, plane):
+                chosen[plane.index] = known.chosen
+            continue
+        for one in masks.accepted:
+            whole = SINGLE not in one.candidates
+            if whole and one.segmenter == segmenter and _same(one.prompts, plane):
+                chosen[plane.index] = one.candidates
+    return chosen
+
+
+def _same(before: PlanePrompts, now: PlanePrompts) -> bool:
+    """Tell whether prompts are of one plane and lie at the same places."""
+    here = (before.axis, before.index) == (now.axis, now.index)
+    return here and before.coordinates() == now.coordinates()
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,18 +116,15 @@ def propagate_steps(job: VolumeJob) -> Generator[Segmenter | PlaneStep]:
     Raises
     ------
     Cancelled
-        Once ``job.stop`` is set.
+        Once ``job.run.stop`` is set.
     """
-    segmenter = job.segmenter
-    if segmenter is None:
-        segmenter = load(job.name, job.device)
-        yield segmenter
+    segmenter = yield from job.run.loaded()
     from napari_cam_sam.sam.volume.propagation import propagate
 
-    snapshot = job.snapshot
+    run, snapshot = job.run, job.snapshot
     starts: list[PlaneMasks] = []
     for prompts in job.prompts:
-        masks = decode(segmenter, job.name, job.embeddings, snapshot, prompts, job.stop.is_set)
+        masks = decode(run, segmenter, prompts)
         picked = job.picked.get(prompts.index)
         if picked is not None:
             masks = replace(masks, chosen=picked, picked=True)
@@ -117,7 +132,7 @@ def propagate_steps(job: VolumeJob) -> Generator[Segmenter | PlaneStep]:
         yield PlaneStep((masks,), prompts.index)
 
     def read(index: int) -> NDArray[np.uint8]:
-        if job.stop.is_set():
+        if run.stop.is_set():
             raise Cancelled
         return snapshot.plane(index)
 
@@ -128,7 +143,7 @@ def propagate_steps(job: VolumeJob) -> Generator[Segmenter | PlaneStep]:
         job.prompts,
         read,
         job.parameters,
-        encode=partial(job.embeddings.encode, segmenter, cancelled=job.stop.is_set),
+        encode=partial(run.embeddings.encode, segmenter, cancelled=run.stop.is_set),
         heatmap=job.heatmap,
     )
     for plane in planes:
@@ -211,7 +226,7 @@ def _masks(
         PlanePrompts(job.snapshot.axis, index),
         tuple(single_candidate(i, mask, known.get(i)) for i, mask in sorted(masks.items())),
         (0,) * len(masks),
-        job.name,
+        job.run.name,
         segmenter.model_hash,
         (window.low, window.high),
         source=made,
