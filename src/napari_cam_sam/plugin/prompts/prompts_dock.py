@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtWidgets import QGridLayout, QVBoxLayout
+from superqt.utils import signals_blocked
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.prompts.conflict_panel import ConflictPanel
+from napari_cam_sam.plugin.prompts.strategy_names import STRATEGIES, UNITS
 from napari_cam_sam.plugin.prompts.strategy_preview import StrategyPreview
 from napari_cam_sam.plugin.prompts.truth_prompts import TruthPrompts
 from napari_cam_sam.plugin.qt.dock import Dock
@@ -39,30 +41,6 @@ if TYPE_CHECKING:
 
 __all__ = ["PromptsDock"]
 
-_STRATEGIES = {
-    "ours": (
-        "Strongest region: box, point",
-        "The region around the heatmap's maximum, above 30 % of it.",
-    ),
-    "s1": ("Largest region: box, point", "The largest region above 0.8 (Dhamale and Pawar)."),
-    "s2-fg": ("Centre: 9 points", "At the centre of mass (Paradowski)."),
-    "s2-fg-bg": ("Centre: 9 points, 4 outside", "As s2-fg (Paradowski)."),
-    "s2-adaptive": (
-        "Centre: 9 points, adaptive",
-        "As s2-fg; background points are added where the first mask leaks, but only on the "
-        "command line and in the comparison of step 4 (Paradowski).",
-    ),
-    "s4-mode1": ("Largest region: a point", "Mazurowski et al., mode 1."),
-    "s4-mode2": ("Three regions: a point each", "At most three; Mazurowski et al., mode 2."),
-    "s4-mode3": ("Largest region: a box", "Mazurowski et al., mode 3."),
-    "s4-mode4": ("Three regions: a box each", "At most three; Mazurowski et al., mode 4."),
-    "s4-mode5": ("All regions: one box", "Mazurowski et al., mode 5."),
-}
-"""Name of a strategy to how it is listed, and where it is from."""
-
-_UNITS = {"fraction-of-max": "of max", "fixed": "absolute", "percentile": "quantile"}
-"""Rule to what its threshold means; the other rules have none."""
-
 
 class PromptsDock(Dock):
     """Choose a strategy, see what it would place, place it, and edit it in the layers.
@@ -78,6 +56,17 @@ class PromptsDock(Dock):
         self._placed_on: tuple[int, int] | None = None
         # What is known of the heatmaps that the last prompts were taken from.
         self._evidence: tuple[HeatmapRecord, ...] = ()
+        self._build()
+        self._connect()
+        self.rule.set_value(self.workspace.prompt_parameters)
+        self._rule_changed()
+        self._image_changed()
+        docks = self.workspace.docks
+        docks.register("clear", self.clear_plane)
+        docks.register("switch", self.switch_polarity)
+        docks.register_state("prompts", self.state, self.set_state)
+
+    def _build(self) -> None:
         self.strategy = ValueComboBox("The rule that turns a heatmap into points and boxes.")
         self.threshold = FractionSlider(
             "Heatmap values above it count: a fraction of the slice's maximum, an absolute value "
@@ -112,7 +101,7 @@ class PromptsDock(Dock):
         self.question = ConflictPanel(self.workspace)
 
         self.strategy.offer(
-            (text, name, f"{name}: {hint}") for name, (text, hint) in _STRATEGIES.items()
+            (text, name, f"{name}: {hint}") for name, (text, hint) in STRATEGIES.items()
         )
         whole = QVBoxLayout(self)
         whole.addLayout(form_layout((("Strategy", self.strategy), ("Threshold", self.threshold))))
@@ -132,6 +121,7 @@ class PromptsDock(Dock):
         whole.addWidget(self.found)
         whole.addStretch()
 
+    def _connect(self) -> None:
         self.strategy.chosen.connect(self._strategy_chosen)
         self.threshold.changed.connect(self._threshold_moved)
         self.rule.changed.connect(self._rule_changed)
@@ -158,12 +148,6 @@ class PromptsDock(Dock):
         workspace.plane_changed.connect(self._plane_changed)
         workspace.heatmaps_changed.connect(self._tell)
         workspace.image_changed.connect(self._image_changed)
-        self.rule.set_value(workspace.prompt_parameters)
-        self._rule_changed()
-        self._image_changed()
-        workspace.docks.register("clear", self.clear_plane)
-        workspace.docks.register("switch", self.switch_polarity)
-        workspace.docks.register_state("prompts", self.state, self.set_state)
 
     # What there is to choose from
 
@@ -202,11 +186,10 @@ class PromptsDock(Dock):
             return
         self.row.say("")
         self.workspace.prompt_parameters = parameters
-        self.threshold.blockSignals(True)
-        self.threshold.set_value(parameters.threshold)
-        self.threshold.blockSignals(False)
-        self.threshold.setEnabled(parameters.threshold_rule in _UNITS)
-        self.threshold.say_unit(_UNITS.get(parameters.threshold_rule, ""))
+        with signals_blocked(self.threshold):
+            self.threshold.set_value(parameters.threshold)
+        self.threshold.setEnabled(parameters.threshold_rule in UNITS)
+        self.threshold.say_unit(UNITS.get(parameters.threshold_rule, ""))
         named = [name for name, preset in PRESETS.items() if preset == parameters]
         if named:
             self.strategy.set_value(named[0])
@@ -364,9 +347,8 @@ class PromptsDock(Dock):
             self.row.fail(str(error))
 
     def _show_object(self, object_id: int) -> None:
-        self.object.blockSignals(True)
-        self.object.setValue(object_id)
-        self.object.blockSignals(False)
+        with signals_blocked(self.object):
+            self.object.setValue(object_id)
 
     def _tell_polarity(self) -> None:
         self.polarity.setText(f"New points: {self.workspace.prompts.polarity} (T)")

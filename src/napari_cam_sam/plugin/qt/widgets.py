@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+from superqt.utils import signals_blocked
 
 from napari_cam_sam.models.names import CHECKPOINTS
 from napari_cam_sam.plugin.qt.plain_text import Label, plain_tip
@@ -83,14 +84,15 @@ class ValueComboBox(_LeavesWheel, QComboBox):
     def offer(self, items: Iterable[tuple[str, Any] | tuple[str, Any, str]]) -> None:
         """List items, each (text, value) or (text, value, hint); keep what was chosen."""
         before = self.value()
-        self.blockSignals(True)
-        self.clear()
-        for text, value, *hint in items:
-            self.addItem(text, value)
-            if hint:
-                self.setItemData(self.count() - 1, plain_tip(hint[0]), Qt.ItemDataRole.ToolTipRole)
-        self.set_value(before)
-        self.blockSignals(False)
+        with signals_blocked(self):
+            self.clear()
+            for text, value, *hint in items:
+                self.addItem(text, value)
+                if hint:
+                    self.setItemData(
+                        self.count() - 1, plain_tip(hint[0]), Qt.ItemDataRole.ToolTipRole
+                    )
+            self.set_value(before)
 
     def value(self) -> Any:
         """Give what is chosen, None for nothing."""
@@ -175,9 +177,8 @@ class FractionSlider(QWidget):
             self.number.setValue(value / 100)
 
     def _typed(self, value: float) -> None:
-        self.slider.blockSignals(True)
-        self.slider.setValue(round(value * 100))
-        self.slider.blockSignals(False)
+        with signals_blocked(self.slider):
+            self.slider.setValue(round(value * 100))
         self.changed.emit()
 
 

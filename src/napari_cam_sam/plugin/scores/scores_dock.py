@@ -59,7 +59,13 @@ class ScoresDock(Dock):
         self._next: ScoringRun | None = None
         self._overlaid = False
         self._agreement = AgreementLayer(self.workspace)
+        self._build(napari_viewer)
+        self._connect()
+        self._image_changed()
+        self.workspace.docks.register("score rows", self.table.as_data)
+        self.workspace.docks.register("take score rows", self.take_rows)
 
+    def _build(self, viewer: napari.viewer.Viewer) -> None:
         self.choices = ScoreChoices(self.workspace)
         self.run = button(
             "Score", "Scores every slice along this axis, every object, and the volume."
@@ -79,7 +85,7 @@ class ScoresDock(Dock):
         self.save = self.saving.button
         self.row = TaskProgress()
         self.table = ScoreTable()
-        self.curves, self.along = CurvesPlot(napari_viewer), PlanesPlot(napari_viewer)
+        self.curves, self.along = CurvesPlot(viewer), PlanesPlot(viewer)
         self.comparison, self.trust = ComparePage(self.workspace), TrustPage(self.workspace)
         self.tabs = QTabWidget()
         for page, name, hint in (
@@ -98,7 +104,9 @@ class ScoresDock(Dock):
         whole.addLayout(hbox(self.copy, self.save))
         whole.addWidget(self.saving)
 
-        self.scored.connect(self.workspace.docks.changed)
+    def _connect(self) -> None:
+        workspace = self.workspace
+        self.scored.connect(workspace.docks.changed)
         self._newest = LatestOnly(self._plane_scored, self.row.say, self)
         self._pause = single_shot_timer(self, self._rescore_shown, _PAUSE_MS)
         self.choices.changed.connect(self._say)
@@ -116,16 +124,14 @@ class ScoresDock(Dock):
         self.tabs.currentChanged.connect(self._say)
         self.table.plane_chosen.connect(self._go)
         self.along.plane_chosen.connect(self._go)
-        self.workspace.image_changed.connect(self._image_changed)
-        self.workspace.image_changed.connect(self.saving.forget)
-        self.workspace.plane_changed.connect(self._mark_plane)
-        self.workspace.segmenter_changed.connect(self._say)
-        self.workspace.prompts.settled.connect(self._say)
-        self.workspace.labels_changed.connect(self._labels_changed)
-        connect_until_destroyed(self, napari_viewer.layers.events.removed, self._layer_removed)
-        self._image_changed()
-        self.workspace.docks.register("score rows", self.table.as_data)
-        self.workspace.docks.register("take score rows", self.take_rows)
+        workspace.image_changed.connect(self._image_changed)
+        workspace.image_changed.connect(self.saving.forget)
+        workspace.plane_changed.connect(self._mark_plane)
+        workspace.segmenter_changed.connect(self._say)
+        workspace.prompts.settled.connect(self._say)
+        workspace.labels_changed.connect(self._labels_changed)
+        removed = workspace.viewer.layers.events.removed
+        connect_until_destroyed(self, removed, self._layer_removed)
 
     def _image_changed(self) -> None:
         # The viewer tells of another frame a moment after it shows it: what was begun meanwhile

@@ -54,7 +54,15 @@ class SegmentDock(Dock):
         self._planeless = False
         self._asked = 0
         self._left_out: list[LeftOut] = []
+        self._build()
+        self._connect()
+        self._image_changed()
+        workspace.docks.register("segment", self.segment)
+        workspace.docks.register("segment all", self.segment_all)
+        workspace.docks.register_state("segment", self.state, self.set_state)
 
+    def _build(self) -> None:
+        workspace = self.workspace
         self.segmenter = SegmenterChoice(workspace)
         self.run = button("Segment this slice (S)", "Makes masks from the prompts on this slice.")
         self.run_all = button(
@@ -73,22 +81,23 @@ class SegmentDock(Dock):
 
         whole = QVBoxLayout(self)
         whole.addLayout(form_layout((("Segmenter", self.segmenter),)))
-        through = Section("Propagate through volume", self.through, opened=False)
+        self._volume = Section("Propagate through volume", self.through, opened=False)
         for widget in (
-            self.run, self.run_all, self.live, through, self.review, self.saving, self.row,
-            self.ahead,
+            self.run, self.run_all, self.live, self._volume, self.review, self.saving, self.row,
+            self.ahead, self.automatic,
         ):  # fmt: skip
             whole.addWidget(widget)
-        whole.addWidget(self.automatic)
         whole.addStretch()
 
+    def _connect(self) -> None:
+        workspace = self.workspace
         self._tell_timer = single_shot_timer(self, self._tell, _TELL_MS)
         self.segmenter.changed.connect(self._plan_again)
         self.run.clicked.connect(lambda: self.segment())
         self.run_all.clicked.connect(lambda: self.segment_all())
         self.through.started.connect(self._enable)
         # By a key, too, what comes out of it is to be read.
-        self.through.started.connect(lambda: through.title.setChecked(True))
+        self.through.started.connect(lambda: self._volume.title.setChecked(True))
         self.review.done.connect(self._conclude)
         self.review.refused.connect(self.row.fail)
         self.row.started.connect(self._started)
@@ -104,10 +113,6 @@ class SegmentDock(Dock):
         # What was saved is another than what is there now.
         self.masks.accepted_changed.connect(self.saving.forget)
         workspace.image_changed.connect(self.saving.forget)
-        self._image_changed()
-        workspace.docks.register("segment", self.segment)
-        workspace.docks.register("segment all", self.segment_all)
-        workspace.docks.register_state("segment", self.state, self.set_state)
 
     def _image_changed(self) -> None:
         layer = self.workspace.image_layer

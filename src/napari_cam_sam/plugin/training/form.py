@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from superqt.utils import signals_blocked
 
 from napari_cam_sam.field_help import field_help
 from napari_cam_sam.images.windows import CT_PRESETS, WindowParameters
@@ -170,7 +171,11 @@ class TrainingForm(QWidget):
     def set_value(self, value: TrainingParameters) -> None:
         """Show parameters."""
         self._base = value
-        self.blockSignals(True)
+        with signals_blocked(self):
+            self._show(value)
+        self._tell()
+
+    def _show(self, value: TrainingParameters) -> None:
         self.architecture.set_value(value.architecture)
         for spin, shown in (
             (self.rows, value.input_size[0]), (self.columns, value.input_size[1]),
@@ -187,8 +192,6 @@ class TrainingForm(QWidget):
             self.window.set_value(window)
         self.rest.set_value(value)
         self.augmentation.set_value(value.augmentation)
-        self.blockSignals(False)
-        self._tell()
 
     def look_as_shown(self, shown: bool) -> None:
         """Choose the window of the image shown, or that which suits files, unless another is."""

@@ -57,6 +57,18 @@ class TrainingDock(Dock):
         self._suggested = ""
         self.model: Path | None = None
 
+        self._build(napari_viewer)
+        self._connect()
+        self.curves.hide()
+        self.sections[3].hide()
+        docks = self.workspace.docks
+        before = docks.state_of("training")
+        docks.register_state("training", self.state, self.set_state)
+        if before is not None:
+            docks.restore({"training": before})
+        self._source_changed()
+
+    def _build(self, viewer: napari.viewer.Viewer) -> None:
         self.source = TrainingSource(self.workspace)
         self.parameters = TrainingForm(self.workspace)
         self.output = PathRow(
@@ -74,8 +86,8 @@ class TrainingDock(Dock):
         self.row.cancel.setToolTip(
             "Stops after the current batch. The best epoch is kept; Resume continues later."
         )
-        self.curves = TrainingCurves(napari_viewer)
-        self.report = TrainingReport(napari_viewer)
+        self.curves = TrainingCurves(viewer)
+        self.report = TrainingReport(viewer)
         self.use = button("Use for heatmaps", "Opens the Heatmap dock with the new classifier.")
 
         inside = QWidget()
@@ -111,11 +123,12 @@ class TrainingDock(Dock):
         self.setMinimumWidth(340)
         self._scroll = scroll
 
+    def _connect(self) -> None:
         # A result that is shown just now gets its place little by little.
         self._result_is_new = QTimer(self)
         self._result_is_new.setSingleShot(True)
         self._result_is_new.setInterval(_SETTLE_MS)
-        scroll.verticalScrollBar().rangeChanged.connect(self._look_at_result)
+        self._scroll.verticalScrollBar().rangeChanged.connect(self._look_at_result)
         self._teller = QTimer(self)
         self._teller.setInterval(_TELL_MS)
         self._teller.timeout.connect(self._tell)
@@ -128,14 +141,6 @@ class TrainingDock(Dock):
         self.row.cancel.clicked.connect(self.cancel)
         self.row.ended.connect(self._ended)
         self.use.clicked.connect(self.use_for_heatmaps)
-        self.curves.hide()
-        self.sections[3].hide()
-        docks = self.workspace.docks
-        before = docks.state_of("training")
-        docks.register_state("training", self.state, self.set_state)
-        if before is not None:
-            docks.restore({"training": before})
-        self._source_changed()
 
     @staticmethod
     def _stack(parent: QWidget, *widgets: QWidget) -> None:

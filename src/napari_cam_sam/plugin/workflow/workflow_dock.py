@@ -47,6 +47,11 @@ class WorkflowDock(Dock):
         self.scores = ScoresDock(napari_viewer)
         self.heatmap.planes.prefer_all(_FEW_PLANES)
         self._step = 0
+        self._build()
+        self._connect()
+        self._over("")
+
+    def _build(self) -> None:
         self.run = QPushButton("Run all four steps")
         self.run.setToolTip(
             "Runs steps 1–4 as set below. Masks stay in the preview until you accept them (C)."
@@ -90,6 +95,7 @@ class WorkflowDock(Dock):
         beside = 0 if bar is None else bar.sizeHint().width()
         self.setMinimumWidth(max(340, inside.minimumSizeHint().width() + beside + 4))
 
+    def _connect(self) -> None:
         self.run.clicked.connect(self.run_all)
         self.stop.clicked.connect(self.cancel)
         self.heatmap.computed.connect(self._heatmaps_done)
@@ -108,7 +114,6 @@ class WorkflowDock(Dock):
             self.scores.choices.changed,
         ):
             signal.connect(self._tell_plan)
-        self._over("")
 
     def _image_changed(self) -> None:
         if self._step:
