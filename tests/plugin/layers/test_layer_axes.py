@@ -19,7 +19,7 @@ from PIL import Image as PillowImage
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.hashing import image_hash
 from napari_cam_sam.images.reading import read_image
-from napari_cam_sam.plugin.heatmap.axes_panel import AxesRow
+from napari_cam_sam.plugin.heatmap.axes_panel import AxesPanel
 from napari_cam_sam.plugin.layers.layer_axes import axes_of
 from napari_cam_sam.plugin.viewer.attach import ViewerWorkspace, workspace_of
 from napari_cam_sam.session import Session, image_record, read_session, write_session
@@ -66,7 +66,7 @@ def test_a_tiff_is_the_same_in_the_docks_and_on_the_command_line(
     first = "T" if "T" in axes and "Z" in axes else "C"
     slices = "Z" if "Z" in axes else "T"
     viewer, workspace = opened(path)
-    row = AxesRow(workspace)
+    row = AxesPanel(workspace)
     layer = viewer.layers[0]
     if axes[0] != first:
         with pytest.raises(CamSamError, match="Reorder axes"):
@@ -98,7 +98,7 @@ def test_of_five_axes_both_are_chosen(tmp_path: Path, qapp: Any, axes: str) -> N
         read_image(path, 1)
     np.testing.assert_array_equal(read_image(path, 2, channel=1).data, expected[2, 1])
     viewer, workspace = opened(path)
-    row = AxesRow(workspace)
+    row = AxesPanel(workspace)
     with pytest.raises(CamSamError, match="Reorder axes"):
         workspace.image()
     row.channel.setValue(1)
@@ -122,7 +122,7 @@ def test_where_a_file_says_nothing_it_is_asked(tmp_path: Path, qapp: Any) -> Non
         with pytest.raises(CamSamError, match=rf"The axes '?{wrong}"):
             read_image(path, 0, axes=wrong)
     viewer, workspace = opened(path)
-    row = AxesRow(workspace)
+    row = AxesPanel(workspace)
     with pytest.raises(CamSamError, match="The image does not say which of its 4 axes"):
         workspace.image()
     assert not row.apply.isEnabled()
@@ -145,7 +145,7 @@ def test_labels_of_a_layer_are_heard(qapp: Any, labels: tuple[str, ...]) -> None
     world = layer.data_to_world((1, 1, 2, 3))
     with pytest.raises(CamSamError, match="slices, channels, rows, columns"):
         workspace.image()
-    AxesRow(workspace).put_in_order()
+    AxesPanel(workspace).put_in_order()
     assert layer.data.shape == (2, 5, 12, 14)
     assert workspace.image().geometry.spacing == (3, 0.5, 0.25)
     moved = layer.data_to_world((1, 1, 2, 3))
@@ -157,7 +157,7 @@ def test_an_array_of_no_origin_is_a_series_and_the_dock_says_so(qapp: Any) -> No
     viewer.add_image(array("TZYX"))
     workspace = workspace_of(viewer)
     assert workspace.image().spatial_shape == (5, 12, 14)
-    row = AxesRow(workspace)
+    row = AxesPanel(workspace)
     assert "time, slices, rows, columns" in row.words.text()
     assert not row.choice.isHidden()
     assert row.choice.set_value("CZYX")
@@ -169,13 +169,13 @@ def test_an_array_of_no_origin_is_a_series_and_the_dock_says_so(qapp: Any) -> No
 def test_nothing_is_said_where_nothing_is_open(tmp_path: Path, qapp: Any, axes: str) -> None:
     saved(tmp_path / "a.tif", axes, "shaped")
     _, workspace = opened(tmp_path / "a.tif")
-    assert AxesRow(workspace).isHidden()
+    assert AxesPanel(workspace).isHidden()
 
 
 def test_slices_that_are_points_in_time_are_called_so(tmp_path: Path, qapp: Any) -> None:
     saved(tmp_path / "a.tif", "TYX", "ome")
     _, workspace = opened(tmp_path / "a.tif")
-    row = AxesRow(workspace)
+    row = AxesPanel(workspace)
     assert "points in time" in row.words.text()
     assert read_image(tmp_path / "a.tif").spatial_shape == workspace.image().spatial_shape
 
@@ -183,7 +183,7 @@ def test_slices_that_are_points_in_time_are_called_so(tmp_path: Path, qapp: Any)
 def test_channels_alone_are_no_slices(tmp_path: Path, qapp: Any) -> None:
     data = saved(tmp_path / "a.tif", "CYX", "ome")
     _, workspace = opened(tmp_path / "a.tif")
-    row = AxesRow(workspace)
+    row = AxesPanel(workspace)
     with pytest.raises(CamSamError, match="choose a channel"):
         workspace.image()
     row.channel.setValue(1)
@@ -200,7 +200,7 @@ def test_that_napari_passes_a_spacing_over_is_said(tmp_path: Path, qapp: Any) ->
         metadata={"axes": "ZYX", "spacing": 3.0, "unit": "microns"},
     )  # fmt: skip
     viewer, workspace = opened(tmp_path / "a.tif")
-    row = AxesRow(workspace)
+    row = AxesPanel(workspace)
     assert "states a spacing" in row.words.text()
     viewer.layers[0].units = "mm"
     row.look()
@@ -210,7 +210,7 @@ def test_that_napari_passes_a_spacing_over_is_said(tmp_path: Path, qapp: Any) ->
 def test_that_napari_passes_over_that_0_is_white_is_said(tmp_path: Path, qapp: Any) -> None:
     tifffile.imwrite(tmp_path / "a.tif", array("YX"), photometric="miniswhite")
     _, workspace = opened(tmp_path / "a.tif")
-    row = AxesRow(workspace)
+    row = AxesPanel(workspace)
     assert "0 is white" in row.words.text()
 
 
@@ -221,7 +221,7 @@ def test_colour_and_pyramids_keep_their_last_axis(qapp: Any) -> None:
         [data, data[..., ::2, ::2, :]], rgb=True, multiscale=True, axis_labels=("z", "c", "y", "x")
     )
     workspace = workspace_of(viewer)
-    AxesRow(workspace).put_in_order()
+    AxesPanel(workspace).put_in_order()
     assert layer.data[0].shape == (2, 5, 12, 14, 3)
     viewer.dims.set_point(0, 0)
     np.testing.assert_array_equal(workspace.image().data, data[:, 0])
@@ -232,7 +232,7 @@ def test_what_was_chosen_is_recorded_and_found_again(tmp_path: Path, qapp: Any) 
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, array("ZCYX"), photometric="minisblack")
     viewer, workspace = opened(path)
-    row = AxesRow(workspace)
+    row = AxesPanel(workspace)
     row.choice.set_value("ZCYX")
     row.choice.chosen.emit()
     row.put_in_order()
@@ -265,7 +265,7 @@ def test_that_napari_passes_an_orientation_over_is_said(
     exif[274] = orientation
     PillowImage.fromarray(np.zeros((12, 14), np.uint8)).save(path, exif=exif)
     viewer, workspace = opened(path)
-    row = AxesRow(workspace)
+    row = AxesPanel(workspace)
     assert viewer.layers[0].data.shape == (12, 14)
     assert ("orientation tag" in row.words.text()) == (orientation == 6)
     assert row.isHidden() == (orientation == 1)
@@ -276,7 +276,7 @@ def test_work_does_not_lose_its_image_to_another_reading_of_the_axes(qapp: Any) 
     viewer = ViewerModel()
     layer = viewer.add_image(array("TZYX"))
     workspace = workspace_of(viewer)
-    row = AxesRow(workspace)
+    row = AxesPanel(workspace)
     labels = workspace.layers.labels("labels", create=True)
     labels.data[1, 2:5, 2:5] = 1
     row.choice.set_value("CZYX")  # another name for the same order
@@ -298,7 +298,7 @@ def test_work_does_not_lose_its_image_to_another_reading_of_the_axes(qapp: Any) 
 def test_no_two_choices_of_axes_read_alike(tmp_path: Path, qapp: Any, axes: str, kind: str) -> None:
     saved(tmp_path / "a.tif", axes, kind)
     viewer, workspace = opened(tmp_path / "a.tif")
-    row = AxesRow(workspace)
+    row = AxesPanel(workspace)
     words = [row.choice.itemText(i) for i in range(row.choice.count())]
     assert len(words) > 2
     assert sorted(set(words)) == sorted(words)
@@ -308,7 +308,7 @@ def test_no_two_choices_of_axes_read_alike(tmp_path: Path, qapp: Any, axes: str,
 def test_the_slice_shown_stays_where_axes_are_put_in_order(tmp_path: Path, qapp: Any) -> None:
     data = saved(tmp_path / "a.tif", "ZCYX", "imagej")
     viewer, workspace = opened(tmp_path / "a.tif")
-    row = AxesRow(workspace)
+    row = AxesPanel(workspace)
     viewer.dims.set_current_step((0, 1), (3, 0))
     row.apply.click()
     assert viewer.dims.current_step[:2] == (0, 3)

@@ -423,7 +423,7 @@ def test_three_dimensions_show_no_plane_to_place_on(model: ViewerModel, dock: Pr
     put_heatmap(dock.workspace, 0, 2, hill((20, 24), 9, 11))
     model.dims.ndisplay = 3
     for button in (dock.place, dock.place_all, dock.truth.place, dock.draw_box, dock.clear):
-        dock.row.say("")
+        dock.row.set_message("")
         button.click()
         assert "switch to 2D" in dock.row.words.text()
     assert dock.workspace.prompts.read_all(0) == ()

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.models.classifiers import load_classifier
-from napari_cam_sam.plugin.qt.plain_text import Label, Rich, plain_tip, unmarked
+from napari_cam_sam.plugin.qt.plain_text import Label, RichLabel, escape_markup, plain_tip
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
 from napari_cam_sam.plugin.qt.widgets import WrappingLabel
 from napari_cam_sam.plugin.training.training_dock import TrainingDock
@@ -91,7 +91,7 @@ def test_our_labels_show_it_as_it_is(kind: Any, qtbot: Any, bait: Bait) -> None:
         window.grab()
     QToolTip.hideText()
     assert not bait.taken
-    assert not Qt.mightBeRichText(unmarked(bait.text))
+    assert not Qt.mightBeRichText(escape_markup(bait.text))
     assert plain_tip("a < b") == "<qt>a &lt; b</qt>"
 
 
@@ -100,10 +100,10 @@ def test_a_name_with_markup_in_every_dock_opens_nothing(
 ) -> None:
     """Image, truth, class, object, error and file: all are called by the name."""
     pixels = np.random.default_rng(0).integers(0, 255, (60, 80), dtype=np.uint8)
-    viewer.add_image(pixels, name=unmarked(bait.text))
+    viewer.add_image(pixels, name=escape_markup(bait.text))
     truth = np.zeros(pixels.shape, np.uint8)
     truth[20:40, 20:50] = 1
-    viewer.add_labels(truth, name=unmarked(f"truth {bait.text}"))
+    viewer.add_labels(truth, name=escape_markup(f"truth {bait.text}"))
     classifier = load_classifier("lesion")
     card = replace(classifier.card, class_names=(f"{bait.text} 0", f"{bait.text} 1"))
     model = bait.path.parent / "model.safetensors"
@@ -126,9 +126,9 @@ def test_a_name_with_markup_in_every_dock_opens_nothing(
     way.heatmap.classifier.name.add_path(str(bait.path.parent / bait.text), 0)
     workspace.prompts.create()
     for row in way.findChildren(TaskProgress) + training.findChildren(TaskProgress):
-        row.say(f"Something of {bait.text}.")
+        row.set_message(f"Something of {bait.text}.")
         row.bar.setFormat(bait.text)
-        row.fail(str(CamSamError(f"This failed for {bait.text}.")))
+        row.show_error(str(CamSamError(f"This failed for {bait.text}.")))
     way.scores.score()
     finish(way.scores.row)
     for widget in (way, training, viewer.window._qt_window):
@@ -147,4 +147,4 @@ def test_every_label_of_the_docks_is_plain_or_ours(viewer: Any) -> None:
         for label in dock.findChildren(QLabel):
             plain = label.textFormat() == Qt.TextFormat.PlainText
             buddy = type(label) is QLabel and not Qt.mightBeRichText(label.text())
-            assert plain or isinstance(label, Rich) or buddy, label.text()
+            assert plain or isinstance(label, RichLabel) or buddy, label.text()

@@ -129,13 +129,13 @@ def test_what_cannot_be_saved_is_said_in_the_dock_and_stays(
     assert said[:60].startswith("This format would lose the affine")
     assert "labels.tif" in said
     workspace_of(viewer).show_plane(0, 1)
-    dock.saving.row.say("something else")
+    dock.saving.row.set_message("something else")
     assert dock.saving.row.words.text() == said
     dialog.answer = "scan.nii.gz"
     assert "the image itself" in press(dock.saving)
     dialog.answer = ""
     press(dock.saving)  # cancelled: the error is over
-    assert not dock.saving.row.failed
+    assert not dock.saving.row.has_error
 
 
 @pytest.mark.parametrize("unit", ["pixel", "mm"])
@@ -247,7 +247,7 @@ def test_what_was_saved_is_not_said_of_what_is_there_later(
     workspace.heatmaps.layer(0, create=True)
     dialog.answer = "labels.tif"
     assert press(dock.saving).startswith("This format would lose")
-    dock.saving.row.release()
+    dock.saving.row.clear_error()
     assert dock.saving.row.words.text() == ""  # and not that it is being saved
     for name, change in (
         ("first", workspace.masks.accepted_changed.emit),

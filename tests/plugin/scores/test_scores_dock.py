@@ -52,7 +52,7 @@ def dock(viewer: Any, qtbot: Any) -> Iterator[ScoresDock]:
 
 
 def settled(dock: ScoresDock) -> bool:
-    tasks = (dock.row, dock.comparison.row, dock._newest, dock.choices._finder)
+    tasks = (dock.row, dock.comparison.row, dock._latest, dock.choices._finder)
     return not any(one.busy for one in tasks) and not dock._pause.isActive()
 
 
@@ -262,7 +262,8 @@ def test_a_layer_deleted_while_it_is_scored(
     assert not seen
     assert not dock.run.isEnabled()
     assert any(
-        w in dock.row.words.text() for w in ("No ground truth", "No prediction", "two layers")
+        w in dock.row.words.text()
+        for w in ("Open an image", "No ground truth", "No prediction", "two layers")
     )
 
 

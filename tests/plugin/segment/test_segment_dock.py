@@ -142,7 +142,7 @@ def test_points_or_boxes_alone_do(
     [
         (ObjectPrompt(1, (Point(50, 60, False),)), "no box and no positive point"),
         (ObjectPrompt(3, (Point(500, 60),)), "point (row 500, column 60) of object 3 lies outside"),
-        (ObjectPrompt(1, (), Box(-30, -30, -5, -5)), "has no part on the slice 11 of axis 0"),
+        (ObjectPrompt(1, (), Box(-30, -30, -5, -5)), "has no part on the plane 11 of axis 0"),
     ],
     ids=["negative alone", "point outside", "box outside"],
 )
@@ -174,7 +174,7 @@ def test_prompts_off_any_plane_are_refused_in_words(
     finish(dock.row)
     assert notices == [
         "This slice has no prompts: place some (step 2), or draw a box.",
-        "CT-like phantom has no slice 51 along axis 0: its slices are 0 to 23.",
+        "CT-like phantom has no plane 51 along axis 0: its planes are 0 to 23.",
     ]
     assert preview(dock) is None
 

@@ -336,7 +336,7 @@ def test_planes_edited_or_cleared_meanwhile_do_not_get_their_old_masks(
     assert masks is not None
     assert masks.prompts.objects[0].box == OTHER.box
     assert dock.row.words.text() == (
-        "Slice 4 left out: prompts changed during the run; press S there for new masks."
+        "Slice 4 skipped: Prompts changed during the run; press S there for new masks."
     )
     assert notices == []
 
@@ -357,8 +357,8 @@ def test_a_plane_that_is_refused_does_not_keep_masks_from_those_after_it(
     assert ended == [True]
     assert dock.masks.planes(0) == [2, 3]
     words = dock.row.words.text()
-    assert words.startswith("Slice 0 left out: The point (row 500, column 12) of object 1 lies out")
-    assert ". Slice 1 left out: The point" in words
+    assert words.startswith("Slice 0 skipped: The point (row 500, column 12) of object 1 lies out")
+    assert ". Slice 1 skipped: The point" in words
     assert notices == [words]
     dock.workspace.show_plane(0, 1)
     dock.workspace.shown.look_at_plane()
@@ -383,7 +383,7 @@ def test_of_many_planes_left_out_some_are_named(
     dock.run_all.click()
     finish(dock.row)
     words = dock.row.words.text()
-    assert "Slice 3 left out" in words
+    assert "Slice 3 skipped" in words
     assert "Slice 4" not in words
     assert words.endswith(" 2 more skipped.")
     assert notices == [words]

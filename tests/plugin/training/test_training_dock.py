@@ -77,7 +77,7 @@ def test_a_folder_becomes_the_classifier_that_the_core_trains(
     assert not dock.run.isEnabled()
     choose(dock, pictures, qtbot)
     words = said(dock.plan)
-    assert "12 images, 2 classes: blot 6, none 6; 1 other file left out." in words
+    assert "12 images, 2 classes: blot 6, none 6; 1 other file skipped." in words
     assert "small-cnn from scratch at 32 × 32, 2 epochs on the CPU." in words
     assert dock.output.path() == tmp_path / "pictures-classifier"
     assert not dock.resume.isVisibleTo(dock)

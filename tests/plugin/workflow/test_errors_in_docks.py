@@ -126,14 +126,14 @@ def test_the_reason_is_in_front_and_stays(
     assert not text.startswith(str(tmp_path)[:5])
     if row is None:
         return
-    assert row.failed
+    assert row.has_error
     # Scrolling, and what the dock would say of its state, are no action there.
     way.workspace.show_plane(0, 2)
     way.workspace.shown.look_at_plane()
-    row.say("The plan.")
+    row.set_message("The plan.")
     assert row.words.text() == text
     qtbot.mouseClick(way.heatmap.follow, Qt.MouseButton.LeftButton)
-    assert not row.failed
+    assert not row.has_error
     assert row.words.text() != text
 
 
@@ -144,7 +144,7 @@ def test_long_words_are_seen_to_their_end(viewer: Any, qtbot: Any) -> None:
     viewer.show()
     words = dock.row.words
     qtbot.waitUntil(lambda: words.width() > 50)
-    for said in (dock.row.fail, dock.row.say, dock.row.tell):
+    for said in (dock.row.show_error, dock.row.set_message, dock.row.set_result):
         said("What is said here takes more than one line of the dock. " * 3)
         qtbot.waitUntil(lambda: words.height() >= words.heightForWidth(words.width()))
 
@@ -163,5 +163,5 @@ def test_training_says_what_is_wrong_with_its_folder_in_front(
     finish(dock.row)
     assert notices
     assert "has only images of 'one'" in notices[-1][:60]
-    assert dock.row.failed
+    assert dock.row.has_error
     assert "has only images of 'one'" in dock.row.words.text()[:60]

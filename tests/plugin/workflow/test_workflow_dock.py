@@ -147,7 +147,7 @@ def test_a_class_that_is_nowhere_ends_in_words(way: Any, qtbot: Any) -> None:
     way.heatmap.planes.scope.set_value("shown")
     way.run.click()
     qtbot.waitUntil(way.run.isEnabled, timeout=120_000)
-    assert way.words.text().startswith("No prompt of lesion on slice 0: ")
+    assert way.words.text().startswith("No prompts of lesion on slice 0: ")
     assert way.words.text().endswith(" Nothing to segment.")
     assert "below the cut-off" in way.heatmap.found.text()
 
@@ -159,7 +159,7 @@ def test_a_line_says_what_the_button_does_and_follows_the_choices(
     way.workspace.device = "cpu"
     way.segment.segmenter.changed.emit()
     assert way.plan.text() == (
-        "Heatmaps of lesion for all 24 slices along axis 0, on the CPU; prompts (Strongest part: "
+        "Heatmaps of lesion for all 24 slices along axis 0, on the CPU; prompts (Strongest region: "
         "box, point) from each heatmap; masks of all slices with prompts, by compact-sam on "
         "the CPU; scores against CT-like phantom, truth."
     )
@@ -265,7 +265,7 @@ def test_a_step_that_is_at_work_is_named(way: Any, qtbot: Any, step: int) -> Non
     if step == 4:
         way.scores._next = object()
     way.run.click()
-    qtbot.waitUntil(lambda: "at work" in way.words.text(), timeout=120_000)
+    qtbot.waitUntil(lambda: "still running" in way.words.text(), timeout=120_000)
     opened.set()
     assert way.words.text().startswith(f"Step {step} is still running")
     assert way.run.isEnabled()

@@ -22,14 +22,14 @@ from napari_cam_sam.plugin.layers.layer_axes import (
 from napari_cam_sam.plugin.qt.widgets import SpinBox, ValueComboBox, WrappingLabel, button
 from napari_cam_sam.plugin.state.workspace import Workspace
 
-__all__ = ["AxesRow"]
+__all__ = ["AxesPanel"]
 
 _WORK = (
     "The axes cannot change while there is work on this image: save it and delete its layers first."
 )
 
 
-class AxesRow(QWidget):
+class AxesPanel(QWidget):
     """Says what reading the image decided, and lets its axes be chosen; hidden without need.
 
     Parameters
@@ -141,7 +141,7 @@ class AxesRow(QWidget):
             self._workspace.shown.renew()
 
     def _has_work(self, layer: Any) -> bool:
-        """Tell whether layers of ours with something in them lie over the image as it lies."""
+        """Check whether layers of ours with something in them lie over the image as it lies."""
         return any(
             is_own(one) and one.metadata[KEY].get("of") == layer.unique_id and len(one.data)
             for one in self._workspace.viewer.layers

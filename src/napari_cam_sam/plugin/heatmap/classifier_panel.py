@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from napari_cam_sam.models.segmentation import SegmentationNetwork
     from napari_cam_sam.plugin.state.workspace import Workspace
 
-__all__ = ["ClassifierChoice"]
+__all__ = ["ClassifierPanel"]
 
 _BROWSE = "Open a checkpoint…"
 _BUNDLE = "Open a MONAI bundle…"
@@ -34,7 +34,7 @@ _CHOICES = ("target", "layer", "classifier_sha256", "plane_order")
 _ORDERS = {"rows-columns": "rows, columns", "columns-rows": "columns, rows (nibabel)"}
 
 
-class ClassifierChoice(QObject):
+class ClassifierPanel(QObject):
     """The lists of classifiers, classes, layers and devices; a dock lays them out in its form.
 
     Parameters
@@ -130,7 +130,7 @@ class ClassifierChoice(QObject):
             self._list()
 
     def loaded(self) -> LoadedClassifier | None:
-        """Give the classifier if it is the one that is chosen, on the device that is chosen."""
+        """Return the classifier if it is the one that is chosen, on the device that is chosen."""
         held, wanted = self._workspace.classifier, self._workspace.device
         if held is None or held.name != self.name.value():
             return None
@@ -141,22 +141,22 @@ class ClassifierChoice(QObject):
         return self._held()
 
     def plane_order(self) -> str | None:
-        """Give the order of rows and columns that is wanted, None for what the card says."""
+        """Return the order of rows and columns that is wanted, None for what the card says."""
         return self._wanted_order
 
     def targets(self) -> tuple[str | None, ...]:
-        """Give the classes that are wanted; the first that the classifier knows is taken."""
+        """Return the classes that are wanted; the first that the classifier knows is taken."""
         shown = self.target.value()
         carried = self._is_listed() or shown != PREDICTED
         return self._wanted_target, shown if carried else None
 
     def layers(self) -> tuple[str | None, ...]:
-        """Give the layers that are wanted, as `targets`."""
+        """Return the layers that are wanted, as `targets`."""
         # Layers of two classifiers may be called alike, and be others.
         return self._wanted_layer, self.layer.value() if self._is_listed() else None
 
     def target_words(self) -> str:
-        """Say which class will be explained, as far as that is known."""
+        """Return in words which class will be explained, as far as that is known."""
         return next((one for one in self.targets() if one is not None), "") or "the predicted class"
 
     def caution(self) -> str:
@@ -182,7 +182,7 @@ class ClassifierChoice(QObject):
             self.order.set_value(held.card.plane_order)
 
     def device_words(self) -> str:
-        """Say where the classifier runs, or will."""
+        """Return in words where the classifier runs, or will."""
         held = self._workspace.classifier
         return device_words(self._workspace.device if held is None else str(held.device))
 
@@ -204,7 +204,7 @@ class ClassifierChoice(QObject):
             self._wanted_device = device
 
     def state(self) -> dict[str, Any]:
-        """Give the choices as plain data, for the session."""
+        """Return the choices as plain data, for the session."""
         loaded = self.loaded()
         return {
             "classifier": self.name.value(),
@@ -235,7 +235,7 @@ class ClassifierChoice(QObject):
         self.restored.emit()
 
     def _held(self) -> LoadedClassifier:
-        """Give what is loaded; of what another dock loaded only the default layers are known."""
+        """Return what is loaded; of what another dock loaded only the default layers are known."""
         held = self._workspace.classifier
         if self._known is None or self._known.classifier is not held:
             self._known = described(held)
@@ -274,7 +274,7 @@ class ClassifierChoice(QObject):
             self.load_wanted.emit()
 
     def _is_listed(self) -> bool:
-        """Tell whether the classes and layers on the lists are of the classifier chosen."""
+        """Check whether the classes and layers on the lists are of the classifier chosen."""
         return self._listed is not None and self.name.value() == self._listed
 
     def _list(self) -> None:
@@ -303,7 +303,7 @@ class ClassifierChoice(QObject):
         self.changed.emit()
 
     def _compare(self, classifier: Classifier | SegmentationNetwork) -> None:
-        """Tell if a classifier is another than the one of that name that was asked for."""
+        """Warn if a classifier is another than the one of that name that was asked for."""
         wanted, self._wanted_sha256 = self._wanted_sha256, None
         if wanted not in (None, classifier.sha256) and classifier.name == self.name.value():
             show_warning(
@@ -325,7 +325,7 @@ class ClassifierChoice(QObject):
             self.target.setItemText(i, name if likely is None else f"{name} ({most}{likely:.2f})")
 
     def _note(self) -> HeatmapRecord | None:
-        """Give what the classes on the list were found to be on the plane shown."""
+        """Return what the classes on the list were found to be on the plane shown."""
         held, heatmaps = self._workspace.classifier, self._workspace.heatmaps
         try:
             note = heatmaps.record(*self._workspace.plane())

@@ -12,11 +12,11 @@ from napari_cam_sam.cam.names import METHOD_NAMES, WITHOUT_LAYERS
 from napari_cam_sam.cam.parameters import OcclusionParameters
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.windows import WindowParameters
-from napari_cam_sam.plugin.heatmap.axes_panel import AxesRow
-from napari_cam_sam.plugin.heatmap.classifier_panel import ClassifierChoice
+from napari_cam_sam.plugin.heatmap.axes_panel import AxesPanel
+from napari_cam_sam.plugin.heatmap.classifier_panel import ClassifierPanel
 from napari_cam_sam.plugin.heatmap.found_label import FoundLabel
 from napari_cam_sam.plugin.heatmap.heatmap_run import HeatmapPlan, HeatmapRun, HeatmapSettings, span
-from napari_cam_sam.plugin.heatmap.pixel_set_panel import PixelChoice
+from napari_cam_sam.plugin.heatmap.pixel_set_panel import PixelSetPanel
 from napari_cam_sam.plugin.heatmap.window_choice import WindowChoice
 from napari_cam_sam.plugin.qt.dock import Dock, connect_until_destroyed
 from napari_cam_sam.plugin.qt.parameter_form import ParameterForm
@@ -72,15 +72,15 @@ class HeatmapDock(Dock):
 
     def _build(self) -> None:
         self.image = ValueComboBox("The image to work on.")
-        self.axes = AxesRow(self.workspace)
+        self.axes = AxesPanel(self.workspace)
         self.window = WindowChoice(self.workspace)
-        self.classifier = ClassifierChoice(self.workspace, self)
+        self.classifier = ClassifierPanel(self.workspace, self)
         self.method = ValueComboBox("How the heatmap is computed. Layer-CAM is a good start.")
         self.occlusion = ParameterForm(OcclusionParameters, starts={"fill": 128.0})
         self.occlusion.set_value(self._occlusion)
         self.least = FractionSlider("Slices below this probability get an empty heatmap.")
         self.least.set_value(0.5)
-        self.pixels = PixelChoice(self.workspace)
+        self.pixels = PixelSetPanel(self.workspace)
         self.planes = PlaneRange(self.workspace.shown)
         self.follow = QCheckBox("Compute while scrolling")
         self.follow.setToolTip(
@@ -222,7 +222,7 @@ class HeatmapDock(Dock):
             self._say()
 
     def state(self) -> dict[str, Any]:
-        """Give the choices as plain data, for the session."""
+        """Return the choices as plain data, for the session."""
         window = self.workspace.window_parameters
         return {
             **self.classifier.state(),
@@ -250,7 +250,7 @@ class HeatmapDock(Dock):
     # What will happen, in words
 
     def plan(self) -> HeatmapPlan:
-        """Give what pressing the button would do.
+        """Return what pressing the button would do.
 
         Raises
         ------
@@ -290,11 +290,11 @@ class HeatmapDock(Dock):
             plan = self.plan()
         except CamSamError as error:
             self.run.setEnabled(False)
-            self.row.say(str(error))
+            self.row.set_message(str(error))
             return
         self.run.setEnabled(not (self.row.busy and not self._following))
         if not self.row.busy:
-            self.row.say(plan.sentence + self.classifier.caution())
+            self.row.set_message(plan.sentence + self.classifier.caution())
 
     def _tell_found(self) -> None:
         self.found.tell(self.state() if self.classifier.loaded() is not None else {})
@@ -342,7 +342,7 @@ class HeatmapDock(Dock):
             snapshot, indices = self.workspace.snapshot(), self.planes.indices()
             recipe = self._recipe(snapshot)
         except CamSamError as error:
-            self.row.fail(str(error))
+            self.row.show_error(str(error))
             return False
         started = self._run.start(recipe, snapshot, indices)
         if started:

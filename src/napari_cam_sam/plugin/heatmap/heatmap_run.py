@@ -19,7 +19,7 @@ from napari_cam_sam.cam.parameters import OcclusionParameters
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.windows import WindowParameters
-from napari_cam_sam.plugin.heatmap.classifier_panel import ClassifierChoice
+from napari_cam_sam.plugin.heatmap.classifier_panel import ClassifierPanel
 from napari_cam_sam.plugin.heatmap.loaded_classifier import LoadedClassifier, load
 from napari_cam_sam.plugin.heatmap.pixel_set_panel import ChosenPixels
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress, duration
@@ -154,7 +154,7 @@ class HeatmapRun(QObject):
     Parameters
     ----------
     workspace : Workspace
-    classifier : ClassifierChoice
+    classifier : ClassifierPanel
     row : TaskProgress
         Runs the tasks and shows how far they are.
     parent : QWidget
@@ -165,7 +165,7 @@ class HeatmapRun(QObject):
     """A task is over; True if it ran to its end."""
 
     def __init__(
-        self, workspace: Workspace, classifier: ClassifierChoice, row: TaskProgress, parent: QWidget
+        self, workspace: Workspace, classifier: ClassifierPanel, row: TaskProgress, parent: QWidget
     ) -> None:
         super().__init__(parent)
         self._workspace, self._classifier, self._row = workspace, classifier, row
@@ -181,7 +181,7 @@ class HeatmapRun(QObject):
         return self._loads is not None
 
     def pace(self, classifier: str, method: str) -> float | None:
-        """Give the seconds that a plane takes, None where that is not known."""
+        """Return the seconds that a plane takes, None where that is not known."""
         return self._pace.get((classifier, method))
 
     def start(
@@ -204,7 +204,7 @@ class HeatmapRun(QObject):
             if isinstance(step, LoadedClassifier):
                 self._loads = None
                 self._classifier.adopt(step)
-                self._row.say(f"Loaded {name}.")
+                self._row.set_message(f"Loaded {name}.")
             elif isinstance(step, _Computed):
                 self._pace[name, recipe.method] = step.pace
                 self._show(snapshot, step)
@@ -214,7 +214,7 @@ class HeatmapRun(QObject):
             return self._loads is not None or snapshot is None or workspace.is_current(snapshot)
 
         if known is None:
-            self._row.say(f"Loading PyTorch and the classifier {name}…")
+            self._row.set_message(f"Loading PyTorch and the classifier {name}…")
         total = len(indices) + (known is None)
         if known is not None and known.of_volumes and snapshot is not None:
             total = _STEPS_OF_VOLUME + snapshot.image.n_planes(snapshot.axis)

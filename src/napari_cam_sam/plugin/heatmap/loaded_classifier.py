@@ -43,7 +43,7 @@ class LoadedClassifier:
         return not (self.of_volumes or prepared)
 
     def target(self, wanted: Iterable[str | None]) -> str:
-        """Give the first wanted class that it knows; else the finding, or `PREDICTED`."""
+        """Return the first wanted class that it knows; else the finding, or `PREDICTED`."""
         names = self.classifier.card.class_names
         for one in wanted:
             if one is not None and (one == PREDICTED or one in names):
@@ -52,7 +52,7 @@ class LoadedClassifier:
         return names[-1] if len(names) <= 2 else PREDICTED
 
     def layer(self, wanted: Iterable[str | None]) -> str | None:
-        """Give the first wanted layer that it has; else its default."""
+        """Return the first wanted layer that it has; else its default."""
         names = [name for name, _ in self.layers]
         for one in wanted:
             if one in names:
@@ -91,6 +91,6 @@ def described(
 
 
 def _own_grids(classifier: Any, known: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Give the default layers whose grid only the method knows, such as a transformer's."""
+    """Return the default layers whose grid only the method knows, such as a transformer's."""
     names = {name for name, _ in known}
     return [(name, "model-specific") for name in classifier.default_layers if name not in names]

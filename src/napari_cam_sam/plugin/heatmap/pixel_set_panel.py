@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from napari_cam_sam.plugin.state.snapshot import Snapshot
     from napari_cam_sam.plugin.state.workspace import Workspace
 
-__all__ = ["ChosenPixels", "PixelChoice"]
+__all__ = ["ChosenPixels", "PixelSetPanel"]
 
 _KINDS = (
     ("where it is predicted", "predicted", "The pixels that the network assigns to this class."),
@@ -55,14 +55,14 @@ class ChosenPixels:
     region: ReadRegion | None = None
 
     def along(self, axis: int | None) -> dict[str, Any]:
-        """Give the data for planes along an axis, None for a whole volume: a pixel's differs."""
+        """Return the data for planes along an axis, None for a whole volume: a pixel's differs."""
         pixel = self.data.get("pixel")
         if pixel is None or axis is None or len(pixel) == 2:
             return self.data
         return {**self.data, "pixel": tuple(n for a, n in enumerate(pixel) if a != axis)}
 
 
-class PixelChoice(QWidget):
+class PixelSetPanel(QWidget):
     """A choice of the pixel set: predicted, whole, truth, drawn, or a pixel that is clicked.
 
     Parameters
@@ -108,7 +108,7 @@ class PixelChoice(QWidget):
         self._kind_changed()
 
     def value(self, snapshot: Snapshot) -> ChosenPixels:
-        """Give what is chosen, for a thread.
+        """Return what is chosen, for a thread.
 
         Raises
         ------
@@ -138,7 +138,7 @@ class PixelChoice(QWidget):
         return ChosenPixels(data, layer.name, region)
 
     def value_for(self, loaded: LoadedClassifier | None, snapshot: Snapshot) -> ChosenPixels | None:
-        """Give what is chosen, as `value`; None where a classifier needs none, or may."""
+        """Return what is chosen, as `value`; None where a classifier needs none, or may."""
         if loaded is not None:
             return self.value(snapshot) if loaded.segments else None
         # Of what is not loaded yet nobody knows whether it needs them.
@@ -147,7 +147,7 @@ class PixelChoice(QWidget):
         return None
 
     def words(self) -> str:
-        """Say in words which pixels count, to stand behind the class."""
+        """Return in words which pixels count, to stand behind the class."""
         part = self.part.value()
         text = {
             "predicted": "where it is predicted",
@@ -162,7 +162,7 @@ class PixelChoice(QWidget):
         return text
 
     def state(self) -> dict[str, Any]:
-        """Give the choice as plain data, for the session."""
+        """Return the choice as plain data, for the session."""
         return {
             "kind": self.kind.value(),
             "component": self.part.value(),

@@ -51,7 +51,7 @@ def _layer(path: Path) -> LayerData:
     from napari_cam_sam.images.reading import read_image
     from napari_cam_sam.plugin.layers.conversion import KEY
     from napari_cam_sam.plugin.layers.layer_geometry import placed
-    from napari_cam_sam.plugin.qt.plain_text import unmarked
+    from napari_cam_sam.plugin.qt.plain_text import escape_markup
 
     # The core's reader says what is wrong with a broken file; frame 0 is there in any other.
     image = read_image(path, frame=0)
@@ -72,7 +72,7 @@ def _layer(path: Path) -> LayerData:
     if image.notes:
         show_info(f"{image.name}: {' '.join(image.notes)}")
     meta: dict[str, Any] = {
-        "name": unmarked(image.name),
+        "name": escape_markup(image.name),
         **placed(image.geometry, image.spatial_shape, frames=frames > 1),
         "metadata": {KEY: {"image": image, "read": weakref.ref(data)}},
     }

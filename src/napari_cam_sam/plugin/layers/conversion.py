@@ -13,7 +13,7 @@ from napari_cam_sam.images.image import Image
 from napari_cam_sam.plugin.layers.layer_axes import check_order, chosen_axes
 from napari_cam_sam.plugin.layers.layer_geometry import KEY, file_of, geometry_of
 from napari_cam_sam.plugin.layers.layer_notes import notes_of
-from napari_cam_sam.plugin.qt.plain_text import marked
+from napari_cam_sam.plugin.qt.plain_text import unescape_markup
 
 __all__ = [
     "KEY",
@@ -59,7 +59,7 @@ def image_of(layer: Any, frame: int | None = None) -> Image:
         data = data[frame]
     rgb = bool(getattr(layer, "rgb", False))
     notes = notes_of(layer) if file is None else file.notes
-    return Image(data, rgb, geometry, marked(layer.name), path, source, notes)
+    return Image(data, rgb, geometry, unescape_markup(layer.name), path, source, notes)
 
 
 def plane_shown(viewer: Any, layer: Any) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from napari_cam_sam.prompts.parameters import PromptParameters
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.state.workspace import Workspace
 
-__all__ = ["PreviewLayer", "PromptPreview", "propose"]
+__all__ = ["PreviewLayer", "PromptPreview", "preview_prompts"]
 
 _SEGMENTS = 12
 # Of no prompt that is placed: what is drawn so is not there yet.
@@ -39,7 +39,7 @@ class PromptPreview:
     plane_shape: tuple[int, int]
 
 
-def propose(
+def preview_prompts(
     values: NDArray[np.float32],
     parameters: PromptParameters,
     axis: int,
@@ -138,7 +138,7 @@ class PreviewLayer:
 
 
 def _outlines(mask: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
-    """Give the closed outlines of a mask, with at most some hundred vertices each."""
+    """Return the closed outlines of a mask, with at most some hundred vertices each."""
     from skimage.measure import approximate_polygon, find_contours
 
     padded = np.pad(mask, 1).astype(np.float32)

@@ -139,11 +139,11 @@ class PromptsDock(Dock):
         self.undo.clicked.connect(lambda: prompts.undo())
         self.redo.clicked.connect(lambda: prompts.redo())
         self.question.placed.connect(self._placed)
-        self.question.refused.connect(self.row.say)
+        self.question.refused.connect(self.row.set_message)
         prompts.settled.connect(self._tell)
         prompts.changed.connect(self._tell_polarity)
-        prompts.changed.connect(self.row.release)
-        prompts.ignored.connect(self.row.fail)
+        prompts.changed.connect(self.row.clear_error)
+        prompts.ignored.connect(self.row.show_error)
         workspace = self.workspace
         workspace.plane_changed.connect(self._plane_changed)
         workspace.heatmaps_changed.connect(self._tell)
@@ -158,7 +158,7 @@ class PromptsDock(Dock):
     def _plane_changed(self) -> None:
         # Told late, after quick work on this plane: what that said stays.
         if not self.row.busy and self._plane() != self._placed_on:
-            self.row.say("")
+            self.row.set_message("")
         self._tell()
 
     def _plane(self) -> tuple[int, int] | None:
@@ -182,9 +182,9 @@ class PromptsDock(Dock):
         try:
             parameters = self._parameters()
         except CamSamError as error:
-            self.row.say(str(error))
+            self.row.set_message(str(error))
             return
-        self.row.say("")
+        self.row.set_message("")
         self.workspace.prompt_parameters = parameters
         with signals_blocked(self.threshold):
             self.threshold.set_value(parameters.threshold)
@@ -203,7 +203,7 @@ class PromptsDock(Dock):
         return value
 
     def state(self) -> dict[str, Any]:
-        """Give the choices as plain data, for the session."""
+        """Return the choices as plain data, for the session."""
         return {
             "rule": asdict(self.workspace.prompt_parameters),
             "take": self.truth.rule.value(),
@@ -230,19 +230,19 @@ class PromptsDock(Dock):
         from napari_cam_sam.prompts.strategies import prompts_from_heatmap
 
         workspace = self.workspace
-        self.row.release()
+        self.row.clear_error()
         try:
             axis, shown = workspace.plane()
             parameters = self._parameters()
         except CamSamError as error:
-            self.row.fail(str(error))
+            self.row.show_error(str(error))
             return False
         indices = workspace.heatmaps.computed_planes(axis) if everywhere else [shown]
         values = [workspace.heatmaps.values(axis, i) for i in indices]
         given = [(i, v) for i, v in zip(indices, values, strict=True) if v is not None]
         if not given:
             which = "on any slice" if everywhere else "on this slice"
-            self.row.fail(f"No heatmap {which}: compute one first (step 1).")
+            self.row.show_error(f"No heatmap {which}: compute one first (step 1).")
             return False
         notes = {i: n for i, _ in given if (n := workspace.heatmaps.record(axis, i)) is not None}
         first = workspace.prompts.object_id
@@ -260,11 +260,11 @@ class PromptsDock(Dock):
 
     def extract_from_truth(self, everywhere: bool = False) -> bool:
         """Place prompts from the truth of the plane shown, or of all planes; as `extract`."""
-        self.row.release()
+        self.row.clear_error()
         try:
             jobs = self.truth.jobs(everywhere)
         except CamSamError as error:
-            self.row.fail(str(error))
+            self.row.show_error(str(error))
             return False
         return self._extract(jobs, "Prompts from ground truth", self.truth.label.value())
 
@@ -301,16 +301,16 @@ class PromptsDock(Dock):
         of, other = self._evidence_words()
         if len(planes) == 1 and empty:
             words = f"No prompts{of} on slice {planes[0].index}: {planes[0].reason}".rstrip(".")
-            self.row.say(f"{words}. {other}".rstrip())
+            self.row.set_message(f"{words}. {other}".rstrip())
         else:
             reasons = {plane.reason for plane in empty}
             why = f": {reasons.pop()}" if len(reasons) == 1 else " without evidence"
             without = f", none on {len(empty)}{why}".rstrip(".") if empty else ""
             where = f"{count} slice{'s' if count != 1 else ''}"
-            self.row.say(f"Prompts{of} on {where}{without}. {other}".rstrip())
+            self.row.set_message(f"Prompts{of} on {where}{without}. {other}".rstrip())
 
     def _evidence_words(self) -> tuple[str, str]:
-        """Say which class the prompts are of, and whether another one is chosen by now."""
+        """Return the class of the prompts in words, and whether another is chosen now."""
         if not self._evidence:
             return "", ""
         chosen = self.workspace.docks.state_of("heatmap") or {}
@@ -320,31 +320,31 @@ class PromptsDock(Dock):
     # Editing
 
     def _edit_mode(self, which: int, mode: str) -> None:
-        self.row.release()
+        self.row.clear_error()
         try:
             self.workspace.plane()
             layer = self.workspace.prompts.create()[which]
         except CamSamError as error:
-            self.row.fail(str(error))
+            self.row.show_error(str(error))
             return
         self.workspace.viewer.layers.selection.active = layer
         layer.mode = mode
 
     def switch_polarity(self) -> None:
         """Turn the selected points, or what new points will be."""
-        self.row.release()
+        self.row.clear_error()
         try:
             self.workspace.prompts.switch_polarity()
         except CamSamError as error:
-            self.row.fail(str(error))
+            self.row.show_error(str(error))
 
     def clear_plane(self) -> None:
         """Remove the prompts of the plane shown."""
-        self.row.release()
+        self.row.clear_error()
         try:
             self.workspace.prompts.clear(*self.workspace.plane())
         except CamSamError as error:
-            self.row.fail(str(error))
+            self.row.show_error(str(error))
 
     def _show_object(self, object_id: int) -> None:
         with signals_blocked(self.object):
@@ -354,7 +354,7 @@ class PromptsDock(Dock):
         self.polarity.setText(f"New points: {self.workspace.prompts.polarity} (T)")
 
     def _tell(self) -> None:
-        """Say what lies on the plane shown."""
+        """Show what lies on the plane shown."""
         try:
             axis, index = self.workspace.plane()
             prompts = self.workspace.prompts.read(axis, index)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QCheckBox
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.plugin.prompts.preview_layer import PreviewLayer, PromptPreview, propose
+from napari_cam_sam.plugin.prompts.preview_layer import PreviewLayer, PromptPreview, preview_prompts
 from napari_cam_sam.plugin.qt.latest import LatestOnly
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
 from napari_cam_sam.plugin.qt.timers import single_shot_timer
@@ -35,9 +35,9 @@ class StrategyPreview(QCheckBox):
         self.setToolTip("Outlines the heatmap region, box and points that the rule would place.")
         self.setChecked(True)
         self._workspace = workspace
-        self._sketch = PreviewLayer(workspace)
+        self._layer = PreviewLayer(workspace)
         self._rule_moved = False
-        self._proposals = LatestOnly(self._drawn, row.say, self)
+        self._latest = LatestOnly(self._drawn, row.set_message, self)
         self._timer = single_shot_timer(self, self._draw, _DRAW_MS)
         self.toggled.connect(self.draw_soon)
         workspace.prompts.settled.connect(self.draw_soon)
@@ -73,8 +73,8 @@ class StrategyPreview(QCheckBox):
         """Ask what the rule would place on the plane shown."""
         workspace = self._workspace
         if not self.isChecked() or not self.isVisible():
-            self._proposals.drop()
-            self._sketch.remove()
+            self._latest.drop()
+            self._layer.remove()
             return
         try:
             axis, index = workspace.plane()
@@ -82,12 +82,12 @@ class StrategyPreview(QCheckBox):
         except CamSamError:
             values = None
         if values is None:
-            self._proposals.drop()
-            self._sketch.hide()
+            self._latest.drop()
+            self._layer.hide()
             return
         copied, parameters = values.copy(), workspace.prompt_parameters
         first = workspace.prompts.object_id
-        self._proposals.ask(lambda: propose(copied, parameters, axis, index, first))
+        self._latest.ask(lambda: preview_prompts(copied, parameters, axis, index, first))
 
     def _drawn(self, proposal: PromptPreview) -> None:
         """Draw it, unless it is there already, or the user has made it better."""
@@ -101,6 +101,6 @@ class StrategyPreview(QCheckBox):
         first = workspace.prompts.object_id
         edited = (there.axis, there.index) in workspace.prompts.edited(first)
         if set(there.objects) <= set(placed.objects) or (edited and not self._rule_moved):
-            self._sketch.hide()
+            self._layer.hide()
         else:
-            self._sketch.show(proposal)
+            self._layer.show(proposal)

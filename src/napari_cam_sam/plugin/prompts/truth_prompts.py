@@ -102,7 +102,7 @@ class TruthPrompts(QWidget):
         self._list()
 
     def jobs(self, everywhere: bool) -> list[Callable[[], PlanePrompts]]:
-        """Give what makes the prompts of the plane shown, or of each plane, in a thread.
+        """Return what makes the prompts of the plane shown, or of each plane, in a thread.
 
         Raises
         ------

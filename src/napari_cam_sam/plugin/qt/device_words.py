@@ -8,5 +8,5 @@ _WORDS = {"cpu": "CPU", "auto": "GPU if available, else the CPU"}
 
 
 def device_words(device: str) -> str:
-    """Say a device as it stands behind "on the", e.g. ``"CPU"``."""
+    """Return a device as it stands behind "on the", e.g. ``"CPU"``."""
     return _WORDS.get(device, device)

@@ -122,7 +122,7 @@ class _Questions(QObject):
             return idle
 
     def take(self) -> tuple[int, Callable[[], Any]] | None:
-        """Give the newest question and its number; None, and idle, where none waits."""
+        """Return the newest question and its number; None, and idle, where none waits."""
         with self._lock:
             question, self._waiting = self._waiting, None
             if question is None:

@@ -57,7 +57,7 @@ class OptionalField(QWidget):
         self.switch.toggled.connect(inner.setEnabled)
 
     def value(self) -> Any:
-        """Give the value, None where it is switched off."""
+        """Return the value, None where it is switched off."""
         return self.inner.value() if self.switch.isChecked() else None
 
     def set_value(self, value: Any) -> None:
@@ -107,7 +107,7 @@ class ParameterForm(QWidget):
             rows.addRow(_spoken(field.name), widget)
 
     def value(self) -> Any:
-        """Give the data class with what the form shows.
+        """Return the data class with what the form shows.
 
         Raises
         ------
@@ -117,7 +117,7 @@ class ParameterForm(QWidget):
         return self._group(**self.values())
 
     def values(self) -> dict[str, Any]:
-        """Give what the form shows, by field."""
+        """Return what the form shows, by field."""
         return {name: self._read(widget) for name, widget in self._widgets.items()}
 
     def set_value(self, value: Any) -> None:
@@ -131,7 +131,7 @@ class ParameterForm(QWidget):
             self.changed.emit()
 
     def widget(self, name: str) -> Any:
-        """Give the widget of a field."""
+        """Return the widget of a field."""
         return self._widgets[name]
 
     def show_fields(self, names: Iterable[str]) -> None:

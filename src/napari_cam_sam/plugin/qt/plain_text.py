@@ -2,7 +2,7 @@
 
 Qt takes a text that looks like HTML for HTML, and opens the pictures that it names. What the docks
 show comes out of files, so labels are `Label`, tooltips go through `plain_tip`, and the few labels
-with markup of our own are `Rich`, whose data go through `html.escape`.
+with markup of our own are `RichLabel`, whose data go through `html.escape`.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from qtpy.QtWidgets import QLabel, QMessageBox, QWidget
 
 __all__ = [
     "Label",
-    "Rich",
-    "asked",
-    "marked",
+    "RichLabel",
+    "confirm",
+    "escape_markup",
     "plain_tip",
     "show_error",
     "show_info",
     "show_warning",
-    "unmarked",
+    "unescape_markup",
 ]
 
 
@@ -40,7 +40,7 @@ class Label(QLabel):
         super().setToolTip(plain_tip(text))
 
 
-class Rich(QLabel):
+class RichLabel(QLabel):
     """A label with markup of our own: what comes out of data is escaped by whoever sets it."""
 
     def __init__(self, text: str = "") -> None:
@@ -55,35 +55,35 @@ def plain_tip(text: Any) -> str:
     return f"<qt>{html.escape(text)}</qt>" if "<" in text or "&" in text else text
 
 
-def unmarked(text: Any) -> str:
+def escape_markup(text: Any) -> str:
     """Return a text that no label of napari's takes for markup, e.g. for a layer's name.
 
-    A space without width stands in it, so what is seen stays; `marked` takes it out again.
+    A space without width stands in it, so what is seen stays; `unescape_markup` takes it out again.
     """
-    return marked(text).replace("<", "<\u200b")
+    return unescape_markup(text).replace("<", "<\u200b")
 
 
-def marked(text: Any) -> str:
-    """Return the text that `unmarked` was given."""
+def unescape_markup(text: Any) -> str:
+    """Return the text that `escape_markup` was given."""
     return str(text).replace("<\u200b", "<")
 
 
 def show_error(text: str) -> None:
     """Show an error as a notification."""
-    notifications.show_error(unmarked(text))
+    notifications.show_error(escape_markup(text))
 
 
 def show_warning(text: str) -> None:
     """Show a warning as a notification."""
-    notifications.show_warning(unmarked(text))
+    notifications.show_warning(escape_markup(text))
 
 
 def show_info(text: str) -> None:
     """Show something to know as a notification."""
-    notifications.show_info(unmarked(text))
+    notifications.show_info(escape_markup(text))
 
 
-def asked(parent: QWidget, title: str, question: str) -> bool:
+def confirm(parent: QWidget, title: str, question: str) -> bool:
     """Ask a question of two answers, in plain text; True for yes."""
     yes, no = QMessageBox.StandardButton.Yes, QMessageBox.StandardButton.No
     box = QMessageBox(QMessageBox.Icon.Question, title, "", yes | no, parent)

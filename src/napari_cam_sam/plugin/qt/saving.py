@@ -16,7 +16,7 @@ from napari_cam_sam.images.formats import NIFTI, suffix_of
 from napari_cam_sam.images.geometry import standing_affine
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.writing import write_heatmap, write_labels
-from napari_cam_sam.plugin.qt.plain_text import asked
+from napari_cam_sam.plugin.qt.plain_text import confirm
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
 from napari_cam_sam.plugin.qt.widgets import button
 from napari_cam_sam.text import shown
@@ -76,14 +76,14 @@ class SavingRow(QWidget):
         self.row.ended.connect(self._ended)
 
     def forget(self) -> None:
-        """Say no more what was saved: what is there now is something else."""
+        """Clear what was saved: what is there now is something else."""
         if not self.row.busy:
-            self.row.tell("")
+            self.row.set_result("")
 
     def _ended(self, complete: bool) -> None:
         self.button.setEnabled(True)
         if not complete:
-            self.row.say("")  # after an error is read nothing is being saved any more
+            self.row.set_message("")  # after an error is read nothing is being saved any more
 
     def save(self) -> None:
         """Ask for a file, and save into it in the background."""
@@ -91,7 +91,7 @@ class SavingRow(QWidget):
             saving = self._what()
             path = ask_path(self, saving)
         except CamSamError as error:
-            self.row.fail(str(error))
+            self.row.show_error(str(error))
             return
         if path is None:
             return
@@ -102,11 +102,11 @@ class SavingRow(QWidget):
 
         def done(_: Any) -> None:
             where = shown(path.parent)
-            self.row.tell(f"Saved {saving.what} as {shown(path.name)}, in {where}.")
+            self.row.set_result(f"Saved {saving.what} as {shown(path.name)}, in {where}.")
 
         if self.row.start(steps, 1, f"Saving {saving.what}", done):
             self.button.setEnabled(False)
-            self.row.say(f"Saving {saving.what}…")
+            self.row.set_message(f"Saving {saving.what}…")
 
 
 def ask_path(parent: QWidget, saving: Saving) -> Path | None:
@@ -133,7 +133,7 @@ def ask_path(parent: QWidget, saving: Saving) -> Path | None:
     if (
         path != Path(chosen)
         and path.exists()
-        and not asked(parent, f"Save {saving.what}", question)
+        and not confirm(parent, f"Save {saving.what}", question)
     ):
         return None
     return path
@@ -150,7 +150,7 @@ def _mended(path: Path) -> Path:
 
 
 def _has_suffix(path: Path) -> bool:
-    """Tell whether a name says that it is an image, so that a wrong kind is refused by its name."""
+    """Check whether a name says that it is an image: a wrong kind is refused by its name."""
     try:
         suffix_of(path)
     except CamSamError:

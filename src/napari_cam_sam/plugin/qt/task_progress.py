@@ -85,7 +85,7 @@ class TaskProgress(QWidget):
         """Whether a task runs."""
         return self._starting or self._held.task is not None
 
-    def say(self, text: str) -> None:
+    def set_message(self, text: str) -> None:
         """Show a line of words, unless an error is shown: then it waits."""
         if self._waiting is None:
             self._show(text)
@@ -96,12 +96,12 @@ class TaskProgress(QWidget):
         self.words.setText(text)
         self.updateGeometry()
 
-    def tell(self, text: str) -> None:
+    def set_result(self, text: str) -> None:
         """Show what came of an action, also in place of an error."""
-        self.release()
-        self.say(text)
+        self.clear_error()
+        self.set_message(text)
 
-    def fail(self, text: str) -> None:
+    def show_error(self, text: str) -> None:
         """Show an error, which stays until the next action in the dock."""
         if self._waiting is None:
             # The words before were of the state that the error is of, and come back after it.
@@ -110,11 +110,11 @@ class TaskProgress(QWidget):
         self._show(text)
 
     @property
-    def failed(self) -> bool:
+    def has_error(self) -> bool:
         """Whether an error is shown."""
         return self._waiting is not None
 
-    def release(self) -> None:
+    def clear_error(self) -> None:
         """Let go of an error: something else is done now."""
         if self._waiting is not None:
             text, self._waiting = self._waiting, None
@@ -130,7 +130,7 @@ class TaskProgress(QWidget):
             and watched is not self.words
             and self._dock().isAncestorOf(watched)
         ):
-            self.release()
+            self.clear_error()
         return False
 
     def _dock(self) -> QWidget:
@@ -166,7 +166,7 @@ class TaskProgress(QWidget):
         """
         if self.busy:
             return False
-        self.release()
+        self.clear_error()
         self._description, self._begin = description, time.monotonic()
         self._counts = counts
         # napari lets the window live while it makes a bar: a second press may come in there.
@@ -176,7 +176,7 @@ class TaskProgress(QWidget):
         finally:
             self._starting = False
         self._held.task.stepped.connect(self._stepped)
-        self._held.task.failed.connect(self.fail)
+        self._held.task.failed.connect(self.show_error)
         self._held.task.ended.connect(self._ended)
         # Of a single step nothing is known until it is over: a bar that moves to and fro.
         self.bar.setRange(0, total if total > 1 and counts else 0)
@@ -218,7 +218,7 @@ class TaskProgress(QWidget):
 
 
 def duration(seconds: float) -> str:
-    """Say a duration as people do, e.g. ``"about 4 s"``, ``"about 3 min"``."""
+    """Return a duration as people say it, e.g. ``"about 4 s"``, ``"about 3 min"``."""
     if seconds < 1:
         return "about 1 s"
     if seconds < 90:

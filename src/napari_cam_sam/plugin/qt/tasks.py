@@ -20,7 +20,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from superqt.utils import create_worker
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.plugin.qt.plain_text import show_error, unmarked
+from napari_cam_sam.plugin.qt.plain_text import escape_markup, show_error
 from napari_cam_sam.sam.segmenter import Cancelled
 
 __all__ = ["Failure", "Steps", "Task", "notify", "report_steps", "run_in_thread"]
@@ -84,7 +84,7 @@ class Task(QObject):
         self._done, self._total = 0, total
         self._on_step, self._is_wanted = on_step, is_wanted
         self._complete = False
-        self._bar = progress(total=total, desc=unmarked(description))
+        self._bar = progress(total=total, desc=escape_markup(description))
         # napari's bar lets the window live inside its update, and the next steps come in there:
         # told at every step, a quick task would go deeper and deeper until the process ends.
         self._behind, self._telling = 0, False
@@ -138,7 +138,7 @@ class Task(QObject):
         notify(error)
 
     def _tell(self) -> None:
-        """Tell the activity dock how far it is."""
+        """Update the bar of the activity dock."""
         if self._telling or not self._behind or self._stop.is_set():
             return
         self._telling = True

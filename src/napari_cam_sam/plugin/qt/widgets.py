@@ -95,7 +95,7 @@ class ValueComboBox(_LeavesWheel, QComboBox):
             self.set_value(before)
 
     def value(self) -> Any:
-        """Give what is chosen, None for nothing."""
+        """Return what is chosen, None for nothing."""
         return self.currentData()
 
     def set_value(self, value: Any) -> bool:
@@ -134,7 +134,7 @@ class WrappingLabel(Label):
         super().setText(re.sub(r"([/\\_])", "\\1\u200b", text))
 
     def text(self) -> str:
-        """Give the text as it was set."""
+        """Return the text as it was set."""
         return super().text().replace("\u200b", "")
 
 
@@ -161,7 +161,7 @@ class FractionSlider(QWidget):
         self.number.valueChanged.connect(self._typed)
 
     def value(self) -> float:
-        """Give the value."""
+        """Return the value."""
         return float(self.number.value())
 
     def set_value(self, value: float) -> None:
@@ -169,7 +169,7 @@ class FractionSlider(QWidget):
         self.number.setValue(value)
 
     def say_unit(self, unit: str) -> None:
-        """Say behind the number what it is a fraction of."""
+        """Show behind the number what it is a fraction of."""
         self.number.setSuffix(f" {unit}" if unit else "")
 
     def _slid(self, value: int) -> None:

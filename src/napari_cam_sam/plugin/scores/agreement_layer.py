@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari_cam_sam.plugin.layers.conversion import KEY
-from napari_cam_sam.plugin.qt.plain_text import unmarked
+from napari_cam_sam.plugin.qt.plain_text import escape_markup
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,7 +57,7 @@ class AgreementLayer:
         colours |= {value: colour for value, (_, colour, _) in AGREEMENT.items()}
         viewer.add_labels(
             data,
-            name=unmarked(f"TP/FP/FN of {name}"),
+            name=escape_markup(f"TP/FP/FN of {name}"),
             opacity=0.7,
             colormap=DirectLabelColormap(color_dict=colours),
             metadata=self._workspace.mark("comparison"),

@@ -65,7 +65,7 @@ class ComparePage(QWidget):
         self.table.setRowCount(0)
 
     def tell(self, problem: str | None, key: tuple[Any, ...] | None) -> None:
-        """Say what is missing, if anything is, and whether the lines are of what there is now.
+        """Show what is missing, if anything is, and whether the lines are of what there is now.
 
         Parameters
         ----------
@@ -86,7 +86,7 @@ class ComparePage(QWidget):
         if problem is None and self.lines:
             self._say_of_when(key)
             return
-        self.row.say(
+        self.row.set_message(
             problem or "CAM alone, CAM → SAM, edited prompts or accepted labels, ground truth."
         )
 
@@ -94,14 +94,14 @@ class ComparePage(QWidget):
         """Take note that labels were edited: what was compared is of those before."""
         self._edited = True
         if self.lines and self.button.isEnabled():
-            self.row.say(self._words + _BEFORE)
+            self.row.set_message(self._words + _BEFORE)
 
     def _say_of_when(self, key: tuple[Any, ...] | None) -> None:
         old = self._edited or self._of != self._made_from(key)
-        self.row.say(self._words + (_BEFORE if old else "."))
+        self.row.set_message(self._words + (_BEFORE if old else "."))
 
     def _made_from(self, key: tuple[Any, ...] | None) -> tuple[Any, ...]:
-        """Give all that a comparison is made from but the labels' pixels."""
+        """Return all that a comparison is made from but the labels' pixels."""
         workspace = self._workspace
         axis, heatmaps = workspace.plane()[0], workspace.heatmaps
         notes = [(i, heatmaps.record(axis, i)) for i in heatmaps.computed_planes(axis)]
@@ -109,7 +109,7 @@ class ComparePage(QWidget):
         return key, notes, placed, workspace.segmenter, workspace.prompt_parameters
 
     def _placed(self, axis: int) -> dict[int, PlanePrompts]:
-        """Give the prompts of the planes that the user edited, by plane."""
+        """Return the prompts of the planes that the user edited, by plane."""
         prompts = self._workspace.prompts
         edited = {index for at, index in prompts.touched() if at == axis}
         placed = {one.index: one for one in prompts.read_all(axis) if one.index in edited}
@@ -154,12 +154,12 @@ class ComparePage(QWidget):
         self.clear()
         self._of = self._made_from(key)
         self.button.setEnabled(False)
-        self.row.say(f"Comparing with {segmenter.name}…")
+        self.row.set_message(f"Comparing with {segmenter.name}…")
         words = f"Comparison of {job.image.name}"
         return self.row.start(steps, len(planes), words, self._found.append, wanted)
 
     def _accepted(self, job: ScoringInput) -> Any | None:
-        """Give what the user accepted, of the label that is meant where it occurs."""
+        """Return what the user accepted, of the label that is meant where it occurs."""
         workspace = self._workspace
         layer = workspace.masks.accept_layer()
         if layer is None or workspace.mismatch(layer) is not None:
@@ -171,7 +171,7 @@ class ComparePage(QWidget):
     def _ended(self, complete: bool) -> None:
         self.button.setEnabled(True)
         if not self._found:
-            self.row.say(
+            self.row.set_message(
                 "No slice with a heatmap has a ground truth or a prediction." if complete else ""
             )
             return
@@ -189,4 +189,4 @@ class ComparePage(QWidget):
         self.table.resizeColumnsToContents()
         words = f"{self.lines[0].n_planes} slices with ground truth or masks"
         self._words = words if complete else f"Stopped after {words}"
-        self.row.say(f"{self._words}.")
+        self.row.set_message(f"{self._words}.")

@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from napari_cam_sam.evaluation.score_steps import ScoringInput
     from napari_cam_sam.plugin.state.workspace import Workspace
 
-__all__ = ["ScoreChoices"]
+__all__ = ["ScoreInputs"]
 
 _EDITS = ("labels_update", "paint", "data")
 _PLACES = ("scale", "translate", "rotate", "shear", "affine", "units")
 _ALL_LABELS = ("all labels", None)
 
 
-class ScoreChoices(QWidget):
+class ScoreInputs(QWidget):
     """The choice of a prediction, a truth, a heatmap and a label, out of the viewer's layers.
 
     Parameters
@@ -218,24 +218,24 @@ class ScoreChoices(QWidget):
     # What is chosen
 
     def layers(self) -> tuple[Any | None, Any | None, Any | None]:
-        """Give prediction, truth and heatmap."""
+        """Return prediction, truth and heatmap."""
         return self.prediction.value(), self.truth.value(), self.heatmap.value()
 
     def key(self) -> tuple[Any, ...]:
-        """Say what is chosen: scores are of the choices of their time."""
+        """Return what is chosen: scores are of the choices of their time."""
         layers = (self._workspace.image_layer, *self.layers())
         ids = [None if layer is None else layer.unique_id for layer in layers]
         return (*ids, self.label.value(), self._workspace.plane()[0], self._workspace.frame())
 
     def key_or_none(self) -> tuple[Any, ...] | None:
-        """Give the key; None where the viewer shows no single plane."""
+        """Return the key; None where the viewer shows no single plane."""
         try:
             return self.key()
         except CamSamError:
             return None
 
     def problem(self) -> str | None:
-        """Say why nothing can be scored; None where it can."""
+        """Return in words why nothing can be scored; None where it can."""
         workspace, prediction, truth = self._workspace, self.prediction.value(), self.truth.value()
         try:
             name = workspace.image().name
@@ -252,7 +252,7 @@ class ScoreChoices(QWidget):
         return next((reason for reason in reasons if reason is not None), None)
 
     def subject(self) -> Subject:
-        """Give what is chosen in words."""
+        """Return what is chosen in words."""
         image, (axis, _) = self._workspace.image(), self._workspace.plane()
         prediction, truth, heatmap = (None if x is None else x.name for x in self.layers())
         return Subject(
@@ -261,7 +261,7 @@ class ScoreChoices(QWidget):
         )  # fmt: skip
 
     def unit_remark(self) -> str | None:
-        """Say which unit distances are in where a layer has another than the image.
+        """Return in words which unit distances are in where a layer has another than the image.
 
         One of them has none then: a mask in pixels fits any image of its shape.
         """
@@ -282,7 +282,7 @@ class ScoreChoices(QWidget):
         )
 
     def words(self) -> str:
-        """Say what would be scored."""
+        """Return in words what would be scored."""
         image, (axis, _) = self._workspace.image(), self._workspace.plane()
         along = f", {image.n_planes(axis)} slices along axis {axis}"
         return (
@@ -291,7 +291,7 @@ class ScoreChoices(QWidget):
         )
 
     def to_score(self) -> ScoringInput:
-        """Say what is scored: the layers' own arrays."""
+        """Return what is scored: the layers' own arrays."""
         from napari_cam_sam.evaluation.score_steps import ScoringInput
 
         image, (axis, _) = self._workspace.image(), self._workspace.plane()
@@ -315,7 +315,7 @@ class ScoreChoices(QWidget):
         )
 
     def array(self, layer: Any) -> Any:
-        """Give the array of a layer, of a series that of the frame shown."""
+        """Return the array of a layer, of a series that of the frame shown."""
         return self._image(layer).data
 
     def _image(self, layer: Any) -> Image:

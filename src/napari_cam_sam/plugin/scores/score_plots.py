@@ -112,7 +112,7 @@ class PlanesPlot(Plot):
 
 
 def _gaps(known: list[int], values: Mapping[int, float]) -> tuple[list[float], list[float]]:
-    """Give the points of a line that is broken where planes are missing."""
+    """Return the points of a line that is broken where planes are missing."""
     x: list[float] = []
     y: list[float] = []
     for before, index in zip([known[0], *known], known, strict=False):

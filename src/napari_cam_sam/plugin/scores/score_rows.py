@@ -110,7 +110,7 @@ class Subject:
 
 
 def key(row: ScoredRow) -> Key:
-    """Give what tells a row from all others of its table."""
+    """Return what tells a row from all others of its table."""
     return row.kind, row.number
 
 
@@ -124,7 +124,7 @@ def _in_files(row: ScoredRow) -> str:
 
 
 def remarks(row: ScoredRow, older: bool = False) -> str:
-    """Say in words what to know before a row's numbers are used."""
+    """Return in words what to know before a row's numbers are used."""
     said = [_WORDS.get(flag, flag) for flag in row.scores.flags]
     if row.kind == "object" and row.partner not in (None, row.number):
         said.append(f"label {row.partner} in the prediction")
@@ -134,21 +134,21 @@ def remarks(row: ScoredRow, older: bool = False) -> str:
 
 
 def missing(row: ScoredRow) -> str:
-    """Say on how many planes nothing is predicted, e.g. of a volume segmented in part."""
+    """Return on how many planes nothing is predicted, e.g. of a volume segmented in part."""
     of = "of its slices" if row.kind == "object" else "slices with ground truth"
     verb = "has" if row.empty_planes == 1 else "have"
     return f"{row.empty_planes} of {row.truth_planes} {of} {verb} no mask"
 
 
 def place(row: ScoredRow) -> tuple[int, int]:
-    """Say where a row stands in a table that nobody sorted."""
+    """Return the place of a row in a table that nobody sorted."""
     return _ORDER[row.kind], row.number
 
 
 def as_data(
     rows: Iterable[ScoredRow], subject: Subject, is_older: Callable[[ScoredRow], bool]
 ) -> list[dict[str, Any]]:
-    """Give rows as plain data, which JSON holds and `from_data` takes back.
+    """Return rows as plain data, which JSON holds and `from_data` takes back.
 
     A number that is not defined is None, an infinite distance the text ``"inf"``.
     """
@@ -202,7 +202,7 @@ def as_text(
     is_older: Callable[[ScoredRow], bool],
     delimiter: str = ",",
 ) -> str:
-    """Give rows as a table of text in full precision; an infinite distance stands as ``inf``."""
+    """Return rows as a table of text in full precision; an infinite distance stands as ``inf``."""
     text = io.StringIO()
     writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
     about = {} if subject is None else vars(subject)

@@ -62,7 +62,7 @@ class ScoreTable(QTableWidget):
         )
 
     def rows(self) -> list[ScoredRow]:
-        """Give all rows: the volume, objects, planes."""
+        """Return all rows: the volume, objects, planes."""
         return sorted(self._rows.values(), key=place)
 
     def is_older(self, row: ScoredRow) -> bool:
@@ -116,17 +116,17 @@ class ScoreTable(QTableWidget):
         self.clearSelection()
 
     def shown(self) -> list[ScoredRow]:
-        """Give the rows in the order in which they are sorted now."""
+        """Return the rows in the order in which they are sorted now."""
         return [row for row in map(self._at, range(self.rowCount())) if row is not None]
 
     # Out of the viewer
 
     def as_data(self) -> list[dict[str, Any]]:
-        """Give the rows as plain data, each with what was compared."""
+        """Return the rows as plain data, each with what was compared."""
         return [] if self.subject is None else as_data(self.rows(), self.subject, self.is_older)
 
     def as_shown(self) -> str:
-        """Give the rows as they are sorted, with tabs between their columns."""
+        """Return the rows as they are sorted, with tabs between their columns."""
         return as_text(self.shown(), None, self.is_older, "\t")
 
     def writer(self) -> Callable[[Path], None]:

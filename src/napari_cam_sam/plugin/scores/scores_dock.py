@@ -15,14 +15,14 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.layers.layer_geometry import file_of
 from napari_cam_sam.plugin.qt.dock import Dock, connect_until_destroyed
 from napari_cam_sam.plugin.qt.latest import LatestOnly
-from napari_cam_sam.plugin.qt.plain_text import Rich, marked, show_error
+from napari_cam_sam.plugin.qt.plain_text import RichLabel, show_error, unescape_markup
 from napari_cam_sam.plugin.qt.saving import Saving, SavingRow
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
 from napari_cam_sam.plugin.qt.timers import single_shot_timer
 from napari_cam_sam.plugin.qt.widgets import button, hbox
 from napari_cam_sam.plugin.scores.agreement_layer import AGREEMENT, AgreementLayer
 from napari_cam_sam.plugin.scores.compare_page import ComparePage
-from napari_cam_sam.plugin.scores.score_inputs import ScoreChoices
+from napari_cam_sam.plugin.scores.score_inputs import ScoreInputs
 from napari_cam_sam.plugin.scores.score_plots import CurvesPlot, PlanesPlot
 from napari_cam_sam.plugin.scores.score_rows import from_data
 from napari_cam_sam.plugin.scores.score_table import ScoreTable
@@ -66,7 +66,7 @@ class ScoresDock(Dock):
         self.workspace.docks.register("take score rows", self.take_rows)
 
     def _build(self, viewer: napari.viewer.Viewer) -> None:
-        self.choices = ScoreChoices(self.workspace)
+        self.choices = ScoreInputs(self.workspace)
         self.run = button(
             "Score", "Scores every slice along this axis, every object, and the volume."
         )
@@ -74,7 +74,7 @@ class ScoresDock(Dock):
         self.overlay.setToolTip(
             "Shows where prediction and ground truth agree and where they differ."
         )
-        legend = Rich(
+        legend = RichLabel(
             " ".join(f'<span style="color:{c}">■</span>&nbsp;{n}' for n, c, _ in AGREEMENT.values())
         )
         legend.setToolTip("; ".join(f"{n}: {words}" for n, _, words in AGREEMENT.values()))
@@ -107,7 +107,7 @@ class ScoresDock(Dock):
     def _connect(self) -> None:
         workspace = self.workspace
         self.scored.connect(workspace.docks.changed)
-        self._newest = LatestOnly(self._plane_scored, self.row.say, self)
+        self._latest = LatestOnly(self._plane_scored, self.row.set_message, self)
         self._pause = single_shot_timer(self, self._rescore_shown, _PAUSE_MS)
         self.choices.changed.connect(self._say)
         self.choices.edited.connect(self._edited)
@@ -148,7 +148,7 @@ class ScoresDock(Dock):
     def _forget(self) -> None:
         """Leave what was scored, and what is being scored: it would come into another table."""
         self.row.stop()
-        self._newest.drop()
+        self._latest.drop()
         self._state = None
         if self._next is not None:
             self._next.wanted = False
@@ -164,7 +164,7 @@ class ScoresDock(Dock):
         if self._next is not None:
             return
         if problem is not None:
-            self.row.say(problem)
+            self.row.set_message(problem)
             return
         if state is None:
             words = _RESTORED if self.table.subject is not None else self.choices.words()
@@ -172,7 +172,7 @@ class ScoresDock(Dock):
             same = state.key == self.choices.key()
             words = state.words if same else "Scores are out of date: press Score."
         remarks = (self.choices.values_remark, self.choices.unit_remark())
-        self.row.say(" ".join(filter(None, (words, *remarks))))
+        self.row.set_message(" ".join(filter(None, (words, *remarks))))
 
     # Scoring
 
@@ -205,8 +205,8 @@ class ScoresDock(Dock):
         def wanted() -> bool:
             return all(layer in workspace.viewer.layers for layer in layers)
 
-        self._newest.drop()
-        self.row.say(f"Scoring {subject.prediction} against {subject.truth}…")
+        self._latest.drop()
+        self.row.set_message(f"Scoring {subject.prediction} against {subject.truth}…")
         total = image.n_planes(job.axis) + 2
         started = self.row.start(steps, total, f"Scores of {image.name}", found.keep, wanted)
         if not started:
@@ -327,7 +327,7 @@ class ScoresDock(Dock):
 
             return state, index, score_slice(one, 0)
 
-        self._newest.ask(ask)
+        self._latest.ask(ask)
 
     def _plane_scored(self, answer: tuple[ScoringRun, int, SliceScores]) -> None:
         state, index, found = answer
@@ -355,7 +355,7 @@ class ScoresDock(Dock):
         except CamSamError as error:
             # All else of the session is good, and scores can be had again.
             rows, subject, older = [], None, set()
-            self.row.fail(str(error))
+            self.row.show_error(str(error))
             show_error(str(error))
         self._forget()
         self.overlay.setChecked(False)
@@ -366,7 +366,7 @@ class ScoresDock(Dock):
         self._say()
 
     def _page(self) -> ScoreTable | TrustPage:
-        """Give what is copied and saved: the table that is seen, else that of the scores."""
+        """Return what is copied and saved: the table that is seen, else that of the scores."""
         return self.trust if self.tabs.currentWidget() is self.trust else self.table
 
     def _copy(self) -> None:
@@ -375,7 +375,7 @@ class ScoresDock(Dock):
     def _to_save(self) -> Saving:
         page, image = self._page(), self.workspace.image_layer
         what = "scores" if page is self.table else "trust"
-        name = what if image is None else f"{marked(image.name)}-{what}"
+        name = what if image is None else f"{unescape_markup(image.name)}-{what}"
         file = None if image is None else file_of(image)
         folder = None if file is None or file.path is None else file.path.parent
         return Saving(what, name, folder, [("CSV (*.csv)", ".csv")], page.writer())

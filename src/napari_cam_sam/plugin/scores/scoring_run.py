@@ -27,7 +27,7 @@ class ScoringRun:
     Attributes
     ----------
     key : tuple
-        The choices of that time, see `ScoreChoices.key`.
+        The choices of that time, see `ScoreInputs.key`.
     subject : Subject
         The same in words, for whoever reads the table.
     job : ScoringInput
@@ -66,7 +66,7 @@ class ScoringRun:
             self.volume = step
 
     def of_plane(self, index: int, prediction: Any, truth: Any) -> ScoringInput:
-        """Say what is scored of a plane alone, cut out of both layers as they are now."""
+        """Return the scoring of a plane alone, cut out of both layers as they are now."""
         job, geometry = self.job, self.job.image.geometry
         heat = job.heat(index)
         flat = Geometry(geometry.plane_spacing(job.axis), unit=geometry.unit)
@@ -89,7 +89,7 @@ class ScoringRun:
         return row
 
     def say(self, complete: bool) -> None:
-        """Say in words what was found, and what of the truth nobody segmented."""
+        """Set the words: what was found, and what of the truth nobody segmented."""
         planes = [row for row in self.rows if row.kind in ("plane", "image")]
         done, total = len(self.marks), self.job.image.n_planes(self.job.axis)
         if not complete:

@@ -19,7 +19,7 @@ from napari_cam_sam.cam.parameters import OcclusionParameters, TrustParameters, 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.windows import WindowParameters
 from napari_cam_sam.images.writing import write_text
-from napari_cam_sam.plugin.qt.plain_text import Rich
+from napari_cam_sam.plugin.qt.plain_text import RichLabel
 from napari_cam_sam.plugin.qt.tables import NumberItem, format_score, make_read_only, set_headers
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
 from napari_cam_sam.plugin.qt.torch_import import import_torch
@@ -82,7 +82,7 @@ class _Subject:
 
     @property
     def cells(self) -> dict[str, Any]:
-        """Give what each line of a file says of it."""
+        """Return what each line of a file says of it."""
         made_by = self.note.made_by
         return {
             "image": self.image,
@@ -119,7 +119,7 @@ class TrustPage(QWidget):
         make_read_only(self.table)
         set_headers(self.table, _HEADS)
         self.table.setMinimumHeight(120)
-        self.words = Rich()
+        self.words = RichLabel()
         self.words.setWordWrap(True)
         self.words.setTextFormat(Qt.TextFormat.RichText)
         self.words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
@@ -149,7 +149,7 @@ class TrustPage(QWidget):
     # What will happen
 
     def _shown_heatmap(self) -> tuple[_Subject | None, str]:
-        """Give the heatmap that would be tested, or say why there is none to test."""
+        """Return the heatmap that would be tested, or say why there is none to test."""
         workspace = self._workspace
         try:
             image, (axis, index) = workspace.image(), workspace.plane()
@@ -184,11 +184,13 @@ class TrustPage(QWidget):
         if self.row.busy:
             return
         if self._subject is not None and self.found is not None:
-            self.row.say(f"Tested: {self._subject.words}. {problem}".strip())
+            self.row.set_message(f"Tested: {self._subject.words}. {problem}".strip())
         elif subject is None:
-            self.row.say(problem)
+            self.row.set_message(problem)
         else:
-            self.row.say(f"Tests {subject.words}. Passing does not prove that a map is right.")
+            self.row.set_message(
+                f"Tests {subject.words}. Passing does not prove that a map is right."
+            )
 
     # The work
 
@@ -224,7 +226,7 @@ class TrustPage(QWidget):
 
         self._subject, self.found = subject, None
         self._show()
-        self.row.say(f"Testing {subject.words}…")
+        self.row.set_message(f"Testing {subject.words}…")
         total = count_steps(made_by["method"], parameters)
         self.row.start(
             steps, total, f"Trust in {subject.words}", self._keep,
@@ -271,7 +273,7 @@ class TrustPage(QWidget):
     # Out of the viewer
 
     def rows(self) -> list[Row]:
-        """Give the figures, a row a test."""
+        """Return the figures, a row a test."""
         if self.found is None:
             return []
         from napari_cam_sam.cam.trust_words import table
@@ -279,7 +281,7 @@ class TrustPage(QWidget):
         return list(table(self.found))
 
     def as_shown(self) -> str:
-        """Give the figures with tabs between the columns."""
+        """Return the figures with tabs between the columns."""
         return self._as_text("\t", {})
 
     def writer(self) -> Callable[[Path], None]:

@@ -40,7 +40,7 @@ _REST_MS = 150
 
 
 def is_instant(name: str) -> bool:
-    """Tell whether a segmenter encodes at once, so that nothing is won ahead of time."""
+    """Check whether a segmenter encodes at once, so that nothing is won ahead of time."""
     return name == "seeded"
 
 
@@ -71,7 +71,7 @@ class Readiness:
     full: bool = False
 
     def words(self) -> str:
-        """Say it in a sentence without its full stop."""
+        """Return it as a sentence without its full stop."""
         if self.prompted:
             count, total = len(self.prompted & self.ready), len(self.prompted)
             text = f"{count} of {total} slice{'s' if total > 1 else ''} with prompts ready"
@@ -122,16 +122,16 @@ class EncodeAhead(QObject):
         self._known: Readiness | None = None
         self._last: tuple[int, int] | None = None
         self._direction = 0
-        self._subject: SliceSet | None = None
-        self._desk = EncodeQueue()
+        self._slices: SliceSet | None = None
+        self._queue = EncodeQueue()
         self._warned = False
-        self._teller = EncodeSignals()
-        self._teller.told.connect(self._hear)
-        self._newest = LatestOnly(lambda _: None, lambda _: self.changed.emit(), self)
+        self._signals = EncodeSignals()
+        self._signals.reported.connect(self._on_reported)
+        self._latest = LatestOnly(lambda _: None, lambda _: self.changed.emit(), self)
         self._rest = single_shot_timer(self, self._plan, _REST_MS)
         workspace.plane_changed.connect(self._scrolled)
-        workspace.prompts.moving.connect(self._hand_moves)
-        workspace.prompts.changed.connect(self._hand_moves)
+        workspace.prompts.moving.connect(self._prompts_move)
+        workspace.prompts.changed.connect(self._prompts_move)
         workspace.prompts.changed.connect(self.plan_soon)
         workspace.image_changed.connect(self._other_image)
         workspace.window_changed.connect(self._other)
@@ -139,7 +139,7 @@ class EncodeAhead(QObject):
         segmenter.changed.connect(self._other)
         row.started.connect(self._pause)
         row.ended.connect(self.plan_soon)
-        when_destroyed(self, self._desk.stop)
+        when_destroyed(self, self._queue.stop)
 
     # What the user chooses
 
@@ -150,7 +150,7 @@ class EncodeAhead(QObject):
 
     def switch(self, on: bool) -> None:
         """Switch it on or off; on again, what failed is tried again."""
-        self._on, self._subject = on, None
+        self._on, self._slices = on, None
         self._stop()
         self.plan_soon()
 
@@ -162,13 +162,13 @@ class EncodeAhead(QObject):
         planes : collection of int
             Those that are wanted: if one of them is being encoded, it goes on and serves.
         """
-        self._desk.hand_moved = -math.inf
+        self._queue.hand_moved = -math.inf
         self._stop(planes)
         self.plan_soon()
 
     def plan_soon(self) -> None:
         """Begin no other plane, and look what is to be done once the user rests."""
-        self._desk.stop(None)
+        self._queue.stop(None)
         self._rest.start()
 
     # What is known
@@ -176,7 +176,7 @@ class EncodeAhead(QObject):
     @property
     def busy(self) -> bool:
         """Whether the thread is at work, or will be in a moment."""
-        return self._newest.busy or self._rest.isActive()
+        return self._latest.busy or self._rest.isActive()
 
     @property
     def readiness(self) -> Readiness | None:
@@ -187,8 +187,8 @@ class EncodeAhead(QObject):
     def trouble(self) -> str:
         """What went wrong with encoding or with the disk, in sentences."""
         parts, store = [], self._workspace.embeddings.store
-        if self._subject is not None and self._subject.failure:
-            parts.append(f"Encoding ahead failed: {self._subject.failure}")
+        if self._slices is not None and self._slices.failure:
+            parts.append(f"Encoding ahead failed: {self._slices.failure}")
         if store is not None and store.trouble is not None:
             parts.append(store.trouble)
         return " ".join(parts)
@@ -203,9 +203,9 @@ class EncodeAhead(QObject):
             self._last = axis, index
         self.plan_soon()
 
-    def _hand_moves(self) -> None:
+    def _prompts_move(self) -> None:
         if not self._row.busy:  # a task may wait for the plane under way, and no mask follows
-            self._desk.hand_moved = time.monotonic()
+            self._queue.hand_moved = time.monotonic()
 
     def _other_image(self) -> None:
         self._last, self._direction = None, 0
@@ -218,27 +218,27 @@ class EncodeAhead(QObject):
 
     def _pause(self) -> None:
         # A task that did not say which planes it wants may want the one under way.
-        self._desk.hand_moved = -math.inf
+        self._queue.hand_moved = -math.inf
         self._stop(None)
 
     def _stop(self, keep: Collection[int] | None = ()) -> None:
-        self._desk.stop(keep)
-        self._newest.drop()
+        self._queue.stop(keep)
+        self._latest.drop()
 
     def _plan(self) -> None:
         """Order what the user's place and prompts ask for, in place of what was ordered before."""
-        before, work = self._subject, self._order()
-        self._stop(work.order if work is not None and work.subject is before else ())
-        self._desk.ordered = work
+        before, work = self._slices, self._order()
+        self._stop(work.order if work is not None and work.slices is before else ())
+        self._queue.ordered = work
         if work is not None:
-            self._newest.ask(work)
+            self._latest.ask(work)
         self._warn()
         self.changed.emit()
 
     def _order(self) -> EncodeWork | None:
         segmenter = self._segmenter.loaded()
         if segmenter is None or is_instant(segmenter.name):
-            self._known = self._subject = None
+            self._known = self._slices = None
             return None
         workspace = self._workspace
         try:
@@ -251,22 +251,22 @@ class EncodeAhead(QObject):
                 if 0 <= index < n_planes
             }
         except CamSamError:
-            self._known = self._subject = None
+            self._known = self._slices = None
             return None
         # The segmenter itself, not its id: that of one that is gone may be given again.
         of = (snapshot.opening, snapshot.frame, snapshot.axis, snapshot.parameters, segmenter)
-        subject = self._subject
-        if subject is None or subject.of != of:
-            subject = self._subject = SliceSet(of)
+        slices = self._slices
+        if slices is None or slices.of != of:
+            slices = self._slices = SliceSet(of)
             self._known = None
         ready = frozenset() if self._known is None else self._known.ready
-        running = self._desk.running
+        running = self._queue.running
         self._known = Readiness(
             n_planes,
             snapshot.index,
             frozenset(evidence),
             ready,
-            None if running is None or running.subject is not subject else running.encoding,
+            None if running is None or running.slices is not slices else running.encoding,
         )
         if self._row.busy or not (evidence or self._is_seen()):
             return None
@@ -274,17 +274,17 @@ class EncodeAhead(QObject):
             n_planes, snapshot.index, evidence, direction=self._direction, ahead=_NEIGHBOURS
         )
         return EncodeWork(
-            self._desk, snapshot, subject, segmenter, workspace.embeddings, tuple(order), self._on,
-            self._teller,
+            self._queue, snapshot, slices, segmenter, workspace.embeddings, tuple(order), self._on,
+            self._signals,
         )  # fmt: skip
 
     # What the thread says
 
-    def _hear(self, work: EncodeWork, found: dict[int, bool], encoded: int | None) -> None:
-        if self._known is None or work.subject is not self._subject:
+    def _on_reported(self, work: EncodeWork, found: dict[int, bool], encoded: int | None) -> None:
+        if self._known is None or work.slices is not self._slices:
             return
         known = self._known
-        if work is self._desk.ordered:
+        if work is self._queue.ordered:
             ready = {index for index, is_ready in found.items() if is_ready}
             known = replace(known, ready=(known.ready - set(found)) | ready, full=work.full)
         elif encoded is not None:

@@ -42,7 +42,7 @@ class SliceSet:
 class EncodeSignals(QObject):
     """Sends from the thread; it stays when the window goes."""
 
-    told = Signal(object, object, object)
+    reported = Signal(object, object, object)
 
 
 class EncodeQueue:
@@ -72,15 +72,15 @@ class EncodeQueue:
 class EncodeWork:
     """Look at planes in an order, and encode those that are not; in a thread, until stopped."""
 
-    desk: EncodeQueue
+    queue: EncodeQueue
     snapshot: Snapshot
-    subject: SliceSet
+    slices: SliceSet
     segmenter: Segmenter
     embeddings: EmbeddingCache
     order: tuple[int, ...]
     """The shown plane comes first."""
     encodes: bool
-    teller: EncodeSignals
+    signals: EncodeSignals
     stopped: bool = False
     dropped: bool = False
     """Whether the plane that is being encoded is not wanted either."""
@@ -90,49 +90,49 @@ class EncodeWork:
 
     def __call__(self) -> None:
         """Do it."""
-        self.desk.running = self
-        with _beside_the_others():
+        self.queue.running = self
+        with _outside_the_pool():
             try:
                 self._do()
             except Exception as error:
                 if self.stopped:
                     return  # it is tried again if it is wanted again
-                self.subject.failure = str(error)
+                self.slices.failure = str(error)
                 raise
             finally:
-                self.encoding = self.desk.running = None
-                self._tell()
+                self.encoding = self.queue.running = None
+                self._report()
 
     def _do(self) -> None:
-        encodes = self.encodes and not self.subject.failure
+        encodes = self.encodes and not self.slices.failure
         capacity = len(self.order)
         # Before all others are looked at, which on a slow disk takes its time.
         if encodes and not self.stopped:
             capacity = self._encode(self.order[0])
         # What was looked at before costs next to nothing, and may have been thrown out. The most
         # urgent come last: what memory throws out next is what was asked for first.
-        known = [index for index in self.subject.keys if index not in self.order]
+        known = [index for index in self.slices.keys if index not in self.order]
         for index in (*known, *reversed(self.order)):
             if self.stopped:
                 return
-            self._look(index)
-        self._tell()
+            self._check(index)
+        self._report()
         for rank, index in enumerate(self.order if encodes else ()):
             if self.stopped:
                 return
-            if self._look(index):
+            if self._check(index):
                 continue
-            if rank >= capacity or index in self.subject.encoded:
+            if rank >= capacity or index in self.slices.encoded:
                 self.full = True
                 continue
             capacity = self._encode(index)
 
-    def _look(self, index: int) -> bool:
+    def _check(self, index: int) -> bool:
         """Find out whether a plane is encoded; its pixels are read once."""
-        key = self.subject.keys.get(index)
+        key = self.slices.keys.get(index)
         if key is None:
             key = embedding_key(self.segmenter, self.snapshot.plane(index))
-            self.subject.keys[index] = key
+            self.slices.keys[index] = key
         ready = self.embeddings.has(self.segmenter, key)
         self._found[index] = ready
         return ready
@@ -140,39 +140,39 @@ class EncodeWork:
     def _encode(self, index: int) -> int:
         """Encode a plane, or read it from disk; give how many like it are kept at once."""
         plane = self.snapshot.plane(index)
-        if not self._look(index):
+        if not self._check(index):
             self.encoding = index
-            self._tell()
+            self._report()
         if self.stopped:
             return 0
-        with _one_thread_less():
-            embedding = self.embeddings.encode(self.segmenter, plane, cancelled=self._rest)
+        with _one_thread_spared():
+            embedding = self.embeddings.encode(self.segmenter, plane, cancelled=self._wait_or_drop)
         new, self.encoding = self.encoding is not None, None
         if new:
-            self.subject.encoded.add(index)
-            self._look(index)
-            self._tell(index)
+            self.slices.encoded.add(index)
+            self._check(index)
+            self._report(index)
         return self.embeddings.capacity(embedding)
 
-    def _rest(self) -> bool:
+    def _wait_or_drop(self) -> bool:
         """Wait while the user moves prompts on another plane; say whether this one is dropped.
 
         Between two parts of an encoding: masks that follow the hand want all cores.
         """
-        while not self.dropped and self.encoding != (self.desk.ordered or self).order[0]:
-            left = self.desk.hand_moved + _HAND_SECONDS - time.monotonic()
+        while not self.dropped and self.encoding != (self.queue.ordered or self).order[0]:
+            left = self.queue.hand_moved + _HAND_SECONDS - time.monotonic()
             if left <= 0:
                 break
             time.sleep(min(left, 0.05))
         return self.dropped
 
-    def _tell(self, encoded: int | None = None) -> None:
+    def _report(self, encoded: int | None = None) -> None:
         with suppress(RuntimeError):  # the window is gone, and with it whoever listened
-            self.teller.told.emit(self, dict(self._found), encoded)
+            self.signals.reported.emit(self, dict(self._found), encoded)
 
 
 @contextmanager
-def _beside_the_others() -> Iterator[None]:
+def _outside_the_pool() -> Iterator[None]:
     """Work in a thread that does not count as one of the pool's, for which others would wait."""
     pool = QThreadPool.globalInstance()
     pool.releaseThread()
@@ -183,7 +183,7 @@ def _beside_the_others() -> Iterator[None]:
 
 
 @contextmanager
-def _one_thread_less() -> Iterator[None]:
+def _one_thread_spared() -> Iterator[None]:
     """Leave a core to the window, and to what the user starts.
 
     PyTorch's own setting would hold for threads that are started meanwhile, and stay with them;

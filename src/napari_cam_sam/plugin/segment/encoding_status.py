@@ -47,18 +47,18 @@ class EncodedSlicesStrip(QWidget):
             self.update()
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt calls it so
-        """Give the size to begin with."""
+        """Return the size to begin with."""
         return QSize(120, _HEIGHT)
 
     def event(self, event: Any) -> bool:
-        """Say of the plane under the mouse what the marks say."""
+        """Show in a tooltip what the marks under the mouse mean."""
         if event.type() == QEvent.Type.ToolTip and self._known is not None:
             QToolTip.showText(event.globalPos(), self.words_at(event.pos().x()), self)
             return True
         return bool(super().event(event))
 
     def words_at(self, x: float) -> str:
-        """Say what is known of the plane nearest to a place, in pixels from the left."""
+        """Return what is known of the plane nearest to a place, in pixels from the left."""
         known = self._known
         if known is None:
             return _HINT
@@ -99,7 +99,7 @@ class EncodedSlicesStrip(QWidget):
         painter.fillRect(shown, QColor(colours.text))
 
     def _mark(self, index: int, top: float, height: float) -> QRectF:
-        """Give a plane's place: all of its share, and never less than two pixels."""
+        """Return a plane's place: all of its share, and never less than two pixels."""
         assert self._known is not None
         share = self.width() / self._known.n_planes
         width = max(2.0, share - (1 if share > 4 else 0))

@@ -61,7 +61,7 @@ class LiveMasks(QCheckBox):
         self._asked: tuple[Any, ...] = ()
         self._left: dict[tuple[Any, ...], tuple[Any, ...]] = {}
         self._last: _Decoded | None = None
-        self._newest = LatestOnly(self._decoded, row.fail, self)
+        self._latest = LatestOnly(self._decoded, row.show_error, self)
         # At once: a timer would come only after the window has painted what was dragged.
         workspace.prompts.changed.connect(self.decode)
         workspace.prompts.moving.connect(self._moving)
@@ -71,12 +71,12 @@ class LiveMasks(QCheckBox):
     @property
     def busy(self) -> bool:
         """Whether masks are on their way."""
-        return self._newest.pending
+        return self._latest.pending
 
     def drop(self) -> None:
         """Forget the masks that are on their way, and the plane that was decoded last."""
         self._last, self._asked = None, ()
-        self._newest.drop()
+        self._latest.drop()
 
     def leave(self, prompts: PlanePrompts) -> None:
         """Let masks stand that are not of their plane's prompts, until these are others."""
@@ -96,7 +96,7 @@ class LiveMasks(QCheckBox):
             if left and prompts.coordinates() == self._left.get(self._where(axis, index), ()):
                 return
             if not prompts.objects:
-                self._newest.drop()
+                self._latest.drop()
                 # Masks that no prompt asked for do not go with the prompts.
                 if known is not None and known.source == "prompted":
                     masks.drop(axis, index)
@@ -111,15 +111,15 @@ class LiveMasks(QCheckBox):
                 segmenter, snapshot.opening, snapshot.frame, snapshot.parameters, axis, index
             )  # fmt: skip
             wanted = of, prompts.coordinates()
-            if wanted == self._asked and self._newest.pending:
+            if wanted == self._asked and self._latest.pending:
                 return
             same = known is not None and known.prompts.coordinates() == prompts.coordinates()
-            if same and not self._newest.pending:
+            if same and not self._latest.pending:
                 masks.credit(prompts)
                 return
             self._asked = wanted
         except CamSamError as error:
-            self._row.say(str(error))
+            self._row.set_message(str(error))
             return
         self._ask(segmenter, name, snapshot, prompts, of)
 
@@ -156,9 +156,9 @@ class LiveMasks(QCheckBox):
             return _Decoded(masks, of, found, time.thread_time() - begin)
 
         if last is not None and last.seconds < _WAIT_SECONDS:
-            self._newest.answer(question)
+            self._latest.answer(question)
         else:
-            self._newest.ask(question)
+            self._latest.ask(question)
 
     def _image_changed(self) -> None:
         self.drop()
@@ -173,11 +173,11 @@ class LiveMasks(QCheckBox):
         if found is None or self._workspace.image_layer is None:
             return
         self._last = found
-        self._row.release()
+        self._row.clear_error()
         now = time.monotonic()
-        if self._newest.overtaken and now - self._shown_at < _SHOWN_SECONDS:
+        if self._latest.overtaken and now - self._shown_at < _SHOWN_SECONDS:
             return  # a newer one is on its way, and painting this one would delay it
         self._shown_at = now
         self._workspace.masks.put(found.masks)
-        if not self._newest.overtaken:
+        if not self._latest.overtaken:
             self.decode()

@@ -129,7 +129,7 @@ class MaskReview(QWidget):
         (self.done if count else self.refused).emit(words)
 
     def _accepted(self, index: int, done: bool, before: bool) -> str:
-        """Say what became of the mask of one plane; it is read on others, too."""
+        """Return in words what became of the mask of one plane; it is read on others, too."""
         where = f" on slice {index}" if self._workspace.image().spatial_ndim == 3 else ""
         if not done:
             return f"No mask to accept{where}: press S first."
@@ -149,7 +149,7 @@ class MaskReview(QWidget):
             self.refused.emit("Nothing to undo: no mask was accepted.")
 
     def tell(self, also: str = "") -> None:
-        """Say what is shown on the plane shown, and offer what can be done with it.
+        """Show what lies on the plane shown, and offer what can be done with it.
 
         Parameters
         ----------
@@ -172,7 +172,7 @@ class MaskReview(QWidget):
         self.shown.setText(f"{words} {also}".rstrip())
 
     def clear(self) -> None:
-        """Say nothing, and offer nothing: no plane is shown."""
+        """Show and offer nothing: the viewer shows no plane."""
         self.shown.setText("")
         for one in (self.before, self.after, self.accept, self.accept_all):
             one.setEnabled(False)
@@ -188,7 +188,7 @@ class MaskReview(QWidget):
         self._masks.target = self.target.value()
 
     def _words(self, axis: int, index: int) -> str:
-        """Say why no mask is shown."""
+        """Return in words why no mask is shown."""
         accepted = {(a.prompts.axis, a.prompts.index) for a in self._masks.accepted}
         # What stands is asked for only where it may matter: it compares whole planes.
         if (axis, index) in accepted and any(
@@ -199,7 +199,7 @@ class MaskReview(QWidget):
         return "No mask on this slice yet: press S." if prompted else "No prompts on this slice."
 
     def _words_of(self, masks: PlaneMasks) -> str:
-        """Say which candidates are shown, and how good they are held to be."""
+        """Return in words which candidates are shown, and how good they are held to be."""
         parts = [masks.about] if masks.about else []
         for one, chosen in zip(masks.found, masks.chosen, strict=True):
             which = f"mask {chosen + 1} of {len(one.masks)}"

@@ -14,13 +14,18 @@ from napari_cam_sam.plugin.qt.saving import Saving, SavingRow, labels_saving
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress, duration
 from napari_cam_sam.plugin.qt.timers import single_shot_timer
 from napari_cam_sam.plugin.qt.widgets import Section, button, form_layout
-from napari_cam_sam.plugin.segment.automatic.automatic_section import AutomaticMasks
+from napari_cam_sam.plugin.segment.automatic.automatic_section import AutomaticSection
 from napari_cam_sam.plugin.segment.encoding_status import EncodeAheadPanel
 from napari_cam_sam.plugin.segment.live_masks import LiveMasks
 from napari_cam_sam.plugin.segment.mask_review import MaskReview
-from napari_cam_sam.plugin.segment.segment_run import LeftOut, Made, segment_planes, why_left_out
+from napari_cam_sam.plugin.segment.segment_run import (
+    SegmentedPlane,
+    SkippedPlane,
+    segment_planes,
+    skipped_words,
+)
 from napari_cam_sam.plugin.segment.segmenter_choice import SegmenterChoice
-from napari_cam_sam.plugin.segment.volume.propagation_panel import VolumeSection
+from napari_cam_sam.plugin.segment.volume.propagation_panel import PropagationPanel
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks
 from napari_cam_sam.plugin.viewer.attach import workspace_of
 
@@ -53,7 +58,7 @@ class SegmentDock(Dock):
         self._outcome = ""
         self._planeless = False
         self._asked = 0
-        self._left_out: list[LeftOut] = []
+        self._left_out: list[SkippedPlane] = []
         self._build()
         self._connect()
         self._image_changed()
@@ -75,9 +80,9 @@ class SegmentDock(Dock):
         )
         self.live = LiveMasks(workspace, self.segmenter, self.row)
         self.review = MaskReview(workspace, self.live)
-        self.through = VolumeSection(workspace, self.segmenter, self.row, self.live)
+        self.through = PropagationPanel(workspace, self.segmenter, self.row, self.live)
         self.ahead = EncodeAheadPanel(workspace, self.segmenter, self.row)
-        self.automatic = AutomaticMasks(workspace, self.segmenter, self.live)
+        self.automatic = AutomaticSection(workspace, self.segmenter, self.live)
 
         whole = QVBoxLayout(self)
         whole.addLayout(form_layout((("Segmenter", self.segmenter),)))
@@ -99,7 +104,7 @@ class SegmentDock(Dock):
         # By a key, too, what comes out of it is to be read.
         self.through.started.connect(lambda: self._volume.title.setChecked(True))
         self.review.done.connect(self._conclude)
-        self.review.refused.connect(self.row.fail)
+        self.review.refused.connect(self.row.show_error)
         self.row.started.connect(self._started)
         self.row.ended.connect(self._ended)
         self.ahead.ahead.shown_encoded.connect(self.live.decode)
@@ -124,7 +129,7 @@ class SegmentDock(Dock):
         self._plan_again()
 
     def state(self) -> dict[str, Any]:
-        """Give the choices as plain data, for the session."""
+        """Return the choices as plain data, for the session."""
         return {
             "segmenter": self.segmenter.value(),
             "overlap": self.review.overlap.value(),
@@ -164,7 +169,7 @@ class SegmentDock(Dock):
                 where = "No slice along this axis has" if everywhere else "This slice has no"
                 raise CamSamError(f"{where} prompts: place some (step 2), or draw a box.")
         except CamSamError as error:
-            self.row.fail(str(error))
+            self.row.show_error(str(error))
             # The dock may be scrolled elsewhere when a key is pressed.
             show_info(str(error))
             return False
@@ -173,15 +178,15 @@ class SegmentDock(Dock):
         job = self.segmenter.job(snapshot)
 
         def show(step: Any) -> None:
-            if isinstance(step, LeftOut):
+            if isinstance(step, SkippedPlane):
                 self._left_out.append(step)
-            elif isinstance(step, Made):
+            elif isinstance(step, SegmentedPlane):
                 if step.seconds is not None:
                     self.segmenter.tell_seconds(job.name, step.seconds)
                 self._show(step.masks)
             else:
                 self.segmenter.adopt(step, job.name, job.device)
-                self.row.say(self._at_work(len(todo)))
+                self.row.set_message(self._at_work(len(todo)))
 
         started = self.row.start(
             lambda: segment_planes(job, todo),
@@ -193,7 +198,7 @@ class SegmentDock(Dock):
         )
         if started:
             self._asked = len(todo)
-            self.row.say(f"Loading {job.name}…" if job.loads else self._at_work(len(todo)))
+            self.row.set_message(f"Loading {job.name}…" if job.loads else self._at_work(len(todo)))
         self._enable()
         return started
 
@@ -205,7 +210,7 @@ class SegmentDock(Dock):
         if not masks.is_stale(now):
             self.masks.put(masks)
         elif now.objects and not (self.live.isChecked() and self._shown() == key):
-            self._left_out.append(LeftOut(key[1], _EDITED))
+            self._left_out.append(SkippedPlane(key[1], _EDITED))
 
     def _shown(self) -> tuple[int, int] | None:
         try:
@@ -230,7 +235,7 @@ class SegmentDock(Dock):
     def _ended(self, complete: bool) -> None:
         left_out = self._left_out
         if left_out:
-            self._conclude(why_left_out(left_out, self._asked))
+            self._conclude(skipped_words(left_out, self._asked))
         if any(one.reason != _EDITED for one in left_out):
             # The dock may be scrolled elsewhere.
             show_error(self._outcome)
@@ -264,18 +269,18 @@ class SegmentDock(Dock):
         return self._outcome
 
     def _conclude(self, words: str) -> None:
-        """Say what came of it, until the plan is another."""
+        """Show what came of it, until the plan is another."""
         self._outcome = words
-        self.row.tell(words)
+        self.row.set_result(words)
 
     def _prompts_changed(self) -> None:
         self._outcome = ""
-        self.row.release()
+        self.row.clear_error()
         self._tell_soon()
 
     def _plan_again(self) -> None:
         self._outcome = ""
-        self.row.release()
+        self.row.clear_error()
         self._tell()
 
     def _tell_soon(self) -> None:
@@ -283,7 +288,7 @@ class SegmentDock(Dock):
             self._tell_timer.start()
 
     def _tell(self) -> None:
-        """Say what is shown on this plane, and what pressing the button would do."""
+        """Show what lies on this plane, and what pressing the button would do."""
         self._enable()
         self.through.tell()
         try:
@@ -292,7 +297,7 @@ class SegmentDock(Dock):
             self.review.tell(self.through.ended(axis, index))
         except CamSamError as error:
             self._planeless = True
-            self.row.say(str(error))
+            self.row.set_message(str(error))
             self.review.clear()
             self.run.setEnabled(False)
             self.run_all.setEnabled(False)
@@ -300,9 +305,9 @@ class SegmentDock(Dock):
         if self._planeless:
             # What failed of that is over.
             self._planeless = False
-            self.row.release()
+            self.row.clear_error()
         if not self.row.busy:
-            self.row.say(self._outcome or self._plan(n_planes))
+            self.row.set_message(self._outcome or self._plan(n_planes))
 
     def _at_work(self, n_planes: int) -> str:
         seconds = self.segmenter.seconds()

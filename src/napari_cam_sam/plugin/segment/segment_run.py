@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from napari_cam_sam.plugin.segment.segmenter_job import SegmenterJob
     from napari_cam_sam.sam.segmenter import Segmenter
 
-__all__ = ["LeftOut", "Made", "segment_planes", "why_left_out"]
+__all__ = ["SegmentedPlane", "SkippedPlane", "segment_planes", "skipped_words"]
 
 _MOST_REASONS = 3
 
 
 @dataclass(frozen=True, eq=False)
-class Made:
+class SegmentedPlane:
     """The masks of a plane, and how long these took if the plane had to be encoded."""
 
     masks: PlaneMasks
@@ -30,7 +30,7 @@ class Made:
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class SkippedPlane:
     """A plane that got no masks, and why."""
 
     index: int
@@ -39,12 +39,12 @@ class LeftOut:
 
 def segment_planes(
     job: SegmenterJob, todo: Iterable[PlanePrompts]
-) -> Generator[Segmenter | Made | LeftOut]:
+) -> Generator[Segmenter | SegmentedPlane | SkippedPlane]:
     """Load the segmenter where it is not, and segment each plane.
 
     Yields
     ------
-    Segmenter, Made or LeftOut
+    Segmenter, SegmentedPlane or SkippedPlane
         The segmenter that was loaded; the masks of each plane, or why it has none.
 
     Raises
@@ -60,25 +60,25 @@ def segment_planes(
             made = _segmented(job, segmenter, prompts)
         except CamSamError as error:
             # The planes after it are not to go without masks for this one.
-            yield LeftOut(prompts.index, str(error))
+            yield SkippedPlane(prompts.index, str(error))
         else:
             yield made
 
 
-def _segmented(job: SegmenterJob, segmenter: Segmenter, prompts: PlanePrompts) -> Made:
+def _segmented(job: SegmenterJob, segmenter: Segmenter, prompts: PlanePrompts) -> SegmentedPlane:
     begin = time.monotonic()
     encoded, kept = encode(job, segmenter, prompts)
     masks = decode_encoded(segmenter, job.name, encoded, prompts)
     # What an encoded plane takes says nothing of those that are not.
-    return Made(masks, None if kept else time.monotonic() - begin)
+    return SegmentedPlane(masks, None if kept else time.monotonic() - begin)
 
 
-def why_left_out(left_out: Sequence[LeftOut], n_asked: int) -> str:
-    """Say which planes got no masks, and why, as far as anybody reads it.
+def skipped_words(left_out: Sequence[SkippedPlane], n_asked: int) -> str:
+    """Return in words which planes got no masks, and why, as far as anybody reads it.
 
     Parameters
     ----------
-    left_out : sequence of LeftOut
+    left_out : sequence of SkippedPlane
         At least one.
     n_asked : int
         Of how many planes masks were to be made; of one, nobody needs its number.

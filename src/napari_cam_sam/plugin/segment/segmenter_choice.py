@@ -81,7 +81,7 @@ class SegmenterChoice(ValueComboBox):
         self.changed.emit()
 
     def loaded(self) -> Segmenter | None:
-        """Give the segmenter if it is the one that is chosen, on the device that is chosen."""
+        """Return the segmenter if it is the one that is chosen, on the device that is chosen."""
         workspace = self._workspace
         held = workspace.segmenter_held
         return workspace.segmenter if held == (self.value(), workspace.device) else None
@@ -100,7 +100,7 @@ class SegmenterChoice(ValueComboBox):
         workspace.segmenter_changed.emit()
 
     def seconds(self) -> float | None:
-        """Give what the last plane took to encode and decode; None where that is not known."""
+        """Return what the last plane took to encode and decode; None where that is not known."""
         return self._seconds.get(str(self.value()))
 
     def tell_seconds(self, name: str, seconds: float) -> None:
@@ -108,7 +108,7 @@ class SegmenterChoice(ValueComboBox):
         self._seconds[name] = seconds
 
     def words(self) -> str:
-        """Say which segmenter will run, and where."""
+        """Return in words which segmenter will run, and where."""
         segmenter, classifier = self.loaded(), self._workspace.classifier
         device = self._workspace.device if segmenter is None else segmenter.device
         if device == "auto" and classifier is not None:

@@ -10,7 +10,7 @@ from napari.layers import Labels
 
 from napari_cam_sam.plugin.layers.conversion import KEY, own_layer
 from napari_cam_sam.plugin.layers.layer_geometry import spatial_transform
-from napari_cam_sam.plugin.qt.plain_text import unmarked
+from napari_cam_sam.plugin.qt.plain_text import escape_markup
 from napari_cam_sam.plugin.state.shown_image import ShownImage
 
 __all__ = ["OwnLayers"]
@@ -73,7 +73,7 @@ class OwnLayers:
             What else ``add`` takes.
         """
         active = self._shown.viewer.layers.selection.active
-        made = {"name": unmarked(name), "metadata": self.mark(role, axis), **self.placement()}
+        made = {"name": escape_markup(name), "metadata": self.mark(role, axis), **self.placement()}
         layer = add(data, **made, **looks)
         self._put_below_prompts(layer)
         if active is not None and active in self._shown.viewer.layers:

@@ -15,7 +15,7 @@ from napari_cam_sam.plugin.layers.boxes_layer import BoxesLayer
 from napari_cam_sam.plugin.layers.conversion import KEY
 from napari_cam_sam.plugin.layers.prompt_provenance import COLUMNS, table_from, table_of
 from napari_cam_sam.plugin.layers.prompt_table import Plane, places_of
-from napari_cam_sam.plugin.qt.plain_text import unmarked
+from napari_cam_sam.plugin.qt.plain_text import escape_markup
 from napari_cam_sam.plugin.state.own_layers import OwnLayers
 from napari_cam_sam.plugin.state.prompt_history import Held, State, held_by
 from napari_cam_sam.plugin.state.shown_image import ShownImage
@@ -100,7 +100,7 @@ class PromptLayerPair(QObject):
         """Return what both layers are made of."""
         return {
             "ndim": ndim,
-            "name": unmarked(f"{role} of {image}"),
+            "name": escape_markup(f"{role} of {image}"),
             "features": table_of(0),
             "feature_defaults": self._defaults(),
             "metadata": self._own.mark(role),

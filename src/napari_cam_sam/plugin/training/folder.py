@@ -12,19 +12,19 @@ from napari_cam_sam.plugin.training.form import parameters_from
 if TYPE_CHECKING:
     from napari_cam_sam.models.training.parameters import TrainingParameters
 
-__all__ = ["begun_with", "free_folder", "is_unfinished"]
+__all__ = ["free_folder", "is_unfinished", "read_parameters"]
 
 # As the core names them; it needs PyTorch, and this does not.
 _CHECKPOINT, _MODEL, _RECORD = "checkpoint.pt", "model.safetensors", "training.json"
 
 
 def is_unfinished(folder: Path) -> bool:
-    """Tell whether a folder holds a training that can go on."""
+    """Check whether a folder holds a training that can go on."""
     return (folder / _CHECKPOINT).exists()
 
 
 def free_folder(first: Path, *, anew: bool) -> Path:
-    """Give a folder, or the first of those numbered after it, that holds no classifier.
+    """Return a folder, or the first of those numbered after it, that holds no classifier.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def _is_taken(folder: Path, anew: bool) -> bool:
     return anew if is_unfinished(folder) else (folder / _MODEL).exists()
 
 
-def begun_with(folder: Path) -> TrainingParameters:
+def read_parameters(folder: Path) -> TrainingParameters:
     """Read the parameters of the unfinished training in a folder.
 
     Raises

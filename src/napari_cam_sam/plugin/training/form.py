@@ -145,7 +145,7 @@ class TrainingForm(QWidget):
         workspace.image_changed.connect(self._tell)
 
     def value(self) -> TrainingParameters:
-        """Give the parameters that the form shows.
+        """Return the parameters that the form shows.
 
         Raises
         ------
@@ -200,7 +200,7 @@ class TrainingForm(QWidget):
             self.window.set_value(after)
 
     def state(self) -> dict[str, Any]:
-        """Give the parameters as plain data, for the session."""
+        """Return the parameters as plain data, for the session."""
         return {**asdict(self.value()), "as_shown": self.window.value() == _AS_SHOWN}
 
     def set_state(self, state: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from napari_cam_sam.plugin.qt.device_words import device_words
 if TYPE_CHECKING:
     from napari_cam_sam.models.training.parameters import TrainingParameters
 
-__all__ = ["NEIGHBOURS", "network_words", "parts_of"]
+__all__ = ["NEIGHBOURS", "count_parts", "network_words"]
 
 NEIGHBOURS = (
     "Too few images to hold whole ones out: the held-out slices lie between training "
@@ -20,13 +20,13 @@ NEIGHBOURS = (
 """What to know of figures where planes of one image were shared out."""
 
 
-def parts_of(parameters: TrainingParameters) -> int:
+def count_parts(parameters: TrainingParameters) -> int:
     """Count the parts into which images are split."""
     return 1 + (parameters.validation_part > 0) + (parameters.test_part > 0)
 
 
 def network_words(parameters: TrainingParameters) -> str:
-    """Say what will be trained, and where."""
+    """Return in words what will be trained, and where."""
     rows, columns = parameters.input_size
     epochs = f"{parameters.epochs} epoch{'s' * (parameters.epochs > 1)}"
     return (

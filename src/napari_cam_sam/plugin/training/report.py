@@ -11,7 +11,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QBrush, QColor
 from qtpy.QtWidgets import QHeaderView, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
 
-from napari_cam_sam.plugin.qt.plain_text import Label, Rich, plain_tip
+from napari_cam_sam.plugin.qt.plain_text import Label, RichLabel, plain_tip
 from napari_cam_sam.plugin.qt.plots import Plot, ThemeColours, style_axes
 from napari_cam_sam.plugin.qt.tables import NumberItem, make_read_only, set_headers
 
@@ -45,7 +45,7 @@ class TrainingReport(QWidget):
 
     def __init__(self, viewer: Any) -> None:
         super().__init__()
-        self.words = Rich()
+        self.words = RichLabel()
         self.words.setWordWrap(True)
         self.words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.classes = QTableWidget(0, len(_CLASS_HEADS))
@@ -144,7 +144,7 @@ class CalibrationPlot(Plot):
 
 
 def result_words(result: TrainingResult, remark: str = "") -> str:
-    """Say in words what came out of a training."""
+    """Return in words what came out of a training."""
     if result.model is None:
         return "Stopped before the first epoch was complete: nothing to keep yet."
     figures = result.figures or result.validation

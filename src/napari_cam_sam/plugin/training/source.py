@@ -65,7 +65,7 @@ class PathRow(QWidget):
         self.browse.clicked.connect(self._browse)
 
     def path(self) -> Path | None:
-        """Give the path, None where there is none."""
+        """Return the path, None where there is none."""
         text = self.text.text().strip()
         return Path(text).expanduser() if text else None
 
@@ -145,7 +145,7 @@ class TrainingSource(QWidget):
         self.changed.emit()
 
     def words(self) -> str:
-        """Say what there is to train on, or why there is nothing."""
+        """Return in words what there is to train on, or why there is nothing."""
         if self._problem:
             return self._problem
         kind = self.kind.value()
@@ -171,7 +171,7 @@ class TrainingSource(QWidget):
         return self._path() is not None
 
     def name(self) -> str:
-        """Give a name for what is trained on it."""
+        """Return a name for what is trained on it."""
         path = self._path()
         if path is not None:
             return path.stem if self.kind.value() == TABLE else path.name
@@ -179,7 +179,7 @@ class TrainingSource(QWidget):
         return "planes" if image is None else str(image.name)
 
     def place(self) -> Path:
-        """Give the folder beside which a training may be kept."""
+        """Return the folder beside which a training may be kept."""
         path = self._path()
         return Path.home() if path is None else path.absolute().parent
 
@@ -192,7 +192,7 @@ class TrainingSource(QWidget):
         )
 
     def reader(self, parts: int) -> Callable[[], SampleSet]:
-        """Give what lists the images, to be called in a thread.
+        """Return what lists the images, to be called in a thread.
 
         Parameters
         ----------
@@ -216,7 +216,7 @@ class TrainingSource(QWidget):
     # The session
 
     def state(self) -> dict[str, Any]:
-        """Give the choices as plain data, for the session."""
+        """Return the choices as plain data, for the session."""
         return {
             "source": self.kind.value(),
             "folder": self.folder.text.text(),

@@ -21,7 +21,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.layers.conversion import frame_shown, image_of
 from napari_cam_sam.plugin.qt.dock import connect_until_destroyed
 from napari_cam_sam.plugin.qt.latest import LatestOnly
-from napari_cam_sam.plugin.qt.plain_text import Label, Rich, plain_tip, show_info
+from napari_cam_sam.plugin.qt.plain_text import Label, RichLabel, plain_tip, show_info
 from napari_cam_sam.plugin.qt.tables import make_read_only
 from napari_cam_sam.plugin.qt.widgets import button, hbox
 from napari_cam_sam.plugin.state.plane_range import PlaneRange
@@ -52,7 +52,7 @@ class TaggingPanel(QWidget):
         super().__init__()
         self._workspace, self._tags = workspace, workspace.tags
         self._runs: list[TagRun] = []
-        self.shown = Rich()
+        self.shown = RichLabel()
         self.shown.setWordWrap(True)
         self.name = QLineEdit()
         self.name.setPlaceholderText("class name, e.g. lesion")
@@ -115,7 +115,7 @@ class TaggingPanel(QWidget):
     # Tagging
 
     def tag(self, name: str | None) -> None:
-        """Give the planes that are chosen a class; None takes theirs away."""
+        """Return the planes that are chosen a class; None takes theirs away."""
         try:
             axis, _ = self._workspace.plane()
             self._tags.tag(axis, self.planes.indices(), name)
@@ -123,7 +123,7 @@ class TaggingPanel(QWidget):
             self.said.emit(str(error))
 
     def tag_shown(self, number: int) -> None:
-        """Give the plane shown the class of a number, from 1; 0 takes its away.
+        """Return the plane shown the class of a number, from 1; 0 takes its away.
 
         Raises
         ------

@@ -19,9 +19,9 @@ from napari_cam_sam.plugin.qt.plain_text import Label, show_error
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress, duration
 from napari_cam_sam.plugin.qt.widgets import Section, button, form_layout, hbox
 from napari_cam_sam.plugin.training.curves import TrainingCurves
-from napari_cam_sam.plugin.training.folder import begun_with, free_folder, is_unfinished
+from napari_cam_sam.plugin.training.folder import free_folder, is_unfinished, read_parameters
 from napari_cam_sam.plugin.training.form import TrainingForm
-from napari_cam_sam.plugin.training.plan import NEIGHBOURS, network_words, parts_of
+from napari_cam_sam.plugin.training.plan import NEIGHBOURS, count_parts, network_words
 from napari_cam_sam.plugin.training.report import TrainingReport
 from napari_cam_sam.plugin.training.run import TrainingJob, training_steps
 from napari_cam_sam.plugin.training.source import PLANES, PathRow, TrainingSource
@@ -175,7 +175,7 @@ class TrainingDock(Dock):
         self.output.text.setText(self._suggested)
 
     def _say(self) -> None:
-        """Say what Train will do, or what is missing for it."""
+        """Show what Train will do, or what is missing for it."""
         folder = self.output.path()
         unfinished = folder is not None and is_unfinished(folder)
         self.resume.setVisible(unfinished)
@@ -194,7 +194,7 @@ class TrainingDock(Dock):
         words = self.source.words()
         if self.source.ready():
             words += f" {network_words(parameters)}"
-            if self.source.stands_alone(parts_of(parameters)):
+            if self.source.stands_alone(count_parts(parameters)):
                 words += f" {NEIGHBOURS}"
             elif parameters.join_copies:
                 words += " Near copies of an image stay in one part."
@@ -205,9 +205,9 @@ class TrainingDock(Dock):
     # Training
 
     def _parameters(self) -> TrainingParameters:
-        """Give the parameters of the form, as they suit the images."""
+        """Return the parameters of the form, as they suit the images."""
         parameters = self.parameters.value()
-        if self.source.stands_alone(parts_of(parameters)):
+        if self.source.stands_alone(count_parts(parameters)):
             # Neighbours look alike: joined as copies, all planes of an image would be in one part.
             return replace(parameters, join_copies=False)
         return parameters
@@ -218,7 +218,7 @@ class TrainingDock(Dock):
         try:
             self._start(self._parameters(), resume=False)
         except CamSamError as error:
-            self.row.fail(str(error))
+            self.row.show_error(str(error))
             show_error(str(error))
 
     def go_on(self) -> None:
@@ -227,18 +227,18 @@ class TrainingDock(Dock):
         try:
             if folder is None:
                 raise CamSamError("Choose the folder of the training to resume.")
-            parameters = replace(begun_with(folder), device=self.parameters.device.value())
+            parameters = replace(read_parameters(folder), device=self.parameters.device.value())
             self.parameters.set_value(parameters)
             self._start(parameters, resume=True)
         except CamSamError as error:
-            self.row.fail(str(error))
+            self.row.show_error(str(error))
             show_error(str(error))
 
     def _start(self, parameters: TrainingParameters, *, resume: bool) -> None:
         folder = self.output.path()
         if folder is None:
             raise CamSamError("Choose a folder for the classifier.")
-        parts = parts_of(parameters)
+        parts = count_parts(parameters)
         self._remark = NEIGHBOURS if self.source.stands_alone(parts) else ""
         job = TrainingJob(self.source.reader(parts), parameters, folder, resume)
         if not resume:
@@ -252,7 +252,7 @@ class TrainingDock(Dock):
             return
         self._job = job
         self.row.cancel.setEnabled(True)
-        self.row.say("Loading PyTorch and listing the images…")
+        self.row.set_message("Loading PyTorch and listing the images…")
         self.sections[3].hide()
         self.curves.show()
         self.curves.say("Curves appear after the first epoch.")
@@ -264,7 +264,7 @@ class TrainingDock(Dock):
         if self._job is not None:
             self._job.stop.set()
             self.row.cancel.setEnabled(False)
-            self.row.say("Stopping after this batch…")
+            self.row.set_message("Stopping after this batch…")
 
     def _take(self, step: Any) -> None:
         """Show an epoch, or the result."""
@@ -277,7 +277,7 @@ class TrainingDock(Dock):
         known = step.validation_accuracy == step.validation_accuracy  # not NaN
         figures = f"validation accuracy {step.validation_accuracy:.3f}, " if known else ""
         if self._job is not None and not self._job.stop.is_set():
-            self.row.say(
+            self.row.set_message(
                 f"Epoch {step.number}: {figures}training accuracy {step.accuracy:.3f}. "
                 f"Best so far: epoch {best}."
             )
@@ -297,11 +297,11 @@ class TrainingDock(Dock):
         done = f"{duration(result.seconds).removeprefix('about ')} in all"
         if not result.epochs:
             self.curves.hide()
-            self.row.say("Stopped before the first epoch was complete.")
+            self.row.set_message("Stopped before the first epoch was complete.")
         elif result.finished:
-            self.row.say(f"Done, {done}. The classifier is in {self.output.text.text()}.")
+            self.row.set_message(f"Done, {done}. The classifier is in {self.output.text.text()}.")
         else:
-            self.row.say(
+            self.row.set_message(
                 f"Stopped after epoch {len(result.epochs)}, {done}. Resume continues from there."
             )
         # What came out is what one waited for: bring it into view.
@@ -321,7 +321,7 @@ class TrainingDock(Dock):
         done, total = progress.done, progress.total
         if progress.stage == "reading":
             words = f"Image {done} of {total}"
-            self.row.say("Reading the images…")
+            self.row.set_message("Reading the images…")
         elif progress.stage == "training":
             now = time.monotonic()
             if self._begun is None:
@@ -341,7 +341,7 @@ class TrainingDock(Dock):
         if not self._epochs:
             self.curves.hide()
         if self.row.words.text().endswith("…"):
-            self.row.say("")
+            self.row.set_message("")
         self._say()
 
     # Using it
@@ -363,12 +363,12 @@ class TrainingDock(Dock):
             shell.show()
             shell.raise_()
             workspace.docks.dispatch("use classifier", path)
-        self.row.say(f"{path} is selected in the Heatmap dock.")
+        self.row.set_message(f"{path} is selected in the Heatmap dock.")
 
     # The session
 
     def state(self) -> dict[str, Any]:
-        """Give the choices as plain data, for the session."""
+        """Return the choices as plain data, for the session."""
         output = self.output.text.text()
         state = {**self.source.state(), "output": output, "named": output != self._suggested}
         with suppress(CamSamError):  # a number that is being typed is out of its range

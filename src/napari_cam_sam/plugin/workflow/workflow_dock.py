@@ -12,7 +12,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.heatmap.heatmap_dock import HeatmapDock
 from napari_cam_sam.plugin.prompts.prompts_dock import PromptsDock
 from napari_cam_sam.plugin.qt.dock import Dock
-from napari_cam_sam.plugin.qt.plain_text import Rich
+from napari_cam_sam.plugin.qt.plain_text import RichLabel
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress, duration
 from napari_cam_sam.plugin.qt.widgets import Section, WrappingLabel
 from napari_cam_sam.plugin.scores.scores_dock import ScoresDock
@@ -61,7 +61,7 @@ class WorkflowDock(Dock):
         self.stop.setEnabled(False)
         self.plan, self.words = WrappingLabel(), WrappingLabel()
         rows = (f"<tr><td><b>{k}</b>&nbsp;</td><td>{t}</td></tr>" for k, (_, t) in KEYS.items())
-        keys = Rich(f"<table>{''.join(rows)}</table>")
+        keys = RichLabel(f"<table>{''.join(rows)}</table>")
         keys.setWordWrap(True)
 
         inside = QWidget()
@@ -124,7 +124,7 @@ class WorkflowDock(Dock):
     # What will happen, in words
 
     def _tell_plan(self, _: object = None) -> None:
-        """Say what the button would do; while it is done, what was said before stays."""
+        """Show what the button would do; while it is done, what was said before stays."""
         if self._step:
             return
         try:
@@ -255,6 +255,6 @@ class WorkflowDock(Dock):
         self._tell_plan()
 
     def _tell(self, words: str) -> None:
-        """Say how far it is, or how it ended."""
+        """Show how far it is, or how it ended."""
         self.words.setText(words)
         self.words.setVisible(bool(words))

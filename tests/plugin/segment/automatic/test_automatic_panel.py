@@ -338,7 +338,7 @@ def test_masks_go_with_their_image_window_or_segmenter(opened: Any, finish: Fini
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("seeded", "prompts only"), ("medsam", "knows boxes only")]
+    ("name", "words"), [("seeded", "prompts only"), ("medsam", "accepts boxes only")]
 )
 def test_segmenters_that_need_prompts_say_so(opened: Any, name: str, words: str) -> None:
     viewer = ViewerModel()

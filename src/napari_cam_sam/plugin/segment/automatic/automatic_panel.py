@@ -137,11 +137,11 @@ class AutomaticPanel(QWidget):
     def _forget(self) -> None:
         """Drop all masks: they are of another image, window or segmenter."""
         self.row.stop()
-        self.row.release()
+        self.row.clear_error()
         self._of = self._key()
         self._planes.clear()
         if not self.row.busy:
-            self.row.say("")
+            self.row.set_message("")
         self._fill()
 
     # Finding and picking
@@ -158,7 +158,7 @@ class AutomaticPanel(QWidget):
             snapshot = self._workspace.snapshot()
             return self._start(snapshot, [snapshot.index], {})
         except CamSamError as error:
-            self.row.fail(str(error))
+            self.row.show_error(str(error))
             return False
 
     def pick_masks(self, everywhere: bool = False) -> bool:
@@ -187,7 +187,7 @@ class AutomaticPanel(QWidget):
                 raise CamSamError(f"{which} heatmap with evidence: compute one first (step 1).")
             return self._start(snapshot, list(heatmaps), heatmaps)
         except CamSamError as error:
-            self.row.fail(str(error))
+            self.row.show_error(str(error))
             return False
 
     def _start(
@@ -215,12 +215,12 @@ class AutomaticPanel(QWidget):
                 self._show_found(step, object_id)
             elif step is not None:
                 self._segmenter.adopt(step, job.name, job.device)
-                self.row.say(looking)
+                self.row.set_message(looking)
 
         object_id = workspace.prompts.object_id  # one for all planes of the run
         looking = "Searching for masks…"
         self._result = lambda: outcome(done)
-        self.row.say(f"Loading {name}…" if job.loads else looking)
+        self.row.set_message(f"Loading {name}…" if job.loads else looking)
         n = len(indices)
         return self._run(search, f"Masks of {n} slice{'s' * (n > 1)}", show, job)
 
@@ -299,10 +299,12 @@ class AutomaticPanel(QWidget):
                     self._fill()
             elif step is not None:
                 self.naming.adopt(step, naming.of)
-                self.row.say("Labelling masks…")
+                self.row.set_message("Labelling masks…")
 
         self._result = lambda: "Masks labelled. Labels are hints, not findings: check every mask."
-        self.row.say(f"Loading {naming.of[0]}…" if naming.model is None else "Labelling masks…")
+        self.row.set_message(
+            f"Loading {naming.of[0]}…" if naming.model is None else "Labelling masks…"
+        )
         return self._run(naming, "Labels of masks", show, self._segmenter.job(snapshot))
 
     # The list
@@ -341,12 +343,12 @@ class AutomaticPanel(QWidget):
         try:
             return plane.scores(*heatmap, self.ranking.value().rule)
         except CamSamError as error:
-            self.row.say(str(error))
+            self.row.set_message(str(error))
             return None
 
     def _plane_changed(self) -> None:
         if not self.row.busy:
-            self.row.say("")
+            self.row.set_message("")
         self._fill()
 
     def _fill(self) -> None:
@@ -381,7 +383,7 @@ class AutomaticPanel(QWidget):
     def _ended(self, complete: bool) -> None:
         same, kept = self._of is self._ran_with, "Stopped. Results so far are kept."
         other = "Stopped: the image, the window or the segmenter changed."
-        self.row.say(self._result() if complete else kept if same else other)
+        self.row.set_message(self._result() if complete else kept if same else other)
         self._tell()
 
     def _tell(self) -> None:
@@ -394,6 +396,6 @@ class AutomaticPanel(QWidget):
         for one in (self.find, self.pick, self.pick_all):
             one.setEnabled(reason is None and not self.row.busy)
         if reason is not None and not self.row.busy:
-            self.row.say(reason)
+            self.row.set_message(reason)
         missing = None if self._shown() is not None else "Find the masks of this slice first."
         self.naming.allow("Wait until the running task has finished." if self.row.busy else missing)

@@ -29,7 +29,7 @@ _REFUSED = {
 
 
 def unsupported_reason(name: str, segmenter: Segmenter | None = None) -> str | None:
-    """Say why a segmenter cannot be asked for all masks; None where it can, or where that shows.
+    """Return why a segmenter cannot search for all masks; None where it can, or may.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class FoundMasks:
     window: tuple[float, float]
 
     def arrays(self, members: Sequence[int] | None = None) -> list[NDArray[np.bool_]]:
-        """Give masks as arrays of shape (rows, columns); all without `members`."""
+        """Return masks as arrays of shape (rows, columns); all without `members`."""
         return [
             self.masks[i].mask() for i in (range(len(self.masks)) if members is None else members)
         ]

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from napari_cam_sam.plugin.segment.live_masks import LiveMasks
     from napari_cam_sam.plugin.state.workspace import Workspace
 
-__all__ = ["AutomaticMasks"]
+__all__ = ["AutomaticSection"]
 
 
-class AutomaticMasks(Section):
+class AutomaticSection(Section):
     """A part of a dock that is folded; opened for the first time, it loads PyTorch in a thread.
 
     Parameters
@@ -47,17 +47,17 @@ class AutomaticMasks(Section):
 
     def _opened(self, opened: bool) -> None:
         if opened and self.panel is None and not self.row.busy:
-            self.row.say("Loading PyTorch…")
+            self.row.set_message("Loading PyTorch…")
             self.row.start(_import, 1, "Loading PyTorch", lambda _: None)
 
     def _ended(self, complete: bool) -> None:
         if self.panel is not None:
             return
         if not complete:
-            reason = self.row.words.text() if self.row.failed else "PyTorch was not loaded."
-            self.row.fail(f"{reason} Close and reopen this section to try again.")
+            reason = self.row.words.text() if self.row.has_error else "PyTorch was not loaded."
+            self.row.show_error(f"{reason} Close and reopen this section to try again.")
             return
-        self.row.say("")
+        self.row.set_message("")
         self.panel = AutomaticPanel(self._workspace, self._segmenter, self._live, self.row)
         self._whole.insertWidget(0, self.panel)
 

@@ -27,7 +27,7 @@ _MISSING = 'Labelling needs open_clip: pip install "napari-cam-sam[text]".'
 
 
 def can_name() -> bool:
-    """Tell whether open_clip is installed, without importing it."""
+    """Check whether open_clip is installed, without importing it."""
     return importlib.util.find_spec("open_clip") is not None
 
 
@@ -45,7 +45,7 @@ class TextLabels:
     probabilities: NDArray[np.float32]
 
     def labels(self, text: str | None = None) -> list[tuple[str, float]]:
-        """Give a name of each mask, and its probability: the likeliest, or the one asked for."""
+        """Return a name of each mask, and its probability: the likeliest, or the one asked for."""
         classes = self.parameters.classes
         columns = [int(row.argmax()) if text is None else classes.index(text)
                    for row in self.probabilities]  # fmt: skip
@@ -192,7 +192,7 @@ class TextLabelPanel(QWidget):
         self.threshold.changed.connect(self.filtered)
 
     def naming(self, snapshot: Snapshot, found: FoundMasks, device: str) -> TextLabelJob:
-        """Give the work that names masks as the fields say.
+        """Return the work that names masks as the fields say.
 
         Raises
         ------
@@ -229,7 +229,7 @@ class TextLabelPanel(QWidget):
         self.say(reason or "")
 
     def say(self, words: str) -> None:
-        """Say below the button what is in the way."""
+        """Show below the button what is in the way."""
         self.reason.setText(words)
         self.reason.setVisible(bool(words))
 
@@ -241,7 +241,7 @@ class TextLabelPanel(QWidget):
             widget.setEnabled(names is not None)
 
     def kept(self, names: TextLabels | None) -> set[int] | None:
-        """Give the masks that are listed; None for all."""
+        """Return the masks that are listed; None for all."""
         text = self.text.value()
         if names is None or text is None:
             return None

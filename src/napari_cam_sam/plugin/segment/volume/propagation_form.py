@@ -16,7 +16,7 @@ from napari_cam_sam.plugin.qt.parameter_form import ParameterForm
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.sam.volume.parameters import PropagationParameters
 
-__all__ = ["VolumeRules", "reachable"]
+__all__ = ["PropagationForm", "reachable"]
 
 # What a rule that is off starts with when it is switched on.
 _STARTS = {
@@ -40,7 +40,7 @@ class _Smoothing:
     smooth_along_axis_mm: float | None = None
 
 
-class VolumeRules(QWidget):
+class PropagationForm(QWidget):
     """The rules of propagation and of smoothing, those alone that matter to the rule chosen."""
 
     changed = Signal()
@@ -59,7 +59,7 @@ class VolumeRules(QWidget):
         self._rule_changed()
 
     def fitting(self, image: Image) -> tuple[PropagationParameters, float | None]:
-        """Give the rules, and the sigma to smooth with in mm or None, for a volume.
+        """Return the rules, and the sigma to smooth with in mm or None, for a volume.
 
         Raises
         ------
@@ -73,7 +73,7 @@ class VolumeRules(QWidget):
         return parameters, sigma or None
 
     def state(self) -> dict[str, Any]:
-        """Give the rules as plain data, for the session; nothing where a value is refused."""
+        """Return the rules as plain data, for the session; nothing where a value is refused."""
         with suppress(CamSamError):
             return {
                 "rule": asdict(self.rule.value()),

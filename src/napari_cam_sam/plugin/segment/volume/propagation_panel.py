@@ -18,7 +18,7 @@ from napari_cam_sam.plugin.qt.task_progress import TaskProgress, duration
 from napari_cam_sam.plugin.qt.widgets import Section, ValueComboBox, button, form_layout
 from napari_cam_sam.plugin.segment.live_masks import LiveMasks
 from napari_cam_sam.plugin.segment.segmenter_choice import SegmenterChoice
-from napari_cam_sam.plugin.segment.volume.propagation_form import VolumeRules, reachable
+from napari_cam_sam.plugin.segment.volume.propagation_form import PropagationForm, reachable
 from napari_cam_sam.plugin.segment.volume.propagation_run import (
     PlaneStep,
     VolumeJob,
@@ -39,7 +39,7 @@ from napari_cam_sam.sam.volume.propagation import PropagatedObject
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.state.workspace import Workspace
 
-__all__ = ["VolumeSection"]
+__all__ = ["PropagationPanel"]
 
 _ALL, _SHOWN = "all", "shown"
 
@@ -64,7 +64,7 @@ class _Run:
             (planes.add if object_id in there else planes.discard)(index)
 
 
-class VolumeSection(QWidget):
+class PropagationPanel(QWidget):
     """Goes out from prompted planes along the axis shown, masks of one plane to the next.
 
     Parameters
@@ -114,7 +114,7 @@ class VolumeSection(QWidget):
         self.plan, self.result = Label(), Label()
         for label in (self.plan, self.result):
             label.setWordWrap(True)
-        self.rules = VolumeRules()
+        self.rules = PropagationForm()
 
         whole = QVBoxLayout(self)
         whole.setContentsMargins(8, 0, 0, 4)
@@ -125,7 +125,7 @@ class VolumeSection(QWidget):
         whole.addWidget(Section("Propagation and stopping rules", self.rules, opened=False))
 
     def state(self) -> dict[str, Any]:
-        """Give the choices as plain data, for the session."""
+        """Return the choices as plain data, for the session."""
         return {"from": self.start_from.value(), **self.rules.state()}
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -149,7 +149,7 @@ class VolumeSection(QWidget):
         try:
             run = self._prepared()
         except CamSamError as error:
-            self._row.fail(str(error))
+            self._row.show_error(str(error))
             # The dock may be scrolled elsewhere when a key is pressed.
             show_info(str(error))
             return False
@@ -158,7 +158,7 @@ class VolumeSection(QWidget):
         self._run, self._running = run, True
         self.result.setText("")
         if job.run.loads:
-            self._row.say(f"Loading {job.run.name}…")
+            self._row.set_message(f"Loading {job.run.name}…")
 
         def show(step: Any) -> None:
             if isinstance(step, PlaneStep):
@@ -215,7 +215,7 @@ class VolumeSection(QWidget):
     def _asked(
         self, image: Image, axis: int, index: int
     ) -> tuple[tuple[PlanePrompts, ...], PropagationParameters, float | None]:
-        """Give the prompts to start from, and the rules, as far as they fit the image."""
+        """Return the prompts to start from, and the rules, as far as they fit the image."""
         if image.spatial_ndim != 3:
             raise CamSamError(f"{image.name} is a single slice: propagation needs a volume.")
         everywhere = self.start_from.value() == _ALL
@@ -235,7 +235,7 @@ class VolumeSection(QWidget):
         return prompts, parameters, sigma
 
     def _evidence(self, image: Image, axis: int) -> NDArray[np.float32]:
-        """Give the heatmaps along an axis; a plane without one has no say."""
+        """Return the heatmaps along an axis; a plane without one has no say."""
         heatmaps = self._workspace.heatmaps
         whole = np.ones(image.spatial_shape, np.float32)
         for index in heatmaps.computed_planes(axis):
@@ -314,7 +314,7 @@ class VolumeSection(QWidget):
     # In words
 
     def tell(self) -> None:
-        """Say what pressing the button would do, or why it can not be pressed."""
+        """Show what pressing the button would do, or why it can not be pressed."""
         try:
             image = self._workspace.image()
             axis, index = self._workspace.plane()
@@ -365,7 +365,7 @@ class VolumeSection(QWidget):
         return " ".join(parts)
 
     def ended(self, axis: int, index: int) -> str:
-        """Say which objects ended on a plane, and why; empty where none did."""
+        """Return in words which objects ended on a plane, and why; empty where none did."""
         known = self._workspace.masks.get(axis, index)
         there = set() if known is None else known.masks().keys()
         ends = {i: e for i, e in self._ends.get((axis, index), {}).items() if i not in there}

@@ -78,7 +78,7 @@ def chosen_candidates(
 
 
 def _same(before: PlanePrompts, now: PlanePrompts) -> bool:
-    """Tell whether prompts are of one plane and lie at the same places."""
+    """Check whether prompts are of one plane and lie at the same places."""
     here = (before.axis, before.index) == (now.axis, now.index)
     return here and before.coordinates() == now.coordinates()
 
@@ -181,7 +181,7 @@ class _FromShown:
         multimask: bool = True,
         previous_logits: Sequence[NDArray[np.float32] | None] | None = None,
     ) -> list[MaskCandidates]:
-        """Give the candidates shown, where the prompts are those of a prompted plane."""
+        """Return the candidates shown, where the prompts are those of a prompted plane."""
         for start in self._starts:
             # The same, not equal: two planes may have prompts at the same place.
             if start.prompts.objects is prompts:
@@ -201,7 +201,7 @@ def _only(found: MaskCandidates, chosen: int) -> MaskCandidates:
 def _new_masks(
     job: VolumeJob, segmenter: Segmenter, plane: PropagatedPlane
 ) -> tuple[PlaneMasks, ...]:
-    """Give what a plane has beyond the masks of its own prompts."""
+    """Return what a plane has beyond the masks of its own prompts."""
     there = [one for one in plane.objects if one.source != "none"]
     if all(one.source == "prompted" for one in there):
         return ()
@@ -236,7 +236,7 @@ def _masks(
 
 
 def _about(there: Sequence[PropagatedObject]) -> str:
-    """Say where the masks of a plane come from, each way once."""
+    """Return in words where the masks of a plane come from, each way once."""
     ids: dict[str, list[int]] = {}
     for one in there:
         words = f"{one.source} from slice {one.from_plane}"
