@@ -470,11 +470,11 @@ def test_a_comparison_from_before_a_change_says_so(
     compare()
     workspace.show_plane(0, 10)  # nothing but another plane is shown
     workspace.shown.look_at_plane()
-    dock._say()
+    dock._refresh()
     assert words.text().endswith("slices with ground truth or masks.")
     prompt = ObjectPrompt(1, (), Box(40, 40, 60, 60))
     workspace.prompts.write([PlanePrompts(0, 11, (prompt,))])
-    dock._say()
+    dock._refresh()
     assert words.text().endswith("slices with ground truth or masks.")  # as placed, not edited
     boxes = workspace.prompts.boxes
     boxes.data = [boxes.data[0] + np.array([0, 3, 0])]

@@ -109,7 +109,7 @@ def test_buttons_tag_the_planes_that_are_chosen(
 ) -> None:
     panel = TaggingPanel(workspace)
     said: list[str] = []
-    panel.said.connect(said.append)
+    panel.refused.connect(said.append)
     panel.add.click()
     assert said == ["Name the class first, e.g. lesion."]
     for name in ("lesion", "healthy"):

@@ -79,7 +79,7 @@ class AxesPanel(QWidget):
         if open_:
             self._offer(layer, known)
         words = " ".join((*_in_words(layer, known), *self._notes()))
-        self._say(words)
+        self._set_message(words)
         self.setVisible(open_ or bool(words))
 
     def put_in_order(self) -> None:
@@ -97,7 +97,7 @@ class AxesPanel(QWidget):
             else:
                 self._turn(layer)
         except CamSamError as error:
-            self._say(str(error))
+            self._set_message(str(error))
 
     def _turn(self, layer: Any) -> None:
         """Put a layer's axes in order; the viewer goes on showing the slice that it showed."""
@@ -132,7 +132,7 @@ class AxesPanel(QWidget):
         after = LayerAxes(letters, "chosen")
         if before.usable and not after.usable and self._has_work(layer):
             self._offer(layer, before)
-            self._say(_WORK)
+            self._set_message(_WORK)
             return
         choose_letters(layer, letters)
         if before.usable and after.usable:
@@ -147,7 +147,7 @@ class AxesPanel(QWidget):
             for one in self._workspace.viewer.layers
         )
 
-    def _say(self, words: str) -> None:
+    def _set_message(self, words: str) -> None:
         self.words.setText(words)
         self.words.setVisible(bool(words))
 

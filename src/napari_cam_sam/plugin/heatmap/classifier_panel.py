@@ -64,7 +64,7 @@ class ClassifierPanel(QObject):
         # That is not on the list, as long as PyTorch was not asked which there are.
         self._wanted_device: str | None = None
         self._listed: str | None = None
-        self._told: HeatmapRecord | None = None
+        self._shown: HeatmapRecord | None = None
 
         self.code = CodeQuestion()
         self.name = ValueComboBox(
@@ -100,8 +100,8 @@ class ClassifierPanel(QObject):
         self.target.chosen.connect(self.changed)
         self.layer.chosen.connect(self.changed)
         workspace.classifier_changed.connect(self._list)
-        workspace.plane_changed.connect(self._tell_likely)
-        workspace.heatmaps_changed.connect(self._tell_likely)
+        workspace.plane_changed.connect(self._show_probabilities)
+        workspace.heatmaps_changed.connect(self._show_probabilities)
         self._list()
 
     def choose(
@@ -281,7 +281,7 @@ class ClassifierPanel(QObject):
         """List classes and layers of what is loaded; what was chosen stays, where it is there."""
         classifier = self._workspace.classifier
         if classifier is not None:
-            self._compare(classifier)
+            self._warn_if_changed(classifier)
             self.name.add_path(classifier.name, place=1)
         targets, layers = self.targets(), self.layers()
         self.target.clear()
@@ -298,11 +298,11 @@ class ClassifierPanel(QObject):
             self.layer.set_value(held.layer(layers))
             self._wanted_target = self._wanted_layer = None
         self._listed = None if classifier is None else classifier.name
-        self._told = None
-        self._tell_likely()
+        self._shown = None
+        self._show_probabilities()
         self.changed.emit()
 
-    def _compare(self, classifier: Classifier | SegmentationNetwork) -> None:
+    def _warn_if_changed(self, classifier: Classifier | SegmentationNetwork) -> None:
         """Warn if a classifier is another than the one of that name that was asked for."""
         wanted, self._wanted_sha256 = self._wanted_sha256, None
         if wanted not in (None, classifier.sha256) and classifier.name == self.name.value():
@@ -311,12 +311,12 @@ class ClassifierPanel(QObject):
                 f"{classifier.sha256[:12]}…, it was {str(wanted)[:12]}…."
             )
 
-    def _tell_likely(self) -> None:
+    def _show_probabilities(self) -> None:
         """Write behind each class its probability on the plane shown, where that is known."""
         note = self._note()
-        if note is self._told:
+        if note is self._shown:
             return
-        self._told = note
+        self._shown = note
         # A network has a probability a pixel: the highest on the plane is known.
         most = "up to " if note is not None and note.made_by.get("pixels") else ""
         for i in range(1, self.target.count()):

@@ -27,7 +27,7 @@ class FoundLabel(Label):
         self._workspace = workspace
         self.setWordWrap(True)
 
-    def tell(self, chosen: dict[str, Any]) -> None:
+    def refresh(self, chosen: dict[str, Any]) -> None:
         """Show what is known now.
 
         Parameters

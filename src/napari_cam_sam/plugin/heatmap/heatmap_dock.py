@@ -132,10 +132,10 @@ class HeatmapDock(Dock):
         self.image.chosen.connect(lambda: workspace.choose_image(self.image.value()))
         self.classifier.load_wanted.connect(self.load)
         self.classifier.restored.connect(self._load_if_seen)
-        self.planes.changed.connect(self._say)
+        self.planes.changed.connect(self._refresh)
         self.classifier.changed.connect(self._fit_model)
-        self.classifier.changed.connect(self._tell_found)
-        workspace.truth_changed.connect(self._say)
+        self.classifier.changed.connect(self._show_found)
+        workspace.truth_changed.connect(self._refresh)
         for signal in (
             self.classifier.changed,
             self.pixels.changed,
@@ -144,14 +144,14 @@ class HeatmapDock(Dock):
             self.least.changed,
             workspace.window_changed,
         ):
-            signal.connect(self._say)
+            signal.connect(self._refresh)
             signal.connect(self._follow_soon)
         self.follow.toggled.connect(self._follow_soon)
         self.run.clicked.connect(lambda: self.compute())
         self._run.ended.connect(self._ended)
         workspace.image_changed.connect(self._image_changed)
         workspace.plane_changed.connect(self._plane_changed)
-        workspace.heatmaps_changed.connect(self._tell_found)
+        workspace.heatmaps_changed.connect(self._show_found)
         # What was saved is another than what is there now.
         for signal in (workspace.image_changed, workspace.heatmaps_changed):
             signal.connect(self.saving.forget)
@@ -164,7 +164,7 @@ class HeatmapDock(Dock):
     def _list_images(self, _: object = None) -> None:
         self.image.offer((layer.name, layer) for layer in self.workspace.images())
         self.image.set_value(self.workspace.image_layer)
-        self._say()
+        self._refresh()
 
     def _image_changed(self) -> None:
         self._list_images()
@@ -195,8 +195,8 @@ class HeatmapDock(Dock):
 
     def _plane_changed(self) -> None:
         self.planes.fit()
-        self._say()
-        self._tell_found()
+        self._refresh()
+        self._show_found()
         self._follow_soon()
 
     def choose(self, classifier: str, target: str | None = None) -> None:
@@ -207,7 +207,7 @@ class HeatmapDock(Dock):
     def _load_if_seen(self) -> None:
         if self.isVisible():
             self.load()
-        self._say()
+        self._refresh()
 
     def showEvent(self, event: Any) -> None:  # noqa: N802 - Qt calls it so
         """Load what is chosen once the dock is on the screen."""
@@ -217,9 +217,9 @@ class HeatmapDock(Dock):
     def load(self) -> None:
         """Load the chosen classifier in the background, and list its classes and layers."""
         if self.classifier.name.value() is not None and self.classifier.loaded() is None:
-            if self._run.start(self._recipe(), None):
+            if self._run.start(self._settings(), None):
                 self._loading = True
-            self._say()
+            self._refresh()
 
     def state(self) -> dict[str, Any]:
         """Return the choices as plain data, for the session."""
@@ -245,7 +245,7 @@ class HeatmapDock(Dock):
         self.pixels.set_state(state.get("pixels") or {})
         self.least.set_value(state.get("at_least", 0.5))
         self.classifier.set_state(state)
-        self._say()
+        self._refresh()
 
     # What will happen, in words
 
@@ -279,13 +279,13 @@ class HeatmapDock(Dock):
         pace = self._run.pace(str(name), str(self.method.value()))
         return HeatmapPlan(indices, total, words, None if pace is None else pace * len(indices))
 
-    def _say(self, _: object = None) -> None:
+    def _refresh(self, _: object = None) -> None:
         self.occlusion.setVisible(self.method.value() == "occlusion")
         self.classifier.layer.setEnabled(self.method.value() not in WITHOUT_LAYERS)
-        self._tell_plan()
+        self._show_plan()
         self.planned.emit()
 
-    def _tell_plan(self) -> None:
+    def _show_plan(self) -> None:
         try:
             plan = self.plan()
         except CamSamError as error:
@@ -296,12 +296,12 @@ class HeatmapDock(Dock):
         if not self.row.busy:
             self.row.set_message(plan.sentence + self.classifier.caution())
 
-    def _tell_found(self) -> None:
-        self.found.tell(self.state() if self.classifier.loaded() is not None else {})
+    def _show_found(self) -> None:
+        self.found.refresh(self.state() if self.classifier.loaded() is not None else {})
 
     # The work
 
-    def _recipe(self, snapshot: Snapshot | None = None) -> HeatmapSettings:
+    def _settings(self, snapshot: Snapshot | None = None) -> HeatmapSettings:
         """Read what the dock shows, before a thread starts; with an image also its pixels.
 
         Raises
@@ -340,11 +340,11 @@ class HeatmapDock(Dock):
             return True
         try:
             snapshot, indices = self.workspace.snapshot(), self.planes.indices()
-            recipe = self._recipe(snapshot)
+            settings = self._settings(snapshot)
         except CamSamError as error:
             self.row.show_error(str(error))
             return False
-        started = self._run.start(recipe, snapshot, indices)
+        started = self._run.start(settings, snapshot, indices)
         if started:
             self.run.setEnabled(False)
         return started
@@ -359,14 +359,14 @@ class HeatmapDock(Dock):
             return
         try:
             snapshot = self.workspace.snapshot()
-            recipe, loaded = self._recipe(snapshot), self.classifier.loaded()
+            settings, loaded = self._settings(snapshot), self.classifier.loaded()
         except CamSamError:
             return
         note = self.workspace.heatmaps.record(snapshot.axis, snapshot.index)
-        if note is not None and loaded is not None and note.made_by == recipe.made_by(loaded):
+        if note is not None and loaded is not None and note.made_by == settings.made_by(loaded):
             return
         if not self.row.busy:
-            self._following = self._run.start(recipe, snapshot, [snapshot.index])
+            self._following = self._run.start(settings, snapshot, [snapshot.index])
         elif self._following:
             # A classifier that is half loaded is of use for the newest plane, too.
             if not self._run.loading:
@@ -383,7 +383,7 @@ class HeatmapDock(Dock):
     def _ended(self, complete: bool) -> None:
         self._following = self._loading = False
         queued, self._queued = self._queued, False
-        self._say()
+        self._refresh()
         if queued and self.classifier.loaded() is not None:
             if self.compute():
                 return

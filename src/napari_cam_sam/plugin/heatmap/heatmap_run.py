@@ -185,7 +185,7 @@ class HeatmapRun(QObject):
         return self._pace.get((classifier, method))
 
     def start(
-        self, recipe: HeatmapSettings, snapshot: Snapshot | None, indices: Sequence[int] = ()
+        self, settings: HeatmapSettings, snapshot: Snapshot | None, indices: Sequence[int] = ()
     ) -> bool:
         """Load the classifier if it is not, then compute heatmaps; without a snapshot only load.
 
@@ -196,7 +196,7 @@ class HeatmapRun(QObject):
         """
         if self._row.busy:
             return False
-        workspace, name = self._workspace, recipe.classifier
+        workspace, name = self._workspace, settings.classifier
         known = self._classifier.loaded()
         self._loads = None if known is not None else name
 
@@ -206,7 +206,7 @@ class HeatmapRun(QObject):
                 self._classifier.adopt(step)
                 self._row.set_message(f"Loaded {name}.")
             elif isinstance(step, _Computed):
-                self._pace[name, recipe.method] = step.pace
+                self._pace[name, settings.method] = step.pace
                 self._show(snapshot, step)
 
         def wanted() -> bool:
@@ -220,7 +220,7 @@ class HeatmapRun(QObject):
             total = _STEPS_OF_VOLUME + snapshot.image.n_planes(snapshot.axis)
         stop = threading.Event()
         return self._row.start(
-            lambda: _steps(recipe, known, snapshot, indices, stop),
+            lambda: _steps(settings, known, snapshot, indices, stop),
             total,
             f"Loading {name}" if snapshot is None else f"Heatmaps of {snapshot.image.name}",
             show,
@@ -278,7 +278,7 @@ class HeatmapRun(QObject):
 
 
 def _steps(
-    recipe: HeatmapSettings,
+    settings: HeatmapSettings,
     loaded: LoadedClassifier | None,
     snapshot: Snapshot | None,
     indices: Sequence[int],
@@ -286,7 +286,7 @@ def _steps(
 ) -> Generator[LoadedClassifier | _Computed | _Further]:
     """Load and compute; in a thread."""
     if loaded is None:
-        loaded = load(recipe.classifier, recipe.device, recipe.plane_order)
+        loaded = load(settings.classifier, settings.device, settings.plane_order)
         yield loaded
     if snapshot is None:
         return
@@ -294,8 +294,8 @@ def _steps(
     from napari_cam_sam.cam.pixel_sets import PixelSet
     from napari_cam_sam.pipeline.heatmaps import explain_planes, takes_image
 
-    made_by = recipe.made_by(loaded)
-    pixels = recipe.pixels if loaded.segments else None
+    made_by = settings.made_by(loaded)
+    pixels = settings.pixels if loaded.segments else None
     if loaded.segments and pixels is None:
         raise CamSamError(
             f"{loaded.classifier.name} is a segmentation network: choose which pixels to explain."
@@ -305,10 +305,10 @@ def _steps(
         method=made_by["method"],
         target=made_by["target"],
         layers=tuple(made_by["layers"]),
-        batch_size=_PERTURBED if recipe.method in MANY_PASSES else _BATCH,
+        batch_size=_PERTURBED if settings.method in MANY_PASSES else _BATCH,
         min_probability=made_by["min_probability"],
         pixel_set=None if pixels is None else PixelSet(**pixels.along(along)),
-        occlusion=recipe.occlusion,
+        occlusion=settings.occlusion,
     )
     begin = time.monotonic()
     if loaded.of_volumes:

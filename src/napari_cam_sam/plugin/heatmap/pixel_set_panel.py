@@ -182,14 +182,14 @@ class PixelSetPanel(QWidget):
     def choose_pixel(self, pixel: tuple[int, ...]) -> None:
         """Take a pixel by its place on the image's grid: (row, column) or (plane, row, column)."""
         self._pixel = pixel
-        self._say_pixel()
+        self._show_pixel()
         self.changed.emit()
 
     def _image_changed(self) -> None:
         self.pick.setChecked(False)
         self._pixel = None
         self._list_layers()
-        self._say_pixel()
+        self._show_pixel()
 
     def _list_layers(self, _: object = None) -> None:
         drawn = [
@@ -211,10 +211,10 @@ class PixelSetPanel(QWidget):
         self.picked.setVisible(kind == "pixel")
         if kind != "pixel":
             self.pick.setChecked(False)
-        self._say_pixel()
+        self._show_pixel()
         self.changed.emit()
 
-    def _say_pixel(self) -> None:
+    def _show_pixel(self) -> None:
         if self._pixel is None:
             self.picked.setText("No pixel chosen.")
             return

@@ -140,26 +140,26 @@ class PromptsDock(Dock):
         self.redo.clicked.connect(lambda: prompts.redo())
         self.question.placed.connect(self._placed)
         self.question.refused.connect(self.row.set_message)
-        prompts.settled.connect(self._tell)
-        prompts.changed.connect(self._tell_polarity)
+        prompts.settled.connect(self._refresh)
+        prompts.changed.connect(self._show_polarity)
         prompts.changed.connect(self.row.clear_error)
         prompts.ignored.connect(self.row.show_error)
         workspace = self.workspace
         workspace.plane_changed.connect(self._plane_changed)
-        workspace.heatmaps_changed.connect(self._tell)
+        workspace.heatmaps_changed.connect(self._refresh)
         workspace.image_changed.connect(self._image_changed)
 
     # What there is to choose from
 
     def _image_changed(self) -> None:
         self.question.forget()
-        self._tell()
+        self._refresh()
 
     def _plane_changed(self) -> None:
         # Told late, after quick work on this plane: what that said stays.
         if not self.row.busy and self._plane() != self._placed_on:
             self.row.set_message("")
-        self._tell()
+        self._refresh()
 
     def _plane(self) -> tuple[int, int] | None:
         try:
@@ -350,10 +350,10 @@ class PromptsDock(Dock):
         with signals_blocked(self.object):
             self.object.setValue(object_id)
 
-    def _tell_polarity(self) -> None:
+    def _show_polarity(self) -> None:
         self.polarity.setText(f"New points: {self.workspace.prompts.polarity} (T)")
 
-    def _tell(self) -> None:
+    def _refresh(self) -> None:
         """Show what lies on the plane shown."""
         try:
             axis, index = self.workspace.plane()

@@ -152,32 +152,32 @@ class ParameterForm(QWidget):
             if default is not None:
                 _show(inner, default)
             widget = OptionalField(inner)
-            widget.switch.toggled.connect(self._tell)
+            widget.switch.toggled.connect(self._emit_changed)
         elif choices:
             widget = ValueComboBox(hint)
             widget.offer((_spoken(one), one) for one in choices)
-            widget.chosen.connect(self._tell)
+            widget.chosen.connect(self._emit_changed)
         elif kind is bool:
             widget = QCheckBox()
-            widget.toggled.connect(self._tell)
+            widget.toggled.connect(self._emit_changed)
         elif kind is int:
             widget = SpinBox()
             widget.setRange(0, 10_000)
-            widget.valueChanged.connect(self._tell)
+            widget.valueChanged.connect(self._emit_changed)
         elif isinstance(default, float) and 0 < default < _LEAST_FRACTION:
             widget = _RateSpinBox()
-            widget.valueChanged.connect(self._tell)
+            widget.valueChanged.connect(self._emit_changed)
         elif isinstance(default, float) and 0 < default < 1:
             widget = FractionSlider(hint)
-            widget.changed.connect(self._tell)
+            widget.changed.connect(self._emit_changed)
         else:
             widget = DoubleSpinBox()
             widget.setRange(0, 10_000)
-            widget.valueChanged.connect(self._tell)
+            widget.valueChanged.connect(self._emit_changed)
         widget.setToolTip(hint)
         return widget
 
-    def _tell(self, *_: object) -> None:
+    def _emit_changed(self, *_: object) -> None:
         if not self._setting:
             self.changed.emit()
 

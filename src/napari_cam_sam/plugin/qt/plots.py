@@ -85,7 +85,7 @@ class Plot(QWidget):
         self._later = single_shot_timer(self, self._draw)
         connect_until_destroyed(self, viewer.events.theme, self._repaint)
 
-    def say(self, words: str) -> None:
+    def show_message(self, words: str) -> None:
         """Show words instead of a figure."""
         self._paint = None
         self.words.setText(words)

@@ -25,7 +25,7 @@ from napari_cam_sam.sam.segmenter import Cancelled
 
 __all__ = ["Failure", "Steps", "Task", "notify", "report_steps", "run_in_thread"]
 
-_TELL_MS = 500
+_BAR_MS = 500
 
 Steps = Generator[Any, None, None]
 T = TypeVar("T")
@@ -87,11 +87,11 @@ class Task(QObject):
         self._bar = progress(total=total, desc=escape_markup(description))
         # napari's bar lets the window live inside its update, and the next steps come in there:
         # told at every step, a quick task would go deeper and deeper until the process ends.
-        self._behind, self._telling = 0, False
-        self._teller = QTimer(self)
-        self._teller.setInterval(_TELL_MS)
-        self._teller.timeout.connect(self._tell)
-        self._teller.start()
+        self._behind, self._updating = 0, False
+        self._bar_timer = QTimer(self)
+        self._bar_timer.setInterval(_BAR_MS)
+        self._bar_timer.timeout.connect(self._update_bar)
+        self._bar_timer.start()
         # However it ends, the activity dock must not keep the bar.
         weakref.finalize(self, self._bar.close)
         self._worker = create_worker(_guarded, steps, _start_thread=False)
@@ -137,22 +137,22 @@ class Task(QObject):
         self.failed.emit(said if isinstance(error, CamSamError) else f"Failed: {said}")
         notify(error)
 
-    def _tell(self) -> None:
+    def _update_bar(self) -> None:
         """Update the bar of the activity dock."""
-        if self._telling or not self._behind or self._stop.is_set():
+        if self._updating or not self._behind or self._stop.is_set():
             return
-        self._telling = True
+        self._updating = True
         behind, self._behind = self._behind, 0
         try:
             self._bar.update(behind)
         finally:
-            self._telling = False
+            self._updating = False
 
     def _returned(self, _: Any) -> None:
         self._complete = self._is_wanted()
 
     def _finished(self) -> None:
-        self._teller.stop()
+        self._bar_timer.stop()
         self._bar.close()
         # A task outlives its end as a child of its row: held from there, the widget that listens
         # would be part of its own garbage, which PySide takes apart in the wrong order.

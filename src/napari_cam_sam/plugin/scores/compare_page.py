@@ -64,7 +64,7 @@ class ComparePage(QWidget):
         self.lines: tuple[VariantSummary, ...] = ()
         self.table.setRowCount(0)
 
-    def tell(self, problem: str | None, key: tuple[Any, ...] | None) -> None:
+    def refresh(self, problem: str | None, key: tuple[Any, ...] | None) -> None:
         """Show what is missing, if anything is, and whether the lines are of what there is now.
 
         Parameters
@@ -84,7 +84,7 @@ class ComparePage(QWidget):
         if self.row.busy:
             return
         if problem is None and self.lines:
-            self._say_of_when(key)
+            self._show_age(key)
             return
         self.row.set_message(
             problem or "CAM alone, CAM → SAM, edited prompts or accepted labels, ground truth."
@@ -96,7 +96,7 @@ class ComparePage(QWidget):
         if self.lines and self.button.isEnabled():
             self.row.set_message(self._words + _BEFORE)
 
-    def _say_of_when(self, key: tuple[Any, ...] | None) -> None:
+    def _show_age(self, key: tuple[Any, ...] | None) -> None:
         old = self._edited or self._of != self._made_from(key)
         self.row.set_message(self._words + (_BEFORE if old else "."))
 

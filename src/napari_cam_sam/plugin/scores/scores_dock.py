@@ -109,7 +109,7 @@ class ScoresDock(Dock):
         self.scored.connect(workspace.docks.changed)
         self._latest = LatestOnly(self._plane_scored, self.row.set_message, self)
         self._pause = single_shot_timer(self, self._rescore_shown, _PAUSE_MS)
-        self.choices.changed.connect(self._say)
+        self.choices.changed.connect(self._refresh)
         self.choices.edited.connect(self._edited)
         self.choices.edited.connect(self.comparison.mark_edited)
         self.choices.refreshed.connect(self._pause.start)
@@ -118,17 +118,17 @@ class ScoresDock(Dock):
         self.comparison.button.clicked.connect(self.compare)
         self.copy.clicked.connect(self._copy)
         self.row.ended.connect(self._ended)
-        self.comparison.row.ended.connect(self._say)
-        self.trust.row.started.connect(self._say)
-        self.trust.row.ended.connect(self._say)
-        self.tabs.currentChanged.connect(self._say)
+        self.comparison.row.ended.connect(self._refresh)
+        self.trust.row.started.connect(self._refresh)
+        self.trust.row.ended.connect(self._refresh)
+        self.tabs.currentChanged.connect(self._refresh)
         self.table.plane_chosen.connect(self._go)
         self.along.plane_chosen.connect(self._go)
         workspace.image_changed.connect(self._image_changed)
         workspace.image_changed.connect(self.saving.forget)
         workspace.plane_changed.connect(self._mark_plane)
-        workspace.segmenter_changed.connect(self._say)
-        workspace.prompts.settled.connect(self._say)
+        workspace.segmenter_changed.connect(self._refresh)
+        workspace.prompts.settled.connect(self._refresh)
         workspace.labels_changed.connect(self._labels_changed)
         removed = workspace.viewer.layers.events.removed
         connect_until_destroyed(self, removed, self._layer_removed)
@@ -141,9 +141,9 @@ class ScoresDock(Dock):
         self._state = None
         self.table.set_rows([], None)
         self.comparison.clear()
-        self.curves.say("Choose a heatmap, then press Score.")
-        self.along.say("Press Score.")
-        self._say()
+        self.curves.show_message("Choose a heatmap, then press Score.")
+        self.along.show_message("Press Score.")
+        self._refresh()
 
     def _forget(self) -> None:
         """Leave what was scored, and what is being scored: it would come into another table."""
@@ -155,10 +155,10 @@ class ScoresDock(Dock):
 
     # What will happen, in words
 
-    def _say(self, _: object = None) -> None:
+    def _refresh(self, _: object = None) -> None:
         problem, state = self.choices.problem(), self._state
         self.run.setEnabled(problem is None and self._next is None)
-        self.comparison.tell(problem, self.choices.key_or_none())
+        self.comparison.refresh(problem, self.choices.key_or_none())
         for one in (self.copy, self.save):
             one.setEnabled(bool(self._page().rows()))
         if self._next is not None:
@@ -186,7 +186,7 @@ class ScoresDock(Dock):
         """
         # Not row.busy: events come in while napari makes the bar, before the row has its task.
         if self.choices.problem() is not None or self._next is not None:
-            self._say()
+            self._refresh()
             return False
         workspace, job = self.workspace, self.choices.to_score()
         image = job.image
@@ -211,16 +211,16 @@ class ScoresDock(Dock):
         started = self.row.start(steps, total, f"Scores of {image.name}", found.keep, wanted)
         if not started:
             self._next = None
-        self._say()
+        self._refresh()
         return started
 
     def _ended(self, complete: bool) -> None:
         found, self._next = self._next, None
         if found is None or not found.wanted or not found.marks:
-            self._say()
+            self._refresh()
             return
         self._state = found
-        found.say(complete)
+        found.summarise(complete)
         self.table.set_rows(found.rows, found.subject)
         self._plot_along()
         self._plot_curves()
@@ -228,7 +228,7 @@ class ScoresDock(Dock):
             self._show_overlay(True)
         self._mark_plane()
         self.choices.find_labels()
-        self._say()
+        self._refresh()
         if complete:
             self.scored.emit()
 
@@ -236,7 +236,7 @@ class ScoresDock(Dock):
         """Compare CAM alone, its prompts, edited ones and the truth's, in the background."""
         if self.choices.problem() is None and not self.comparison.row.busy:
             self.comparison.start(self.choices.to_score(), self.choices.key())
-        self._say()
+        self._refresh()
 
     # What the table is of, in pictures
 
@@ -244,7 +244,7 @@ class ScoresDock(Dock):
         subject = self.table.subject
         planes = [row for row in self.table.rows() if row.kind == "plane"]
         if subject is None or not planes:
-            self.along.say("Nothing to plot: no slice has scores.")
+            self.along.show_message("Nothing to plot: no slice has scores.")
         else:
             dice, auroc = (
                 {r.number: r.scores.values.get(name, np.nan) for r in planes}
@@ -256,9 +256,9 @@ class ScoresDock(Dock):
         state = self._state
         volume = None if state is None else state.volume
         if state is None or volume is None or volume.roc is None or volume.precision_recall is None:
-            self.curves.say("Choose a heatmap, then press Score.")
+            self.curves.show_message("Choose a heatmap, then press Score.")
         elif not volume.roc.x.size:
-            self.curves.say("Curves need pixels inside and outside the ground truth.")
+            self.curves.show_message("Curves need pixels inside and outside the ground truth.")
         else:
             n = len(state.job.heatmap_planes)
             title = f"{state.subject.heatmap}, {n} slice{'' if n == 1 else 's'}"
@@ -311,7 +311,7 @@ class ScoresDock(Dock):
         """Score the plane shown again, where it is not what it was."""
         state = self._state
         if self.choices.problem() is not None or state is None or state.key != self.choices.key():
-            self._say()
+            self._refresh()
             return
         if self._next is not None:
             self._pause.start()
@@ -344,7 +344,7 @@ class ScoresDock(Dock):
         after = ", after your edit" if edited else ""
         said = (f"{where}{dice}{after}.", state.stopped, "Press Score to update the rest.")
         state.words = " ".join(one for one in said if one)
-        self._say()
+        self._refresh()
 
     # Out of the viewer
 
@@ -361,9 +361,9 @@ class ScoresDock(Dock):
         self.overlay.setChecked(False)
         self.table.set_rows(rows, subject, older)
         self._plot_along()
-        self.curves.say("Curves are not kept in a session: press Score.")
+        self.curves.show_message("Curves are not kept in a session: press Score.")
         self._mark_plane()
-        self._say()
+        self._refresh()
 
     def _page(self) -> ScoreTable | TrustPage:
         """Return what is copied and saved: the table that is seen, else that of the scores."""

@@ -88,7 +88,7 @@ class ScoringRun:
         self.agreement[self.job.image.plane_index(self.job.axis, index)] = found.agreement
         return row
 
-    def say(self, complete: bool) -> None:
+    def summarise(self, complete: bool) -> None:
         """Set the words: what was found, and what of the truth nobody segmented."""
         planes = [row for row in self.rows if row.kind in ("plane", "image")]
         done, total = len(self.marks), self.job.image.n_planes(self.job.axis)
@@ -103,5 +103,6 @@ class ScoringRun:
         if total > 1:
             said[0] += f", {len(planes)} of {total} slices are not empty"
         if whole.empty_planes:
-            said.append(f"{missing(whole)} and count as missed")
+            counts = "counts" if whole.empty_planes == 1 else "count"
+            said.append(f"{missing(whole)} and {counts} as missed")
         self.words = "; ".join(said) + "."

@@ -136,15 +136,15 @@ class TrustPage(QWidget):
             workspace.heatmaps_changed,
             workspace.classifier_changed,
         ):
-            signal.connect(self._tell)
+            signal.connect(self._refresh)
         workspace.image_changed.connect(self._image_changed)
-        self._tell()
+        self._refresh()
 
     def _image_changed(self) -> None:
         self.row.stop()
         self._subject = self.found = None
         self._show()
-        self._tell()
+        self._refresh()
 
     # What will happen
 
@@ -178,7 +178,7 @@ class TrustPage(QWidget):
         volume = image.spatial_ndim == 3
         return _Subject(image.name, workspace.frame(), axis, index, volume, note), ""
 
-    def _tell(self, _: object = None) -> None:
+    def _refresh(self, _: object = None) -> None:
         subject, problem = self._shown_heatmap()
         self.button.setEnabled(subject is not None and not self.row.busy)
         if self.row.busy:
@@ -198,7 +198,7 @@ class TrustPage(QWidget):
         """Test the heatmap of the plane shown, in the background."""
         subject, _ = self._shown_heatmap()
         if subject is None or self.row.busy:
-            self._tell()
+            self._refresh()
             return
         workspace, classifier = self._workspace, self._workspace.classifier
         made_by = subject.note.made_by
@@ -241,7 +241,7 @@ class TrustPage(QWidget):
     def _ended(self, complete: bool) -> None:
         if not complete and self._subject is not None:
             self.words.setText(f"<i>Stopped: not all tests were done.</i>{self.words.text()}")
-        self._tell()
+        self._refresh()
 
     def _show(self) -> None:
         found = self.found

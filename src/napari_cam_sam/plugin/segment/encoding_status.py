@@ -139,15 +139,15 @@ class EncodeAheadPanel(QWidget):
         for widget in (self.switch, self.strip, self.words):
             whole.addWidget(widget)
         self.switch.toggled.connect(self.ahead.switch)
-        self.ahead.changed.connect(self._tell)
-        self._tell()
+        self.ahead.changed.connect(self._refresh)
+        self._refresh()
 
     def showEvent(self, event: Any) -> None:  # noqa: N802 - Qt calls it so
         """Look at the plane shown, which now counts."""
         super().showEvent(event)
         self.ahead.plan_soon()
 
-    def _tell(self) -> None:
+    def _refresh(self) -> None:
         known, trouble = self.ahead.readiness, self.ahead.trouble
         self.strip.show_readiness(known)
         self.switch.setVisible(not is_instant(str(self._segmenter.value())))

@@ -148,7 +148,7 @@ class MaskReview(QWidget):
         else:
             self.refused.emit("Nothing to undo: no mask was accepted.")
 
-    def tell(self, also: str = "") -> None:
+    def refresh(self, also: str = "") -> None:
         """Show what lies on the plane shown, and offer what can be done with it.
 
         Parameters

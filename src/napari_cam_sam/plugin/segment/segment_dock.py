@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SegmentDock"]
 
-_TELL_MS = 100
+_REFRESH_MS = 100
 _EDITED = "Prompts changed during the run; press S there for new masks."
 
 
@@ -96,7 +96,7 @@ class SegmentDock(Dock):
 
     def _connect(self) -> None:
         workspace = self.workspace
-        self._tell_timer = single_shot_timer(self, self._tell, _TELL_MS)
+        self._refresh_timer = single_shot_timer(self, self._refresh, _REFRESH_MS)
         self.segmenter.changed.connect(self._plan_again)
         self.run.clicked.connect(lambda: self.segment())
         self.run_all.clicked.connect(lambda: self.segment_all())
@@ -109,10 +109,10 @@ class SegmentDock(Dock):
         self.row.ended.connect(self._ended)
         self.ahead.ahead.shown_encoded.connect(self.live.decode)
         workspace.prompts.changed.connect(self._prompts_changed)
-        workspace.plane_changed.connect(self._tell)
+        workspace.plane_changed.connect(self._refresh)
         workspace.image_changed.connect(self._image_changed)
-        workspace.segmenter_changed.connect(self._tell)
-        self.masks.changed.connect(self._tell)
+        workspace.segmenter_changed.connect(self._refresh)
+        self.masks.changed.connect(self._refresh)
         # Of an acceptance that a key took back nothing is said any more.
         self.masks.accepted_changed.connect(self._plan_again)
         # What was saved is another than what is there now.
@@ -239,7 +239,7 @@ class SegmentDock(Dock):
         if any(one.reason != _EDITED for one in left_out):
             # The dock may be scrolled elsewhere.
             show_error(self._outcome)
-        self._tell()
+        self._refresh()
         nothing = 0 < len(left_out) == self._asked
         self.segmented.emit(complete and not nothing)
         # What the user moved meanwhile is decoded now.
@@ -276,25 +276,25 @@ class SegmentDock(Dock):
     def _prompts_changed(self) -> None:
         self._outcome = ""
         self.row.clear_error()
-        self._tell_soon()
+        self._refresh_soon()
 
     def _plan_again(self) -> None:
         self._outcome = ""
         self.row.clear_error()
-        self._tell()
+        self._refresh()
 
-    def _tell_soon(self) -> None:
-        if not self._tell_timer.isActive():
-            self._tell_timer.start()
+    def _refresh_soon(self) -> None:
+        if not self._refresh_timer.isActive():
+            self._refresh_timer.start()
 
-    def _tell(self) -> None:
+    def _refresh(self) -> None:
         """Show what lies on this plane, and what pressing the button would do."""
         self._enable()
-        self.through.tell()
+        self.through.refresh()
         try:
             axis, index = self.workspace.plane()
             n_planes = len(self.workspace.prompts.planes(axis))
-            self.review.tell(self.through.ended(axis, index))
+            self.review.refresh(self.through.ended(axis, index))
         except CamSamError as error:
             self._planeless = True
             self.row.set_message(str(error))

@@ -136,13 +136,13 @@ class TrainingForm(QWidget):
         self.preset.chosen.connect(lambda: self.set_value(training_preset(self.preset.value())))
         self.rows.valueChanged.connect(self._rows_changed)
         for spin in (self.columns, self.epochs, self.seed):
-            spin.valueChanged.connect(self._tell)
+            spin.valueChanged.connect(self._emit_changed)
         for choice in (self.architecture, self.channels, self.device, self.window):
-            choice.currentIndexChanged.connect(self._tell)
-        self.rest.changed.connect(self._tell)
-        self.augmentation.changed.connect(self._tell)
-        workspace.window_changed.connect(self._tell)
-        workspace.image_changed.connect(self._tell)
+            choice.currentIndexChanged.connect(self._emit_changed)
+        self.rest.changed.connect(self._emit_changed)
+        self.augmentation.changed.connect(self._emit_changed)
+        workspace.window_changed.connect(self._emit_changed)
+        workspace.image_changed.connect(self._emit_changed)
 
     def value(self) -> TrainingParameters:
         """Return the parameters that the form shows.
@@ -173,7 +173,7 @@ class TrainingForm(QWidget):
         self._base = value
         with signals_blocked(self):
             self._show(value)
-        self._tell()
+        self._emit_changed()
 
     def _show(self, value: TrainingParameters) -> None:
         self.architecture.set_value(value.architecture)
@@ -212,9 +212,9 @@ class TrainingForm(QWidget):
     def _rows_changed(self, rows: int) -> None:
         if self._square:
             self.columns.setValue(rows)
-        self._tell()
+        self._emit_changed()
 
-    def _tell(self, *_: object) -> None:
+    def _emit_changed(self, *_: object) -> None:
         self._square = self.rows.value() == self.columns.value()
         if not self.signalsBlocked():
             self.changed.emit()

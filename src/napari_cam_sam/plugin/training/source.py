@@ -115,7 +115,7 @@ class TrainingSource(QWidget):
         self.kind.currentIndexChanged.connect(self._kind_changed)
         self.folder.changed.connect(self._typed.start)
         self.table.changed.connect(self._typed.start)
-        self.tagging.said.connect(self._refused)
+        self.tagging.refused.connect(self._refused)
         workspace.tags.changed.connect(self._tags_changed)
         for event in (
             workspace.viewer.layers.events.removed,

@@ -45,7 +45,7 @@ class TaggingPanel(QWidget):
     workspace : Workspace
     """
 
-    said = Signal(str)
+    refused = Signal(str)
     """Why something could not be done, in words."""
 
     def __init__(self, workspace: Workspace) -> None:
@@ -92,7 +92,7 @@ class TaggingPanel(QWidget):
         whole.addWidget(self.list)
         whole.addLayout(hbox(self.remove))
 
-        self._looker = LatestOnly(self._tag_each, self.said.emit, self)
+        self._looker = LatestOnly(self._tag_each, self.refused.emit, self)
         self.add.clicked.connect(self._add)
         self.name.returnPressed.connect(self._add)
         self.clear.clicked.connect(lambda: self.tag(None))
@@ -120,7 +120,7 @@ class TaggingPanel(QWidget):
             axis, _ = self._workspace.plane()
             self._tags.tag(axis, self.planes.indices(), name)
         except CamSamError as error:
-            self.said.emit(str(error))
+            self.refused.emit(str(error))
 
     def tag_shown(self, number: int) -> None:
         """Return the plane shown the class of a number, from 1; 0 takes its away.
@@ -153,7 +153,7 @@ class TaggingPanel(QWidget):
                 raise CamSamError(reason)
             truth = image_of(layer, frame_shown(workspace.viewer, layer))
         except CamSamError as error:
-            self.said.emit(str(error))
+            self.refused.emit(str(error))
             return
         here = workspace.image_layer, workspace.frame()
 
@@ -173,7 +173,7 @@ class TaggingPanel(QWidget):
         try:
             self._tags.add_class(self.name.text())
         except CamSamError as error:
-            self.said.emit(str(error))
+            self.refused.emit(str(error))
         self.name.clear()
 
     def _remove(self) -> None:
@@ -191,9 +191,9 @@ class TaggingPanel(QWidget):
 
     def _plane_changed(self) -> None:
         self.planes.fit()
-        self._say_shown()
+        self._show_tag()
 
-    def _say_shown(self) -> None:
+    def _show_tag(self) -> None:
         try:
             axis, index = self._workspace.plane()
             slider = slider_label(self._workspace.shown)
@@ -241,4 +241,4 @@ class TaggingPanel(QWidget):
         for widget in (self.list, self.remove):
             widget.setVisible(bool(self._runs))
         self._offer_remove()
-        self._say_shown()
+        self._show_tag()

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainingDock"]
 
-_TELL_MS = 200
+_PROGRESS_MS = 200
 _SETTLE_MS = 1500
 
 
@@ -129,13 +129,13 @@ class TrainingDock(Dock):
         self._result_is_new.setSingleShot(True)
         self._result_is_new.setInterval(_SETTLE_MS)
         self._scroll.verticalScrollBar().rangeChanged.connect(self._look_at_result)
-        self._teller = QTimer(self)
-        self._teller.setInterval(_TELL_MS)
-        self._teller.timeout.connect(self._tell)
+        self._progress_timer = QTimer(self)
+        self._progress_timer.setInterval(_PROGRESS_MS)
+        self._progress_timer.timeout.connect(self._show_progress)
         self.source.changed.connect(self._source_changed)
         self.source.kind.currentIndexChanged.connect(self._kind_changed)
-        self.parameters.changed.connect(self._say)
-        self.output.changed.connect(self._say)
+        self.parameters.changed.connect(self._refresh)
+        self.output.changed.connect(self._refresh)
         self.run.clicked.connect(self.train)
         self.resume.clicked.connect(self.go_on)
         self.row.cancel.clicked.connect(self.cancel)
@@ -157,7 +157,7 @@ class TrainingDock(Dock):
     def _source_changed(self) -> None:
         if not self.row.busy:
             self._suggest_folder()
-        self._say()
+        self._refresh()
 
     def _suggest_folder(self, anew: bool = False) -> None:
         """Name a folder that holds no classifier yet, unless the user named one.
@@ -174,7 +174,7 @@ class TrainingDock(Dock):
         self._suggested = str(free_folder(first, anew=anew))
         self.output.text.setText(self._suggested)
 
-    def _say(self) -> None:
+    def _refresh(self) -> None:
         """Show what Train will do, or what is missing for it."""
         folder = self.output.path()
         unfinished = folder is not None and is_unfinished(folder)
@@ -255,9 +255,9 @@ class TrainingDock(Dock):
         self.row.set_message("Loading PyTorch and listing the images…")
         self.sections[3].hide()
         self.curves.show()
-        self.curves.say("Curves appear after the first epoch.")
-        self._teller.start()
-        self._say()
+        self.curves.show_message("Curves appear after the first epoch.")
+        self._progress_timer.start()
+        self._refresh()
 
     def cancel(self) -> None:
         """Stop after the batch that runs; what was learned until then comes as the result."""
@@ -313,7 +313,7 @@ class TrainingDock(Dock):
         place = self.sections[3].mapTo(self._scroll.widget(), QPoint(0, 0)).y()
         self._scroll.verticalScrollBar().setValue(place)
 
-    def _tell(self) -> None:
+    def _show_progress(self) -> None:
         """Show how far the thread is."""
         progress = None if self._job is None else self._job.progress
         if progress is None:
@@ -336,13 +336,13 @@ class TrainingDock(Dock):
         self.row.show_progress(done, total, words)
 
     def _ended(self, _: bool) -> None:
-        self._teller.stop()
+        self._progress_timer.stop()
         self._job = None
         if not self._epochs:
             self.curves.hide()
         if self.row.words.text().endswith("…"):
             self.row.set_message("")
-        self._say()
+        self._refresh()
 
     # Using it
 

@@ -49,7 +49,7 @@ class WorkflowDock(Dock):
         self._step = 0
         self._build()
         self._connect()
-        self._over("")
+        self._finish("")
 
     def _build(self) -> None:
         self.run = QPushButton("Run all four steps")
@@ -113,17 +113,17 @@ class WorkflowDock(Dock):
             self.workspace.segmenter_changed,
             self.scores.choices.changed,
         ):
-            signal.connect(self._tell_plan)
+            signal.connect(self._show_plan)
 
     def _image_changed(self) -> None:
         if self._step:
-            self._over("Stopped: another image was chosen.")
+            self._finish("Stopped: another image was chosen.")
         else:
-            self._tell("")
+            self._set_message("")
 
     # What will happen, in words
 
-    def _tell_plan(self, _: object = None) -> None:
+    def _show_plan(self, _: object = None) -> None:
         """Show what the button would do; while it is done, what was said before stays."""
         if self._step:
             return
@@ -164,13 +164,13 @@ class WorkflowDock(Dock):
         """Go from the image to the scores, step by step."""
         if self._step:
             return
-        self._go(1, "heatmaps")
+        self._begin(1, "heatmaps")
         if not self.heatmap.compute():
             self._refused(self.heatmap.row)
 
     def cancel(self) -> None:
         """Stop the step that runs, and what would follow."""
-        self._over("Stopped. Results so far are kept.")
+        self._finish("Stopped. Results so far are kept.")
         self.heatmap.row.stop()
         self.prompts.row.stop()
         self.segment.stop()
@@ -180,15 +180,15 @@ class WorkflowDock(Dock):
         if self._step != 1:
             return
         if not complete:
-            self._over("Stopped while computing heatmaps.")
+            self._finish("Stopped while computing heatmaps.")
             return
-        self._go(2, "prompts")
+        self._begin(2, "prompts")
         if not self.prompts.extract(everywhere=True):
             self._refused(self.prompts.row)
 
     def _prompts_refused(self, words: str) -> None:
         if self._step == 2:
-            self._over(words)
+            self._finish(words)
 
     def _answered(self) -> None:
         self._prompts_done(True)
@@ -197,16 +197,16 @@ class WorkflowDock(Dock):
         if self._step != 2:
             return
         if not complete:
-            self._over("Stopped while placing prompts.")
+            self._finish("Stopped while placing prompts.")
             return
         if self.prompts.question.asking:
-            self._tell("Step 2 of 4: answer the question in step 2 to continue.")
+            self._set_message("Step 2 of 4: answer the question in step 2 to continue.")
             return
         with suppress(CamSamError):  # step 3 says which
             if not self.workspace.prompts.planes(self.workspace.plane()[0]):
-                self._over(f"{self.prompts.row.words.text()} Nothing to segment.")
+                self._finish(f"{self.prompts.row.words.text()} Nothing to segment.")
                 return
-        self._go(3, "masks")
+        self._begin(3, "masks")
         if not self.segment.segment_all():
             self._refused(self.segment.row)
 
@@ -214,12 +214,12 @@ class WorkflowDock(Dock):
         if self._step != 3:
             return
         if not complete:
-            self._over(self.segment.outcome or "Stopped while segmenting.")
+            self._finish(self.segment.outcome or "Stopped while segmenting.")
             return
         if self.workspace.truth() is None:
-            self._over("Masks are in the preview; not scored, as there is no ground truth.")
+            self._finish("Masks are in the preview; not scored, as there is no ground truth.")
             return
-        self._go(4, "scores")
+        self._begin(4, "scores")
         self.sections[3].title.setChecked(True)
         self.scores.choices.choose_prediction(self.workspace.own("preview"))
         if not self.scores.score():
@@ -230,31 +230,31 @@ class WorkflowDock(Dock):
             return
         subject = self.scores.table.subject
         if not complete or subject is None:
-            self._over("Stopped while scoring.")
+            self._finish("Stopped while scoring.")
             return
         total = self.workspace.image().n_planes(subject.axis)
         some = len(self.workspace.heatmaps.computed_planes(subject.axis))
         part = f" for {some} of {total} slices; the volume scores count all slices" * (some < total)
-        self._over(f"Done{part}. Review the slices (N, P), edit prompts, accept masks (C).")
+        self._finish(f"Done{part}. Review the slices (N, P), edit prompts, accept masks (C).")
 
-    def _go(self, step: int, what: str) -> None:
+    def _begin(self, step: int, what: str) -> None:
         self._step = step
         self.run.setEnabled(False)
         self.stop.setEnabled(True)
-        self._tell(f"Step {step} of 4: {what}…")
+        self._set_message(f"Step {step} of 4: {what}…")
 
     def _refused(self, row: TaskProgress) -> None:
         """End at a step that did not start: it says why, or is at work."""
         busy = f"Step {self._step} is still running; try again when it has finished."
-        self._over(busy if row.busy else row.words.text())
+        self._finish(busy if row.busy else row.words.text())
 
-    def _over(self, words: str) -> None:
+    def _finish(self, words: str) -> None:
         self._step = 0
         self.stop.setEnabled(False)
-        self._tell(words)
-        self._tell_plan()
+        self._set_message(words)
+        self._show_plan()
 
-    def _tell(self, words: str) -> None:
+    def _set_message(self, words: str) -> None:
         """Show how far it is, or how it ended."""
         self.words.setText(words)
         self.words.setVisible(bool(words))

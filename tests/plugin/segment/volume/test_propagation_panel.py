@@ -97,7 +97,7 @@ def preview(dock: SegmentDock) -> NDArray[Any]:
 
 
 def go(dock: SegmentDock, finish: Finish) -> None:
-    dock.through.tell()  # else a moment after the prompts
+    dock.through.refresh()  # else a moment after the prompts
     dock.through.go.click()
     assert dock.row.busy
     finish(dock.row)
@@ -110,7 +110,7 @@ def test_one_box_gives_the_volume_that_the_library_gives(
     dock.workspace.device = "cpu"
     dock.segmenter.choose(name)
     place(dock, 11, truth_box(truth, 0, 11))
-    dock.through.tell()
+    dock.through.refresh()
     assert dock.through.plan.text().startswith(
         f"Object 1 from slice 11 in both directions through 24 slices, {name} on the CPU"
     )
@@ -176,7 +176,7 @@ def test_prompts_on_two_planes_or_only_on_the_one_shown(
     both = [PlanePrompts(0, i, (truth_box(truth, 0, i),)) for i in (9, 13)]
     dock.workspace.prompts.write(both)
     dock.workspace.show_plane(0, 13)
-    dock.through.tell()
+    dock.through.refresh()
     assert dock.through.plan.text().startswith("Object 1 from slices 9 and 13 in both directions")
     go(dock, finish)
     image = dock.workspace.image()
@@ -342,7 +342,7 @@ def test_evidence_of_the_heatmap_ends_it_where_there_is_a_heatmap(
     for index, value in ((10, 0.9), (13, 0.1)):
         layer.data[index] = value
         heatmaps.set_record(layer, index, note)
-    dock.through.tell()
+    dock.through.refresh()
     go(dock, finish)
     assert min(dock.masks.planes(0)) < 10
     assert max(dock.masks.planes(0)) == 12
@@ -407,7 +407,7 @@ def test_where_it_cannot_start_words_say_why(
         place(dock, 9, truth_box(truth, 0, 9))
         dock.through.start_from.set_value("shown")
         words = "This slice has no prompts: place some (step 2), or draw a box."
-    dock.through.tell()
+    dock.through.refresh()
     assert words in dock.through.plan.text()
     assert not dock.through.go.isEnabled()
     assert not dock.through.propagate()

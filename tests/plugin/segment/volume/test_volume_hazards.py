@@ -45,7 +45,7 @@ def new_dock(viewer: Any, *objects: ObjectPrompt) -> SegmentDock:
     dock.segmenter.choose("seeded")
     dock.workspace.show_plane(0, 4)
     dock.workspace.prompts.write([PlanePrompts(0, 4, objects or (ONE,))])
-    dock.through.tell()
+    dock.through.refresh()
     return dock
 
 
@@ -159,7 +159,7 @@ def test_a_cancel_ends_it_within_a_plane_also_where_none_is_told(
     dock.workspace.prompts.clear(0, 4)
     # The planes between wait for both objects, each of which comes from its end.
     dock.workspace.prompts.write([PlanePrompts(0, 2, (TWO,)), PlanePrompts(0, 7, (ONE,))])
-    dock.through.tell()
+    dock.through.refresh()
     dock.through.go.click()
     gate.open(3)
     gate.wait(4)

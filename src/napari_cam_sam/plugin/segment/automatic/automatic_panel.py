@@ -132,7 +132,7 @@ class AutomaticPanel(QWidget):
         if self._key() != self._of:
             self.search.recommend(str(self._segmenter.value()))
             self._forget()
-        self._tell()
+        self._refresh()
 
     def _forget(self) -> None:
         """Drop all masks: they are of another image, window or segmenter."""
@@ -241,7 +241,7 @@ class AutomaticPanel(QWidget):
             lambda: self._of is of and workspace.is_current(job.snapshot),
             job.stop,
         )
-        self._tell()
+        self._refresh()
         return started
 
     def _show_found(self, step: Picked, object_id: int) -> None:
@@ -289,7 +289,7 @@ class AutomaticPanel(QWidget):
             found = plane.found
             naming = self.naming.naming(snapshot, found, self._workspace.device)
         except CamSamError as error:
-            self.naming.say(str(error))
+            self.naming.show_message(str(error))
             return False
 
         def show(step: Any) -> None:
@@ -365,7 +365,7 @@ class AutomaticPanel(QWidget):
             labels = None if names is None else names.labels(self.naming.text.value())
             self.list.fill(plane.found, ranked, self._scored(plane), labels)
         self._mark()
-        self._tell()
+        self._refresh()
 
     def _mark(self) -> None:
         """Select the rows of the masks in the preview; none where these come from elsewhere."""
@@ -384,9 +384,9 @@ class AutomaticPanel(QWidget):
         same, kept = self._of is self._ran_with, "Stopped. Results so far are kept."
         other = "Stopped: the image, the window or the segmenter changed."
         self.row.set_message(self._result() if complete else kept if same else other)
-        self._tell()
+        self._refresh()
 
-    def _tell(self) -> None:
+    def _refresh(self) -> None:
         """Offer what can be done now, and say why the rest cannot."""
         reason = unsupported_reason(str(self._segmenter.value()), self._segmenter.loaded())
         try:

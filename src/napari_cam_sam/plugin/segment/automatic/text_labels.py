@@ -226,9 +226,9 @@ class TextLabelPanel(QWidget):
         if not can_name():
             reason = _MISSING
         self.name.setEnabled(reason is None)
-        self.say(reason or "")
+        self.show_message(reason or "")
 
-    def say(self, words: str) -> None:
+    def show_message(self, words: str) -> None:
         """Show below the button what is in the way."""
         self.reason.setText(words)
         self.reason.setVisible(bool(words))

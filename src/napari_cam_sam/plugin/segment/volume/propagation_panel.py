@@ -89,11 +89,11 @@ class PropagationPanel(QWidget):
         self._ends: dict[tuple[int, int], dict[int, PropagatedObject]] = {}
         self._build()
         self.go.clicked.connect(lambda: self.propagate())
-        self.start_from.currentIndexChanged.connect(lambda _: self.tell())
-        self.rules.changed.connect(self.tell)
+        self.start_from.currentIndexChanged.connect(lambda _: self.refresh())
+        self.rules.changed.connect(self.refresh)
         row.ended.connect(self._ended)
         workspace.image_changed.connect(self._image_changed)
-        self.tell()
+        self.refresh()
         workspace.docks.register("through", self.propagate)
 
     def _build(self) -> None:
@@ -177,7 +177,7 @@ class PropagationPanel(QWidget):
             lambda: workspace.is_current(job.snapshot),
             job.run.stop,
         )
-        self.tell()
+        self.refresh()
         self.started.emit()
         return self._running
 
@@ -303,7 +303,7 @@ class PropagationPanel(QWidget):
         run = self._run
         if self._workspace.is_current(run.job.snapshot):
             self.result.setText(self._result(run, complete))
-        self.tell()
+        self.refresh()
 
     def _image_changed(self) -> None:
         if self._run is not None:
@@ -313,7 +313,7 @@ class PropagationPanel(QWidget):
 
     # In words
 
-    def tell(self) -> None:
+    def refresh(self) -> None:
         """Show what pressing the button would do, or why it can not be pressed."""
         try:
             image = self._workspace.image()
