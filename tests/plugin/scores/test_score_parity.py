@@ -236,7 +236,7 @@ def open_dock(qapp: Any, qtbot: Any) -> Iterator[Callable[[Scored], ScoresDock]]
 
 
 def settled(dock: ScoresDock) -> bool:
-    tasks = (dock.row, dock._latest, dock.choices._finder)
+    tasks = (dock.row, dock._latest, dock.choices.label.finder)
     return not any(one.busy for one in tasks) and not dock._pause.isActive()
 
 

@@ -52,7 +52,7 @@ def dock(viewer: Any, qtbot: Any) -> Iterator[ScoresDock]:
 
 
 def settled(dock: ScoresDock) -> bool:
-    tasks = (dock.row, dock.comparison.row, dock._latest, dock.choices._finder)
+    tasks = (dock.row, dock.comparison.row, dock._latest, dock.choices.label.finder)
     return not any(one.busy for one in tasks) and not dock._pause.isActive()
 
 
@@ -550,9 +550,9 @@ def test_a_truth_with_gray_rims_is_said(dock: ScoresDock, viewer: Any, qtbot: An
     over(viewer, truth, soft, "soft truth")
     dock.choices.truth.setCurrentText("soft truth")
     dock.choices.truth.chosen.emit()
-    qtbot.waitUntil(lambda: bool(dock.choices.values_remark), timeout=WAIT)
-    assert "soft truth holds" in dock.choices.values_remark
+    qtbot.waitUntil(lambda: bool(dock.choices.label.remark), timeout=WAIT)
+    assert "soft truth holds" in dock.choices.label.remark
     assert "gray values from 0 to 254" in dock.row.words.text()
     dock.choices.truth.setCurrentText("CT-like phantom, truth")
     dock.choices.truth.chosen.emit()
-    qtbot.waitUntil(lambda: not dock.choices.values_remark, timeout=WAIT)
+    qtbot.waitUntil(lambda: not dock.choices.label.remark, timeout=WAIT)

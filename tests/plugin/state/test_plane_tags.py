@@ -165,7 +165,7 @@ def test_keys_tag_the_plane_shown(viewer: Any, qtbot: Any, notices: list[str]) -
         qtbot.keyClick(canvas, key, Qt.KeyboardModifier.ControlModifier)
 
     press(Qt.Key.Key_1)
-    assert "CAM to SAM → Train " in notices[-1]
+    assert "CAM to SAM → Train." in notices[-1]
     dock = TrainingDock(viewer)
     viewer.window.add_dock_widget(dock)
     dock.source.kind.set_value("planes")

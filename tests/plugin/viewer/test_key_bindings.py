@@ -291,7 +291,7 @@ def test_keys_without_their_dock_say_which_to_open(
         notices.clear()
         press(key)
         assert len(notices) == 1
-        assert f"CAM to SAM → {dock} " in notices[0]
+        assert f"CAM to SAM → {dock}." in notices[0]
     # These need none.
     notices.clear()
     press("Control-Z")

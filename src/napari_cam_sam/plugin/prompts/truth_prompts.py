@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.plugin.layers.conversion import frame_shown, image_of, labels_in, remarks_on
+from napari_cam_sam.plugin.layers.conversion import frame_shown, image_of
 from napari_cam_sam.plugin.qt.dock import connect_until_destroyed
-from napari_cam_sam.plugin.qt.latest import LatestOnly
-from napari_cam_sam.plugin.qt.plain_text import show_error
 from napari_cam_sam.plugin.qt.widgets import (
     SpinBox,
     ValueComboBox,
@@ -24,6 +22,7 @@ from napari_cam_sam.plugin.qt.widgets import (
     form_layout,
     hbox,
 )
+from napari_cam_sam.plugin.state.label_choice import LabelChoice
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.prompts.parameters import TRUTH_PRESETS
 
@@ -37,7 +36,6 @@ _RULES = (
     ("a point", "truth-point"),
     ("a box and a point", "truth-box-point"),
 )
-_ALL_LABELS = ("all labels", None)
 
 
 class TruthPrompts(QWidget):
@@ -55,8 +53,9 @@ class TruthPrompts(QWidget):
         super().__init__()
         self._workspace = workspace
         self.layer = ValueComboBox("The labels layer that holds the ground truth.")
-        self.label = ValueComboBox("The label to use; each label becomes the object of its number.")
-        self.label.offer([_ALL_LABELS])
+        self.label = LabelChoice(
+            workspace, "The label to use; each label becomes the object of its number."
+        )
         self.rule = ValueComboBox("The prompt to place on each object.")
         self.place = button(
             "Place on this slice", "Places prompts from the ground truth of this slice."
@@ -91,8 +90,7 @@ class TruthPrompts(QWidget):
         whole.addLayout(hbox(self.place, self.place_all))
         self.place.clicked.connect(lambda: self.wanted.emit(False))
         self.place_all.clicked.connect(lambda: self.wanted.emit(True))
-        self._labels_of: tuple[Any, ...] = ()
-        self._finder = LatestOnly(self._offer_labels, show_error, self)
+        self.label.found.connect(self._show_remark)
         self.layer.chosen.connect(self._layer_chosen)
         workspace.truth_changed.connect(self._list)
         workspace.image_changed.connect(self._list)
@@ -137,24 +135,19 @@ class TruthPrompts(QWidget):
     def showEvent(self, event: object) -> None:  # noqa: N802 - Qt calls it so
         """List what was painted since it was folded."""
         super().showEvent(event)
-        self._find_labels()
+        self.label.look_again()
 
     def _layer_chosen(self) -> None:
         self._workspace.choose_truth(self.layer.value())
-        self._find_labels()
+        self._look_for_labels()
 
-    def _find_labels(self) -> None:
-        """Look in the background which labels there are to choose from."""
+    def _look_for_labels(self) -> None:
         layer = self.layer.value()
-        fits = layer is not None and self._workspace.mismatch(layer) is None
-        images = [image_of(layer, frame_shown(self._workspace.viewer, layer))] if fits else []
-        self._finder.ask(lambda: (labels_in(one.data for one in images), remarks_on(images)))
+        self.label.look_in([] if layer is None else [layer])
 
-    def _offer_labels(self, found: tuple[list[int], str]) -> None:
-        values, remark = found
-        self.remark.setText(remark)
-        self.remark.setVisible(bool(remark))
-        self.label.offer([_ALL_LABELS, *((f"label {v}", v) for v in values)])
+    def _show_remark(self) -> None:
+        self.remark.setText(self.label.remark)
+        self.remark.setVisible(bool(self.label.remark))
 
     def _list(self, _: object = None) -> None:
         before = self.layer.value()
@@ -162,8 +155,4 @@ class TruthPrompts(QWidget):
         self.layer.offer([("choose…", None), *((layer.name, layer) for layer in layers)])
         if before is None or before not in layers or before is not self._workspace.truth():
             self.layer.set_value(self._workspace.truth())
-        layer = self.layer.value()
-        which = (None if layer is None else layer.unique_id, self._workspace.frame())
-        if which != self._labels_of:
-            self._labels_of = which
-            self._find_labels()
+        self._look_for_labels()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,19 +11,12 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
-from napari_cam_sam.plugin.layers.conversion import (
-    frame_shown,
-    image_of,
-    is_own,
-    labels_in,
-    remarks_on,
-)
+from napari_cam_sam.plugin.layers.conversion import frame_shown, image_of, is_own
 from napari_cam_sam.plugin.layers.layer_geometry import geometry_of
 from napari_cam_sam.plugin.qt.dock import connect_until_destroyed
-from napari_cam_sam.plugin.qt.latest import LatestOnly
-from napari_cam_sam.plugin.qt.plain_text import show_error
 from napari_cam_sam.plugin.qt.widgets import ValueComboBox, form_layout
 from napari_cam_sam.plugin.scores.score_rows import Subject
+from napari_cam_sam.plugin.state.label_choice import LabelChoice
 
 if TYPE_CHECKING:
     from napari_cam_sam.evaluation.score_steps import ScoringInput
@@ -34,7 +26,6 @@ __all__ = ["ScoreInputs"]
 
 _EDITS = ("labels_update", "paint", "data")
 _PLACES = ("scale", "translate", "rotate", "shear", "affine", "units")
-_ALL_LABELS = ("all labels", None)
 
 
 class ScoreInputs(QWidget):
@@ -58,15 +49,12 @@ class ScoreInputs(QWidget):
         self._seen: Any = None
         self._picked: set[str] = set()
         self._heard: list[Any] = []
-        self._labels_of: tuple[Any, ...] = ()
-        self.values_remark = ""
         self.prediction = ValueComboBox("The labels layer to score.")
         self.truth = ValueComboBox("The ground truth: a labels layer on the image's grid.")
         self.heatmap = ValueComboBox(
             "A heatmap to score too: computed here, or a gray layer from 0 to 1."
         )
-        self.label = ValueComboBox("The label to compare in both layers.")
-        self.label.offer([_ALL_LABELS])
+        self.label = LabelChoice(workspace, "The label to compare in both layers.")
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
         whole.addLayout(
@@ -79,7 +67,7 @@ class ScoreInputs(QWidget):
                 )
             )
         )
-        self._finder = LatestOnly(self._offer_labels, show_error, self)
+        self.label.found.connect(self.changed)
         for name in ("prediction", "truth", "heatmap", "label"):
             getattr(self, name).chosen.connect(lambda one=name: self._chosen(one))
         workspace.image_changed.connect(self._image_changed)
@@ -197,23 +185,7 @@ class ScoreInputs(QWidget):
                     method = self._edit if name in _EDITS else self._move
                     method = self._refresh if name == "set_data" else method
                     connect_until_destroyed(self, getattr(layer.events, name), method)
-        which = (*(layer.unique_id for layer in self._fitting()), self._workspace.frame())
-        if which != self._labels_of:
-            self._labels_of = which
-            self.find_labels()
-
-    def _fitting(self) -> list[Any]:
-        return [layer for layer in self._heard if self._workspace.mismatch(layer) is None]
-
-    def find_labels(self) -> None:
-        """Look in the background which labels there are to choose from."""
-        images = [self._image(layer) for layer in self._fitting()]
-        self._finder.ask(lambda: (labels_in(one.data for one in images), remarks_on(images)))
-
-    def _offer_labels(self, found: tuple[Iterable[int], str]) -> None:
-        values, self.values_remark = found
-        self.label.offer([_ALL_LABELS, *((f"label {v}", v) for v in values)])
-        self.changed.emit()
+        self.label.look_in(layers)
 
     # What is chosen
 

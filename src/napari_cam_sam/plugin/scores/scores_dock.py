@@ -171,7 +171,7 @@ class ScoresDock(Dock):
         else:
             same = state.key == self.choices.key()
             words = state.words if same else "Scores are out of date: press Score."
-        remarks = (self.choices.values_remark, self.choices.unit_remark())
+        remarks = (self.choices.label.remark, self.choices.unit_remark())
         self.row.set_message(" ".join(filter(None, (words, *remarks))))
 
     # Scoring
@@ -227,7 +227,7 @@ class ScoresDock(Dock):
         if self.overlay.isChecked() and found.key == self.choices.key_or_none():
             self._show_overlay(True)
         self._mark_plane()
-        self.choices.find_labels()
+        self.choices.label.look_again()
         self._refresh()
         if complete:
             self.scored.emit()
