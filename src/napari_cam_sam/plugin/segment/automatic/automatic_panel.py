@@ -195,16 +195,15 @@ class AutomaticPanel(QWidget):
     ) -> bool:
         if self.row.busy:
             return False
-        workspace, name = self._workspace, str(self._segmenter.value())
-        reason = unsupported_reason(name, self._segmenter.loaded())
+        job = self._segmenter.job(snapshot)
+        reason = unsupported_reason(job.name, job.segmenter)
         if reason is not None:
             raise CamSamError(reason)
-        job, parameters = self._segmenter.job(snapshot), self.search.parameters()
+        parameters = self.search.parameters()
         known = {
-            index: plane.found
+            index: one.found
             for index in heatmaps
-            if (plane := self.searched(snapshot.axis, index))
-            and plane.found.parameters == parameters
+            if (one := self.searched(snapshot.axis, index)) and one.found.parameters == parameters
         }
         search = Search(job, tuple(indices), parameters, known, heatmaps, self.ranking.value())
         done: list[Picked] = []
@@ -217,12 +216,12 @@ class AutomaticPanel(QWidget):
                 self._segmenter.adopt(step, job.name, job.device)
                 self.row.set_message(looking)
 
-        object_id = workspace.prompts.object_id  # one for all planes of the run
+        object_id = self._workspace.prompts.object_id  # one for all planes of the run
         looking = "Searching for masks…"
         self._result = lambda: outcome(done)
-        self.row.set_message(f"Loading {name}…" if job.loads else looking)
-        n = len(indices)
-        return self._run(search, f"Masks of {n} slice{'s' * (n > 1)}", show, job)
+        self.row.set_message(f"Loading {job.name}…" if job.loads else looking)
+        words = f"Masks of {len(indices)} slice{'s' * (len(indices) > 1)}"
+        return self._run(search, words, show, job)
 
     def _run(
         self,
