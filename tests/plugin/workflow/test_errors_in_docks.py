@@ -71,7 +71,7 @@ def no_prompts(way: WorkflowDock, _folder: Path, _finish: Any, _: Any) -> Found:
 
 def no_heatmap(way: WorkflowDock, _folder: Path, _finish: Any, _: Any) -> Found:
     assert not way.prompts.extract()
-    return way.prompts.row.words.text(), "no heatmap", way.prompts.row
+    return way.prompts.row.words.text(), "No heatmap", way.prompts.row
 
 
 def no_mask(way: WorkflowDock, _folder: Path, _finish: Any, _: Any) -> Found:

@@ -30,6 +30,7 @@ from napari_cam_sam.plugin.qt.widgets import (
     form_layout,
     hbox,
 )
+from napari_cam_sam.plugin.qt.wording import counted
 from napari_cam_sam.plugin.state.heatmap_record import HeatmapRecord
 from napari_cam_sam.plugin.state.plane_words import slider_label
 from napari_cam_sam.plugin.viewer.attach import workspace_of
@@ -306,7 +307,7 @@ class PromptsDock(Dock):
             reasons = {plane.reason for plane in empty}
             why = f": {reasons.pop()}" if len(reasons) == 1 else " without evidence"
             without = f", none on {len(empty)}{why}".rstrip(".") if empty else ""
-            where = f"{count} slice{'s' if count != 1 else ''}"
+            where = counted(count, "slice")
             self.row.set_message(f"Prompts{of} on {where}{without}. {other}".rstrip())
 
     def _evidence_words(self) -> tuple[str, str]:

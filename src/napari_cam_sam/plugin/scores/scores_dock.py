@@ -20,6 +20,7 @@ from napari_cam_sam.plugin.qt.saving import Saving, SavingRow
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
 from napari_cam_sam.plugin.qt.timers import single_shot_timer
 from napari_cam_sam.plugin.qt.widgets import button, hbox
+from napari_cam_sam.plugin.qt.wording import counted
 from napari_cam_sam.plugin.scores.agreement_layer import AGREEMENT, AgreementLayer
 from napari_cam_sam.plugin.scores.compare_page import ComparePage
 from napari_cam_sam.plugin.scores.score_inputs import ScoreInputs
@@ -261,7 +262,7 @@ class ScoresDock(Dock):
             self.curves.show_message("Curves need pixels inside and outside the ground truth.")
         else:
             n = len(state.job.heatmap_planes)
-            title = f"{state.subject.heatmap}, {n} slice{'' if n == 1 else 's'}"
+            title = f"{state.subject.heatmap}, {counted(n, 'slice')}"
             self.curves.show_curves(volume.roc, volume.precision_recall, title)
 
     def _show_overlay(self, wanted: bool) -> None:

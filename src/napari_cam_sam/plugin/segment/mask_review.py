@@ -13,6 +13,7 @@ from napari_cam_sam.plugin.layers.conversion import frame_shown, image_of, is_ow
 from napari_cam_sam.plugin.qt.dock import connect_until_destroyed
 from napari_cam_sam.plugin.qt.plain_text import Label, show_info
 from napari_cam_sam.plugin.qt.widgets import ValueComboBox, button, form_layout, hbox
+from napari_cam_sam.plugin.qt.wording import counted
 from napari_cam_sam.plugin.segment.live_masks import LiveMasks
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, these_planes
 
@@ -118,7 +119,7 @@ class MaskReview(QWidget):
         if not everywhere:
             words = self._accepted(index, count > 0, index in before)
         else:
-            words = f"Accepted the masks of {_planes(count)}; Ctrl-Z undoes it."
+            words = f"Accepted the masks of {counted(count, 'slice')}; Ctrl-Z undoes it."
             if not count:
                 words = "No mask was accepted."
             if before:
@@ -144,7 +145,7 @@ class MaskReview(QWidget):
             self.refused.emit(str(error))
             return
         if count:
-            self.done.emit(f"Acceptance undone on {_planes(count)}.")
+            self.done.emit(f"Acceptance undone on {counted(count, 'slice')}.")
         else:
             self.refused.emit("Nothing to undo: no mask was accepted.")
 
@@ -235,7 +236,3 @@ class MaskReview(QWidget):
         for mask in masks.masks().values():
             whole |= mask
         return overlap(whole, answer).dice
-
-
-def _planes(count: int) -> str:
-    return f"{count} slice{'s' if count != 1 else ''}"

@@ -14,6 +14,7 @@ from napari_cam_sam.plugin.qt.saving import Saving, SavingRow, labels_saving
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress, duration
 from napari_cam_sam.plugin.qt.timers import single_shot_timer
 from napari_cam_sam.plugin.qt.widgets import Section, button, form_layout
+from napari_cam_sam.plugin.qt.wording import counted
 from napari_cam_sam.plugin.segment.automatic.automatic_section import AutomaticSection
 from napari_cam_sam.plugin.segment.encoding_status import EncodeAheadPanel
 from napari_cam_sam.plugin.segment.live_masks import LiveMasks
@@ -191,7 +192,7 @@ class SegmentDock(Dock):
         started = self.row.start(
             lambda: segment_planes(job, todo),
             len(todo) + job.loads,
-            f"Masks of {_planes(len(todo))}",
+            f"Masks of {counted(len(todo), 'slice')}",
             show,
             lambda: workspace.is_current(snapshot),
             job.stop,
@@ -314,19 +315,15 @@ class SegmentDock(Dock):
         long = "duration not known yet"
         if seconds is not None:
             long = duration(seconds * n_planes)
-        return f"Masks of {_planes(n_planes)}: {self.segmenter.words()}, {long}."
+        return f"Masks of {counted(n_planes, 'slice')}: {self.segmenter.words()}, {long}."
 
     def _plan(self, n_planes: int) -> str:
         words = self.segmenter.words()
         if n_planes:
-            words += f"; {_planes(n_planes)} with prompts"
+            words += f"; {counted(n_planes, 'slice')} with prompts"
             seconds = self.segmenter.seconds()
             if seconds is not None:
                 words += f", {duration(seconds * n_planes)} for all"
         if self.segmenter.value() == "compact-sam":
             words += ". Trained on phantoms only: for trying out"
         return words + "."
-
-
-def _planes(count: int) -> str:
-    return f"{count} slice{'s' if count > 1 else ''}"

@@ -14,6 +14,7 @@ from typing import Any
 from platformdirs import user_data_path
 
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.plugin.qt.wording import counted
 from napari_cam_sam.plugin.session import owners
 from napari_cam_sam.session import FILE, ImageRecord, Session, read_session
 from napari_cam_sam.session.generations import drop_generations, generations, holdings
@@ -66,7 +67,7 @@ class RecoverableSession:
         when = datetime.fromisoformat(session.saved_at).astimezone()
         return (
             f"{when:%Y-%m-%d %H:%M} was found: prompts on "
-            f"{planes} slice{'s' if planes != 1 else ''}, {len(session.touched)} edited, "
+            f"{counted(planes, 'slice')}, {len(session.touched)} edited, "
             f"{len(session.accepted)} accepted{waiting}{tagged}"
         )
 

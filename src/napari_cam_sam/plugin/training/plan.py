@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from napari_cam_sam.models.names import OWN_NAMES
-from napari_cam_sam.plugin.qt.device_words import device_words
+from napari_cam_sam.plugin.qt.wording import counted, device_words
 
 if TYPE_CHECKING:
     from napari_cam_sam.models.training.parameters import TrainingParameters
@@ -28,7 +28,7 @@ def count_parts(parameters: TrainingParameters) -> int:
 def network_words(parameters: TrainingParameters) -> str:
     """Return in words what will be trained, and where."""
     rows, columns = parameters.input_size
-    epochs = f"{parameters.epochs} epoch{'s' * (parameters.epochs > 1)}"
+    epochs = counted(parameters.epochs, "epoch")
     return (
         f"{parameters.architecture} {_start_words(parameters)} at {rows} × {columns}, {epochs} on "
         f"the {_device_words(parameters.device)}."

@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QHeaderView, QTableWidget, QTableWidgetItem, QVBoxLay
 from napari_cam_sam.plugin.qt.plain_text import Label, RichLabel, plain_tip
 from napari_cam_sam.plugin.qt.plots import Plot, ThemeColours, style_axes
 from napari_cam_sam.plugin.qt.tables import NumberItem, make_read_only, set_headers
+from napari_cam_sam.plugin.qt.wording import counted
 
 if TYPE_CHECKING:
     from napari_cam_sam.models.training.figures import Figures
@@ -171,7 +172,7 @@ def result_words(result: TrainingResult, remark: str = "") -> str:
         if copies.contradictions:
             n = len(copies.contradictions)
             lines.append(
-                f"{n} group{'s' * (n > 1)} of copies with different labels, e.g. "
+                f"{counted(n, 'group')} of copies with different labels, e.g. "
                 f"{' and '.join(_short(name) for name in copies.contradictions[0])}."
             )
     if result.left_out:

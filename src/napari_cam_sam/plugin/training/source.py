@@ -15,6 +15,7 @@ from napari_cam_sam.plugin.qt.dock import connect_until_destroyed
 from napari_cam_sam.plugin.qt.latest import LatestOnly
 from napari_cam_sam.plugin.qt.timers import single_shot_timer
 from napari_cam_sam.plugin.qt.widgets import ValueComboBox, button, form_layout, hbox
+from napari_cam_sam.plugin.qt.wording import counted
 from napari_cam_sam.plugin.state.plane_tags import single_planes
 from napari_cam_sam.plugin.training.tagging_panel import TaggingPanel
 
@@ -159,10 +160,10 @@ class TrainingSource(QWidget):
         n, what = sum(counts.values()), "slice" if kind == PLANES else "image"
         each = ", ".join(f"{name} {count}" for name, count in counts.items())
         left_out = len(self._found.left_out)
-        more = f"; {left_out} other file{'s' * (left_out > 1)} skipped" if left_out else ""
+        more = f"; {counted(left_out, 'other file')} skipped" if left_out else ""
         classes = f"{len(counts)} class{'es' * (len(counts) > 1)}"
         only = " Training needs two classes or more." if len(counts) == 1 else ""
-        return f"{n} {what}{'s' * (n > 1)}, {classes}: {each}{more}.{only}"
+        return f"{counted(n, what)}, {classes}: {each}{more}.{only}"
 
     def ready(self) -> bool:
         """Whether there is something that a training may be tried on."""

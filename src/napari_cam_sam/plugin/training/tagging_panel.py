@@ -24,6 +24,7 @@ from napari_cam_sam.plugin.qt.latest import LatestOnly
 from napari_cam_sam.plugin.qt.plain_text import Label, RichLabel, plain_tip, show_info
 from napari_cam_sam.plugin.qt.tables import make_read_only
 from napari_cam_sam.plugin.qt.widgets import button, hbox
+from napari_cam_sam.plugin.qt.wording import counted
 from napari_cam_sam.plugin.state.plane_range import PlaneRange
 from napari_cam_sam.plugin.state.plane_tags import TagRun
 from napari_cam_sam.plugin.state.plane_words import slider_label
@@ -220,12 +221,12 @@ class TaggingPanel(QWidget):
                 f"Tags the slices chosen above{key}.",
             )
             chooser.clicked.connect(lambda _=False, name=name: self.tag(name))
-            counted = Label(f"{count} slice{'s' * (count != 1)}")
+            tagged = Label(counted(count, "slice"))
             forget = QToolButton()
             forget.setText("×")
             forget.setToolTip(plain_tip(f"Deletes the class {name} and all its tags."))
             forget.clicked.connect(lambda _=False, name=name: self._tags.remove_class(name))
-            for column, widget in enumerate((chooser, counted, forget)):
+            for column, widget in enumerate((chooser, tagged, forget)):
                 self._grid.addWidget(widget, number - 1, column)
         self._runs = self._tags.runs()
         self.list.setRowCount(len(self._runs))

@@ -13,6 +13,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.qt.parameter_form import ParameterForm
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
 from napari_cam_sam.plugin.qt.widgets import Section, button, hbox
+from napari_cam_sam.plugin.qt.wording import counted
 from napari_cam_sam.plugin.segment.automatic.automatic_run import (
     Picked,
     Search,
@@ -220,8 +221,7 @@ class AutomaticPanel(QWidget):
         looking = "Searching for masks…"
         self._result = lambda: outcome(done)
         self.row.set_message(f"Loading {job.name}…" if job.loads else looking)
-        words = f"Masks of {len(indices)} slice{'s' * (len(indices) > 1)}"
-        return self._run(search, words, show, job)
+        return self._run(search, f"Masks of {counted(len(indices), 'slice')}", show, job)
 
     def _run(
         self,

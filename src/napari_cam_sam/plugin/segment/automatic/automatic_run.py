@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_cam_sam.plugin.qt.wording import counted
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, single_candidate
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.sam.everything.ranking import RankingParameters, choose_by_heatmap
@@ -229,7 +230,7 @@ def outcome(done: Sequence[Picked]) -> str:
                 "No mask is good enough: lower the predicted IoU, then the stability, under Search "
                 "settings."
             )
-        words = f"{n} mask{'s' * (n > 1)} on slice {one.found.index}"
+        words = f"{counted(n, 'mask')} on slice {one.found.index}"
         if one.members is None:
             return words + "."
         return words + (
