@@ -41,7 +41,7 @@ class Dialog:
         self.answer, self.kind, self.replace = "", 0, True
         self.start, self.kinds, self.questions = Path(), [], []
         monkeypatch.setattr(QFileDialog, "getSaveFileName", self._ask)
-        monkeypatch.setattr(saving, "asked", self._question)
+        monkeypatch.setattr(saving, "confirm", self._question)
 
     def _ask(self, _parent: Any, _title: str, start: str, kinds: str) -> tuple[str, str]:
         self.start, self.kinds = Path(start), kinds.split(";;")
@@ -170,7 +170,7 @@ def test_heatmaps_and_scores_are_saved(
     open_volume(viewer, tmp_path)
     dock = HeatmapDock(viewer)
     viewer.window.add_dock_widget(dock)
-    assert "no heatmap" in press(dock.saving)
+    assert "No heatmap" in press(dock.saving)
     heat = workspace_of(viewer).heatmaps.layer(0, create=True)
     heat.data[:] = np.random.default_rng(0).random(heat.data.shape)
     dialog.answer = "h"

@@ -107,7 +107,7 @@ def test_the_preview_is_of_the_object_that_is_chosen(
     ("change", "words"),
     [
         ({}, ""),
-        ({"target": "normal"}, "of the class lesion, but normal is chosen in step 1 now"),
+        ({"target": "normal"}, "of the class lesion, but normal is chosen in step 1"),
         ({"target": ""}, "of the class lesion, but the predicted class is chosen"),
         ({"classifier": "mine.pth"}, "of the classifier lesion, but mine.pth is chosen"),
         ({"method": "grad-cam"}, "of the method layer-cam, but grad-cam is chosen"),
