@@ -56,6 +56,7 @@ def test_a_number_beyond_all_floats_is_changed_as_others(monkeypatch: pytest.Mon
         assert near != 10**400 or isinstance(near, str)
 
 
+@pytest.mark.slow
 def test_the_watch_sees_what_it_is_for(tmp_path: Path) -> None:
     """A reader with every fault: each is told."""
     import os

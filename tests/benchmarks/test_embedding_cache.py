@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "embedding_cache.py"
 
 
+@pytest.mark.slow
 def test_the_short_benchmark_prints_its_tables() -> None:
     done = subprocess.run([sys.executable, SCRIPT, "--short"], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")

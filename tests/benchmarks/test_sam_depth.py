@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "sam_depth.py"
 
 
+@pytest.mark.slow
 def test_the_short_forms_print_their_tables() -> None:
     command = [sys.executable, str(SCRIPT), "sam_speed", "first_mask", "--short"]
     done = subprocess.run(command, capture_output=True, text=True)

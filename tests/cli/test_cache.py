@@ -128,6 +128,7 @@ def test_people_get_a_table(volume: Path, folder: Path, capsys: pytest.CaptureFi
     assert "1 slice deleted" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
 def test_after_a_kill_only_what_is_missing_is_encoded(
     volume: Path, folder: Path, capsys: pytest.CaptureFixture[str]

@@ -156,6 +156,7 @@ def test_rules_can_be_turned_off(
     assert (rule["min_contrast"], rule["max_planes"], rule["margin"]) == (None, 2, 2.0)
 
 
+@pytest.mark.slow
 def test_heatmaps_prompt_the_planes_that_can_be_trusted(
     volume: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -180,6 +181,7 @@ def test_heatmaps_prompt_the_planes_that_can_be_trusted(
     assert not labels_of(tmp_path / "none").any()
 
 
+@pytest.mark.slow
 def test_smoothing_and_the_consensus_of_three_axes(
     volume: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -233,6 +235,7 @@ def test_the_overview_shows_planes_that_only_propagation_reached(
     assert heights[1] > 2 * heights[0]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
 def test_ctrl_c_leaves_nothing_half_written(volume: tuple[Path, Path], tmp_path: Path) -> None:
     cache = f"embeddings: {{folder: {tmp_path / 'cache'}}}"
@@ -315,6 +318,7 @@ def test_what_propagation_needs(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_embedded_planes_are_not_encoded_again(
     volume: tuple[Path, Path],
     tmp_path: Path,

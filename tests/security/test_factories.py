@@ -57,6 +57,7 @@ def data(received: Path) -> Path:
     return received / "data"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["helpers:make", "mymodel:make", "torch:make"])
 @pytest.mark.parametrize(("suffix", "text"), [("yaml", YAML), ("yml", LISTED)])
 def test_a_study_runs_no_code_that_its_file_names(
@@ -84,6 +85,7 @@ def test_a_study_runs_no_code_that_its_file_names(
     assert not (received / "study-study").exists()
 
 
+@pytest.mark.slow
 def test_a_factory_that_is_allowed_is_not_looked_for_beside_the_file(
     received: Path, data: Path, command: Shell, nothing_ran: Check
 ) -> None:
@@ -103,6 +105,7 @@ def test_a_factory_that_is_allowed_is_not_looked_for_beside_the_file(
     nothing_ran()
 
 
+@pytest.mark.slow
 def test_a_report_imports_nothing_that_its_record_names(
     received: Path, data: Path, command: Shell, nothing_ran: Check
 ) -> None:
@@ -136,6 +139,7 @@ def test_a_report_draws_no_phantoms_where_its_record_says(tmp_path: Path) -> Non
         read_dataset("phantoms", tmp_path / "elsewhere", kind="ct", options=1)
 
 
+@pytest.mark.slow
 def test_replaying_a_session_imports_nothing_that_it_names(
     received: Path, data: Path, command: Shell, nothing_ran: Check
 ) -> None:
@@ -235,6 +239,7 @@ def test_a_session_in_the_viewer_asks_before_it_runs_code(
     nothing_ran()
 
 
+@pytest.mark.slow
 def test_the_click_runs_the_code_but_does_not_search_the_working_folder(
     received: Path, data: Path, shell: Shell, nothing_ran: Check
 ) -> None:

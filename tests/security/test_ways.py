@@ -199,6 +199,7 @@ def test_what_a_study_says_is_text_in_its_report(tmp_path: Path, trace: Path) ->
     assert not trace.exists()
 
 
+@pytest.mark.slow
 def test_a_matplotlibrc_beside_the_files_changes_nothing(
     received: Path,
     command: Callable[..., subprocess.CompletedProcess[str]],

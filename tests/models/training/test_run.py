@@ -208,6 +208,7 @@ train(samples_from_folder({folder!r}), QUICK, Path({out!r}), progress=tell)
 """
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_as_if_it_had_not_been(
     whole: TrainingResult, samples: SampleSet, folder: Path, tmp_path: Path
 ) -> None:

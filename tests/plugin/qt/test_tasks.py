@@ -179,6 +179,7 @@ os._exit(0)
 """
 
 
+@pytest.mark.slow
 def test_docks_open_without_torch_and_it_may_come_after_the_window(tmp_path: Path) -> None:
     # With Mesa's LLVM in the process, an import of torch as it is ends the process.
     script = tmp_path / "docks.py"

@@ -210,6 +210,7 @@ def test_a_window_that_is_closed_takes_the_work_with_it(
     assert notices == []
 
 
+@pytest.mark.slow
 def test_two_viewers_know_nothing_of_each_other(
     make_napari_viewer_proxy: Any, finish: Finish
 ) -> None:

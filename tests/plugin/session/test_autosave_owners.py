@@ -208,6 +208,7 @@ def test_the_sequences_tell_a_loss() -> None:
     assert len(losses(lines, {}, True)) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_windows_that_are_killed_in_the_middle_of_work_lose_nothing_saved(tmp_path: Path) -> None:
     done = subprocess.run(

@@ -505,6 +505,7 @@ napari.run()
 """
 
 
+@pytest.mark.slow
 def test_choices_and_scores_outlive_the_docks_of_a_window_that_closes(
     qapp: Any, scan: Path, tmp_path: Path, autosaves: Path, qtbot: Any
 ) -> None:

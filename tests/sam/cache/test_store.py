@@ -503,6 +503,7 @@ assert ["too large" in str(one.message) for one in said] == [True], [str(s.messa
     assert not any(path.is_file() for path in tmp_path.rglob("*"))
 
 
+@pytest.mark.slow
 def test_two_processes_fill_one_store_with_the_same_volume(tmp_path: Path) -> None:
     script = """
 import sys

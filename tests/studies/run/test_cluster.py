@@ -38,6 +38,7 @@ def deadly(plugin_name: str, case: Case) -> CaseResult:
     return _run(plugin_name, case)
 
 
+@pytest.mark.slow
 def test_workers_that_are_killed_are_replaced_and_the_bytes_are_those_of_one_process(
     study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -417,6 +417,7 @@ run_study(read_study(folder / "study.yaml"), folder / "out",
 """
 
 
+@pytest.mark.slow
 def test_a_killed_study_goes_on_and_encodes_nothing_twice(study_file: Path, tmp_path: Path) -> None:
     # Kept on disk are the embeddings of SAMs alone; seeded makes none.
     study_file.write_text(study_file.read_text().replace("[compact-sam, seeded]", "compact-sam"))

@@ -205,6 +205,7 @@ def test_without_the_extra_naming_is_off_and_says_what_to_install(
     assert row.reason.text() == 'Labelling needs open_clip: pip install "napari-cam-sam[text]".'
 
 
+@pytest.mark.slow
 def test_pytorch_is_imported_when_the_section_is_opened_and_not_before(tmp_path: Path) -> None:
     code = (
         "import sys, os\n"
