@@ -21,6 +21,7 @@ from napari_cam_sam.cli.shared import (
     SEGMENTER_HELP,
     TARGET_HELP,
     add_file_choice,
+    add_output_and_order,
     prompt_parameters_class,
     read_given,
     rules_help,
@@ -45,15 +46,18 @@ _FLAGS = (
     "axis", "planes", "window", "classifier", "target", "method", "layers", "min_probability",
     "strategy", "segmenter", "mask_choice", "mask_from", "truth_label", "seed", "device",
 )  # fmt: skip
-_CARD_FLAGS = ("architecture", "class_names")
+_CARD_FLAGS = {
+    "architecture": "architecture", "class_names": "class_names", "output_kind": "output",
+    "plane_order": "plane_order",
+}  # fmt: skip
 
 # What had an option once, and the key of --config that has it now.
 _MOVED = {
     "odds": "odds", "mirrored": "mirrored", "batch-size": "batch_size", "region": "region",
     "pixels": "pixel_set.kind", "pixel": "pixel_set.pixel", "no-cache": "embeddings.disk_mb: 0",
-    "min-trust": "volume.min_trust", "smooth": "volume.smooth", "output-kind": "card.output",
-    "input-size": "card.input_size", "channels": "card.channels", "mean": "card.mean",
-    "std": "card.std", "plane-order": "card.plane_order", "spatial-dims": "card.spatial_dims",
+    "min-trust": "volume.min_trust", "smooth": "volume.smooth", "input-size": "card.input_size",
+    "channels": "card.channels", "mean": "card.mean", "std": "card.std",
+    "spatial-dims": "card.spatial_dims",
 }  # fmt: skip
 _MOVED_GROUPS = {
     "occlusion-": "occlusion", "preprocess-": "preprocessing", "pixels-": "pixel_set",
@@ -101,6 +105,7 @@ def add_run_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
         metavar="A,B",
         help="of a checkpoint that does not name its classes",
     )
+    add_output_and_order(heatmap)
     heatmap.add_argument("--target", metavar="CLASS", help=TARGET_HELP)
     heatmap.add_argument("--cam", dest="method", metavar="METHOD", help=CAM_HELP)
     heatmap.add_argument("--layer", dest="layers", action="append", metavar="NAME", help=LAYER_HELP)
@@ -196,7 +201,8 @@ def _settings(arguments: argparse.Namespace) -> RunSettings:
 
     said = vars(arguments)
     flags: dict[str, Any] = {key: said[key] for key in _FLAGS if said[key] is not None}
-    if card := {key: said[key] for key in _CARD_FLAGS if said[key] is not None}:
+    card = {key: said[flag] for flag, key in _CARD_FLAGS.items() if said[flag] is not None}
+    if card:
         flags["card"] = card
     if arguments.propagate is not None:
         flags["volume"] = {} if arguments.propagate else None

@@ -36,6 +36,7 @@ __all__ = [
     "add_fields",
     "add_file_choice",
     "add_image",
+    "add_output_and_order",
     "changed",
     "given",
     "load_model_of",
@@ -331,6 +332,22 @@ def add_allowed(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_output_and_order(group: Any) -> None:
+    """Add the options for what weights do not tell of a network.
+
+    Parameters
+    ----------
+    group : argparse argument group
+    """
+    group.add_argument("--output-kind", choices=OUTPUTS, help="what the network returns")
+    group.add_argument(
+        "--plane-order",
+        choices=PLANE_ORDERS,
+        help="how slices lie before the model; columns-rows for one trained on slices of nibabel's "
+        "or MONAI's arrays (default rows-columns)",
+    )
+
+
 def add_card(parser: argparse.ArgumentParser) -> None:
     """Add what a checkpoint may not say about itself.
 
@@ -353,13 +370,7 @@ def add_card(parser: argparse.ArgumentParser) -> None:
     card.add_argument(
         "--std", type=float, nargs="+", metavar="X", help="of each channel, for values in 0 to 1"
     )
-    card.add_argument("--output-kind", choices=OUTPUTS, help="what the network returns")
-    card.add_argument(
-        "--plane-order",
-        choices=PLANE_ORDERS,
-        help="how slices lie before the model; columns-rows for one trained on slices of nibabel's "
-        "or MONAI's arrays (default rows-columns)",
-    )
+    add_output_and_order(card)
     card.add_argument(
         "--spatial-dims", type=int, metavar="N", help="2 or 3: a segmentation network"
     )
