@@ -15,8 +15,8 @@ from napari_cam_sam.session import MaskSource, chosen_masks
 __all__ = [
     "PlaneMasks",
     "drop_objects",
+    "join_plane_masks",
     "listed",
-    "merge_masks",
     "single_candidate",
     "these_planes",
 ]
@@ -85,7 +85,7 @@ def these_planes(indices: Collection[int]) -> str:
     return listed("slice", indices) if len(indices) < 5 else f"{len(indices)} slices"
 
 
-def merge_masks(
+def join_plane_masks(
     new: PlaneMasks, known: PlaneMasks | None, ids: Collection[int], accepted: Collection[int]
 ) -> PlaneMasks | None:
     """Join the masks that a run brings with those of other objects that are there.

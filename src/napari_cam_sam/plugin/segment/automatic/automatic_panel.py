@@ -29,7 +29,7 @@ from napari_cam_sam.plugin.segment.automatic.text_labels import (
     TextLabelsDone,
 )
 from napari_cam_sam.plugin.segment.segmenter_choice import SegmenterChoice
-from napari_cam_sam.plugin.state.plane_masks import merge_masks
+from napari_cam_sam.plugin.state.plane_masks import join_plane_masks
 from napari_cam_sam.sam.everything.ranking import RankingParameters
 
 if TYPE_CHECKING:
@@ -270,7 +270,7 @@ class AutomaticPanel(QWidget):
         # Only what was put here before gives way; masks of other objects stay.
         mine = set(masks.masks()) | plane.ids
         plane.ids = set(masks.masks())
-        together = merge_masks(masks, self._workspace.masks.get(axis, index), mine, ())
+        together = join_plane_masks(masks, self._workspace.masks.get(axis, index), mine, ())
         self._workspace.masks.put(together or masks)
         self._live.leave(self._workspace.prompts.read(axis, index))
 

@@ -28,8 +28,8 @@ from napari_cam_sam.plugin.segment.volume.propagation_run import (
 from napari_cam_sam.plugin.state.plane_masks import (
     PlaneMasks,
     drop_objects,
+    join_plane_masks,
     listed,
-    merge_masks,
     these_planes,
 )
 from napari_cam_sam.prompts.data import PlanePrompts
@@ -257,7 +257,7 @@ class PropagationPanel(QWidget):
             known, accepted = masks.get(axis, index), run.accepted.get(index, set())
             if not accepted.isdisjoint(new.masks()):
                 run.left_alone.add(index)
-            together = merge_masks(new, known, run.ids, accepted)
+            together = join_plane_masks(new, known, run.ids, accepted)
             if together is not None and together is not known:
                 self._put(run, together)
             run.note({i for i, mask in new.masks().items() if mask.any()}, index)
