@@ -75,6 +75,7 @@ class HeatmapDock(Dock):
         self.axes = AxesPanel(self.workspace)
         self.window = WindowChoice(self.workspace)
         self.classifier = ClassifierPanel(self.workspace, self)
+        self.code = self.classifier.code
         self.method = ValueComboBox("How the heatmap is computed. Layer-CAM is a good start.")
         self.occlusion = ParameterForm(OcclusionParameters, starts={"fill": 128.0})
         self.occlusion.set_value(self._occlusion)
