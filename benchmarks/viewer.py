@@ -212,7 +212,7 @@ def main() -> None:
     way.heatmap.compute()
     window.wait(lambda: way.heatmap.row.bar.value() > 8)
     begin = time.perf_counter()
-    way.heatmap.stop()
+    way.heatmap.row.stop()
     while way.heatmap.row.busy:
         window.pause(0.002)
     took, each = time.perf_counter() - begin, spent / PLANES

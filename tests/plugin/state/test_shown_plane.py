@@ -176,6 +176,21 @@ def test_layers_come_back_with_their_frame_but_for_those_the_user_hid(qapp: Any)
     assert seen() == [True, False, False]
 
 
+def test_layers_of_a_frame_that_a_shorter_series_has_not_are_put_away(qapp: Any) -> None:
+    viewer = ViewerModel()
+    series = np.random.default_rng(0).random((2, 4, 20, 24))
+    layer = viewer.add_image(series, name="series")
+    workspace = workspace_of(viewer)
+    viewer.dims.set_point(0, 1)
+    workspace.shown.look_at_plane()
+    labels = workspace.layers.labels("labels", create=True)
+    assert labels.visible
+    layer.data = series[:1]
+    workspace.shown.look_at_plane()
+    assert workspace.frame() == 0
+    assert not labels.visible
+
+
 def test_a_heatmap_that_the_user_hid_stays_hidden_when_the_view_is_turned(qapp: Any) -> None:
     viewer = ViewerModel()
     viewer.add_image(np.zeros((4, 20, 24)))

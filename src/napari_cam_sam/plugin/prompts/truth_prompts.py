@@ -140,6 +140,7 @@ class TruthPrompts(QWidget):
     def _layer_chosen(self) -> None:
         self._workspace.choose_truth(self.layer.value())
         self._look_for_labels()
+        self.label.look_again()  # the same layer may have been painted in since
 
     def _look_for_labels(self) -> None:
         layer = self.layer.value()

@@ -149,6 +149,8 @@ class ShownImage(QObject):
         self._replaced[self._layer.unique_id] = self._replaced.get(self._layer.unique_id, 0) + 1
         with self._change():
             self.pixels_replaced.emit()
+            if self.frame() != self._told_frame:  # a shorter series has no such frame
+                self.frame_changed.emit()
             self._tell_image()
         self._look.start()
 

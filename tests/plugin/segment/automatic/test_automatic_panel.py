@@ -237,7 +237,8 @@ def test_all_planes_with_a_heatmap_along_another_axis(opened: Any, finish: Finis
     one.pick_all.click()
     finish(dock.automatic.row)
     assert workspace.masks.planes(1) == [1, 2, 4]
-    assert dock.automatic.row.words.text().startswith("Picked by the heatmap on 3 of 3 slices")
+    said = dock.automatic.row.words.text()
+    assert said.startswith("Picked by the heatmap on 3 of 3 slices: review them, then accept (C).")
     for index in (1, 2, 4):
         masks = [mask.mask for mask in headless(plane_of(dock, 1, index))]
         chosen = choose_by_heatmap(masks, WARM, parameters)

@@ -237,10 +237,7 @@ def outcome(done: Sequence[Picked]) -> str:
             "; picked by the heatmap (C accepts)." if one.members else "; none matches the heatmap."
         )
     picked = sum(bool(one.members) for one in done)
-    return f"Picked by the heatmap on {picked} of {len(done)} slices: review them, then accept "
-
-
-"(C)."
+    return f"Picked by the heatmap on {picked} of {len(done)} slices: review them, then accept (C)."
 
 
 def _batches(parameters: AutomaticParameters) -> int:
