@@ -22,9 +22,11 @@ __all__ = [
     "PlaneOrder",
     "card_in_metadata",
     "card_path",
+    "check_normalisation",
     "merge_cards",
     "merge_classes",
     "merge_fields",
+    "only_fields",
     "read_sidecar",
 ]
 
@@ -180,30 +182,37 @@ def merge_cards(
     """
     known = merge_fields(sources, what)
     num_classes, names = merge_classes(known, what)
-    size = known.get("input_size", default_size)
-    if len(size) != 2:
-        raise CamSamError(f"The input size {size}; a classifier's is rows and columns ({what}).")
     channels = known.get("channels", 3)
-    card = ClassifierCard(
-        architecture=known["architecture"],
-        num_classes=num_classes,
-        class_names=names,
-        input_size=size,
-        mean=known.get("mean", _MEAN[channels]),
-        std=known.get("std", _STD[channels]),
-        channels=channels,
-        layers=known.get("layers", ()),
-        fine_grid=known.get("fine_grid", False),
-        head=known.get("head", "linear"),
-        plane_order=known.get("plane_order", "rows-columns"),
-        output=known.get("output", "logits"),
-    )
-    if len(card.mean) != channels or len(card.std) != channels:
+    defaults = {
+        "input_size": default_size,
+        "channels": channels,
+        "mean": _MEAN[channels],
+        "std": _STD[channels],
+    }
+    classes = {"num_classes": num_classes, "class_names": names}
+    card = ClassifierCard(**defaults | only_fields(ClassifierCard, known) | classes)
+    if len(card.input_size) != 2:
         raise CamSamError(
-            f"There are {channels} channel(s), but {len(card.mean)} value(s) for mean and "
-            f"{len(card.std)} for std ({what})."
+            f"The input size {card.input_size}; a classifier's is rows and columns ({what})."
         )
+    check_normalisation(channels, card.mean, card.std, what)
     return card
+
+
+def only_fields(kind: type[Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is known of the fields of a data class."""
+    return {field.name: known[field.name] for field in fields(kind) if field.name in known}
+
+
+def check_normalisation(
+    channels: int, mean: Sequence[float], std: Sequence[float], what: str
+) -> None:
+    """Check that mean and standard deviation have a value a channel."""
+    if len(mean) != channels or len(std) != channels:
+        raise CamSamError(
+            f"There are {channels} channel(s), but {len(mean)} value(s) for mean and {len(std)} "
+            f"for std ({what})."
+        )
 
 
 def merge_fields(sources: Sequence[tuple[str, Mapping[str, Any]]], what: str) -> dict[str, Any]:

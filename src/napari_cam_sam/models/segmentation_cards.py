@@ -8,7 +8,14 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.models.cards import OutputKind, PlaneOrder, merge_classes, merge_fields
+from napari_cam_sam.models.cards import (
+    OutputKind,
+    PlaneOrder,
+    check_normalisation,
+    merge_classes,
+    merge_fields,
+    only_fields,
+)
 from napari_cam_sam.models.preparation import Preparation
 
 __all__ = ["SegmentationCard", "merge_segmentation_cards"]
@@ -157,36 +164,22 @@ def merge_segmentation_cards(
         raise CamSamError(
             f"A 2D network with a spacing or an orientation, which 3D networks have ({what})."
         )
-    card = SegmentationCard(
-        architecture=known["architecture"],
-        num_classes=num_classes,
-        class_names=names,
-        spatial_dims=dims,
-        input_size=size,
-        mean=known.get("mean", (0.0,) * channels),
-        std=known.get("std", (1.0,) * channels),
-        channels=channels,
-        activation=known.get("activation", "sigmoid" if num_classes == 1 else "softmax"),
-        standardise=known.get("standardise", "no"),
-        spacing=known.get("spacing"),
-        orientation=known.get("orientation"),
-        window=known.get("window"),
-        layers=known.get("layers", ()),
-        arguments=known.get("arguments", {}),
-        plane_order=known.get("plane_order", "rows-columns"),
-        preparation=known.get("preparation"),
-        output=known.get("output", "logits"),
-    )
+    defaults = {
+        "spatial_dims": dims,
+        "input_size": size,
+        "channels": channels,
+        "mean": (0.0,) * channels,
+        "std": (1.0,) * channels,
+        "activation": "sigmoid" if num_classes == 1 else "softmax",
+    }
+    classes = {"num_classes": num_classes, "class_names": names}
+    card = SegmentationCard(**defaults | only_fields(SegmentationCard, known) | classes)
     if dims == 3 and card.plane_order != "rows-columns" and card.orientation is not None:
         raise CamSamError(
             f"There are an orientation, {card.orientation}, and the plane order "
             f"{card.plane_order}: give one of them ({what})."
         )
-    if len(card.mean) != channels or len(card.std) != channels:
-        raise CamSamError(
-            f"There are {channels} channel(s), but {len(card.mean)} value(s) for mean and "
-            f"{len(card.std)} for std ({what})."
-        )
+    check_normalisation(channels, card.mean, card.std, what)
     if num_classes == 1 and card.activation == "softmax":
         raise CamSamError(f"There is one class, whose probability is a sigmoid's ({what}).")
     return card
