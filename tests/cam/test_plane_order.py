@@ -25,10 +25,10 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.geometry import Geometry
 from napari_cam_sam.models.cards import ClassifierCard
 from napari_cam_sam.models.classifiers import Classifier, load_classifier
-from napari_cam_sam.models.classify.small_cnn import small_cnn
+from napari_cam_sam.models.classify.small_cnn import SmallCNN
 from napari_cam_sam.models.loading import load_model
 from napari_cam_sam.models.plane_order import follow_plane_order
-from napari_cam_sam.models.segment.small_unet import small_unet
+from napari_cam_sam.models.segment.small_unet import SmallUNet
 from napari_cam_sam.models.segmentation import SegmentationNetwork, load_network
 from napari_cam_sam.models.segmentation_cards import merge_segmentation_cards
 
@@ -149,7 +149,7 @@ def test_whatever_wraps_the_maps_is_turned_with_them(wrap: Any) -> None:
 
 def test_it_is_said_by_the_card_the_argument_or_both(tmp_path: Path) -> None:
     path = tmp_path / "net.safetensors"
-    save_file(small_unet(2, 1).state_dict(), path)
+    save_file(SmallUNet(2, 1).state_dict(), path)
     fields = {"architecture": "small-unet", "num_classes": 2, "input_size": [64, 64]}
     path.with_suffix(".json").write_text(json.dumps(fields))
     assert load_network(path, device="cpu").card.plane_order == "rows-columns"
@@ -161,7 +161,7 @@ def test_it_is_said_by_the_card_the_argument_or_both(tmp_path: Path) -> None:
         load_network(path, device="cpu", plane_order="rows-columns")
     with pytest.raises(CamSamError, match="rows-columns or columns-rows"):
         load_network(path, device="cpu", plane_order="xy")
-    save_file(small_cnn(3, 1).state_dict(), path)
+    save_file(SmallCNN(3, 1).state_dict(), path)
     path.with_suffix(".json").write_text('{"architecture": "small-cnn", "channels": 1}')
     assert load_classifier(path, device="cpu", plane_order=NIBABEL).card.plane_order == NIBABEL
 
@@ -203,7 +203,7 @@ def test_the_command_line_takes_it_and_records_it(tmp_path: Path) -> None:
 
     path = tmp_path / "net.safetensors"
     torch.manual_seed(0)
-    save_file(small_cnn(2, 1).state_dict(), path)
+    save_file(SmallCNN(2, 1).state_dict(), path)
     path.with_suffix(".json").write_text(
         '{"architecture": "small-cnn", "channels": 1, "input_size": [64, 96]}'
     )
@@ -221,7 +221,7 @@ def test_the_command_line_takes_it_and_records_it(tmp_path: Path) -> None:
         assert record["classifier"]["card"]["plane_order"] == order
         found[order] = np.array(list(record["probabilities"].values()), dtype=float)
     model = load_classifier(path, device="cpu", plane_order=NIBABEL)
-    by_hand = small_cnn(2, 1)
+    by_hand = SmallCNN(2, 1)
     by_hand.load_state_dict(model.module.state_dict())
     seen = torch.from_numpy(plane.T.copy())[None, None] / 255
     with torch.no_grad():

@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.models.checkpoints import read_checkpoint, weights_sha256
 from napari_cam_sam.models.classifiers import Classifier, load_classifier
-from napari_cam_sam.models.segment.small_unet import small_unet
+from napari_cam_sam.models.segment.small_unet import SmallUNet
 from napari_cam_sam.models.segmentation import load_network
 from napari_cam_sam.sam.loading import load_segmenter
 from napari_cam_sam.sam.models.compact import build_compact_sam
@@ -246,7 +246,7 @@ def test_objects_beside_the_weights_are_refused_with_a_way_out(
 
 def test_a_network_and_a_sam_behind_prefixes(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    unet = small_unet(2, 1)
+    unet = SmallUNet(2, 1)
     torch.save({"state_dict": _prefixed("net.", unet.state_dict())}, tmp_path / "unet.ckpt")
     network = load_network(tmp_path / "unet.ckpt", architecture="small-unet", device="cpu")
     assert network.card.num_classes == 2

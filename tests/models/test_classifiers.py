@@ -197,10 +197,10 @@ def test_layers_and_description(classifier: Classifier) -> None:
 
 FACTORY = """
 from torch import nn
-from napari_cam_sam.models.classify.small_cnn import small_cnn
+from napari_cam_sam.models.classify.small_cnn import SmallCNN
 
 def make():
-    net = small_cnn(num_classes=2)
+    net = SmallCNN(num_classes=2)
     net.card = {"class_names": ["no", "yes"], "channels": 1, "input_size": [32, 32],
                 "layers": ["stage2"]}
     return net

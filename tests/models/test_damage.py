@@ -17,14 +17,14 @@ from napari_cam_sam.images.hashing import file_hash
 from napari_cam_sam.images.reading import read_image, read_labels
 from napari_cam_sam.models.checkpoints import load_into, read_checkpoint
 from napari_cam_sam.models.classifiers import load_classifier
-from napari_cam_sam.models.classify.small_cnn import small_cnn
+from napari_cam_sam.models.classify.small_cnn import SmallCNN
 from napari_cam_sam.sam.loading import load_segmenter
 
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
     torch.manual_seed(0)
-    torch.save(small_cnn(2, 1).state_dict(), tmp_path / "weights.pth")
+    torch.save(SmallCNN(2, 1).state_dict(), tmp_path / "weights.pth")
     return tmp_path / "weights.pth"
 
 
@@ -120,7 +120,7 @@ def test_headers_of_safetensors_that_lie_are_refused(tmp_path: Path) -> None:
 
 
 def test_tensors_without_numbers_of_their_own_are_no_weights(tmp_path: Path) -> None:
-    net = small_cnn(2, 1)
+    net = SmallCNN(2, 1)
     state = net.state_dict()
     name = next(key for key in state if key.endswith("weight"))
     odd = [
@@ -130,11 +130,11 @@ def test_tensors_without_numbers_of_their_own_are_no_weights(tmp_path: Path) -> 
     for value in odd:
         torch.save(state | {name: value}, tmp_path / "odd.pth")
         with pytest.raises(CamSamError, match=rf"1 key is missing \({name}\)"):
-            load_into(small_cnn(2, 1), read_checkpoint(tmp_path / "odd.pth"))
+            load_into(SmallCNN(2, 1), read_checkpoint(tmp_path / "odd.pth"))
 
 
 def test_a_last_layer_that_pretends_to_be_huge_is_refused(tmp_path: Path) -> None:
-    state = small_cnn(2, 1).state_dict()
+    state = SmallCNN(2, 1).state_dict()
     state["head.weight"] = torch.zeros(1, 192).expand(2_000_000_000, 192)
     torch.save(state, tmp_path / "huge.pth")
     assert (tmp_path / "huge.pth").stat().st_size < 10 << 20

@@ -5,12 +5,12 @@ import weakref
 import pytest
 from torch import nn
 
-from napari_cam_sam.models.classify.small_cnn import small_cnn
+from napari_cam_sam.models.classify.small_cnn import SmallCNN
 from napari_cam_sam.models.exclusive_eval import borrowed, module_lock
 
 
 def test_borrowed_restores_a_mixed_state_also_after_an_error() -> None:
-    model = small_cnn(num_classes=2).train()
+    model = SmallCNN(num_classes=2).train()
     model.stage2.eval()
     model.stem[0].weight.requires_grad_(False)
     training = [m.training for m in model.modules()]

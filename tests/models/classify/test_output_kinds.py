@@ -15,7 +15,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.models.classifiers import Classifier, classifier_of_module
 from napari_cam_sam.models.classify.output_kinds import as_logits, find_outputs
 from napari_cam_sam.models.outputs import unwrap_logits
-from napari_cam_sam.models.segment.small_unet import small_unet
+from napari_cam_sam.models.segment.small_unet import SmallUNet
 from napari_cam_sam.models.segmentation import SegmentationNetwork, network_of_module
 
 CPU = torch.device("cpu")
@@ -186,7 +186,7 @@ class Maps(nn.Module):
     def __init__(self, classes: int, end: nn.Module) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.net, self.end = small_unet(classes, 1), end
+        self.net, self.end = SmallUNet(classes, 1), end
 
     def forward(self, x: Tensor) -> Tensor:
         return self.end(self.net(x))

@@ -1,12 +1,12 @@
 import pytest
 import torch
 
-from napari_cam_sam.models.classify.small_cnn import GeneralisedMean, SmallCNN, small_cnn
+from napari_cam_sam.models.classify.small_cnn import GeneralisedMean, SmallCNN
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_grids_logits_and_size(channels: int) -> None:
-    model = small_cnn(num_classes=5, in_channels=channels).eval()
+    model = SmallCNN(num_classes=5, in_channels=channels).eval()
     shapes = {}
     for name in ("stage1", "stage2", "stage3", "stage4"):
         getattr(model, name).register_forward_hook(
@@ -25,7 +25,7 @@ def test_grids_logits_and_size(channels: int) -> None:
 
 
 def test_smallest_input_runs_and_gradients_reach_the_stem() -> None:
-    model = small_cnn(num_classes=2)
+    model = SmallCNN(num_classes=2)
     model(torch.rand(4, 1, 16, 16)).sum().backward()
     assert model.stem[0].weight.grad.abs().sum() > 0
 

@@ -19,7 +19,7 @@ from napari_cam_sam.cam.volume_heatmaps import compute_volume_heatmap
 from napari_cam_sam.images.image import image_from_array
 from napari_cam_sam.images.windows import apply_window, resolve_window
 from napari_cam_sam.models.classifiers import load_classifier
-from napari_cam_sam.models.classify.small_cnn import small_cnn
+from napari_cam_sam.models.classify.small_cnn import SmallCNN
 from napari_cam_sam.models.segmentation import load_network
 from napari_cam_sam.plugin.heatmap.heatmap_dock import HeatmapDock
 from napari_cam_sam.plugin.viewer.attach import workspace_of
@@ -42,7 +42,7 @@ def dock(qapp: Any, finish: Callable[[Any], None]) -> Iterator[HeatmapDock]:
 def checkpoint(tmp_path: Path) -> Path:
     path = tmp_path / "net.safetensors"
     torch.manual_seed(1)
-    save_file(small_cnn(2, 1).state_dict(), path)
+    save_file(SmallCNN(2, 1).state_dict(), path)
     path.with_suffix(".json").write_text(
         '{"architecture": "small-cnn", "channels": 1, "input_size": [48, 64]}'
     )

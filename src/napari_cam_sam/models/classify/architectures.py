@@ -12,8 +12,8 @@ import torchvision
 from torch import Tensor, nn
 
 from napari_cam_sam.errors import CamSamError, unknown_name
-from napari_cam_sam.models.classify.narrow_resnet import narrow_resnet18
-from napari_cam_sam.models.classify.small_cnn import small_cnn
+from napari_cam_sam.models.classify.narrow_resnet import NarrowResNet18
+from napari_cam_sam.models.classify.small_cnn import SmallCNN
 
 __all__ = [
     "ARCHITECTURES",
@@ -76,8 +76,8 @@ _ROWS = (
 )
 ARCHITECTURES: dict[str, Architecture] = {row.name: row for row in _ROWS}
 _OWN: dict[str, Callable[..., nn.Module]] = {
-    "small-cnn": small_cnn,
-    "resnet18-narrow": narrow_resnet18,
+    "small-cnn": SmallCNN,
+    "resnet18-narrow": NarrowResNet18,
 }
 
 

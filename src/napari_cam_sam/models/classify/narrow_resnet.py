@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
-__all__ = ["NarrowResNet18", "narrow_resnet18"]
+__all__ = ["NarrowResNet18"]
 
 
 def _stage(channels_in: int, channels: int, stride: int) -> nn.Sequential:
@@ -56,8 +56,3 @@ class NarrowResNet18(nn.Module):
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         logits: Tensor = self.fc(self.avgpool(x).flatten(1))
         return logits
-
-
-def narrow_resnet18(num_classes: int, in_channels: int = 1) -> NarrowResNet18:
-    """Build an untrained :class:`NarrowResNet18`."""
-    return NarrowResNet18(num_classes=num_classes, in_channels=in_channels)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["SmallCNN", "small_cnn"]
+__all__ = ["SmallCNN"]
 
 
 class ResidualBlock(nn.Module):
@@ -108,8 +108,3 @@ class SmallCNN(nn.Module):
         x = self.stage4(self.stage3(self.stage2(self.stage1(x))))
         logits: Tensor = self.head(self.dropout(self.pool(x)))
         return logits
-
-
-def small_cnn(num_classes: int, in_channels: int = 1, dropout: float = 0.2) -> SmallCNN:
-    """Build an untrained :class:`SmallCNN`."""
-    return SmallCNN(num_classes=num_classes, in_channels=in_channels, dropout=dropout)

@@ -17,7 +17,7 @@ from napari_cam_sam.errors import CamSamError, unknown_name
 from napari_cam_sam.models.classify.architectures import replace_first_convolution
 from napari_cam_sam.models.names import SEGMENTATION_ARCHITECTURES
 from napari_cam_sam.models.outputs import maps_of
-from napari_cam_sam.models.segment.small_unet import small_unet
+from napari_cam_sam.models.segment.small_unet import SmallUNet
 from napari_cam_sam.models.segmentation_cards import SegmentationCard
 
 __all__ = ["build_network", "check_input_size", "count_classes", "default_layer"]
@@ -131,7 +131,7 @@ def _kind(architecture: str) -> _Kind:
 
 
 def _small_unet(card: SegmentationCard, _: Mapping[str, Tensor]) -> nn.Module:
-    return small_unet(card.num_classes, card.channels, **card.arguments)
+    return SmallUNet(card.num_classes, card.channels, **card.arguments)
 
 
 def _torchvision(card: SegmentationCard, state_dict: Mapping[str, Tensor]) -> nn.Module:

@@ -27,7 +27,7 @@ from napari_cam_sam.images.writing import write_atomically
 from napari_cam_sam.models.checkpoints import weights_sha256
 from napari_cam_sam.models.devices import choose_device
 from napari_cam_sam.models.segment.architectures import default_layer
-from napari_cam_sam.models.segment.small_unet import small_unet
+from napari_cam_sam.models.segment.small_unet import SmallUNet
 from napari_cam_sam.models.segmentation import SegmentationNetwork
 from napari_cam_sam.models.segmentation_cards import SegmentationCard
 from napari_cam_sam.models.training.augmentation import move
@@ -231,7 +231,7 @@ def _frames(
 def _new_network(seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        module = small_unet(1)
+        module = SmallUNet(1)
         for layer in module.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")

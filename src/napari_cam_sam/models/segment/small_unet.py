@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["SmallUNet", "small_unet"]
+__all__ = ["SmallUNet"]
 
 _CHANNELS = (24, 48, 96, 128)
 
@@ -84,10 +84,3 @@ class SmallUNet(nn.Module):
         up = self.decoder2(torch.cat([second, self.up2(up)], 1))
         up = self.decoder1(torch.cat([first, self.up1(up)], 1))
         return F.interpolate(self.head(up), x.shape[2:], mode="bilinear", align_corners=False)
-
-
-def small_unet(
-    num_classes: int, in_channels: int = 1, channels: Sequence[int] = _CHANNELS
-) -> SmallUNet:
-    """Build an untrained :class:`SmallUNet`."""
-    return SmallUNet(num_classes, in_channels, channels)
