@@ -162,6 +162,13 @@ _FORMER = """
 FORMER = _FORMER.split()
 
 
+def test_the_card_of_a_files_classifier_is_not_that_of_another(tmp_path: Path) -> None:
+    file = written(tmp_path, "classifier: lesion\ncard: {plane_order: columns-rows}")
+    assert read_run_settings(file, {}).card == {"plane_order": "columns-rows"}
+    other = read_run_settings(file, {"classifier": "shapes"})
+    assert (other.classifier, other.card) == ("shapes", {})
+
+
 @pytest.mark.parametrize("option", FORMER)
 def test_a_former_option_is_refused_with_its_key(
     option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -120,6 +120,12 @@ def test_prompts_that_could_not_be_read_are_not_written():
         to_json([bad])
 
 
+def test_a_coordinate_that_is_no_number_is_refused_in_words():
+    point = Point(object(), 2.0, True, "user")
+    with pytest.raises(CamSamError, match="A prompt is of numbers and texts, not of <object"):
+        to_data([PlanePrompts(0, 0, (ObjectPrompt(1, (point,)),))])
+
+
 def test_numpy_scalars_are_written_as_numbers():
     point = Point(np.float32(1.5), np.int64(2), np.bool_(True), "cam", np.float32(0.5))
     (plane,) = from_json(to_json([PlanePrompts(objects=(ObjectPrompt(1, (point,)),))]))

@@ -105,9 +105,6 @@ def _study(arguments: argparse.Namespace) -> None:
     from napari_cam_sam.studies.run.runner import read_cases, run_study
 
     study = _read(arguments)
-    if arguments.channel is not None:
-        options = {**study.dataset.options, "channel": arguments.channel}
-        study = replace(study, dataset=replace(study.dataset, options=options))
     folder = _folder(arguments)
     if arguments.dry_run:
         _dry_run(arguments, study, folder)
@@ -162,14 +159,24 @@ def _read(arguments: argparse.Namespace) -> Study:
         parameters = PresetParameters(**chosen)
         study = preset_study(name, arguments.data, parameters)
         if name == "s0" and parameters.segmenters and not arguments.dry_run:
-            listed = _box_masks(arguments, study, parameters.segmenters[0])
+            with_channel = _with_channel(study, arguments.channel)
+            listed = _box_masks(arguments, with_channel, parameters.segmenters[0])
             study = preset_study("s0", listed, parameters)
-        return study
+        return _with_channel(study, arguments.channel)
     if name in PRESET_NAMES:
         raise CamSamError(f"The protocol {name} needs images: name their folder with --data.")
     if chosen:
         raise CamSamError("The options --preset-… are for a paper's protocol, with --data.")
-    return read_study(arguments.file, many=arguments.yes, allowed=arguments.allow_factory)
+    study = read_study(arguments.file, many=arguments.yes, allowed=arguments.allow_factory)
+    return _with_channel(study, arguments.channel)
+
+
+def _with_channel(study: Study, channel: int | None) -> Study:
+    """Return a study whose images are read at a channel; None for as they are."""
+    if channel is None:
+        return study
+    options = {**study.dataset.options, "channel": channel}
+    return replace(study, dataset=replace(study.dataset, options=options))
 
 
 def _box_masks(arguments: argparse.Namespace, study: Study, name: str) -> DatasetSource:

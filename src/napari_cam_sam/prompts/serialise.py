@@ -119,10 +119,16 @@ def to_data(planes: Iterable[PlanePrompts]) -> dict[str, Any]:
         for plane in planes
     ]
     # Scalars of numpy compare like numbers, but JSON refuses them: item() makes them plain.
-    text = json.dumps(listed, default=lambda value: value.item())
+    text = json.dumps(listed, default=_scalar)
     data = file.model_dump() | {"planes": json.loads(text)}
     from_data(data)
     return data
+
+
+def _scalar(value: Any) -> Any:
+    if not hasattr(value, "item"):
+        raise CamSamError(f"A prompt is of numbers and texts, not of {value!r}.")
+    return value.item()
 
 
 def to_json(planes: Iterable[PlanePrompts]) -> str:

@@ -206,6 +206,17 @@ def test_another_version_of_what_computes_makes_results_again(
     assert len(ran) == 4
 
 
+def test_other_rules_of_scores_make_results_again(
+    tmp_path: Path, ran: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = study_of(tmp_path, BOX)
+    run_study(study, tmp_path / "out", device="cpu")
+    monkeypatch.setattr(stamps, "SCORING_RULES", stamps.SCORING_RULES + 1)
+    again = run_study(study, tmp_path / "out", device="cpu")
+    assert again.record["again"] == {"the rules of scores are others now": 2}
+    assert len(ran) == 4
+
+
 def test_any_damaged_byte_of_a_case_is_found_and_made_again(tmp_path: Path, ran: list[str]) -> None:
     study = study_of(tmp_path, BOX, count=1)
     first = run_study(study, tmp_path / "out", device="cpu")

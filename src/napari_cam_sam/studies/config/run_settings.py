@@ -178,6 +178,8 @@ def _without(top: Entry, flags: Mapping[str, Any]) -> Entry:
     gone = {key for key, value in flags.items() if not isinstance(value, Mapping)}
     if "strategy" in gone and top.get("strategy") is not None:
         gone.add("prompts")  # they belong to the strategy that the file names
+    if "classifier" in gone and top.get("classifier") is not None:
+        gone.add("card")  # it is that of the classifier that the file names
     return replace(top, value={k: v for k, v in top.mapping().items() if k not in gone})
 
 

@@ -77,7 +77,7 @@ def restore_study(record: Mapping[str, Any], allowed: Collection[str] = ()) -> S
 
 
 def _restored(kind: Any, data: Any) -> Any:
-    """Make a value of a type from plain data: the inverse of `outputs.plain`."""
+    """Make a value of a type from plain data: the inverse of `records.values.plain`."""
     if get_origin(kind) in (Union, UnionType):
         if data is None:
             return None

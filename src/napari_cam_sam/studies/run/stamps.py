@@ -20,7 +20,10 @@ from napari_cam_sam.studies.cases import Case
 from napari_cam_sam.studies.config.plan import PREDICTION, Study
 from napari_cam_sam.studies.run.models import Models
 
-__all__ = ["case_stamp", "model_stamps", "what_changed"]
+__all__ = ["SCORING_RULES", "case_stamp", "model_stamps", "what_changed"]
+
+SCORING_RULES = 2
+"""Raised where a rule of `evaluation` or `metrics` changes numbers: old results are made again."""
 
 
 def model_stamps(study: Study, models: Models) -> dict[str, str]:
@@ -70,7 +73,10 @@ def _with_card(path: Path) -> list[Any]:
 
 def case_stamp(case: Case, models: Mapping[str, str]) -> dict[str, Any]:
     """Give what makes the results of an image, besides its files: the case, models, versions."""
-    return {"case": _hash(plain(case)), "models": dict(models), "versions": package_versions()}
+    return {
+        "case": _hash(plain(case)), "models": dict(models), "versions": package_versions(),
+        "rules": SCORING_RULES,
+    }  # fmt: skip
 
 
 def what_changed(about: Mapping[str, Any], case: Case, now: Mapping[str, Any]) -> str:
@@ -92,6 +98,8 @@ def what_changed(about: Mapping[str, Any], case: Case, now: Mapping[str, Any]) -
     for name, digest in now["models"].items():
         if then.get("models", {}).get(name) != digest:
             return f"{name} is another model now, by its weights, card or code"
+    if then.get("rules") != now["rules"]:
+        return "the rules of scores are others now"
     versions = then.get("versions", {})
     for name, version in now["versions"].items():
         if versions.get(name) != version:
