@@ -321,6 +321,21 @@ def test_the_folder_is_listed_only_now_and_then(
     assert sum(model.entries for model in store.models()) > 40
 
 
+def test_an_entry_that_another_deletes_at_once_is_no_trouble(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, tiny, store = store_module.write_atomically, Tiny(), EmbeddingStore(tmp_path, 1 << 30)
+
+    def write_and_lose(path: Path, *rest: Any) -> None:
+        write(path, *rest)
+        path.unlink()
+
+    monkeypatch.setattr(store_module, "write_atomically", write_and_lose)
+    (plane,) = planes(1)
+    assert not store.put(tiny, embedding_key(tiny, plane), tiny.encode(plane))
+    assert store.trouble is None
+
+
 def test_two_stores_that_delete_at_once_are_no_error(tmp_path: Path) -> None:
     tiny = Tiny()
     size = fill(EmbeddingStore(tmp_path, 1 << 30), tiny, 1)[0].stat().st_size

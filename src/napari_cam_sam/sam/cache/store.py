@@ -228,12 +228,15 @@ class EmbeddingStore:
             _to_the_end(
                 lambda: write_atomically(path, lambda hidden: _write(hidden, values, about))
             )
-            size = path.stat().st_size
         except (CamSamError, OSError, ValueError) as error:
             # On Windows a file that another process reads cannot be replaced: it is there.
             if self.get(segmenter, key) is not None:
                 return True
             self._pause(error)
+            return False
+        try:
+            size = path.stat().st_size
+        except OSError:  # another process made room meanwhile
             return False
         if size > self.max_bytes:
             with suppress(OSError):
