@@ -12,17 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from napari_cam_sam.cli.printing import print_json, print_table, progress
-from napari_cam_sam.cli.shared import (
-    AXIS_HELP,
-    DEVICE_HELP,
-    PLANES_HELP,
-    SEGMENTER_HELP,
-    Parser,
-    add_image,
-    changed,
-    read_given,
-    window_help,
-)
+from napari_cam_sam.cli.shared import Parser, add_image, add_shared, changed, read_given
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.text import shown
 
@@ -36,17 +26,12 @@ if TYPE_CHECKING:
 __all__ = ["add_cache_commands"]
 
 
-def add_cache_commands(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
-    """Add the commands to the subparsers of the command line, and give their parsers.
+def add_cache_commands(commands: Any) -> None:
+    """Add the commands to the subparsers of the command line.
 
     Parameters
     ----------
     commands : argparse subparsers action
-
-    Returns
-    -------
-    tuple of argparse.ArgumentParser
-        Those that take ``--json``.
     """
     embed = commands.add_parser(
         "embed",
@@ -56,17 +41,11 @@ def add_cache_commands(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
         "What is there is not encoded again, so a command that was stopped goes on.",
     )
     add_image(embed)
-    embed.add_argument("--segmenter", "--sam", metavar="MODEL", help=SEGMENTER_HELP)
-    embed.add_argument("--axis", type=int, default=0, metavar="N", help=AXIS_HELP)
-    embed.add_argument("--planes", metavar="A:B", help=PLANES_HELP)
-    embed.add_argument("--window", default="auto", help=window_help())
-    embed.add_argument("--device", default="auto", help=DEVICE_HELP)
-    embed.set_defaults(command=_embed)
+    add_shared(embed, "segmenter", "axis", "planes", "window", "device")
 
     cache = commands.add_parser("cache", help="count or delete the embeddings on disk")
     actions = cache.add_subparsers(required=True, metavar="ACTION", parser_class=Parser)
     info = actions.add_parser("info", help="show where they are, how many, and of which models")
-    info.set_defaults(command=_info)
     clear = actions.add_parser("clear", help="delete embeddings")
     clear.add_argument(
         "--model", help="only those of this model: its name, or 6 or more digits of its hash"
@@ -74,19 +53,16 @@ def add_cache_commands(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
     clear.add_argument(
         "--older-than", type=float, metavar="DAYS", help="only those not used for this many days"
     )
-    clear.set_defaults(command=_clear)
-    for parser in (embed, info, clear):
-        _add_store(parser)
-    return embed, info, clear
-
-
-def _add_store(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--folder", metavar="DIR", help="of embeddings (default: 'embeddings' in the cache folder)"
-    )
-    parser.add_argument(
-        "--disk-mb", type=int, metavar="N", help="limit of the folder in MiB (default 10240)"
-    )
+    for parser, command in ((embed, _embed), (info, _info), (clear, _clear)):
+        parser.add_argument(
+            "--folder",
+            metavar="DIR",
+            help="of embeddings (default: 'embeddings' in the cache folder)",
+        )
+        parser.add_argument(
+            "--disk-mb", type=int, metavar="N", help="limit of the folder in MiB (default 10240)"
+        )
+        parser.set_command(command)
 
 
 def _store(arguments: argparse.Namespace) -> EmbeddingStore:

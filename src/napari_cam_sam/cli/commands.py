@@ -111,6 +111,5 @@ def _parser() -> argparse.ArgumentParser:
         required=True, metavar="COMMAND", title="commands", parser_class=Parser
     )
     for add in _COMMANDS:
-        for command in add(commands):
-            command.add_argument("--json", action="store_true", help="print one JSON object")
+        add(commands)
     return parser

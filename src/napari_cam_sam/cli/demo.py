@@ -11,24 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from napari_cam_sam.cli.run import RunInputs, run_and_report
-from napari_cam_sam.cli.shared import DEVICE_HELP
+from napari_cam_sam.cli.shared import add_shared
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.records.folders import folder_lock
 
 __all__ = ["add_demo_command"]
 
 
-def add_demo_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
-    """Add the command to the subparsers of the command line, and return its parser.
+def add_demo_command(commands: Any) -> None:
+    """Add the command to the subparsers of the command line.
 
     Parameters
     ----------
     commands : argparse subparsers action
-
-    Returns
-    -------
-    tuple of argparse.ArgumentParser
-        Those that take ``--json``.
     """
     demo = commands.add_parser(
         "demo",
@@ -39,14 +34,13 @@ def add_demo_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
     demo.add_argument(
         "--segmenter", "--sam", default="compact-sam", metavar="MODEL", help="(%(default)s)"
     )
-    demo.add_argument("--device", default="auto", help=DEVICE_HELP)
+    add_shared(demo, "device")
     demo.add_argument("--headless", action="store_true", help="do not open napari")
     demo.add_argument(
         "--output", type=Path, default=Path("demo-output"), metavar="DIR",
         help="folder for results (%(default)s)",
     )  # fmt: skip
-    demo.set_defaults(command=_demo)
-    return (demo,)
+    demo.set_command(_demo)
 
 
 def _demo(arguments: argparse.Namespace) -> None:

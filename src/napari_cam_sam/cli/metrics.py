@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from napari_cam_sam.cli.heatmap_files import read_heatmap, unit_range
 from napari_cam_sam.cli.printing import print_json, print_notes, print_table
 from napari_cam_sam.cli.report import distance_rule
-from napari_cam_sam.cli.shared import AXIS_HELP
+from napari_cam_sam.cli.shared import SHARED, add_shared
 from napari_cam_sam.errors import CamSamError
 
 if TYPE_CHECKING:
@@ -18,17 +18,12 @@ if TYPE_CHECKING:
 __all__ = ["add_metrics_command"]
 
 
-def add_metrics_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
-    """Add the command to the subparsers of the command line, and return its parser.
+def add_metrics_command(commands: Any) -> None:
+    """Add the command to the subparsers of the command line.
 
     Parameters
     ----------
     commands : argparse subparsers action
-
-    Returns
-    -------
-    tuple of argparse.ArgumentParser
-        Those that take ``--json``.
     """
     metrics = commands.add_parser(
         "metrics",
@@ -61,11 +56,8 @@ def add_metrics_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
         choices=["plane", "label", "object"],
         help="also score each of these (a plane is a slice)",
     )
-    metrics.add_argument(
-        "--axis", type=int, default=0, metavar="N", help="for --each plane: " + AXIS_HELP
-    )
-    metrics.set_defaults(command=_metrics)
-    return (metrics,)
+    add_shared(metrics, "axis", help=f"for --each plane: {SHARED['axis']['help']}")
+    metrics.set_command(_metrics)
 
 
 def _metrics(arguments: argparse.Namespace) -> None:

@@ -13,34 +13,28 @@ from napari_cam_sam.text import shown
 __all__ = ["add_models_command"]
 
 
-def add_models_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
-    """Add the command to the subparsers of the command line, and return its parser.
+def add_models_command(commands: Any) -> None:
+    """Add the commands to the subparsers of the command line.
 
     Parameters
     ----------
     commands : argparse subparsers action
-
-    Returns
-    -------
-    tuple of argparse.ArgumentParser
-        Those that take ``--json``.
     """
     models = commands.add_parser("models", help="list, download or describe models")
     actions = models.add_subparsers(
         required=True, metavar="ACTION", title="actions", parser_class=Parser
     )
     listing = actions.add_parser("list", help="list models, and which are installed")
-    listing.set_defaults(command=_models_list)
+    listing.set_command(_models_list)
     download = actions.add_parser("download", help="download a checkpoint and check its hash")
     download.add_argument("name", metavar="NAME", help="from models list")
-    download.set_defaults(command=_models_download)
+    download.set_command(_models_download)
     info = actions.add_parser("info", help="show the card and layers of a model")
     info.add_argument(
         "file", metavar="FILE", help="name, checkpoint, bundle folder or package.module:function"
     )
     add_card(info)
-    info.set_defaults(command=_models_info)
-    return listing, download, info
+    info.set_command(_models_info)
 
 
 def _models_list(arguments: argparse.Namespace) -> None:

@@ -9,30 +9,19 @@ from typing import Any
 from napari_cam_sam.cli.heatmap_files import read_heatmap, unit_range
 from napari_cam_sam.cli.printing import print_json, print_notes, print_table
 from napari_cam_sam.cli.report import reasons
-from napari_cam_sam.cli.shared import (
-    AXIS_HELP,
-    PLANES_HELP,
-    add_fields,
-    changed,
-    prompt_parameters_class,
-    rules_help,
-)
+from napari_cam_sam.cli.shared import RULES_HELP, add_fields, add_shared, changed
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.prompts.parameters import PromptParameters, strategy_parameters
 
 __all__ = ["add_prompts_command"]
 
 
-def add_prompts_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
-    """Add the command to the subparsers of the command line, and return its parser.
+def add_prompts_command(commands: Any) -> None:
+    """Add the command to the subparsers of the command line.
 
     Parameters
     ----------
     commands : argparse subparsers action
-
-    Returns
-    -------
-    tuple of argparse.ArgumentParser
-        Those that take ``--json``.
     """
     prompts = commands.add_parser(
         "prompts",
@@ -43,21 +32,12 @@ def add_prompts_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
     source.add_argument("--heatmap", type=Path, metavar="FILE", help="values in 0 to 1")
     source.add_argument("--mask", type=Path, metavar="FILE", help="labels; each is an object")
     prompts.add_argument(
-        "--strategy",
-        metavar="NAME",
-        help=rules_help() + " (ours; for a mask truth-box-point)",
+        "--strategy", metavar="NAME", help=RULES_HELP + " (ours; for a mask truth-box-point)"
     )
-    prompts.add_argument("--axis", type=int, default=0, metavar="N", help=AXIS_HELP)
-    prompts.add_argument("--planes", metavar="A:B", help=PLANES_HELP)
+    add_shared(prompts, "axis", "planes")
     prompts.add_argument("--output", type=Path, metavar="FILE", help="JSON file to write")
-    add_fields(
-        prompts,
-        "changes of the strategy",
-        prompt_parameters_class(),
-        default="the strategy's",
-    )
-    prompts.set_defaults(command=_prompts)
-    return (prompts,)
+    add_fields(prompts, "changes of the strategy", PromptParameters, default="the strategy's")
+    prompts.set_command(_prompts)
 
 
 def _prompts(arguments: argparse.Namespace) -> None:
@@ -66,7 +46,6 @@ def _prompts(arguments: argparse.Namespace) -> None:
     from napari_cam_sam.images.planes import parse_planes
     from napari_cam_sam.images.reading import read_labels
     from napari_cam_sam.images.writing import write_atomically
-    from napari_cam_sam.prompts.parameters import strategy_parameters
     from napari_cam_sam.prompts.serialise import to_data, to_json
     from napari_cam_sam.prompts.strategies import prompts_from_heatmap, prompts_from_mask
 

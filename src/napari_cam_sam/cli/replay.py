@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_cam_sam.cli.printing import print_json, progress
-from napari_cam_sam.cli.shared import DEVICE_HELP
+from napari_cam_sam.cli.shared import add_shared
 from napari_cam_sam.errors import CamSamError, refusal
 from napari_cam_sam.text import shown
 
@@ -19,17 +19,12 @@ if TYPE_CHECKING:
 __all__ = ["add_replay_command"]
 
 
-def add_replay_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
-    """Add the command to the subparsers of the command line, and return its parser.
+def add_replay_command(commands: Any) -> None:
+    """Add the command to the subparsers of the command line.
 
     Parameters
     ----------
     commands : argparse subparsers action
-
-    Returns
-    -------
-    tuple of argparse.ArgumentParser
-        Those that take ``--json``.
     """
     replay = commands.add_parser(
         "replay",
@@ -39,9 +34,8 @@ def add_replay_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
     replay.add_argument("folder", type=Path, metavar="FOLDER", help="of the session")
     replay.add_argument("--image", type=Path, metavar="FILE", help="its image, if it was moved")
     replay.add_argument("--output", type=Path, metavar="FILE", help="labels file to write")
-    replay.add_argument("--device", default="auto", help=DEVICE_HELP)
-    replay.set_defaults(command=_replay)
-    return (replay,)
+    add_shared(replay, "device")
+    replay.set_command(_replay)
 
 
 def _replay(arguments: argparse.Namespace) -> None:

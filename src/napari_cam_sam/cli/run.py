@@ -12,22 +12,15 @@ from typing import TYPE_CHECKING, Any
 from napari_cam_sam.cli.printing import print_json, print_note, print_notes, progress
 from napari_cam_sam.cli.report import report
 from napari_cam_sam.cli.shared import (
-    AXIS_HELP,
-    CAM_HELP,
     CLASSIFIER_HELP,
-    DEVICE_HELP,
-    LAYER_HELP,
-    PLANES_HELP,
-    SEGMENTER_HELP,
-    TARGET_HELP,
+    RULES_HELP,
+    WINDOW_HELP,
     add_file_choice,
-    add_output_and_order,
-    prompt_parameters_class,
+    add_shared,
     read_given,
-    rules_help,
-    window_help,
 )
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.prompts.parameters import PromptParameters
 from napari_cam_sam.records.folders import folder_lock
 from napari_cam_sam.text import shown
 
@@ -40,16 +33,6 @@ if TYPE_CHECKING:
     from napari_cam_sam.studies.config.run_settings import RunSettings
 
 __all__ = ["RunInputs", "add_run_command", "run_and_report"]
-
-# Options that give a key of --config, or one of a group there.
-_FLAGS = (
-    "axis", "planes", "window", "classifier", "target", "method", "layers", "min_probability",
-    "strategy", "segmenter", "mask_choice", "mask_from", "truth_label", "seed", "device",
-)  # fmt: skip
-_CARD_FLAGS = {
-    "architecture": "architecture", "class_names": "class_names", "output_kind": "output",
-    "plane_order": "plane_order",
-}  # fmt: skip
 
 # What had an option once, and the key of --config that has it now.
 _MOVED = {
@@ -66,17 +49,12 @@ _MOVED_GROUPS = {
 }  # fmt: skip
 
 
-def add_run_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
-    """Add the command to the subparsers of the command line, and return its parser.
+def add_run_command(commands: Any) -> None:
+    """Add the command to the subparsers of the command line.
 
     Parameters
     ----------
     commands : argparse subparsers action
-
-    Returns
-    -------
-    tuple of argparse.ArgumentParser
-        Those that take ``--json``.
     """
     run = commands.add_parser(
         "run",
@@ -90,9 +68,9 @@ def add_run_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
     )
     image = run.add_argument_group("image")
     add_file_choice(image)
-    image.add_argument("--axis", type=int, metavar="N", help=AXIS_HELP)
-    image.add_argument("--planes", metavar="A:B", help=PLANES_HELP)
-    image.add_argument("--window", help=window_help("a network's own window; "))
+    add_shared(image, "axis", "planes", default=None)
+    window = WINDOW_HELP.format("a network's own window; ")
+    add_shared(image, "window", default=None, help=window)
 
     heatmap = run.add_argument_group("heatmap")
     heatmap.add_argument("--classifier", metavar="MODEL", help=CLASSIFIER_HELP)
@@ -105,10 +83,8 @@ def add_run_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
         metavar="A,B",
         help="of a checkpoint that does not name its classes",
     )
-    add_output_and_order(heatmap)
-    heatmap.add_argument("--target", metavar="CLASS", help=TARGET_HELP)
-    heatmap.add_argument("--cam", dest="method", metavar="METHOD", help=CAM_HELP)
-    heatmap.add_argument("--layer", dest="layers", action="append", metavar="NAME", help=LAYER_HELP)
+    add_shared(heatmap, "output-kind", "plane-order")
+    add_shared(heatmap, "target", "cam", "layer", default=None)
     heatmap.add_argument(
         "--min-probability",
         type=float,
@@ -118,9 +94,9 @@ def add_run_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
 
     masks = run.add_argument_group("prompts and masks")
     masks.add_argument(
-        "--prompts", "--strategy", dest="strategy", metavar="NAME", help=rules_help() + " (ours)"
+        "--prompts", "--strategy", dest="strategy", metavar="NAME", help=RULES_HELP + " (ours)"
     )
-    masks.add_argument("--segmenter", "--sam", metavar="MODEL", help=SEGMENTER_HELP)
+    add_shared(masks, "segmenter")
     masks.add_argument(
         "--mask-choice",
         metavar="RULE",
@@ -160,12 +136,11 @@ def add_run_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
         help="print all settings as YAML for --config, and do nothing else",
     )
     more.add_argument("--seed", type=int, metavar="N", help="of random numbers (default 0)")
-    more.add_argument("--device", help=DEVICE_HELP)
+    add_shared(more, "device", default=None)
     more.add_argument(
         "--output", type=Path, metavar="DIR", help="folder for results (default IMAGE-cam-sam)"
     )
-    run.set_defaults(command=_run)
-    return (run,)
+    run.set_command(_run)
 
 
 def _moved(option: str) -> str | None:
@@ -187,7 +162,7 @@ def _moved_key(name: str) -> str | None:
     if name in _MOVED:
         return _MOVED[name]
     field = name.replace("-", "_")
-    if field in {one.name for one in fields(prompt_parameters_class())}:
+    if field in {one.name for one in fields(PromptParameters)}:
         return f"prompts.{field}"
     for prefix, group in _MOVED_GROUPS.items():
         if name.startswith(prefix):
@@ -197,11 +172,13 @@ def _moved_key(name: str) -> str | None:
 
 def _settings(arguments: argparse.Namespace) -> RunSettings:
     """Read the file of settings, and what the options say instead."""
-    from napari_cam_sam.studies.config.run_settings import read_run_settings
+    from napari_cam_sam.studies.config.run_settings import CARD_KEYS, KEYS, read_run_settings
 
-    said = vars(arguments)
-    flags: dict[str, Any] = {key: said[key] for key in _FLAGS if said[key] is not None}
-    card = {key: said[flag] for flag, key in _CARD_FLAGS.items() if said[flag] is not None}
+    said = {key: value for key, value in vars(arguments).items() if value is not None}
+    flags: dict[str, Any] = {key: said[key] for key in KEYS if key in said}
+    # "output" is the folder of results on the command line, and the network's in a card.
+    said["output"] = said.get("output_kind")
+    card = {key: said[key] for key in CARD_KEYS if said.get(key) is not None}
     if card:
         flags["card"] = card
     if arguments.propagate is not None:

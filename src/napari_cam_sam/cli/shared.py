@@ -1,4 +1,4 @@
-"""What the commands have in common: the parser, options of parameter groups, models."""
+"""What the commands have in common: the parser, their options, images and models."""
 
 from __future__ import annotations
 
@@ -15,58 +15,89 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_args, get_type_hin
 from napari_cam_sam.cli.printing import print_notes
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.field_help import field_help
+from napari_cam_sam.images.windows import CT_PRESETS
 from napari_cam_sam.models.cards import OUTPUTS, PLANE_ORDERS
+from napari_cam_sam.prompts.parameters import PRESETS, TRUTH_PRESETS
 
 if TYPE_CHECKING:
     from napari_cam_sam.images.image import Image
     from napari_cam_sam.pipeline.heatmaps import ExplainableModel
 
 __all__ = [
-    "AXIS_HELP",
-    "CAM_HELP",
     "CLASSIFIER_HELP",
-    "DEVICE_HELP",
-    "LAYER_HELP",
-    "PLANES_HELP",
-    "SEGMENTER_HELP",
-    "TARGET_HELP",
+    "RULES_HELP",
+    "SHARED",
+    "WINDOW_HELP",
     "Parser",
     "add_allowed",
     "add_card",
     "add_fields",
     "add_file_choice",
     "add_image",
-    "add_output_and_order",
+    "add_shared",
     "changed",
     "given",
     "load_model_of",
-    "prompt_parameters_class",
     "read_given",
-    "rules_help",
-    "window_help",
 ]
 
 T = TypeVar("T")
 
-AXIS_HELP = "array axis to slice along; in a NIfTI file 0 is k, 1 is j, 2 is i (default 0)"
-PLANES_HELP = "slices A to B - 1, counted from 0, or a single one (default: all)"
-DEVICE_HELP = "auto, cpu, cuda, cuda:N or mps (default auto)"
 CLASSIFIER_HELP = (
     "classifier or segmentation network: a name, a checkpoint, the folder of a MONAI bundle, or "
     "package.module:function"
 )
-SEGMENTER_HELP = (
-    "name or checkpoint; medsam:FILE or sam:FILE says how a checkpoint of your own was trained "
-    "(default: the best one installed)"
+RULES_HELP = f"strategy: {', '.join(PRESETS)}; from the truth: {', '.join(TRUTH_PRESETS)}"
+WINDOW_HELP = (
+    "intensities that become black and white: auto ({}8-bit images as they are, others by their "
+    "percentiles 0.5 and 99.5), minmax, percentiles:1,99, limits:LOW,HIGH, or a CT window: "
+    f"{', '.join(CT_PRESETS)} (default auto)"
 )
-CAM_HELP = (
-    "method of the heatmap: layer-cam, grad-cam, grad-cam++, hires-cam, score-cam, lrp, occlusion "
-    "and others; an unknown name lists all (default layer-cam)"
-)
-TARGET_HELP = (
-    "class by name or index; benign+malignant takes two as one (default: the predicted class)"
-)
-LAYER_HELP = "layer of the model; repeat it to average several (default: the model's own)"
+
+SHARED: dict[str, dict[str, Any]] = {
+    "axis": {
+        "type": int,
+        "default": 0,
+        "metavar": "N",
+        "help": "array axis to slice along; in a NIfTI file 0 is k, 1 is j, 2 is i (default 0)",
+    },
+    "planes": {
+        "metavar": "A:B",
+        "help": "slices A to B - 1, counted from 0, or a single one (default: all)",
+    },
+    "window": {"default": "auto", "help": WINDOW_HELP.format("")},
+    "device": {"default": "auto", "help": "auto, cpu, cuda, cuda:N or mps (default auto)"},
+    "segmenter": {
+        "metavar": "MODEL",
+        "help": "name or checkpoint; medsam:FILE or sam:FILE says how a checkpoint of your own "
+        "was trained (default: the best one installed)",
+    },
+    "target": {
+        "metavar": "CLASS",
+        "help": "class by name or index; benign+malignant takes two as one (default: the predicted "
+        "class)",
+    },
+    "cam": {
+        "dest": "method",
+        "default": "layer-cam",
+        "metavar": "METHOD",
+        "help": "method of the heatmap: layer-cam, grad-cam, grad-cam++, hires-cam, score-cam, "
+        "lrp, occlusion and others; an unknown name lists all (default layer-cam)",
+    },
+    "layer": {
+        "dest": "layers",
+        "action": "append",
+        "metavar": "NAME",
+        "help": "layer of the model; repeat it to average several (default: the model's own)",
+    },
+    "output-kind": {"choices": OUTPUTS, "help": "what the network returns"},
+    "plane-order": {
+        "choices": PLANE_ORDERS,
+        "help": "how slices lie before the model; columns-rows for one trained on slices of "
+        "nibabel's or MONAI's arrays (default rows-columns)",
+    },
+}
+"""Options that several commands have, by their names."""
 
 # What "none" on the command line stands for, where None means that nothing was given.
 _OFF = object()
@@ -98,6 +129,11 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **{"allow_abbrev": False, "formatter_class": _Help, **more})
 
+    def set_command(self, command: Callable[[argparse.Namespace], None]) -> None:
+        """Set what is called with the arguments, and add the last option, ``--json``."""
+        self.add_argument("--json", action="store_true", help="print one JSON object")
+        self.set_defaults(command=command)
+
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         """Refuse what is not known here, where the command is known whose help explains it."""
         found, unknown = super().parse_known_args(args, namespace)
@@ -113,6 +149,22 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise what :func:`napari_cam_sam.cli.main` prints."""
         raise CamSamError(f"{message} (see {self.prog} --help)")
+
+
+def add_shared(parser: argparse._ActionsContainer, *names: str, **changes: Any) -> None:
+    """Add options that other commands have, too.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser or argument group
+    *names : str
+        Keys of `SHARED`.
+    **changes
+        What `add_argument` takes, instead of what stands in `SHARED`.
+    """
+    for name in names:
+        flags = [f"--{name}", *(["--sam"] if name == "segmenter" else [])]
+        parser.add_argument(*flags, **SHARED[name] | changes)
 
 
 def add_fields(
@@ -190,39 +242,6 @@ def _or_none(number: type[int] | type[float]) -> Callable[[str], Any]:
     return read
 
 
-def rules_help() -> str:
-    """Name the strategies that make prompts.
-
-    Returns
-    -------
-    str
-    """
-    from napari_cam_sam.prompts.parameters import PRESETS, TRUTH_PRESETS
-
-    return f"strategy: {', '.join(PRESETS)}; from the truth: {', '.join(TRUTH_PRESETS)}"
-
-
-def window_help(own: str = "") -> str:
-    """Say what --window takes.
-
-    Parameters
-    ----------
-    own : str
-        What comes before the automatic choice, with its semicolon.
-
-    Returns
-    -------
-    str
-    """
-    from napari_cam_sam.images.windows import CT_PRESETS
-
-    return (
-        f"intensities that become black and white: auto ({own}8-bit images as they are, others by "
-        "their percentiles 0.5 and 99.5), minmax, percentiles:1,99, limits:LOW,HIGH, or a CT "
-        f"window: {', '.join(CT_PRESETS)} (default auto)"
-    )
-
-
 def given(group: type[Any], arguments: argparse.Namespace, prefix: str = "") -> dict[str, Any]:
     """Collect the options of a parameter group that were given, by field.
 
@@ -261,8 +280,7 @@ def changed(group: T, arguments: argparse.Namespace, prefix: str = "") -> T:
     dataclass
         Of the type of `group`.
     """
-    changes = given(type(group), arguments, prefix)
-    return replace(group, **changes)  # type: ignore[type-var]
+    return replace(group, **given(type(group), arguments, prefix))  # type: ignore[type-var]
 
 
 def add_image(parser: argparse.ArgumentParser) -> None:
@@ -332,22 +350,6 @@ def add_allowed(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_output_and_order(group: Any) -> None:
-    """Add the options for what weights do not tell of a network.
-
-    Parameters
-    ----------
-    group : argparse argument group
-    """
-    group.add_argument("--output-kind", choices=OUTPUTS, help="what the network returns")
-    group.add_argument(
-        "--plane-order",
-        choices=PLANE_ORDERS,
-        help="how slices lie before the model; columns-rows for one trained on slices of nibabel's "
-        "or MONAI's arrays (default rows-columns)",
-    )
-
-
 def add_card(parser: argparse.ArgumentParser) -> None:
     """Add what a checkpoint may not say about itself.
 
@@ -370,7 +372,7 @@ def add_card(parser: argparse.ArgumentParser) -> None:
     card.add_argument(
         "--std", type=float, nargs="+", metavar="X", help="of each channel, for values in 0 to 1"
     )
-    add_output_and_order(card)
+    add_shared(card, "output-kind", "plane-order")
     card.add_argument(
         "--spatial-dims", type=int, metavar="N", help="2 or 3: a segmentation network"
     )
@@ -391,29 +393,7 @@ def load_model_of(arguments: argparse.Namespace, name: str, device: str) -> Expl
     Classifier or SegmentationNetwork
     """
     from napari_cam_sam.models.loading import load_model
+    from napari_cam_sam.studies.config.run_settings import CARD_KEYS
 
-    return load_model(
-        name,
-        architecture=arguments.architecture,
-        class_names=arguments.class_names,
-        input_size=arguments.input_size,
-        channels=arguments.channels,
-        mean=arguments.mean,
-        std=arguments.std,
-        spatial_dims=arguments.spatial_dims,
-        output=arguments.output_kind,
-        plane_order=arguments.plane_order,
-        device=device,
-    )
-
-
-def prompt_parameters_class() -> type[Any]:
-    """Import the parameters of prompts when a parser is built, not before.
-
-    Returns
-    -------
-    type
-    """
-    from napari_cam_sam.prompts.parameters import PromptParameters
-
-    return PromptParameters
+    said = {key: getattr(arguments, key) for key in CARD_KEYS if key != "output"}
+    return load_model(name, **said, output=arguments.output_kind, device=device)

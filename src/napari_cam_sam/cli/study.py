@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_cam_sam.cli.printing import print_json, print_table, progress
-from napari_cam_sam.cli.shared import DEVICE_HELP, add_allowed, add_fields, changed, given
+from napari_cam_sam.cli.shared import SHARED, add_allowed, add_fields, add_shared, changed, given
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.records.folders import folder_lock
+from napari_cam_sam.sam.cache.embeddings import CacheParameters
+from napari_cam_sam.studies.config.preset_parameters import PRESET_NAMES, PresetParameters
 from napari_cam_sam.text import shown
 
 if TYPE_CHECKING:
@@ -26,21 +28,13 @@ _MOST_ROWS = 40
 _MOST_REASONS = 5
 
 
-def add_study_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
-    """Add the command to the subparsers of the command line, and give its parser.
+def add_study_command(commands: Any) -> None:
+    """Add the command to the subparsers of the command line.
 
     Parameters
     ----------
     commands : argparse subparsers action
-
-    Returns
-    -------
-    tuple of argparse.ArgumentParser
-        Those that take ``--json``.
     """
-    from napari_cam_sam.sam.cache.embeddings import CacheParameters
-    from napari_cam_sam.studies.config.preset_parameters import PRESET_NAMES, PresetParameters
-
     study = commands.add_parser(
         "study",
         help="run many images with every setting of a grid",
@@ -76,17 +70,14 @@ def add_study_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
         "--workers", type=_count, default=0, metavar="N", help="dask processes on this machine"
     )
     study.add_argument("--scheduler", metavar="ADDRESS", help="dask cluster, e.g. tcp://host:8786")
-    study.add_argument(
-        "--device", default="auto", help=DEVICE_HELP + "; auto gives each worker a GPU"
-    )
+    add_shared(study, "device", help=f"{SHARED['device']['help']}; auto gives each worker a GPU")
     study.add_argument(
         "--no-cache", action="store_true", help="do not keep embeddings on disk, or look for them"
     )
     add_allowed(study)
     add_fields(study, "protocol of a paper", PresetParameters, "preset-")
     add_fields(study, "embeddings on disk and in memory", CacheParameters, "cache-")
-    study.set_defaults(command=_study)
-    return (study,)
+    study.set_command(_study)
 
 
 def _count(text: str) -> int:
@@ -100,7 +91,6 @@ _count.__name__ = "whole number of 1 or more"  # argparse names it where it fail
 
 
 def _study(arguments: argparse.Namespace) -> None:
-    from napari_cam_sam.sam.cache.embeddings import CacheParameters
     from napari_cam_sam.studies.config.plan import MANY_RUNS
     from napari_cam_sam.studies.run.runner import read_cases, run_study
 
@@ -151,7 +141,6 @@ def _read(arguments: argparse.Namespace) -> Study:
     """Read the study file, or make the study of a paper's protocol."""
     from napari_cam_sam.studies.config.papers import preset_study
     from napari_cam_sam.studies.config.plan import read_study
-    from napari_cam_sam.studies.config.preset_parameters import PRESET_NAMES, PresetParameters
 
     name = str(arguments.file)
     chosen = given(PresetParameters, arguments, "preset-")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_cam_sam.cli.printing import cell, print_json, print_table, progress
-from napari_cam_sam.cli.shared import DEVICE_HELP, add_allowed
+from napari_cam_sam.cli.shared import add_allowed, add_shared
 from napari_cam_sam.text import shown
 
 if TYPE_CHECKING:
@@ -19,17 +19,12 @@ if TYPE_CHECKING:
 __all__ = ["add_report_command"]
 
 
-def add_report_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
-    """Add the command to the subparsers of the command line, and give its parser.
+def add_report_command(commands: Any) -> None:
+    """Add the command to the subparsers of the command line.
 
     Parameters
     ----------
     commands : argparse subparsers action
-
-    Returns
-    -------
-    tuple of argparse.ArgumentParser
-        Those that take ``--json``.
     """
     report = commands.add_parser(
         "report",
@@ -56,11 +51,10 @@ def add_report_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
     report.add_argument(
         "--seed", type=int, default=0, metavar="N", help="of the bootstrap (%(default)s)"
     )
-    report.add_argument("--device", default="auto", help=DEVICE_HELP)
+    add_shared(report, "device")
     add_allowed(report)
     report.add_argument("--open", action="store_true", help="open the page in the web browser")
-    report.set_defaults(command=_report)
-    return (report,)
+    report.set_command(_report)
 
 
 def _report(arguments: argparse.Namespace) -> None:

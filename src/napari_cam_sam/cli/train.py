@@ -11,12 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_cam_sam.cli.printing import cell, print_json, print_table
-from napari_cam_sam.cli.shared import AXIS_HELP, add_fields, changed, window_help
+from napari_cam_sam.cli.shared import add_fields, add_shared, changed
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.models.training.parameters import (
+    PRESETS,
+    AugmentationParameters,
+    TrainingParameters,
+    training_preset,
+)
 from napari_cam_sam.text import shown
 
 if TYPE_CHECKING:
-    from napari_cam_sam.models.training.parameters import TrainingParameters
     from napari_cam_sam.models.training.results import TrainingProgress, TrainingResult
     from napari_cam_sam.models.training.samples import SampleSet
 
@@ -26,24 +31,13 @@ __all__ = ["add_train_command", "print_figures"]
 _MOST_NAMED = 10
 
 
-def add_train_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
-    """Add the command to the subparsers of the command line, and give its parser.
+def add_train_command(commands: Any) -> None:
+    """Add the command to the subparsers of the command line.
 
     Parameters
     ----------
     commands : argparse subparsers action
-
-    Returns
-    -------
-    tuple of argparse.ArgumentParser
-        Those that take ``--json``.
     """
-    from napari_cam_sam.models.training.parameters import (
-        PRESETS,
-        AugmentationParameters,
-        TrainingParameters,
-    )
-
     train = commands.add_parser(
         "train",
         help="train a classifier from labels of whole images",
@@ -84,22 +78,20 @@ def add_train_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
         metavar="A,B",
         help="order of the classes (default: sorted)",
     )
-    train.add_argument("--axis", type=int, default=0, metavar="N", help=AXIS_HELP)
+    add_shared(train, "axis")
     train.add_argument(
         "--truth-label", type=int, metavar="N", help="label of the truths (default: any)"
     )
-    train.add_argument("--window", default="auto", help=window_help())
+    add_shared(train, "window")
     own = ("classes", "window", "augmentation")
     add_fields(train, "training", TrainingParameters, default="the preset's", without=own)
     add_fields(train, "random changes of training images", AugmentationParameters, "augment-")
-    train.set_defaults(command=_train)
-    return (train,)
+    train.set_command(_train)
 
 
 def _parameters(arguments: argparse.Namespace) -> TrainingParameters:
     from napari_cam_sam.images.windows import parse_window
     from napari_cam_sam.models.training.networks import default_preset
-    from napari_cam_sam.models.training.parameters import training_preset
 
     arguments.preset = arguments.preset or default_preset(arguments.architecture or "resnet18")
     start = training_preset(arguments.preset)

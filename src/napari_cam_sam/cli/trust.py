@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from math import isnan
 from typing import TYPE_CHECKING, Any
 
+from napari_cam_sam.cam.parameters import OcclusionParameters, TrustParameters, count_steps
 from napari_cam_sam.cli.printing import print_json, print_table, progress
 from napari_cam_sam.cli.shared import (
-    AXIS_HELP,
-    CAM_HELP,
-    DEVICE_HELP,
-    LAYER_HELP,
-    TARGET_HELP,
+    SHARED,
     add_card,
     add_fields,
     add_image,
+    add_shared,
     changed,
     load_model_of,
     read_given,
-    window_help,
 )
 from napari_cam_sam.errors import CamSamError
 
@@ -35,20 +33,13 @@ if TYPE_CHECKING:
 __all__ = ["add_trust_command"]
 
 
-def add_trust_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
-    """Add the command to the subparsers of the command line, and return its parser.
+def add_trust_command(commands: Any) -> None:
+    """Add the command to the subparsers of the command line.
 
     Parameters
     ----------
     commands : argparse subparsers action
-
-    Returns
-    -------
-    tuple of argparse.ArgumentParser
-        Those that take ``--json``.
     """
-    from napari_cam_sam.cam.parameters import OcclusionParameters, TrustParameters
-
     trust = commands.add_parser(
         "trust",
         help="test how far a heatmap can be trusted",
@@ -56,22 +47,16 @@ def add_trust_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
         "methods, marks the pixels that matter, and stays the same under shifts and noise.",
     )
     add_image(trust)
-    trust.add_argument("--axis", type=int, default=0, metavar="N", help=AXIS_HELP)
-    trust.add_argument(
-        "--planes",
-        metavar="A:B",
-        help="slices A to B - 1, counted from 0, or a single one (default: where --target is most "
-        "probable)",
-    )
-    trust.add_argument("--window", default="auto", help=window_help())
+    add_shared(trust, "axis")
+    where = "(default: where --target is most probable)"
+    add_shared(trust, "planes", help=SHARED["planes"]["help"].replace("(default: all)", where))
+    add_shared(trust, "window")
     heatmap = trust.add_argument_group("heatmap")
     heatmap.add_argument(
         "--classifier", required=True, metavar="MODEL",
         help="name, checkpoint or package.module:function",
     )  # fmt: skip
-    heatmap.add_argument("--target", metavar="CLASS", help=TARGET_HELP)
-    heatmap.add_argument("--cam", default="layer-cam", metavar="METHOD", help=CAM_HELP)
-    heatmap.add_argument("--layer", action="append", metavar="NAME", help=LAYER_HELP)
+    add_shared(heatmap, "target", "cam", "layer")
     heatmap.add_argument(
         "--odds", action="store_true", help="explain the target against all other classes"
     )
@@ -81,7 +66,7 @@ def add_trust_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
     heatmap.add_argument(
         "--batch-size", type=int, default=16, metavar="N", help="slices in one pass (%(default)s)"
     )
-    heatmap.add_argument("--device", default="auto", help=DEVICE_HELP)
+    add_shared(heatmap, "device")
     add_fields(trust, "heatmap by occlusion", OcclusionParameters, "occlusion-")
     defaults = TrustParameters()
     add_fields(trust, "tests", TrustParameters, without=("methods", "removed"))
@@ -99,23 +84,7 @@ def add_trust_command(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
         f"{','.join(str(one) for one in defaults.removed)})",
     )
     add_card(trust)
-    trust.set_defaults(command=_trust)
-    return (trust,)
-
-
-def _cam(arguments: argparse.Namespace) -> CamParameters:
-    from napari_cam_sam.cam.heatmaps import CamParameters
-    from napari_cam_sam.cam.parameters import OcclusionParameters
-
-    return CamParameters(
-        method=arguments.cam,
-        target=arguments.target,
-        layers=tuple(arguments.layer or ()),
-        batch_size=arguments.batch_size,
-        occlusion=changed(OcclusionParameters(), arguments, "occlusion-"),
-        odds=arguments.odds,
-        mirrored=arguments.mirrored,
-    )
+    trust.set_command(_trust)
 
 
 def _percentages(text: str) -> tuple[int, ...]:
@@ -128,14 +97,15 @@ def _percentages(text: str) -> tuple[int, ...]:
 
 
 def _trust(arguments: argparse.Namespace) -> None:
-    from napari_cam_sam.cam.parameters import TrustParameters, count_steps
+    from napari_cam_sam.cam.heatmaps import CamParameters
     from napari_cam_sam.cam.trust import assess_trust
     from napari_cam_sam.images.windows import apply_window, parse_window, resolve_window
     from napari_cam_sam.models.classifiers import Classifier
 
     parameters = changed(TrustParameters(), arguments)
     image = read_given(arguments)
-    cam = _cam(arguments)
+    occlusion = changed(OcclusionParameters(), arguments, "occlusion-")
+    cam = replace(changed(CamParameters(), arguments), occlusion=occlusion)
     window = resolve_window(image, parse_window(arguments.window))
     classifier = load_model_of(arguments, arguments.classifier, arguments.device)
     if not isinstance(classifier, Classifier):

@@ -37,6 +37,7 @@ from napari_cam_sam.text import recorded
 __all__ = [
     "CAM_KEYS",
     "CARD_KEYS",
+    "KEYS",
     "MASK_FROM",
     "RUN_KEYS",
     "RunSettings",
@@ -66,6 +67,8 @@ _OWN_KEYS = (
     "classifier", "card", "segmenter", "planes", "region", "automatic", "embeddings", "device",
     "seed",
 )  # fmt: skip
+KEYS = (*CAM_KEYS, *RUN_KEYS, *_OWN_KEYS)
+"""The keys of a file of settings, in the order of its groups."""
 
 T = TypeVar("T")
 
@@ -145,7 +148,7 @@ def read_run_settings(file: Path | None, flags: Mapping[str, Any]) -> RunSetting
     settings = _read(Entry(first, None, (), {}), RunSettings())
     if file is not None:
         top = read_document(file, "a file of settings")
-        top.keys((*CAM_KEYS, *RUN_KEYS, *_OWN_KEYS))
+        top.keys(KEYS)
         settings = _read(_without(top, flags), settings)
     rest = {key: value for key, value in flags.items() if key not in first}
     settings = _read(Entry(rest, None, (), {}), settings)
