@@ -101,7 +101,15 @@ def when_destroyed(gone: QObject, answer: Callable[[], object]) -> None:
 
 
 def connect_until_destroyed(widget: QWidget, emitter: Any, method: Callable[..., None]) -> None:
-    """Connect a method of a widget to an event of napari's, for as long as Qt keeps the widget."""
+    """Connect a method of a widget to an event of napari's, for as long as Qt keeps the widget.
+
+    Parameters
+    ----------
+    widget : QWidget
+    emitter : napari.utils.events.EventEmitter
+    method : callable
+        A bound method of the widget; it is held weakly.
+    """
     emitter.connect(method)
     held = WeakMethod(method)
 

@@ -1,18 +1,29 @@
-"""A form of the fields of a data class."""
+"""A form of the fields of a data class.
+
+It is not magicgui's: whose numbers are never None, whose slider takes what is typed only when the
+field is left and keeps decimals that it does not show, and whose fields all take the wheel. Types
+of fields are registered there for all plugins at once.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QFormLayout, QHBoxLayout, QSpinBox, QWidget
+from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QFormLayout, QSpinBox, QWidget
 
 from napari_cam_sam.field_help import field_help
-from napari_cam_sam.plugin.qt.widgets import DoubleSpinBox, FractionSlider, SpinBox, ValueComboBox
+from napari_cam_sam.plugin.qt.widgets import (
+    DoubleSpinBox,
+    FractionSlider,
+    SpinBox,
+    ValueComboBox,
+    hbox,
+)
 
 __all__ = ["OptionalField", "ParameterForm"]
 
@@ -49,10 +60,7 @@ class OptionalField(QWidget):
         self.inner = inner
         self.switch = QCheckBox()
         self.switch.setToolTip(inner.toolTip())
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(self.switch)
-        row.addWidget(inner, 1)
+        hbox(self.switch, inner, parent=self).setStretch(1, 1)
         inner.setEnabled(False)
         self.switch.toggled.connect(inner.setEnabled)
 
@@ -77,7 +85,7 @@ class ParameterForm(QWidget):
         None: such a rule can be switched off.
     starts : mapping of str to number, optional
         What fields that are None by default show when they are switched on first.
-    only : iterable of str, optional
+    only : collection of str, optional
         Which fields the form has; the others keep their defaults.
     """
 
@@ -87,24 +95,22 @@ class ParameterForm(QWidget):
         self,
         group: type[Any],
         starts: Mapping[str, float] | None = None,
-        only: Iterable[str] | None = None,
+        only: Collection[str] | None = None,
     ) -> None:
         super().__init__()
         self._group = group
-        shown = None if only is None else set(only)
         self._widgets: dict[str, QWidget] = {}
         self._setting = False
-        rows = QFormLayout(self)
-        rows.setContentsMargins(0, 0, 0, 0)
+        self._rows = QFormLayout(self)
+        self._rows.setContentsMargins(0, 0, 0, 0)
         hints, helps = get_type_hints(group), field_help(group)
-        helps = {name: _for_users(text) for name, text in helps.items()}
         for field in fields(group):
-            if shown is not None and field.name not in shown:
-                continue
-            start = (starts or {}).get(field.name, field.default)
-            widget = self._widget(hints[field.name], helps.get(field.name, ""), start)
-            self._widgets[field.name] = widget
-            rows.addRow(_spoken(field.name), widget)
+            if only is None or field.name in only:
+                start = (starts or {}).get(field.name, field.default)
+                hint = _for_users(helps.get(field.name, ""))
+                widget = self._widget(hints[field.name], hint, start)
+                self._widgets[field.name] = widget
+                self._rows.addRow(_spoken(field.name), widget)
 
     def value(self) -> Any:
         """Return the data class with what the form shows.
@@ -134,14 +140,10 @@ class ParameterForm(QWidget):
         """Return the widget of a field."""
         return self._widgets[name]
 
-    def show_fields(self, names: Iterable[str]) -> None:
-        """Show these fields alone: the others do not matter to the rule that is chosen."""
-        wanted, layout = set(names), self.layout()
+    def hide_fields(self, names: Collection[str]) -> None:
+        """Hide these fields alone: they do not matter to the rule that is chosen."""
         for name, widget in self._widgets.items():
-            widget.setVisible(name in wanted)
-            label = layout.labelForField(widget) if isinstance(layout, QFormLayout) else None
-            if label is not None:
-                label.setVisible(name in wanted)
+            self._rows.setRowVisible(widget, name not in names)
 
     def _widget(self, kind: Any, hint: str, default: Any) -> QWidget:
         widget: Any

@@ -28,11 +28,19 @@ __all__ = [
 
 
 class Label(QLabel):
-    """A label that shows its text as it is."""
+    """A label that shows its text as it is.
 
-    def __init__(self, text: str = "") -> None:
+    Parameters
+    ----------
+    text : str
+    wraps : bool
+        Whether it may have several lines.
+    """
+
+    def __init__(self, text: str = "", *, wraps: bool = False) -> None:
         super().__init__()
         self.setTextFormat(Qt.TextFormat.PlainText)
+        self.setWordWrap(wraps)
         self.setText(text)
 
     def setToolTip(self, text: str) -> None:  # noqa: N802 - Qt calls it so
@@ -41,7 +49,13 @@ class Label(QLabel):
 
 
 class RichLabel(QLabel):
-    """A label with markup of our own: what comes out of data is escaped by whoever sets it."""
+    """A label with markup of our own: what comes out of data is escaped by whoever sets it.
+
+    Parameters
+    ----------
+    text : str
+        HTML.
+    """
 
     def __init__(self, text: str = "") -> None:
         super().__init__()
@@ -50,7 +64,17 @@ class RichLabel(QLabel):
 
 
 def plain_tip(text: Any) -> str:
-    """Return what a tooltip shows as this text: tooltips have no switch for plain text."""
+    """Return what a tooltip shows as this text: tooltips have no switch for plain text.
+
+    Parameters
+    ----------
+    text : object
+        Whose ``str`` is shown.
+
+    Returns
+    -------
+    str
+    """
     text = str(text)
     return f"<qt>{html.escape(text)}</qt>" if "<" in text or "&" in text else text
 
@@ -59,32 +83,76 @@ def escape_markup(text: Any) -> str:
     """Return a text that no label of napari's takes for markup, e.g. for a layer's name.
 
     A space without width stands in it, so what is seen stays; `unescape_markup` takes it out again.
+
+    Parameters
+    ----------
+    text : object
+        Whose ``str`` is shown.
+
+    Returns
+    -------
+    str
     """
     return unescape_markup(text).replace("<", "<\u200b")
 
 
 def unescape_markup(text: Any) -> str:
-    """Return the text that `escape_markup` was given."""
+    """Return the text that `escape_markup` was given.
+
+    Parameters
+    ----------
+    text : object
+
+    Returns
+    -------
+    str
+    """
     return str(text).replace("<\u200b", "<")
 
 
 def show_error(text: str) -> None:
-    """Show an error as a notification."""
+    """Show an error as a notification.
+
+    Parameters
+    ----------
+    text : str
+    """
     notifications.show_error(escape_markup(text))
 
 
 def show_warning(text: str) -> None:
-    """Show a warning as a notification."""
+    """Show a warning as a notification.
+
+    Parameters
+    ----------
+    text : str
+    """
     notifications.show_warning(escape_markup(text))
 
 
 def show_info(text: str) -> None:
-    """Show something to know as a notification."""
+    """Show something to know as a notification.
+
+    Parameters
+    ----------
+    text : str
+    """
     notifications.show_info(escape_markup(text))
 
 
 def confirm(parent: QWidget, title: str, question: str) -> bool:
-    """Ask a question of two answers, in plain text; True for yes."""
+    """Ask a question of two answers, in plain text.
+
+    Parameters
+    ----------
+    parent : QWidget
+    title, question : str
+
+    Returns
+    -------
+    bool
+        True for yes.
+    """
     yes, no = QMessageBox.StandardButton.Yes, QMessageBox.StandardButton.No
     box = QMessageBox(QMessageBox.Icon.Question, title, "", yes | no, parent)
     box.setTextFormat(Qt.TextFormat.PlainText)

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_cam_sam.plugin.qt.dock import connect_until_destroyed
 from napari_cam_sam.plugin.qt.plain_text import Label
 from napari_cam_sam.plugin.qt.timers import single_shot_timer
+from napari_cam_sam.plugin.qt.widgets import vbox
 
 __all__ = ["Plot", "ThemeColours", "add_legend", "style_axes", "theme_colours"]
 
@@ -41,7 +42,17 @@ class ThemeColours:
 
 
 def theme_colours(theme_id: str) -> ThemeColours:
-    """Read the colours of one of napari's themes."""
+    """Return the colours of one of napari's themes.
+
+    Parameters
+    ----------
+    theme_id : str
+        As ``viewer.theme``.
+
+    Returns
+    -------
+    ThemeColours
+    """
     from napari.utils.theme import get_theme
 
     theme = get_theme(theme_id)
@@ -74,12 +85,10 @@ class Plot(QWidget):
         self._fresh = False
         self.figure: Any = None
         self.canvas: Any = None
-        self.words = Label()
-        self.words.setWordWrap(True)
+        self.words = Label(wraps=True)
         self.words.setAlignment(Qt.AlignmentFlag.AlignTop)
-        self._whole = QVBoxLayout(self)
+        self._whole = vbox(self, self.words)
         self._whole.setContentsMargins(0, 4, 0, 0)
-        self._whole.addWidget(self.words)
         self.setMinimumHeight(height)
         # Not at once: the theme's event comes while the theme is being changed.
         self._later = single_shot_timer(self, self._draw)
@@ -139,7 +148,15 @@ class Plot(QWidget):
 
 
 def style_axes(axes: Any, colours: ThemeColours, x: str, y: str) -> None:
-    """Name the axes, and give them the colours of the theme."""
+    """Name the axes, and give them the colours of the theme.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+    colours : ThemeColours
+    x, y : str
+        Their labels.
+    """
     axes.set_facecolor(colours.background)
     axes.set_xlabel(x, color=colours.text, fontsize=colours.size)
     axes.set_ylabel(y, color=colours.text, fontsize=colours.size)
@@ -150,7 +167,15 @@ def style_axes(axes: Any, colours: ThemeColours, x: str, y: str) -> None:
 
 
 def add_legend(axes: Any, colours: ThemeColours, where: str) -> None:
-    """Put a legend in the colours of the theme into axes."""
+    """Put a legend in the colours of the theme into axes.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+    colours : ThemeColours
+    where : str
+        A location as of matplotlib.
+    """
     axes.legend(
         loc=where, fontsize=colours.size, labelcolor=colours.text, frameon=True,
         facecolor=colours.background, edgecolor=colours.grid, framealpha=0.8,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.formats import NIFTI, suffix_of
@@ -18,7 +18,7 @@ from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.writing import write_heatmap, write_labels
 from napari_cam_sam.plugin.qt.plain_text import confirm
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
-from napari_cam_sam.plugin.qt.widgets import button
+from napari_cam_sam.plugin.qt.widgets import button, vbox
 from napari_cam_sam.text import shown
 
 __all__ = ["Saving", "SavingRow", "heatmap_saving", "labels_saving"]
@@ -68,10 +68,7 @@ class SavingRow(QWidget):
         self._what = what
         self.button = button(text, hint)
         self.row = TaskProgress()
-        whole = QVBoxLayout(self)
-        whole.setContentsMargins(0, 0, 0, 0)
-        whole.addWidget(self.button)
-        whole.addWidget(self.row)
+        vbox(self, self.button, self.row)
         self.button.clicked.connect(self.save)
         self.row.ended.connect(self._ended)
 
@@ -159,7 +156,18 @@ def _has_suffix(path: Path) -> bool:
 
 
 def labels_saving(layer: Any, image: Image) -> Saving:
-    """Save labels on the grid of their image; the values are copied now."""
+    """Return how labels are saved on the grid of their image; the values are copied now.
+
+    Parameters
+    ----------
+    layer : napari.layers.Labels
+    image : Image
+        That the labels are of.
+
+    Returns
+    -------
+    Saving
+    """
     values = np.array(layer.data[0] if getattr(layer, "multiscale", False) else layer.data)
     pixels = image.spatial_ndim == 2 and image.geometry.unit == "pixel"
     flat = (_PNG, _TIFF) if pixels else (_TIFF,)
@@ -167,7 +175,18 @@ def labels_saving(layer: Any, image: Image) -> Saving:
 
 
 def heatmap_saving(layer: Any, image: Image) -> Saving:
-    """Save heatmaps on the grid of their image; the values are copied now."""
+    """Return how heatmaps are saved on the grid of their image; the values are copied now.
+
+    Parameters
+    ----------
+    layer : napari.layers.Image
+    image : Image
+        That the heatmaps are of.
+
+    Returns
+    -------
+    Saving
+    """
     return _saving("heatmap", np.array(layer.data), image, (_TIFF,), write_heatmap)
 
 

@@ -13,7 +13,14 @@ __all__ = ["NumberItem", "format_score", "make_read_only", "set_headers"]
 
 
 class NumberItem(QTableWidgetItem):
-    """A cell that sorts by its number; what is no number stays last, whichever way."""
+    """A cell that sorts by its number; what is no number stays last, whichever way.
+
+    Parameters
+    ----------
+    text : str
+    key : float
+        By which it is sorted; NaN and infinity are no numbers.
+    """
 
     def __init__(self, text: str, key: float) -> None:
         super().__init__(text)
@@ -31,7 +38,12 @@ class NumberItem(QTableWidgetItem):
 
 
 def make_read_only(table: QTableWidget) -> None:
-    """Make a table one of rows that are read, not edited."""
+    """Make a table one of rows that are read, not edited.
+
+    Parameters
+    ----------
+    table : QTableWidget
+    """
     table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
     table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
     table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
@@ -40,7 +52,14 @@ def make_read_only(table: QTableWidget) -> None:
 
 
 def set_headers(table: QTableWidget, heads: Iterable[tuple[str, str]]) -> None:
-    """Head the columns of a table, each with a text and a hint."""
+    """Head the columns of a table.
+
+    Parameters
+    ----------
+    table : QTableWidget
+    heads : iterable of (str, str)
+        Text and tooltip of each column.
+    """
     for column, (text, hint) in enumerate(heads):
         item = QTableWidgetItem(text)
         item.setToolTip(hint)
@@ -48,7 +67,21 @@ def set_headers(table: QTableWidget, heads: Iterable[tuple[str, str]]) -> None:
 
 
 def format_score(metric: str, value: float, digits: int = 3) -> str:
-    """Write a score as a cell shows it."""
+    """Return a score as a cell shows it.
+
+    Parameters
+    ----------
+    metric : str
+        ``"pointing_hit"`` is a hit or a miss, any other a number.
+    value : float
+        NaN is a dash.
+    digits : int
+        Decimals.
+
+    Returns
+    -------
+    str
+    """
     if math.isnan(value):
         return "–"
     if math.isinf(value):

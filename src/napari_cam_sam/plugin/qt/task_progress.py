@@ -8,18 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 from qtpy.QtCore import QEvent, QObject, Qt, Signal
-from qtpy.QtWidgets import (
-    QApplication,
-    QHBoxLayout,
-    QProgressBar,
-    QPushButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QApplication, QHBoxLayout, QProgressBar, QWidget
 
 from napari_cam_sam.plugin.qt.dock import Dock, when_destroyed
 from napari_cam_sam.plugin.qt.plain_text import Label
 from napari_cam_sam.plugin.qt.tasks import Steps, Task
+from napari_cam_sam.plugin.qt.widgets import button, vbox
 
 __all__ = ["TaskProgress", "duration"]
 
@@ -51,31 +45,25 @@ class TaskProgress(QWidget):
     ended = Signal(bool)
     """A task is over; True if it ran to its end."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._held = _Held()
         self._starting, self._begin, self._told = False, 0.0, 0.0
         self._description, self._counts = "", True
         self._waiting: str | None = None
         self.bar = QProgressBar()
-        self.cancel = QPushButton("Cancel")
-        self.cancel.setToolTip("Stops within one slice; results so far are kept.")
+        self.cancel = button("Cancel", "Stops within one slice; results so far are kept.")
         self.cancel.clicked.connect(self.stop)
-        self.words = Label()
-        self.words.setWordWrap(True)
+        self.words = Label(wraps=True)
         # Long words grow the row at once, also in a dock that has room below.
         policy = self.sizePolicy()
         policy.setHeightForWidth(True)
         self.setSizePolicy(policy)
         self.words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         row = QHBoxLayout()
-        row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(self.bar)
         row.addWidget(self.cancel)
-        whole = QVBoxLayout(self)
-        whole.setContentsMargins(0, 0, 0, 0)
-        whole.addWidget(self.words)
-        whole.addLayout(row)
+        vbox(self, self.words, row)
         self._show_bar(False)
         # When the window closes, what is computed for it must not go on.
         when_destroyed(self, self._held.abandon)
@@ -218,7 +206,16 @@ class TaskProgress(QWidget):
 
 
 def duration(seconds: float) -> str:
-    """Return a duration as people say it, e.g. ``"about 4 s"``, ``"about 3 min"``."""
+    """Return a duration as people say it, e.g. ``"about 4 s"``, ``"about 3 min"``.
+
+    Parameters
+    ----------
+    seconds : float
+
+    Returns
+    -------
+    str
+    """
     if seconds < 1:
         return "about 1 s"
     if seconds < 90:

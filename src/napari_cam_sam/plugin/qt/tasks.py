@@ -37,6 +37,10 @@ class Failure:
 
     Raised from the worker, a RuntimeError would leave it busy for ever, and any error would be
     raised again in the event loop beside the notification.
+
+    Attributes
+    ----------
+    error : Exception
     """
 
     error: Exception
@@ -180,6 +184,11 @@ def run_in_thread(
     stop : threading.Event
         Is set when the task is cancelled meanwhile. The work looks at it, and is waited for.
 
+    Yields
+    ------
+    object
+        What the work tells.
+
     Returns
     -------
     object
@@ -222,6 +231,11 @@ def report_steps(
     step : object
         What is yielded.
 
+    Yields
+    ------
+    object
+        `step`, so often.
+
     Returns
     -------
     object
@@ -257,7 +271,13 @@ def _guarded(steps: Callable[[], Steps]) -> Steps:
 
 
 def notify(error: Exception) -> None:
-    """Show an error: ours as its sentence, any other with the way to its traceback."""
+    """Show an error as a notification.
+
+    Parameters
+    ----------
+    error : Exception
+        Ours is shown as its sentence, any other with the way to its traceback.
+    """
     if isinstance(error, CamSamError):
         show_error(str(error))
     else:

@@ -22,6 +22,10 @@ def single_shot_timer(
         What is called, a method of an object that lives as long as the parent.
     milliseconds : int
         After how long; 0 for once the events at hand are done.
+
+    Returns
+    -------
+    QTimer
     """
     timer = QTimer(parent)
     timer.setSingleShot(True)

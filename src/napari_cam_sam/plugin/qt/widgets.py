@@ -9,10 +9,12 @@ from typing import Any
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
+    QCheckBox,
     QComboBox,
     QDoubleSpinBox,
     QFormLayout,
     QHBoxLayout,
+    QLayout,
     QPushButton,
     QSizePolicy,
     QSlider,
@@ -30,13 +32,16 @@ __all__ = [
     "CHECKPOINT_FILES",
     "DoubleSpinBox",
     "FractionSlider",
+    "Message",
     "Section",
     "SpinBox",
     "ValueComboBox",
     "WrappingLabel",
     "button",
+    "checkbox",
     "form_layout",
     "hbox",
+    "vbox",
 ]
 
 
@@ -67,7 +72,13 @@ class _Slider(_LeavesWheel, QSlider):
 
 
 class ValueComboBox(_LeavesWheel, QComboBox):
-    """A list of things to choose from, each a text and what it stands for."""
+    """A list of things to choose from, each a text and what it stands for.
+
+    Parameters
+    ----------
+    hint : str
+        Its tooltip.
+    """
 
     chosen = Signal()
     """The user chose, not the program."""
@@ -119,11 +130,15 @@ class ValueComboBox(_LeavesWheel, QComboBox):
 
 
 class WrappingLabel(Label):
-    """A text that wraps where the dock ends; a long one, or a long path, asks for no wider dock."""
+    """A text that wraps where the dock ends; a long one, or a long path, asks for no wider dock.
+
+    Parameters
+    ----------
+    text : str
+    """
 
     def __init__(self, text: str = "") -> None:
-        super().__init__()
-        self.setWordWrap(True)
+        super().__init__(wraps=True)
         policy = self.sizePolicy()
         policy.setHorizontalPolicy(QSizePolicy.Policy.Ignored)
         self.setSizePolicy(policy)
@@ -138,8 +153,23 @@ class WrappingLabel(Label):
         return super().text().replace("\u200b", "")
 
 
+class Message(WrappingLabel):
+    """A text that takes no room while it is empty."""
+
+    def setText(self, text: str) -> None:  # noqa: N802 - Qt calls it so
+        """Show a text, or nothing."""
+        super().setText(text)
+        self.setVisible(bool(text))
+
+
 class FractionSlider(QWidget):
-    """A slider and a number for a value in [0, 1]."""
+    """A slider and a number for a value in [0, 1].
+
+    Parameters
+    ----------
+    hint : str
+        Its tooltip.
+    """
 
     changed = Signal()
 
@@ -153,10 +183,7 @@ class FractionSlider(QWidget):
         self.number.setDecimals(2)
         for widget in (self.slider, self.number):
             widget.setToolTip(hint)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(self.slider)
-        row.addWidget(self.number)
+        hbox(self.slider, self.number, parent=self)
         self.slider.valueChanged.connect(self._slid)
         self.number.valueChanged.connect(self._typed)
 
@@ -183,7 +210,17 @@ class FractionSlider(QWidget):
 
 
 class Section(QWidget):
-    """A part of a dock with a title that folds it."""
+    """A part of a dock with a title that folds it.
+
+    superqt's would fix the height when it opens, and cut off what grows in it later.
+
+    Parameters
+    ----------
+    title : str
+    content : QWidget
+    opened : bool
+        Whether it begins unfolded.
+    """
 
     def __init__(self, title: str, content: QWidget, opened: bool = True) -> None:
         super().__init__()
@@ -195,11 +232,7 @@ class Section(QWidget):
         self.title.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.title.setStyleSheet("QToolButton { font-weight: bold; border: none; padding: 4px; }")
         self.content = content
-        whole = QVBoxLayout(self)
-        whole.setContentsMargins(0, 0, 0, 0)
-        whole.setSpacing(2)
-        whole.addWidget(self.title)
-        whole.addWidget(content)
+        vbox(self, self.title, content).setSpacing(2)
         self.title.toggled.connect(self._fold)
         self._fold(opened)
 
@@ -210,7 +243,18 @@ class Section(QWidget):
 
 
 def form_layout(rows: Iterable[tuple[str, QWidget]]) -> QFormLayout:
-    """Lay out labelled widgets one below the other."""
+    """Lay out labelled widgets one below the other.
+
+    Parameters
+    ----------
+    rows : iterable of (str, QWidget)
+        A label, which gets the widget's tooltip, and the widget.
+
+    Returns
+    -------
+    QFormLayout
+        Without margins.
+    """
     layout = QFormLayout()
     layout.setContentsMargins(0, 0, 0, 0)
     layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
@@ -222,15 +266,79 @@ def form_layout(rows: Iterable[tuple[str, QWidget]]) -> QFormLayout:
 
 
 def button(text: str, hint: str) -> QPushButton:
-    """Make a button with a tooltip."""
+    """Return a button with a tooltip.
+
+    Parameters
+    ----------
+    text, hint : str
+
+    Returns
+    -------
+    QPushButton
+    """
     made = QPushButton(text)
     made.setToolTip(hint)
     return made
 
 
-def hbox(*widgets: QWidget) -> QHBoxLayout:
-    """Lay out widgets side by side; buttons share the room that is left."""
-    made = QHBoxLayout()
+def checkbox(text: str, hint: str, checked: bool = False) -> QCheckBox:
+    """Return a check box with a tooltip.
+
+    Parameters
+    ----------
+    text, hint : str
+    checked : bool
+
+    Returns
+    -------
+    QCheckBox
+    """
+    made = QCheckBox(text)
+    made.setToolTip(hint)
+    made.setChecked(checked)
+    return made
+
+
+def hbox(*widgets: QWidget, parent: QWidget | None = None) -> QHBoxLayout:
+    """Lay out widgets side by side; buttons share the room that is left.
+
+    Parameters
+    ----------
+    *widgets : QWidget
+    parent : QWidget, optional
+        That gets the layout.
+
+    Returns
+    -------
+    QHBoxLayout
+        Without margins.
+    """
+    made = QHBoxLayout(parent)
+    made.setContentsMargins(0, 0, 0, 0)
     for widget in widgets:
         made.addWidget(widget, 1 if isinstance(widget, QPushButton) else 0)
+    return made
+
+
+def vbox(parent: QWidget | None, *items: QWidget | QLayout) -> QVBoxLayout:
+    """Lay out widgets and layouts one below the other.
+
+    Parameters
+    ----------
+    parent : QWidget or None
+        That gets the layout.
+    *items : QWidget or QLayout
+
+    Returns
+    -------
+    QVBoxLayout
+        Without margins.
+    """
+    made = QVBoxLayout(parent)
+    made.setContentsMargins(0, 0, 0, 0)
+    for item in items:
+        if isinstance(item, QWidget):
+            made.addWidget(item)
+        else:
+            made.addLayout(item)
     return made

@@ -34,7 +34,7 @@ class SearchForm(ParameterForm):
         super().__init__(AutomaticParameters)
         self._recommended = recommended_parameters(segmenter)
         # Its default is no number of two places: shown here, it would be another.
-        self.show_fields(n for n in vars(self._recommended) if n != "crop_overlap")
+        self.hide_fields(("crop_overlap",))
         self.set_value(self._recommended)
 
     def parameters(self) -> AutomaticParameters:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from qtpy.QtCore import Signal
@@ -90,9 +90,7 @@ class PropagationForm(QWidget):
 
     def _rule_changed(self) -> None:
         hidden = () if self.rule.widget("rule").value() == "points" else _OF_POINTS
-        self.rule.show_fields(
-            one.name for one in fields(PropagationParameters) if one.name not in hidden
-        )
+        self.rule.hide_fields(hidden)
         self.changed.emit()
 
 
