@@ -299,6 +299,16 @@ def test_a_mistake_is_named_with_file_and_line(text: str, expected: str, tmp_pat
     assert "settings.yaml:2)" in str(caught.value)
 
 
+def test_code_that_a_file_names_is_ignored_where_the_command_line_names_another(
+    tmp_path: Path,
+) -> None:
+    file = written(tmp_path, "card: {architecture: 'my.module:build', channels: 1}")
+    found = read_run_settings(file, {"card": {"architecture": "resnet18"}})
+    assert found.card == {"architecture": "resnet18", "channels": 1}
+    with pytest.raises(CamSamError, match="This is code"):
+        read_run_settings(file, {"card": {"channels": 3}})
+
+
 def test_printing_needs_no_image_and_a_run_does(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "--print-config", "--axis", "1"]) == 0
     assert yaml.safe_load(capsys.readouterr().out)["axis"] == 1

@@ -183,7 +183,11 @@ def _without(top: Entry, flags: Mapping[str, Any]) -> Entry:
         gone.add("prompts")  # they belong to the strategy that the file names
     if "classifier" in gone and top.get("classifier") is not None:
         gone.add("card")  # it is that of the classifier that the file names
-    return replace(top, value={k: v for k, v in top.mapping().items() if k not in gone})
+    left = {key: value for key, value in top.mapping().items() if key not in gone}
+    if isinstance(left.get("card"), Mapping):
+        said = flags.get("card", {})
+        left["card"] = {key: value for key, value in left["card"].items() if key not in said}
+    return replace(top, value=left)
 
 
 def _read(entry: Entry, base: RunSettings) -> RunSettings:
