@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import reprlib
 from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 __all__ = ["check_json", "check_schema", "shorten"]
 
 T = TypeVar("T")
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 60
 
 # By pydantic's kind of error: what a field should. Others keep pydantic's own words.
 _SHOULD = {
@@ -31,7 +35,10 @@ _SHOULD = {
     "literal_error": "be {expected}",
     "model_attributes_type": "be an object with fields",
     "model_type": "be an object with fields",
+    "string_too_long": "have at most {max_length} characters",
+    "string_too_short": "have {min_length} or more characters",
     "string_type": "be a text",
+    "string_unicode": "be a text of Unicode characters",
     "too_long": "have at most {max_length} values",
     "too_short": "have {min_length} values or more",
     "tuple_type": "be a list",
@@ -99,8 +106,11 @@ def check_json(kind: type[T], value: Any) -> T:
 
 
 def shorten(value: object) -> str:
-    """Return how a wrong value is shown in a sentence: at most 60 characters."""
-    shown = repr(value)
+    """Return how a wrong value is shown in a sentence: at most 60 characters, however deep."""
+    try:
+        shown = _SHORT.repr(value)
+    except ValueError:  # Python writes no integers of thousands of digits
+        shown = "a number of many digits"
     return shown if len(shown) <= 60 else shown[:57] + "..."
 
 

@@ -6,12 +6,12 @@ import json
 import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from napari_cam_sam.errors import CamSamError, refusal
 from napari_cam_sam.limits import parse_json, read_text
-from napari_cam_sam.models.card_fields import check_field
 
 __all__ = [
     "NETWORK_FIELDS",
@@ -20,6 +20,7 @@ __all__ = [
     "ClassifierCard",
     "OutputKind",
     "PlaneOrder",
+    "Sources",
     "card_in_metadata",
     "card_path",
     "check_normalisation",
@@ -28,8 +29,12 @@ __all__ = [
     "merge_fields",
     "only_fields",
     "read_sidecar",
+    "sources_of_file",
+    "sources_of_module",
 ]
 
+Sources = list[tuple[str, Mapping[str, Any]]]
+"""What errors call each source of a card, and the fields that it gives, the most trusted first."""
 PlaneOrder = Literal["rows-columns", "columns-rows"]
 PLANE_ORDERS: tuple[PlaneOrder, ...] = ("rows-columns", "columns-rows")
 OutputKind = Literal["logits", "probabilities", "log-probabilities"]
@@ -121,6 +126,11 @@ def card_in_metadata(metadata: Mapping[str, Any], source: str) -> dict[str, Any]
     -------
     dict
         The fields that are there, not yet checked. Empty where there is no card.
+
+    Raises
+    ------
+    CamSamError
+        If ``card`` is no mapping.
     """
     if "card" in metadata:
         card = metadata["card"]
@@ -128,22 +138,93 @@ def card_in_metadata(metadata: Mapping[str, Any], source: str) -> dict[str, Any]
             card = parse_json(card, f"the card in {source}")
         if not isinstance(card, Mapping):
             raise refusal("The card is not a mapping of names to values", source)
-        return {key: card[key] for key in _FIELDS if key in card}
-    found = {key: _perhaps_json(metadata[key]) for key in _FIELDS if key in metadata}
+        return _fields_in(card)
+    found = {key: _perhaps_json(value) for key, value in _fields_in(metadata).items()}
     if found.get("output") not in OUTPUTS:  # often a folder
         found.pop("output", None)
     return found
 
 
-def card_path(path: Path) -> Path:
-    """Return the JSON file beside a checkpoint: the same name, but for its ending."""
-    if path.suffix.lower() == ".tar":  # of .pth.tar
-        path = path.with_suffix("")
-    return path.with_suffix(".json")
+def _fields_in(card: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return a card's fields, and what is nearly called so, which is refused when it is checked."""
+    sure = "architecture" in card  # so that another program's entries are left alone
+    return {
+        key: value
+        for key, value in card.items()
+        if key in _FIELDS or (sure and get_close_matches(str(key), _FIELDS, 1, 0.8))
+    }
+
+
+def sources_of_file(path: Path, metadata: Mapping[str, Any]) -> Sources:
+    """Read the two cards of a checkpoint: in its metadata, and in the JSON file beside it.
+
+    Parameters
+    ----------
+    path : Path
+        Of the checkpoint.
+    metadata : mapping
+        Of the checkpoint, as :func:`card_in_metadata` takes it.
+
+    Returns
+    -------
+    list of (str, dict)
+        What errors call each, and its fields, not yet checked: the metadata's, and those of the
+        JSON file of the same name.
+
+    Raises
+    ------
+    CamSamError
+        If the file beside it is no JSON object, or a card is no mapping.
+    """
+    return [
+        (f"the metadata of {path.name}", card_in_metadata(metadata, path.name)),
+        (str(card_path(path)), read_sidecar(path)),
+    ]
+
+
+def sources_of_module(name: str, module: object, given: Mapping[str, Any]) -> Sources:
+    """Return what says something of a factory's module.
+
+    Parameters
+    ----------
+    name : str
+        Of the factory; where nothing else says it, of the architecture.
+    module : object
+        May have a mapping ``card``.
+    given : mapping
+        Fields that the user gave.
+
+    Returns
+    -------
+    list of (str, dict)
+        What errors call each source, and its fields, not yet checked.
+    """
+    card = getattr(module, "card", None)
+    own = _fields_in(card) if isinstance(card, Mapping) else {}
+    sources: Sources = [(f"the card of {name}", own), ("the argument", given)]
+    if not any(fields.get("architecture") for _, fields in sources):
+        sources.append(("the factory's name", {"architecture": name}))
+    return sources
 
 
 def read_sidecar(path: Path) -> dict[str, Any]:
-    """Read the card from the JSON file beside a checkpoint, see :func:`card_path`."""
+    """Read the card from the JSON file beside a checkpoint.
+
+    Parameters
+    ----------
+    path : Path
+        Of the checkpoint.
+
+    Returns
+    -------
+    dict
+        As of :func:`card_in_metadata`; empty where there is no such file.
+
+    Raises
+    ------
+    CamSamError
+        If the file is no JSON object.
+    """
     path = card_path(path)
     if not path.exists() or path.is_dir():
         return {}
@@ -153,14 +234,30 @@ def read_sidecar(path: Path) -> dict[str, Any]:
     return card_in_metadata(card, str(path))
 
 
-def merge_cards(
-    sources: Sequence[tuple[str, Mapping[str, Any]]], what: str, default_size: tuple[int, int]
-) -> ClassifierCard:
+def card_path(path: Path) -> Path:
+    """Return the JSON file beside a checkpoint: the same name, but for its ending.
+
+    Parameters
+    ----------
+    path : Path
+        Of the checkpoint.
+
+    Returns
+    -------
+    Path
+        It need not exist.
+    """
+    if path.suffix.lower() == ".tar":  # of .pth.tar
+        path = path.with_suffix("")
+    return path.with_suffix(".json")
+
+
+def merge_cards(sources: Sources, what: str, default_size: tuple[int, int]) -> ClassifierCard:
     """Merge several sources that must not contradict each other into a card.
 
     Parameters
     ----------
-    sources : sequence of (str, mapping)
+    sources : list of (str, mapping)
         A name for errors and the fields that the source gives, the first the most trusted.
         Fields that are None count as not given.
     what : str
@@ -200,14 +297,39 @@ def merge_cards(
 
 
 def only_fields(kind: type[Any], known: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is known of the fields of a data class."""
+    """Return what is known of the fields of a data class.
+
+    Parameters
+    ----------
+    kind : type
+        The data class.
+    known : mapping of str to object
+
+    Returns
+    -------
+    dict
+        Only with its fields.
+    """
     return {field.name: known[field.name] for field in fields(kind) if field.name in known}
 
 
 def check_normalisation(
     channels: int, mean: Sequence[float], std: Sequence[float], what: str
 ) -> None:
-    """Check that mean and standard deviation have a value a channel."""
+    """Check that mean and standard deviation have a value a channel.
+
+    Parameters
+    ----------
+    channels : int
+    mean, std : sequence of float
+    what : str
+        The model, for errors.
+
+    Raises
+    ------
+    CamSamError
+        If one of them has not.
+    """
     if len(mean) != channels or len(std) != channels:
         raise CamSamError(
             f"There are {channels} channel(s), but {len(mean)} value(s) for mean and {len(std)} "
@@ -215,18 +337,31 @@ def check_normalisation(
         )
 
 
-def merge_fields(sources: Sequence[tuple[str, Mapping[str, Any]]], what: str) -> dict[str, Any]:
+def merge_fields(sources: Sources, what: str) -> dict[str, Any]:
     """Gather a card's fields, checked, from sources that must not contradict each other.
 
-    Parameters are those of :func:`merge_cards`; it raises the same errors but for missing fields.
+    Parameters
+    ----------
+    sources : list of (str, mapping)
+    what : str
+        Both as for :func:`merge_cards`.
+
+    Returns
+    -------
+    dict
+        Those that a source gives.
+
+    Raises
+    ------
+    CamSamError
+        If a value is not what its field needs, a field is unknown, or two sources differ.
     """
+    # Here, since pydantic takes a while to import and most programs ask for --help alone.
+    from napari_cam_sam.models.card_fields import check_card
+
     found: dict[str, tuple[str, Any]] = {}
     for source, values in sources:
-        for key in _FIELDS:
-            value = values.get(key)
-            if value is None:
-                continue
-            value = check_field(key, value, source)
+        for key, value in check_card(values, source).items():
             if key not in found:
                 found[key] = (source, value)
             elif found[key][1] != value:
@@ -240,6 +375,19 @@ def merge_fields(sources: Sequence[tuple[str, Mapping[str, Any]]], what: str) ->
 
 def merge_classes(known: Mapping[str, Any], what: str) -> tuple[int, tuple[str, ...]]:
     """Return the number of classes and their names.
+
+    Parameters
+    ----------
+    known : mapping
+        From :func:`merge_fields`.
+    what : str
+        The model, for errors.
+
+    Returns
+    -------
+    num_classes : int
+    class_names : tuple of str
+        ``class 0``, ``class 1``, … where they are not known.
 
     Raises
     ------

@@ -17,11 +17,10 @@ from napari_cam_sam.errors import CamSamError, refusal, unknown_name
 from napari_cam_sam.limits import parse_json
 from napari_cam_sam.models.cards import (
     ClassifierCard,
-    card_in_metadata,
-    card_path,
     merge_cards,
     merge_fields,
-    read_sidecar,
+    sources_of_file,
+    sources_of_module,
 )
 from napari_cam_sam.models.checkpoint_layouts import foreign_names
 from napari_cam_sam.models.checkpoints import (
@@ -211,12 +210,8 @@ def _from_checkpoint(
     size: tuple[int, int],
     device: torch.device,
 ) -> Classifier:
-    path = checkpoint.path
-    sources = [
-        (f"the metadata of {path.name}", card_in_metadata(checkpoint.metadata, path.name)),
-        (str(card_path(path)), read_sidecar(path)),
-        ("the argument", arguments),
-    ]
+    sources = sources_of_file(checkpoint.path, checkpoint.metadata)
+    sources.append(("the argument", arguments))
     given = merge_fields(sources, name)
     if given.get("architecture") in ARCHITECTURES:
         count = not given.get("num_classes") and not given.get("class_names")
@@ -237,7 +232,7 @@ def _from_checkpoint(
     module = follow_plane_order(module, card)
     module = module.to(device).eval()
     training = _training_of(checkpoint)
-    return _checked(Classifier(module, card, name, checkpoint.sha256, layers, device, training))
+    return Classifier(module, card, name, checkpoint.sha256, layers, device, training)
 
 
 def _training_of(checkpoint: Checkpoint) -> dict[str, Any] | None:
@@ -279,14 +274,28 @@ def _fitted(
 def classifier_of_module(
     name: str, module: nn.Module, arguments: Mapping[str, Any], device: torch.device
 ) -> Classifier:
-    """Make a classifier of a factory's module, its ``card`` if it has one, and arguments."""
-    own = getattr(module, "card", None)
-    sources = [
-        (f"the card of {name}", own if isinstance(own, Mapping) else {}),
-        ("the argument", arguments),
-    ]
-    if not any(source.get("architecture") for _, source in sources):
-        sources.append(("the factory's name", {"architecture": name}))
+    """Make a classifier of a factory's module, its ``card`` if it has one, and arguments.
+
+    Parameters
+    ----------
+    name : str
+        Of the factory.
+    module : nn.Module
+    arguments : mapping of str to object
+        Fields of the card that the user gave.
+    device : torch.device
+
+    Returns
+    -------
+    Classifier
+        In evaluation mode.
+
+    Raises
+    ------
+    CamSamError
+        If the card is incomplete or contradicts the arguments.
+    """
+    sources = sources_of_module(name, module, arguments)
     card = merge_cards(sources, name, _DEFAULT_SIZE)
     module = follow_plane_order(module.to(device).eval(), card)
     take = partial(unwrap_logits, num_classes=card.num_classes)
@@ -295,10 +304,4 @@ def classifier_of_module(
     layers = card.layers
     if not layers and card.architecture in ARCHITECTURES:
         layers = (ARCHITECTURES[card.architecture].layer,)
-    return _checked(Classifier(module, card, name, weights_sha256(module), layers, device))
-
-
-def _checked(classifier: Classifier) -> Classifier:
-    for layer in classifier.default_layers:
-        classifier.layer(layer)
-    return classifier
+    return Classifier(module, card, name, weights_sha256(module), layers, device)

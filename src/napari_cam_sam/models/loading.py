@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from napari_cam_sam.errors import reads
-from napari_cam_sam.models.cards import NETWORK_FIELDS, card_in_metadata, read_sidecar
+from napari_cam_sam.models.cards import (
+    NETWORK_FIELDS,
+    Sources,
+    read_sidecar,
+    sources_of_file,
+    sources_of_module,
+)
 from napari_cam_sam.models.checkpoints import read_checkpoint
 from napari_cam_sam.models.classifiers import (
     Classifier,
@@ -73,14 +78,13 @@ def load_model(
     fields = {key: value for key, value in fields.items() if value is not None}
     if is_factory(name) and not Path(name).exists():
         module = call_factory(name, working_folder=working_folder)
-        own = getattr(module, "card", None)
-        cards = [fields, own if isinstance(own, Mapping) else {}]
+        cards = sources_of_module(name, module, fields)
         of_module = network_of_module if _of_network(cards) else classifier_of_module
         return of_module(name, module, fields, choose_device(device))
     network = (
         name in shipped_networks()
         or Path(name).is_dir()
-        or _of_network([fields])
+        or _of_network([("", fields)])
         or (Path(name).is_file() and _of_network(_cards_of_file(Path(name))))
     )
     if network:
@@ -88,17 +92,17 @@ def load_model(
     return load_classifier(name, device=device, **fields)
 
 
-def _of_network(cards: list[Mapping[str, Any]]) -> bool:
+def _of_network(cards: Sources) -> bool:
     """Tell whether any of the cards is that of a segmentation network."""
     return any(
         card.get("architecture") in SEGMENTATION_ARCHITECTURES
         or any(card.get(key) is not None for key in NETWORK_FIELDS)
-        for card in cards
+        for _, card in cards
     )
 
 
-def _cards_of_file(path: Path) -> list[Mapping[str, Any]]:
+def _cards_of_file(path: Path) -> Sources:
     card = read_sidecar(path)
     if "architecture" in card:
-        return [card]
-    return [card, card_in_metadata(read_checkpoint(path).metadata, path.name)]
+        return [("", card)]
+    return sources_of_file(path, read_checkpoint(path).metadata)

@@ -42,6 +42,11 @@ class LoadedModel:
     default_layers : tuple of str
         Dotted names of the target layers; empty where none is known.
     device : torch.device
+
+    Raises
+    ------
+    CamSamError
+        If the module has no such layer.
     """
 
     module: nn.Module
@@ -50,6 +55,10 @@ class LoadedModel:
     sha256: str
     default_layers: tuple[str, ...]
     device: torch.device
+
+    def __post_init__(self) -> None:
+        for layer in self.default_layers:
+            self.layer(layer)
 
     def class_index(self, target: int | str) -> int:
         """Find a class by index or by name (``"3"`` is an index unless a class is called so).

@@ -15,7 +15,12 @@ from torch import Tensor, nn
 
 from napari_cam_sam.errors import CamSamError, unknown_name
 from napari_cam_sam.images.letterbox import Letterbox
-from napari_cam_sam.models.cards import card_in_metadata, card_path, merge_fields, read_sidecar
+from napari_cam_sam.models.cards import (
+    Sources,
+    merge_fields,
+    sources_of_file,
+    sources_of_module,
+)
 from napari_cam_sam.models.checkpoints import (
     Checkpoint,
     load_into,
@@ -193,32 +198,24 @@ def load_network(
     where = choose_device(device)
     if is_factory(name) and not Path(name).exists():
         return network_of_module(name, call_factory(name), fields, where)
-    sources: list[tuple[str, Mapping[str, Any]]] = [("the argument", fields)]
+    given: Sources = [("the argument", fields)]
     shipped = shipped_networks()
     if name in shipped:
         checkpoint = read_checkpoint(shipped[name])
     elif Path(name).is_dir():
         checkpoint, card = read_bundle(Path(name))
-        sources.insert(0, (f"the bundle {name}", card))
+        given.insert(0, (f"the bundle {name}", card))
     elif Path(name).exists() or Path(name).suffix or Path(name).name != name:
         checkpoint = read_checkpoint(name)
     else:
         raise unknown_name("segmentation network", name, shipped)
-    return _from_checkpoint(name, checkpoint, sources, where)
+    return _from_checkpoint(name, checkpoint, given, where)
 
 
 def _from_checkpoint(
-    name: str,
-    checkpoint: Checkpoint,
-    sources: list[tuple[str, Mapping[str, Any]]],
-    device: torch.device,
+    name: str, checkpoint: Checkpoint, given: Sources, device: torch.device
 ) -> SegmentationNetwork:
-    path = checkpoint.path
-    sources = [
-        (f"the metadata of {path.name}", card_in_metadata(checkpoint.metadata, path.name)),
-        (str(card_path(path)), read_sidecar(path)),
-        *sources,
-    ]
+    sources = [*sources_of_file(checkpoint.path, checkpoint.metadata), *given]
     keys = ("num_classes", "class_names", "arguments")
     if not any(values.get(key) for _, values in sources for key in keys):
         sources.append(("the last layer", {"num_classes": count_classes(checkpoint.state_dict)}))
@@ -230,22 +227,35 @@ def _from_checkpoint(
     follow_plane_order(module, card)
     check_input_size(module, card)
     layers = card.layers or (default_layer(card.architecture, module),)
-    return _checked(
-        SegmentationNetwork(module.to(device).eval(), card, name, checkpoint.sha256, layers, device)
-    )
+    module = module.to(device).eval()
+    return SegmentationNetwork(module, card, name, checkpoint.sha256, layers, device)
 
 
 def network_of_module(
     name: str, module: nn.Module, fields: Mapping[str, Any], device: torch.device
 ) -> SegmentationNetwork:
-    """Make a network of a factory's module, its ``card`` if it has one, and further fields."""
-    own = getattr(module, "card", None)
-    sources: list[tuple[str, Mapping[str, Any]]] = [
-        (f"the card of {name}", own if isinstance(own, Mapping) else {}),
-        ("the argument", fields),
-    ]
-    if not any(values.get("architecture") for _, values in sources):
-        sources.append(("the factory's name", {"architecture": name}))
+    """Make a network of a factory's module, its ``card`` if it has one, and further fields.
+
+    Parameters
+    ----------
+    name : str
+        Of the factory.
+    module : nn.Module
+    fields : mapping of str to object
+        Fields of the card that the user gave.
+    device : torch.device
+
+    Returns
+    -------
+    SegmentationNetwork
+        In evaluation mode.
+
+    Raises
+    ------
+    CamSamError
+        If the card is incomplete or contradicts the fields.
+    """
+    sources = sources_of_module(name, module, fields)
     card = merge_segmentation_cards(sources, name)
     module = follow_plane_order(module.to(device).eval(), card)
     take = partial(maps_of, num_classes=card.num_classes, spatial_dims=card.spatial_dims)
@@ -258,10 +268,4 @@ def network_of_module(
     layers = card.layers
     if not layers and card.architecture in SEGMENTATION_ARCHITECTURES:
         layers = (default_layer(card.architecture, module),)
-    return _checked(SegmentationNetwork(module, card, name, weights_sha256(module), layers, device))
-
-
-def _checked(network: SegmentationNetwork) -> SegmentationNetwork:
-    for layer in network.default_layers:
-        network.layer(layer)
-    return network
+    return SegmentationNetwork(module, card, name, weights_sha256(module), layers, device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.models.cards import (
     OutputKind,
     PlaneOrder,
+    Sources,
     check_normalisation,
     merge_classes,
     merge_fields,
@@ -110,14 +111,12 @@ class SegmentationCard:
         return json.dumps(asdict(self))
 
 
-def merge_segmentation_cards(
-    sources: Sequence[tuple[str, Mapping[str, Any]]], what: str
-) -> SegmentationCard:
+def merge_segmentation_cards(sources: Sources, what: str) -> SegmentationCard:
     """Merge several sources that must not contradict each other into a card.
 
     Parameters
     ----------
-    sources : sequence of (str, mapping)
+    sources : list of (str, mapping)
         A name for errors and the fields that the source gives, the first the most trusted.
         Fields that are None count as not given. Of ``arguments`` the numbers of input and
         output channels and of spatial dimensions count for the fields that say the same.

@@ -134,7 +134,7 @@ def test_what_is_told_counts(recwarn: pytest.WarningsRecorder) -> None:
     plain, _ = _classifier(Ends(1, lambda x: 9 * x - 9), 1, output="probabilities")
     with pytest.raises(CamSamError, match=r"said to give probabilities, but gives numbers from -"):
         plain.probabilities(PLANES)
-    with pytest.raises(CamSamError, match="output = 'scores'; expected logits or probabilities"):
+    with pytest.raises(CamSamError, match="output should be 'logits', 'probabilities' or"):
         _classifier(module, 1, output="scores")
 
 

@@ -14,7 +14,7 @@ from napari_cam_sam.cam.methods import METHODS
 from napari_cam_sam.cam.pixel_sets import PixelSet
 from napari_cam_sam.errors import CamSamError, unknown_name
 from napari_cam_sam.images.windows import parse_window, window_text
-from napari_cam_sam.models.card_fields import check_field
+from napari_cam_sam.models.card_fields import check_card
 from napari_cam_sam.models.names import classifier_names, is_factory, shipped_networks
 from napari_cam_sam.pipeline import RunParameters, VolumeParameters
 from napari_cam_sam.pipeline.parameters import MaskFrom
@@ -318,7 +318,7 @@ def _card(entry: Entry) -> dict[str, Any]:
 
 
 def _card_field(entry: Entry) -> Any:
-    return with_line(entry, partial(check_field, entry.name, entry.value, "the card"))
+    return with_line(entry, lambda: check_card({entry.name: entry.value}, "the card")[entry.name])
 
 
 def read_target(entry: Entry) -> int | str | None:
