@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from napari_cam_sam.limits import CHANNELS, CLASSES, KERNEL
-from napari_cam_sam.models.preparation import read_preparation
+from napari_cam_sam.models.preparation_fields import read_preparation
 from napari_cam_sam.schemas import check_schema, shorten
 
 __all__ = ["check_card"]
