@@ -1,4 +1,4 @@
-"""How docks end that are closed, and what nobody holds any more."""
+"""How docks lie in a window, how they end that are closed, and what nobody holds any more."""
 
 from __future__ import annotations
 
@@ -8,11 +8,21 @@ from contextlib import suppress
 from typing import Any
 from weakref import WeakMethod
 
-from qtpy.QtCore import QEvent, QObject, Qt, Signal
-from qtpy.QtWidgets import QWidget
+from qtpy.QtCore import QEvent, QObject, QPoint, QSize, Qt, QTimer, Signal
+from qtpy.QtWidgets import (
+    QDockWidget,
+    QFrame,
+    QLabel,
+    QMainWindow,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
 
 __all__ = ["DeletedByQt", "Dock", "connect_until_destroyed", "when_destroyed"]
 
+# In pixels: of a dock with small text.
+_WIDTH = 340
 _ANSWERS: set[Callable[..., None]] = set()
 
 
@@ -38,15 +48,82 @@ class DeletedByQt:
 class Dock(DeletedByQt, QWidget):
     """A widget that a viewer docks; closed, it ends, and so does its work.
 
-    napari takes it out of its window and leaves it to Python, where it would go on listening to
-    the viewer: until the collector comes by, or under PySide for ever.
+    It scrolls, has the viewer's size of text in all its parts, and comes as a tab where another of
+    ours is open. napari takes it out of its window when it is closed and leaves it to Python, where
+    it would go on listening to the viewer: until the collector comes by, or under PySide for ever.
+
+    Attributes
+    ----------
+    scroll : QScrollArea
+        Holds what the dock holds, once a window has docked it; not where it is a part of another.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._sample = QLabel("", self)
+        self.scroll = QScrollArea(self)
+        self.scroll.setWidgetResizable(True)
+        self.scroll.setFrameShape(QFrame.Shape.NoFrame)
+        for one in (self._sample, self.scroll):
+            one.hide()
+
     def event(self, event: QEvent) -> bool:
-        """End when it is taken out of its window; otherwise as Qt does."""
-        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
+        """Fit into the window, and end when taken out of it; otherwise as Qt does."""
+        kind, frame = event.type(), self.parent()
+        if kind == QEvent.Type.ParentChange and frame is None:
             self.deleteLater()
+        elif kind == QEvent.Type.ParentChange and isinstance(frame, QDockWidget):
+            self._scroll()
+        elif kind == QEvent.Type.StyleChange:
+            # napari sets the size for labels and buttons, but not for tables and their headers.
+            self._sample.ensurePolished()
+            self.setFont(self._sample.font())
+        elif kind == QEvent.Type.Show and isinstance(frame, QDockWidget):
+            QTimer.singleShot(0, self._join_tabs)
         return bool(super().event(event))
+
+    def sizeHint(self) -> QSize:  # noqa: N802 - Qt calls it so
+        """Ask for room for all of its width."""
+        hint, inside = super().sizeHint(), self.scroll.widget()
+        if inside is not None:
+            bar = self.scroll.verticalScrollBar().sizeHint().width()
+            hint.setWidth(max(_WIDTH, inside.minimumSizeHint().width() + bar))
+        return hint
+
+    def scroll_to(self, part: QWidget) -> None:
+        """Bring the top of a part of this dock to the top of what is seen.
+
+        Parameters
+        ----------
+        part : QWidget
+        """
+        inside = self.scroll.widget()
+        if inside is not None:
+            self.scroll.verticalScrollBar().setValue(part.mapTo(inside, QPoint(0, 0)).y())
+
+    def _scroll(self) -> None:
+        if self.scroll.widget() is None and self.layout() is not None:
+            inside = QWidget()
+            inside.setLayout(self.layout())
+            self.scroll.setWidget(inside)
+            whole = QVBoxLayout(self)
+            whole.setContentsMargins(0, 0, 0, 0)
+            whole.addWidget(self.scroll)
+            self.scroll.show()
+
+    def _join_tabs(self) -> None:
+        """Become a tab of another dock of ours: below one another, none has room."""
+        frame = self.parent()
+        window = frame.parent() if isinstance(frame, QDockWidget) else None
+        if not isinstance(window, QMainWindow) or window.tabifiedDockWidgets(frame):
+            return
+        area = window.dockWidgetArea(frame)
+        for other in window.findChildren(QDockWidget):
+            ours = other is not frame and isinstance(other.widget(), Dock)
+            if ours and not other.isFloating() and window.dockWidgetArea(other) == area:
+                window.tabifyDockWidget(other, frame)
+                QTimer.singleShot(0, frame.raise_)  # a tab cannot be raised before it is one
+                return
 
 
 class _Left(QObject):

@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QPoint, QTimer
-from qtpy.QtWidgets import QFileDialog, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.models.training.results import TrainingResult
@@ -90,8 +90,7 @@ class TrainingDock(Dock):
         self.report = TrainingReport(viewer)
         self.use = button("Use for heatmaps", "Opens the Heatmap dock with the new classifier.")
 
-        inside = QWidget()
-        steps = QVBoxLayout(inside)
+        steps = QVBoxLayout(self)
         steps.setContentsMargins(4, 4, 8, 4)
         network = QWidget()
         self._stack(network, self.parameters)
@@ -114,21 +113,13 @@ class TrainingDock(Dock):
         for section in self.sections:
             steps.addWidget(section)
         steps.addStretch()
-        scroll = QScrollArea()
-        scroll.setWidget(inside)
-        scroll.setWidgetResizable(True)
-        whole = QVBoxLayout(self)
-        whole.setContentsMargins(0, 0, 0, 0)
-        whole.addWidget(scroll)
-        self.setMinimumWidth(340)
-        self._scroll = scroll
 
     def _connect(self) -> None:
         # A result that is shown just now gets its place little by little.
         self._result_is_new = QTimer(self)
         self._result_is_new.setSingleShot(True)
         self._result_is_new.setInterval(_SETTLE_MS)
-        self._scroll.verticalScrollBar().rangeChanged.connect(self._look_at_result)
+        self.scroll.verticalScrollBar().rangeChanged.connect(self._look_at_result)
         self._progress_timer = QTimer(self)
         self._progress_timer.setInterval(_PROGRESS_MS)
         self._progress_timer.timeout.connect(self._show_progress)
@@ -308,10 +299,8 @@ class TrainingDock(Dock):
         self._result_is_new.start()
 
     def _look_at_result(self, *_: int) -> None:
-        if not self._result_is_new.isActive():
-            return
-        place = self.sections[3].mapTo(self._scroll.widget(), QPoint(0, 0)).y()
-        self._scroll.verticalScrollBar().setValue(place)
+        if self._result_is_new.isActive():
+            self.scroll_to(self.sections[3])
 
     def _show_progress(self) -> None:
         """Show how far the thread is."""

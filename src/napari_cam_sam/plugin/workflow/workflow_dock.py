@@ -5,8 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.heatmap.heatmap_dock import HeatmapDock
@@ -64,8 +63,7 @@ class WorkflowDock(Dock):
         keys = RichLabel(f"<table>{''.join(rows)}</table>")
         keys.setWordWrap(True)
 
-        inside = QWidget()
-        steps = QVBoxLayout(inside)
+        steps = QVBoxLayout(self)
         steps.setContentsMargins(4, 4, 8, 4)
         both = QHBoxLayout()
         both.addWidget(self.run, stretch=1)
@@ -84,16 +82,6 @@ class WorkflowDock(Dock):
         for section in self.sections:
             steps.addWidget(section)
         steps.addStretch()
-        scroll = QScrollArea()
-        scroll.setWidget(inside)
-        scroll.setWidgetResizable(True)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        whole = QVBoxLayout(self)
-        whole.setContentsMargins(0, 0, 0, 0)
-        whole.addWidget(scroll)
-        bar = scroll.verticalScrollBar()
-        beside = 0 if bar is None else bar.sizeHint().width()
-        self.setMinimumWidth(max(340, inside.minimumSizeHint().width() + beside + 4))
 
     def _connect(self) -> None:
         self.run.clicked.connect(self.run_all)

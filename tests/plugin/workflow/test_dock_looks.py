@@ -1,0 +1,80 @@
+"""Docks in a window: text of all sizes, narrow docks, several at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from napari.settings import get_settings
+from qtpy.QtWidgets import QApplication, QDockWidget, QMainWindow, QTableWidget, QWidget
+
+from napari_cam_sam.plugin.qt.widgets import Section
+
+DOCKS = ("CAM → SAM", "Heatmap", "Prompts", "Segment", "Scores", "Train")
+
+
+@pytest.fixture
+def font_size() -> Iterator[Any]:
+    """Set napari's size of text; in the end it is as it was."""
+    appearance = get_settings().appearance
+    before = appearance.font_size
+
+    def set_size(points: int) -> None:
+        appearance.font_size = points
+
+    yield set_size
+    appearance.font_size = before
+
+
+def _open(viewer: Any, name: str) -> tuple[QDockWidget, QWidget]:
+    frame, dock = viewer.window.add_plugin_dock_widget("napari-cam-sam", name)
+    for section in dock.findChildren(Section):
+        section.title.setChecked(True)
+    for _ in range(3):
+        QApplication.processEvents()
+    return frame, dock
+
+
+@pytest.mark.parametrize("name", DOCKS)
+def test_a_dock_is_scrolled_in_a_window_that_is_less_high(
+    make_napari_viewer: Any, font_size: Any, name: str
+) -> None:
+    font_size(16)
+    viewer = make_napari_viewer(show=True)
+    viewer.window.resize(1280, 720)
+    _, dock = _open(viewer, name)
+    assert viewer.window.geometry()[3] <= 720
+    inside, seen = dock.scroll.widget(), dock.scroll.viewport()
+    assert inside.height() >= inside.heightForWidth(inside.width())
+    assert seen.height() > 300
+    assert dock.scroll.verticalScrollBar().maximum() == inside.height() - seen.height()
+
+
+@pytest.mark.parametrize("points", [9, 16])
+def test_titles_and_tables_have_the_viewers_size_of_text(
+    viewer: Any, font_size: Any, points: int
+) -> None:
+    font_size(points)
+    for name in ("Segment", "Scores"):
+        _, dock = _open(viewer, name)
+        parts = [one.title for one in dock.findChildren(Section)]
+        parts += dock.findChildren(QTableWidget)
+        assert parts
+        # One more than the setting, as napari's labels have.
+        assert {one.font().pointSize() for one in parts} == {points + 1}
+
+
+def test_a_second_dock_is_a_tab_of_the_first(make_napari_viewer: Any, qtbot: Any) -> None:
+    viewer = make_napari_viewer(show=True)
+    viewer.window.resize(1280, 720)
+    frame, first = _open(viewer, "Heatmap")
+    height = first.height()
+    other, second = _open(viewer, "Scores")
+    window = frame.parent()
+    assert isinstance(window, QMainWindow)
+    qtbot.waitUntil(lambda: window.tabifiedDockWidgets(frame) == [other])
+    # Qt puts a tab that is not seen out of the window.
+    qtbot.waitUntil(lambda: first.visibleRegion().isEmpty())
+    assert not second.visibleRegion().isEmpty()
+    assert second.height() > height - 60
