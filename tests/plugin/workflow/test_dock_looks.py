@@ -38,7 +38,7 @@ def _open(viewer: Any, name: str) -> tuple[QDockWidget, QWidget]:
 
 @pytest.mark.parametrize("name", DOCKS)
 def test_a_dock_is_scrolled_in_a_window_that_is_less_high(
-    make_napari_viewer: Any, font_size: Any, name: str
+    make_napari_viewer: Any, font_size: Any, name: str, qtbot: Any
 ) -> None:
     font_size(16)
     viewer = make_napari_viewer(show=True)
@@ -46,7 +46,7 @@ def test_a_dock_is_scrolled_in_a_window_that_is_less_high(
     _, dock = _open(viewer, name)
     assert viewer.window.geometry()[3] <= 720
     inside, seen = dock.scroll.widget(), dock.scroll.viewport()
-    assert inside.height() >= inside.heightForWidth(inside.width())
+    qtbot.waitUntil(lambda: inside.height() >= inside.heightForWidth(inside.width()))
     assert seen.height() > 300
     assert dock.scroll.verticalScrollBar().maximum() == inside.height() - seen.height()
 
