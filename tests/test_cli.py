@@ -477,7 +477,7 @@ def test_a_full_disk_leaves_nothing(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     # The picture is written last but one: labels and prompts are complete by then.
-    monkeypatch.setattr("napari_cam_sam.overview.draw_overview", full)
+    monkeypatch.setattr("napari_cam_sam.pipeline.overview.draw_overview", full)
     argv = ["run", picture[0], "--classifier", "lesion", "--output", tmp_path / "deep" / "out"]
     assert "No space left" in refused(capsys, *argv)
     assert {p.name for p in tmp_path.iterdir()} == {"image.png", "truth.png"}

@@ -557,7 +557,7 @@ def main(argv: list[str] | None = None) -> int:
     import napari.components  # noqa: F401
 
     import napari_cam_sam
-    import napari_cam_sam.outputs
+    import napari_cam_sam.pipeline.outputs
     from napari_cam_sam.plugin.segment import segment_dock  # noqa: F401
     from napari_cam_sam.plugin.session import manager  # noqa: F401
     from napari_cam_sam.plugin.state import workspace  # noqa: F401

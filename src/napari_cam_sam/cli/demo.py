@@ -49,8 +49,8 @@ def _demo(arguments: argparse.Namespace) -> None:
     from napari_cam_sam.images.windows import parse_window
     from napari_cam_sam.images.writing import heatmap_suffix, write_image
     from napari_cam_sam.models.classifiers import load_classifier
-    from napari_cam_sam.outputs import check_output
     from napari_cam_sam.pipeline import RunParameters, run_image
+    from napari_cam_sam.pipeline.outputs import check_output
     from napari_cam_sam.prompts.parameters import strategy_parameters
     from napari_cam_sam.sam.cache.embeddings import EmbeddingCache
     from napari_cam_sam.sam.loading import load_segmenter

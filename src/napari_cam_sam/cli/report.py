@@ -31,7 +31,7 @@ def report(result: RunResult, segmenter: Any, classifier: Any) -> None:
     from napari_cam_sam.cam.pixel_sets import PixelSet
     from napari_cam_sam.demo import shipped_models
     from napari_cam_sam.models.segmentation import SegmentationNetwork
-    from napari_cam_sam.outputs import scores_data
+    from napari_cam_sam.pipeline.outputs import scores_data
 
     image, parameters = result.image, result.parameters
     size = " × ".join(str(n) for n in image.spatial_shape)
@@ -122,7 +122,7 @@ def report(result: RunResult, segmenter: Any, classifier: Any) -> None:
 
 def _report_volume(result: RunResult) -> None:
     """Say where the masks of a volume are from, why they end, and what the axes agree on."""
-    from napari_cam_sam.outputs import volume_data
+    from napari_cam_sam.pipeline.outputs import volume_data
 
     data = volume_data(result)
     counts = Counter(one["source"] for one in data["sources"] if one["source"] != "none")

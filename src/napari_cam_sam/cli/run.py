@@ -223,8 +223,8 @@ def _run(arguments: argparse.Namespace) -> None:
     from napari_cam_sam.images.reading import check_same_grid, read_labels
     from napari_cam_sam.models.loading import load_model
     from napari_cam_sam.models.names import classifier_names, shipped_networks
-    from napari_cam_sam.outputs import check_output
     from napari_cam_sam.pipeline.heatmaps import with_model_window
+    from napari_cam_sam.pipeline.outputs import check_output
     from napari_cam_sam.sam.cache.embeddings import open_cache
     from napari_cam_sam.sam.loading import load_segmenter
     from napari_cam_sam.sam.registry import default_segmenter
@@ -304,8 +304,8 @@ def run_and_report(
     import numpy as np
     import torch
 
-    from napari_cam_sam.outputs import run_record, scores_data, volume_data, write_run
     from napari_cam_sam.pipeline import run_image
+    from napari_cam_sam.pipeline.outputs import run_record, scores_data, volume_data, write_run
     from napari_cam_sam.prompts.serialise import to_data
 
     np.random.seed(seed)  # noqa: NPY002 - for libraries that draw from numpy's global state

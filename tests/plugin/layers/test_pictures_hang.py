@@ -16,7 +16,7 @@ from PIL import Image as Pillow
 import napari_cam_sam as ncs
 from napari_cam_sam.images.geometry import default_geometry, hanging
 from napari_cam_sam.images.windows import WindowParameters
-from napari_cam_sam.overview import draw_overview
+from napari_cam_sam.pipeline.overview import draw_overview
 from napari_cam_sam.plugin.io.reader import read_nifti_layers
 from napari_cam_sam.plugin.viewer.attach import workspace_of
 from napari_cam_sam.studies.cases import Case

@@ -16,7 +16,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from napari_cam_sam.images.geometry import AS_IT_IS, Hanging
-from napari_cam_sam.overview import draw_contours, draw_heatmap, draw_prompts, hang
+from napari_cam_sam.pipeline.overview import draw_contours, draw_heatmap, draw_prompts, hang
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.text import drawn
 

@@ -290,7 +290,7 @@ def write_run(
     """
     from matplotlib import rc_context
 
-    from napari_cam_sam.overview import draw_overview
+    from napari_cam_sam.pipeline.overview import draw_overview
 
     def overview(path: Path) -> None:
         # A matplotlibrc in the working folder may ask for LaTeX, which would be run.
