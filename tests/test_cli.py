@@ -254,7 +254,7 @@ def test_a_plane_of_nan_alone_is_named(tmp_path: Path, capsys: pytest.CaptureFix
     data[..., 3] = np.nan
     nib.save(nib.Nifti1Image(data, np.eye(4)), tmp_path / "scan.nii")
     argv = ["run", tmp_path / "scan.nii", "--classifier", "lesion", "--output", tmp_path / "o"]
-    assert "Plane 3 along axis 0" in refused(capsys, *argv)
+    assert "Slice 3 along axis 0" in refused(capsys, *argv)
     assert not (tmp_path / "o").exists()
 
 

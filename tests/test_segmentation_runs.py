@@ -144,7 +144,7 @@ def test_a_region_is_read_from_labels_on_the_images_grid(seeded: Segmenter) -> N
 def test_networks_and_images_of_different_dimension_do_not_go_together(seeded: Segmenter) -> None:
     flat = image_from_array(np.zeros((16, 16), np.uint8))
     colour = image_from_array(np.zeros((9, 9, 9, 3), np.uint8), rgb=True)
-    for image, words in ((flat, "single plane"), (colour, "in colour")):
+    for image, words in ((flat, "single slice"), (colour, "in colour")):
         with pytest.raises(CamSamError, match=f"3D network and takes gray volumes.*{words}"):
             run_image(image, seeded, bright(), RunParameters())
     with pytest.raises(CamSamError, match="needs a truth"):

@@ -29,7 +29,7 @@ def test_heatmaps_of_different_planes_are_not_averaged(deep: Classifier) -> None
     shapes = ((32, 32), (30, 32))
     planes = [np.full(shape, 90, np.uint8) for shape in shapes]
     heatmaps = list(compute_heatmaps(deep, planes, CamParameters(target=0)))
-    with pytest.raises(CamSamError, match="one plane"):
+    with pytest.raises(CamSamError, match="one slice"):
         average_heatmaps(heatmaps)
     with pytest.raises(CamSamError, match="no heatmaps"):
         average_heatmaps([])

@@ -36,7 +36,7 @@ def test_a_pixel_is_row_and_column() -> None:
         find_pixels(PixelSet("pixel", pixel=(7, 3)), (5, 9), None)
     with pytest.raises(CamSamError, match="row, column"):
         find_pixels(PixelSet("pixel", pixel=(-1, 3)), (5, 9), None)
-    with pytest.raises(CamSamError, match="plane, row, column"):
+    with pytest.raises(CamSamError, match="slice, row, column"):
         find_pixels(PixelSet("pixel", pixel=(1, 3)), (4, 5, 9), None)
 
 

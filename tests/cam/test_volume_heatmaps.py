@@ -260,11 +260,11 @@ def test_networks_of_the_wrong_dimension_are_refused() -> None:
         compute_volume_heatmap(model, np.zeros((8, 8), np.uint8))
     with pytest.raises(CamSamError, match="not made for 3D"):
         explain(model, np.zeros((8, 8, 8), np.uint8), method="score-cam")
-    with pytest.raises(CamSamError, match="plane, row, column"):
+    with pytest.raises(CamSamError, match="slice, row, column"):
         explain(model, np.zeros((8, 8, 8), np.uint8), pixel_set=PixelSet("pixel", pixel=(1, 2)))
     flat = merge_segmentation_cards(
         [("the test", {"architecture": "tiny", "num_classes": 2})], "flat"
     )
     plane = SegmentationNetwork(nn.Identity(), flat, "flat", "", (), torch.device("cpu"))
-    with pytest.raises(CamSamError, match="2D network and takes planes"):
+    with pytest.raises(CamSamError, match="2D network and takes slices"):
         compute_volume_heatmap(plane, np.zeros((8, 8, 8), np.uint8))

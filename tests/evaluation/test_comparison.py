@@ -22,7 +22,6 @@ from napari_cam_sam.evaluation.comparison import (
     PlaneToCompare,
     compare_plane,
     compare_planes,
-    heatmap_mask,
     summarise_comparison,
 )
 from napari_cam_sam.evaluation.image_scores import score_objects, score_volume
@@ -40,6 +39,7 @@ from napari_cam_sam.models.classifiers import load_classifier
 from napari_cam_sam.pipeline import RunParameters, RunResult, run_image
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
 from napari_cam_sam.prompts.parameters import PromptParameters, strategy_parameters
+from napari_cam_sam.prompts.strategies import prompts_from_heatmap, pseudo_mask
 from napari_cam_sam.sam.cache.embeddings import EmbeddingCache
 from napari_cam_sam.sam.loading import load_segmenter
 from napari_cam_sam.sam.segmenter import Embedding, Segmenter
@@ -132,7 +132,6 @@ def test_cam_alone_is_what_the_prompts_are_taken_from(planes: Planes, segmenter:
 
 
 def heatmap_boxes(given: PlaneToCompare, parameters: PromptParameters) -> list[Box]:
-    from napari_cam_sam.prompts.strategies import prompts_from_heatmap
 
     if given.heatmap is None:
         return []
@@ -202,7 +201,7 @@ def test_what_does_not_fit_is_named(planes: Planes, segmenter: Segmenter) -> Non
     with pytest.raises(CamSamError, match=r"truth has shape \(5, 6\)"):
         compare_plane(given, segmenter, planes.encode, PromptParameters())
     flat = np.full((8, 8), 0.5, np.float32)
-    assert not heatmap_mask(flat, PromptParameters(), (8, 8)).any()
+    assert not pseudo_mask(flat, PromptParameters()).any()
 
 
 def test_planes_objects_and_volume_of_a_mask_with_any_axis(sample: Sample) -> None:

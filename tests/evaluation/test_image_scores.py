@@ -131,7 +131,7 @@ def test_masks_that_overlap_are_scored_each_by_itself(volumes):
 def test_wrong_arguments_are_refused(volumes):
     with pytest.raises(CamSamError, match="no axis 3"):
         score_planes(*volumes, SPACING, 3, [0])
-    with pytest.raises(CamSamError, match="no plane 6 along axis 0: it has 6"):
+    with pytest.raises(CamSamError, match="no slice 6 along axis 0: it has 6"):
         score_planes(*volumes, SPACING, 0, [6])
     with pytest.raises(CamSamError, match="of one shape"):
         score_labels(volumes[0], volumes[1][:3], SPACING)

@@ -31,7 +31,8 @@ maps = hnp.array_shapes(min_dims=2, max_dims=3, max_side=6).flatmap(
 def test_every_point_lies_on_scikit_learns_curve(pair: Any) -> None:
     values, truth = pair
     flat = truth.ravel(), values.ravel()
-    roc, curve = roc_curve(values, truth), precision_recall_curve(values, truth)
+    ranking = rank(values, truth)
+    roc, curve = roc_curve(ranking), precision_recall_curve(ranking)
     if truth.any() and not truth.all():
         false, true, _ = sklearn_metrics.roc_curve(*flat, drop_intermediate=False)
         assert roc.area == pytest.approx(sklearn_metrics.roc_auc_score(*flat), abs=1e-9)
@@ -62,12 +63,12 @@ def test_a_volume_costs_few_points_and_little_memory() -> None:
     truth[8:16, 50:100, 50:100] = True
     values[truth] += 0.3
     tracemalloc.start()
-    roc, curve = roc_curve(values, truth), precision_recall_curve(values, truth)
+    ranking = rank(values, truth)
+    roc, curve = roc_curve(ranking), precision_recall_curve(ranking)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    ranking = rank(values, truth)
     assert roc.area == ranking.auc_judd
-    assert curve.area == ranking.auprc()
+    assert curve.area == ranking.auprc
     for one in (roc, curve):
         assert 500 < one.x.size <= MOST_POINTS
         assert one.x[-1] == 1
@@ -80,6 +81,6 @@ def test_a_volume_costs_few_points_and_little_memory() -> None:
 
 def test_what_cannot_be_ranked_is_refused() -> None:
     with pytest.raises(CamSamError, match="must agree"):
-        roc_curve(np.zeros((3, 3)), np.zeros((3, 4), bool))
+        roc_curve(rank(np.zeros((3, 3)), np.zeros((3, 4), bool)))
     with pytest.raises(CamSamError, match="not finite"):
-        precision_recall_curve(np.full((3, 3), np.nan), np.ones((3, 3), bool))
+        precision_recall_curve(rank(np.full((3, 3), np.nan), np.ones((3, 3), bool)))

@@ -13,7 +13,15 @@ from scipy import ndimage
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.metrics.overlap import overlap
-from napari_cam_sam.metrics.surface import _element_sizes, assd, hd95, nsd, surface_distances
+from napari_cam_sam.metrics.surface import _element_sizes, nsd, surface_distances
+
+
+def hd95(*arguments):
+    return surface_distances(*arguments).hd95
+
+
+def assd(*arguments):
+    return surface_distances(*arguments).assd
 
 
 def tensors(*masks):

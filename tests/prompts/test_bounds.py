@@ -11,12 +11,12 @@ def plane(*points, box=None):
 
 def test_points_on_the_plane_and_boxes_that_hang_over_pass():
     check_on_plane(plane(Point(-0.5, 0), Point(9.4, 19.4), box=Box(-5, -5, 3, 40)), (10, 20))
-    check_on_plane(PlanePrompts(reason="the plane has no truth"), (10, 20))
+    check_on_plane(PlanePrompts(reason="the slice has no truth"), (10, 20))
 
 
 @pytest.mark.parametrize("point", [Point(-0.6, 3), Point(9.5, 3), Point(3, 19.5), Point(3, -1)])
 def test_points_outside_are_refused_and_named(point):
-    with pytest.raises(CamSamError, match=r"object 2 .*plane 4 of axis 1, 10 rows × 20 columns"):
+    with pytest.raises(CamSamError, match=r"object 2 .*slice 4 of axis 1, 10 rows × 20 columns"):
         check_on_plane(plane(Point(1, 1), point), (10, 20))
 
 

@@ -83,7 +83,7 @@ BAD = [
     (("planes", 0, "objects", 0, "box", "column_max"), 0, r"column_max is more than its"),
     (("planes", 0, "objects", 0, "box", "score"), "high", r"box.score"),
     (("planes", 0, "objects", 0, "boxes"), [], r"no field \S+\[0\].boxes: did you mean box\?"),
-    (("planes", 1, "index"), 7, r"planes\[1\] is a second entry for plane 7 of axis 2"),
+    (("planes", 1, "index"), 7, r"planes\[1\] is a second entry for slice 7 of axis 2"),
 ]  # fmt: skip
 
 

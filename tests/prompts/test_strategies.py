@@ -288,7 +288,7 @@ class TestMasks:
 
     def test_empty_truth_gives_a_reason(self):
         found = prompts_from_mask(np.zeros((4, 4), bool), axis=1, index=9)
-        assert found == PlanePrompts(1, 9, (), "the plane has no truth")
+        assert found == PlanePrompts(1, 9, (), "the slice has no truth")
 
     def test_small_truth_gives_a_reason(self):
         parameters = replace(TRUTH_PRESETS["truth-box"], min_area=5)

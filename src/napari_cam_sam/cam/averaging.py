@@ -39,7 +39,7 @@ def average_heatmaps(heatmaps: Sequence[Heatmap]) -> NDArray[np.float32]:
     shapes = {heatmap.values.shape for heatmap in heatmaps}
     if len(shapes) > 1:
         raise CamSamError(
-            f"Heatmaps of shapes {', '.join(map(str, sorted(shapes)))} are not of one plane."
+            f"Heatmaps of shapes {', '.join(map(str, sorted(shapes)))} are not of one slice."
         )
     mean = np.mean([heatmap.values for heatmap in heatmaps], axis=0, dtype=np.float64)
     highest = mean.max(initial=0.0)

@@ -231,7 +231,7 @@ def compute_heatmaps(
         while batch := list(islice(remaining, size)):
             masks = None if given is None else list(islice(given, len(batch)))
             if masks is not None and len(masks) < len(batch):
-                raise CamSamError("There are fewer regions than planes: give one for each.")
+                raise CamSamError("There are fewer regions than slices: give one for each.")
             size, odds = parameters.batch_size, parameters.odds
             raw = raw_maps(
                 model, batch, method, layers, target, size, pixel_set, masks,
@@ -284,7 +284,7 @@ def check_request(
         if isinstance(target, tuple) or parameters.odds or parameters.mirrored:
             raise CamSamError(
                 f"{model.name} is a segmentation network: several classes as one, odds and "
-                "mirrored planes are for classifiers."
+                "mirrored slices are for classifiers."
             )
     elif parameters.odds:
         _check_odds(model, target, method)

@@ -58,7 +58,7 @@ def occlusion(
     corners = [(i, j) for i in _starts(h, patch, parameters) for j in _starts(w, patch, parameters)]
     if len(corners) > _MOST_PATCHES:
         raise CamSamError(
-            f"Occlusion would run the model {len(corners)} times for each plane, more than "
+            f"Occlusion would run the model {len(corners)} times for each slice, more than "
             f"{_MOST_PATCHES}: take a larger stride than {parameters.stride}."
         )
     total, count = np.zeros((h, w)), np.zeros((h, w))

@@ -76,7 +76,7 @@ class PixelSet:
             ):
                 raise CamSamError(
                     f"The pixel is {self.pixel!r}; expected a row and a column, of a 3D network a "
-                    "plane, a row and a column."
+                    "slice, a row and a column."
                 )
         elif self.pixel is not None:
             raise CamSamError(f"A pixel is given, but the pixel set is {self.kind!r}, not 'pixel'.")
@@ -131,7 +131,7 @@ def find_pixels(
         ):
             raise CamSamError(
                 f"There is no pixel {pixel} in an image of shape {shape}: it is counted from 0 in "
-                f"the order {'plane, row, column' if len(shape) == 3 else 'row, column'}."
+                f"the order {'slice, row, column' if len(shape) == 3 else 'row, column'}."
             )
         one = np.zeros(shape, dtype=bool)
         one[pixel] = True

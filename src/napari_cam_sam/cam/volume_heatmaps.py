@@ -102,12 +102,12 @@ def compute_volume_heatmap(
     preparation = network.card.preparation
     if network.card.spatial_dims != 3 and preparation is None:
         raise CamSamError(
-            f"{network.name} is a 2D network and takes planes, not a volume: run it plane by "
-            "plane, or choose a 3D network."
+            f"{network.name} is a 2D network and takes slices, not a volume: run it slice by "
+            "slice, or choose a 3D network."
         )
     if preparation is None and (volume.dtype != np.uint8 or volume.ndim != 3 or volume.size == 0):
         raise CamSamError(
-            f"{network.name} is a 3D network and takes a volume of uint8, shape (planes, rows, "
+            f"{network.name} is a 3D network and takes a volume of uint8, shape (slices, rows, "
             f"columns); got {volume.dtype} of shape {volume.shape}."
         )
     method, target, layers = check_request(network, parameters)

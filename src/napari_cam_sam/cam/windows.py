@@ -235,7 +235,7 @@ class WindowBatch(Batch):
         if output.ndim != 5 or output[0, 0].numel() < 2:
             raise CamSamError(
                 f"Layer {name!r} cannot be a target layer. Its output of shape "
-                f"{tuple(output.shape)} has no grid of planes, rows and columns; choose another."
+                f"{tuple(output.shape)} has no grid of slices, rows and columns; choose another."
             )
         d, h, w = output.shape[2:]
         self.grids[name] = (d, h, w)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,11 @@ from napari_cam_sam.metrics.overlap import OverlapCounts, overlap
 from napari_cam_sam.metrics.summary import percent_of_reference
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.prompts.parameters import PromptParameters
-from napari_cam_sam.prompts.regions import find_regions, foreground_threshold
 from napari_cam_sam.prompts.strategies import (
-    adaptive_negatives,
+    add_adaptive_negatives,
     prompts_from_heatmap,
     prompts_from_mask,
+    pseudo_mask,
     strategy_parameters,
 )
 from napari_cam_sam.sam.labels import segment_plane
@@ -36,7 +36,6 @@ __all__ = [
     "VariantSummary",
     "compare_plane",
     "compare_planes",
-    "heatmap_mask",
     "summarise_comparison",
 ]
 
@@ -125,41 +124,6 @@ class VariantSummary:
     n_planes: int
 
 
-def heatmap_mask(
-    heatmap: NDArray[np.floating] | None,
-    parameters: PromptParameters,
-    shape: tuple[int, ...],
-) -> NDArray[np.bool_]:
-    """Give the regions of a heatmap that prompts are taken from, as a mask: CAM alone.
-
-    Parameters
-    ----------
-    heatmap : ndarray of float, shape (rows, columns), or None
-    parameters : PromptParameters
-        Its threshold rule, components, number of objects and smallest area.
-    shape : tuple of int
-        Of the mask.
-
-    Returns
-    -------
-    ndarray of bool
-        Empty where `prompts_from_heatmap` finds nothing.
-    """
-    mask = np.zeros(shape, dtype=bool)
-    if heatmap is None or not prompts_from_heatmap(heatmap, parameters).objects:
-        return mask
-    regions = find_regions(
-        heatmap > foreground_threshold(heatmap, parameters),
-        heatmap,
-        parameters.components,
-        max_objects=parameters.max_objects,
-        min_area=parameters.min_area,
-    )
-    for region in regions:
-        mask[region.window] |= region.mask
-    return mask
-
-
 def compare_plane(
     given: PlaneToCompare,
     segmenter: Segmenter,
@@ -197,7 +161,7 @@ def compare_plane(
         array = getattr(given, name)
         if array is not None and array.shape != shape:
             raise CamSamError(
-                f"Plane {given.index}: the {name} has shape {array.shape}, the plane {shape}."
+                f"Slice {given.index}: the {name} has shape {array.shape}, the slice {shape}."
             )
     embedding: Embedding | None = None
 
@@ -212,14 +176,13 @@ def compare_plane(
         )  # fmt: skip
         return np.asarray(labels > 0)
 
-    from_cam = np.zeros(shape, dtype=bool)
+    alone = from_cam = np.zeros(shape, dtype=bool)
     if given.heatmap is not None:
+        alone = pseudo_mask(given.heatmap, parameters)
         prompts = prompts_from_heatmap(given.heatmap, parameters)
         from_cam = segment(prompts)
-        if parameters.negatives == "adaptive" and from_cam.any():
-            leaks = adaptive_negatives(given.heatmap, from_cam, parameters)
-            changed = tuple(replace(o, points=o.points + leaks) for o in prompts.objects)
-            from_cam = segment(replace(prompts, objects=changed)) if leaks else from_cam
+        more = add_adaptive_negatives(prompts, given.heatmap, from_cam, parameters)
+        from_cam = from_cam if more is prompts else segment(more)
     edited = from_cam
     if given.labels is not None:
         edited = given.labels != 0
@@ -235,7 +198,6 @@ def compare_plane(
     )
     whole = given.truth.dtype == np.bool_
     from_truth = segment(prompts_from_mask(given.truth, bound), by_label=not whole)
-    alone = heatmap_mask(given.heatmap, parameters, shape)
     return dict(zip(VARIANTS, (alone, from_cam, edited, from_truth), strict=True))
 
 
@@ -267,27 +229,28 @@ def compare_planes(
 
 
 def summarise_comparison(planes: Sequence[ComparedPlane]) -> tuple[VariantSummary, ...]:
-    """Bring a comparison to one line a variant, in the order of `VARIANTS`."""
+    """Summarise a comparison.
+
+    Parameters
+    ----------
+    planes : sequence of ComparedPlane
+
+    Returns
+    -------
+    tuple of VariantSummary
+        In the order of `VARIANTS`.
+    """
     counted = [plane for plane in planes if plane.counts]
     reference = [plane.overlaps[TRUTH_PROMPTS].dice for plane in counted]
     lines = []
     for variant in VARIANTS:
         found = [plane.overlaps[variant] for plane in counted]
         dice = [one.dice for one in found]
-        sums = (
-            sum(getattr(one, name) for one in found)
-            for name in (
-                "true_positives", "false_positives", "false_negatives", "true_negatives"
-            )
-        )  # fmt: skip
-        lines.append(
-            VariantSummary(
-                variant,
-                float(np.mean(dice)) if dice else float("nan"),
-                float(np.mean([one.iou for one in found])) if found else float("nan"),
-                OverlapCounts(*sums).dice if found else float("nan"),
-                percent_of_reference(dice, reference),
-                len(counted),
-            )
-        )
+        mean_dice = mean_iou = volume_dice = float("nan")
+        if found:
+            together = OverlapCounts(*np.sum([astuple(one) for one in found], axis=0).tolist())
+            mean_dice, volume_dice = float(np.mean(dice)), together.dice
+            mean_iou = float(np.mean([one.iou for one in found]))
+        means = mean_dice, mean_iou, volume_dice, percent_of_reference(dice, reference)
+        lines.append(VariantSummary(variant, *means, len(counted)))
     return tuple(lines)

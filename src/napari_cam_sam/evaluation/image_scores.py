@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -133,7 +134,17 @@ def score_pointing(
 
 
 def merge_scores(*parts: Scores) -> Scores:
-    """Return all values and all flags, each flag once."""
+    """Return the scores of several parts as one.
+
+    Parameters
+    ----------
+    *parts : Scores
+
+    Returns
+    -------
+    Scores
+        All values, and all flags, each flag once.
+    """
     values = {name: value for part in parts for name, value in part.values.items()}
     return Scores(values, tuple(dict.fromkeys(flag for part in parts for flag in part.flags)))
 
@@ -182,7 +193,7 @@ def score_planes(
     for index in indices:
         if not 0 <= index < predicted.shape[axis]:
             raise CamSamError(
-                f"There is no plane {index} along axis {axis}: it has {predicted.shape[axis]}."
+                f"There is no slice {index} along axis {axis}: it has {predicted.shape[axis]}."
             )
         plane = (slice(None),) * axis + (index,)
         result[index] = score_masks(predicted[plane], true[plane], in_plane, tolerance=tolerance)
@@ -332,40 +343,31 @@ def score_objects(
     pairs: list[tuple[int | None, int | None]] = [(partners.get(one), one) for one in theirs]
     pairs += [(one, None) for one in ours if one not in partners.values()]
     nothing = np.zeros(predicted.shape, dtype=bool)
-    return [
-        ObjectScores(
-            mine,
-            other,
-            score(
-                nothing if mine is None else predicted == mine,
-                nothing if other is None else true == other,
-            ),
-        )
-        for mine, other in pairs
-    ]
+    scored = []
+    for mine, other in pairs:
+        mask = nothing if mine is None else predicted == mine
+        answer = nothing if other is None else true == other
+        scored.append(ObjectScores(mine, other, score(mask, answer)))
+    return scored
 
 
 def _in_window(
     predicted: NDArray[Any], true: NDArray[Any], spacing: Sequence[float], tolerance: float
-) -> tuple[tuple[slice, ...], Callable[[NDArray[np.bool_], NDArray[np.bool_]], Scores]]:
+) -> tuple[tuple[slice, ...], Callable[[ArrayLike, ArrayLike], Scores]]:
     """Return the window that holds all objects, and what scores masks that are cut to it."""
-    scale = check_spacing(spacing, predicted.ndim)
+    check_spacing(spacing, predicted.ndim)
     window = bounding_box(as_bool(predicted) | as_bool(true))
     if window is None:
         window = (slice(0, 1),) * predicted.ndim
     origin = tuple(part.start for part in window)
 
-    def score(mask: NDArray[np.bool_], answer: NDArray[np.bool_]) -> Scores:
-        return score_window(mask, answer, scale, tolerance, origin, predicted.size)
-
-    return window, score
+    return window, partial(
+        score_window, spacing=spacing, tolerance=tolerance, origin=origin, size=predicted.size
+    )
 
 
 def _pairwise_iou(
-    predicted: NDArray[Any],
-    true: NDArray[Any],
-    ours: list[int],
-    theirs: list[int],
+    predicted: NDArray[Any], true: NDArray[Any], ours: list[int], theirs: list[int]
 ) -> NDArray[np.float64]:
     """IoU of each predicted object with each truth object, shape (len(ours), len(theirs))."""
     ious = np.zeros((len(ours), len(theirs)))

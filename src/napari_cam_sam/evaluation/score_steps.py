@@ -19,7 +19,7 @@ from napari_cam_sam.evaluation.image_scores import (
 )
 from napari_cam_sam.evaluation.truth import keep_label
 from napari_cam_sam.images.image import Image
-from napari_cam_sam.metrics.curves import Curve, precision_recall_of, roc_of
+from napari_cam_sam.metrics.curves import Curve, precision_recall_curve, roc_curve
 from napari_cam_sam.metrics.localisation import rank
 from napari_cam_sam.metrics.masks import bounding_box
 from napari_cam_sam.metrics.scoring import Scores
@@ -97,20 +97,22 @@ class ScoringInput:
     heatmap_name: str = "The heatmap"
 
     def taken(self) -> ScoringInput:
-        """Copy what lies in memory, which others may write into; to be called in a thread."""
-        return replace(
-            self,
-            prediction=_own(self.prediction),
-            truth=_own(self.truth),
-            heatmap=_own(self.heatmap),
-        )
+        """Copy what lies in memory, which others may write into; to be called in a thread.
+
+        What lies on disk is read where it is needed.
+        """
+        arrays = {name: getattr(self, name) for name in ("prediction", "truth", "heatmap")}
+        own: dict[str, Any] = {
+            name: np.array(one) for name, one in arrays.items() if isinstance(one, np.ndarray)
+        }
+        return replace(self, **own)
 
     def plane(self, labels: Any, index: int) -> NDArray[Any]:
         """Cut a plane, with the label that is meant alone."""
         return keep_label(np.asarray(labels[self.image.plane_index(self.axis, index)]), self.label)
 
     def heat(self, index: int) -> NDArray[Any] | None:
-        """Give the heatmap of a plane, None where there is none."""
+        """Return the heatmap of a plane, None where there is none."""
         if self.heatmap is None or index not in self.heatmap_planes:
             return None
         return np.asarray(self.heatmap[self.heatmap_planes.index(index)])
@@ -139,7 +141,15 @@ class SliceScores:
 
 @dataclass(frozen=True, eq=False)
 class VolumeScores:
-    """What was scored of the image as a whole."""
+    """What was scored of the image as a whole.
+
+    Attributes
+    ----------
+    rows : list of ScoredRow
+        Of the objects, or of the volume.
+    roc, precision_recall : Curve or None
+        Of the heatmap, where there is one.
+    """
 
     rows: list[ScoredRow]
     roc: Curve | None = None
@@ -147,7 +157,18 @@ class VolumeScores:
 
 
 def score_slice(job: ScoringInput, index: int) -> SliceScores:
-    """Score one plane: the mask, and the heatmap where there is one."""
+    """Score one plane: the mask, and the heatmap where there is one.
+
+    Parameters
+    ----------
+    job : ScoringInput
+    index : int
+        Along the axis of the job.
+
+    Returns
+    -------
+    SliceScores
+    """
     predicted, true = (job.plane(one, index) != 0 for one in (job.prediction, job.truth))
     agreement = np.where(predicted, np.where(true, 1, 2), np.where(true, 3, 0)).astype(np.uint8)
     mark = zlib.crc32(np.ascontiguousarray(agreement).data)
@@ -161,6 +182,10 @@ def score_slice(job: ScoringInput, index: int) -> SliceScores:
 
 def score_steps(job: ScoringInput) -> Iterator[SliceScores | VolumeScores]:
     """Score all planes, then the objects, then the volume; each step may be the last wanted.
+
+    Parameters
+    ----------
+    job : ScoringInput
 
     Yields
     ------
@@ -208,12 +233,10 @@ def _object_rows(job: ScoringInput, predicted: NDArray[Any], true: NDArray[Any])
         extra = one.truth_id is None
         of, number = (predicted, one.prediction_id) if extra else (true, one.truth_id)
         areas = _areas(job, of == number)
-        kind: Literal["object", "extra"] = "extra" if extra else "object"
         counts = (0, 0) if extra else _planes_without(job, areas > 0, filled)
-        plane = first + int(areas.argmax())
-        rows.append(
-            ScoredRow(kind, int(number or 0), plane, one.scores, one.prediction_id, *counts)
-        )
+        place = int(number or 0), first + int(areas.argmax())
+        kind: Literal["object", "extra"] = "extra" if extra else "object"
+        rows.append(ScoredRow(kind, *place, one.scores, one.prediction_id, *counts))
     return rows
 
 
@@ -248,16 +271,10 @@ def _volume(
         pointing = score_pointing(answer, spacing, heat)
         if np.isfinite(heat).all():
             ranking = rank(heat, answer)
-            roc, precision_recall = roc_of(ranking), precision_recall_of(ranking)
+            roc, precision_recall = roc_curve(ranking), precision_recall_curve(ranking)
     if predicted.ndim == 2:
         return VolumeScores([], roc, precision_recall)
     scores = merge_scores(score_image(predicted, true, spacing), pointing)
     counts = _planes_without(job, _areas(job, true) > 0, _areas(job, predicted) > 0)
-    return VolumeScores(
-        [ScoredRow("volume", 0, None, scores, None, *counts)], roc, precision_recall
-    )
-
-
-def _own(array: Any) -> Any:
-    """Copy an array in memory; one on disk is read where it is needed."""
-    return np.array(array) if isinstance(array, np.ndarray) else array
+    row = ScoredRow("volume", 0, None, scores, None, *counts)
+    return VolumeScores([row], roc, precision_recall)

@@ -5,18 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from napari_cam_sam.metrics.localisation import Ranking, rank
+from napari_cam_sam.metrics.localisation import Ranking
 
-__all__ = [
-    "MOST_POINTS",
-    "Curve",
-    "precision_recall_curve",
-    "precision_recall_of",
-    "roc_curve",
-    "roc_of",
-]
+__all__ = ["MOST_POINTS", "Curve", "precision_recall_curve", "roc_curve"]
 
 MOST_POINTS = 1000
 """A curve has no more points than this: more cannot be seen."""
@@ -42,45 +35,20 @@ class Curve:
     baseline: float
 
 
-def roc_curve(values: ArrayLike, truth: ArrayLike) -> Curve:
-    """Rate of true positives over the rate of false positives, of all thresholds.
+def roc_curve(ranking: Ranking) -> Curve:
+    """Compute the rate of true positives over that of false positives, for all thresholds.
 
     Parameters
     ----------
-    values : array of float, any shape
-        Finite heatmap; only the order of its values matters.
-    truth : array of bool or int, same shape
-        What is not 0 is truth.
+    ranking : Ranking
+        From :func:`~napari_cam_sam.metrics.localisation.rank`.
 
     Returns
     -------
     Curve
         To be joined by straight lines. Its area is `Ranking.auc_judd`; not defined where the
         truth is empty or everything.
-
-    Raises
-    ------
-    CamSamError
-        For arrays that do not fit together, or values that are not finite.
     """
-    return roc_of(rank(values, truth))
-
-
-def precision_recall_curve(values: ArrayLike, truth: ArrayLike) -> Curve:
-    """Precision over recall, of all thresholds; arguments as for `roc_curve`.
-
-    Returns
-    -------
-    Curve
-        A staircase: the precision at a recall holds back to the recall before it, which
-        matplotlib draws with ``drawstyle="steps-pre"``. Its area is `Ranking.auprc`, the average
-        precision; not defined where the truth is empty.
-    """
-    return precision_recall_of(rank(values, truth))
-
-
-def roc_of(ranking: Ranking) -> Curve:
-    """Give the curve of `roc_curve` from a ranking."""
     if not ranking.n_inside or not ranking.n_outside:
         return Curve(np.empty(0), np.empty(0), float("nan"), 0.5)
     # From the highest value of the truth down; before each value the point just above it.
@@ -93,8 +61,21 @@ def roc_of(ranking: Ranking) -> Curve:
     return Curve(*_thinned(x, y), ranking.auc_judd, 0.5)
 
 
-def precision_recall_of(ranking: Ranking) -> Curve:
-    """Give the curve of `precision_recall_curve` from a ranking."""
+def precision_recall_curve(ranking: Ranking) -> Curve:
+    """Compute the precision over the recall, for all thresholds.
+
+    Parameters
+    ----------
+    ranking : Ranking
+        From :func:`~napari_cam_sam.metrics.localisation.rank`.
+
+    Returns
+    -------
+    Curve
+        A staircase: the precision at a recall holds back to the recall before it, which
+        matplotlib draws with ``drawstyle="steps-pre"``. Its area is `Ranking.auprc`, the average
+        precision; not defined where the truth is empty.
+    """
     if not ranking.n_inside:
         return Curve(np.empty(0), np.empty(0), float("nan"), ranking.prevalence)
     hits = np.cumsum(ranking.inside[::-1])
@@ -102,7 +83,7 @@ def precision_recall_of(ranking: Ranking) -> Curve:
     precision = hits / (hits + (ranking.n_outside - ranking.below)[::-1])
     x = np.concatenate(([0.0], recall))
     y = np.concatenate((precision[:1], precision))
-    return Curve(*_thinned(x, y), ranking.auprc(), ranking.prevalence)
+    return Curve(*_thinned(x, y), ranking.auprc, ranking.prevalence)
 
 
 def _thinned(

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_cam_sam.errors import CamSamError, unknown_name
+from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.metrics.masks import as_bool, check_labels
 
 __all__ = [
@@ -17,7 +16,6 @@ __all__ = [
     "Ranking",
     "check_heatmap",
     "energy_inside",
-    "jittered_auc_judd",
     "pointing",
     "rank",
     "thresholded_iou",
@@ -57,41 +55,25 @@ class Ranking:
         """Area under the ROC curve in [0, 1] with ties at one half; NaN without both sides.
 
         It is scikit-learn's ``roc_auc_score``. Judd et al.'s score with the mask's n pixels as
-        fixations (`jittered_auc_judd`) has this value but for its jitter and up to 1 / (2·n).
+        fixations has this value but for its jitter and up to 1 / (2·n).
         """
         if not self.n_inside or not self.n_outside:
             return float("nan")
         wins = float((self.inside * (self.below + 0.5 * self.equal)).sum())
         return wins / (self.n_inside * self.n_outside)
 
-    def auprc(self, rule: Literal["average-precision", "trapezoid"] = "average-precision") -> float:
+    @property
+    def auprc(self) -> float:
         """Area under the precision-recall curve in [0, 1]; NaN for an empty truth.
 
-        Parameters
-        ----------
-        rule : {"average-precision", "trapezoid"}
-            Average precision is scikit-learn's ``average_precision_score``. The trapezoid, for
-            comparison with papers that use it, is too kind to ties: it gives an all-zero map
-            more than one half, where average precision gives the prevalence.
-
-        Raises
-        ------
-        CamSamError
-            For an unknown rule.
+        It is the average precision, scikit-learn's ``average_precision_score``. Some papers take
+        the trapezoid, which is too kind to ties: it gives an all-zero map more than one half,
+        where the average precision gives the prevalence.
         """
-        if rule not in ("average-precision", "trapezoid"):
-            raise unknown_name("AUPRC rule", rule, ("average-precision", "trapezoid"))
         if not self.n_inside:
             return float("nan")
         hits = np.cumsum(self.inside[::-1])[::-1]
         precision = hits / (hits + self.n_outside - self.below)
-        if rule == "trapezoid":
-            # The curve's point at the next higher value of any pixel; (recall 0, precision 1)
-            # where there is none.
-            hits_above = hits - self.inside
-            all_above = hits_above + self.n_outside - self.below - self.equal
-            before = np.divide(hits_above, all_above, out=np.ones(len(hits)), where=all_above > 0)
-            precision = (precision + before) / 2
         return float((self.inside * precision).sum()) / self.n_inside
 
 
@@ -154,44 +136,23 @@ def rank(values: ArrayLike, truth: ArrayLike) -> Ranking:
     return Ranking(counts, below, up_to - below, n_inside, heat.size - n_inside)
 
 
-def jittered_auc_judd(values: ArrayLike, truth: ArrayLike, seed: int = 0) -> float:
-    """AUC of Judd et al. to the letter, with the truth's pixels as fixations.
-
-    The map is jittered by up to 1e-7, and the curve has a point for each fixation's value,
-    joined by straight lines from (0, 0) to (1, 1).
+def pointing(values: ArrayLike, truth: ArrayLike) -> Pointing:
+    """Return whether the maximum of a heatmap lies in the truth.
 
     Parameters
     ----------
-    values : array of float, any shape
-        Finite heatmap in [0, 1].
-    truth : array of bool or int, same shape
-    seed : int
-        Of the jitter.
+    values, truth : array, of one shape
+        As for `rank`.
 
     Returns
     -------
-    float
-        In [0, 1]; NaN where the truth is empty or everything.
+    Pointing
 
     Raises
     ------
     CamSamError
-        As for `rank`.
+        As `rank`.
     """
-    heat, true = _pair(values, truth)
-    jittered = heat + np.random.default_rng(seed).random(heat.shape) / 1e7
-    fixations = np.sort(jittered[true])[::-1]
-    others = np.sort(jittered[~true])
-    if not fixations.size or not others.size:
-        return float("nan")
-    above = others.size - np.searchsorted(others, fixations, side="left")
-    true_rate = np.concatenate(([0], np.arange(1, fixations.size + 1) / fixations.size, [1]))
-    false_rate = np.concatenate(([0], above / others.size, [1]))
-    return float((np.diff(false_rate) * (true_rate[1:] + true_rate[:-1]) / 2).sum())
-
-
-def pointing(values: ArrayLike, truth: ArrayLike) -> Pointing:
-    """Tell whether the maximum of a heatmap lies in the truth; arguments as for `rank`."""
     heat, true = _pair(values, truth)
     highest = heat.max()
     tied = heat == highest
@@ -204,13 +165,26 @@ def pointing(values: ArrayLike, truth: ArrayLike) -> Pointing:
 
 
 def energy_inside(values: ArrayLike, truth: ArrayLike) -> float:
-    """Part of the sum of a heatmap that lies in the truth, in [0, 1].
+    """Compute which part of the sum of a heatmap lies in the truth.
 
-    Negative values of a raw map count as 0. NaN for a map without any positive value. Arguments
-    as for `rank`.
+    Parameters
+    ----------
+    values, truth : array, of one shape
+        As for `rank`; negative values of a raw map count as 0.
+
+    Returns
+    -------
+    float
+        In [0, 1], the same however the arrays lie in memory; NaN for a map without any positive
+        value.
+
+    Raises
+    ------
+    CamSamError
+        As `rank`.
     """
     inside = total = 0.0
-    for part, part_true in _chunks(*_pair(values, truth)):
+    for part, part_true in _chunks(*_pair(values, truth), in_order=True):
         positive = np.maximum(part, 0)
         total += float(positive.sum(dtype=np.float64))
         inside += float(positive.sum(where=part_true, dtype=np.float64))
@@ -218,9 +192,24 @@ def energy_inside(values: ArrayLike, truth: ArrayLike) -> float:
 
 
 def thresholded_iou(values: ArrayLike, truth: ArrayLike, threshold: float = 0.5) -> float:
-    """IoU of {heatmap > threshold} with the truth; 1 where both are empty.
+    """Compute the IoU of {heatmap > threshold} with the truth.
 
-    Arguments as for `rank`; the threshold is in values of the heatmap.
+    Parameters
+    ----------
+    values, truth : array, of one shape
+        As for `rank`.
+    threshold : float
+        In values of the heatmap.
+
+    Returns
+    -------
+    float
+        In [0, 1]; 1 where both are empty.
+
+    Raises
+    ------
+    CamSamError
+        As `rank`.
     """
     shared = union = 0
     for part, part_true in _chunks(*_pair(values, truth)):
@@ -233,7 +222,24 @@ def thresholded_iou(values: ArrayLike, truth: ArrayLike, threshold: float = 0.5)
 def check_heatmap(
     values: ArrayLike, truth: ArrayLike
 ) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
-    """Give heatmap and truth as arrays of float and bool; refuse a pair that does not fit."""
+    """Return heatmap and truth as arrays of float and bool.
+
+    Parameters
+    ----------
+    values : array of float, int or bool, any shape
+    truth : array of bool or int, same shape
+
+    Returns
+    -------
+    heat : ndarray of float32 or float64
+    true : ndarray of bool
+        What is not 0 is truth.
+
+    Raises
+    ------
+    CamSamError
+        For arrays of other types or of different shapes.
+    """
     heat, true = np.asarray(values), check_labels(truth, "truth")
     if heat.shape != true.shape:
         raise CamSamError(
@@ -247,18 +253,23 @@ def check_heatmap(
 
 
 def _pair(values: ArrayLike, truth: ArrayLike) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
-    """Give heatmap and truth flat, in one order, and finite."""
+    """Check that a heatmap fits its truth, and is finite."""
     heat, true = check_heatmap(values, truth)
     if not (np.isfinite(heat.min()) and np.isfinite(heat.max())):
         raise CamSamError("The heatmap has values that are not finite: it cannot be scored.")
-    if heat.flags.f_contiguous and true.flags.f_contiguous:
-        # NIfTI arrays come in Fortran order; their transposes are flat without a copy.
-        heat, true = heat.T, true.T
-    return heat.reshape(-1), true.reshape(-1)
+    return heat, true
 
 
 def _chunks(
-    heat: NDArray[np.floating], true: NDArray[np.bool_]
+    heat: NDArray[np.floating], true: NDArray[np.bool_], *, in_order: bool = False
 ) -> Iterator[tuple[NDArray[np.floating], NDArray[np.bool_]]]:
+    """Yield parts of both, flat; `in_order` those of sums, whose last digit hangs on the order."""
+    if not in_order and heat.flags.f_contiguous and true.flags.f_contiguous:
+        # NIfTI arrays come in Fortran order; their transposes are flat without a copy.
+        heat, true = heat.T, true.T
+    # `flat` is slow, but copies no more than a part.
+    flat_heat = heat.reshape(-1) if heat.flags.c_contiguous else heat.flat
+    flat_true = true.reshape(-1) if true.flags.c_contiguous else true.flat
     for start in range(0, heat.size, _CHUNK):
-        yield heat[start : start + _CHUNK], true[start : start + _CHUNK]
+        part = slice(start, start + _CHUNK)
+        yield flat_heat[part], flat_true[part]

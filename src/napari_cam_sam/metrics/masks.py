@@ -29,7 +29,23 @@ TRUTH_EMPTY = "truth-empty"
 
 
 def check_labels(labels: ArrayLike, name: str) -> NDArray[Any]:
-    """Give an array of bool or integers as it is, refuse anything else."""
+    """Return an array of bool or integers as it is, and refuse anything else.
+
+    Parameters
+    ----------
+    labels : array
+    name : str
+        What it is, for errors, e.g. ``"truth"``.
+
+    Returns
+    -------
+    ndarray of bool or int
+
+    Raises
+    ------
+    CamSamError
+        For another type, or an array without pixels.
+    """
     array = np.asarray(labels)
     if array.dtype.kind not in "bui":
         raise CamSamError(
@@ -42,12 +58,35 @@ def check_labels(labels: ArrayLike, name: str) -> NDArray[Any]:
 
 
 def as_bool(array: NDArray[Any]) -> NDArray[np.bool_]:
-    """Give a boolean array as it is, and what is not 0 of any other."""
+    """Return a boolean array as it is, and what is not 0 of any other.
+
+    Parameters
+    ----------
+    array : ndarray of bool or int
+
+    Returns
+    -------
+    ndarray of bool
+    """
     return array if array.dtype == np.bool_ else np.not_equal(array, 0)
 
 
 def labels_pair(prediction: ArrayLike, truth: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return prediction and truth as they are; refuse a pair that does not fit together."""
+    """Return prediction and truth as they are, and refuse a pair that does not fit together.
+
+    Parameters
+    ----------
+    prediction, truth : array of bool or int
+
+    Returns
+    -------
+    prediction, truth : ndarray of bool or int, of one shape
+
+    Raises
+    ------
+    CamSamError
+        For arrays of different shapes, without pixels, or of another type.
+    """
     predicted, true = check_labels(prediction, "prediction"), check_labels(truth, "truth")
     if predicted.shape != true.shape:
         raise CamSamError(
@@ -60,13 +99,44 @@ def labels_pair(prediction: ArrayLike, truth: ArrayLike) -> tuple[NDArray[Any], 
 def mask_pair(
     prediction: ArrayLike, truth: ArrayLike
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return prediction and truth as boolean arrays of one shape; what is not 0 is object."""
+    """Return prediction and truth as boolean arrays of one shape.
+
+    Parameters
+    ----------
+    prediction, truth : array of bool or int
+        What is not 0 is object.
+
+    Returns
+    -------
+    prediction, truth : ndarray of bool
+
+    Raises
+    ------
+    CamSamError
+        As `labels_pair`.
+    """
     predicted, true = labels_pair(prediction, truth)
     return as_bool(predicted), as_bool(true)
 
 
 def check_spacing(spacing: Sequence[float], ndim: int) -> tuple[float, ...]:
-    """Give the spacing as floats; refuse one that does not fit the array or is not positive."""
+    """Return the spacing as floats.
+
+    Parameters
+    ----------
+    spacing : sequence of float
+    ndim : int
+        Axes of the array.
+
+    Returns
+    -------
+    tuple of float
+
+    Raises
+    ------
+    CamSamError
+        Where it is not one positive number for each axis.
+    """
     values = tuple(float(value) for value in spacing)
     if len(values) != ndim or not all(math.isfinite(v) and v > 0 for v in values):
         raise CamSamError(
@@ -76,10 +146,19 @@ def check_spacing(spacing: Sequence[float], ndim: int) -> tuple[float, ...]:
 
 
 def bounding_box(mask: NDArray[np.bool_]) -> tuple[slice, ...] | None:
-    """Smallest window that holds all of a mask, or None for an empty one.
+    """Find the smallest window that holds all of a mask.
 
     The axis that is slowest in memory is cut first, so that a small object in a large volume
     costs one pass over it, in C and in Fortran order alike.
+
+    Parameters
+    ----------
+    mask : ndarray of bool
+
+    Returns
+    -------
+    tuple of slice or None
+        One an axis; None for an empty mask.
     """
     window = [slice(None)] * mask.ndim
     for axis in sorted(range(mask.ndim), key=lambda a: -abs(mask.strides[a])):

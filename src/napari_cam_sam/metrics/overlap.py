@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from napari_cam_sam.metrics.masks import (
     BOTH_EMPTY,
@@ -15,7 +15,7 @@ from napari_cam_sam.metrics.masks import (
     mask_pair,
 )
 
-__all__ = ["OverlapCounts", "count_overlap", "overlap"]
+__all__ = ["OverlapCounts", "overlap"]
 
 
 @dataclass(frozen=True)
@@ -62,13 +62,15 @@ class OverlapCounts:
         return PREDICTION_EMPTY if truth else BOTH_EMPTY
 
 
-def overlap(prediction: ArrayLike, truth: ArrayLike) -> OverlapCounts:
+def overlap(prediction: ArrayLike, truth: ArrayLike, size: int | None = None) -> OverlapCounts:
     """Count where two masks agree.
 
     Parameters
     ----------
     prediction, truth : array of bool or int, of one shape
         What is not 0 is object.
+    size : int, optional
+        Pixels of the image, where the masks are a window that holds all objects.
 
     Returns
     -------
@@ -79,24 +81,7 @@ def overlap(prediction: ArrayLike, truth: ArrayLike) -> OverlapCounts:
     CamSamError
         For arrays of different shapes, without pixels, or of another type.
     """
-    return count_overlap(*mask_pair(prediction, truth))
-
-
-def count_overlap(
-    predicted: NDArray[np.bool_], true: NDArray[np.bool_], size: int | None = None
-) -> OverlapCounts:
-    """Return the same as `overlap` for masks that are known to fit together.
-
-    Parameters
-    ----------
-    predicted, true : ndarray of bool, of one shape
-    size : int, optional
-        Pixels of the image, where the masks are a window that holds all objects.
-
-    Returns
-    -------
-    OverlapCounts
-    """
+    predicted, true = mask_pair(prediction, truth)
     n_predicted = int(np.count_nonzero(predicted))
     n_true = int(np.count_nonzero(true))
     window = bounding_box(true)

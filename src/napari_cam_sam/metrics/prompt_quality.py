@@ -17,7 +17,18 @@ __all__ = ["box_iou", "score_prompts"]
 
 
 def box_iou(first: Box, second: Box) -> float:
-    """IoU of two boxes as areas, in [0, 1]; parts outside the plane count."""
+    """Compute the IoU of two boxes as areas.
+
+    Parameters
+    ----------
+    first, second : Box
+        Parts outside the plane count.
+
+    Returns
+    -------
+    float
+        In [0, 1].
+    """
     height = min(first.row_max, second.row_max) - max(first.row_min, second.row_min)
     width = min(first.column_max, second.column_max) - max(first.column_min, second.column_min)
     shared = max(height, 0.0) * max(width, 0.0)
@@ -64,7 +75,7 @@ def score_prompts(
     """
     labels = check_labels(truth, "truth")
     if labels.ndim != 2:
-        raise CamSamError(f"The truth of a plane must be 2D, not {labels.ndim}D.")
+        raise CamSamError(f"The truth of a slice must be 2D, not {labels.ndim}D.")
     scale = check_spacing(spacing, 2)
     objects = prompts.objects if isinstance(prompts, PlanePrompts) else (prompts,)
     points = [point for prompt in objects for point in prompt.points]
@@ -99,23 +110,15 @@ def _on(labels: NDArray[Any], row: float, column: float) -> bool:
     return 0 <= r < rows and 0 <= c < columns and bool(labels[r, c] > 0)
 
 
-def _truth_objects(
-    labels: NDArray[Any],
-) -> tuple[list[tuple[float, float]], list[Box]]:
+def _truth_objects(labels: NDArray[Any]) -> tuple[list[tuple[float, float]], list[Box]]:
+    """Return the centre of mass and the bounding box of each object."""
     centres, boxes = [], []
     values = np.unique(labels)
     for value in values[values > 0]:
         rows, columns = np.nonzero(labels == value)
         centres.append((float(rows.mean()), float(columns.mean())))
-        boxes.append(
-            Box(
-                float(rows.min()),
-                float(columns.min()),
-                float(rows.max() + 1),
-                float(columns.max() + 1),
-                "truth",
-            )
-        )
+        top, left, bottom, right = rows.min(), columns.min(), rows.max() + 1, columns.max() + 1
+        boxes.append(Box(float(top), float(left), float(bottom), float(right), "truth"))
     return centres, boxes
 
 

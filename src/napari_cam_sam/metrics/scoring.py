@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from napari_cam_sam.metrics.localisation import (
     check_heatmap,
@@ -15,24 +15,11 @@ from napari_cam_sam.metrics.localisation import (
     rank,
     thresholded_iou,
 )
-from napari_cam_sam.metrics.masks import TRUTH_EMPTY, check_spacing, mask_pair
-from napari_cam_sam.metrics.overlap import count_overlap
-from napari_cam_sam.metrics.surface import DEFAULT_TOLERANCE, distances_between, nsd_between
+from napari_cam_sam.metrics.masks import TRUTH_EMPTY
+from napari_cam_sam.metrics.overlap import overlap
+from napari_cam_sam.metrics.surface import DEFAULT_TOLERANCE, nsd, surface_distances
 
-__all__ = [
-    "HEATMAP_CONSTANT",
-    "HEATMAP_NOT_FINITE",
-    "TRUTH_EMPTY",
-    "TRUTH_FULL",
-    "Scores",
-    "score_heatmap",
-    "score_masks",
-    "score_window",
-]
-
-TRUTH_FULL = "truth-full"
-HEATMAP_CONSTANT = "heatmap-constant"
-HEATMAP_NOT_FINITE = "heatmap-not-finite"
+__all__ = ["Scores", "score_heatmap", "score_masks", "score_window"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +35,7 @@ class Scores:
     """
 
     values: dict[str, float]
-    flags: tuple[str, ...] = field(default=())
+    flags: tuple[str, ...] = ()
 
 
 def score_masks(
@@ -89,27 +76,26 @@ def score_masks(
     >>> scores.values["iou"], round(scores.values["dice"], 3)
     (0.5, 0.667)
     """
-    predicted, true = mask_pair(prediction, truth)
-    return score_window(predicted, true, check_spacing(spacing, predicted.ndim), tolerance)
+    return score_window(prediction, truth, spacing, tolerance)
 
 
 def score_window(
-    predicted: NDArray[np.bool_],
-    true: NDArray[np.bool_],
-    scale: tuple[float, ...],
+    prediction: ArrayLike,
+    truth: ArrayLike,
+    spacing: Sequence[float],
     tolerance: float,
     origin: Sequence[int] | None = None,
     size: int | None = None,
 ) -> Scores:
-    """Return the same as `score_masks` for masks that are known to fit together.
+    """Score masks as `score_masks` does, by a window of the image that holds all of both.
 
     Parameters
     ----------
-    predicted, true : ndarray of bool, of one shape
-        The image, or a window that holds all of both masks.
-    scale : tuple of float
-        From :func:`~napari_cam_sam.metrics.masks.check_spacing`.
+    prediction, truth : array of bool or int, of one shape
+        The window.
+    spacing : sequence of float
     tolerance : float
+        Of NSD.
     origin : sequence of int, optional
         Where the window begins in the image.
     size : int, optional
@@ -119,16 +105,21 @@ def score_window(
     -------
     Scores
         Of the image, to the last digit.
+
+    Raises
+    ------
+    CamSamError
+        As `score_masks`.
     """
-    counts = count_overlap(predicted, true, size)
-    distances = distances_between(predicted, true, scale, origin)
+    counts = overlap(prediction, truth, size)
+    distances = surface_distances(prediction, truth, spacing, origin)
     values = {
         "iou": counts.iou,
         "dice": counts.dice,
         "pixel_accuracy": counts.pixel_accuracy,
         "hd95": distances.hd95,
         "assd": distances.assd,
-        "nsd": nsd_between(predicted, true, scale, tolerance, origin),
+        "nsd": nsd(prediction, truth, spacing, tolerance, origin),
     }
     return Scores(values, () if counts.flag is None else (counts.flag,))
 
@@ -173,7 +164,7 @@ def score_heatmap(values: ArrayLike, truth: ArrayLike, *, threshold: float = 0.5
     if n_inside == 0:
         flags.append(TRUTH_EMPTY)
     elif n_inside == true.size:
-        flags.append(TRUTH_FULL)
+        flags.append("truth-full")
     names = (
         "auc_judd", "auprc", "prevalence", "pointing_hit", "tied_fraction", "tied_inside",
         "energy_inside", "thresholded_iou",
@@ -181,15 +172,15 @@ def score_heatmap(values: ArrayLike, truth: ArrayLike, *, threshold: float = 0.5
     scores = dict.fromkeys(names, float("nan"))
     scores["prevalence"] = n_inside / true.size
     if heat.dtype.kind == "f" and not (np.isfinite(heat.min()) and np.isfinite(heat.max())):
-        return Scores(scores, (*flags, HEATMAP_NOT_FINITE))
+        return Scores(scores, (*flags, "heatmap-not-finite"))
     where = pointing(heat, true)
     if where.tied_fraction == 1:
-        flags.append(HEATMAP_CONSTANT)
+        flags.append("heatmap-constant")
     scores["tied_fraction"] = where.tied_fraction
     if n_inside:
         ranking = rank(heat, true)
         scores["auc_judd"] = ranking.auc_judd
-        scores["auprc"] = ranking.auprc()
+        scores["auprc"] = ranking.auprc
         scores["pointing_hit"] = float(where.hit)
         scores["tied_inside"] = where.tied_inside
         scores["energy_inside"] = energy_inside(heat, true)

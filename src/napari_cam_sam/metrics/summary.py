@@ -101,22 +101,14 @@ def summarise(
     n = int(counted.size)
     if n == 0:
         nan = math.nan
-        return Summary(nan, nan, nan, nan, nan, nan, 0, int(array.size))
+        return Summary(nan, nan, nan, nan, nan, nan, 0, array.size)
     q25, median, q75 = np.percentile(counted, [25, 50, 75])
     means = bootstrap_means(
         counted, None if together is None else together[kept], resamples=resamples, seed=seed
     )
     low, high = np.percentile(means, [2.5, 97.5])
-    return Summary(
-        mean=float(counted.mean()),
-        median=float(median),
-        q25=float(q25),
-        q75=float(q75),
-        ci_low=float(low),
-        ci_high=float(high),
-        n=n,
-        n_left_out=int(array.size) - n,
-    )
+    mean, low, high = float(counted.mean()), float(low), float(high)
+    return Summary(mean, float(median), float(q25), float(q75), low, high, n, array.size - n)
 
 
 def bootstrap_means(

@@ -28,16 +28,8 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.metrics.masks import bounding_box, check_spacing, mask_pair
 
 __all__ = [
-    "DEFAULT_TOLERANCE",
-    "PERCENTILE_RULE",
-    "SurfaceDistances",
-    "assd",
-    "distances_between",
-    "hd95",
-    "nsd",
-    "nsd_between",
-    "surface_distances",
-]
+    "DEFAULT_TOLERANCE", "PERCENTILE_RULE", "SurfaceDistances", "nsd", "surface_distances",
+]  # fmt: skip
 
 DEFAULT_TOLERANCE = 2.0
 """Tolerance of NSD in mm."""
@@ -78,9 +70,12 @@ class SurfaceDistances:
 
 
 def surface_distances(
-    prediction: ArrayLike, truth: ArrayLike, spacing: Sequence[float]
+    prediction: ArrayLike,
+    truth: ArrayLike,
+    spacing: Sequence[float],
+    origin: Sequence[int] | None = None,
 ) -> SurfaceDistances:
-    """Distances between the surfaces of two masks, between pixel centres.
+    """Compute the distances between the surfaces of two masks, between pixel centres.
 
     Parameters
     ----------
@@ -88,6 +83,9 @@ def surface_distances(
         What is not 0 is object.
     spacing : sequence of float
         Distance between pixels along each axis, in mm (or 1 for pixels).
+    origin : sequence of int, optional
+        Where the masks begin in the image that they are a window of. Distances of a window are
+        then those of the image to the last digit.
 
     Returns
     -------
@@ -99,43 +97,10 @@ def surface_distances(
     CamSamError
         For arrays that do not fit together, or a spacing that does not fit them.
     """
-    predicted, true = mask_pair(prediction, truth)
-    return distances_between(predicted, true, check_spacing(spacing, predicted.ndim))
-
-
-def distances_between(
-    predicted: NDArray[np.bool_],
-    true: NDArray[np.bool_],
-    scale: tuple[float, ...],
-    origin: Sequence[int] | None = None,
-) -> SurfaceDistances:
-    """Return the same as `surface_distances` for masks that are known to fit together.
-
-    Parameters
-    ----------
-    predicted, true : ndarray of bool, of one shape
-    scale : tuple of float
-        From `check_spacing`.
-    origin : sequence of int, optional
-        Where the masks begin in the image that they are a window of. Distances of a window are
-        then those of the image to the last digit.
-
-    Returns
-    -------
-    SurfaceDistances
-    """
-    ours, theirs = (_edge_positions(mask, scale, origin) for mask in (predicted, true))
+    masks = mask_pair(prediction, truth)
+    scale = check_spacing(spacing, masks[0].ndim)
+    ours, theirs = (_edge_positions(mask, scale, origin) for mask in masks)
     return SurfaceDistances(_nearest(ours, theirs), _nearest(theirs, ours))
-
-
-def hd95(prediction: ArrayLike, truth: ArrayLike, spacing: Sequence[float]) -> float:
-    """95 % Hausdorff distance in the unit of the spacing; see `surface_distances`."""
-    return surface_distances(prediction, truth, spacing).hd95
-
-
-def assd(prediction: ArrayLike, truth: ArrayLike, spacing: Sequence[float]) -> float:
-    """Average symmetric surface distance; see `surface_distances`."""
-    return surface_distances(prediction, truth, spacing).assd
 
 
 def nsd(
@@ -143,8 +108,9 @@ def nsd(
     truth: ArrayLike,
     spacing: Sequence[float],
     tolerance: float = DEFAULT_TOLERANCE,
+    origin: Sequence[int] | None = None,
 ) -> float:
-    """Normalised surface Dice: part of both surfaces that lies within a tolerance of the other.
+    """Compute the normalised surface Dice: the part of both surfaces that is near the other.
 
     Parameters
     ----------
@@ -154,6 +120,8 @@ def nsd(
         Distance between pixels along each axis, in mm.
     tolerance : float
         Largest distance that counts as agreement, in the unit of the spacing.
+    origin : sequence of int, optional
+        As for `surface_distances`.
 
     Returns
     -------
@@ -167,33 +135,7 @@ def nsd(
         them, or a negative tolerance.
     """
     predicted, true = mask_pair(prediction, truth)
-    return nsd_between(predicted, true, check_spacing(spacing, predicted.ndim), tolerance)
-
-
-def nsd_between(
-    predicted: NDArray[np.bool_],
-    true: NDArray[np.bool_],
-    scale: tuple[float, ...],
-    tolerance: float,
-    origin: Sequence[int] | None = None,
-) -> float:
-    """Return the same as `nsd` for masks that are known to fit together.
-
-    Parameters
-    ----------
-    predicted, true, scale, origin
-        As for `distances_between`.
-    tolerance : float
-
-    Returns
-    -------
-    float
-
-    Raises
-    ------
-    CamSamError
-        For masks that are not 2D or 3D, or a negative tolerance.
-    """
+    scale = check_spacing(spacing, predicted.ndim)
     if predicted.ndim not in (2, 3):
         raise CamSamError(f"NSD needs 2D or 3D masks, not {predicted.ndim}D.")
     if not tolerance >= 0:
@@ -279,17 +221,12 @@ def _element_sizes(spacing: tuple[float, ...]) -> NDArray[np.float64]:
     if len(spacing) == 2:
         row, column = spacing
         corner = 0.5 * float(np.hypot(row, column))
-        sizes = np.zeros(16)
-        for code in range(1, 15):
-            # Bits of (0, 0), (0, 1), (1, 0), (1, 1), as product() counts the corners.
-            if code in (0b0011, 0b1100):
-                sizes[code] = column
-            elif code in (0b0101, 0b1010):
-                sizes[code] = row
-            elif code in (0b0110, 0b1001):
-                sizes[code] = 2 * corner
-            else:
-                sizes[code] = corner
+        sizes = np.full(16, corner)
+        # Bits of (0, 0), (0, 1), (1, 0), (1, 1), as product() counts the corners.
+        sizes[[0b0000, 0b1111]] = 0
+        sizes[[0b0011, 0b1100]] = column
+        sizes[[0b0101, 0b1010]] = row
+        sizes[[0b0110, 0b1001]] = 2 * corner
         return sizes
     scale = np.asarray(spacing)
     sizes = np.zeros(256)
@@ -309,16 +246,12 @@ def _cell_triangles() -> tuple[NDArray[np.float64], ...]:
     """
     from skimage.measure import marching_cubes
 
-    empty = np.empty((0, 3, 3))
-    cells = [empty] * 256
+    cells = [np.empty((0, 3, 3))] * 256
     for code in range(1, 255):
-        if code.bit_count() <= 4:
-            cell = np.array([(code >> bit) & 1 for bit in range(8)], dtype=np.float64)
-            vertices, faces, _, _ = marching_cubes(  # type: ignore[no-untyped-call]
-                cell.reshape(2, 2, 2), 0.5, method="lorensen"
-            )
-            cells[code] = vertices[faces].astype(np.float64)
-    for code in range(1, 255):
-        if code.bit_count() > 4:
-            cells[code] = cells[255 - code]
+        few = code if code.bit_count() <= 4 else 255 - code
+        cell = np.array([(few >> bit) & 1 for bit in range(8)], dtype=np.float64)
+        vertices, faces, _, _ = marching_cubes(  # type: ignore[no-untyped-call]
+            cell.reshape(2, 2, 2), 0.5, method="lorensen"
+        )
+        cells[code] = vertices[faces].astype(np.float64)
     return tuple(cells)

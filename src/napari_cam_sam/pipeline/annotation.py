@@ -72,22 +72,21 @@ def annotate(
     """
     if truth.shape != embedding.plane_shape:
         raise CamSamError(
-            f"The truth has shape {truth.shape}, the plane {embedding.plane_shape}: "
+            f"The truth has shape {truth.shape}, the slice {embedding.plane_shape}: "
             "they must be the same."
         )
     rng = np.random.default_rng((parameters.seed, object_id))
-    point = first_point(truth, rng)
     prompt = ObjectPrompt(object_id)
     logits: NDArray[np.float32] | None = None
     step: AnnotatorStep | None = None
     for _ in range(parameters.points):
-        if step is not None:
-            further = next_point(step.mask, truth, rng)
-            if further is None:
-                yield step
-                continue
-            point = further
-        prompt = ObjectPrompt(object_id, (*prompt.points, point))
+        if step is None:
+            prompt = ObjectPrompt(object_id, (first_point(truth, rng),))
+        elif (point := next_point(step.mask, truth, rng)) is not None:
+            prompt = ObjectPrompt(object_id, (*prompt.points, point))
+        else:
+            yield step
+            continue
         (found,) = segmenter.decode(
             embedding,
             [prompt],

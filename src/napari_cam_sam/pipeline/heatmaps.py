@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, repeat, tee
 from typing import TypeGuard
 
 import numpy as np
@@ -15,12 +14,7 @@ from napari_cam_sam.cam.heatmaps import CamParameters, Heatmap, compute_heatmaps
 from napari_cam_sam.cam.volume_heatmaps import compute_volume_heatmap, planes_of
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
-from napari_cam_sam.images.windows import (
-    Window,
-    WindowParameters,
-    apply_window,
-    parse_window,
-)
+from napari_cam_sam.images.windows import Window, WindowParameters, apply_window, parse_window
 from napari_cam_sam.models.classifiers import Classifier
 from napari_cam_sam.models.segmentation import SegmentationNetwork
 from napari_cam_sam.pipeline.parameters import RunParameters
@@ -49,49 +43,45 @@ def planes_with_heatmaps(
     truth: Image | None = None,
     region: Image | None = None,
 ) -> Iterator[tuple[int, NDArray[np.uint8], Heatmap | None]]:
-    """Give windowed planes with their heatmaps, computed in batches, where there is a classifier.
+    """Compute the heatmaps of planes, in batches.
 
-    `truth` and `region` are for pixel sets of segmentation networks.
+    Parameters
+    ----------
+    image : Image
+    classifier : Classifier, SegmentationNetwork or None
+        Without one there are no heatmaps.
+    parameters : RunParameters
+    indices : range
+        Of the planes.
+    window : Window
+    truth, region : Image, optional
+        For pixel sets of segmentation networks.
 
     Yields
     ------
-    index, plane, heatmap
+    index : int
+    plane : ndarray of uint8, shape (rows, columns) or (rows, columns, 3)
+        Windowed.
+    heatmap : Heatmap or None
     """
-    waiting: deque[NDArray[np.uint8]] = deque()
-
-    def windowed() -> Iterator[NDArray[np.uint8]]:
-        for index in indices:
-            waiting.append(window_plane(image, parameters.axis, index, window))
-            yield waiting[-1]
-
-    source = windowed()
+    axis, cam = parameters.axis, parameters.cam
+    planes: Iterator[NDArray[np.uint8]]
+    planes = (window_plane(image, axis, index, window) for index in indices)
+    heatmaps: Iterator[Heatmap | None] = repeat(None)
+    given = _given_pixels(parameters, truth, region)
     if takes_image(classifier):
-        read_region = _given_pixels(parameters, truth, region)
-        found = explain_planes(
-            image, classifier, parameters.cam, window, parameters.axis, indices, read_region
-        )
-        for index, plane, one in zip(indices, source, found, strict=True):
-            waiting.clear()
-            yield index, plane, one
-        return
-    heatmaps = None
-    if classifier is not None:
-        given = _given_pixels(parameters, truth, region)
-        regions = None if given is None else (given(parameters.axis, index) for index in indices)
-        heatmaps = compute_heatmaps(classifier, source, parameters.cam, regions=regions)
-    for index in indices:
-        heatmap = None
-        if heatmaps is None:
-            next(source)
-        else:
-            heatmap = next(heatmaps)
-        yield index, waiting.popleft(), heatmap
+        heatmaps = explain_planes(image, classifier, cam, window, axis, indices, given)
+    elif classifier is not None:
+        regions = None if given is None else (given(axis, index) for index in indices)
+        planes, batches = tee(planes)  # the classifier is a batch ahead
+        heatmaps = compute_heatmaps(classifier, batches, cam, regions=regions)
+    yield from zip(indices, planes, heatmaps, strict=False)
 
 
 def _given_pixels(
     parameters: RunParameters, truth: Image | None, region: Image | None
 ) -> ReadRegion | None:
-    """Give what reads M of a plane by axis and index, where the pixel set is given."""
+    """Return what reads M of a plane by axis and index, where the pixel set is given."""
     kind = None if parameters.cam.pixel_set is None else parameters.cam.pixel_set.kind
     source = {"truth": truth, "region": region}.get(kind or "")
     if source is None:
@@ -106,10 +96,20 @@ def _given_pixels(
 
 
 def takes_image(model: ExplainableModel | None) -> TypeGuard[SegmentationNetwork]:
-    """Tell whether it is a network that needs the image, and not windowed planes one by one."""
-    if not isinstance(model, SegmentationNetwork):
-        return False
-    return model.card.sees_volumes or model.card.preparation is not None
+    """Return whether a model needs the image itself, and not windowed planes one by one.
+
+    Parameters
+    ----------
+    model : Classifier, SegmentationNetwork or None
+
+    Returns
+    -------
+    bool
+        True for 3D networks, and for bundles with transforms of their own.
+    """
+    return isinstance(model, SegmentationNetwork) and (
+        model.card.sees_volumes or model.card.preparation is not None
+    )
 
 
 def explain_planes(
@@ -129,12 +129,14 @@ def explain_planes(
 
     Parameters
     ----------
-    image, network, cam, window, read_region, progress
+    image, network, cam, window
         As of :func:`explain_volume`.
     axis : int
         That the planes cut.
     indices : iterable of int
         Of the planes; one after the other.
+    read_region, progress
+        As of :func:`explain_volume`.
 
     Yields
     ------
@@ -202,7 +204,17 @@ def explain_volume(
 
 
 def with_model_window(parameters: RunParameters, model: ExplainableModel | None) -> RunParameters:
-    """Take the window that a segmentation network was trained with, where none is named."""
+    """Take the window that a segmentation network was trained with, where none is named.
+
+    Parameters
+    ----------
+    parameters : RunParameters
+    model : Classifier, SegmentationNetwork or None
+
+    Returns
+    -------
+    RunParameters
+    """
     named = parameters.window != WindowParameters()
     if named or not isinstance(model, SegmentationNetwork) or model.card.window is None:
         return parameters
@@ -210,19 +222,46 @@ def with_model_window(parameters: RunParameters, model: ExplainableModel | None)
 
 
 def window_plane(image: Image, axis: int, index: int, window: Window) -> NDArray[np.uint8]:
-    """Read a plane through a window; an error names the plane."""
+    """Read a plane through a window.
+
+    Parameters
+    ----------
+    image : Image
+    axis, index : int
+    window : Window
+
+    Returns
+    -------
+    ndarray of uint8, shape (rows, columns) or (rows, columns, 3)
+
+    Raises
+    ------
+    CamSamError
+        Names the plane, where it cannot be read or windowed.
+    """
     try:
         return apply_window(image.plane(axis, index), window)
     except CamSamError as error:
-        raise CamSamError(f"Plane {index} along axis {axis} of {image.name}: {error}") from error
+        raise CamSamError(f"Slice {index} along axis {axis} of {image.name}: {error}") from error
 
 
 def check_volume_for(network: SegmentationNetwork, image: Image) -> None:
-    """Refuse an image that a 3D network cannot take."""
+    """Refuse an image that a 3D network cannot take.
+
+    Parameters
+    ----------
+    network : SegmentationNetwork
+    image : Image
+
+    Raises
+    ------
+    CamSamError
+        If the image is a single slice, or in colour.
+    """
     if network.card.spatial_dims == 2:
         return
     if image.spatial_ndim != 3 or image.rgb:
         raise CamSamError(
             f"{network.name} is a 3D network and takes gray volumes: {image.name} is "
-            f"{'a single plane' if image.spatial_ndim != 3 else 'in colour'}; choose a 2D network."
+            f"{'a single slice' if image.spatial_ndim != 3 else 'in colour'}; choose a 2D network."
         )

@@ -156,30 +156,17 @@ def run_image(
         )  # fmt: skip
         found.spend("scores", time.perf_counter() - clock)
     found.spend("total", time.perf_counter() - begin)
+    found.seconds = {stage: round(value, 4) for stage, value in found.seconds.items()}
+    summary = summarise_scores(found.scores.values()) if found.scores else {}
     return RunResult(
-        image=image,
-        window=window,
-        parameters=parameters,
-        labels=found.labels,
-        heatmap=found.heatmap,
-        grid_shape=found.grid_shape,
-        prompts=tuple(found.prompts),
-        scores=found.scores,
-        empty_planes=found.empty_planes,
-        summary=summarise_scores(found.scores.values()) if found.scores else {},
-        volume=volume,
-        volume_labels=volume_labels,
-        probabilities=found.probabilities,
-        confidence=found.confidence,
-        seconds={stage: round(value, 4) for stage, value in found.seconds.items()},
-        sources=found.sources,
-        consensus=found.consensus,
-    )
+        image=image, window=window, parameters=parameters, summary=summary, volume=volume,
+        volume_labels=volume_labels, **vars(found) | {"prompts": tuple(found.prompts)},
+    )  # fmt: skip
 
 
 @dataclass(eq=False)
 class _Found:
-    """What a run has found so far; see the attributes of RunResult."""
+    """What a run has found so far: its fields are attributes of RunResult."""
 
     labels: NDArray[Any]
     heatmap: NDArray[np.float32] | None
@@ -273,20 +260,18 @@ def _run_volume(
         plane.index: plane
         for plane in choose_planes(prompted, found.probabilities, parameters, settings.min_trust)
     }
-    left_out = PlanePrompts(axis, 0, (), "the plane is not among those to prompt")
+    left_out = PlanePrompts(axis, 0, (), "the slice is not among those to prompt")
     found.prompts = [by_index.get(i) or replace(left_out, index=i) for i in every]
 
     def read_plane(axis: int, index: int) -> NDArray[np.uint8]:
         return preprocess(window_plane(image, axis, index, window), parameters.preprocessing)
 
-    objects = find_objects(
-        Seen(image, segmenter, read_plane, encode, found.heatmap),
-        found.prompts, axis, settings, step,
-    )  # fmt: skip
+    seen = Seen(image, segmenter, read_plane, encode, found.heatmap)
+    found.labels, found.sources, found.consensus = find_objects(
+        seen, found.prompts, axis, settings, step
+    )
     lap("propagate")
-    found.labels, found.sources = objects.labels, objects.sources
-    found.consensus = objects.consensus
-    for index, parts in objects.sources.items():
+    for index, parts in found.sources.items():
         scored = {one.object_id: one.score for one in parts if one.score is not None}
         if scored:
             found.confidence[index] = scored

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -23,30 +23,23 @@ from napari_cam_sam.images.writing import (
     write_labels,
 )
 from napari_cam_sam.metrics.summary import summarise_scores
+from napari_cam_sam.pipeline.heatmaps import ExplainableModel
+from napari_cam_sam.pipeline.results import RunResult
 from napari_cam_sam.prompts.serialise import to_data, to_json
 from napari_cam_sam.records.folders import write_folder
 from napari_cam_sam.records.values import package_versions, plain
+from napari_cam_sam.sam.segmenter import Segmenter
 from napari_cam_sam.text import cell_text, recorded
 
-# Sessions are written by the viewer, at a time when PyTorch may not have been imported: these
-# bring it.
-if TYPE_CHECKING:
-    from napari_cam_sam.pipeline import RunResult
-    from napari_cam_sam.pipeline.heatmaps import ExplainableModel
-    from napari_cam_sam.sam.segmenter import Segmenter
-
-__all__ = [
-    "check_output",
-    "output_names",
-    "run_record",
-    "scores_data",
-    "volume_data",
-    "write_run",
-]
+__all__ = ["check_output", "run_record", "scores_data", "volume_data", "write_run"]
 
 
 def scores_data(result: RunResult) -> dict[str, Any]:
     """Return the scores of a run as plain data.
+
+    Parameters
+    ----------
+    result : RunResult
 
     Returns
     -------
@@ -105,6 +98,10 @@ def _source_of(result: RunResult, index: int, label: int) -> dict[str, str]:
 
 def volume_data(result: RunResult) -> dict[str, Any]:
     """Return what is known of the objects of a volume as plain data.
+
+    Parameters
+    ----------
+    result : RunResult
 
     Returns
     -------
@@ -210,8 +207,8 @@ def _source(image: Image) -> dict[str, Any]:
     }
 
 
-def output_names(image: Image) -> tuple[str, ...]:
-    """Names of all files that a run of an image may write into its folder."""
+def _output_names(image: Image) -> tuple[str, ...]:
+    """Return the names of all files that a run of an image may write into its folder."""
     return (
         f"heatmap{heatmap_suffix(image)}",
         f"labels{labels_suffix(image)}",
@@ -255,7 +252,7 @@ def check_output(folder: Path, image: Image, inputs: Iterable[Path] = ()) -> Non
             f"The output cannot be written, {error.strerror}: name another folder", folder
         ) from error
     given = [path for path in inputs if path.exists()]
-    for target in (folder / name for name in output_names(image)):
+    for target in (folder / name for name in _output_names(image)):
         if target.is_dir():
             raise refusal("A file would take the place of a folder: name another output", target)
         if any(target.exists() and target.samefile(path) for path in given):
@@ -326,7 +323,7 @@ def write_run(
     ours = [
         *(f"{name}{s}" for name in ("heatmap", "disagreement") for s in (".nii.gz", ".tif")),
         *(f"labels{suffix}" for suffix in (".nii.gz", ".tif", ".png")),
-        *output_names(image),
+        *_output_names(image),
     ]
     stale = [name for name in ours if name not in writers] if (folder / "run.json").exists() else ()
     write_folder(folder, writers, stale)

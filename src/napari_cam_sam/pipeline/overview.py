@@ -9,27 +9,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_cam_sam.evaluation.truth import truth_plane
 from napari_cam_sam.images.geometry import Hanging, hanging
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.windows import apply_window
-from napari_cam_sam.pipeline import RunResult
+from napari_cam_sam.pipeline.results import RunResult
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.text import drawn
 
-__all__ = [
-    "COLOUR_WORDS",
-    "draw_contours",
-    "draw_heatmap",
-    "draw_overview",
-    "draw_prompts",
-    "hang",
-]
+__all__ = ["draw_contours", "draw_heatmap", "draw_overview", "draw_prompts", "hang"]
 
 _MOST_PLANES = 6
 _PREDICTION, _TRUTH, _POSITIVE, _NEGATIVE = "#ffb000", "#40e0ff", "#50ff50", "#ff5050"
-
-COLOUR_WORDS = "orange: mask    cyan, dashed: truth    green: positive    red: negative"
-"""What the colours mean, for people."""
+_COLOUR_WORDS = "orange: mask    cyan, dashed: truth    green: positive    red: negative"
 
 
 def draw_overview(path: Path, result: RunResult, truth: Image | None = None) -> None:
@@ -56,9 +48,9 @@ def draw_overview(path: Path, result: RunResult, truth: Image | None = None) -> 
     row_spacing, column_spacing = result.image.geometry.plane_spacing(axis)
     aspect = row_spacing / column_spacing
     view = hanging(result.image.geometry, axis)
-    titles = ["image", "heatmap", "prompts", "mask"] if result.heatmap is not None else [
-        "image", "prompts", "mask"
-    ]  # fmt: skip
+    titles = ["image", "heatmap", "prompts", "mask"]
+    if result.heatmap is None:
+        titles.remove("heatmap")
     height = min(3.2, max(1.0, 2.6 * rows * aspect / columns))
     figure = Figure(figsize=(2.7 * len(titles), (height + 0.45) * len(shown) + 0.3), dpi=100)
     FigureCanvasAgg(figure)
@@ -66,28 +58,26 @@ def draw_overview(path: Path, result: RunResult, truth: Image | None = None) -> 
     for line, prompts in zip(grid, shown, strict=True):
         index = prompts.index
         plane = apply_window(result.image.plane(axis, index), result.window)
-        labels = _cut(result.labels, result.image, axis, index)
+        where = result.image.plane_index(axis, index)
         for axes, title in zip(line, titles, strict=True):
             axes.imshow(plane, cmap="gray", vmin=0, vmax=255, aspect=aspect)
             axes.set_axis_off()
             if title == "heatmap" and result.heatmap is not None:
-                draw_heatmap(axes, _cut(result.heatmap, result.image, axis, index), aspect)
+                draw_heatmap(axes, result.heatmap[where], aspect)
             if title == "prompts":
                 draw_prompts(axes, prompts)
             if title == "mask":
                 answer = None
                 if truth is not None:
-                    wanted = result.parameters.truth_label
-                    there = np.asarray(truth.plane(axis, index))
-                    answer = there > 0 if wanted is None else there == wanted
-                draw_contours(axes, labels > 0, answer)
+                    answer = truth_plane(truth, axis, index, result.parameters.truth_label) > 0
+                draw_contours(axes, result.labels[where] > 0, answer)
             hang(axes, view, (rows, columns), letters=title == "image")
             axes.set_title(drawn(_title(title, result, prompts)), fontsize=8)
     figure.text(
         0.01,
         0.004,
-        drawn(f"{result.image.name}: {len(shown)} of {len(_worth_showing(result))} planes with ")
-        + f"prompts, a mask or a score    {COLOUR_WORDS}",
+        drawn(f"{result.image.name}: {len(shown)} of {len(_worth_showing(result))} slices with ")
+        + f"prompts, a mask or a score    {_COLOUR_WORDS}",
         fontsize=7,
     )
     figure.tight_layout(pad=0.4, rect=(0, 0.02, 1, 1))
@@ -115,12 +105,18 @@ def _choose(result: RunResult) -> list[PlanePrompts]:
     return [pool[i] for i in sorted(chosen)]
 
 
-def _cut(volume: NDArray[Any], image: Image, axis: int, index: int) -> NDArray[Any]:
-    return volume if image.spatial_ndim == 2 else np.take(volume, index, axis=axis)
-
-
 def hang(axes: Any, view: Hanging, shape: Sequence[int], letters: bool) -> None:
-    """Set the axes so that a plane hangs as in the viewer; letters name its sides."""
+    """Set the axes so that a plane hangs as in the viewer.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+    view : Hanging
+    shape : sequence of int
+        Rows and columns of the plane.
+    letters : bool
+        Whether letters name its sides, where the view knows them.
+    """
     x, y = view.limits(shape)
     axes.set(xlim=x, ylim=y)
     if not letters or view.letters is None:
@@ -136,13 +132,29 @@ def hang(axes: Any, view: Hanging, shape: Sequence[int], letters: bool) -> None:
 
 
 def draw_heatmap(axes: Any, heatmap: NDArray[np.float32], aspect: float) -> None:
-    """Lay a heatmap with values in [0, 1], shape (rows, columns), over an image."""
+    """Lay a heatmap over an image.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+    heatmap : ndarray of float32, shape (rows, columns)
+        In [0, 1].
+    aspect : float
+        Height of a pixel over its width.
+    """
     opacity = 0.15 + 0.6 * heatmap
     axes.imshow(heatmap, cmap="inferno", alpha=opacity, vmin=0, vmax=1, aspect=aspect)
 
 
 def draw_contours(axes: Any, mask: NDArray[np.bool_], truth: NDArray[np.bool_] | None) -> None:
-    """Draw the outlines of a mask, solid, and of the truth, dashed; shapes (rows, columns)."""
+    """Draw the outlines of a mask, solid, and of the truth, dashed.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+    mask, truth : ndarray of bool, shape (rows, columns)
+        The truth may be None.
+    """
     _contour(axes, mask, _PREDICTION, "solid")
     if truth is not None:
         _contour(axes, truth, _TRUTH, "dashed")
@@ -157,37 +169,32 @@ def _contour(axes: Any, mask: NDArray[np.bool_], colour: str, style: str) -> Non
 
 
 def draw_prompts(axes: Any, prompts: PlanePrompts) -> None:
-    """Draw boxes, positive points as + and negative ones as ×."""
+    """Draw boxes, positive points as + and negative ones as ×.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+    prompts : PlanePrompts
+    """
     from matplotlib.patches import Rectangle
 
     for prompt in prompts.objects:
         if prompt.box is not None:
             box = prompt.box
             corner = (box.column_min - 0.5, box.row_min - 0.5)
-            axes.add_patch(
-                Rectangle(
-                    corner, box.width, box.height, fill=False, edgecolor=_POSITIVE, linewidth=1.2
-                )
-            )
+            size = box.width, box.height
+            axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor=_POSITIVE, linewidth=1.2))
         for point in prompt.points:
-            axes.plot(
-                point.column,
-                point.row,
-                marker="+" if point.positive else "x",
-                color=_POSITIVE if point.positive else _NEGATIVE,
-                markersize=7,
-                markeredgewidth=1.5,
-            )
+            marker, colour = ("+", _POSITIVE) if point.positive else ("x", _NEGATIVE)
+            look = {"marker": marker, "color": colour, "markersize": 7, "markeredgewidth": 1.5}
+            axes.plot(point.column, point.row, **look)
 
 
 def _title(column: str, result: RunResult, prompts: PlanePrompts) -> str:
     index = prompts.index
     if column == "image":
-        return (
-            result.image.name
-            if result.image.spatial_ndim == 2
-            else f"axis {prompts.axis}, plane {index}"
-        )
+        where = f"axis {prompts.axis}, slice {index}"
+        return result.image.name if result.image.spatial_ndim == 2 else where
     if column == "heatmap":
         return f"heatmap, p = {result.probabilities.get(index, float('nan')):.2f}"
     if column == "prompts":

@@ -19,10 +19,7 @@ from napari_cam_sam.evaluation.truth import truth_plane
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.preprocessing import preprocess
 from napari_cam_sam.images.reading import check_same_grid
-from napari_cam_sam.images.windows import (
-    Window,
-    resolve_window,
-)
+from napari_cam_sam.images.windows import Window, resolve_window
 from napari_cam_sam.metrics.scoring import Scores
 from napari_cam_sam.models.segmentation import SegmentationNetwork
 from napari_cam_sam.pipeline.heatmaps import (
@@ -32,9 +29,9 @@ from napari_cam_sam.pipeline.heatmaps import (
 )
 from napari_cam_sam.pipeline.parameters import RunParameters
 from napari_cam_sam.pipeline.results import PlaneResult
-from napari_cam_sam.prompts.data import PlanePrompts, Point
+from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.prompts.strategies import (
-    adaptive_negatives,
+    add_adaptive_negatives,
     prompts_from_heatmap,
     prompts_from_mask,
 )
@@ -108,7 +105,7 @@ def run_planes(
         If something is missing or does not fit; before the first plane is computed.
     """
     if parameters.volume is not None:
-        raise CamSamError("run_planes takes each plane by itself: run_image does volumes.")
+        raise CamSamError("run_planes takes each slice by itself: run_image does volumes.")
     indices = check_run(image, segmenter, classifier, parameters, truth, region)
     if window is None:
         window = resolve_window(image, parameters.window)
@@ -129,7 +126,20 @@ def run_planes(
 
 
 def read_truth(truth: Image | None, parameters: RunParameters, index: int) -> NDArray[Any] | None:
-    """Load a plane of the truth that a run means; None where there is no truth."""
+    """Load a plane of the truth that a run means.
+
+    Parameters
+    ----------
+    truth : Image or None
+    parameters : RunParameters
+    index : int
+        Of the plane, along the axis of the parameters.
+
+    Returns
+    -------
+    ndarray of int, shape (rows, columns), or None
+        None where there is no truth.
+    """
     if truth is None:
         return None
     return truth_plane(truth, parameters.axis, index, parameters.truth_label)
@@ -143,7 +153,22 @@ def score_run_plane(
     spacing: Sequence[float],
     parameters: RunParameters,
 ) -> dict[int, Scores]:
-    """Score a plane: by label where the prompts know the truth's labels, else as a whole."""
+    """Score a plane: by label where the prompts know the truth's labels, else as a whole.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (rows, columns)
+    prompts : PlanePrompts
+    heatmap : ndarray of float32, shape (rows, columns), or None
+    truth : ndarray of int, shape (rows, columns)
+    spacing : sequence of two float
+    parameters : RunParameters
+
+    Returns
+    -------
+    dict of int to Scores
+        As ``PlaneResult.scores``.
+    """
     if parameters.by_label:
         # Propagation may have taken an object to a plane on which the truth has it not.
         found = score_labels(labels, truth, spacing, heatmap=heatmap, prompts=prompts)
@@ -161,7 +186,26 @@ def check_run(
     truth: Image | None,
     region: Image | None = None,
 ) -> range:
-    """Give the indices of the planes to run, or say what is missing or does not fit."""
+    """Check that nothing is missing for a run, and that all fits together.
+
+    Parameters
+    ----------
+    image : Image
+    segmenter : Segmenter
+    classifier : Classifier, SegmentationNetwork or None
+    parameters : RunParameters
+    truth, region : Image or None
+
+    Returns
+    -------
+    range
+        Indices of the planes to run.
+
+    Raises
+    ------
+    CamSamError
+        Names what is missing or does not fit.
+    """
     indices = checked_planes(image, parameters)
     if truth is not None:
         check_same_grid(image, truth)
@@ -198,7 +242,7 @@ def _check_network(
     truth: Image | None,
     region: Image | None,
 ) -> None:
-    """Say what a segmentation network or its pixel set lacks."""
+    """Check that a segmentation network and its pixel set have what they need."""
     check_volume_for(network, image)
     pixel_set = parameters.cam.pixel_set or PixelSet()
     if {"truth": truth, "region": region}.get(pixel_set.kind, image) is None:
@@ -208,21 +252,47 @@ def _check_network(
 
 
 def checked_planes(image: Image, parameters: RunParameters) -> range:
-    """Give the indices of the planes of a run, or say which are not there."""
+    """Return the indices of the planes of a run.
+
+    Parameters
+    ----------
+    image : Image
+    parameters : RunParameters
+
+    Returns
+    -------
+    range
+
+    Raises
+    ------
+    CamSamError
+        If some of them are not there, or they do not follow each other.
+    """
     count = image.n_planes(parameters.axis)
     chosen = range(count) if parameters.planes is None else parameters.planes
     if chosen.step != 1:
-        raise CamSamError(f"The planes {chosen} are not one after the other: the step must be 1.")
+        raise CamSamError(f"The slices {chosen} are not one after the other: the step must be 1.")
     if len(chosen) == 0 or chosen[0] < 0 or chosen[-1] >= count:
         raise CamSamError(
-            f"The planes {chosen.start}:{chosen.stop} are not all there: "
+            f"The slices {chosen.start}:{chosen.stop} are not all there: "
             f"axis {parameters.axis} of {image.name} has {count}, counted from 0."
         )
     return chosen
 
 
 def encoder(segmenter: Segmenter, embeddings: EmbeddingCache | None) -> Encode:
-    """Give what encodes a plane: with the same features whether there is a cache or none."""
+    """Return what encodes a plane: with the same features whether there is a cache or none.
+
+    Parameters
+    ----------
+    segmenter : Segmenter
+    embeddings : EmbeddingCache or None
+
+    Returns
+    -------
+    callable
+        A plane as the segmenter sees it, ndarray of uint8 → Embedding.
+    """
     if embeddings is not None:
         return partial(embeddings.encode, segmenter)
     return lambda plane: round_features(segmenter.encode(plane))
@@ -290,27 +360,15 @@ def run_plane(
             labels, confidence = segment_plane(
                 segmenter, embedding, prompts, mask_choice=choice, truth=truth, by_label=by_label
             )
-            leaks = _leaks(values, labels, parameters)
-            if leaks:
-                prompts = replace(
-                    prompts,
-                    objects=tuple(replace(o, points=o.points + leaks) for o in prompts.objects),
-                )
+            first, strategy = prompts, parameters.prompt_parameters
+            if values is not None:
+                prompts = add_adaptive_negatives(prompts, values, labels > 0, strategy)
+            if prompts is not first:
                 labels, confidence = segment_plane(
                     segmenter, embedding, prompts, mask_choice=choice, truth=truth
                 )
         lap("decode")
     return PlaneResult(parameters.axis, index, heatmap, prompts, labels, confidence, {}, seconds)
-
-
-def _leaks(
-    values: NDArray[np.float32] | None, labels: NDArray[Any], parameters: RunParameters
-) -> tuple[Point, ...]:
-    """Negative points where the first mask leaks out of the heatmap, if the strategy has such."""
-    strategy = parameters.prompt_parameters
-    if strategy.negatives != "adaptive" or values is None:
-        return ()
-    return adaptive_negatives(values, labels > 0, strategy)
 
 
 def _choose_automatic(
@@ -337,7 +395,26 @@ def make_prompts(
     truth: NDArray[Any] | None,
     parameters: RunParameters,
 ) -> PlanePrompts:
-    """Make the prompts of a plane from its truth or its heatmap, or say why there are none."""
+    """Make the prompts of a plane from its truth or its heatmap.
+
+    Parameters
+    ----------
+    index : int
+        Along the axis of the parameters.
+    heatmap : Heatmap or None
+    truth : ndarray of int, shape (rows, columns), or None
+    parameters : RunParameters
+
+    Returns
+    -------
+    PlanePrompts
+        With a reason where there are none.
+
+    Raises
+    ------
+    CamSamError
+        If the prompts come from a truth, and there is none.
+    """
     axis, strategy = parameters.axis, parameters.prompt_parameters
     if parameters.from_truth:
         if truth is None:

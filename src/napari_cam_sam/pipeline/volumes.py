@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,18 +22,9 @@ from napari_cam_sam.sam.volume.propagation import PropagatedObject, propagate
 from napari_cam_sam.sam.volume.seed_slices import trusted_planes
 from napari_cam_sam.sam.volume.smoothing import smooth_along_axis
 
-__all__ = ["Seen", "VolumeObjects", "check_volume", "choose_planes", "find_objects"]
+__all__ = ["Seen", "check_volume", "choose_planes", "find_objects"]
 
 Sources = dict[int, tuple[PropagatedObject, ...]]
-
-
-@dataclass(frozen=True, eq=False)
-class VolumeObjects:
-    """What was found from the prompts; see the attributes of ``RunResult``."""
-
-    labels: NDArray[Any]
-    sources: Sources
-    consensus: Consensus | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,12 +49,24 @@ class Seen:
 
 
 def check_volume(image: Image, parameters: RunParameters, settings: VolumeParameters) -> None:
-    """Say what does not fit propagation, before anything is computed."""
+    """Check that propagation fits an image and a run, before anything is computed.
+
+    Parameters
+    ----------
+    image : Image
+    parameters : RunParameters
+    settings : VolumeParameters
+
+    Raises
+    ------
+    CamSamError
+        Names what does not fit.
+    """
     if image.spatial_ndim != 3:
-        raise CamSamError(f"{image.name} is a single plane: propagation needs a volume.")
+        raise CamSamError(f"{image.name} is a single slice: propagation needs a volume.")
     if parameters.mask_from != "prompts":
         raise CamSamError(
-            f"Propagation starts from prompts: masks from {parameters.mask_from!r} are of planes "
+            f"Propagation starts from prompts: masks from {parameters.mask_from!r} are of slices "
             "by themselves."
         )
     if parameters.mask_choice == "oracle":
@@ -76,7 +80,7 @@ def check_volume(image: Image, parameters: RunParameters, settings: VolumeParame
         )
     if not parameters.from_truth and parameters.cam.target is None:
         raise CamSamError(
-            "Each plane has a predicted class of its own: name the class that is to be "
+            "Each slice has a predicted class of its own: name the class that is to be "
             "propagated as the target."
         )
     if settings.smooth > 0 and image.geometry.unit != "mm":
@@ -92,6 +96,20 @@ def choose_planes(
     """Choose which planes are propagated from; the others get a reason instead of prompts.
 
     Prompts from a truth are all right; of those from heatmaps the trusted planes are taken.
+
+    Parameters
+    ----------
+    prompted : sequence of PlanePrompts
+    probabilities : mapping of int to float
+        Of the heatmap's target, by plane index.
+    parameters : RunParameters
+    min_trust : float
+        The least probability.
+
+    Returns
+    -------
+    tuple of PlanePrompts
+        As many as were given.
     """
     if parameters.from_truth:
         return tuple(prompted)
@@ -104,7 +122,7 @@ def choose_planes(
         reason = (
             f"the probability of the class, {probability:.2f}, is below {min_trust:g}"
             if probability < min_trust
-            else "a neighbouring plane is more probable"
+            else "a neighbouring slice is more probable"
         )
         return PlanePrompts(plane.axis, plane.index, (), reason)
 
@@ -117,7 +135,7 @@ def find_objects(
     axis: int,
     settings: VolumeParameters,
     done: Callable[[int], None],
-) -> VolumeObjects:
+) -> tuple[NDArray[Any], Sources, Consensus | None]:
     """Propagate prompts along an axis, smooth, and ask the other axes where that is wanted.
 
     Parameters
@@ -130,17 +148,22 @@ def find_objects(
     done : callable
         Called with the number of planes that were decided since the last call; in the end they
         are all planes of all axes that were asked.
+
+    Returns
+    -------
+    labels, sources, consensus
+        As the attributes of ``RunResult``.
     """
     labels, sources = _along(seen, prompts, axis, settings, done)
     if not settings.consensus:
-        return VolumeObjects(labels, sources, None)
+        return labels, sources, None
     volumes = {axis: labels}
     for other in {0, 1, 2} - {axis}:
         across = _prompts_across(labels, other, settings.propagation.margin)
         volumes[other] = _along(seen, across, other, settings, done)[0]
     spacing = seen.image.geometry.spacing
     consensus = find_consensus([volumes[one] for one in sorted(volumes)], spacing=spacing)
-    return VolumeObjects(consensus.labels, sources, consensus)
+    return consensus.labels, sources, consensus
 
 
 def _along(
@@ -156,14 +179,9 @@ def _along(
     sources: Sources = {}
     if any(plane.objects for plane in prompts):
         for plane in propagate(
-            image,
-            seen.segmenter,
-            prompts,
-            lambda index: seen.read_plane(axis, index),
-            settings.propagation,
-            encode=seen.encode,
-            heatmap=seen.heatmap,
-        ):
+            image, seen.segmenter, prompts, partial(seen.read_plane, axis), settings.propagation,
+            encode=seen.encode, heatmap=seen.heatmap,
+        ):  # fmt: skip
             labels[image.plane_index(axis, plane.index)] = plane.labels
             sources[plane.index] = plane.objects
             done(1)

@@ -28,7 +28,7 @@ def check_on_plane(prompts: PlanePrompts, plane_shape: tuple[int, int]) -> None:
         Names the first point or box outside, and the plane's size.
     """
     rows, columns = plane_shape
-    where = f"the plane {prompts.index} of axis {prompts.axis}, {rows} rows × {columns} columns"
+    where = f"the slice {prompts.index} of axis {prompts.axis}, {rows} rows × {columns} columns"
     for prompt in prompts.objects:
         for point in prompt.points:
             # A pixel reaches half a pixel to each side of its index.
@@ -48,7 +48,19 @@ def check_on_plane(prompts: PlanePrompts, plane_shape: tuple[int, int]) -> None:
 
 
 def clip_box(box: Box, plane_shape: tuple[int, int]) -> Box:
-    """Part of a box that lies on the plane; without height or width where none does."""
+    """Return the part of a box that lies on the plane.
+
+    Parameters
+    ----------
+    box : Box
+    plane_shape : tuple of int
+        Rows and columns of the plane.
+
+    Returns
+    -------
+    Box
+        Without height or width where no part does.
+    """
     rows, columns = plane_shape
     row_min = min(max(box.row_min, 0.0), float(rows))
     column_min = min(max(box.column_min, 0.0), float(columns))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from napari_cam_sam.errors import CamSamError, unknown_name
@@ -146,22 +146,17 @@ _S4 = PromptParameters(
 )
 
 
-def _changed(base: PromptParameters, **changes: object) -> PromptParameters:
-    values = {field.name: getattr(base, field.name) for field in fields(base)}
-    return PromptParameters(**{**values, **changes})
-
-
 PRESETS: dict[str, PromptParameters] = {
     "ours": PromptParameters(),
     "s1": _S1,
     "s2-fg": _S2,
-    "s2-fg-bg": _changed(_S2, negatives="extremes"),
-    "s2-adaptive": _changed(_S2, negatives="adaptive"),
-    "s4-mode1": _changed(_S4, kind="point"),
-    "s4-mode2": _changed(_S4, kind="point", max_objects=3),
-    "s4-mode3": _changed(_S4, kind="box"),
-    "s4-mode4": _changed(_S4, kind="box", max_objects=3),
-    "s4-mode5": _changed(_S4, kind="box", components="all"),
+    "s2-fg-bg": replace(_S2, negatives="extremes"),
+    "s2-adaptive": replace(_S2, negatives="adaptive"),
+    "s4-mode1": replace(_S4, kind="point"),
+    "s4-mode2": replace(_S4, kind="point", max_objects=3),
+    "s4-mode3": replace(_S4, kind="box"),
+    "s4-mode4": replace(_S4, kind="box", max_objects=3),
+    "s4-mode5": replace(_S4, kind="box", components="all"),
 }
 """Strategies by name, for heatmaps and masks.
 
@@ -172,15 +167,15 @@ image analysis", whose prompts come from masks; from a heatmap they take {> .5·
 """
 
 TRUTH_PRESETS: dict[str, PromptParameters] = {
-    "truth-box": _changed(_S1, kind="box"),
-    "truth-point": _changed(_S1, kind="point"),
-    "truth-box-point": _changed(_S1, kind="box-point"),
+    "truth-box": replace(_S1, kind="box"),
+    "truth-point": replace(_S1, kind="point"),
+    "truth-box-point": replace(_S1, kind="box-point"),
 }
 """Prompts from a truth mask, the upper bound that Dhamale and Pawar compare with."""
 
 
 def strategy_parameters(name: str) -> PromptParameters:
-    """Parameters of a strategy by its name.
+    """Return the parameters of a strategy by its name.
 
     Parameters
     ----------

@@ -73,7 +73,7 @@ def _nearest(mask: NDArray[np.bool_], position: NDArray[np.float64]) -> tuple[in
 
 
 def distance_centre(mask: NDArray[np.bool_]) -> tuple[int, int]:
-    """Pixel of a mask that is farthest from its edge; the border of the array is an edge.
+    """Find the pixel of a mask that is farthest from its edge; the array's border is an edge.
 
     Parameters
     ----------
@@ -91,7 +91,20 @@ def distance_centre(mask: NDArray[np.bool_]) -> tuple[int, int]:
 
 
 def region_box(region: Region, margin: float, source: Source, score: float | None) -> Box:
-    """Bounding box of a region with a margin in pixels, not clipped to the plane."""
+    """Return the bounding box of a region.
+
+    Parameters
+    ----------
+    region : Region
+    margin : float
+        Added to each side, in pixels; the box is not clipped to the plane.
+    source : {"cam", "truth", "user"}
+    score : float or None
+
+    Returns
+    -------
+    Box
+    """
     height, width = region.mask.shape
     return Box(
         row_min=float(region.row - margin),
@@ -104,7 +117,7 @@ def region_box(region: Region, margin: float, source: Source, score: float | Non
 
 
 def foreground_threshold(values: NDArray[np.floating], parameters: PromptParameters) -> float:
-    """Value above which a heatmap is foreground.
+    """Compute the value above which a heatmap is foreground.
 
     Parameters
     ----------
@@ -188,10 +201,10 @@ def find_regions(
     kept = np.flatnonzero(areas >= max(min_area, 1))
     if kept.size == 0:
         return []
-    if components == "all":
-        return [_crop(np.isin(labels, kept + 1), 0, 0)]
     order = areas
-    if values is not None and components == "most-energy":
+    if components == "all":
+        labels, kept = np.isin(labels, kept + 1).astype(np.uint8), np.array([0])
+    elif values is not None and components == "most-energy":
         order = ndimage.sum_labels(values, labels, np.arange(1, count + 1))
     elif values is not None and components == "with-maximum":
         order = ndimage.maximum(values, labels, np.arange(1, count + 1))
@@ -201,10 +214,3 @@ def find_regions(
         Region(labels[windows[i]] == i + 1, windows[i][0].start, windows[i][1].start)
         for i in best[:max_objects].tolist()
     ]
-
-
-def _crop(mask: NDArray[np.bool_], row: int, column: int) -> Region:
-    rows = np.flatnonzero(mask.any(axis=1))
-    columns = np.flatnonzero(mask.any(axis=0))
-    inner = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    return Region(inner, row + int(rows[0]), column + int(columns[0]))

@@ -84,15 +84,15 @@ class PromptsFile(_Entry):
         for i, plane in enumerate(self.planes):
             if (plane.axis, plane.index) in seen:
                 raise CamSamError(
-                    f"planes[{i}] is a second entry for plane {plane.index} of axis {plane.axis}; "
-                    "each plane must stand there once."
+                    f"planes[{i}] is a second entry for slice {plane.index} of axis {plane.axis}; "
+                    "each slice must stand there once."
                 )
             seen.add((plane.axis, plane.index))
         return tuple(plane.prompts() for plane in self.planes)
 
 
 def to_data(planes: Iterable[PlanePrompts]) -> dict[str, Any]:
-    """Prompts of planes as plain dicts, lists, numbers and strings.
+    """Return prompts of planes as plain dicts, lists, numbers and strings.
 
     Parameters
     ----------
@@ -132,7 +132,22 @@ def _scalar(value: Any) -> Any:
 
 
 def to_json(planes: Iterable[PlanePrompts]) -> str:
-    """Prompts of planes as indented JSON text; see `to_data`."""
+    """Write prompts of planes as indented JSON text.
+
+    Parameters
+    ----------
+    planes : iterable of PlanePrompts
+
+    Returns
+    -------
+    str
+        That `from_json` reads.
+
+    Raises
+    ------
+    CamSamError
+        As `to_data`.
+    """
     return json.dumps(to_data(planes), indent=2, allow_nan=False) + "\n"
 
 
@@ -158,5 +173,20 @@ def from_json(text: str) -> tuple[PlanePrompts, ...]:
 
 
 def from_data(data: object) -> tuple[PlanePrompts, ...]:
-    """Read prompts from what `to_data` gave; see `from_json`."""
+    """Read prompts from plain data.
+
+    Parameters
+    ----------
+    data : object
+        What `to_data` gave, or anything like it.
+
+    Returns
+    -------
+    tuple of PlanePrompts
+
+    Raises
+    ------
+    CamSamError
+        As `from_json`.
+    """
     return check_json(PromptsFile, data).prompts()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,6 +29,7 @@ __all__ = [
     "TRUTH_PRESETS",
     "PromptParameters",
     "adaptive_negatives",
+    "add_adaptive_negatives",
     "prompts_from_heatmap",
     "prompts_from_mask",
     "pseudo_mask",
@@ -86,20 +88,9 @@ def prompts_from_heatmap(
             f"for a heatmap there are {', '.join(PRESETS)}."
         )
     heat = _heatmap(values)
-    if not np.isfinite(heat).all():
-        return _none(axis, index, "the heatmap has values that are not finite")
-    if not (heat > 0).any():
-        return _none(axis, index, "the heatmap is zero everywhere: no evidence")
-    if heat.min() == heat.max():
-        return _none(axis, index, "the heatmap is the same everywhere: no evidence")
-    threshold = foreground_threshold(heat, parameters)
-    foreground = heat > threshold
-    if not foreground.any():
-        return _none(axis, index, f"no heatmap value above {threshold:.4g}")
-    regions = _regions(foreground, heat, parameters)
+    regions, reason = _heatmap_regions(heat, parameters)
     if not regions:
-        reason = f"no region of {parameters.min_area} pixels or more above {threshold:.4g}"
-        return _none(axis, index, reason)
+        return PlanePrompts(axis, index, (), reason)
     cold = heat < parameters.negative_threshold
     made = _objects(regions, heat, cold, parameters, "cam", first_id)
     return PlanePrompts(axis, index, tuple(made))
@@ -127,10 +118,7 @@ def pseudo_mask(values: ArrayLike, parameters: PromptParameters) -> NDArray[np.b
     """
     heat = _heatmap(values)
     mask = np.zeros(heat.shape, bool)
-    if not np.isfinite(heat).all() or not (heat > 0).any() or heat.min() == heat.max():
-        return mask
-    foreground = heat > foreground_threshold(heat, parameters)
-    for region in _regions(foreground, heat, parameters) if foreground.any() else ():
+    for region in _heatmap_regions(heat, parameters)[0]:
         mask[region.window] |= region.mask
     return mask
 
@@ -186,7 +174,7 @@ def prompts_from_mask(
     present = np.unique(array)
     wanted = present[present > 0].tolist()
     if not wanted:
-        return _none(axis, index, "the plane has no truth")
+        return PlanePrompts(axis, index, (), "the slice has no truth")
     separate = parameters.max_objects > 1 and not parameters.one_object
     made: list[ObjectPrompt] = []
     for value in wanted:
@@ -196,7 +184,7 @@ def prompts_from_mask(
         made.extend(_objects(regions, None, ~mask, parameters, "truth", first))
     if not made:
         reason = f"the truth has no component of {parameters.min_area} pixels or more"
-        return _none(axis, index, reason)
+        return PlanePrompts(axis, index, (), reason)
     return PlanePrompts(axis, index, tuple(made))
 
 
@@ -252,12 +240,41 @@ def adaptive_negatives(
     return tuple(points)
 
 
+def add_adaptive_negatives(
+    prompts: PlanePrompts, values: ArrayLike, mask: ArrayLike, parameters: PromptParameters
+) -> PlanePrompts:
+    """Add `adaptive_negatives` to every object, where the strategy has such.
+
+    Parameters
+    ----------
+    prompts : PlanePrompts
+        From the heatmap.
+    values : array of float, shape (rows, columns)
+    mask : array of bool, shape (rows, columns)
+        What the first decoding gave.
+    parameters : PromptParameters
+
+    Returns
+    -------
+    PlanePrompts
+        To decode with again; the one given where there is nothing to add.
+
+    Raises
+    ------
+    CamSamError
+        As `adaptive_negatives`.
+    """
+    if parameters.negatives != "adaptive":
+        return prompts
+    leaks = adaptive_negatives(values, mask, parameters)
+    if not leaks:
+        return prompts
+    objects = tuple(replace(one, points=one.points + leaks) for one in prompts.objects)
+    return replace(prompts, objects=objects)
+
+
 def _parameters(strategy: str | PromptParameters) -> PromptParameters:
     return strategy_parameters(strategy) if isinstance(strategy, str) else strategy
-
-
-def _none(axis: int, index: int, reason: str) -> PlanePrompts:
-    return PlanePrompts(axis, index, (), reason)
 
 
 def _heatmap(values: ArrayLike) -> NDArray[np.floating]:
@@ -269,18 +286,31 @@ def _heatmap(values: ArrayLike) -> NDArray[np.floating]:
     return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
 
 
+def _heatmap_regions(
+    heat: NDArray[np.floating], parameters: PromptParameters
+) -> tuple[list[Region], str]:
+    """Return the regions that prompts are taken from, or why there are none."""
+    if not np.isfinite(heat).all():
+        return [], "the heatmap has values that are not finite"
+    if not (heat > 0).any():
+        return [], "the heatmap is zero everywhere: no evidence"
+    if heat.min() == heat.max():
+        return [], "the heatmap is the same everywhere: no evidence"
+    threshold = foreground_threshold(heat, parameters)
+    foreground = heat > threshold
+    if not foreground.any():
+        return [], f"no heatmap value above {threshold:.4g}"
+    regions = _regions(foreground, heat, parameters)
+    return regions, f"no region of {parameters.min_area} pixels or more above {threshold:.4g}"
+
+
 def _regions(
     foreground: NDArray[np.bool_],
     values: NDArray[np.floating] | None,
     parameters: PromptParameters,
 ) -> list[Region]:
-    return find_regions(
-        foreground,
-        values,
-        parameters.components,
-        max_objects=parameters.max_objects,
-        min_area=parameters.min_area,
-    )
+    most, least = parameters.max_objects, parameters.min_area
+    return find_regions(foreground, values, parameters.components, max_objects=most, min_area=least)
 
 
 def _point(
@@ -345,14 +375,15 @@ def _extremes(cold: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
     columns = np.flatnonzero(cold.any(axis=0))
     if rows.size == 0:
         return
-    found = []
-    for row in (rows[0], rows[-1]):
-        across = np.flatnonzero(cold[row])
-        found.append((int(row), int(across[across.size // 2])))
-    for column in (columns[0], columns[-1]):
-        down = np.flatnonzero(cold[:, column])
-        found.append((int(down[down.size // 2]), int(column)))
+    found = [(int(row), _middle(cold[row])) for row in (rows[0], rows[-1])]
+    found += [(_middle(cold[:, column]), int(column)) for column in (columns[0], columns[-1])]
     yield from dict.fromkeys(found)
+
+
+def _middle(line: NDArray[np.bool_]) -> int:
+    """Return the middle one of the places that are True."""
+    places = np.flatnonzero(line)
+    return int(places[places.size // 2])
 
 
 def _around(region: Region, cold: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:

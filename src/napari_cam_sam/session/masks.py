@@ -54,7 +54,7 @@ def place_masks(
             )
         if mask.shape != labels.shape:
             raise CamSamError(
-                f"The mask of object {object_id} has shape {mask.shape}, the labels of its plane "
+                f"The mask of object {object_id} has shape {mask.shape}, the labels of its slice "
                 f"{labels.shape}."
             )
     placed = labels.copy()

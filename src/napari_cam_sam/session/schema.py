@@ -217,7 +217,7 @@ def _check_plane(axis: int, index: int, shape: tuple[int, ...], place: str) -> N
     counts = shape if len(shape) == 3 else (1,)
     if axis >= len(counts) or index >= counts[axis]:
         raise CamSamError(
-            f"{place} names plane {index} of axis {axis}, which an image of shape {shape} does not "
+            f"{place} names slice {index} of axis {axis}, which an image of shape {shape} does not "
             "have."
         )
 

@@ -142,7 +142,7 @@ def test_points_or_boxes_alone_do(
     [
         (ObjectPrompt(1, (Point(50, 60, False),)), "no box and no positive point"),
         (ObjectPrompt(3, (Point(500, 60),)), "point (row 500, column 60) of object 3 lies outside"),
-        (ObjectPrompt(1, (), Box(-30, -30, -5, -5)), "has no part on the plane 11 of axis 0"),
+        (ObjectPrompt(1, (), Box(-30, -30, -5, -5)), "has no part on the slice 11 of axis 0"),
     ],
     ids=["negative alone", "point outside", "box outside"],
 )

@@ -18,7 +18,8 @@ from napari_cam_sam.evaluation.image_scores import (
 )
 from napari_cam_sam.evaluation.truth import planes_slice, truth_volume
 from napari_cam_sam.images.image import Image
-from napari_cam_sam.metrics.scoring import TRUTH_EMPTY, Scores
+from napari_cam_sam.metrics.masks import TRUTH_EMPTY
+from napari_cam_sam.metrics.scoring import Scores
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.studies.cases import Case
 from napari_cam_sam.studies.config.settings import Setting

@@ -238,7 +238,7 @@ def test_prompts_off_the_plane_are_refused_in_words(
     dock = new_dock(viewer, ObjectPrompt(1, (), Box(-30, -30, -5, -5)))
     dock.through.go.click()
     finish(dock.row)
-    assert any("has no part on the plane 4 of axis 0" in notice for notice in notices)
+    assert any("has no part on the slice 4 of axis 0" in notice for notice in notices)
     assert dock.workspace.own("preview") is None
 
 
