@@ -81,7 +81,7 @@ def test_four_dimensions_by_frame():
 
 @pytest.mark.parametrize(("axis", "index"), [(0, 3), (0, -1), (2, 5), (3, 0), (-1, 0)])
 def test_planes_that_do_not_exist(axis, index):
-    with pytest.raises(CamSamError, match=r"no plane|axes 0, 1 and 2"):
+    with pytest.raises(CamSamError, match=r"no slice|axes 0, 1 and 2"):
         image_from_array(VOLUME).plane(axis, index)
 
 

@@ -80,7 +80,7 @@ def test_same_grid():
     geometry = Geometry((2.0, 1.0, 1.0), affine, "mm")
     image = image_from_array(np.zeros((3, 4, 5)), geometry=geometry, name="image")
     check_same_grid(image, image_from_array(np.zeros((3, 4, 5), int)))
-    with pytest.raises(CamSamError, match="3 planes of 5 rows by 4 columns, but image is 3 pl"):
+    with pytest.raises(CamSamError, match="3 slices of 5 rows by 4 columns, but image is 3 sl"):
         check_same_grid(image, image_from_array(np.zeros((3, 5, 4)), name="truth"))
     moved = Geometry((2.0, 1.0, 1.0), affine + np.eye(4, k=3) * 5, "mm")
     with pytest.raises(CamSamError, match="same place: the first voxel lies at"):

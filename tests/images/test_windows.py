@@ -101,7 +101,7 @@ def test_refuses_an_image_without_finite_values(kind):
 
 
 def test_refuses_a_plane_without_finite_values():
-    with pytest.raises(CamSamError, match="plane holds only NaN"):
+    with pytest.raises(CamSamError, match="slice holds only NaN"):
         apply_window(np.full((3, 3), np.nan), Window(0, 1, 9, ""))
 
 

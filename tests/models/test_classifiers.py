@@ -154,7 +154,7 @@ def test_prepare_refuses_other_planes(classifier: Classifier, plane: np.ndarray)
 
 
 def test_no_planes_refused(classifier: Classifier) -> None:
-    with pytest.raises(CamSamError, match="no planes"):
+    with pytest.raises(CamSamError, match="no slices"):
         classifier.probabilities([])
 
 

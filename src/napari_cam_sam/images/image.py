@@ -74,12 +74,12 @@ class Image:
         if self.rgb and (len(shape) not in (3, 4) or shape[-1] not in (3, 4)):
             raise CamSamError(
                 f"{self.name} has shape {shape}; a colour image has 3 or 4 channels last, "
-                "after (row, column) or (plane, row, column)."
+                "after (row, column) or (slice, row, column)."
             )
         if not self.rgb and len(shape) not in (2, 3):
             raise CamSamError(
                 f"{self.name} has {len(shape)} dimensions; an image has (row, column) or "
-                "(plane, row, column), and one frame of a series is chosen by its index."
+                "(slice, row, column), and one frame of a series is chosen by its index."
             )
         if 0 in shape:
             raise CamSamError(f"{self.name} is empty: its shape is {shape}.")
@@ -155,8 +155,8 @@ class Image:
         count = self.n_planes(axis)
         if not 0 <= index < count:
             raise CamSamError(
-                f"{self.name} has no plane {index} along axis {axis}: "
-                f"its planes are 0 to {count - 1}."
+                f"{self.name} has no slice {index} along axis {axis}: "
+                f"its slices are 0 to {count - 1}."
             )
         return np.asarray(self.data[self.plane_index(axis, index)])
 

@@ -59,7 +59,7 @@ class Letterbox:
         """
         if min(*plane_shape, *target_shape) < 1:
             raise CamSamError(
-                f"A plane of shape {plane_shape} cannot be fitted into {target_shape}: "
+                f"A slice of shape {plane_shape} cannot be fitted into {target_shape}: "
                 "every side must be at least one pixel."
             )
         (rows, columns), (target_rows, target_columns) = plane_shape, target_shape
@@ -100,7 +100,7 @@ class Letterbox:
         """
         if plane.shape[:2] != self.plane_shape:
             raise CamSamError(
-                f"The plane has shape {plane.shape[:2]}, the letterbox is for {self.plane_shape}."
+                f"The slice has shape {plane.shape[:2]}, the letterbox is for {self.plane_shape}."
             )
         pixels = plane if plane.dtype == np.uint8 else plane.astype(np.float32, copy=False)
         rows, columns = self.content_shape

@@ -35,16 +35,16 @@ def parse_planes(text: str | None, n: int) -> range:
     match = re.fullmatch(r"\s*(\d*)\s*(:?)\s*(\d*)\s*", text, flags=re.ASCII)
     if match is None or not any(match.groups()):
         raise CamSamError(
-            f"{text!r} is no choice of planes: write A:B (B not included) or one index, "
+            f"{text!r} is no choice of slices: write A:B (B not included) or one index, "
             "counted from 0."
         )
     first, colon, last = match.groups()
     start = int(first) if first else 0
     stop = int(last) if last else (n if colon else start + 1)
     if not colon and last:  # two numbers with a blank between them
-        raise CamSamError(f"{text!r} is no choice of planes: write A:B or one index.")
+        raise CamSamError(f"{text!r} is no choice of slices: write A:B or one index.")
     if stop > n or start >= n:
-        raise CamSamError(f"Planes {text} are out of range: there are planes 0 to {n - 1}.")
+        raise CamSamError(f"Slices {text} are out of range: there are slices 0 to {n - 1}.")
     if start >= stop:
-        raise CamSamError(f"Planes {text} are none: in A:B, B must be above A.")
+        raise CamSamError(f"Slices {text} are none: in A:B, B must be above A.")
     return range(start, stop)

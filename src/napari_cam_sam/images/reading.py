@@ -178,4 +178,4 @@ def _read(
 def _size(image: Image) -> str:
     *planes, rows, columns = image.spatial_shape
     text = f"{rows} rows by {columns} columns"
-    return f"{planes[0]} planes of {text}" if planes else text
+    return f"{planes[0]} slices of {text}" if planes else text

@@ -255,7 +255,7 @@ def apply_window(plane: NDArray[Any], window: Window) -> NDArray[np.uint8]:
     values: NDArray[np.floating[Any]] = plane.astype(np.float64 if exact else np.float32)
     if plane.dtype.kind == "f":
         if not np.isfinite(values).any():
-            raise CamSamError("The plane holds only NaN or infinite values: choose another one.")
+            raise CamSamError("The slice holds only NaN or infinite values: choose another one.")
         np.nan_to_num(values, copy=False, nan=window.low, posinf=window.high, neginf=window.low)
     np.clip(values, window.low, window.high, out=values)
     np.subtract(values, window.low, out=values)

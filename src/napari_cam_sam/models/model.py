@@ -104,7 +104,7 @@ class LoadedModel:
         """
         if len(self.card.input_size) != 2:
             raise CamSamError(
-                f"{self.name} is a 3D network and takes a whole volume, not a plane: give it a "
+                f"{self.name} is a 3D network and takes a whole volume, not a slice: give it a "
                 "volume, or choose a 2D network."
             )
         rows, columns = self.card.input_size
@@ -132,7 +132,7 @@ class LoadedModel:
             If there are no planes, or one has another shape or dtype.
         """
         if not planes:
-            raise CamSamError(f"There are no planes for {self.name}.")
+            raise CamSamError(f"There are no slices for {self.name}.")
         frames, letterboxes = [], []
         for plane in planes:
             checked = self._checked_plane(plane)
@@ -150,7 +150,7 @@ class LoadedModel:
         shape = plane.shape
         if plane.dtype != np.uint8 or plane.ndim not in (2, 3) or shape[2:] not in ((), (3,)):
             raise CamSamError(
-                f"{self.name} takes planes of uint8, shape (rows, columns) or (rows, columns, "
+                f"{self.name} takes slices of uint8, shape (rows, columns) or (rows, columns, "
                 f"3); got {plane.dtype} of shape {shape}. Apply a window first."
             )
         return plane

@@ -34,12 +34,12 @@ def unwrap_logits(output: object, num_classes: int) -> Tensor:
     if not isinstance(output, Tensor):
         raise CamSamError(
             f"The model returns {type(output).__name__}; expected logits of shape "
-            f"(planes, {num_classes}), alone or under 'out' or 'logits'."
+            f"(slices, {num_classes}), alone or under 'out' or 'logits'."
         )
     if output.ndim != 2 or output.shape[1] != num_classes:
         raise CamSamError(
             f"The model returns scores of shape {tuple(output.shape)}; expected "
-            f"(planes, {num_classes}) from a classifier with {num_classes} class(es)."
+            f"(slices, {num_classes}) from a classifier with {num_classes} class(es)."
         )
     return output
 
@@ -63,7 +63,7 @@ def maps_of(output: object, num_classes: int, spatial_dims: int) -> Tensor:
     CamSamError
         If there is no tensor of that shape.
     """
-    axes = "planes, rows, columns" if spatial_dims == 3 else "rows, columns"
+    axes = "slices, rows, columns" if spatial_dims == 3 else "rows, columns"
     wanted = f"maps of logits of shape (images, {num_classes}, {axes})"
     tensors = list(_tensors(output))
     if not tensors:

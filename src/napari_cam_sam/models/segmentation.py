@@ -106,7 +106,7 @@ class SegmentationNetwork(LoadedModel):
         spatial = [step.name for step in preparation.steps if step.name not in INTENSITY]
         if spatial:
             raise CamSamError(
-                f"{spatial[0]} of the bundle needs the image itself, and not its planes: give "
+                f"{spatial[0]} of the bundle needs the image itself, and not its slices: give "
                 "that, as run and the docks do."
             )
         frames = [self.pixels(plane) for plane in planes]
@@ -117,11 +117,11 @@ class SegmentationNetwork(LoadedModel):
             images = [scaled_intensities(one, preparation) for one in images]
         elif images:
             if len({one.shape for one in images}) > 1:
-                raise CamSamError(f"{self.name} takes planes of one volume, which have one shape.")
+                raise CamSamError(f"{self.name} takes slices of one volume, which have one shape.")
             volume = torch.stack(images, dim=1)
             images = list(scaled_intensities(volume, preparation, whole=False).unbind(1))
         if len({one.shape for one in images}) != 1:
-            raise CamSamError(f"{self.name} takes planes of one shape at a time.")
+            raise CamSamError(f"{self.name} takes slices of one shape at a time.")
         shapes = [(one.shape[1], one.shape[2]) for one in images]
         letterboxes = [Letterbox.fit(shape, shape) for shape in shapes]
         return torch.stack(images).to(self.device).contiguous(), letterboxes
@@ -148,7 +148,7 @@ class SegmentationNetwork(LoadedModel):
         if not alone or not whole:
             raise CamSamError(
                 f"{self.name} is a bundle that prepares the whole image, or slides over its "
-                "planes: explain the image itself, as run and the docks do."
+                "slices: explain the image itself, as run and the docks do."
             )
 
     def logits(self, output: object) -> Tensor:

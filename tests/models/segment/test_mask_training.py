@@ -87,9 +87,9 @@ def test_same_seed_same_weights_and_another_seed_others(
 def test_what_cannot_be_trained_on_is_said() -> None:
     plane, mask = disc(20, 20)
     for planes, masks, words in (
-        ([], [], "0 planes"),
-        ([plane], [], "1 planes and 0 masks"),
-        ([plane[..., None]], [mask], "gray planes"),
+        ([], [], "0 slices"),
+        ([plane], [], "1 slices and 0 masks"),
+        ([plane[..., None]], [mask], "gray slices"),
         ([plane], [mask[:5]], "shape"),
         ([plane], [mask * 2], "0 to 1"),
         ([plane], [np.full_like(mask, np.nan)], "0 to 1"),

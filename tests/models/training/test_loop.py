@@ -77,8 +77,8 @@ def test_what_cannot_be_read_is_named(tmp_path) -> None:
     assert frames.samples == (samples[2],)
     reasons = {one.name.rpartition("/")[2]: one.reason for one in frames.left_out}
     assert "damaged" in reasons["damaged.png"]
-    assert "is a volume of 4 planes" in reasons["scan"]
-    assert "no plane 4" in reasons["scan, plane 4 along axis 0"]
+    assert "is a volume of 4 slices" in reasons["scan"]
+    assert "no slice 4" in reasons["scan, slice 4 along axis 0"]
     assert "only NaN" in reasons["nothing"]
     assert told == [(i, 5) for i in range(1, 6)]
 

@@ -161,8 +161,8 @@ def test_volumes_in_memory_and_none_that_can_be_used() -> None:
     truth = image_from_array(np.eye(3, 64, dtype=np.uint8).reshape(3, 8, 8))
     found = samples_from_volumes([(image, truth)], axis=0, names=("no", "yes"))
     assert [s.label for s in found.samples] == ["yes", "yes", "yes"]
-    assert found.samples[1].name == "scan, plane 1 along axis 0"
+    assert found.samples[1].name == "scan, slice 1 along axis 0"
     with pytest.raises(CamSamError, match=r"no volume could be used.*does not exist"):
         samples_from_volumes([(Path("none.nii"), Path("none.nii"))])
-    with pytest.raises(CamSamError, match="no planes to train on"):
+    with pytest.raises(CamSamError, match="no slices to train on"):
         samples_from_volumes([])

@@ -174,7 +174,7 @@ def test_prompts_off_any_plane_are_refused_in_words(
     finish(dock.row)
     assert notices == [
         "This slice has no prompts: place some (step 2), or draw a box.",
-        "CT-like phantom has no plane 51 along axis 0: its planes are 0 to 23.",
+        "CT-like phantom has no slice 51 along axis 0: its slices are 0 to 23.",
     ]
     assert preview(dock) is None
 

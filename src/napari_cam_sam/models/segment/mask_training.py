@@ -207,17 +207,17 @@ def _frames(
     """Letterbox planes and masks: images and masks in [0, 1], and where the plane lies."""
     if not planes or len(planes) != len(masks):
         raise CamSamError(
-            f"There are {len(planes)} planes and {len(masks)} masks: give a mask for each plane."
+            f"There are {len(planes)} slices and {len(masks)} masks: give a mask for each slice."
         )
     images, targets, inside = [], [], []
     for plane, mask in zip(planes, masks, strict=True):
         if plane.dtype != np.uint8 or plane.ndim != 2:
             raise CamSamError(
-                f"Training takes gray planes of uint8; got {plane.dtype} of shape {plane.shape}."
+                f"Training takes gray slices of uint8; got {plane.dtype} of shape {plane.shape}."
             )
         soft = np.asarray(mask, np.float32)
         if soft.shape != plane.shape:
-            raise CamSamError(f"A mask has shape {soft.shape}, its plane {plane.shape}.")
+            raise CamSamError(f"A mask has shape {soft.shape}, its slice {plane.shape}.")
         if not (soft.min() >= 0 and soft.max() <= 1):  # so that NaN is refused too
             raise CamSamError("A soft mask must have values from 0 to 1 everywhere.")
         letterbox = Letterbox.fit((plane.shape[0], plane.shape[1]), size)

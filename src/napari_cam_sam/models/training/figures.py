@@ -38,7 +38,17 @@ class ClassFigures:
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """Images whose highest probability lies in (low, high]: its mean, and how many were right."""
+    """Images whose highest probability lies in one tenth of its range.
+
+    Attributes
+    ----------
+    low, high : float
+        The probability is above the first, and not above the second.
+    n : int
+        Images.
+    confidence, accuracy : float
+        Mean of their highest probability, and part of them that is right.
+    """
 
     low: float
     high: float
@@ -105,29 +115,18 @@ def figures_of(
     -------
     Figures
     """
-    from sklearn.metrics import roc_auc_score
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, roc_auc_score
 
-    n_classes = len(names)
+    every = np.arange(len(names))
     values = probabilities.astype(np.float64)
     predicted = values.argmax(axis=1)
-    confusion = np.zeros((n_classes, n_classes), dtype=np.int64)
-    np.add.at(confusion, (labels, predicted), 1)
+    by_class = precision_recall_fscore_support(labels, predicted, labels=every, zero_division=0)
     rows = []
-    for index, name in enumerate(names):
-        right = int(confusion[index, index])
-        n, called = int(confusion[index].sum()), int(confusion[:, index].sum())
+    for index, (name, precision, recall, f1, n) in enumerate(zip(names, *by_class, strict=True)):
         defined = 0 < n < len(labels)
+        area = roc_auc_score(labels == index, values[:, index]) if defined else np.nan
         rows.append(
-            ClassFigures(
-                name,
-                n,
-                precision=right / called if called else 0.0,
-                recall=right / n if n else 0.0,
-                f1=2 * right / (n + called) if n + called else 0.0,
-                auroc=float(roc_auc_score(labels == index, values[:, index]))
-                if defined
-                else float("nan"),
-            )
+            ClassFigures(name, int(n), float(precision), float(recall), float(f1), float(area))
         )
     there = [row for row in rows if row.n]
     reliability = _reliability(values.max(axis=1), predicted == labels)
@@ -140,7 +139,7 @@ def figures_of(
         auroc=float(np.mean([row.auroc for row in there])),
         ece=sum(b.n * abs(b.confidence - b.accuracy) for b in reliability) / len(labels),
         classes=tuple(rows),
-        confusion=tuple(tuple(int(v) for v in row) for row in confusion),
+        confusion=tuple(map(tuple, confusion_matrix(labels, predicted, labels=every).tolist())),
         reliability=reliability,
     )
 
@@ -148,12 +147,12 @@ def figures_of(
 def _reliability(
     confidence: NDArray[np.float64], right: NDArray[np.bool_]
 ) -> tuple[ReliabilityBin, ...]:
-    edges = np.linspace(0, 1, _BINS + 1)
+    edges = np.linspace(0, 1, _BINS + 1).tolist()
     bins = np.clip(np.ceil(confidence * _BINS).astype(int) - 1, 0, _BINS - 1)
     return tuple(
         ReliabilityBin(
-            float(edges[i]),
-            float(edges[i + 1]),
+            edges[i],
+            edges[i + 1],
             int((bins == i).sum()),
             float(confidence[bins == i].mean()),
             float(right[bins == i].mean()),

@@ -85,7 +85,7 @@ def windowed_planes(
 def _plane(image: Image, window: Window, sample: Sample) -> NDArray[np.uint8]:
     if sample.plane is None and image.spatial_ndim == 3:
         raise CamSamError(
-            f"{sample.name} is a volume of {image.n_planes(sample.axis)} planes: label its planes, "
+            f"{sample.name} is a volume of {image.n_planes(sample.axis)} slices: label its slices, "
             "by a table with the columns path, label and plane, or image and truth."
         )
     plane = apply_window(image.plane(sample.axis, sample.plane or 0), window)

@@ -9,49 +9,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, model_validator
 from torch import Tensor
 
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.models.training.figures import Figures
 from napari_cam_sam.models.training.results import Epoch
-from napari_cam_sam.schemas import check_schema
+from napari_cam_sam.schemas import check_json
 
-__all__ = ["FiguresRecord", "StateRecord", "figures_in"]
-
-
-class _Class(BaseModel):
-    name: str
-    n: int
-    precision: float | None = None
-    recall: float | None = None
-    f1: float | None = None
-    auroc: float | None = None
-
-
-class _Bin(BaseModel):
-    low: float
-    high: float
-    n: int
-    confidence: float | None = None
-    accuracy: float | None = None
-
-
-class FiguresRecord(BaseModel):
-    """`Figures` as they stand in a record, where NaN is None."""
-
-    part: str
-    n: int
-    accuracy: float | None = None
-    balanced_accuracy: float | None = None
-    f1: float | None = None
-    auroc: float | None = None
-    ece: float | None = None
-    classes: list[_Class]
-    confusion: list[list[int]]
-    reliability: list[_Bin]
-
-    @model_validator(mode="after")
-    def _square(self) -> FiguresRecord:
-        n = len(self.classes)
-        if len(self.confusion) != n or any(len(row) != n for row in self.confusion):
-            raise ValueError(f"figures of {n} classes with a confusion of {n} rows and columns")
-        return self
+__all__ = ["StateRecord", "figures_in"]
 
 
 class _Epoch(BaseModel):
@@ -95,15 +58,37 @@ class StateRecord(BaseModel):
         return tuple(Epoch(**one.model_dump()) for one in self.epochs)
 
 
-def figures_in(record: Mapping[str, Any]) -> FiguresRecord | None:
+def figures_in(record: Mapping[str, Any]) -> Figures | None:
     """Return the figures of a training's record: of the reported part, else of the validation.
+
+    Parameters
+    ----------
+    record : mapping
+        As it is in ``training.json`` or a classifier's file, where NaN is None.
+
+    Returns
+    -------
+    Figures or None
+        None where there are none.
 
     Raises
     ------
     CamSamError
         If they are not those of this program.
     """
-    figures = record.get("figures") or record.get("validation")
-    if not figures:
+    found = record.get("figures") or record.get("validation")
+    if not found:
         return None
-    return check_schema(FiguresRecord, figures, "the record of its training")
+    figures = check_json(Figures, _with_nan(found))
+    n = len(figures.classes)
+    if len(figures.confusion) != n or any(len(row) != n for row in figures.confusion):
+        raise CamSamError(f"The confusion should have {n} rows and columns, one a class.")
+    return figures
+
+
+def _with_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _with_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_nan(item) for item in value]
+    return math.nan if value is None else value

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.models.cards import ClassifierCard
 from napari_cam_sam.models.devices import choose_device
 from napari_cam_sam.models.training.copies import Fingerprints, find_copies, fingerprint
-from napari_cam_sam.models.training.figures import Figures, figures_of
+from napari_cam_sam.models.training.figures import figures_of
 from napari_cam_sam.models.training.frames import Frames, read_frames, windowed_planes
 from napari_cam_sam.models.training.loop import StoppedError, Trainer
 from napari_cam_sam.models.training.networks import card_of, starting_network
 from napari_cam_sam.models.training.parameters import TrainingParameters
 from napari_cam_sam.models.training.results import Epoch, TrainingProgress, TrainingResult
-from napari_cam_sam.models.training.samples import LeftOut, Sample, SampleSet
+from napari_cam_sam.models.training.samples import LeftOut, SampleSet, name_of
 from napari_cam_sam.models.training.saving import (
     CHECKPOINT,
     State,
@@ -46,7 +46,7 @@ from napari_cam_sam.models.training.split import (
     split_groups,
 )
 from napari_cam_sam.records.folders import folder_lock
-from napari_cam_sam.text import cell_text, recorded
+from napari_cam_sam.text import cell_text
 
 __all__ = ["leave_out_near", "train"]
 
@@ -228,40 +228,37 @@ def _train(
     card = card_of(parameters, data.names, channels)
     module, start = starting_network(parameters, card)
     identity = identity_of(parameters, data.frames.data_hash(), start)
-    state = read_state(folder, identity)
-    before = 0.0 if state is None else state.seconds
+    state = read_state(folder, identity) or State(identity, (), {}, {}, {}, 0.0)
+    before = state.seconds
     trainer = Trainer(module, card, parameters, device, *data.part("train"))
-    if state is None:
+    if state.epochs:
+        restore_state(folder / CHECKPOINT, state, trainer.module, trainer.optimiser)
+    else:
         # Before hours of training, so that a folder that cannot be written is known now.
         write_record(folder, {"finished": False, "parameters": parameters})
-    else:
-        restore_state(folder / CHECKPOINT, state, trainer.module, trainer.optimiser)
 
     finished = True
-    number = 0 if state is None else len(state.epochs)
     total = parameters.epochs * trainer.batches
     try:
-        while number < parameters.epochs and not _has_lost_patience(state, parameters):
-            number += 1
+        while len(state.epochs) < parameters.epochs and not _lost_patience(state, parameters):
+            number = len(state.epochs) + 1
             started = time.monotonic()
-            base = (number - 1) * trainer.batches
 
-            def after_batch(done: int, base: int = base) -> None:
+            def after_batch(done: int, base: int = (number - 1) * trainer.batches) -> None:
                 tell(TrainingProgress("training", base + done, total))
                 check()
 
             check()
             loss, accuracy = trainer.epoch(number, after_batch)
-            earlier = () if state is None else state.epochs
             epoch = trainer.report(
-                number, loss, accuracy, data.part("validation"), earlier, started
+                number, loss, accuracy, data.part("validation"), state.epochs, started
             )
             weights = _copied(trainer.module.state_dict())
             state = State(
                 identity=identity,
-                epochs=(*earlier, epoch),
+                epochs=(*state.epochs, epoch),
                 module=weights,
-                best=weights if epoch.best or state is None else state.best,
+                best=weights if epoch.best else state.best,
                 optimiser=trainer.optimiser.state_dict(),
                 seconds=before + time.monotonic() - begin,
             )
@@ -272,8 +269,8 @@ def _train(
     result = TrainingResult(
         model=None,
         finished=finished,
-        epochs=() if state is None else state.epochs,
-        best_epoch=0 if state is None else _best(state.epochs),
+        epochs=state.epochs,
+        best_epoch=_best(state.epochs),
         figures=None,
         validation=None,
         parts=data.sizes(),
@@ -282,16 +279,45 @@ def _train(
         start=start,
         seconds=before + time.monotonic() - begin,
     )
-    if state is None:
+    if not state.epochs:
         return result
     tell(TrainingProgress("testing", 0, 1))
     trainer.module.load_state_dict(state.best)
-    figures, validation, predictions = _judge(trainer, data)
-    seconds = before + time.monotonic() - begin
-    result = replace(result, figures=figures, validation=validation, seconds=seconds)
-    result = _keep(folder, result, trainer, card, parameters, identity, state, predictions)
+    values = _unseen(trainer, data)
+    judged = {
+        part: figures_of(part, values[chosen], data.classes[chosen], data.names)
+        for part in ("validation", "test")
+        if (chosen := data.parts == PARTS.index(part)).any()
+    }
+    result = replace(
+        result,
+        figures=judged.get("test"),
+        validation=judged.get("validation"),
+        seconds=before + time.monotonic() - begin,
+    )
+    copies = result.copies
+    record: dict[str, Any] = {
+        "finished": result.finished,
+        "figures": result.figures,
+        "validation": result.validation,
+        "parts": result.parts,
+        "best_epoch": result.best_epoch,
+        "epochs": len(result.epochs),
+        "copies": None if copies is None else {"images": copies.images, "surplus": copies.surplus},
+        "left_out": len(result.left_out),
+        "parameters": parameters,
+        "start": result.start,
+        "data_sha256": identity["data"],
+        "device": str(trainer.device),
+        "precision": trainer.precision,
+        "seconds": round(result.seconds, 1),
+        "versions": versions(),
+    }
+    more = {"epochs": result.epochs, "left_out": result.left_out, "copies": copies}
+    write_predictions = partial(_write_predictions, data, values)
+    model = write_results(folder, state.best, card, record, more, write_predictions)
     tell(TrainingProgress("testing", 1, 1))
-    return result
+    return replace(result, model=model)
 
 
 def _split(
@@ -319,89 +345,41 @@ def _split(
     return _Data(frames, names, classes, groups, parts, found)
 
 
-def _has_lost_patience(state: State | None, parameters: TrainingParameters) -> bool:
-    if state is None or parameters.patience is None:
-        return False
-    return len(state.epochs) - _best(state.epochs) >= parameters.patience
+def _lost_patience(state: State, parameters: TrainingParameters) -> bool:
+    without = len(state.epochs) - _best(state.epochs)
+    return parameters.patience is not None and without >= parameters.patience
 
 
 def _best(epochs: tuple[Epoch, ...]) -> int:
-    return [epoch.number for epoch in epochs if epoch.best][-1]
+    """Return the number of the best epoch, 0 for none."""
+    return max((epoch.number for epoch in epochs if epoch.best), default=0)
 
 
 def _copied(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach().cpu().clone() for name, value in weights.items()}
 
 
-def _judge(
-    trainer: Trainer, data: _Data
-) -> tuple[Figures | None, Figures | None, Callable[[Path], None]]:
-    """Classify the parts that were not trained on; with it what lists every image's part."""
-    names = data.names
-    judged: dict[str, Figures] = {}
-    values = np.full((len(data.classes), len(names)), np.nan, dtype=np.float32)
+def _unseen(trainer: Trainer, data: _Data) -> NDArray[np.float32]:
+    """Return the probabilities of images that were not trained on, NaN for the others."""
+    values = np.full((len(data.classes), len(data.names)), np.nan, dtype=np.float32)
     for part in ("validation", "test"):
         pixels, classes = data.part(part)
         if len(classes):
-            found = trainer.probabilities(pixels)
-            judged[part] = figures_of(part, found, classes, names)
-            values[data.parts == PARTS.index(part)] = found
-
-    def write(path: Path) -> None:
-        with path.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            texts = [cell_text(name) for name in names]
-            writer.writerow([*_COLUMNS, *texts])
-            for i, sample in enumerate(data.frames.samples):
-                seen = np.isnan(values[i]).any()
-                writer.writerow(
-                    [
-                        *_place(sample),
-                        int(data.groups[i]),
-                        PARTS[data.parts[i]],
-                        cell_text(sample.label),
-                    ]
-                    + ([""] * (1 + len(names)) if seen else [texts[int(values[i].argmax())]])
-                    + ([] if seen else [f"{value:.6f}" for value in values[i]])
-                )
-
-    return judged.get("test"), judged.get("validation"), write
+            values[data.parts == PARTS.index(part)] = trainer.probabilities(pixels)
+    return values
 
 
-def _place(sample: Sample) -> list[object]:
-    source = recorded(sample.image) if isinstance(sample.image, Path) else sample.image.name
-    return [cell_text(source), sample.axis, "" if sample.plane is None else sample.plane]
-
-
-def _keep(
-    folder: Path,
-    result: TrainingResult,
-    trainer: Trainer,
-    card: ClassifierCard,
-    parameters: TrainingParameters,
-    identity: dict[str, Any],
-    state: State,
-    predictions: Callable[[Path], None],
-) -> TrainingResult:
-    """Write the classifier and the record; of a finished training, let go of its state."""
-    copies = result.copies
-    record: dict[str, Any] = {
-        "finished": result.finished,
-        "figures": result.figures,
-        "validation": result.validation,
-        "parts": result.parts,
-        "best_epoch": result.best_epoch,
-        "epochs": len(result.epochs),
-        "copies": None if copies is None else {"images": copies.images, "surplus": copies.surplus},
-        "left_out": len(result.left_out),
-        "parameters": parameters,
-        "start": result.start,
-        "data_sha256": identity["data"],
-        "device": str(trainer.device),
-        "precision": trainer.precision,
-        "seconds": round(result.seconds, 1),
-        "versions": versions(),
-    }
-    more = {"epochs": result.epochs, "left_out": result.left_out, "copies": copies}
-    model = write_results(folder, state.best, card, record, more, predictions)
-    return replace(result, model=model)
+def _write_predictions(data: _Data, values: NDArray[np.float32], path: Path) -> None:
+    """Write every image's part, and what it was taken for where it was not trained on."""
+    texts = [cell_text(name) for name in data.names]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([*_COLUMNS, *texts])
+        for i, (sample, own) in enumerate(zip(data.frames.samples, values, strict=True)):
+            plane = "" if sample.plane is None else sample.plane
+            found = ["", *[""] * len(texts)]
+            if np.isfinite(own).all():
+                found = [texts[int(own.argmax())], *(f"{value:.6f}" for value in own)]
+            part, label = PARTS[data.parts[i]], cell_text(sample.label)
+            place = [cell_text(name_of(sample.image)), sample.axis, plane]
+            writer.writerow([*place, int(data.groups[i]), part, label, *found])

@@ -21,7 +21,7 @@ __all__ = [
     "Sample",
     "SampleSet",
     "images_under",
-    "natural_order",
+    "name_of",
     "samples_from_csv",
     "samples_from_folder",
     "samples_from_volumes",
@@ -56,13 +56,36 @@ class Sample:
     @property
     def name(self) -> str:
         """How tables and messages call it."""
-        text = recorded(self.image) if isinstance(self.image, Path) else self.image.name
-        return text if self.plane is None else f"{text}, plane {self.plane} along axis {self.axis}"
+        text = name_of(self.image)
+        return text if self.plane is None else f"{text}, slice {self.plane} along axis {self.axis}"
+
+
+def name_of(image: Path | Image) -> str:
+    """Return how tables and messages call an image.
+
+    Parameters
+    ----------
+    image : Path or Image
+
+    Returns
+    -------
+    str
+        The path as it is recorded, or the name of an image in memory.
+    """
+    return recorded(image) if isinstance(image, Path) else image.name
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Something that was found and not taken, and why."""
+    """Something that was found and not taken.
+
+    Attributes
+    ----------
+    name : str
+        Of a file, a folder or a plane.
+    reason : str
+        Why it was not taken; the end of a sentence that begins with the name.
+    """
 
     name: str
     reason: str
@@ -70,7 +93,13 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class SampleSet:
-    """Samples, and what was left out in finding them."""
+    """Samples, and what was left out in finding them.
+
+    Attributes
+    ----------
+    samples : tuple of Sample
+    left_out : tuple of LeftOut
+    """
 
     samples: tuple[Sample, ...]
     left_out: tuple[LeftOut, ...] = ()
@@ -171,8 +200,8 @@ def images_under(paths: Iterable[Path]) -> SampleSet:
     return SampleSet(tuple(found))
 
 
-def natural_order(path: Path) -> list[tuple[int, int, str]]:
-    """Key that sorts paths with numbers by their value: 2 before 10."""
+def _natural_order(path: Path) -> list[tuple[int, int, str]]:
+    """Return a key that sorts paths with numbers by their value: 2 before 10."""
     parts = re.split(r"(\d+)", str(path))
     return [(1, int(p), "") if p.isdecimal() else (0, 0, p.lower()) for p in parts] + [
         (0, 0, str(path))
@@ -184,7 +213,7 @@ def _visible(folder: Path) -> list[Path]:
         inside = [path for path in folder.iterdir() if not path.name.startswith(".")]
     except OSError as error:
         raise refusal(f"This could not be read: {error.strerror}", folder) from error
-    return sorted(inside, key=natural_order)
+    return sorted(inside, key=_natural_order)
 
 
 def _files(folder: Path) -> Iterable[Path]:
@@ -241,11 +270,9 @@ def samples_from_csv(
     """
     path = Path(path)
     columns, rows = parse_csv(read_text(path, "a table of images"), path, lower=True)
-    if {"image", "truth"} <= set(columns):
-        needed: tuple[str, ...] = ("image", "truth")
-    elif {"path", "label"} <= set(columns):
-        needed = ("path", "label")
-    else:
+    kinds = (("image", "truth"), ("path", "label"))
+    needed = next((names for names in kinds if set(names) <= set(columns)), None)
+    if needed is None:
         raise refusal(
             f"The table has the columns {', '.join(columns) or 'of an empty file'}: it needs path "
             "and label, or image and truth",
@@ -329,7 +356,7 @@ def samples_from_volumes(
     found: list[Sample] = []
     left_out: list[LeftOut] = []
     for index, (image_source, truth_source) in enumerate(pairs):
-        name = recorded(image_source) if isinstance(image_source, Path) else image_source.name
+        name = name_of(image_source)
         try:
             image = image_source if isinstance(image_source, Image) else read_image(image_source)
             truth = truth_source if isinstance(truth_source, Image) else read_labels(truth_source)
@@ -347,5 +374,5 @@ def samples_from_volumes(
             found += planes
     if not found:
         reason = f" ({left_out[0].reason})" if left_out else ""
-        raise CamSamError(f"There are no planes to train on: no volume could be used{reason}.")
+        raise CamSamError(f"There are no slices to train on: no volume could be used{reason}.")
     return SampleSet(tuple(found), tuple(left_out))

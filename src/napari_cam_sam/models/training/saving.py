@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, is_dataclass
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +23,8 @@ from napari_cam_sam.models.training.parameters import TrainingParameters
 from napari_cam_sam.models.training.record import StateRecord
 from napari_cam_sam.models.training.results import Epoch
 from napari_cam_sam.records.folders import remove_unfinished, write_folder
+from napari_cam_sam.records.values import package_versions, plain
 from napari_cam_sam.schemas import check_schema
-from napari_cam_sam.text import recorded
 
 __all__ = [
     "CHECKPOINT",
@@ -36,7 +34,6 @@ __all__ = [
     "State",
     "identity_of",
     "open_folder",
-    "plain",
     "read_state",
     "restore_state",
     "versions",
@@ -77,7 +74,18 @@ class State:
 def identity_of(parameters: TrainingParameters, data_hash: str, start: str) -> dict[str, Any]:
     """Return what must be the same for a training to go on: data, and parameters but the device.
 
-    Where the first weights are from belongs to it: they may have been downloaded since.
+    Parameters
+    ----------
+    parameters : TrainingParameters
+    data_hash : str
+        Of the images and their labels.
+    start : {"imagenet", "scratch"}
+        Where the first weights are from, as they may have been downloaded since.
+
+    Returns
+    -------
+    dict
+        Plain values by name.
     """
     found: dict[str, Any] = plain(parameters)
     del found["device"]
@@ -86,6 +94,12 @@ def identity_of(parameters: TrainingParameters, data_hash: str, start: str) -> d
 
 def open_folder(folder: Path, *, resume: bool) -> None:
     """Make the folder of a training, and refuse one that holds another.
+
+    Parameters
+    ----------
+    folder : Path
+    resume : bool
+        Whether an unfinished training in it goes on.
 
     Raises
     ------
@@ -111,7 +125,18 @@ def open_folder(folder: Path, *, resume: bool) -> None:
 
 
 def read_state(folder: Path, identity: Mapping[str, Any]) -> State | None:
-    """Read the state of an unfinished training, or None where there is none.
+    """Read the state of an unfinished training.
+
+    Parameters
+    ----------
+    folder : Path
+    identity : mapping
+        Of the training that is to go on, from `identity_of`.
+
+    Returns
+    -------
+    State or None
+        None where there is none.
 
     Raises
     ------
@@ -132,11 +157,7 @@ def read_state(folder: Path, identity: Mapping[str, Any]) -> State | None:
     said = parse_json(known.identity, path)
     if not isinstance(said, dict):
         raise refusal("This state does not say of which training it is", path)
-    state = State(
-        said, known.history(), known.module, known.best, known.optimiser, float(known.seconds)
-    )
-    names = (*identity, *state.identity)
-    differing = [n for n in dict.fromkeys(names) if identity.get(n) != state.identity.get(n)]
+    differing = [n for n in {**identity, **said} if identity.get(n) != said.get(n)]
     if {"input_size", "channels"} & set(differing):  # the data are hashed as they are shown then
         differing = [n for n in differing if n != "data"]
     if differing:
@@ -145,13 +166,22 @@ def read_state(folder: Path, identity: Mapping[str, Any]) -> State | None:
             "begun with, or name another folder",
             folder,
         )
-    return state
+    return State(said, known.history(), known.module, known.best, known.optimiser, known.seconds)
 
 
 def restore_state(
     path: Path, state: State, module: nn.Module, optimiser: torch.optim.Optimizer
 ) -> None:
     """Load a state into a network and its optimiser.
+
+    Parameters
+    ----------
+    path : Path
+        Of the state, for errors.
+    state : State
+    module : nn.Module
+    optimiser : torch.optim.Optimizer
+        Of the module's parameters.
 
     Raises
     ------
@@ -167,11 +197,14 @@ def restore_state(
         if not same:
             raise refusal("The weights of this state are of another network: train anew", path)
     module.load_state_dict(state.module)
-    fresh = [{k: v for k, v in one.items() if k != "params"} for one in optimiser.param_groups]
+
+    def options() -> list[dict[str, Any]]:
+        return [one | {"lr": 0, "params": []} for one in optimiser.param_groups]
+
+    fresh = options()
     try:
         optimiser.load_state_dict(state.optimiser)
-        groups = [{k: v for k, v in one.items() if k != "params"} for one in optimiser.param_groups]
-        fits = [one | {"lr": 0} for one in groups] == [one | {"lr": 0} for one in fresh]
+        fits = options() == fresh
         for parameter, remembered in optimiser.state.items():
             shapes = {name: tuple(value.shape) for name, value in remembered.items()}
             mean = tuple(parameter.shape)
@@ -183,7 +216,19 @@ def restore_state(
 
 
 def write_state(folder: Path, state: State) -> None:
-    """Save a state, in place of the one before it and only once it is on disk."""
+    """Save a state, in place of the one before it and only once it is on disk.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the training.
+    state : State
+
+    Raises
+    ------
+    CamSamError
+        If it cannot be written.
+    """
     stream = io.BytesIO()
     content = {
         "identity": json.dumps(state.identity),
@@ -198,7 +243,20 @@ def write_state(folder: Path, state: State) -> None:
 
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:
-    """Write the record that people and scripts read."""
+    """Write the record that people and scripts read.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the training.
+    record : mapping
+        Data classes and numbers that are not finite become plain values.
+
+    Raises
+    ------
+    CamSamError
+        If it cannot be written.
+    """
     write_atomically(folder / RECORD, lambda path: _write_record(path, record))
 
 
@@ -247,27 +305,12 @@ def write_results(
     return folder / MODEL
 
 
-def plain(value: Any) -> Any:
-    """Convert a value to what JSON holds; numbers that are not finite become None."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return plain(asdict(value))
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Path):
-        return recorded(value)
-    return value
-
-
 def versions() -> dict[str, str | None]:
-    """Versions of Python and of what makes the numbers."""
-    found: dict[str, str | None] = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = None
-    return found
+    """Return the versions of Python and of what makes the numbers.
+
+    Returns
+    -------
+    dict of str to (str or None)
+        By name; None for what is not installed.
+    """
+    return {"python": platform.python_version(), **package_versions(_PACKAGES)}
