@@ -106,6 +106,8 @@ def callable_itself(found: Any) -> bool:
     """Tell whether parameters of its own are to be described: of functions and plain classes."""
     if not inspect.isclass(found):
         return True
+    if getattr(found, "_is_protocol", False):  # typing gives it an __init__ that refuses
+        return False
     return "__init__" in vars(found) and not issubclass(found, BaseException)
 
 

@@ -90,7 +90,8 @@ def test_loads_a_checkpoint_of_its_own_accord(compact, tmp_path, suffix):
 
 def test_a_name_loads_from_the_folder_after_checking_its_hash(compact_file, tmp_path, monkeypatch):
     content = compact_file.read_bytes()
-    entry = replace(REGISTRY["medsam"], md5=hashlib.md5(content).hexdigest(), size=len(content))
+    known = f"md5:{hashlib.md5(content).hexdigest()}"
+    entry = replace(REGISTRY["medsam"], known_hash=known, size=len(content))
     monkeypatch.setitem(registry.REGISTRY, "medsam", entry)
     (tmp_path / entry.file_name).write_bytes(content)
 

@@ -43,7 +43,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
     entry = replace(
         REGISTRY["sam-vit-b"],
         url=f"http://127.0.0.1:{server.server_port}/sam_vit_b_01ec64.pth",
-        md5=hashlib.md5(CONTENT).hexdigest(),
+        known_hash=f"md5:{hashlib.md5(CONTENT).hexdigest()}",
         size=len(CONTENT),
     )
     monkeypatch.setitem(registry.REGISTRY, "sam-vit-b", entry)
@@ -54,14 +54,16 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
 
 def test_known_checkpoints_are_the_published_ones():
     entries = REGISTRY.values()
-    names = {entry.file_name: entry.md5 for entry in entries}
+    names = {entry.file_name: entry.known_hash for entry in entries}
     # The first digits of each md5 are in the official file names.
-    for name, md5 in names.items():
+    for name, known in names.items():
         if name.startswith("sam_vit"):
-            assert md5 is not None
-            assert name.removesuffix(".pth").rsplit("_", 1)[1] == md5[:6]
+            assert known.startswith("md5:")
+            assert name.removesuffix(".pth").rsplit("_", 1)[1] == known[4:10]
     assert set(REGISTRY) == {"sam-vit-b", "sam-vit-l", "sam-vit-h", "medsam", "mobile-sam"}
-    assert all(len(entry.md5 or "") == 32 or len(entry.sha256 or "") == 64 for entry in entries)
+    digits = {"md5": 32, "sha256": 64}
+    hashes = [entry.known_hash.split(":") for entry in entries]
+    assert all(len(digest) == digits[algorithm] for algorithm, digest in hashes)
     assert all(entry.url.startswith("https://") for entry in REGISTRY.values())
     assert all(entry.licence for entry in REGISTRY.values())
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -25,36 +24,19 @@ __all__ = ["InputFrame", "LongestSide", "Stretched"]
 _MOST = 0.4
 
 
-class InputFrame(Protocol):
-    """The way into a model's input frame and back.
+class LongestSide:
+    """segment-anything's own frame: longest side to the input size, padded right and below.
+
+    The methods of the two frames are the same: ``prepare`` makes the encoder's input, of shape
+    (1, 3, side, side), of a plane of shape (H, W, 3); ``scale`` gives the factors from the plane's
+    pixel indices to the frame; ``masks`` and ``upscale`` bring logits of shape (B, C, h, w) to the
+    plane's resolution, as bool on the CPU and as logits that exceed 0 in the masks.
 
     Attributes
     ----------
     name : str
         One of :data:`napari_cam_sam.sam.registry.FRAMES`.
     """
-
-    name: str
-
-    def prepare(self, sam: Sam, rgb: NDArray[np.uint8]) -> Tensor:
-        """Make the encoder's input, (1, 3, side, side), of a plane of shape (H, W, 3)."""
-        ...
-
-    def scale(self, sam: Sam, plane_shape: tuple[int, int]) -> tuple[float, float]:
-        """Factors from the plane's pixel indices to the input frame, as (x, y)."""
-        ...
-
-    def masks(self, sam: Sam, logits: Tensor, plane_shape: tuple[int, int]) -> Tensor:
-        """Masks at the plane's resolution, bool (B, C, H, W) on the CPU, of logits (B, C, h, w)."""
-        ...
-
-    def upscale(self, sam: Sam, logits: Tensor, plane_shape: tuple[int, int]) -> Tensor:
-        """Logits at the plane's resolution, (B, C, H, W); the masks are where they exceed 0."""
-        ...
-
-
-class LongestSide:
-    """segment-anything's own frame: longest side to the input size, padded right and below."""
 
     name = "sam"
 
@@ -177,7 +159,12 @@ class Stretched:
     """MedSAM's frame: the plane stretched to a square, its range scaled to [0, 1].
 
     As in the authors' inference script: cubic resizing with anti-aliasing, and masks cut at
-    probability 0.5 after upscaling the probabilities.
+    probability 0.5 after upscaling the probabilities. Its methods are those of `LongestSide`.
+
+    Attributes
+    ----------
+    name : str
+        One of :data:`napari_cam_sam.sam.registry.FRAMES`.
     """
 
     name = "medsam"
@@ -213,3 +200,7 @@ class Stretched:
         return functional.interpolate(
             torch.sigmoid(logits), size=plane_shape, mode="bilinear", align_corners=False
         )
+
+
+InputFrame = LongestSide | Stretched
+"""The way into a model's input frame and back."""

@@ -14,7 +14,28 @@ from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.sam.mask_choice import MaskChoice, choose_mask
 from napari_cam_sam.sam.segmenter import Embedding, MaskCandidates, Segmenter
 
-__all__ = ["choose_and_merge", "merge_masks", "segment_plane"]
+__all__ = ["choose_and_merge", "merge_masks", "segment_plane", "unite_masks"]
+
+
+def unite_masks(
+    masks: Iterable[tuple[int, NDArray[np.bool_]]],
+) -> dict[int, NDArray[np.bool_]]:
+    """Unite the masks that several prompts of one object gave.
+
+    Parameters
+    ----------
+    masks : iterable of (int, ndarray of bool)
+        Object ids and masks of one shape.
+
+    Returns
+    -------
+    dict of int to ndarray of bool
+        By object id.
+    """
+    united: dict[int, NDArray[np.bool_]] = {}
+    for object_id, mask in masks:
+        united[object_id] = united[object_id] | mask if object_id in united else mask
+    return united
 
 
 def merge_masks(labels: NDArray[Any], masks: Iterable[tuple[int, NDArray[np.bool_]]]) -> None:
@@ -98,19 +119,15 @@ def choose_and_merge(
     ids = [found.object_id for found in candidates]
     if min(ids) < 1:
         raise CamSamError(f"Object {min(ids)} has no label: ids count from 1.")
-    masks: dict[int, NDArray[np.bool_]] = {}
+    masks = []
     confidence: dict[int, float] = {}
-    for found in candidates:
+    for one, found in zip(ids, candidates, strict=True):
         oracle = None
         if truth is not None:
-            oracle = np.asarray(truth) == found.object_id if by_label else np.asarray(truth) != 0
+            oracle = np.asarray(truth) == one if by_label else np.asarray(truth) != 0
         chosen = choose_mask(found, mask_choice, oracle)
-        mask = found.masks[chosen]
-        known = masks.get(found.object_id)
-        masks[found.object_id] = mask if known is None else known | mask
-        confidence[found.object_id] = max(
-            float(found.scores[chosen]), confidence.get(found.object_id, 0.0)
-        )
+        masks.append((one, found.masks[chosen]))
+        confidence[one] = max(float(found.scores[chosen]), confidence.get(one, 0.0))
     labels = np.zeros(shape, labels_dtype(max(ids)))
-    merge_masks(labels, sorted(masks.items()))
+    merge_masks(labels, sorted(unite_masks(masks).items()))
     return labels, confidence

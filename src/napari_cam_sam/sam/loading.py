@@ -110,9 +110,7 @@ def load_segmenter(
     said, name = split_frame(str(name_or_path))
     if frame is not None and frame not in FRAMES:
         raise unknown_name("frame", frame, FRAMES)
-    if None not in (frame, said) and frame != said:
-        raise _two_frames(name, str(said), str(frame))
-    frame = frame or said
+    frame = _one_frame(name, said, frame)
     chosen = choose_device(device)
     dtype = choose_precision(precision, chosen)
     if name == "seeded":
@@ -178,13 +176,20 @@ def describe_segmenter(
     kind = detect_architecture(checkpoint.state_dict)
     about = {"name": name, "kind": "segmenter", "architecture": kind, "sha256": checkpoint.sha256}
     known = name if name == "compact-sam" else _registered_as(path)
-    if frame is None and known is None:
-        frame = "not known: say sam or medsam"
-    return about | {"frame": frame or ("medsam" if known == "medsam" else "sam")}
+    own = "not known: say sam or medsam" if known is None else _frame_of(known)
+    return about | {"frame": frame or own}
 
 
 def detect_architecture(state_dict: Mapping[str, Tensor]) -> Architecture:
-    """Find out of which SAM weights are, from their keys and shapes.
+    """Return of which SAM weights are, by their keys and shapes.
+
+    Parameters
+    ----------
+    state_dict : mapping of str to Tensor
+
+    Returns
+    -------
+    {"vit-b", "vit-l", "vit-h", "vit-t", "compact"}
 
     Raises
     ------
@@ -219,6 +224,14 @@ def detect_architecture(state_dict: Mapping[str, Tensor]) -> Architecture:
 def build_sam(architecture: Architecture) -> Sam:
     """Build a SAM with random weights.
 
+    Parameters
+    ----------
+    architecture : {"vit-b", "vit-l", "vit-h", "vit-t", "compact"}
+
+    Returns
+    -------
+    segment_anything.modeling.Sam
+
     Raises
     ------
     CamSamError
@@ -252,30 +265,21 @@ def _load_file(
         raise refusal(str(error).rstrip("."), path) from error
     known = name or _registered_as(path)
     if known is not None:
-        own = "medsam" if known == "medsam" else "sam"
-        if frame not in (None, own):
-            raise _two_frames(known, own, str(frame))
-        frame = own
+        frame = _one_frame(known, _frame_of(known), frame)
     elif frame is None and architecture != "compact":  # of which there is no MedSAM
         _ask_for_frame(checkpoint)
+    medsam = frame == "medsam"
     if known is None:
-        known = f"{architecture} ({path.name})"
-        if frame == "medsam":
-            known = f"{architecture} in MedSAM's frame ({path.name})"
+        where = " in MedSAM's frame" if medsam else ""
+        known = f"{architecture}{where} ({path.name})"
     sam = build_sam(architecture)
     if architecture == "vit-t":
         checkpoint = replace(checkpoint, state_dict=rename_mobile_sam(checkpoint.state_dict))
     load_into(sam, checkpoint, what=f"SAM {architecture}")
-    medsam = frame == "medsam"
     return SamSegmenter(
-        sam,
-        known,
-        checkpoint.sha256,
-        device,
-        Stretched() if medsam else LongestSide(),
-        boxes_only=medsam,
-        precision=precision,
-    )
+        sam, known, checkpoint.sha256, device, Stretched() if medsam else LongestSide(),
+        boxes_only=medsam, precision=precision,
+    )  # fmt: skip
 
 
 _SAY_FRAME = (
@@ -309,8 +313,16 @@ def _ask_for_frame(checkpoint: Checkpoint) -> None:
     )
 
 
-def _two_frames(name: str, one: str, other: str) -> CamSamError:
-    return CamSamError(f"{name} has the frame {one}, not {other}: leave the frame out.")
+def _frame_of(name: str) -> str:
+    """Return the frame of a segmenter that is known by name."""
+    return "medsam" if name == "medsam" else "sam"
+
+
+def _one_frame(name: str, own: str | None, wanted: str | None) -> str | None:
+    """Return the frame that a segmenter has or that is wanted; refuse two different ones."""
+    if None not in (own, wanted) and own != wanted:
+        raise CamSamError(f"{name} has the frame {own}, not {wanted}: leave the frame out.")
+    return own or wanted
 
 
 def _registered_as(path: Path) -> str | None:

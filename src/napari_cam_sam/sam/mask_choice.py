@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +13,20 @@ from napari_cam_sam.sam.segmenter import MaskCandidates
 __all__ = ["MASK_CHOICES", "MaskChoice", "choose_mask", "needs_multimask"]
 
 MaskChoice = Literal["single", "first", "best", "oracle"]
-MASK_CHOICES: tuple[MaskChoice, ...] = ("single", "first", "best", "oracle")
+MASK_CHOICES: tuple[MaskChoice, ...] = get_args(MaskChoice)
 
 
 def needs_multimask(choice: str) -> bool:
     """Return whether a choice picks among several candidates.
+
+    Parameters
+    ----------
+    choice : {"single", "first", "best", "oracle"}
+
+    Returns
+    -------
+    bool
+        To be handed to a segmenter's ``decode`` as ``multimask``.
 
     Raises
     ------
@@ -66,16 +75,16 @@ def choose_mask(
         )
     if choice == "best":
         return int(np.argmax(candidates.scores))
-    if choice == "oracle":
-        if truth is None:
-            raise CamSamError("Mask choice 'oracle' needs a truth; choose best or first without.")
-        if truth.shape != candidates.masks.shape[1:]:
-            raise CamSamError(
-                f"The truth has shape {truth.shape}, the masks {candidates.masks.shape[1:]}: "
-                "they must be of the same plane."
-            )
-        wanted = truth.astype(bool)
-        hit = (candidates.masks & wanted).sum(axis=(1, 2))
-        union = (candidates.masks | wanted).sum(axis=(1, 2))
-        return int(np.argmax(np.where(union > 0, hit / np.maximum(union, 1), 1.0)))
-    return 0
+    if choice != "oracle":
+        return 0
+    if truth is None:
+        raise CamSamError("Mask choice 'oracle' needs a truth; choose best or first without.")
+    if truth.shape != candidates.masks.shape[1:]:
+        raise CamSamError(
+            f"The truth has shape {truth.shape}, the masks {candidates.masks.shape[1:]}: "
+            "they must be of the same plane."
+        )
+    wanted = truth.astype(bool)
+    hit = (candidates.masks & wanted).sum(axis=(1, 2))
+    union = (candidates.masks | wanted).sum(axis=(1, 2))
+    return int(np.argmax(np.where(union > 0, hit / np.maximum(union, 1), 1.0)))

@@ -53,38 +53,40 @@ class RegisteredCheckpoint:
         ``"vit-b"``, ``"vit-l"``, ``"vit-h"`` or ``"vit-t"``.
     url : str
         Its official address.
-    md5 : str or None
-        Of the file, hexadecimal; None where its publisher states none.
+    known_hash : str
+        What the file must hash to, as ``"md5:hexadecimal"`` or ``"sha256:hexadecimal"``.
     size : int
         Bytes.
     licence : str
     note : str
         What a user should know, in one sentence.
-    sha256 : str or None
-        Of the file, hexadecimal; needed where there is no md5.
     """
 
     name: str
     architecture: str
     url: str
-    md5: str | None
+    known_hash: str
     size: int
     licence: str
     note: str
-    sha256: str | None = None
 
     @property
     def file_name(self) -> str:
         """Name of the file in the cache folder."""
         return self.url.rsplit("/", 1)[-1]
 
-    @property
-    def known_hash(self) -> str:
-        """What the file must hash to, as ``"algorithm:hexadecimal"``."""
-        return f"md5:{self.md5}" if self.md5 else f"sha256:{self.sha256}"
-
     def hash_of(self, path: Path) -> str:
-        """Hash a file in the way of :attr:`known_hash`, to compare with it."""
+        """Compute the hash of a file, to compare with ``known_hash``.
+
+        Parameters
+        ----------
+        path : Path
+
+        Returns
+        -------
+        str
+            In the form of ``known_hash``, by the same algorithm.
+        """
         algorithm = self.known_hash.partition(":")[0]
         with path.open("rb") as stream:
             return f"{algorithm}:{hashlib.file_digest(stream, algorithm).hexdigest()}"
@@ -97,7 +99,7 @@ REGISTRY: dict[str, RegisteredCheckpoint] = {
             "sam-vit-b",
             "vit-b",
             _OFFICIAL + "sam_vit_b_01ec64.pth",
-            "01ec64d29a2fca3f0661936605ae66f8",
+            "md5:01ec64d29a2fca3f0661936605ae66f8",
             375_042_383,
             "Apache-2.0",
             "Segment Anything, smallest encoder.",
@@ -106,7 +108,7 @@ REGISTRY: dict[str, RegisteredCheckpoint] = {
             "sam-vit-l",
             "vit-l",
             _OFFICIAL + "sam_vit_l_0b3195.pth",
-            "0b3195507c641ddb6910d2bb5adee89c",
+            "md5:0b3195507c641ddb6910d2bb5adee89c",
             1_249_524_607,
             "Apache-2.0",
             "Segment Anything, middle encoder.",
@@ -115,7 +117,7 @@ REGISTRY: dict[str, RegisteredCheckpoint] = {
             "sam-vit-h",
             "vit-h",
             _OFFICIAL + "sam_vit_h_4b8939.pth",
-            "4b8939a88964f0f4ff5f5b2642c598a6",
+            "md5:4b8939a88964f0f4ff5f5b2642c598a6",
             2_564_550_879,
             "Apache-2.0",
             "Segment Anything, largest encoder.",
@@ -126,7 +128,7 @@ REGISTRY: dict[str, RegisteredCheckpoint] = {
             "medsam",
             "vit-b",
             "https://zenodo.org/records/10689643/files/medsam_vit_b.pth",
-            "3bb6db55bd0c9ca30b61248bca72f8d6",
+            "md5:3bb6db55bd0c9ca30b61248bca72f8d6",
             375_049_145,
             "Apache-2.0 (code), CC-BY-4.0 (Zenodo record)",
             "Segment Anything ViT-B tuned on medical images, for boxes only.",
@@ -137,11 +139,10 @@ REGISTRY: dict[str, RegisteredCheckpoint] = {
             "vit-t",
             "https://raw.githubusercontent.com/ChaoningZhang/MobileSAM/"
             "f706ad9c4eb7f219c00d9050e46328518ffb65d2/weights/mobile_sam.pt",
-            None,
+            "sha256:6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
             40_728_226,
             "Apache-2.0",
             "MobileSAM, a light encoder that needs timm (the extra mobile).",
-            "6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
         ),
     )
 }
@@ -157,6 +158,11 @@ Weights do not tell which of them they were trained with.
 def split_frame(name: str) -> tuple[str | None, str]:
     """Split ``medsam:PATH``, a checkpoint with the frame it was trained with, into the two.
 
+    Parameters
+    ----------
+    name : str
+        A segmenter's name or a path, with a frame before it or without.
+
     Returns
     -------
     frame : str or None
@@ -169,22 +175,53 @@ def split_frame(name: str) -> tuple[str | None, str]:
 
 
 def with_frame(path: str, frame: str | None) -> str:
-    """Write a checkpoint's path with its frame, as :func:`split_frame` reads it."""
+    """Write a checkpoint's path with its frame, as :func:`split_frame` reads it.
+
+    Parameters
+    ----------
+    path : str
+    frame : str or None
+        One of `FRAMES`; None leaves the path as it is.
+
+    Returns
+    -------
+    str
+    """
     return path if frame is None else f"{frame}:{path}"
 
 
 def knows_boxes_only(name: str) -> bool:
-    """Return whether a segmenter of this name learned from boxes alone, as MedSAM did."""
+    """Return whether a segmenter of this name learned from boxes alone, as MedSAM did.
+
+    Parameters
+    ----------
+    name : str
+        As :func:`split_frame` takes it.
+
+    Returns
+    -------
+    bool
+    """
     return name == "medsam" or split_frame(name)[0] == "medsam"
 
 
 def segmenter_names() -> tuple[str, ...]:
-    """Names that ``sam.loading.load_segmenter`` knows, weights installed or not."""
+    """Return the names that ``sam.loading.load_segmenter`` knows, weights installed or not.
+
+    Returns
+    -------
+    tuple of str
+    """
     return ("seeded", "compact-sam", *REGISTRY)
 
 
 def default_segmenter(cache_folder: str | Path | None = None) -> str:
     """Return the name of the segmenter to use where none was asked for.
+
+    Parameters
+    ----------
+    cache_folder : str or Path, optional
+        See :func:`cache_folder`.
 
     Returns
     -------
@@ -198,6 +235,15 @@ def default_segmenter(cache_folder: str | Path | None = None) -> str:
 def registered(name: str) -> RegisteredCheckpoint:
     """Return a checkpoint by its name.
 
+    Parameters
+    ----------
+    name : str
+        A name of ``REGISTRY``.
+
+    Returns
+    -------
+    RegisteredCheckpoint
+
     Raises
     ------
     CamSamError
@@ -209,37 +255,71 @@ def registered(name: str) -> RegisteredCheckpoint:
 
 
 def cache_folder(folder: str | Path | None = None) -> Path:
-    """Folder in which checkpoints are kept; also the one to fill by hand on an offline machine.
+    """Return the folder of checkpoints; also the one to fill by hand on an offline machine.
 
     Parameters
     ----------
     folder : str or Path, optional
         Taken where given; else the environment variable ``NAPARI_CAM_SAM_CACHE``; else the
         user's cache folder of the operating system.
+
+    Returns
+    -------
+    Path
+        Which need not exist.
     """
-    if folder is not None:
-        return Path(folder).expanduser()
-    moved = os.environ.get(CACHE_VARIABLE)
-    if moved:
-        return Path(moved).expanduser()
+    chosen = os.environ.get(CACHE_VARIABLE) or None if folder is None else folder
+    if chosen is not None:
+        return Path(chosen).expanduser()
     import pooch
 
     return Path(pooch.os_cache("napari-cam-sam"))
 
 
 def installed_path(name: str, folder: str | Path | None = None) -> Path:
-    """Path that a registered checkpoint has, or would have, in the cache folder."""
+    """Return the path that a registered checkpoint has, or would have, in the cache folder.
+
+    Parameters
+    ----------
+    name : str
+        A name of ``REGISTRY``.
+    folder : str or Path, optional
+        See :func:`cache_folder`.
+
+    Returns
+    -------
+    Path
+    """
     return cache_folder(folder) / registered(name).file_name
 
 
 def is_installed(name: str, folder: str | Path | None = None) -> bool:
-    """Return whether the file is there with its right size; :func:`verify` reads it whole."""
+    """Return whether the file is there with its right size; :func:`verify` reads it whole.
+
+    Parameters
+    ----------
+    name : str
+        A name of ``REGISTRY``.
+    folder : str or Path, optional
+        See :func:`cache_folder`.
+
+    Returns
+    -------
+    bool
+    """
     path = installed_path(name, folder)
     return path.is_file() and path.stat().st_size == registered(name).size
 
 
 def verify(name: str, folder: str | Path | None = None) -> Path:
     """Check a registered checkpoint's file in the cache folder against its hash.
+
+    Parameters
+    ----------
+    name : str
+        A name of ``REGISTRY``.
+    folder : str or Path, optional
+        See :func:`cache_folder`.
 
     Returns
     -------
@@ -265,8 +345,8 @@ def verify(name: str, folder: str | Path | None = None) -> Path:
             f"expected {entry.size}; {remedy}",
             path,
         )
-    algorithm, found = entry.hash_of(path).split(":")
-    expected = entry.known_hash.partition(":")[2]
+    algorithm, expected = entry.known_hash.split(":")
+    found = entry.hash_of(path).removeprefix(f"{algorithm}:")
     if found != expected:
         raise refusal(
             f"This is not the published {name}: its {algorithm} is {found}, expected {expected}; "

@@ -49,8 +49,18 @@ class RunLengthMask:
 
 
 def encode_mask(object_id: int, mask: NDArray[np.bool_]) -> RunLengthMask:
-    """Convert a mask of shape (rows, columns) to run lengths."""
+    """Convert a mask to run lengths.
+
+    Parameters
+    ----------
+    object_id : int
+    mask : ndarray of bool, shape (rows, columns)
+
+    Returns
+    -------
+    RunLengthMask
+    """
     flat = np.asarray(mask, bool).ravel()
     ends = np.flatnonzero(np.diff(flat, prepend=False)) if flat.size else np.zeros(0, int)
     runs = np.diff(ends, prepend=0, append=flat.size)
-    return RunLengthMask(object_id, (mask.shape[0], mask.shape[1]), tuple(int(run) for run in runs))
+    return RunLengthMask(object_id, (mask.shape[0], mask.shape[1]), tuple(runs.tolist()))

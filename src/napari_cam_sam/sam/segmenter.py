@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,6 @@ from napari_cam_sam.errors import Cancelled
 from napari_cam_sam.prompts.data import ObjectPrompt
 
 __all__ = [
-    "BatchEncoder",
     "Cancelled",
     "Embedding",
     "MaskCandidates",
@@ -121,20 +120,6 @@ class Segmenter(Protocol):
         ...
 
 
-@runtime_checkable
-class BatchEncoder(Protocol):
-    """A segmenter that encodes many planes in less time than one after the other."""
-
-    def encode_many(
-        self,
-        planes: Iterable[NDArray[np.uint8]],
-        *,
-        cancelled: Callable[[], bool] | None = None,
-    ) -> Iterator[Embedding]:
-        """Encode windowed planes, in their order; see :func:`encode_planes`."""
-        ...
-
-
 def encode_planes(
     segmenter: Segmenter,
     planes: Iterable[NDArray[np.uint8]],
@@ -146,10 +131,12 @@ def encode_planes(
     Parameters
     ----------
     segmenter : Segmenter
+        Where it has a method ``encode_many``, which takes planes and ``cancelled`` as this
+        function does, that encodes them in batches.
     planes : iterable of ndarray of uint8
         As ``Segmenter.encode`` takes them; read a batch at a time.
     cancelled : callable, optional
-        Asked before each plane, and by a :class:`BatchEncoder` within one too.
+        Asked before each plane, and by ``encode_many`` within one too.
 
     Yields
     ------
@@ -163,8 +150,9 @@ def encode_planes(
     CamSamError
         As the segmenter's ``encode``.
     """
-    if isinstance(segmenter, BatchEncoder):
-        yield from segmenter.encode_many(planes, cancelled=cancelled)
+    encode_many = getattr(segmenter, "encode_many", None)
+    if encode_many is not None:
+        yield from encode_many(planes, cancelled=cancelled)
         return
     for plane in planes:
         if cancelled is not None and cancelled():

@@ -17,11 +17,16 @@ __all__ = ["check_decodable", "check_embedding", "check_plane"]
 
 
 def check_plane(plane: NDArray[Any]) -> None:
-    """Refuse anything but a uint8 plane of shape (rows, columns) or (rows, columns, 3).
+    """Check that a plane can be segmented.
+
+    Parameters
+    ----------
+    plane : ndarray
 
     Raises
     ------
     CamSamError
+        For anything but uint8 of shape (rows, columns) or (rows, columns, 3).
     """
     shaped = plane.ndim == 2 or (plane.ndim == 3 and plane.shape[2] == 3)
     if not shaped or plane.dtype != np.uint8 or plane.size == 0:
@@ -32,11 +37,20 @@ def check_plane(plane: NDArray[Any]) -> None:
 
 
 def check_embedding(embedding: Embedding, model_hash: str, name: str) -> None:
-    """Refuse an embedding that another model made.
+    """Check that an embedding is of the model that is to decode it.
+
+    Parameters
+    ----------
+    embedding : Embedding
+    model_hash : str
+        Of the model that decodes.
+    name : str
+        Of its segmenter, for the error.
 
     Raises
     ------
     CamSamError
+        If another model made it.
     """
     if embedding.model_hash != model_hash:
         raise CamSamError(
@@ -50,7 +64,7 @@ def check_decodable(
     previous_logits: Sequence[NDArray[np.float32] | None] | None,
     logits_shape: tuple[int, int],
 ) -> list[NDArray[np.float32] | None]:
-    """Refuse prompts that cannot be decoded, and line up the previous logits with them.
+    """Check that prompts can be decoded, and line up the previous logits with them.
 
     Parameters
     ----------

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.sam.labels import merge_masks
+from napari_cam_sam.sam.labels import merge_masks, unite_masks
 from napari_cam_sam.sam.segmenter import MaskCandidates
 from napari_cam_sam.session.data import SINGLE, Overlap
 
@@ -88,11 +88,11 @@ def chosen_masks(
     CamSamError
         If there is no such candidate.
     """
-    masks: dict[int, NDArray[np.bool_]] = {}
     for one, chosen in zip(found, candidates, strict=True):
         n = len(one.masks)
         if not (0 <= chosen < n or (chosen == SINGLE and n == 1)):
             raise CamSamError(f"Object {one.object_id} has no candidate {chosen}: it has {n}.")
-        mask = one.masks[chosen].astype(bool)
-        masks[one.object_id] = masks[one.object_id] | mask if one.object_id in masks else mask
-    return masks
+    return unite_masks(
+        (one.object_id, one.masks[chosen].astype(bool))
+        for one, chosen in zip(found, candidates, strict=True)
+    )

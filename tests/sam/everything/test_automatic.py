@@ -25,7 +25,6 @@ from napari_cam_sam.models.checkpoints import load_into, read_checkpoint
 from napari_cam_sam.sam.everything.automatic import (
     AutomaticMask,
     AutomaticParameters,
-    _without_islands,
     _without_small,
     automatic_masks,
     automatic_steps,
@@ -145,7 +144,7 @@ def test_small_regions_go_as_with_opencv(seed, min_area, density):
     expected, _ = remove_small_regions(filled, min_area, "islands")
     ours = ~_without_small(~mask, min_area)
     np.testing.assert_array_equal(ours, filled)
-    kept = _without_islands(ours, min_area)
+    kept = _without_small(ours, min_area, keep_one=True)
     assert kept.sum() == expected.sum()
     # Where all parts are small and several the largest, each library keeps its own first one.
     areas = np.bincount(ndimage.label(filled, np.ones((3, 3)))[0].ravel())[1:]

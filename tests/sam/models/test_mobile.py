@@ -111,16 +111,15 @@ def test_segments_by_prompts_and_unasked(timm, checkpoint):
 
 def test_a_name_loads_from_the_folder_after_checking_its_hash(timm, checkpoint, monkeypatch):
     content = checkpoint.read_bytes()
-    entry = replace(
-        REGISTRY["mobile-sam"], sha256=hashlib.sha256(content).hexdigest(), size=len(content)
-    )
+    digest = hashlib.sha256(content).hexdigest()
+    entry = replace(REGISTRY["mobile-sam"], known_hash=f"sha256:{digest}", size=len(content))
     monkeypatch.setitem(registry.REGISTRY, "mobile-sam", entry)
     assert load_segmenter("mobile-sam", "cpu", checkpoint.parent).name == "mobile-sam"
     assert load_segmenter(checkpoint, "cpu").name == "mobile-sam"
     about = describe_segmenter("mobile-sam", checkpoint.parent)
     assert about is not None
-    assert (about["state"], about["sha256"]) == ("installed", entry.sha256)
-    wrong = replace(entry, sha256="0" * 64)
+    assert (about["state"], about["sha256"]) == ("installed", digest)
+    wrong = replace(entry, known_hash="sha256:" + "0" * 64)
     monkeypatch.setitem(registry.REGISTRY, "mobile-sam", wrong)
     with pytest.raises(CamSamError, match="its sha256 is"):
         load_segmenter("mobile-sam", "cpu", checkpoint.parent)

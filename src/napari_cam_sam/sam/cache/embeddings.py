@@ -65,7 +65,17 @@ class CacheParameters:
 
 
 def open_store(parameters: CacheParameters) -> EmbeddingStore | None:
-    """Make the store that the parameters describe; None for none on disk."""
+    """Return the store that the parameters describe.
+
+    Parameters
+    ----------
+    parameters : CacheParameters
+
+    Returns
+    -------
+    EmbeddingStore or None
+        None where nothing is kept on disk.
+    """
     if parameters.disk_mb == 0:
         return None
     return EmbeddingStore(parameters.folder or embedding_folder(), parameters.disk_mb << 20)
@@ -131,25 +141,23 @@ class EmbeddingCache:
         self._lock = threading.Lock()
 
     def ready(self, segmenter: Segmenter, plane: NDArray[np.uint8]) -> bool:
-        """Tell whether a plane need not be encoded, reading nothing from disk.
+        """Return whether a plane need not be encoded, reading nothing from disk.
 
         An entry on disk may still prove damaged; :meth:`encode` then encodes.
         """
         return self.has(segmenter, embedding_key(segmenter, plane))
 
     def has(self, segmenter: Segmenter, key: str) -> bool:
-        """Tell the same of a key, see :func:`embedding_key`.
+        """Return the same of a key, see :func:`embedding_key`.
 
         In memory it counts as a use: what is asked for is what will be needed.
         """
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return True
+        if self._recall(key) is not None:
+            return True
         return self.store is not None and self.store.has(segmenter, key)
 
     def capacity(self, embedding: Embedding) -> int:
-        """Say how many embeddings of this size are kept at once, in memory or on disk.
+        """Return how many embeddings of this size are kept at once, in memory or on disk.
 
         To encode more of them ahead of their use would be in vain. On disk, where they are packed,
         there may be room for more.
@@ -160,7 +168,7 @@ class EmbeddingCache:
         return max(1, limit // max(1, _bytes(embedding.features)))
 
     def get(self, segmenter: Segmenter, plane: NDArray[np.uint8]) -> Embedding | None:
-        """Give the embedding of a windowed plane, or None if it is kept nowhere.
+        """Return the embedding of a windowed plane, or None if it is kept nowhere.
 
         A plane is known by its pixels, so whatever brings the same pixels finds it again.
         """
@@ -173,7 +181,7 @@ class EmbeddingCache:
         *,
         cancelled: Callable[[], bool] | None = None,
     ) -> Embedding:
-        """Give the embedding of a windowed plane, encoding it where it is kept nowhere.
+        """Return the embedding of a windowed plane, encoding it where it is kept nowhere.
 
         Threads that ask for the same plane at once get what the first of them encodes.
 
@@ -192,19 +200,17 @@ class EmbeddingCache:
             If ``cancelled`` says so; another thread that waits for the plane encodes it then.
         """
         key = embedding_key(segmenter, plane)
+        mine: Future[Embedding] = Future()
         while True:
             with self._lock:
                 if key in self._kept:
                     self._kept.move_to_end(key)
                     return self._kept[key]
-                other = self._under_way.get(key)
-                mine: Future[Embedding] = Future()
-                if other is None:
-                    self._under_way[key] = mine
-            if other is None:
+                first = self._under_way.setdefault(key, mine)
+            if first is mine:
                 return self._encode(segmenter, plane, key, mine, cancelled)
             try:
-                return other.result(timeout=_WAIT_SECONDS)
+                return first.result(timeout=_WAIT_SECONDS)
             except CancelledError:
                 continue  # it failed there; here the reason will show
             except TimeoutError:
@@ -239,18 +245,21 @@ class EmbeddingCache:
             self.store.put(segmenter, key, embedding)
         return embedding
 
-    def _get(self, segmenter: Segmenter, key: str) -> Embedding | None:
+    def _recall(self, key: str) -> Embedding | None:
+        """Return an embedding from memory, as the one that was used last."""
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
-                return self._kept[key]
-        if self.store is None:
-            return None
-        embedding = self.store.get(segmenter, key)
-        if embedding is not None:
-            with self._lock:
-                self.from_disk += 1
-            self._keep(key, embedding)
+            return self._kept.get(key)
+
+    def _get(self, segmenter: Segmenter, key: str) -> Embedding | None:
+        embedding = self._recall(key)
+        if embedding is None and self.store is not None:
+            embedding = self.store.get(segmenter, key)
+            if embedding is not None:
+                with self._lock:
+                    self.from_disk += 1
+                self._keep(key, embedding)
         return embedding
 
     def _keep(self, key: str, embedding: Embedding) -> None:

@@ -27,14 +27,9 @@ def evidence_of(prompts: Iterable[PlanePrompts]) -> dict[int, float]:
     """
     found = {}
     for plane in prompts:
-        scores = [
-            1.0 if prompt.score is None else prompt.score
-            for one in plane.objects
-            for prompt in (*one.points, one.box)
-            if prompt is not None
-        ]
-        if scores:
-            found[plane.index] = max(scores)
+        given = [p for one in plane.objects for p in (*one.points, one.box) if p is not None]
+        if given:
+            found[plane.index] = max(1.0 if p.score is None else p.score for p in given)
     return found
 
 
@@ -85,8 +80,5 @@ def encoding_order(
         neighbours = [shown + step * k for k in range(1, ahead + 1)]
     else:
         neighbours = [shown + (k + 1) // 2 * (1 if k % 2 else -1) for k in range(1, ahead + 1)]
-    given: set[int] = set()
-    for index in (shown, *by_score, *neighbours):
-        if 0 <= index < n_planes and index not in given:
-            given.add(index)
-            yield index
+    ordered = dict.fromkeys((shown, *by_score, *neighbours))  # each once
+    yield from (index for index in ordered if 0 <= index < n_planes)

@@ -17,6 +17,7 @@ import stat
 import threading
 import time
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -40,8 +41,8 @@ _FORMAT = 1
 
 _SUFFIX = ".zarr.zip"
 _MODEL = re.compile(r"[0-9a-f]{16}")
-_ENTRY = re.compile(r"[0-9a-f]{64}\.zarr\.zip")
-_UNFINISHED = re.compile(r"\.[0-9a-f]{12}-[0-9a-f]{64}\.zarr\.zip")
+# An entry, or one that is being written.
+_ENTRY = re.compile(r"(\.[0-9a-f]{12}-)?[0-9a-f]{64}\.zarr\.zip")
 _DTYPES = ("float16", "bfloat16", "float32", "float64")
 
 # An entry that says it is larger is not unpacked: the largest known features have 2 MiB.
@@ -55,12 +56,17 @@ _UNFINISHED_SECONDS = 3600.0
 
 
 def embedding_folder(folder: str | Path | None = None) -> Path:
-    """Folder of embeddings inside the cache folder of checkpoints.
+    """Return the folder of embeddings inside the cache folder of checkpoints.
 
     Parameters
     ----------
     folder : str or Path, optional
         The cache folder, see :func:`napari_cam_sam.sam.registry.cache_folder`.
+
+    Returns
+    -------
+    Path
+        Which need not exist.
     """
     return cache_folder(folder) / "embeddings"
 
@@ -250,19 +256,14 @@ class EmbeddingStore:
         return os.path.isfile(path)
 
     def models(self) -> list[StoredModel]:
-        """Count what there is, a model each, the one used last first."""
-        return [
-            StoredModel(
-                _model_name(entries),
-                model,
-                len(entries),
-                sum(one.n_bytes for one in entries),
-                max(one.used_ns for one in entries) / 1e9,
-            )
-            for model, entries in sorted(
-                self._by_model().items(), key=lambda item: -max(one.used_ns for one in item[1])
-            )
-        ]
+        """Return what there is of each model, the one used last first."""
+        found = []
+        for model, entries in self._by_model().items():
+            n_bytes = sum(one.n_bytes for one in entries)
+            last_used = max(one.used_ns for one in entries) / 1e9
+            name = _model_name(entries)
+            found.append(StoredModel(name, model, len(entries), n_bytes, last_used))
+        return sorted(found, key=lambda one: -one.last_used)
 
     def clear(self, model: str | None = None, older_than: float = 0.0) -> tuple[int, int]:
         """Delete entries, and nothing else that lies in the folder.
@@ -288,54 +289,50 @@ class EmbeddingStore:
         if model is not None:
             names = {key: _model_name(entries) for key, entries in chosen.items()}
             digits = model.lower()[:16] if re.fullmatch("[0-9a-fA-F]{6,64}", model) else None
-            keys = [
-                key for key in chosen
+            chosen = {
+                key: entries
+                for key, entries in chosen.items()
                 if names[key] == model or (digits is not None and key.startswith(digits))
-            ]  # fmt: skip
-            if not keys:
+            }
+            if not chosen:
                 known = {name or key for key, name in names.items()}
                 raise unknown_name("model with embeddings on disk", model, sorted(known))
-            chosen = {key: chosen[key] for key in keys}
         limit = time.time() - older_than * 86_400
-        gone = n_bytes = 0
-        for entry in (one for entries in chosen.values() for one in entries):
-            if older_than and entry.used_ns / 1e9 > limit:
-                continue
+        every = [one for entries in chosen.values() for one in entries]
+        gone = [one for one in every if not older_than or one.used_ns / 1e9 <= limit]
+        for entry in gone:
             try:
                 entry.path.unlink(missing_ok=True)
             except OSError as error:
                 raise CamSamError(
                     f"An embedding could not be deleted: {error.strerror or error} ({entry.path})."
                 ) from error
-            gone += 1
-            n_bytes += entry.n_bytes
         with self._lock:
             self._listed = None
-        return gone, n_bytes
+        return len(gone), sum(entry.n_bytes for entry in gone)
 
     def _path(self, segmenter: Segmenter, key: str) -> Path:
         return self.folder / segmenter.model_hash[:16] / f"{key}{_SUFFIX}"
 
     def _by_model(self) -> dict[str, list[_Entry]]:
-        found: dict[str, list[_Entry]] = {}
+        found: defaultdict[str, list[_Entry]] = defaultdict(list)
         for entry in self._entries():
-            found.setdefault(entry.path.parent.name, []).append(entry)
+            found[entry.path.parent.name].append(entry)
         return found
 
     def _entries(self) -> Iterator[_Entry]:
         """List the entries, and delete what killed processes have left half written."""
         too_old = time.time_ns() - int(_UNFINISHED_SECONDS * 1e9)
         for model in _listing(self.folder, _MODEL):
-            for file in _listing(model, _ENTRY, _UNFINISHED):
+            for file in _listing(model, _ENTRY):
                 with suppress(OSError):  # another process has just deleted it
                     status = file.stat()
                     if not stat.S_ISREG(status.st_mode):
                         continue
-                    if file.name.startswith("."):
-                        if status.st_mtime_ns < too_old:
-                            os.unlink(file)
-                        continue
-                    yield _Entry(Path(file.path), status.st_size, status.st_mtime_ns)
+                    if not file.name.startswith("."):
+                        yield _Entry(Path(file.path), status.st_size, status.st_mtime_ns)
+                    elif status.st_mtime_ns < too_old:
+                        os.unlink(file)
 
     def _account(self, n_bytes: int) -> None:
         """Count what was written, and look at the whole folder only now and then.
@@ -380,12 +377,10 @@ class EmbeddingStore:
             warnings.warn(text, stacklevel=3)
 
 
-def _listing(
-    folder: str | Path | os.DirEntry[str], *names: re.Pattern[str]
-) -> list[os.DirEntry[str]]:
+def _listing(folder: str | Path | os.DirEntry[str], name: re.Pattern[str]) -> list[Any]:
     try:
         with os.scandir(folder) as found:
-            return [one for one in found if any(name.fullmatch(one.name) for name in names)]
+            return [one for one in found if name.fullmatch(one.name)]
     except OSError:
         return []
 

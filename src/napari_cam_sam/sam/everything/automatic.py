@@ -111,37 +111,45 @@ class AutomaticParameters:
             ("crop_points_divisor", 1), ("min_area", 0),
         ):  # fmt: skip
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise _out_of_range(name, f"a whole number of {least} or more", value)
+            right = not isinstance(value, bool) and isinstance(value, int) and value >= least
+            self._check(name, right, f"a whole number of {least} or more")
         for name in (
             "predicted_iou", "stability", "box_overlap", "crop_box_overlap", "crop_overlap",
         ):  # fmt: skip
-            if not 0 <= getattr(self, name) <= 1:
-                raise _out_of_range(name, "in 0 to 1", getattr(self, name))
-        if not (math.isfinite(self.stability_offset) and self.stability_offset >= 0):
-            raise _out_of_range("stability_offset", "0 or more", self.stability_offset)
-        if self.points_per_side < self.crop_points_divisor**self.crop_layers:
-            raise _out_of_range(
-                "points_per_side", "enough to leave a point in the last layer", self.points_per_side
+            self._check(name, 0 <= getattr(self, name) <= 1, "in 0 to 1")
+        self._check("stability_offset", 0 <= self.stability_offset < math.inf, "0 or more")
+        enough = self.points_per_side >= self.crop_points_divisor**self.crop_layers
+        self._check("points_per_side", enough, "enough to leave a point in the last layer")
+
+    def _check(self, name: str, holds: bool, right: str) -> None:
+        if not holds:
+            raise CamSamError(
+                f"The parameter {name} of everything mode must be {right}, not "
+                f"{getattr(self, name)!r}."
             )
 
 
 def recommended_parameters(segmenter: str) -> AutomaticParameters:
-    """Return the search that suits a segmenter, by its name.
+    """Return the search that suits a segmenter.
 
     The defaults are for ViT-H. ``compact-sam`` is less sure of its masks, and its input is a
     quarter as wide: it gets the settings of ``benchmarks/automatic.py``. Fewer points at once
     change no mask, take less time on a CPU, and can be stopped sooner.
+
+    Parameters
+    ----------
+    segmenter : str
+        Its name.
+
+    Returns
+    -------
+    AutomaticParameters
     """
     if segmenter == "compact-sam":
         return AutomaticParameters(
             points_per_side=12, points_per_batch=16, predicted_iou=0.5, stability=0.5
         )
     return AutomaticParameters()
-
-
-def _out_of_range(name: str, right: str, value: object) -> CamSamError:
-    return CamSamError(f"The parameter {name} of everything mode must be {right}, not {value!r}.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,12 +236,12 @@ def automatic_masks(
     steps = automatic_steps(segmenter, plane, parameters, embedding)
     while True:
         try:
-            done, total = next(steps)
+            done = next(steps)
         except StopIteration as end:
             found: tuple[AutomaticMask, ...] = end.value
             return found
         if progress is not None:
-            progress(done, total)
+            progress(*done)
 
 
 def automatic_steps(
@@ -244,8 +252,12 @@ def automatic_steps(
 ) -> Generator[tuple[int, int], None, tuple[AutomaticMask, ...]]:
     """Find the masks of a plane batch by batch, for work that can be cancelled.
 
-    Parameters are those of :func:`automatic_masks`. ``masks = yield from automatic_steps(…)`` in
-    a generator hands its steps on.
+    ``masks = yield from automatic_steps(…)`` in a generator hands its steps on.
+
+    Parameters
+    ----------
+    segmenter, plane, parameters, embedding
+        As for :func:`automatic_masks`.
 
     Yields
     ------
@@ -262,19 +274,27 @@ def automatic_steps(
         As :func:`automatic_masks`, before the first step.
     """
     parameters = parameters or AutomaticParameters()
-    able = _checked(segmenter, plane, embedding)
+    check_plane(plane)
+    if not hasattr(segmenter, "decode_points"):
+        raise CamSamError(
+            f"{segmenter.name} cannot look for masks by itself: take a SAM, e.g. compact-sam."
+        )
+    if embedding is not None and embedding.plane_shape != plane.shape[:2]:
+        raise CamSamError(
+            f"The embedding is of a plane of shape {embedding.plane_shape}, not "
+            f"{plane.shape[:2]}: give the embedding of this plane, or none."
+        )
+    able = cast(_PointSegmenter, segmenter)
     shape = (int(plane.shape[0]), int(plane.shape[1]))
     grids = build_all_layer_point_grids(
         parameters.points_per_side, parameters.crop_layers, parameters.crop_points_divisor
     )
+    boxes, layers = generate_crop_boxes(shape, parameters.crop_layers, parameters.crop_overlap)
+    # A plane of one row has no lower half.
     crops = [
-        (crop, grids[layer])
-        for crop, layer in zip(
-            *generate_crop_boxes(shape, parameters.crop_layers, parameters.crop_overlap),
-            strict=True,
-        )
-        # A plane of one row has no lower half.
-        if crop[0] < crop[2] and crop[1] < crop[3]
+        (box, grids[layer])
+        for box, layer in zip(boxes, layers, strict=True)
+        if box[0] < box[2] and box[1] < box[3]
     ]
     total = sum(math.ceil(len(grid) / parameters.points_per_batch) for _, grid in crops)
     done = 0
@@ -307,22 +327,6 @@ def automatic_steps(
         overlap = max(parameters.box_overlap, parameters.crop_box_overlap)
         _remove_small_regions(found, parameters.min_area, overlap)
     return tuple(sorted(_records(found), key=lambda mask: -mask.predicted_iou))
-
-
-def _checked(
-    segmenter: Segmenter, plane: NDArray[np.uint8], embedding: Embedding | None
-) -> _PointSegmenter:
-    check_plane(plane)
-    if not hasattr(segmenter, "decode_points"):
-        raise CamSamError(
-            f"{segmenter.name} cannot look for masks by itself: take a SAM, e.g. compact-sam."
-        )
-    if embedding is not None and embedding.plane_shape != plane.shape[:2]:
-        raise CamSamError(
-            f"The embedding is of a plane of shape {embedding.plane_shape}, not "
-            f"{plane.shape[:2]}: give the embedding of this plane, or none."
-        )
-    return cast(_PointSegmenter, segmenter)
 
 
 def _batch(
@@ -376,7 +380,7 @@ def _remove_small_regions(data: Any, min_area: int, overlap: float) -> None:
     unchanged, boxes = [], []
     for i, rle in enumerate(data["rles"]):
         mask = rle_to_mask(rle)
-        cleaned = _without_islands(~_without_small(~mask, min_area), min_area)
+        cleaned = _without_small(~_without_small(~mask, min_area), min_area, keep_one=True)
         unchanged.append(float(np.array_equal(cleaned, mask)))
         tensor = torch.from_numpy(np.ascontiguousarray(cleaned))[None]
         data["rles"][i] = mask_to_rle_pytorch(tensor)[0]
@@ -386,41 +390,23 @@ def _remove_small_regions(data: Any, min_area: int, overlap: float) -> None:
     _suppress(data, torch.tensor(unchanged, device=data["boxes"].device), overlap)
 
 
-def _without_small(mask: NDArray[np.bool_], min_area: int) -> NDArray[np.bool_]:
-    """Drop 8-connected parts with fewer pixels."""
-    parts, _ = ndimage.label(mask, structure=np.ones((3, 3)))
-    large = np.bincount(parts.ravel()) >= min_area
-    large[0] = False
-    return np.asarray(large[parts])
-
-
-def _without_islands(mask: NDArray[np.bool_], min_area: int) -> NDArray[np.bool_]:
-    """Drop small parts, but the largest one if all are small."""
-    kept = _without_small(mask, min_area)
-    if kept.any() or not mask.any():
-        return kept
+def _without_small(
+    mask: NDArray[np.bool_], min_area: int, keep_one: bool = False
+) -> NDArray[np.bool_]:
+    """Drop 8-connected parts with fewer pixels, but keep the largest one where that is wanted."""
     parts, _ = ndimage.label(mask, structure=np.ones((3, 3)))
     areas = np.bincount(parts.ravel())
     areas[0] = 0
-    return np.asarray(parts == np.argmax(areas))
+    large = areas >= min_area
+    if keep_one and not large.any():
+        large[np.argmax(areas)] = True
+    return np.asarray(large[parts] & mask)
 
 
 def _records(data: Any) -> Generator[AutomaticMask, None, None]:
-    rows = zip(
-        data["rles"],
-        data["boxes"].tolist(),
-        data["iou_preds"].tolist(),
-        data["stability_score"].tolist(),
-        data["points"].tolist(),
-        strict=True,
-    )
+    names = ("boxes", "iou_preds", "stability_score", "points")
+    rows = zip(data["rles"], *(data[name].tolist() for name in names), strict=True)
     for rle, (x0, y0, x1, y1), predicted, stability, (x, y) in rows:
         mask = np.ascontiguousarray(rle_to_mask(rle))
-        yield AutomaticMask(
-            mask=mask,
-            box=(int(y0), int(x0), int(y1) + 1, int(x1) + 1),
-            area=int(mask.sum()),
-            predicted_iou=float(predicted),
-            stability=float(stability),
-            point=(float(y), float(x)),
-        )
+        box = (int(y0), int(x0), int(y1) + 1, int(x1) + 1)
+        yield AutomaticMask(mask, box, int(mask.sum()), predicted, stability, (y, x))

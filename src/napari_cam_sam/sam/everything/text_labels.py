@@ -149,7 +149,7 @@ class TextModel:
 
     @torch.no_grad()
     def probabilities(self, images: Tensor, classes: Tensor) -> NDArray[np.float32]:
-        """Probabilities of classes for images, (images, classes), from their unit vectors."""
+        """Compute probabilities of classes for images, (images, classes), from unit vectors."""
         scaled = self._model.logit_scale.exp().float() * images @ classes.T
         out: NDArray[np.float32] = scaled.softmax(dim=1).cpu().numpy()
         return out
@@ -316,7 +316,14 @@ def masks_named(
 def mask_crop(
     plane: NDArray[np.uint8], mask: NDArray[np.bool_], parameters: NamingParameters
 ) -> NDArray[np.uint8]:
-    """Cut out what the model is shown of a mask.
+    """Return what the model is shown of a mask.
+
+    Parameters
+    ----------
+    plane : ndarray of uint8, shape (rows, columns) or (rows, columns, 3)
+    mask : ndarray of bool, shape (rows, columns)
+    parameters : NamingParameters
+        Their margin, background and blur count.
 
     Returns
     -------

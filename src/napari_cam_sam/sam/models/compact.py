@@ -7,7 +7,7 @@ from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTra
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["COMPACT_INPUT_SIZE", "CompactEncoder", "CompactPromptEncoder", "build_compact_sam"]
+__all__ = ["COMPACT_INPUT_SIZE", "build_compact_sam"]
 
 COMPACT_INPUT_SIZE = 256
 _GRID = 32
@@ -28,6 +28,12 @@ class _ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = F.relu(x + self.body(x))
         return out
+
+
+def _halve(inner: int, outer: int) -> list[nn.Module]:
+    """Return layers that halve a grid."""
+    convolution = nn.Conv2d(inner, outer, 3, stride=2, padding=1, bias=False)
+    return [convolution, nn.GroupNorm(8, outer), nn.ReLU()]
 
 
 class _AttentionBlock(nn.Module):
@@ -52,7 +58,7 @@ class _AttentionBlock(nn.Module):
         return out
 
 
-class CompactEncoder(nn.Module):
+class _CompactEncoder(nn.Module):
     """A convolutional image encoder with attention on its coarsest grid.
 
     It takes images of shape (B, 3, 256, 256), normalised, and returns (B, 192, 32, 32).
@@ -62,25 +68,10 @@ class CompactEncoder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.img_size = COMPACT_INPUT_SIZE
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, 32, 3, stride=2, padding=1, bias=False), nn.GroupNorm(8, 32), nn.ReLU()
-        )
-        self.fine = nn.Sequential(
-            nn.Conv2d(32, 64, 3, stride=2, padding=1, bias=False),
-            nn.GroupNorm(8, 64),
-            nn.ReLU(),
-            _ResidualBlock(64),
-            _ResidualBlock(64),
-        )
-        self.middle = nn.Sequential(
-            nn.Conv2d(64, 128, 3, stride=2, padding=1, bias=False),
-            nn.GroupNorm(8, 128),
-            nn.ReLU(),
-            *[_ResidualBlock(128) for _ in range(3)],
-        )
-        self.coarse = nn.Sequential(
-            nn.Conv2d(128, 256, 3, stride=2, padding=1, bias=False), nn.GroupNorm(8, 256)
-        )
+        self.stem = nn.Sequential(*_halve(3, 32))
+        self.fine = nn.Sequential(*_halve(32, 64), *(_ResidualBlock(64) for _ in range(2)))
+        self.middle = nn.Sequential(*_halve(64, 128), *(_ResidualBlock(128) for _ in range(3)))
+        self.coarse = nn.Sequential(*_halve(128, 256)[:-1])
         self.position = nn.Parameter(torch.zeros(1, (_GRID // 2) ** 2, 256))
         self.attention = nn.ModuleList([_AttentionBlock(256, 8) for _ in range(2)])
         self.from_fine = nn.Conv2d(256, 128, 1)
@@ -106,7 +97,7 @@ class CompactEncoder(nn.Module):
         return out
 
 
-class CompactPromptEncoder(PromptEncoder):  # type: ignore[misc]
+class _CompactPromptEncoder(PromptEncoder):  # type: ignore[misc]
     """segment-anything's prompt encoder that also draws its prompts on the grid.
 
     A small model trained for a short time does not learn from two corner tokens alone where a
@@ -117,10 +108,7 @@ class CompactPromptEncoder(PromptEncoder):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__(
-            embed_dim=_WIDTH,
-            image_embedding_size=(_GRID, _GRID),
-            input_image_size=(COMPACT_INPUT_SIZE, COMPACT_INPUT_SIZE),
-            mask_in_chans=16,
+            _WIDTH, (_GRID, _GRID), (COMPACT_INPUT_SIZE, COMPACT_INPUT_SIZE), mask_in_chans=16
         )
         self.drawing = nn.Sequential(
             nn.Conv2d(4, 32, 2, stride=2),
@@ -162,7 +150,7 @@ class CompactPromptEncoder(PromptEncoder):  # type: ignore[misc]
         boxes: Tensor | None,
         masks: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        """Embed prompts as the parent does; coordinates are in the frame of 256 × 256."""
+        """Return the prompts embedded as by the parent; coordinates are in 256 × 256."""
         sparse, dense = super().forward(points, boxes, masks)
         if points is None and boxes is None:
             return sparse, dense
@@ -179,8 +167,8 @@ def build_compact_sam() -> Sam:
         the same code as ViT-B.
     """
     return Sam(
-        image_encoder=CompactEncoder(),
-        prompt_encoder=CompactPromptEncoder(),
+        image_encoder=_CompactEncoder(),
+        prompt_encoder=_CompactPromptEncoder(),
         mask_decoder=MaskDecoder(
             transformer_dim=_WIDTH,
             transformer=TwoWayTransformer(depth=2, embedding_dim=_WIDTH, num_heads=8, mlp_dim=768),

@@ -22,7 +22,17 @@ __all__ = ["decode_logits", "image_tokens"]
 
 
 def image_tokens(maps: Tensor) -> Tensor:
-    """Convert maps (1, C, h, w) to the order (1, h·w, C) in which they are decoded."""
+    """Return maps in the order in which they are decoded.
+
+    Parameters
+    ----------
+    maps : Tensor, shape (1, C, h, w)
+
+    Returns
+    -------
+    Tensor, shape (1, h·w, C)
+        Contiguous.
+    """
     return maps.flatten(2).transpose(1, 2).contiguous()
 
 

@@ -28,6 +28,12 @@ def cast_blocks(encoder: ImageEncoderViT, dtype: torch.dtype) -> None:
     """Convert the linear layers of an encoder's blocks, nearly all of its weights, to a type.
 
     What is small or sums up (normalisation, positions, patches, the neck) stays as it is.
+
+    Parameters
+    ----------
+    encoder : segment_anything.modeling.ImageEncoderViT
+        Changed in place.
+    dtype : torch.dtype
     """
     for block in encoder.blocks:
         for layer in (block.attn.qkv, block.attn.proj, block.mlp.lin1, block.mlp.lin2):
@@ -35,10 +41,19 @@ def cast_blocks(encoder: ImageEncoderViT, dtype: torch.dtype) -> None:
 
 
 def bytes_of_a_plane(encoder: ImageEncoderViT) -> int:
-    """Bytes that a plane takes on a GPU while it is encoded, beside the weights; rather too many.
+    """Compute the memory that a plane takes on a GPU while it is encoded, beside the weights.
 
     At its widest a block holds the stream, the normalised input, queries, keys and values twice
     (once with the windows' margins), and queries and keys with the positions' channels.
+
+    Parameters
+    ----------
+    encoder : segment_anything.modeling.ImageEncoderViT
+
+    Returns
+    -------
+    int
+        Bytes, rather too many than too few.
     """
     patches = encoder.patch_embed.proj
     side = encoder.img_size // patches.stride[0]
@@ -181,7 +196,5 @@ def _attend_fused(
         spare = -(q.shape[-1] + height + width) % 8
         q = F.pad(torch.cat((q, of_rows, of_columns), -1), (0, spare))
         k = F.pad(torch.cat((k, where.expand(len(k), -1, -1)), -1), (0, spare))
-    out: Tensor = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None], scale=1.0)[
-        :, 0
-    ]
-    return out
+    out: Tensor = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None], scale=1.0)
+    return out[:, 0]

@@ -96,7 +96,16 @@ def build_mobile_sam() -> Sam:
 
 
 def is_mobile_sam(state_dict: Mapping[str, Tensor]) -> bool:
-    """Return whether weights are in the layout of MobileSAM's own checkpoint."""
+    """Return whether weights are in the layout of MobileSAM's own checkpoint.
+
+    Parameters
+    ----------
+    state_dict : mapping of str to Tensor
+
+    Returns
+    -------
+    bool
+    """
     return f"{_ENCODER}patch_embed.seq.0.c.weight" in state_dict
 
 

@@ -23,6 +23,9 @@ from napari_cam_sam.sam.validation import check_decodable, check_embedding, chec
 
 __all__ = ["SamSegmenter"]
 
+# Coordinates (x, y) of shape (B, n, 2) and labels, 1 for positive, of shape (B, n).
+_Points = tuple[Tensor, Tensor]
+
 # Objects decoded at once. On a CPU, what one object needs stays in its caches.
 _OBJECTS_AT_ONCE_ON_CPU = 1
 _OBJECTS_AT_ONCE = 16
@@ -143,10 +146,10 @@ class SamSegmenter:
                 at_once = self._fewer(len(batch), "planes")
                 continue
             waiting = waiting[at_once:]
-            for i, plane in enumerate(batch):
+            for plane, own in zip(batch, features[:, None], strict=True):
                 # A copy: a plane that is kept must not keep its batch.
                 shape = (int(plane.shape[0]), int(plane.shape[1]))
-                yield Embedding(features[i : i + 1].clone(), shape, self.model_hash)
+                yield Embedding(own.clone(), shape, self.model_hash)
 
     @torch.no_grad()
     def _features(
@@ -249,17 +252,14 @@ class SamSegmenter:
             groups[len(prompt.points), prompt.box is not None, logits is not None].append(i)
         on_cpu = self._sam.device.type == "cpu"
         at_once = _OBJECTS_AT_ONCE_ON_CPU if on_cpu else _OBJECTS_AT_ONCE
-        image = image_tokens(embedding.features.to(self._sam.device))
-        positions = image_tokens(self._sam.prompt_encoder.get_dense_pe())
+        tokens = self._tokens(embedding)
         results: dict[int, MaskCandidates] = {}
         for members in groups.values():
-            start = 0
-            while start < len(members):
-                batch = members[start : start + at_once]
+            while members:
+                batch = members[:at_once]
                 try:
                     decoded = self._decode_even(
-                        image,
-                        positions,
+                        tokens,
                         embedding.plane_shape,
                         [prompts[i] for i in batch],
                         [logits for i in batch if (logits := before[i]) is not None],
@@ -272,43 +272,38 @@ class SamSegmenter:
                 if not decoded:
                     at_once = self._fewer(len(batch), "objects")
                     continue
-                start += len(batch)
+                members = members[at_once:]
                 results.update(zip(batch, decoded, strict=True))
         return [results[i] for i in range(len(prompts))]
 
     def _decode_even(
         self,
-        image: Tensor,
-        positions: Tensor,
+        tokens: tuple[Tensor, Tensor],
         plane_shape: tuple[int, int],
         prompts: Sequence[ObjectPrompt],
         previous: Sequence[NDArray[np.float32]],
         multimask: bool,
     ) -> list[MaskCandidates]:
         """Decode objects that all have the same kinds of prompts, as one batch."""
-        sam = self._sam
-        scale = np.array(self._frame.scale(sam, plane_shape))
-        points: tuple[Tensor, Tensor] | None = None
+        scale = np.array(self._frame.scale(self._sam, plane_shape))
+        points: _Points | None = None
         boxes: Tensor | None = None
         masks: Tensor | None = None
         if prompts[0].points:
             xy = np.array([[(p.column, p.row) for p in o.points] for o in prompts], dtype=float)
             labels = np.array([[int(p.positive) for p in o.points] for o in prompts])
             points = self._tensor(xy * scale), self._tensor(labels, torch.int)
-        if prompts[0].box is not None:
-            corners = np.array(
-                [
-                    (b.column_min, b.row_min, b.column_max, b.row_max)
-                    for o in prompts
-                    if (b := o.box) is not None
-                ],
-                dtype=float,
-            )
-            boxes = self._tensor(corners * np.tile(scale, 2))
+        corners = [
+            (b.column_min, b.row_min, b.column_max, b.row_max)
+            for o in prompts
+            if (b := o.box) is not None
+        ]
+        if corners:
+            boxes = self._tensor(np.array(corners, dtype=float) * np.tile(scale, 2))
         if previous:
             masks = self._tensor(np.stack(previous)[:, None])
-        logits, scores = self._predict(image, positions, points, boxes, masks, multimask)
-        full = self._frame.masks(sam, logits, plane_shape)
+        logits, scores = self._predict(tokens, points, boxes, masks, multimask)
+        full = self._frame.masks(self._sam, logits, plane_shape)
         arrays = (full.numpy(), scores.float().cpu().numpy(), logits.float().cpu().numpy())
         return [
             MaskCandidates(prompt.object_id, mask, score, low)
@@ -348,28 +343,40 @@ class SamSegmenter:
         scale = np.array(self._frame.scale(self._sam, embedding.plane_shape))
         xy = self._tensor(points[:, None, ::-1] * scale)
         labels = torch.ones(len(points), 1, dtype=torch.int, device=self._sam.device)
-        image = image_tokens(embedding.features.to(self._sam.device))
-        positions = image_tokens(self._sam.prompt_encoder.get_dense_pe())
-        return self._predict(image, positions, (xy, labels), None, None, True)
+        return self._predict(self._tokens(embedding), (xy, labels), None, None, True)
 
     @torch.no_grad()
     def upscale(self, logits: Tensor, plane_shape: tuple[int, int]) -> Tensor:
-        """Resample logits (B, C, h, w) to the plane, (B, C, rows, columns); masks are above 0."""
+        """Resample logits to the plane.
+
+        Parameters
+        ----------
+        logits : Tensor, shape (B, C, h, w)
+        plane_shape : tuple of int
+
+        Returns
+        -------
+        Tensor, shape (B, C, rows, columns)
+            Masks are where it is above 0.
+        """
         return self._frame.upscale(self._sam, logits, plane_shape)
+
+    def _tokens(self, embedding: Embedding) -> tuple[Tensor, Tensor]:
+        """Return the tokens of a plane's features and of the positions of its grid."""
+        features = embedding.features.to(self._sam.device)
+        return image_tokens(features), image_tokens(self._sam.prompt_encoder.get_dense_pe())
 
     def _predict(
         self,
-        image: Tensor,
-        positions: Tensor,
-        points: tuple[Tensor, Tensor] | None,
+        tokens: tuple[Tensor, Tensor],
+        points: _Points | None,
         boxes: Tensor | None,
         masks: Tensor | None,
         multimask: bool,
     ) -> tuple[Tensor, Tensor]:
         """Run prompt encoder and mask decoder: logits (n, c, h, w) and scores (n, c)."""
-        sam = self._sam
-        sparse, dense = sam.prompt_encoder(points=points, boxes=boxes, masks=masks)
-        return decode_logits(sam.mask_decoder, image, positions, sparse, dense, multimask=multimask)
+        sparse, dense = self._sam.prompt_encoder(points=points, boxes=boxes, masks=masks)
+        return decode_logits(self._sam.mask_decoder, *tokens, sparse, dense, multimask=multimask)
 
     def _tensor(self, values: NDArray[np.generic], dtype: torch.dtype = torch.float) -> Tensor:
         # In two steps: MPS has no float64, which an array's coordinates are.
@@ -378,9 +385,7 @@ class SamSegmenter:
 
 def _says_out_of_memory(error: RuntimeError) -> bool:
     # CUDA has an exception of its own, MPS and the CPU have words only.
-    said = str(error).lower()
-    return (
-        isinstance(error, torch.cuda.OutOfMemoryError)
-        or "out of memory" in said
-        or "can't allocate memory" in said
+    words = ("out of memory", "can't allocate memory")
+    return isinstance(error, torch.cuda.OutOfMemoryError) or any(
+        word in str(error).lower() for word in words
     )

@@ -71,7 +71,7 @@ class StarContour:
     def relative_radius(
         self, rows: NDArray[np.float64], columns: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Distance from the centre at each position, where 1 is on the contour."""
+        """Return the distance from the centre at each position, where 1 is on the contour."""
         y, x = rows - self.row, columns - self.column
         angle = np.arctan2(y, x) % (2 * np.pi)
         n = self.radii.size
@@ -79,18 +79,21 @@ class StarContour:
         return np.asarray(np.hypot(y, x) / at)
 
     def centroid(self) -> NDArray[np.float64]:
-        """Centre of the area within, as (row, column)."""
-        angle = np.arange(self.radii.size) * 2 * np.pi / self.radii.size
+        """Return the centre of the area within, as (row, column)."""
         weights = self.radii**3 / (1.5 * (self.radii**2).sum())
-        row = self.row + (weights * np.sin(angle)).sum()
-        return np.array([row, self.column + (weights * np.cos(angle)).sum()])
+        moved = (self._directions() * weights).sum(axis=1)
+        return np.asarray(moved + np.array([self.row, self.column]))
 
     def bounds(self) -> tuple[float, float, float, float]:
-        """First row, first column, last row, last column that it reaches, in pixel indices."""
-        angle = np.arange(self.radii.size) * 2 * np.pi / self.radii.size
-        rows = self.row + self.radii * np.sin(angle)
-        columns = self.column + self.radii * np.cos(angle)
+        """Return the first row and column, and the last ones, that it reaches, in pixel indices."""
+        rows, columns = self._directions() * self.radii
+        rows, columns = rows + self.row, columns + self.column
         return float(rows.min()), float(columns.min()), float(rows.max()), float(columns.max())
+
+    def _directions(self) -> NDArray[np.float64]:
+        """Return unit vectors of shape (2, n) along the rays, as rows and columns."""
+        angle = np.arange(self.radii.size) * 2 * np.pi / self.radii.size
+        return np.stack([np.sin(angle), np.cos(angle)])
 
 
 def find_contour(
@@ -161,17 +164,13 @@ def _contour_about(
     # The first rings are too few pixels for a derivative, the last has no outside.
     forbidden[:, :2] += _CONTRADICTION
     forbidden[:, -1:] += _CONTRADICTION
-    best: StarContour | None = None
-    least = np.inf
-    for sign in (1.0, -1.0):
-        gain = sign * slope
-        path, cost = _closed_path(forbidden - gain, parameters.bend / step)
-        if cost < least:
-            least = cost
-            edge = float(gain[np.arange(n_angles), path].mean())
-            best = StarContour(float(centre[0]), float(centre[1]), radii[path], max(edge, 0.0))
-    assert best is not None
-    return best
+    paths = [
+        (sign, *_closed_path(forbidden - sign * slope, parameters.bend / step))
+        for sign in (1.0, -1.0)
+    ]
+    sign, path, _ = min(paths, key=lambda found: found[2])
+    edge = float((sign * slope)[np.arange(n_angles), path].mean())
+    return StarContour(float(centre[0]), float(centre[1]), radii[path], max(edge, 0.0))
 
 
 def _contradictions(
@@ -183,16 +182,14 @@ def _contradictions(
 ) -> NDArray[np.float64]:
     """Cost of each cell of the grid for what it does to the points."""
     cost = np.zeros((n_angles, radii.size))
-    for points, sign in ((positive, 1), (negative, -1)):
-        for row, column in points:
-            y, x = row - centre[0], column - centre[1]
-            distance = np.hypot(y, x)
-            if distance < radii[0]:
-                continue  # the centre itself; a negative point here is left to the walker's seeds
-            at = round(float(np.arctan2(y, x)) / (2 * np.pi) * n_angles)
-            near = np.arange(at - 1, at + 2) % n_angles
-            wrong = radii < distance * 1.05 if sign > 0 else radii > distance * 0.95
-            cost[np.ix_(near, wrong)] += _CONTRADICTION
+    for i, (y, x) in enumerate(np.concatenate([positive, negative]) - centre):
+        distance = np.hypot(y, x)
+        if distance < radii[0]:
+            continue  # the centre itself; a negative point here is left to the walker's seeds
+        at = round(float(np.arctan2(y, x)) / (2 * np.pi) * n_angles)
+        near = np.arange(at - 1, at + 2) % n_angles
+        wrong = radii < distance * 1.05 if i < len(positive) else radii > distance * 0.95
+        cost[np.ix_(near, wrong)] += _CONTRADICTION
     return cost
 
 

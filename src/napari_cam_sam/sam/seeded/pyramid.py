@@ -36,7 +36,18 @@ def build_pyramid(plane: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
 
 
 def nearest_level(sigma: float) -> int:
-    """Level of the pyramid whose blur is nearest to ``sigma`` pixels."""
+    """Return the level of a pyramid whose blur is nearest to one that is wanted.
+
+    Parameters
+    ----------
+    sigma : float
+        Standard deviation in pixels of the plane.
+
+    Returns
+    -------
+    int
+        From 0; a pyramid may have fewer levels.
+    """
     blurs = np.sqrt(1 + (4.0 ** np.arange(_LEVELS) - 1) / 3)
     return int(np.abs(np.log(blurs / max(sigma, 1.0))).argmin())
 
@@ -47,9 +58,20 @@ def sample_pyramid(
     columns: NDArray[np.float64],
     level: int,
 ) -> NDArray[np.float32]:
-    """Read a level of a pyramid, of which each holds every second pixel of the one before.
+    """Return the brightness at positions, from one level of a pyramid.
 
-    Positions are pixel indices of the plane; outside of it, its border continues.
+    Parameters
+    ----------
+    pyramid : sequence of ndarray of float32
+        As :func:`build_pyramid` makes it.
+    rows, columns : ndarray of float64, of one shape
+        Pixel indices of the plane; outside of it, its border continues.
+    level : int
+        Where there is no such level, the nearest is taken.
+
+    Returns
+    -------
+    ndarray of float32, of the positions' shape
     """
     level = min(max(level, 0), len(pyramid) - 1)
     at = np.stack([rows, columns]) / 2**level
@@ -70,7 +92,6 @@ def _one_channel(plane: NDArray[np.uint8]) -> NDArray[np.float32]:
     if np.ptp(covariance) == 0:
         direction = np.ones(3)
     weights = direction / np.abs(direction).sum()
-    mixed = flat @ weights
-    mixed = mixed if weights.sum() >= 0 else -mixed
+    mixed = flat @ weights if weights.sum() >= 0 else -(flat @ weights)
     mixed = mixed - min(float(mixed.min()), 0.0)
     return np.asarray(mixed.reshape(values.shape[:2]), dtype=np.float32)

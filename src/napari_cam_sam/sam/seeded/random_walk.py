@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.segmentation import random_walker
 
-__all__ = ["BACKGROUND", "OBJECT", "Crop", "add_brightness", "paste", "walk"]
+__all__ = ["BACKGROUND", "OBJECT", "Crop", "add_brightness", "walk"]
 
 OBJECT = 1
 BACKGROUND = 2
@@ -47,9 +46,40 @@ class Crop:
         grid = np.meshgrid(rows, columns, indexing="ij")
         return grid[0], grid[1]
 
+    def paste(
+        self, values: NDArray[np.float64], plane_shape: tuple[int, int]
+    ) -> NDArray[np.float32]:
+        """Return a map of the cells on the plane.
+
+        Parameters
+        ----------
+        values : ndarray of float64, shape (side, side)
+        plane_shape : tuple of int
+
+        Returns
+        -------
+        ndarray of float32, shape (rows, columns)
+            Linear between the cells, 0 outside the crop.
+        """
+        out = np.zeros(plane_shape, dtype=np.float32)
+        at, inside = [], []
+        for first, last, size in zip(
+            (self.top, self.left), (self.bottom, self.right), plane_shape, strict=True
+        ):
+            pixels = slice(max(int(first), 0), max(min(int(np.ceil(last)), size), 0))
+            cells = (np.arange(size)[pixels] + 0.5 - first) / (last - first) * self.side - 0.5
+            # The outermost half cell holds what its neighbour holds.
+            at.append(np.clip(cells, 0, self.side - 1))
+            inside.append(pixels)
+        grid = np.meshgrid(*at, indexing="ij")
+        out[tuple(inside)] = ndimage.map_coordinates(
+            values.astype(np.float32), grid, order=1, mode="nearest"
+        )
+        return out
+
 
 def walk(cells: NDArray[np.float32], seeds: NDArray[np.int_], beta: float) -> NDArray[np.float64]:
-    """Probability that a random walker from each cell meets the object's seeds first.
+    """Compute the probability that a random walker from each cell meets the object's seeds first.
 
     Parameters
     ----------
@@ -96,6 +126,10 @@ def add_brightness(
         As in :func:`walk`.
     weight : float
         0 changes nothing, 1 counts the brightness as much as the walk.
+
+    Returns
+    -------
+    ndarray of float64, shape (n, n), range [0, 1]
     """
     spread = float(np.ptp(cells))
     if weight == 0 or spread < 1e-6:
@@ -111,37 +145,3 @@ def add_brightness(
     ratio = np.log(histogram(probability) / histogram(1 - probability))[bins]
     inner = np.clip(probability, 1e-3, 1 - 1e-3)
     return np.asarray(1 / (1 + np.exp(-(np.log(inner / (1 - inner)) + weight * ratio))))
-
-
-def paste(
-    maps: Sequence[NDArray[np.float64]], crop: Crop, plane_shape: tuple[int, int]
-) -> NDArray[np.float32]:
-    """Return maps of a crop on the plane.
-
-    Parameters
-    ----------
-    maps : sequence of ndarray of shape (side, side)
-    crop : Crop
-    plane_shape : tuple of int
-
-    Returns
-    -------
-    ndarray of float32, shape (len(maps), rows, columns)
-        Linear between the cells, 0 outside the crop.
-    """
-    out = np.zeros((len(maps), *plane_shape), dtype=np.float32)
-    first_row, last_row = max(int(crop.top), 0), min(int(np.ceil(crop.bottom)), plane_shape[0])
-    first_col, last_col = max(int(crop.left), 0), min(int(np.ceil(crop.right)), plane_shape[1])
-    if first_row >= last_row or first_col >= last_col:
-        return out
-    rows = np.arange(first_row, last_row) + 0.5
-    columns = np.arange(first_col, last_col) + 0.5
-    y = (rows - crop.top) / (crop.bottom - crop.top) * crop.side - 0.5
-    x = (columns - crop.left) / (crop.right - crop.left) * crop.side - 0.5
-    # The outermost half cell holds what its neighbour holds.
-    at = np.meshgrid(np.clip(y, 0, crop.side - 1), np.clip(x, 0, crop.side - 1), indexing="ij")
-    for i, values in enumerate(maps):
-        out[i, first_row:last_row, first_col:last_col] = ndimage.map_coordinates(
-            values.astype(np.float32), at, order=1, mode="nearest"
-        )
-    return out

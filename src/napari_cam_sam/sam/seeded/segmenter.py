@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,34 +14,20 @@ from napari_cam_sam.prompts.data import Box, ObjectPrompt, Point
 from napari_cam_sam.sam.seeded.contour import find_contour
 from napari_cam_sam.sam.seeded.parameters import SeededParameters
 from napari_cam_sam.sam.seeded.pyramid import build_pyramid, nearest_level, sample_pyramid
-from napari_cam_sam.sam.seeded.random_walk import (
-    BACKGROUND,
-    OBJECT,
-    Crop,
-    add_brightness,
-    paste,
-    walk,
-)
+from napari_cam_sam.sam.seeded.random_walk import BACKGROUND, OBJECT, Crop, add_brightness, walk
 from napari_cam_sam.sam.segmenter import Embedding, MaskCandidates
 from napari_cam_sam.sam.validation import check_decodable, check_embedding, check_plane
 
-__all__ = ["SeededParameters", "SeededPlane", "SeededSegmenter"]
+__all__ = ["SeededParameters", "SeededSegmenter"]
 
 # Side of the logits that are handed on, which cover the whole plane, stretched to a square.
 _LOGITS_SIDE = 256
 
+# The features of an encoded plane: its brightness at coarser and coarser resolution.
+_Pyramid = tuple[NDArray[np.float32], ...]
 
-@dataclass(frozen=True, eq=False)
-class SeededPlane:
-    """The features of an encoded plane: its brightness at coarser and coarser resolution.
-
-    Attributes
-    ----------
-    pyramid : tuple of ndarray of float32
-        Range [0, 1]; each level holds every second row and column of the one before, blurred.
-    """
-
-    pyramid: tuple[NDArray[np.float32], ...]
+# A region of a plane, and for each of its cells the probability that it is the object's.
+_Walked = tuple[Crop, NDArray[np.float64]]
 
 
 class SeededSegmenter:
@@ -71,9 +56,18 @@ class SeededSegmenter:
         self.model_hash = hashlib.sha256(text.encode()).hexdigest()
 
     def encode(self, plane: NDArray[np.uint8]) -> Embedding:
-        """Prepare a windowed plane of shape (rows, columns) or (rows, columns, 3), uint8.
+        """Prepare a windowed plane.
 
-        Colour is reduced to the one mixture of the channels that varies most over the plane.
+        Parameters
+        ----------
+        plane : ndarray of uint8, shape (rows, columns) or (rows, columns, 3)
+            Colour is reduced to the one mixture of the channels that varies most over the plane.
+
+        Returns
+        -------
+        Embedding
+            ``features`` is a tuple of float32 arrays, see
+            :func:`napari_cam_sam.sam.seeded.pyramid.build_pyramid`.
 
         Raises
         ------
@@ -82,7 +76,7 @@ class SeededSegmenter:
         """
         check_plane(plane)
         shape = (int(plane.shape[0]), int(plane.shape[1]))
-        return Embedding(SeededPlane(build_pyramid(plane)), shape, self.model_hash)
+        return Embedding(build_pyramid(plane), shape, self.model_hash)
 
     def decode(
         self,
@@ -120,19 +114,17 @@ class SeededSegmenter:
         """
         check_embedding(embedding, self.model_hash, self.name)
         before = check_decodable(prompts, previous_logits, (_LOGITS_SIDE, _LOGITS_SIDE))
-        plane: SeededPlane = embedding.features
+        pyramid: _Pyramid = embedding.features
         results = []
         for prompt, logits in zip(prompts, before, strict=True):
             box = prompt.box
             if box is None and logits is not None:
                 box = _box_of_logits(logits, embedding.plane_shape, prompt.points)
             if box is not None:
-                crop, probability = self._around_box(plane, box, prompt.points)
+                walked = self._around_box(pyramid, box, prompt.points)
             else:
-                crop, probability = self._around_points(plane, prompt.points)
-            results.append(
-                self._candidates(prompt.object_id, probability, crop, embedding, multimask)
-            )
+                walked = self._around_points(pyramid, prompt.points)
+            results.append(self._candidates(prompt.object_id, walked, embedding, multimask))
         return results
 
     def decode_heatmap(
@@ -165,8 +157,8 @@ class SeededSegmenter:
         CamSamError
             If the heatmap is not of the plane's shape, or the embedding is another segmenter's.
         """
-        crop, probability = self._around_heatmap(embedding, values)
-        return self._candidates(object_id, probability, crop, embedding, multimask)
+        walked = self._around_heatmap(embedding, values)
+        return self._candidates(object_id, walked, embedding, multimask)
 
     def heatmap_probability(
         self, embedding: Embedding, values: NDArray[np.float32]
@@ -196,11 +188,9 @@ class SeededSegmenter:
             As :meth:`decode_heatmap`.
         """
         crop, probability = self._around_heatmap(embedding, values)
-        return np.asarray(paste([probability], crop, embedding.plane_shape)[0])
+        return crop.paste(probability, embedding.plane_shape)
 
-    def _around_heatmap(
-        self, embedding: Embedding, values: NDArray[np.float32]
-    ) -> tuple[Crop, NDArray[np.float64]]:
+    def _around_heatmap(self, embedding: Embedding, values: NDArray[np.float32]) -> _Walked:
         """Walk over the whole plane from each pair of a heatmap's high and low regions."""
         check_embedding(embedding, self.model_hash, self.name)
         if values.shape != embedding.plane_shape:
@@ -209,14 +199,12 @@ class SeededSegmenter:
                 "they must be the same."
             )
         settings = self.parameters
-        plane: SeededPlane = embedding.features
         rows, columns = embedding.plane_shape
         crop = Crop(0.0, 0.0, float(rows), float(columns), settings.heatmap_side)
-        at_rows, at_columns = crop.positions()
-        cells = sample_pyramid(plane.pyramid, at_rows, at_columns, nearest_level(crop.cell * 0.8))
-        heat = ndimage.map_coordinates(
-            np.nan_to_num(values.astype(np.float32)), [at_rows, at_columns], order=1, mode="nearest"
-        )
+        at = crop.positions()
+        cells = sample_pyramid(embedding.features, *at, nearest_level(crop.cell * 0.8))
+        finite = np.nan_to_num(values.astype(np.float32))
+        heat = ndimage.map_coordinates(finite, at, order=1, mode="nearest")
         total, walks = np.zeros(cells.shape), 0
         for above, below in zip(settings.heatmap_high, settings.heatmap_low, strict=True):
             high, low = heat > above, heat < below
@@ -230,111 +218,91 @@ class SeededSegmenter:
             walks += 1
         return crop, total / max(walks, 1)
 
-    def _around_box(
-        self, plane: SeededPlane, box: Box, points: Sequence[Point]
-    ) -> tuple[Crop, NDArray[np.float64]]:
+    def _around_box(self, pyramid: _Pyramid, box: Box, points: Sequence[Point]) -> _Walked:
         """Walk in a crop around a box; outside of the box all is background."""
-        height, width = max(box.height, 1.0), max(box.width, 1.0)
+        half_height, half_width = max(box.height, 1.0) / 2, max(box.width, 1.0) / 2
         row = (box.row_min + box.row_max) / 2
         column = (box.column_min + box.column_max) / 2
-        crop = self._crop(row, column, height / 2, width / 2)
+        crop = self._crop(row, column, half_height, half_width)
         rows, columns = crop.positions()
-        y, x = (rows + 0.5 - row) / (height / 2), (columns + 0.5 - column) / (width / 2)
-        outline = np.hypot(y, x)
+        y, x = (rows + 0.5 - row) / half_height, (columns + 0.5 - column) / half_width
         outside = (np.abs(y) > 1) | (np.abs(x) > 1)
-        sigma = self.parameters.blur * np.sqrt(height * width)
-        cells = sample_pyramid(plane.pyramid, rows, columns, nearest_level(sigma))
-        return crop, self._walks(cells, outline, outside, points, crop)
+        return crop, self._walks(pyramid, crop, np.hypot(y, x), outside, points)
 
-    def _around_points(
-        self, plane: SeededPlane, points: Sequence[Point]
-    ) -> tuple[Crop, NDArray[np.float64]]:
+    def _around_points(self, pyramid: _Pyramid, points: Sequence[Point]) -> _Walked:
         """Walk in a crop around the contour that the points find."""
-        shape = plane.pyramid[0].shape
         # A point outside the plane counts as on its border.
-        at = np.array(
-            [(np.clip(p.row, 0, shape[0] - 1), np.clip(p.column, 0, shape[1] - 1)) for p in points]
-        )
+        border = np.array(pyramid[0].shape) - 1
+        at = np.clip(np.array([(p.row, p.column) for p in points], dtype=float), 0, border)
         positive = np.array([p.positive for p in points])
-        contour = find_contour(plane.pyramid, at[positive], at[~positive], self.parameters.contour)
+        contour = find_contour(pyramid, at[positive], at[~positive], self.parameters.contour)
         top, left, bottom, right = contour.bounds()
-        half_height, half_width = (bottom - top) / 2, (right - left) / 2
-        crop = self._crop(
-            (top + bottom) / 2 + 0.5, (left + right) / 2 + 0.5, half_height, half_width
-        )
-        rows, columns = crop.positions()
-        outline = contour.relative_radius(rows, columns)
-        sigma = self.parameters.blur * 2 * np.sqrt(half_height * half_width)
-        cells = sample_pyramid(plane.pyramid, rows, columns, nearest_level(sigma))
-        return crop, self._walks(cells, outline, outline > self.parameters.outer, points, crop)
+        row, column = (top + bottom) / 2 + 0.5, (left + right) / 2 + 0.5
+        crop = self._crop(row, column, (bottom - top) / 2, (right - left) / 2)
+        outline = contour.relative_radius(*crop.positions())
+        outside = outline > self.parameters.outer
+        return crop, self._walks(pyramid, crop, outline, outside, points)
 
     def _crop(self, row: float, column: float, half_height: float, half_width: float) -> Crop:
         """Build the crop around an outline with its margin."""
         grow = 1 + 2 * self.parameters.margin
-        return Crop(
-            row - half_height * grow,
-            column - half_width * grow,
-            row + half_height * grow,
-            column + half_width * grow,
-            self.parameters.side,
-        )
+        down, across = half_height * grow, half_width * grow
+        return Crop(row - down, column - across, row + down, column + across, self.parameters.side)
 
     def _walks(
         self,
-        cells: NDArray[np.float32],
+        pyramid: _Pyramid,
+        crop: Crop,
         outline: NDArray[np.float64],
         outside: NDArray[np.bool_],
         points: Sequence[Point],
-        crop: Crop,
     ) -> NDArray[np.float64]:
         """Average the walks from each size of the inner seeds and weigh in the brightness."""
         settings = self.parameters
+        grow = 1 + 2 * settings.margin
+        height, width = (crop.bottom - crop.top) / grow, (crop.right - crop.left) / grow
+        level = nearest_level(settings.blur * np.sqrt(height * width))
+        rows, columns = crop.positions()
+        cells = sample_pyramid(pyramid, rows, columns, level)
+        # What each point says, the negative ones last, and how far the cells are from it.
+        marks = [
+            (
+                OBJECT if p.positive else BACKGROUND,
+                np.hypot((rows - p.row) / (height / 2), (columns - p.column) / (width / 2)),
+            )
+            for p in sorted(points, key=lambda point: not point.positive)
+        ]
+
+        def seed(seeds: NDArray[np.int_]) -> NDArray[np.int_]:
+            for label, distance in marks:
+                other = (seeds != 0) & (seeds != label)
+                seeds[(distance < settings.point_reach) & other] = 0
+            for label, distance in marks:
+                seeds[distance < settings.point_seed] = label
+            return seeds
+
         total = np.zeros(cells.shape)
         for inner, beta in zip(settings.inner, settings.beta, strict=True):
             seeds = np.zeros(cells.shape, dtype=int)
             seeds[outline < inner] = OBJECT
             seeds[outside | (outline > settings.outer)] = BACKGROUND
-            self._seed_points(seeds, points, crop)
-            total += walk(cells, seeds, beta)
+            total += walk(cells, seed(seeds), beta)
         probability = add_brightness(total / len(settings.inner), cells, settings.brightness)
         # Brightness may not overrule what the user said.
-        said = np.zeros(cells.shape, dtype=int)
-        self._seed_points(said, points, crop)
+        said = seed(np.zeros(cells.shape, dtype=int))
         probability[outside & (said != OBJECT)] = 0.0
         probability[said == OBJECT] = 1.0
         probability[said == BACKGROUND] = 0.0
         return probability
 
-    def _seed_points(self, seeds: NDArray[np.int_], points: Sequence[Point], crop: Crop) -> None:
-        """Write the points' seeds into ``seeds``, the negative ones last."""
-        settings = self.parameters
-        rows, columns = crop.positions()
-        grow = 1 + 2 * settings.margin
-        half_height = (crop.bottom - crop.top) / (2 * grow)
-        half_width = (crop.right - crop.left) / (2 * grow)
-        ordered = sorted(points, key=lambda point: not point.positive)
-        distances = [
-            np.hypot((rows - p.row) / half_height, (columns - p.column) / half_width)
-            for p in ordered
-        ]
-        for point, distance in zip(ordered, distances, strict=True):
-            other = BACKGROUND if point.positive else OBJECT
-            seeds[(distance < settings.point_reach) & (seeds == other)] = 0
-        for point, distance in zip(ordered, distances, strict=True):
-            seeds[distance < settings.point_seed] = OBJECT if point.positive else BACKGROUND
-
     def _candidates(
-        self,
-        object_id: int,
-        probability: NDArray[np.float64],
-        crop: Crop,
-        embedding: Embedding,
-        multimask: bool,
+        self, object_id: int, walked: _Walked, embedding: Embedding, multimask: bool
     ) -> MaskCandidates:
         """Cut the probability at each threshold and estimate the masks' IoU."""
         shape = embedding.plane_shape
         thresholds = self.parameters.thresholds[: None if multimask else 1]
-        plane = paste([probability], crop, shape)[0]
+        crop, probability = walked
+        plane = crop.paste(probability, shape)
         masks = np.stack([plane > threshold for threshold in thresholds])
         scores = np.array([_expected_iou(plane, mask) for mask in masks], dtype=np.float32)
         side = (np.arange(_LOGITS_SIDE) + 0.5) / _LOGITS_SIDE
@@ -360,14 +328,12 @@ def _box_of_logits(
     logits: NDArray[np.float32], plane_shape: tuple[int, int], points: Sequence[Point]
 ) -> Box | None:
     """Box around an earlier mask and the positive points, a tenth larger; None if it is empty."""
-    mask = logits > 0
-    if not mask.any():
+    found = np.argwhere(logits > 0)
+    if not len(found):
         return None
     scale = np.array(plane_shape) / _LOGITS_SIDE
-    found = np.argwhere(mask)
     corners = [found.min(axis=0) * scale, (found.max(axis=0) + 1) * scale]
     corners += [np.array([p.row + d, p.column + d]) for p in points if p.positive for d in (0, 1)]
     low, high = np.min(corners, axis=0), np.max(corners, axis=0)
     grow = (high - low) * 0.05
-    low, high = low - grow, high + grow
-    return Box(float(low[0]), float(low[1]), float(high[0]), float(high[1]))
+    return Box(*(low - grow).tolist(), *(high + grow).tolist())

@@ -36,7 +36,17 @@ class Brightness:
 
 
 def blurred_gray(plane: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Mean of the channels of a plane, blurred by a Gaussian of one pixel."""
+    """Return the mean of the channels of a plane, blurred by a Gaussian of one pixel.
+
+    Parameters
+    ----------
+    plane : ndarray of uint8, shape (rows, columns) or (rows, columns, 3)
+
+    Returns
+    -------
+    ndarray of float32, shape (rows, columns)
+        In [0, 255].
+    """
     gray = plane.astype(np.float32)
     if gray.ndim == 3:
         gray = gray.mean(axis=2)

@@ -18,7 +18,16 @@ RULES: tuple[NeighbourRule, ...] = get_args(NeighbourRule)
 
 
 def uses_logits(rule: str) -> bool:
-    """Whether a rule hands the logits of the mask on, beside the prompt."""
+    """Return whether a rule hands the logits of the mask on, beside the prompt.
+
+    Parameters
+    ----------
+    rule : {"box", "points", "mask", "mask+box"}
+
+    Returns
+    -------
+    bool
+    """
     return rule in ("mask", "mask+box")
 
 

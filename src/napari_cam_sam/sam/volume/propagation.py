@@ -10,8 +10,9 @@ are equal to that of the lower index. So a volume that is turned end for end giv
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -24,11 +25,7 @@ from napari_cam_sam.prompts.data import ObjectPrompt, PlanePrompts
 from napari_cam_sam.sam.labels import merge_masks
 from napari_cam_sam.sam.mask_choice import choose_mask, needs_multimask
 from napari_cam_sam.sam.segmenter import Embedding, Segmenter
-from napari_cam_sam.sam.volume.brightness import (
-    blurred_gray,
-    follow_brightness,
-    measure_brightness,
-)
+from napari_cam_sam.sam.volume.brightness import blurred_gray, follow_brightness, measure_brightness
 from napari_cam_sam.sam.volume.neighbours import neighbour_prompt, uses_logits
 from napari_cam_sam.sam.volume.parameters import PropagationParameters
 from napari_cam_sam.sam.volume.smoothing import interpolate_masks
@@ -155,11 +152,9 @@ def propagate(
             f"The heatmap has shape {heatmap.shape}, {image.name} {image.spatial_shape}: "
             "they must be the same."
         )
-    reach = _reach(image, given[0].axis, parameters)
-    run = _Propagation(
-        image, segmenter, given, read_plane, parameters, encode or segmenter.encode, heatmap, reach
-    )
-    return run.planes()
+    return _Propagation(
+        image, segmenter, given, read_plane, parameters, encode or segmenter.encode, heatmap
+    ).planes()
 
 
 def _checked_prompts(image: Image, prompts: Sequence[PlanePrompts]) -> list[PlanePrompts]:
@@ -219,32 +214,25 @@ class _Found:
     gray: NDArray[np.float32] | None = None
 
 
+@dataclass(eq=False)
 class _Propagation:
     """The state of one run: the ways that are open and the planes not yet yielded."""
 
-    def __init__(
-        self,
-        image: Image,
-        segmenter: Segmenter,
-        prompts: Sequence[PlanePrompts],
-        read_plane: Callable[[int], NDArray[np.uint8]],
-        parameters: PropagationParameters,
-        encode: Callable[[NDArray[np.uint8]], Embedding],
-        heatmap: NDArray[np.float32] | None,
-        reach: int | None,
-    ) -> None:
-        self._image = image
-        self._axis = prompts[0].axis
-        self._segmenter = segmenter
-        self._prompts = prompts
-        self._read_plane = read_plane
-        self._parameters = parameters
-        self._encode = encode
-        self._heatmap = heatmap
-        self._reach = reach
-        self._dtype = labels_dtype(max(o.object_id for p in prompts for o in p.objects))
-        self._ways: list[Way] = []
-        self._pending: dict[int, _Found] = {}
+    image: Image
+    segmenter: Segmenter
+    prompts: Sequence[PlanePrompts]
+    read_plane: Callable[[int], NDArray[np.uint8]]
+    parameters: PropagationParameters
+    encode: Callable[[NDArray[np.uint8]], Embedding]
+    heatmap: NDArray[np.float32] | None
+
+    def __post_init__(self) -> None:
+        self.axis = self.prompts[0].axis
+        self.shape = self.image.plane_shape(self.axis)
+        self.reach = _reach(self.image, self.axis, self.parameters)
+        self.dtype = labels_dtype(max(o.object_id for p in self.prompts for o in p.objects))
+        self.ways: list[Way] = []
+        self.pending: defaultdict[int, _Found] = defaultdict(_Found)
 
     def planes(self) -> Iterator[PropagatedPlane]:
         """Go all ways to their ends, each step on one plane for all objects that pass it."""
@@ -253,48 +241,44 @@ class _Propagation:
         moved = True
         while moved:
             moved = False
-            directions: tuple[Literal[1, -1], ...] = (1, -1)
-            for direction in directions:
-                ready = [w for w in self._ways if w.direction == direction and self._may_step(w)]
+            for direction in (1, -1):
+                ready = [w for w in self.ways if w.direction == direction and w.may_step()]
                 if not ready:
                     continue
                 # Those behind go first, so that objects pass a plane together.
-                index = min((w.position for w in ready), key=lambda at: at * direction)
+                index = min(w.position * direction for w in ready) * direction
                 self._step(index, [w for w in ready if w.position == index])
                 yield from self._decided()
                 moved = True
 
     def _start(self) -> Iterator[PropagatedPlane]:
         """Decode the prompted planes and open the ways between and beyond them."""
-        ids = {prompt.object_id for plane in self._prompts for prompt in plane.objects}
+        ids = {prompt.object_id for plane in self.prompts for prompt in plane.objects}
         starts: dict[int, list[Way]] = {}
-        for plane in self._prompts:
+        for plane in self.prompts:
             for way in self._prompted(plane):
                 starts.setdefault(way.object_id, []).append(way)
-            if self._pending[plane.index].masks.keys() == ids:
+            if self.pending[plane.index].masks.keys() == ids:
                 yield self._finish(plane.index)
-        count = self._image.n_planes(self._axis)
         for _, ups in sorted(starts.items()):  # in the same order from either end
             below: Way | None = None
             for up in ups:
-                down = Way(
-                    up.object_id, up.origin, -1, below.origin if below else -1,
-                    up.mask, up.logits, up.brightness, up.strength, up.origin - 1, below,
-                )  # fmt: skip
-                up.end = count
+                end = below.origin if below else -1
+                down = replace(up, direction=-1, end=end, opposite=below)
                 if below is not None:
                     below.end, below.opposite = up.origin, down
-                self._ways += [down, up]
+                self.ways += [down, up]
                 below = up
-        for way in self._ways:
+        for way in self.ways:
             way.done = way.position == way.end
 
     def _prompted(self, plane: PlanePrompts) -> Iterator[Way]:
         """Segment a prompted plane; an object that gives no mask there is not prompted there."""
-        found, index = self._open(plane.index), plane.index
-        parts: dict[int, list[_Answer]] = {}
+        found, index = self.pending[plane.index], plane.index
+        count = self.image.n_planes(self.axis)
+        parts: defaultdict[int, list[_Answer]] = defaultdict(list)
         for prompt, answer in zip(plane.objects, self._decode(index, plane.objects), strict=True):
-            parts.setdefault(prompt.object_id, []).append(answer)
+            parts[prompt.object_id].append(answer)
         for object_id, answers in sorted(parts.items()):
             mask = np.any([answer.mask for answer in answers], axis=0)
             if not mask.any():
@@ -310,37 +294,30 @@ class _Propagation:
             bright = measure_brightness(gray, mask)
             contrast = 0.0 if bright is None else abs(bright.inside - bright.around)
             strength = (score, float(mask.sum()), contrast, math.fsum(gray[mask].tolist()))
-            yield Way(object_id, index, 1, index + 1, mask, logits, bright, strength, index + 1)
-
-    def _may_step(self, way: Way) -> bool:
-        # Beyond the middle it waits until the other way has given up.
-        return not way.done and (way.is_own or way.opposite is None or way.opposite.done)
+            yield Way(object_id, index, 1, mask, logits, bright, strength, count)
 
     def _step(self, index: int, ways: Sequence[Way]) -> None:
         """Take all objects that pass a plane in one direction one step on, in one decode."""
-        found = self._open(index)
+        found, p = self.pending[index], self.parameters
         moving: list[Way] = []
         prompts: list[ObjectPrompt] = []
         for way in ways:
-            if self._reach is not None and abs(index - way.origin) > self._reach:
-                self._stop(way, found, f"its range of {self._reach} planes ends")
+            if self.reach is not None and abs(index - way.origin) > self.reach:
+                self._stop(way, found, f"its range of {self.reach} planes ends")
                 continue
             mask = way.mask
-            if self._parameters.follow_brightness and way.brightness is not None:
-                likeness = way.brightness.likeness(self._gray(index))
-                mask = follow_brightness(mask, likeness)
+            if p.follow_brightness and way.brightness is not None:
+                mask = follow_brightness(mask, way.brightness.likeness(self._gray(index)))
                 if not mask.any():
                     self._stop(way, found, "nothing is as bright as the object")
                     continue
-            p = self._parameters
-            prompts.append(
-                neighbour_prompt(
-                    way.object_id, mask, p.rule, p.margin, points=p.points, negatives=p.negatives
-                )
+            prompt = neighbour_prompt(
+                way.object_id, mask, p.rule, p.margin, points=p.points, negatives=p.negatives
             )
+            prompts.append(prompt)
             moving.append(way)
         if moving:
-            logits = [w.logits for w in moving] if uses_logits(self._parameters.rule) else None
+            logits = [w.logits for w in moving] if uses_logits(p.rule) else None
             for way, answer in zip(moving, self._decode(index, prompts, logits), strict=True):
                 reason = self._why_stop(way, index, answer.mask, answer.score)
                 if reason is not None:
@@ -356,7 +333,7 @@ class _Propagation:
 
     def _why_stop(self, way: Way, index: int, mask: NDArray[np.bool_], score: float) -> str | None:
         """Say by which rule a mask is not the object any more, if by any."""
-        p = self._parameters
+        p = self.parameters
         area, before = int(mask.sum()), int(way.mask.sum())
         if area == 0:
             return "the mask is empty"
@@ -375,10 +352,9 @@ class _Propagation:
             contrast = float(np.median(likeness))
             if contrast < p.min_contrast:
                 return f"the contrast, {contrast:.2f} of that at the prompt, is too low"
-        if p.min_evidence is not None and self._heatmap is not None:
-            evidence = float(
-                np.max(self._heatmap[self._image.plane_index(self._axis, index)][mask])
-            )
+        if p.min_evidence is not None and self.heatmap is not None:
+            heat = self.heatmap[self.image.plane_index(self.axis, index)]
+            evidence = float(heat[mask].max())
             # NaN is no evidence either.
             if not evidence >= p.min_evidence:
                 return f"the heatmap's evidence {evidence:.2f} is below {p.min_evidence:g}"
@@ -387,7 +363,7 @@ class _Propagation:
     def _stop(self, way: Way, found: _Found, reason: str) -> None:
         way.done = True
         known = found.objects.get(way.object_id)
-        if known is None or (known.source == "none" and way.is_own):
+        if known is None or (known.source == "none" and way.owns(way.position)):
             found.objects[way.object_id] = PropagatedObject(
                 way.object_id, "none", way.origin, None, reason
             )
@@ -401,12 +377,12 @@ class _Propagation:
             return
         if (other.last - way.last) * way.direction <= 1:
             way.done = other.done = True
-        elif way.done and other.done and self._parameters.fill_gaps:
+        elif way.done and other.done and self.parameters.fill_gaps:
             self._fill(*((way, other) if way.direction == 1 else (other, way)))
 
     def _fill(self, up: Way, down: Way) -> None:
         """Interpolate the planes between the last masks of two ways that have both ended."""
-        rows, columns = self._image.geometry.plane_spacing(self._axis)
+        rows, columns = self.image.geometry.plane_spacing(self.axis)
         for index in range(up.last + 1, down.last):
             fraction = (index - up.last) / (down.last - up.last)
             mask = interpolate_masks(up.mask, down.mask, fraction, (rows, columns))
@@ -424,7 +400,7 @@ class _Propagation:
         score: float | None = None,
     ) -> None:
         """Give an object its mask on a plane, where another way may have stopped before."""
-        found = self._open(index)
+        found = self.pending[index]
         before = found.objects.get(object_id)
         stopped = before.stopped if before else None
         found.masks[object_id] = mask
@@ -432,17 +408,17 @@ class _Propagation:
 
     def _decided(self) -> Iterator[PropagatedPlane]:
         """Yield the planes whose objects all are decided, and forget them."""
-        for index in sorted(self._pending):
-            given = self._pending[index].masks
-            if not any(w.may_reach(index) and w.object_id not in given for w in self._ways):
+        for index in sorted(self.pending):
+            given = self.pending[index].masks
+            if not any(w.may_reach(index) and w.object_id not in given for w in self.ways):
                 yield self._finish(index)
 
     def _finish(self, index: int) -> PropagatedPlane:
-        found = self._pending.pop(index)
-        labels = np.zeros(self._image.plane_shape(self._axis), self._dtype)
+        found = self.pending.pop(index)
+        labels = np.zeros(self.shape, self.dtype)
         merge_masks(labels, sorted(found.masks.items()))
         objects = tuple(found.objects[i] for i in sorted(found.objects))
-        return PropagatedPlane(self._axis, index, labels, objects)
+        return PropagatedPlane(self.axis, index, labels, objects)
 
     def _decode(
         self,
@@ -450,42 +426,35 @@ class _Propagation:
         prompts: Sequence[ObjectPrompt],
         previous_logits: Sequence[NDArray[np.float32]] | None = None,
     ) -> list[_Answer]:
-        found = self._open(index)
+        found = self.pending[index]
         if found.embedding is None:
-            found.embedding = self._encode(self._plane(index))
-        choice = self._parameters.mask_choice
-        answers = []
-        for candidates in self._segmenter.decode(
+            found.embedding = self.encode(self._plane(index))
+        choice = self.parameters.mask_choice
+        every = self.segmenter.decode(
             found.embedding,
             prompts,
             multimask=needs_multimask(choice),
             previous_logits=previous_logits,
-        ):
-            i = choose_mask(candidates, choice)
-            answers.append(
-                _Answer(candidates.masks[i], candidates.logits[i], float(candidates.scores[i]))
-            )
-        return answers
-
-    def _open(self, index: int) -> _Found:
-        if index not in self._pending:
-            self._pending[index] = _Found()
-        return self._pending[index]
+        )
+        return [
+            _Answer(one.masks[i], one.logits[i], float(one.scores[i]))
+            for one in every
+            for i in [choose_mask(one, choice)]
+        ]
 
     def _plane(self, index: int) -> NDArray[np.uint8]:
-        found = self._pending[index]
+        found = self.pending[index]
         if found.plane is None:
-            found.plane = self._read_plane(index)
-            shape = self._image.plane_shape(self._axis)
-            if found.plane.shape[:2] != shape:
+            found.plane = self.read_plane(index)
+            if found.plane.shape[:2] != self.shape:
                 raise CamSamError(
-                    f"Plane {index} was read with shape {found.plane.shape}, {self._image.name} "
-                    f"has planes of {shape}: read them along axis {self._axis}."
+                    f"Plane {index} was read with shape {found.plane.shape}, {self.image.name} "
+                    f"has planes of {self.shape}: read them along axis {self.axis}."
                 )
         return found.plane
 
     def _gray(self, index: int) -> NDArray[np.float32]:
-        found = self._pending[index]
+        found = self.pending[index]
         if found.gray is None:
             found.gray = blurred_gray(self._plane(index))
         return found.gray
