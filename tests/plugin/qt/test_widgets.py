@@ -14,8 +14,12 @@ from napari_cam_sam.plugin.qt.parameter_form import ParameterForm
 from napari_cam_sam.plugin.qt.widgets import (
     FractionSlider,
     SpinBox,
+    Tabs,
     ValueComboBox,
     WrappingLabel,
+    button,
+    checkbox,
+    hbox,
 )
 
 
@@ -36,7 +40,7 @@ def _turn(widget: QWidget) -> bool:
     return event.isAccepted()
 
 
-@pytest.mark.parametrize("kind", ["choice", "number", "slider", "fraction"])
+@pytest.mark.parametrize("kind", ["choice", "number", "slider", "fraction", "tabs"])
 def test_the_wheel_scrolls_the_dock_and_changes_nothing_on_the_way(qtbot: Any, kind: str) -> None:
     choice, number, fraction = ValueComboBox("one"), SpinBox(), FractionSlider("part")
     choice.offer((str(i), i) for i in range(9))
@@ -50,7 +54,12 @@ def test_the_wheel_scrolls_the_dock_and_changes_nothing_on_the_way(qtbot: Any, k
     choice.set_value(4)
     number.setValue(40)
     fraction.set_value(0.4)
+    pages = Tabs()
+    for i in range(3):
+        pages.addTab(QWidget(), str(i))
+    rows.addWidget(pages)
     over = {
+        "tabs": pages.tabBar(),
         "choice": choice,
         "number": number,
         "slider": fraction.slider,
@@ -59,6 +68,7 @@ def test_the_wheel_scrolls_the_dock_and_changes_nothing_on_the_way(qtbot: Any, k
     # What a widget does not keep goes on to the scroll area that it lies in.
     assert not _turn(over[kind])
     assert (choice.value(), number.value(), fraction.value()) == (4, 40, 0.4)
+    assert pages.currentIndex() == 0
 
 
 def test_a_file_is_put_on_the_list_once(qapp: Any) -> None:
@@ -142,3 +152,59 @@ def test_a_long_path_asks_for_no_wider_dock(qapp: Any) -> None:
     layout = QVBoxLayout(box)
     layout.addWidget(words)
     assert box.minimumSizeHint().width() < 100
+
+
+def test_only_the_page_that_is_seen_asks_for_room(qapp: Any) -> None:
+    pages, wide, narrow = Tabs(), QLabel("many words " * 20), QLabel("few")
+    for one in (narrow, wide):
+        pages.addTab(one, "page")
+    before = pages.minimumSizeHint().width()
+    assert before < wide.minimumSizeHint().width()
+    pages.setCurrentWidget(wide)
+    assert pages.minimumSizeHint().width() >= wide.minimumSizeHint().width()
+
+
+def test_buttons_lie_below_each_other_where_the_dock_is_narrow(qtbot: Any) -> None:
+    first, second = button("Segment this slice", ""), button("Segment all slices", "")
+    dock = QWidget()
+    dock.setLayout(hbox(first, second))
+    qtbot.addWidget(dock)
+    dock.resize(first.sizeHint().width() + second.sizeHint().width() + 50, 100)
+    dock.show()
+    qtbot.waitExposed(dock)
+    assert first.y() == second.y()
+    low = dock.heightForWidth(dock.width())
+    dock.resize(first.sizeHint().width() + 50, 100)
+    QApplication.processEvents()
+    assert second.y() >= first.y() + first.height()
+    assert dock.heightForWidth(dock.width()) > low
+    second.hide()
+    QApplication.processEvents()
+    assert dock.heightForWidth(dock.width()) == low
+
+
+@pytest.mark.parametrize("make", [button, checkbox])
+def test_a_text_without_room_ends_in_an_ellipsis(qtbot: Any, make: Any) -> None:
+    def painted(text: str, width: int) -> bytes:
+        one = make(text, "")
+        qtbot.addWidget(one)
+        one.resize(width, 30)
+        return bytes(one.grab().toImage().bits().asstring(4 * width * 30))
+
+    text = "Segment all slices with prompts"
+    one = make(text, "")
+    qtbot.addWidget(one)
+    assert one.minimumSizeHint().width() < 0.7 * one.sizeHint().width()
+    width = one.sizeHint().width() - 60
+    # Whatever the text goes on with, the same is seen of it.
+    assert painted(text, width) == painted(text + " of this volume", width)
+    assert painted(text, width + 60) != painted(text + " of this volume", width + 60)
+
+
+def test_what_is_copied_of_a_text_is_as_it_was_set(qtbot: Any) -> None:
+    words = WrappingLabel("Saved to /a/folder_of_mine")
+    words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    qtbot.addWidget(words)
+    words.setSelection(0, len(QLabel.text(words)))
+    qtbot.keyClick(words, Qt.Key.Key_C, Qt.KeyboardModifier.ControlModifier)
+    assert QApplication.clipboard().text() == "Saved to /a/folder_of_mine"

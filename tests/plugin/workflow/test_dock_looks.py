@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from napari.settings import get_settings
-from qtpy.QtWidgets import QApplication, QDockWidget, QMainWindow, QTableWidget, QWidget
+from qtpy.QtWidgets import QApplication, QDockWidget, QMainWindow, QTableWidget, QTabWidget, QWidget
 
 from napari_cam_sam.plugin.qt.widgets import Section
 
@@ -78,3 +78,28 @@ def test_a_second_dock_is_a_tab_of_the_first(make_napari_viewer: Any, qtbot: Any
     qtbot.waitUntil(lambda: first.visibleRegion().isEmpty())
     assert not second.visibleRegion().isEmpty()
     assert second.height() > height - 60
+
+
+@pytest.mark.parametrize("name", DOCKS)
+def test_a_dock_is_narrow_also_with_large_text(viewer: Any, font_size: Any, name: str) -> None:
+    font_size(16)
+    viewer.open_sample("napari-cam-sam", "ct")
+    _, dock = _open(viewer, name)
+    tabs = dock.findChildren(QTabWidget)
+    for page in range(tabs[0].count() if tabs else 1):
+        for one in tabs:
+            one.setCurrentIndex(page)
+        for _ in range(3):
+            QApplication.processEvents()
+        assert dock.scroll.widget().minimumSizeHint().width() <= 340
+
+
+def test_tables_and_their_rows_grow_with_the_text(viewer: Any, font_size: Any) -> None:
+    font_size(9)
+    _, dock = _open(viewer, "Scores")
+    table = dock.table
+    before = table.verticalHeader().defaultSectionSize()
+    font_size(16)
+    QApplication.processEvents()
+    assert table.verticalHeader().defaultSectionSize() > 1.4 * before
+    assert table.verticalHeader().defaultSectionSize() >= table.fontMetrics().height()

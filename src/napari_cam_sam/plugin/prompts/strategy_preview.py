@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QCheckBox
-
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.prompts.preview_layer import PreviewLayer, PromptPreview, preview_prompts
 from napari_cam_sam.plugin.qt.latest import LatestOnly
+from napari_cam_sam.plugin.qt.narrow import ElidedCheckBox
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
 from napari_cam_sam.plugin.qt.timers import single_shot_timer
 
@@ -20,7 +19,7 @@ __all__ = ["StrategyPreview"]
 _DRAW_MS = 15
 
 
-class StrategyPreview(QCheckBox):
+class StrategyPreview(ElidedCheckBox):
     """Draws the sketch of the strategy while it is checked and on the screen.
 
     Parameters

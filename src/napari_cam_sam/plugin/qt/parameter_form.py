@@ -103,6 +103,7 @@ class ParameterForm(QWidget):
         self._setting = False
         self._rows = QFormLayout(self)
         self._rows.setContentsMargins(0, 0, 0, 0)
+        self._rows.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
         hints, helps = get_type_hints(group), field_help(group)
         for field in fields(group):
             if only is None or field.name in only:

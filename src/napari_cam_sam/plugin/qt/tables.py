@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import QAbstractItemView, QTableWidget, QTableWidgetItem
 
 __all__ = ["NumberItem", "format_score", "make_read_only", "set_headers"]
@@ -37,6 +37,25 @@ class NumberItem(QTableWidgetItem):
         return finite[1] if down and not finite[0] else finite[0] and not down
 
 
+class _FitsText(QObject):
+    """Keeps rows and columns of a table as large as its text needs."""
+
+    def __init__(self, table: QTableWidget) -> None:
+        super().__init__(table)
+        self._fit(table)
+
+    def eventFilter(self, table: Any, event: QEvent) -> bool:  # noqa: N802 - Qt calls it so
+        """Fit them when the size of the text changes."""
+        if event.type() == QEvent.Type.FontChange:
+            self._fit(table)
+            table.resizeColumnsToContents()
+        return False
+
+    @staticmethod
+    def _fit(table: QTableWidget) -> None:
+        table.verticalHeader().setDefaultSectionSize(table.fontMetrics().height() + 6)
+
+
 def make_read_only(table: QTableWidget) -> None:
     """Make a table one of rows that are read, not edited.
 
@@ -48,7 +67,7 @@ def make_read_only(table: QTableWidget) -> None:
     table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
     table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
     table.verticalHeader().setVisible(False)
-    table.verticalHeader().setDefaultSectionSize(22)
+    table.installEventFilter(_FitsText(table))
 
 
 def set_headers(table: QTableWidget, heads: Iterable[tuple[str, str]]) -> None:

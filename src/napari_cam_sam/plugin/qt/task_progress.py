@@ -11,9 +11,8 @@ from qtpy.QtCore import QEvent, QObject, Qt, Signal
 from qtpy.QtWidgets import QApplication, QHBoxLayout, QProgressBar, QWidget
 
 from napari_cam_sam.plugin.qt.dock import Dock, when_destroyed
-from napari_cam_sam.plugin.qt.plain_text import Label
 from napari_cam_sam.plugin.qt.tasks import Steps, Task
-from napari_cam_sam.plugin.qt.widgets import button, vbox
+from napari_cam_sam.plugin.qt.widgets import WrappingLabel, button, vbox
 
 __all__ = ["TaskProgress", "duration"]
 
@@ -54,7 +53,7 @@ class TaskProgress(QWidget):
         self.bar = QProgressBar()
         self.cancel = button("Cancel", "Stops within one slice; results so far are kept.")
         self.cancel.clicked.connect(self.stop)
-        self.words = Label(wraps=True)
+        self.words = WrappingLabel()
         # Long words grow the row at once, also in a dock that has room below.
         policy = self.sizePolicy()
         policy.setHeightForWidth(True)

@@ -7,25 +7,34 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtGui import QGuiApplication, QKeySequence
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
     QDoubleSpinBox,
     QFormLayout,
-    QHBoxLayout,
     QLayout,
+    QMenu,
     QPushButton,
     QSizePolicy,
     QSlider,
     QSpinBox,
-    QToolButton,
+    QTabBar,
+    QTabWidget,
     QVBoxLayout,
     QWidget,
 )
 from superqt.utils import signals_blocked
 
 from napari_cam_sam.models.names import CHECKPOINTS
+from napari_cam_sam.plugin.qt.narrow import (
+    ElidedButton,
+    ElidedCheckBox,
+    ElidedComboBox,
+    ElidedToolButton,
+    Row,
+)
 from napari_cam_sam.plugin.qt.plain_text import Label, plain_tip
 
 __all__ = [
@@ -35,6 +44,7 @@ __all__ = [
     "Message",
     "Section",
     "SpinBox",
+    "Tabs",
     "ValueComboBox",
     "WrappingLabel",
     "button",
@@ -68,10 +78,16 @@ class DoubleSpinBox(_LeavesWheel, QDoubleSpinBox):
 
 
 class _Slider(_LeavesWheel, QSlider):
-    """A slider."""
+    """A slider that may be short."""
+
+    def sizeHint(self) -> QSize:  # noqa: N802 - Qt calls it so
+        """Ask for room beside a number in a narrow dock."""
+        return super().sizeHint().boundedTo(QSize(60, 100))
+
+    minimumSizeHint = sizeHint  # noqa: N815 - Qt calls it so
 
 
-class ValueComboBox(_LeavesWheel, QComboBox):
+class ValueComboBox(_LeavesWheel, ElidedComboBox):
     """A list of things to choose from, each a text and what it stands for.
 
     Parameters
@@ -152,6 +168,22 @@ class WrappingLabel(Label):
         """Return the text as it was set."""
         return super().text().replace("\u200b", "")
 
+    def keyPressEvent(self, event: Any) -> None:  # noqa: N802 - Qt calls it so
+        """Copy what is selected as it was set: a path with signs that nobody sees is no path."""
+        if event.matches(QKeySequence.StandardKey.Copy):
+            self._copy()
+        else:
+            super().keyPressEvent(event)
+
+    def contextMenuEvent(self, event: Any) -> None:  # noqa: N802 - Qt calls it so
+        """Offer to copy what is selected."""
+        menu = QMenu(self)
+        menu.addAction("Copy", self._copy).setEnabled(self.hasSelectedText())
+        menu.exec(event.globalPos())
+
+    def _copy(self) -> None:
+        QGuiApplication.clipboard().setText(self.selectedText().replace("\u200b", ""))
+
 
 class Message(WrappingLabel):
     """A text that takes no room while it is empty."""
@@ -209,6 +241,31 @@ class FractionSlider(QWidget):
         self.changed.emit()
 
 
+class _TabBar(_LeavesWheel, QTabBar):
+    """Tabs."""
+
+
+class Tabs(QTabWidget):
+    """Pages that the wheel does not turn, each as high as it needs to be."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setTabBar(_TabBar())
+        self.setUsesScrollButtons(True)
+        self.currentChanged.connect(lambda _: self._fit())
+
+    def tabInserted(self, _: int) -> None:  # noqa: N802 - Qt calls it so
+        """Ask for no room for a page that is not seen."""
+        self._fit()
+
+    def _fit(self) -> None:
+        """Ask for the room of the page that is seen, not of the largest."""
+        for i in range(self.count()):
+            seen = i == self.currentIndex()
+            kind = QSizePolicy.Policy.Expanding if seen else QSizePolicy.Policy.Ignored
+            self.widget(i).setSizePolicy(kind, kind)
+
+
 class Section(QWidget):
     """A part of a dock with a title that folds it.
 
@@ -224,12 +281,11 @@ class Section(QWidget):
 
     def __init__(self, title: str, content: QWidget, opened: bool = True) -> None:
         super().__init__()
-        self.title = QToolButton()
+        self.title = ElidedToolButton()
         self.title.setText(title)
         self.title.setCheckable(True)
         self.title.setChecked(opened)
         self.title.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-        self.title.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.title.setStyleSheet("QToolButton { font-weight: bold; border: none; padding: 4px; }")
         self.content = content
         vbox(self, self.title, content).setSpacing(2)
@@ -258,6 +314,7 @@ def form_layout(rows: Iterable[tuple[str, QWidget]]) -> QFormLayout:
     layout = QFormLayout()
     layout.setContentsMargins(0, 0, 0, 0)
     layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+    layout.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
     for name, widget in rows:
         label = Label(name)
         label.setToolTip(widget.toolTip())
@@ -276,7 +333,7 @@ def button(text: str, hint: str) -> QPushButton:
     -------
     QPushButton
     """
-    made = QPushButton(text)
+    made = ElidedButton(text)
     made.setToolTip(hint)
     return made
 
@@ -293,14 +350,14 @@ def checkbox(text: str, hint: str, checked: bool = False) -> QCheckBox:
     -------
     QCheckBox
     """
-    made = QCheckBox(text)
+    made = ElidedCheckBox(text)
     made.setToolTip(hint)
     made.setChecked(checked)
     return made
 
 
-def hbox(*widgets: QWidget, parent: QWidget | None = None) -> QHBoxLayout:
-    """Lay out widgets side by side; buttons share the room that is left.
+def hbox(*widgets: QWidget, parent: QWidget | None = None) -> Row:
+    """Lay out widgets side by side where there is room; buttons share what is left of it.
 
     Parameters
     ----------
@@ -310,10 +367,10 @@ def hbox(*widgets: QWidget, parent: QWidget | None = None) -> QHBoxLayout:
 
     Returns
     -------
-    QHBoxLayout
+    Row
         Without margins.
     """
-    made = QHBoxLayout(parent)
+    made = Row(parent)
     made.setContentsMargins(0, 0, 0, 0)
     for widget in widgets:
         made.addWidget(widget, 1 if isinstance(widget, QPushButton) else 0)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtCore import Signal
 from qtpy.QtGui import QGuiApplication
-from qtpy.QtWidgets import QCheckBox, QTabWidget, QVBoxLayout
+from qtpy.QtWidgets import QVBoxLayout
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.layers.layer_geometry import file_of
@@ -19,7 +19,7 @@ from napari_cam_sam.plugin.qt.plain_text import RichLabel, show_error, unescape_
 from napari_cam_sam.plugin.qt.saving import Saving, SavingRow
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
 from napari_cam_sam.plugin.qt.timers import single_shot_timer
-from napari_cam_sam.plugin.qt.widgets import button, hbox
+from napari_cam_sam.plugin.qt.widgets import Tabs, button, checkbox, hbox
 from napari_cam_sam.plugin.qt.wording import counted
 from napari_cam_sam.plugin.scores.agreement_layer import AGREEMENT, AgreementLayer
 from napari_cam_sam.plugin.scores.compare_page import ComparePage
@@ -71,9 +71,8 @@ class ScoresDock(Dock):
         self.run = button(
             "Score", "Scores every slice along this axis, every object, and the volume."
         )
-        self.overlay = QCheckBox("Overlay")
-        self.overlay.setToolTip(
-            "Shows where prediction and ground truth agree and where they differ."
+        self.overlay = checkbox(
+            "Overlay", "Shows where prediction and ground truth agree and where they differ."
         )
         legend = RichLabel(
             " ".join(f'<span style="color:{c}">■</span>&nbsp;{n}' for n, c, _ in AGREEMENT.values())
@@ -88,7 +87,7 @@ class ScoresDock(Dock):
         self.table = ScoreTable()
         self.curves, self.along = CurvesPlot(viewer), PlanesPlot(viewer)
         self.comparison, self.trust = ComparePage(self.workspace), TrustPage(self.workspace)
-        self.tabs = QTabWidget()
+        self.tabs = Tabs()
         for page, name, hint in (
             (self.table, "Table", "One row for each slice, each object, and the volume."),
             (self.curves, "Curves", "ROC and precision–recall of the heatmap."),

@@ -6,10 +6,9 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QCheckBox
-
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.qt.latest import LatestOnly
+from napari_cam_sam.plugin.qt.narrow import ElidedCheckBox
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
 from napari_cam_sam.plugin.segment.mask_decoding import EncodedPlane, decode_encoded
 from napari_cam_sam.plugin.segment.segmenter_choice import SegmenterChoice
@@ -41,7 +40,7 @@ class _Decoded:
     seconds: float
 
 
-class LiveMasks(QCheckBox):
+class LiveMasks(ElidedCheckBox):
     """Decodes the plane shown again whenever its prompts change, while it is checked.
 
     Parameters

@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, Qt
 from qtpy.QtGui import QBrush, QColor
 from qtpy.QtWidgets import QHeaderView, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainingReport", "result_words"]
 
-_ROW = 24
 # From few to all of a class: one hue, lighter to darker, which all eyes tell apart.
 _FEW, _ALL = (222, 235, 247), (8, 69, 148)
 
@@ -80,6 +79,13 @@ class TrainingReport(QWidget):
             self._show_classes(figures)
             self._show_confusion(figures)
             self.calibration.show_figures(figures)
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802 - Qt calls it so
+        """Fit the tables when the size of the text changes."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.FontChange:
+            for table in (self.classes, self.confusion):
+                _fit(table)
 
     def _show_classes(self, figures: Figures) -> None:
         self.classes.setRowCount(len(figures.classes))
@@ -199,6 +205,5 @@ def _number(value: float) -> str:
 
 def _fit(table: QTableWidget) -> None:
     """Let a short table be as high as its rows."""
-    table.verticalHeader().setDefaultSectionSize(_ROW)
-    rows = min(table.rowCount(), 10)
-    table.setFixedHeight(rows * _ROW + table.horizontalHeader().sizeHint().height() + 4)
+    rows = min(table.rowCount(), 10) * table.verticalHeader().defaultSectionSize()
+    table.setFixedHeight(rows + table.horizontalHeader().sizeHint().height() + 4)
