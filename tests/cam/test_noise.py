@@ -95,7 +95,9 @@ def test_occlusion_of_a_model_that_sees_nothing_is_no_evidence(make):
             return super().forward(x * 1e-7)
 
     torch.manual_seed(0)
-    assert not any(h.evidence for h in found(make(Blind(nn.Identity()).eval()), "occlusion"))
+    assert not any(
+        h.evidence for h in found(make(Blind(nn.Identity()).eval(), layers=()), "occlusion")
+    )
 
 
 @pytest.mark.parametrize("method", methods.METHODS)

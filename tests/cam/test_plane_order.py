@@ -159,7 +159,7 @@ def test_it_is_said_by_the_card_the_argument_or_both(tmp_path: Path) -> None:
     assert load_network(path, device="cpu").card == told.card
     with pytest.raises(CamSamError, match="give it once"):
         load_network(path, device="cpu", plane_order="rows-columns")
-    with pytest.raises(CamSamError, match="rows-columns or columns-rows"):
+    with pytest.raises(CamSamError, match="'rows-columns' or 'columns-rows'"):
         load_network(path, device="cpu", plane_order="xy")
     save_file(SmallCNN(3, 1).state_dict(), path)
     path.with_suffix(".json").write_text('{"architecture": "small-cnn", "channels": 1}')

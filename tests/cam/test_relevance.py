@@ -119,7 +119,7 @@ def test_a_linear_net_by_hand(make: Make, planes: Planes) -> None:
     torch.manual_seed(3)
     net = nn.Sequential(nn.Conv2d(1, 3, 32, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(3, 4))
     (heatmap,) = _lrp(make(net.eval(), layers=()), planes[:1], target=0)
-    tensor, _ = make(net).prepare(planes[:1])
+    tensor, _ = make(net, layers=()).prepare(planes[:1])
     with torch.no_grad():
         hidden = net[:3](tensor)[0]
         share = (hidden * net[3].weight[0]).sum() / (32 * 32)
