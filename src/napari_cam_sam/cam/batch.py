@@ -7,17 +7,17 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from napari_cam_sam.cam.parameters import OcclusionParameters
-from napari_cam_sam.cam.tracing import ScoreModel, Target, run_traced
+from napari_cam_sam.cam.tracing import LogitsModel, Target, run_traced
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.models.classifiers import Classifier
 from napari_cam_sam.models.classify.architectures import to_grid
-from napari_cam_sam.models.model import LoadedModel
 from napari_cam_sam.models.plane_order import turned
+from napari_cam_sam.models.segmentation import SegmentationNetwork
 
-__all__ = ["Batch", "ClassBatch"]
+__all__ = ["Batch", "ClassBatch", "NetworkBatch"]
 
 
 class Batch:
@@ -26,12 +26,18 @@ class Batch:
     What a score is, is said by its kinds: :class:`ClassBatch` for classifiers,
     ``cam.regions.RegionBatch`` and ``cam.windows.WindowBatch`` for segmentation networks.
 
+    Parameters
+    ----------
+    loaded : Classifier or SegmentationNetwork
+    tensor : Tensor, shape (n, channels, …)
+        The images, as the model takes them.
+    batch_size : int
+        Inputs in one pass, of methods with many passes for an image.
+
     Attributes
     ----------
-    loaded : LoadedModel
     model : nn.Module
-        Its module, with plain logits as its output.
-    tensor : Tensor, shape (n, channels, …)
+        The model's module, with plain logits as its output.
     finite : ndarray of bool, shape (n,)
         False for images with a score, activation or gradient that is not finite.
     occlusion : OcclusionParameters
@@ -46,17 +52,11 @@ class Batch:
     targets: NDArray[np.intp]
 
     def __init__(
-        self,
-        loaded: LoadedModel,
-        model: nn.Module,
-        tensor: Tensor,
-        target: int | None,
-        batch_size: int,
+        self, loaded: Classifier | SegmentationNetwork, tensor: Tensor, batch_size: int
     ) -> None:
         self.loaded = loaded
-        self.model = model
+        self.model = LogitsModel(loaded)
         self.tensor = tensor
-        self.target = target
         self.batch_size = batch_size
         self.occlusion = OcclusionParameters()
         self.finite = np.ones(len(tensor), dtype=bool)
@@ -111,18 +111,26 @@ class ClassBatch(Batch):
     With p the probability of the target, one class or several together, the score is the
     logarithm of its part of the softmax's sum, which is its logit for one class, or with `odds`
     log(p / (1 - p)).
+
+    Parameters
+    ----------
+    classifier : Classifier
+    tensor : Tensor, shape (n, channels, h, w)
+    batch_size : int
+    target : int, tuple of int, ndarray of int or None
+        A class, several as one, one for each plane, or None for the predicted ones.
+    odds : bool
     """
 
     def __init__(
         self,
         classifier: Classifier,
         tensor: Tensor,
-        target: int | tuple[int, ...] | NDArray[np.intp] | None,
         batch_size: int,
+        target: int | tuple[int, ...] | NDArray[np.intp] | None,
         odds: bool = False,
     ) -> None:
-        model = ScoreModel(classifier.module, classifier)
-        super().__init__(classifier, model, tensor, None, batch_size)
+        super().__init__(classifier, tensor, batch_size)
         self.classifier = classifier
         self.wanted = target
         self.odds = odds
@@ -153,3 +161,26 @@ class ClassBatch(Batch):
     def class_scores(self, row: Tensor, i: int) -> Tensor:
         """Return the logits, shape (classes,)."""
         return row
+
+
+class NetworkBatch(Batch):
+    """A batch whose score is the sum over M of the logits of a network's class.
+
+    Attributes
+    ----------
+    weights : Tensor of float32, shape (n, …)
+        How much each cell of the network's output counts in the score.
+    """
+
+    weights: Tensor
+
+    def score(self, row: Tensor, i: int) -> Tensor:
+        """Sum the logits of image i's class over its M."""
+        score: Tensor = (row[int(self.targets[i])] * self.weights[i]).sum()
+        return score
+
+    def class_scores(self, row: Tensor, i: int) -> Tensor:
+        """Average the logits of each class over image i's M: they compare like a classifier's."""
+        total = self.weights[i].sum().clamp_min(1e-12)
+        scores: Tensor = (row * self.weights[i]).sum(dim=tuple(range(1, row.ndim))) / total
+        return scores

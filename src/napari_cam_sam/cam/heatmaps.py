@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -18,7 +20,10 @@ from napari_cam_sam.images.letterbox import Letterbox
 from napari_cam_sam.models.classifiers import Classifier
 from napari_cam_sam.models.segmentation import SegmentationNetwork
 
-__all__ = ["CamParameters", "Heatmap", "check_request", "compute_heatmaps", "normalise_heatmap"]
+__all__ = [
+    "CamParameters", "Heatmap", "check_request", "combine_maps", "compute_heatmaps",
+    "normalise_heatmap",
+]  # fmt: skip
 
 # Methods whose score is made for one class.
 _ONE_CLASS = ("finer-cam", "shapley-cam", "lrp")
@@ -224,6 +229,11 @@ def compute_heatmaps(
     if pixel_set is not None and pixel_set.given and regions is None:
         raise no_region(pixel_set)
 
+    compute = partial(
+        raw_maps, model, method=method, layers=layers, batch_size=parameters.batch_size,
+        occlusion=parameters.occlusion, cancelled=cancelled, odds=parameters.odds,
+    )  # fmt: skip
+
     def batches() -> Iterator[Heatmap]:
         remaining, done = iter(planes), 0
         given = None if regions is None else iter(regions)
@@ -232,19 +242,12 @@ def compute_heatmaps(
             masks = None if given is None else list(islice(given, len(batch)))
             if masks is not None and len(masks) < len(batch):
                 raise CamSamError("There are fewer regions than slices: give one for each.")
-            size, odds = parameters.batch_size, parameters.odds
-            raw = raw_maps(
-                model, batch, method, layers, target, size, pixel_set, masks,
-                parameters.occlusion, cancelled, odds=odds,
-            )  # fmt: skip
+            raw = compute(batch, target=target, pixel_set=pixel_set, given=masks)
             other = None
             if parameters.mirrored:
                 turned = [np.ascontiguousarray(plane[:, ::-1]) for plane in batch]
                 same = target if isinstance(target, tuple) else raw.targets
-                other = raw_maps(
-                    model, turned, method, layers, same, size, None, None,
-                    parameters.occlusion, cancelled, odds=odds,
-                )  # fmt: skip
+                other = compute(turned, target=same)
             for i, plane in enumerate(batch):
                 yield _heatmap(model, plane, frame_shape, raw, other, i, parameters, layers)
             done += len(batch)
@@ -258,6 +261,11 @@ def check_request(
     model: Classifier | SegmentationNetwork, parameters: CamParameters
 ) -> tuple[Method, int | tuple[int, ...] | None, tuple[str, ...]]:
     """Look up what the parameters name in a model.
+
+    Parameters
+    ----------
+    model : Classifier or SegmentationNetwork
+    parameters : CamParameters
 
     Returns
     -------
@@ -350,7 +358,7 @@ def _heatmap(
         region,
         elsewhere=any((m > 0).any() for m in maps),
     )
-    raw = _combined(maps)
+    raw = combine_maps(maps)
     return Heatmap(
         values=values,
         raw=raw,
@@ -429,13 +437,21 @@ def _scaled(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(values.astype(np.float64) / highest, dtype=np.float32)
 
 
-def _combined(maps: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Average signed maps of several layers on the finest grid; one map stays as it is."""
+def combine_maps(maps: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Average signed maps of several layers, each divided by its maximum.
+
+    Parameters
+    ----------
+    maps : sequence of ndarray of float32
+        Of two axes, on any grid, or of three on the same one.
+
+    Returns
+    -------
+    ndarray of float32
+        On the finest grid; a single map stays as it is.
+    """
     if len(maps) == 1:
         return maps[0]
-    rows, columns = max((m.shape for m in maps), key=lambda shape: shape[0] * shape[1])
-    parts = []
-    for m in maps:
-        highest = m.max()
-        parts.append(resize_grid(m / highest if highest > 0 else m * 0, (rows, columns)))
-    return np.asarray(np.mean(parts, axis=0), dtype=np.float32)
+    finest = max((m.shape for m in maps), key=math.prod)
+    scaled = [m / m.max() if m.max() > 0 else m * 0 for m in maps]
+    return _mean([m if m.shape == finest else resize_grid(m, finest) for m in scaled])

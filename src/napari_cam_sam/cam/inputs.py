@@ -40,21 +40,27 @@ class Frame(Protocol):
 class ImageInput:
     """What windows are cut from, with what lies around an image that is smaller than one.
 
+    Parameters
+    ----------
+    network : SegmentationNetwork
+    shape : tuple of int
+        Of the image, along three axes.
+    windows : Windows
+        Over the image, or over one window where the image is smaller.
+
     Attributes
     ----------
-    windows : Windows
     padding : list of (int, int)
         Before and behind the image along each axis.
     inside : tuple of slice
         The image without it.
-    slice_axis : int or None
-        The axis that windows of a 2D network are one thick along.
+    of_slices : bool
+        Whether it is a 2D network, whose windows are one thick along the first axis.
     """
-
-    slice_axis: int | None = None
 
     def __init__(self, network: SegmentationNetwork, shape: Shape, windows: Windows) -> None:
         self.network = network
+        self.of_slices = network.card.spatial_dims == 2
         self.windows = windows
         missing = [max(0, s - n) for s, n in zip(windows.shape, shape, strict=True)]
         self.padding = [(m // 2, m - m // 2) for m in missing]
@@ -68,33 +74,37 @@ class ImageInput:
 
     def to_network(self, windows: Tensor) -> Tensor:
         """Lay windows (n, …, a, b, c) out as the module takes them: of a 2D network as planes."""
-        if self.slice_axis is None:
+        if not self.of_slices:
             return windows
-        planes = windows.squeeze(windows.ndim - 3 + self.slice_axis)
+        planes = windows.squeeze(windows.ndim - 3)
         return planes.transpose(-1, -2) if turned(self.network.card) else planes
 
     def from_network(self, maps: Tensor) -> Tensor:
         """Lay what a module gives for windows out along the axes of the image."""
-        if self.slice_axis is None:
+        if not self.of_slices:
             return maps
         planes = maps.transpose(-1, -2) if turned(self.network.card) else maps
-        return planes.unsqueeze(planes.ndim - 2 + self.slice_axis)
+        return planes.unsqueeze(planes.ndim - 2)
 
 
 class WindowedInput(ImageInput):
-    """A windowed 8-bit volume, normalised as the network's card says."""
+    """A windowed 8-bit volume, normalised as the network's card says.
+
+    Parameters
+    ----------
+    network : SegmentationNetwork
+        3D.
+    pixels : ndarray of uint8, shape (planes, rows, columns)
+    """
 
     def __init__(self, network: SegmentationNetwork, pixels: NDArray[np.uint8]) -> None:
-        first, second, third = network.card.input_size
-        size = first, second, third
-        shape = pixels.shape[0], pixels.shape[1], pixels.shape[2]
         # A volume smaller than a window lies in the middle of it; around it are zeros after the
         # normalisation, as MONAI has it.
-        padded = max(shape[0], first), max(shape[1], second), max(shape[2], third)
-        super().__init__(network, shape, Windows(padded, size))
+        size = network.card.input_size
+        super().__init__(network, pixels.shape, Windows(_at_least(pixels.shape, size), size))
         self.scale, self.shift = self._normalisation(pixels)
         self.pixels = np.pad(pixels, self.padding)
-        self.filled = np.pad(np.ones(shape, dtype=bool), self.padding)
+        self.filled = np.pad(np.ones(pixels.shape, dtype=bool), self.padding)
 
     def cut(self, starts: Sequence[Start]) -> Tensor:
         """Cut windows out, normalised, shape (n, 1, planes, rows, columns)."""
@@ -120,7 +130,7 @@ class WindowedInput(ImageInput):
         return deviation or 1.0, mean
 
 
-class SlicesFirst:
+class _SlicesFirst:
     """The frame of a 2D network, whose slices are laid along the first axis.
 
     Windows are then done slice by slice, and the logits of no more than one are held.
@@ -142,6 +152,13 @@ class SlicesFirst:
 class PreparedInput(ImageInput):
     """An image that went through a bundle's transforms, under the windows of its inferer.
 
+    Parameters
+    ----------
+    network : SegmentationNetwork
+    prepared : Prepared
+    preparation : Preparation
+        Of the network's card.
+
     Attributes
     ----------
     frame : Frame
@@ -158,15 +175,14 @@ class PreparedInput(ImageInput):
         self.mask = prepared.mask
         if network.card.spatial_dims == 2:
             axis = 2 if inferer.slice_axis is None else inferer.slice_axis
-            self.slice_axis = 0
             inferer = replace(inferer, slice_axis=0)
             values = np.moveaxis(values, 1 + axis, 1)
             self.mask = None if self.mask is None else np.moveaxis(self.mask, axis, 0)
-            self.frame = SlicesFirst(prepared.frame, axis)
-        shape = values.shape[1], values.shape[2], values.shape[3]
-        size = window_size(inferer, shape, self.slice_axis)
-        padded = max(shape[0], size[0]), max(shape[1], size[1]), max(shape[2], size[2])
-        super().__init__(network, shape, InfererWindows(padded, size, inferer))
+            self.frame = _SlicesFirst(prepared.frame, axis)
+        shape = values.shape[1:]
+        size = window_size(inferer, shape, 0 if network.card.spatial_dims == 2 else None)
+        windows = InfererWindows(_at_least(shape, size), size, inferer)
+        super().__init__(network, shape, windows)
         around = [(0, 0), *self.padding]
         if inferer.padding_mode == "constant":
             self.values = np.pad(values, around, constant_values=inferer.cval)
@@ -178,3 +194,7 @@ class PreparedInput(ImageInput):
         slots = [self.windows.slices(start) for start in starts]
         cut = np.stack([self.values[(slice(None), *slot)] for slot in slots])
         return torch.from_numpy(cut).to(self.network.device)
+
+
+def _at_least(shape: Shape, size: Shape) -> Shape:
+    return tuple(map(max, shape, size))

@@ -11,6 +11,7 @@ import copy
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -19,10 +20,7 @@ import torch
 from numpy.typing import NDArray
 from pytorch_grad_cam.guided_backprop import GuidedBackpropReLUasModule
 from pytorch_grad_cam.utils.find_layers import replace_all_layer_type_recursive
-from pytorch_grad_cam.utils.model_targets import (
-    ClassifierOutputReST,
-    FinerWeightedTarget,
-)
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputReST, FinerWeightedTarget
 from torch import Tensor, nn
 
 from napari_cam_sam.cam.batch import Batch, ClassBatch
@@ -33,7 +31,7 @@ from napari_cam_sam.cam.parameters import OcclusionParameters
 from napari_cam_sam.cam.perturbation import HookedAblationCAM, LoopedScoreCAM
 from napari_cam_sam.cam.pixel_sets import PixelSet
 from napari_cam_sam.cam.regions import RegionBatch
-from napari_cam_sam.cam.tracing import ScoreModel, Target, gradients
+from napari_cam_sam.cam.tracing import LogitsModel, Target, gradients
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.models.classifiers import Classifier
 from napari_cam_sam.models.exclusive_eval import borrowed, cancellable
@@ -52,15 +50,8 @@ Kind = Literal[
 _MOST_CELLS = 64 * 64
 _MOST_SIMILAR = 3
 _NOT_GUIDED = (
-    nn.ELU,
-    nn.GELU,
-    nn.Hardswish,
-    nn.LeakyReLU,
-    nn.Mish,
-    nn.PReLU,
-    nn.ReLU6,
-    nn.SiLU,
-)
+    nn.ELU, nn.GELU, nn.Hardswish, nn.LeakyReLU, nn.Mish, nn.PReLU, nn.ReLU6, nn.SiLU,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -213,9 +204,9 @@ def raw_maps(
             if target is not None and not isinstance(target, int):
                 raise TypeError("a network explains one class, or those that it predicts")
             pixels = pixel_set or PixelSet()
-            batch = RegionBatch(model, tensor, letterboxes, target, batch_size, pixels, given)
+            batch = RegionBatch(model, tensor, batch_size, letterboxes, target, pixels, given)
         else:
-            batch = ClassBatch(model, tensor, target, batch_size, odds)
+            batch = ClassBatch(model, tensor, batch_size, target, odds)
         batch.occlusion = occlusion or batch.occlusion
         maps, finite = maps_of_batch(batch, method, layers)
     regions = None
@@ -233,9 +224,21 @@ def raw_maps(
 def maps_of_batch(
     batch: Batch, method: Method, layers: Sequence[str]
 ) -> tuple[list[Maps], NDArray[np.bool_]]:
-    """Compute the signed maps (n, h, w) of a batch, one a layer, and tell which are finite.
+    """Compute the signed maps of a batch.
 
-    The caller has borrowed the model, and enabled gradients.
+    Parameters
+    ----------
+    batch : Batch
+        Of a model that the caller has borrowed, with gradients enabled.
+    method : Method
+    layers : sequence of str
+
+    Returns
+    -------
+    maps : list of ndarray of float32, shape (n, h, w)
+        One a layer, each on its own grid.
+    finite : ndarray of bool, shape (n,)
+        Whether activations, gradients, scores and maps are.
     """
     maps = [np.array(m, dtype=np.float32) for m in _COMPUTE[method.kind](batch, method, layers)]
     if method.decomposes:
@@ -252,42 +255,31 @@ def _from_gradients(batch: Batch, method: Method, layers: Sequence[str]) -> list
     if method.name == "finer-cam":
         targets = _finer_targets(batch, logits)
     grads = gradients(logits, targets, list(outputs.values()))
-    cam = method.cam(batch.model, [])
     return [
-        _image(cam, batch, method, name, batch.array(name, output), batch.array(name, gradient))
+        _image(batch, method, name, batch.array(name, output), batch.array(name, gradient))
         for (name, output), gradient in zip(outputs.items(), grads, strict=True)
     ]
 
 
-def _from_activations(batch: Batch, method: Method, layers: Sequence[str]) -> list[Maps]:
+def _without_gradients(batch: Batch, method: Method, layers: Sequence[str]) -> list[Maps]:
     with torch.no_grad():
         _, outputs = batch.run(layers)
-    cam = method.cam(batch.model, [])
     return [
-        _image(cam, batch, method, name, batch.array(name, output), None)
+        _image(batch, method, name, batch.array(name, output), None)
         for name, output in outputs.items()
     ]
 
 
-def _from_perturbations(batch: Batch, method: Method, layers: Sequence[str]) -> list[Maps]:
-    with torch.no_grad():
-        _, outputs = batch.run(layers)
-    maps = []
-    for name, output in outputs.items():
-        if method.cam is HookedAblationCAM:
-
-            def grid_of(changed: Tensor, name: str = name) -> Tensor:
-                return batch.grid(name, changed)
-
-            cam = HookedAblationCAM(batch.model, batch.batch_size, grid_of)
-        else:
-            cam = LoopedScoreCAM(batch.model, batch.batch_size)
-        maps.append(_image(cam, batch, method, name, batch.array(name, output), None))
-    return maps
+def _formula(batch: Batch, method: Method, name: str) -> Any:
+    """Return the object of pytorch-grad-cam that has a method's formula for a layer."""
+    if method.cam is LoopedScoreCAM:
+        return LoopedScoreCAM(batch.model, batch.batch_size)
+    if method.cam is HookedAblationCAM:
+        return HookedAblationCAM(batch.model, batch.batch_size, partial(batch.grid, name))
+    return method.cam(batch.model, [])
 
 
 def _image(
-    cam: Any,
     batch: Batch,
     method: Method,
     name: str,
@@ -302,6 +294,7 @@ def _image(
             f"{h}×{w}; choose a later layer."
         )
     layer, targets = batch.loaded.layer(name), batch.score_targets()
+    cam = _formula(batch, method, name)
     image: Maps = cam.get_cam_image(batch.tensor, layer, targets, activations, grads, False)
     return without_noise(image, added_up(method.name, activations, grads))
 
@@ -341,11 +334,7 @@ def _shapley(batch: Batch, method: Method, layers: Sequence[str]) -> list[Maps]:
             # A score that is linear in the layer has a gradient without a graph; this term,
             # zero as its derivatives are, gives it one.
             gradient = gradient + 0 * output
-
-            def reshape(t: Tensor, name: str = name) -> Tensor:
-                return batch.grid(name, t)
-
-            cam.activations_and_grads.reshape_transform = reshape
+            cam.activations_and_grads.reshape_transform = partial(batch.grid, name)
             weights = cam.get_cam_weights(batch.tensor, None, targets, output, gradient)
         activations, slopes = batch.array(name, output), batch.array(name, gradient)
         found = np.einsum("bc,bchw->bhw", weights, activations)
@@ -391,14 +380,9 @@ def _guided(batch: Batch, method: Method, layers: Sequence[str]) -> list[Maps]:
     tensor = batch.tensor.detach().requires_grad_(True)
     (gradient,) = gradients(guided(tensor), batch.score_targets(), [tensor])
     fine = gradient.sum(dim=1).float().cpu()
-    size = fine.shape[-2:]
-    maps = []
-    for m in coarse:
-        up = nn.functional.interpolate(
-            torch.from_numpy(m)[:, None].clamp_min(0), size, mode="bilinear", align_corners=False
-        )
-        maps.append((fine * up[:, 0]).numpy())
-    return maps
+    interpolate = partial(nn.functional.interpolate, mode="bilinear", align_corners=False)
+    positive = [torch.from_numpy(m)[:, None].clamp_min(0) for m in coarse]
+    return [(fine * interpolate(m, fine.shape[-2:])[:, 0]).numpy() for m in positive]
 
 
 def _lrp(batch: Batch, _: Method, __: Sequence[str]) -> list[Maps]:
@@ -412,7 +396,7 @@ def _lrp(batch: Batch, _: Method, __: Sequence[str]) -> list[Maps]:
             "method, e.g. hires-cam."
         )
     module = follow_plane_order(canonical(loaded.module, loaded.name), loaded.card)
-    net = ScoreModel(module, batch.classifier)
+    net = LogitsModel(batch.classifier, module)
     with torch.no_grad():
         batch.run(())
     found = relevance(net, batch.tensor, batch.targets.tolist())
@@ -440,7 +424,12 @@ def _occlusion(batch: Batch, _: Method, __: Sequence[str]) -> list[Maps]:
 
 
 def warn_if_unguided(model: LoadedModel) -> None:
-    """Warn where guided backpropagation passes activations that it does not alter."""
+    """Warn where guided backpropagation passes activations that it does not alter.
+
+    Parameters
+    ----------
+    model : LoadedModel
+    """
     parts = list(model.module.modules())
     kinds = sorted({type(m).__name__ for m in parts if isinstance(m, _NOT_GUIDED)})
     if kinds or not any(isinstance(m, nn.ReLU) for m in parts):
@@ -460,8 +449,8 @@ def _turned(maps: Maps) -> Maps:
 
 _COMPUTE: dict[Kind, Callable[[Batch, Method, Sequence[str]], list[Maps]]] = {
     "gradient": _from_gradients,
-    "activation": _from_activations,
-    "perturbation": _from_perturbations,
+    "activation": _without_gradients,
+    "perturbation": _without_gradients,
     "shapley": _shapley,
     "full": _full_grad,
     "guided": _guided,

@@ -94,31 +94,38 @@ class TrustParameters:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.stages < 2:
-            raise CamSamError(f"There are {self.stages} stages; expected 2 or more.")
-        if self.draws < 1:
-            raise CamSamError(f"There are {self.draws} draws; expected 1 or more.")
+        percent = bool(self.removed) and all(0 < one < 100 for one in self.removed)
+        for good, is_so, expected in (
+            (self.stages >= 2, f"There are {self.stages} stages", "2 or more"),
+            (self.draws >= 1, f"There are {self.draws} draws", "1 or more"),
+            (percent, f"ROAD removes {self.removed}", "percentages between 0 and 100"),
+            (0 < self.shift <= 0.25, f"The shift is {self.shift}", "a fraction up to 0.25"),
+            (0 < self.noise <= 1, f"The noise is {self.noise}", "a fraction up to 1"),
+            (0 < self.top < 1, f"The top is {self.top}", "a fraction between 0 and 1"),
+            (0 <= self.seed < 2**32, f"The seed is {self.seed}", f"0 to {2**32 - 1}"),
+        ):
+            if not good:
+                raise CamSamError(f"{is_so}; expected {expected}.")
         for name in self.methods:
             if name not in METHOD_NAMES:
                 raise unknown_name("method", name, METHOD_NAMES)
-        if not self.removed or not all(0 < one < 100 for one in self.removed):
-            raise CamSamError(
-                f"ROAD removes {self.removed}; expected percentages between 0 and 100."
-            )
-        if not 0 < self.shift <= 0.25:
-            raise CamSamError(f"The shift is {self.shift}; expected a fraction up to 0.25.")
-        if not 0 < self.noise <= 1:
-            raise CamSamError(f"The noise is {self.noise}; expected a fraction up to 1.")
-        if not 0 < self.top < 1:
-            raise CamSamError(f"The top is {self.top}; expected a fraction between 0 and 1.")
-        if not 0 <= self.seed < 2**32:
-            raise CamSamError(f"The seed is {self.seed}; expected 0 to {2**32 - 1}.")
 
     def others(self, method: str) -> tuple[str, ...]:
-        """Give the methods that a map of this method is compared with."""
+        """Return the methods that a map of this method is compared with."""
         return tuple(name for name in dict.fromkeys(self.methods) if name != method)
 
 
 def count_steps(method: str, parameters: TrustParameters) -> int:
-    """Say in how many steps a heatmap of a method is tested, where there is one to test."""
+    """Return in how many steps a heatmap is tested, where there is one to test.
+
+    Parameters
+    ----------
+    method : str
+        Of the heatmap.
+    parameters : TrustParameters
+
+    Returns
+    -------
+    int
+    """
     return 4 + parameters.draws * parameters.stages + len(parameters.others(method))

@@ -21,7 +21,15 @@ __all__ = ["HookedAblationCAM", "LoopedScoreCAM"]
 
 
 class LoopedScoreCAM(ScoreCAM):  # type: ignore[misc]
-    """Score-CAM (Wang et al. 2020), with the masked inputs made a batch at a time."""
+    """Score-CAM (Wang et al. 2020), with the masked inputs made a batch at a time.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Inputs → logits.
+    batch_size : int
+        Masked inputs in one pass.
+    """
 
     def __init__(self, model: nn.Module, batch_size: int) -> None:
         super().__init__(model, [])
@@ -47,10 +55,7 @@ class LoopedScoreCAM(ScoreCAM):  # type: ignore[misc]
                 for start in range(0, len(channels), self.batch_size):
                     part = torch.from_numpy(channels[start : start + self.batch_size])
                     masks = nn.functional.interpolate(
-                        part[:, None].to(plane.device),
-                        plane.shape[-2:],
-                        mode="bilinear",
-                        align_corners=False,
+                        part[:, None].to(plane.device), plane.shape[-2:], mode="bilinear"
                     )
                     low = masks.amin(dim=(2, 3), keepdim=True)
                     high = masks.amax(dim=(2, 3), keepdim=True)
@@ -65,6 +70,15 @@ class HookedAblationCAM(AblationCAM):  # type: ignore[misc]
 
     The model keeps its layers throughout. The drop of the score is taken relative to its
     magnitude, so that a negative logit does not turn the map over.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Inputs → logits.
+    batch_size : int
+        Channels that are ablated in one pass.
+    grid_of : callable
+        The layer's output → a view of it, shape (B, C, h, w).
     """
 
     def __init__(

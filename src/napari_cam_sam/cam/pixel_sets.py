@@ -63,17 +63,14 @@ class PixelSet:
             raise CamSamError(
                 f"The threshold of the probability is {self.threshold}; expected 0 to 1."
             )
-        whole = isinstance(self.component, int) and not isinstance(self.component, bool)
-        if not whole or self.component < 0:
+        if not _is_whole(self.component) or self.component < 0:
             raise CamSamError(
                 f"The component is {self.component!r}; expected 0 for all, 1 for the largest, …"
             )
         if self.kind == "pixel":
             if self.pixel is None:
                 raise CamSamError("The pixel set 'pixel' needs a pixel: its row and its column.")
-            if len(self.pixel) not in (2, 3) or not all(
-                isinstance(n, int) and not isinstance(n, bool) for n in self.pixel
-            ):
+            if len(self.pixel) not in (2, 3) or not all(map(_is_whole, self.pixel)):
                 raise CamSamError(
                     f"The pixel is {self.pixel!r}; expected a row and a column, of a 3D network a "
                     "slice, a row and a column."
@@ -100,10 +97,14 @@ class PixelSet:
         return f"{text}, component {self.component}" if self.component else text
 
 
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def find_pixels(
     pixel_set: PixelSet, shape: tuple[int, ...], region: NDArray[np.bool_] | None
 ) -> NDArray[np.bool_]:
-    """Make M, but for its choice of components.
+    """Return M, but for its choice of components.
 
     Parameters
     ----------
@@ -126,9 +127,8 @@ def find_pixels(
         return np.ones(shape, dtype=bool)
     if pixel_set.kind == "pixel":
         pixel = pixel_set.pixel or ()
-        if len(pixel) != len(shape) or not all(
-            0 <= i < n for i, n in zip(pixel, shape, strict=False)
-        ):
+        inside = all(0 <= i < n for i, n in zip(pixel, shape, strict=False))
+        if len(pixel) != len(shape) or not inside:
             raise CamSamError(
                 f"There is no pixel {pixel} in an image of shape {shape}: it is counted from 0 in "
                 f"the order {'slice, row, column' if len(shape) == 3 else 'row, column'}."
@@ -146,15 +146,34 @@ def find_pixels(
 
 
 def no_region(pixel_set: PixelSet) -> CamSamError:
-    """Say that a truth or a region is missing."""
+    """Return the error that a truth or a region is missing.
+
+    Parameters
+    ----------
+    pixel_set : PixelSet
+
+    Returns
+    -------
+    CamSamError
+    """
     what = "a truth" if pixel_set.kind == "truth" else "a region, as labels or a mask"
     return CamSamError(f"The pixel set {pixel_set.kind!r} needs {what}: give one.")
 
 
 def nth_component(mask: NDArray[np.bool_], n: int) -> NDArray[np.bool_]:
-    """Keep the n-th largest connected component, counted from 1; with 0 all of them.
+    """Return the n-th largest connected component of a mask.
 
-    Diagonal neighbours belong together. Where there are fewer, nothing is left.
+    Parameters
+    ----------
+    mask : ndarray of bool
+        Diagonal neighbours belong together.
+    n : int
+        Counted from 1; 0 for all of them.
+
+    Returns
+    -------
+    ndarray of bool, shape of the mask
+        Empty where there are fewer.
     """
     # The parser of the command line knows pixel sets, and should not wait for scipy.
     from scipy import ndimage
@@ -170,13 +189,18 @@ def nth_component(mask: NDArray[np.bool_], n: int) -> NDArray[np.bool_]:
 
 
 def why_empty(pixel_set: PixelSet, name: str) -> str:
-    """Say for people why M has no pixel.
+    """Return for people why M has no pixel.
 
     Parameters
     ----------
     pixel_set : PixelSet
     name : str
         The class.
+
+    Returns
+    -------
+    str
+        One sentence.
     """
     if pixel_set.component > 1:
         where = pixel_set.description.partition(",")[0]

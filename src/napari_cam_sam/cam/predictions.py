@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_cam_sam.cam.regions import MapsModel
+from napari_cam_sam.cam.tracing import LogitsModel
 from napari_cam_sam.cam.upscale import grid_to_plane
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.models.exclusive_eval import borrowed
@@ -75,7 +75,7 @@ def _predict(
 ) -> list[NDArray[np.float32]]:
     with borrowed(network.module), torch.no_grad():
         tensor, letterboxes = network.prepare(planes)
-        logits = MapsModel(network)(tensor)
+        logits = LogitsModel(network)(tensor)
         maps = network.to_probabilities(logits)[:, index].float().cpu().numpy()
     pairs = zip(maps, letterboxes, strict=True)
     return [np.clip(grid_to_plane(m, letterbox), 0, 1) for m, letterbox in pairs]

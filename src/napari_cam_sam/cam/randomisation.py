@@ -52,7 +52,17 @@ def cascade(classifier: Classifier, stages: int, seed: int) -> Iterator[Classifi
 def randomised_layers(layers: int, stages: int) -> list[int]:
     """Return how many layers, counted from the last, are random at each stage.
 
-    The first stage has one, the last all of them, in even steps.
+    Parameters
+    ----------
+    layers : int
+        How many there are.
+    stages : int
+        2 or more.
+
+    Returns
+    -------
+    list of int
+        The first stage has one, the last all of them, in even steps.
     """
     return [round(1 + (layers - 1) * stage / (stages - 1)) for stage in range(stages)]
 

@@ -7,59 +7,59 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from napari_cam_sam.cam.batch import Batch
+from napari_cam_sam.cam.batch import NetworkBatch
 from napari_cam_sam.cam.pixel_sets import PixelSet, find_pixels, nth_component
 from napari_cam_sam.cam.upscale import plane_weights
 from napari_cam_sam.images.letterbox import Letterbox
 from napari_cam_sam.models.segmentation import SegmentationNetwork
 
-__all__ = ["MapsModel", "RegionBatch", "explained_class"]
+__all__ = ["RegionBatch", "explained_class", "predicted_classes"]
 
 
-class MapsModel(nn.Module):
-    """A segmentation network whose output is its maps of logits, whatever it wraps them in."""
+class RegionBatch(NetworkBatch):
+    """A batch of planes whose M is found from what the network predicts.
 
-    def __init__(self, network: SegmentationNetwork) -> None:
-        super().__init__()
-        self.module = network.module
-        self.network = network
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, …) to logits (B, num_classes, …)."""
-        return self.network.logits(self.module(x))
-
-
-class RegionBatch(Batch):
-    """A batch whose score is the sum over M of the class's logits, a plane each.
+    Parameters
+    ----------
+    network : SegmentationNetwork
+        2D.
+    tensor : Tensor, shape (n, channels, h, w)
+    batch_size : int
+    letterboxes : sequence of Letterbox
+        How each plane lies in the frame.
+    target : int or None
+        None for the class that :func:`explained_class` chooses.
+    pixel_set : PixelSet
+    given : sequence of ndarray of bool or None
+        M of each plane, on its pixels, for pixel sets that are given.
 
     Attributes
     ----------
     regions : list of ndarray of bool
         M of each plane, on its pixels; after :meth:`run`.
     weights : Tensor of float32, shape (n, h, w)
-        How much each cell of the network's output counts in the score: the logits are
-        interpolated to the plane's pixels, and this is the transpose of that, applied to M.
-        After :meth:`run`.
+        The logits are interpolated to the plane's pixels, and this is the transpose of that,
+        applied to M. After :meth:`run`.
     """
 
     regions: list[NDArray[np.bool_]]
-    weights: Tensor
 
     def __init__(
         self,
         network: SegmentationNetwork,
         tensor: Tensor,
+        batch_size: int,
         letterboxes: Sequence[Letterbox],
         target: int | None,
-        batch_size: int,
         pixel_set: PixelSet,
         given: Sequence[NDArray[np.bool_]] | None,
     ) -> None:
-        super().__init__(network, MapsModel(network), tensor, target, batch_size)
+        super().__init__(network, tensor, batch_size)
         self.network = network
         self.letterboxes = letterboxes
+        self.target = target
         self.pixel_set = pixel_set
         self.given = given
 
@@ -93,25 +93,23 @@ class RegionBatch(Batch):
         self.probabilities = np.stack(highest).astype(np.float32)
         self.finite &= np.isfinite(maps).all(axis=(1, 2, 3))
 
-    def score(self, row: Tensor, i: int) -> Tensor:
-        """Sum the logits of plane i's class over its M."""
-        score: Tensor = (row[int(self.targets[i])] * self.weights[i]).sum()
-        return score
-
-    def class_scores(self, row: Tensor, i: int) -> Tensor:
-        """Average the logits of each class over plane i's M: they compare like a classifier's."""
-        total = self.weights[i].sum().clamp_min(1e-12)
-        scores: Tensor = (row * self.weights[i]).sum(dim=(-2, -1)) / total
-        return scores
-
 
 def predicted_classes(
     probabilities: NDArray[np.float32], network: SegmentationNetwork
 ) -> NDArray[np.bool_]:
-    """Return for each class (classes, …) where it is predicted.
+    """Return for each class where it is predicted.
 
     By softmax where no other class is more probable, the first of equal ones; by sigmoid where
     its own probability is above one half.
+
+    Parameters
+    ----------
+    probabilities : ndarray of float, shape (classes, …)
+    network : SegmentationNetwork
+
+    Returns
+    -------
+    ndarray of bool, shape (classes, …)
     """
     if network.card.activation == "sigmoid":
         return probabilities > 0.5

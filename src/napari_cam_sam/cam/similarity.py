@@ -63,7 +63,11 @@ def compare_maps(
     a, b = _cells(one), _cells(other)
     window = min(_WINDOW, *a.shape)
     window -= 1 - window % 2
-    ssim = _ssim(a, b, window)
+    ssim = np.nan
+    if window >= 3:
+        ssim = metrics.structural_similarity(  # type: ignore[no-untyped-call]
+            a, b, win_size=window, data_range=1.0
+        )
     varied = np.ptp(a) > 0 and np.ptp(b) > 0
     rank = spearmanr(a.ravel(), b.ravel()).statistic if varied else np.nan
     high, higher = _highest(a, top), _highest(b, top)
@@ -72,26 +76,23 @@ def compare_maps(
 
 
 def mean_similarity(found: Sequence[Similarity]) -> Similarity:
-    """Average each figure over the comparisons in which it is defined."""
+    """Average each figure over the comparisons in which it is defined.
 
-    def mean(values: list[float]) -> float:
-        known = [value for value in values if not np.isnan(value)]
+    Parameters
+    ----------
+    found : sequence of Similarity
+
+    Returns
+    -------
+    Similarity
+        NaN for a figure that is defined in none.
+    """
+
+    def mean(figure: str) -> float:
+        known = [value for one in found if not np.isnan(value := getattr(one, figure))]
         return float(np.mean(known)) if known else float("nan")
 
-    return Similarity(
-        mean([s.ssim for s in found]),
-        mean([s.rank for s in found]),
-        mean([s.top_iou for s in found]),
-    )
-
-
-def _ssim(one: NDArray[np.float64], other: NDArray[np.float64], window: int) -> float:
-    if window < 3:
-        return float("nan")
-    found = metrics.structural_similarity(  # type: ignore[no-untyped-call]
-        one, other, win_size=window, data_range=1.0
-    )
-    return float(found)
+    return Similarity(mean("ssim"), mean("rank"), mean("top_iou"))
 
 
 def _cells(values: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -10,23 +10,33 @@ from torch import Tensor, nn
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.models.classifiers import Classifier
+from napari_cam_sam.models.segmentation import SegmentationNetwork
 
-__all__ = ["ScoreModel", "gradients", "run_traced"]
+__all__ = ["LogitsModel", "gradients", "run_traced"]
 
 Target = Callable[[Tensor], Tensor]
 
 
-class ScoreModel(nn.Module):
-    """A classifier whose output is its logits, whatever the module gives and wraps them in."""
+class LogitsModel(nn.Module):
+    """A model whose output is its logits, whatever the module gives and wraps them in.
 
-    def __init__(self, module: nn.Module, classifier: Classifier) -> None:
+    Parameters
+    ----------
+    loaded : Classifier or SegmentationNetwork
+    module : nn.Module, optional
+        Run in the place of the model's own.
+    """
+
+    def __init__(
+        self, loaded: Classifier | SegmentationNetwork, module: nn.Module | None = None
+    ) -> None:
         super().__init__()
-        self.module = module
-        self.classifier = classifier
+        self.module = loaded.module if module is None else module
+        self.loaded = loaded
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, h, w) to logits (B, num_classes)."""
-        return self.classifier.logits(self.module(x))
+        """Map (B, C, …) to logits: (B, num_classes), or of a network (B, num_classes, …)."""
+        return self.loaded.logits(self.module(x))
 
 
 def run_traced(

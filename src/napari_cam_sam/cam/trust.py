@@ -9,12 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_cam_sam.cam.heatmaps import (
-    CamParameters,
-    Heatmap,
-    check_request,
-    compute_heatmaps,
-)
+from napari_cam_sam.cam.heatmaps import CamParameters, Heatmap, check_request, compute_heatmaps
 from napari_cam_sam.cam.names import WITHOUT_LAYERS
 from napari_cam_sam.cam.parameters import TrustParameters, count_steps
 from napari_cam_sam.cam.randomisation import cascade
@@ -63,7 +58,7 @@ class HeatmapTrust:
     noise: Similarity | None = None
 
     def scores(self) -> dict[str, float]:
-        """Give the figures by the names that tables have for them, NaN for what is not known.
+        """Return the figures by the names that tables have for them, NaN for what is not known.
 
         ``trust_road``, and ``_ssim``, ``_rank`` and ``_top_iou`` of ``trust_head`` (last layer
         random), ``trust_randomisation`` (all layers random), ``trust_agreement`` (mean over the
@@ -162,9 +157,8 @@ def trust_steps(
 
     draws: list[list[Similarity]] = [[] for _ in range(parameters.stages)]
     for draw in range(parameters.draws):
-        for stage, model in enumerate(
-            cascade(classifier, parameters.stages, parameters.seed + draw)
-        ):
+        models = cascade(classifier, parameters.stages, parameters.seed + draw)
+        for stage, model in enumerate(models):
             (random,) = maps([plane], same, model)
             draws[stage].append(alike(own.values, random.values))
             if stage == parameters.stages - 1:
@@ -179,9 +173,8 @@ def trust_steps(
         yield found
 
     members = several if isinstance(several, tuple) else (own.target_index,)
-    found = replace(
-        found, road=_road(classifier, plane, own, members, parameters, cam.batch_size, cancelled)
-    )
+    removed = _road(classifier, plane, own, members, parameters, cam.batch_size, cancelled)
+    found = replace(found, road=removed)
     yield found
 
     shifted, ways = _shifted(plane, parameters.shift)
@@ -190,11 +183,8 @@ def trust_steps(
     found = replace(found, shift=mean_similarity(back))
     yield found
 
-    noisy = _noisy(plane, parameters)
-    found = replace(
-        found, noise=mean_similarity([alike(own.values, m.values) for m in maps(noisy, same)])
-    )
-    yield found
+    noisy = maps(_noisy(plane, parameters), same)
+    yield replace(found, noise=mean_similarity([alike(own.values, m.values) for m in noisy]))
 
 
 def assess_trust(
@@ -262,15 +252,13 @@ def _road(
     tensor, _ = classifier.prepare([plane])
 
     def probability(inputs: torch.Tensor) -> list[float]:
-        found = np.concatenate(
-            [classifier.probabilities_of(part) for part in torch.split(inputs, batch_size)]
-        )
-        return [float(value) for value in found[:, list(members)].sum(axis=1)]
+        parts = [classifier.probabilities_of(part) for part in torch.split(inputs, batch_size)]
+        return [float(value) for value in np.concatenate(parts)[:, list(members)].sum(axis=1)]
 
     return road(probability, tensor[0], heatmap.raw, parameters.removed, parameters.seed, cancelled)
 
 
-Window = tuple[slice, slice]
+Window = tuple[slice, ...]
 
 
 def _shifted(
@@ -285,17 +273,12 @@ def _shifted(
     for axis in (0, 1):
         for sign in (-1, 1):
             margin = [(d, d) if a == axis else (0, 0) for a in range(plane.ndim)]
-            wide = np.pad(plane, margin, mode="edge")
-            size = plane.shape[axis]
-            planes.append(
-                np.ascontiguousarray(wide.take(range(d - sign * d, d - sign * d + size), axis))
-            )
+            wide, size, first = np.pad(plane, margin, mode="edge"), plane.shape[axis], d - sign * d
+            planes.append(np.ascontiguousarray(wide.take(range(first, first + size), axis)))
             low, high = slice(0, size - d), slice(d, size)
-            here, there = (low, high) if sign > 0 else (high, low)
-            every = slice(None)
-            windows.append(
-                ((here, every), (there, every)) if axis == 0 else ((every, here), (every, there))
-            )
+            here, there = [slice(None)] * 2, [slice(None)] * 2
+            here[axis], there[axis] = (low, high) if sign > 0 else (high, low)
+            windows.append((tuple(here), tuple(there)))
     return planes, windows
 
 

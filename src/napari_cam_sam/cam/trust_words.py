@@ -23,6 +23,45 @@ _CLEAR, _LITTLE = 0.1, 0.02
 
 Level = Literal["good", "mixed", "bad"]
 
+_WORDS: dict[str, dict[Level, str]] = {
+    "head": {
+        "good": "The map changes when the model's last layer is random, as it should.",
+        "mixed": "The map changes only in part when the model's last layer is random: it shows "
+        "more than what speaks for {target!r}.",
+        "bad": "The map hardly changes when the model's last layer is random: it does not show "
+        "what the model learned of {target!r}.",
+    },
+    "randomisation": {
+        "good": "The map changes when all layers of the model are random, as it should.",
+        "mixed": "Part of the map stays when all layers of the model are random: that part comes "
+        "from the image alone.",
+        "bad": "The map hardly changes when all layers of the model are random: it shows the "
+        "image, not what the model learned.",
+    },
+    "agreement": {
+        "good": "Other methods ({others}) mark much the same place.",
+        "mixed": "Other methods ({others}) mark the same place in part.",
+        "bad": "Other methods ({others}) mark other places: which is right is open.",
+    },
+    "road": {
+        "good": "Without what the map marks the probability falls far more than without the rest.",
+        "mixed": "Without what the map marks the probability falls a little more than without "
+        "the rest.",
+        "bad": "Without what the map marks the probability falls no more than without the rest: "
+        "it marks nothing that the model needs.",
+    },
+    "shift": {
+        "good": "The map stays where it is when the slice is shifted by a few pixels.",
+        "mixed": "The map moves in part when the slice is shifted by a few pixels.",
+        "bad": "The map changes when the slice is shifted by a few pixels: unstable.",
+    },
+    "noise": {
+        "good": "The map stays where it is when a little noise is added to the slice.",
+        "mixed": "The map moves in part when a little noise is added to the slice.",
+        "bad": "The map changes when a little noise is added to the slice: unstable.",
+    },
+}
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -48,90 +87,41 @@ def findings(trust: HeatmapTrust) -> tuple[Finding, ...]:
     changes with the model from 0.75 and changes below 0.25; it is alike from 0.5 and another below
     0.25. ROAD is clear from a score of 0.1, and says nothing below 0.02.
 
+    Parameters
+    ----------
+    trust : HeatmapTrust
+
     Returns
     -------
     tuple of Finding
         In the order of the tests; empty where there is no heatmap.
     """
-    out = []
+    levels: dict[str, Level] = {}
     if trust.randomised:
-        out.append(_head(trust))
+        levels["head"] = _turned(trust.randomised[0].top_iou)
     if len(trust.randomised) > 1:
-        out.append(_all_layers(trust))
+        levels["randomisation"] = _turned(trust.randomised[-1].top_iou)
     if trust.agreement:
-        out.append(_agreement(trust))
+        mean = mean_similarity(list(trust.agreement.values()))
+        levels["agreement"] = _level(mean.top_iou, _ALIKE, _IN_PART)
     if trust.road is not None:
-        out.append(_road(trust.road.score))
-    for test, found, what in (
-        ("shift", trust.shift, "the slice is shifted by a few pixels"),
-        ("noise", trust.noise, "a little noise is added to the slice"),
-    ):
+        levels["road"] = _level(trust.road.score, _CLEAR, _LITTLE)
+    for test, found in (("shift", trust.shift), ("noise", trust.noise)):
         if found is not None:
-            level, words = _level(found.top_iou), f"when {what}"
-            said = {
-                "good": f"The map stays where it is {words}.",
-                "mixed": f"The map moves in part {words}.",
-                "bad": f"The map changes {words}: unstable.",
-            }
-            out.append(Finding(test, level, said[level]))
-    return tuple(out)
+            levels[test] = _level(found.top_iou, _ALIKE, _IN_PART)
+    named = {"target": trust.target, "others": ", ".join(trust.agreement)}
+    return tuple(
+        Finding(test, level, _WORDS[test][level].format(**named)) for test, level in levels.items()
+    )
 
 
-def _level(overlap: float) -> Level:
-    return "good" if overlap >= _ALIKE else "mixed" if overlap >= _IN_PART else "bad"
+def _level(value: float, good: float, mixed: float) -> Level:
+    return "good" if value >= good else "mixed" if value >= mixed else "bad"
 
 
 def _turned(overlap: float) -> Level:
     """Return the level of a test that a map passes by changing."""
     return "bad" if overlap >= _SAME else "mixed" if overlap >= _IN_PART else "good"
-
-
-def _head(trust: HeatmapTrust) -> Finding:
-    level = _turned(trust.randomised[0].top_iou)
-    when = "when the model's last layer is random"
-    said = {
-        "good": f"The map changes {when}, as it should.",
-        "mixed": f"The map changes only in part {when}: it shows more than what speaks for "
-        f"{trust.target!r}.",
-        "bad": f"The map hardly changes {when}: it does not show what the model learned of "
-        f"{trust.target!r}.",
-    }
-    return Finding("head", level, said[level])
-
-
-def _all_layers(trust: HeatmapTrust) -> Finding:
-    level = _turned(trust.randomised[-1].top_iou)
-    when = "when all layers of the model are random"
-    said = {
-        "good": f"The map changes {when}, as it should.",
-        "mixed": f"Part of the map stays {when}: that part comes from the image alone.",
-        "bad": f"The map hardly changes {when}: it shows the image, not what the model learned.",
-    }
-    return Finding("randomisation", level, said[level])
-
-
-def _agreement(trust: HeatmapTrust) -> Finding:
-    level = _level(mean_similarity(list(trust.agreement.values())).top_iou)
-    others = ", ".join(trust.agreement)
-    said = {
-        "good": f"Other methods ({others}) mark much the same place.",
-        "mixed": f"Other methods ({others}) mark the same place in part.",
-        "bad": f"Other methods ({others}) mark other places: which is right is open.",
-    }
-    return Finding("agreement", level, said[level])
-
-
-def _road(score: float) -> Finding:
-    if score >= _CLEAR:
-        words = "Without what the map marks the probability falls far more than without the rest."
-        return Finding("road", "good", words)
-    if score >= _LITTLE:
-        words = (
-            "Without what the map marks the probability falls a little more than without the rest."
-        )
-        return Finding("road", "mixed", words)
-    words = "Without what the map marks the probability falls no more than without the rest"
-    return Finding("road", "bad", f"{words}: it marks nothing that the model needs.")
 
 
 @dataclass(frozen=True)
@@ -158,7 +148,17 @@ class Row:
 
 
 def table(trust: HeatmapTrust) -> tuple[Row, ...]:
-    """Return the figures of the tests that are done as rows."""
+    """Return the figures of the tests that are done as rows.
+
+    Parameters
+    ----------
+    trust : HeatmapTrust
+
+    Returns
+    -------
+    tuple of Row
+        In the order of the tests.
+    """
     stages = [
         ("head", "last layer random"),
         *(("randomisation", "more layers random") for _ in trust.randomised[1:-1]),

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.letterbox import Letterbox
 
-__all__ = ["grid_to_plane", "linear_weights", "plane_weights", "resize_grid", "upscale_volume"]
+__all__ = ["grid_to_plane", "plane_weights", "resize_grid", "upscale_volume"]
 
 
 def grid_to_plane(grid: NDArray[np.floating], letterbox: Letterbox) -> NDArray[np.float32]:
@@ -59,33 +59,36 @@ def plane_weights(
     frame_rows, _ = letterbox.to_target(np.arange(rows), np.zeros(rows))
     _, frame_columns = letterbox.to_target(np.zeros(columns), np.arange(columns))
     return (
-        linear_weights(frame_rows, grid_shape[0], letterbox.target_shape[0]),
-        linear_weights(frame_columns, grid_shape[1], letterbox.target_shape[1]),
+        _linear_weights(frame_rows, grid_shape[0], letterbox.target_shape[0]),
+        _linear_weights(frame_columns, grid_shape[1], letterbox.target_shape[1]),
     )
 
 
-def linear_weights(positions: NDArray[np.float64], cells: int, pixels: int) -> NDArray[np.float64]:
-    """Return the matrix (positions, cells) that interpolates linearly between cell centres.
-
-    The cells tile the pixels edge to edge; positions are pixel indices.
-    """
+def _linear_weights(positions: NDArray[np.float64], cells: int, pixels: int) -> NDArray[np.float64]:
+    """Return the matrix that interpolates linearly between cell centres."""
     at = np.clip((positions + 0.5) * cells / pixels - 0.5, 0, cells - 1)
     # 1 at a centre, falling to 0 at the two next to it.
     weights: NDArray[np.float64] = np.maximum(0, 1 - np.abs(at[:, None] - np.arange(cells)))
     return weights
 
 
-def resize_grid(grid: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Resize a map (h, w) to another grid of the same frame, bilinear, edges on edges."""
-    tensor = torch.from_numpy(np.ascontiguousarray(grid))[None, None]
-    out = nn.functional.interpolate(tensor, shape, mode="bilinear", align_corners=False)
-    resized: NDArray[np.float32] = out[0, 0].numpy()
-    return resized
+def resize_grid(grid: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Resize a map to another grid of the same frame: bilinear, edges on edges.
+
+    Parameters
+    ----------
+    grid : ndarray of float32, shape (h, w)
+    shape : tuple of int
+        Rows and columns.
+
+    Returns
+    -------
+    ndarray of float32, shape ``shape``
+    """
+    return _interpolated(grid, shape, "bilinear")
 
 
-def upscale_volume(
-    raw_volume: NDArray[np.floating], shape: tuple[int, int, int]
-) -> NDArray[np.float32]:
+def upscale_volume(raw_volume: NDArray[np.floating], shape: tuple[int, ...]) -> NDArray[np.float32]:
     """Resample a coarse 3D map to the voxels of its volume: trilinear, edges on edges.
 
     ``scipy.ndimage.zoom``, which pytorch-grad-cam uses, puts the corner voxels' centres onto
@@ -112,7 +115,12 @@ def upscale_volume(
             "A 3D map can be upscaled to three sizes of 1 or more; got a map of shape "
             f"{raw_volume.shape} for {tuple(shape)}."
         )
-    tensor = torch.from_numpy(np.ascontiguousarray(raw_volume, dtype=np.float32))[None, None]
-    out = nn.functional.interpolate(tensor, tuple(shape), mode="trilinear", align_corners=False)
-    upscaled: NDArray[np.float32] = out[0, 0].numpy()
-    return upscaled
+    return _interpolated(raw_volume, tuple(shape), "trilinear")
+
+
+def _interpolated(
+    grid: NDArray[np.floating], shape: tuple[int, ...], mode: str
+) -> NDArray[np.float32]:
+    tensor = torch.from_numpy(np.ascontiguousarray(grid, dtype=np.float32))[None, None]
+    out: Tensor = nn.functional.interpolate(tensor, shape, mode=mode, align_corners=False)
+    return np.asarray(out[0, 0])

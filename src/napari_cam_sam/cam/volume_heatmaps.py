@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,13 +11,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_cam_sam.cam.heatmaps import CamParameters, Heatmap, check_request, normalise_heatmap
+from napari_cam_sam.cam.heatmaps import (
+    CamParameters,
+    Heatmap,
+    check_request,
+    combine_maps,
+    normalise_heatmap,
+)
 from napari_cam_sam.cam.inputs import Frame, ImageInput, PreparedInput, WindowedInput
 from napari_cam_sam.cam.methods import METHODS, Method, maps_of_batch
 from napari_cam_sam.cam.pixel_sets import PixelSet, find_pixels, nth_component
-from napari_cam_sam.cam.regions import MapsModel, explained_class, predicted_classes
+from napari_cam_sam.cam.regions import explained_class, predicted_classes
+from napari_cam_sam.cam.tracing import LogitsModel
 from napari_cam_sam.cam.upscale import upscale_volume
-from napari_cam_sam.cam.windows import SliceBatch, Start, WindowBatch
+from napari_cam_sam.cam.windows import Start, WindowBatch
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.geometry import Geometry
 from napari_cam_sam.models.exclusive_eval import borrowed
@@ -125,15 +132,15 @@ def compute_volume_heatmap(
     entered, given, frame = _enter(network, volume, mask, geometry)
     work = _Work(network, entered, parameters, progress)
     if target is None:
-        _, _, seen = work.look(None)
-        target = explained_class(seen.counts, seen.peaks, network)
-    found, probabilities, seen = work.look(target)
+        _, _, counts, peaks = work.look(None)
+        target = explained_class(counts, peaks, network)
+    found, probabilities, _, peaks = work.look(target)
     if pixel_set.kind == "probability":
         found = probabilities > pixel_set.threshold
     chosen = nth_component(found if given is None else given, pixel_set.component)
     maps, finite, grid = work.explain(chosen, target, method, layers)
     on_volume = [frame.back(m) for m in maps]
-    name, probability = network.card.class_names[target], float(seen.peaks[target])
+    name, probability = network.card.class_names[target], float(peaks[target])
     region_on_volume = frame.back_mask(chosen)
     if chosen.any() and not region_on_volume.any():
         region_on_volume = frame.back(chosen.astype(np.float32)) > 0
@@ -147,14 +154,14 @@ def compute_volume_heatmap(
     )
     return Heatmap(
         values=values,
-        raw=_average(on_volume),
+        raw=combine_maps(on_volume),
         letterbox=None,
         method=parameters.method,
         layers=layers,
         target_index=target,
         target_name=name,
         probability=probability,
-        probabilities=seen.peaks,
+        probabilities=peaks,
         grid_shape=grid,
         evidence=reason is None,
         reason=reason,
@@ -170,7 +177,7 @@ def _enter(
     mask: NDArray[np.bool_] | None,
     geometry: Geometry | None,
 ) -> tuple[ImageInput, NDArray[np.bool_] | None, Frame]:
-    """Bring an image and a mask into a network's frame, and give the way back."""
+    """Bring an image and a mask into a network's frame, and return the way back."""
     card = network.card
     if card.preparation is not None:
         prepared = prepare_image(volume, card.preparation, card.channels, geometry, mask)
@@ -204,6 +211,11 @@ def predict_image(
     -------
     ndarray of float32, shape (classes, *shape of the image)
         On the image's grid, interpolated where the network saw another one.
+
+    Raises
+    ------
+    CamSamError
+        If the network is 2D and of no bundle, or the image does not suit it.
     """
     if network.card.preparation is None and network.card.spatial_dims != 3:
         raise CamSamError(f"{network.name} is a 2D network: use cam.predictions.predict_planes.")
@@ -244,14 +256,6 @@ def planes_of(whole: Heatmap, axis: int) -> Iterator[Heatmap]:
         yield replace(whole, **cut, evidence=reason is None, reason=reason)
 
 
-@dataclass(frozen=True, eq=False)
-class _Seen:
-    """What a network predicts of a volume: voxels and highest probability of each class."""
-
-    counts: NDArray[np.int64]
-    peaks: NDArray[np.float32]
-
-
 class _Work:
     """One volume on its way through a network, window by window."""
 
@@ -263,9 +267,10 @@ class _Work:
         progress: Progress | None,
     ) -> None:
         self.network = network
-        self.model = MapsModel(network)
+        self.model = LogitsModel(network)
         self.entered = entered
         self.windows, self.inside = entered.windows, entered.inside
+        self.shape = [part.stop - part.start for part in self.inside]
         self.size = self.windows.size
         most = max(1, _MOST_VOXELS // int(np.prod(self.size)))
         self.batch_size = min(parameters.batch_size, most)
@@ -275,15 +280,15 @@ class _Work:
 
     def probabilities(self) -> NDArray[np.float32]:
         """Predict all classes of the whole image, shape (classes, *frame)."""
-        shape = (self.network.card.num_classes, *self.windows.shape)
-        found = np.zeros(shape, dtype=np.float32)
+        found = np.zeros((self.network.card.num_classes, *self.shape), dtype=np.float32)
         self.total = len(self.windows)
-        for first, logits in self._blended():
-            probabilities = self.network.to_probabilities(torch.from_numpy(logits)[None])[0].numpy()
-            found[:, first : first + probabilities.shape[1]] = probabilities
-        return found[(slice(None), *self.inside)]
+        for planes, probabilities in self._predicted():
+            found[:, planes] = probabilities
+        return found
 
-    def look(self, target: int | None) -> tuple[NDArray[np.bool_], NDArray[np.float32], _Seen]:
+    def look(
+        self, target: int | None
+    ) -> tuple[NDArray[np.bool_], NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
         """Predict the whole volume.
 
         Returns
@@ -292,29 +297,22 @@ class _Work:
             Where the target is predicted, on the frame's voxels.
         probabilities : ndarray of float32
             Its probability there.
-        seen : _Seen
+        counts : ndarray of int64, shape (classes,)
+            Voxels of each class.
+        peaks : ndarray of float32, shape (classes,)
+            The highest probability of each class.
         """
         n = self.network.card.num_classes
         counts, peaks = np.zeros(n, np.int64), np.zeros(n, np.float32)
-        found = np.zeros(self.windows.shape, dtype=bool)
-        probability = np.zeros(self.windows.shape, dtype=np.float32)
-        _, rows, columns = self.inside
-        for first, logits in self._blended():
-            # Only what lies in the frame counts, not the padding.
-            planes = range(first, first + logits.shape[1])
-            kept = [
-                i for i, p in enumerate(planes) if self.inside[0].start <= p < self.inside[0].stop
-            ]
-            logits = logits[:, kept][:, :, rows, columns]
-            probabilities = self.network.to_probabilities(torch.from_numpy(logits)[None])[0].numpy()
+        found = np.zeros(self.shape, dtype=bool)
+        probability = np.zeros(self.shape, dtype=np.float32)
+        for planes, probabilities in self._predicted():
             predicted = predicted_classes(probabilities, self.network)
             counts += predicted.sum(axis=(1, 2, 3))
             peaks = np.maximum(peaks, probabilities.max(axis=(1, 2, 3), initial=0))
             if target is not None:
-                at = [planes[i] for i in kept]
-                found[at, rows, columns] = predicted[target]
-                probability[at, rows, columns] = probabilities[target]
-        return found[self.inside], probability[self.inside], _Seen(counts, peaks)
+                found[planes], probability[planes] = predicted[target], probabilities[target]
+        return found, probability, counts, peaks
 
     def explain(
         self,
@@ -335,37 +333,42 @@ class _Work:
         region = np.pad(chosen, self.entered.padding)
         maps = [np.zeros(self.windows.shape, dtype=np.float32) for _ in layers]
         finite, grids = True, dict.fromkeys(layers, (0, 0, 0))
-        touched: list[Start] = []
-        for starts in self.windows.layers():
-            for start in starts:
-                if region[self.windows.slices(start)].any():
-                    touched.append(start)
+        every = (start for starts in self.windows.layers() for start in starts)
+        touched = [start for start in every if region[self.windows.slices(start)].any()]
         self._step(len(self.windows) - len(touched))
         for batch in _batches(touched, self.batch_size):
             slots = [self.windows.slices(start) for start in batch]
             weights = torch.from_numpy(np.stack([region[slot] for slot in slots])).float()
             weights = self.entered.to_network(weights).to(self.network.device)
             tensor = self.entered.to_network(self.entered.cut(batch)).contiguous()
-            kind = WindowBatch if self.entered.slice_axis is None else SliceBatch
             with torch.inference_mode(False), torch.enable_grad(), borrowed(self.network.module):
-                windows = kind(self.network, tensor, weights, target, self.batch_size)
+                windows = WindowBatch(self.network, tensor, self.batch_size, weights, target)
                 found, good = maps_of_batch(windows, method, layers)
             finite &= bool(good.all())
             grids = windows.grids
             for name, whole, parts in zip(layers, maps, found, strict=True):
                 for start, slot, part in zip(batch, slots, parts, strict=True):
                     grid = part.reshape(grids[name])
-                    if self.entered.slice_axis is not None:
+                    if self.entered.of_slices:
                         grid = self.entered.from_network(torch.from_numpy(grid[0])).numpy()
                     whole[slot] += upscale_volume(grid, self.size) * self.windows.weights(start)
             self._step(len(batch))
         finest = max(grids.values(), key=lambda shape: int(np.prod(shape)))
         return [m[self.inside] for m in maps], finite, finest
 
-    def _blended(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Give the blended logits (classes, planes, rows, columns), some planes at a time.
+    def _predicted(self) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """Yield planes of the frame, without its padding, with the probabilities of all classes."""
+        depth, rows, columns = self.inside
+        for first, logits in self._blended():
+            low, high = max(first, depth.start), min(first + logits.shape[1], depth.stop)
+            kept = logits[:, max(0, low - first) : max(0, high - first), rows, columns]
+            found = self.network.to_probabilities(torch.from_numpy(kept)[None])[0].numpy()
+            yield slice(low - depth.start, low - depth.start + kept.shape[1]), found
 
-        Planes are given as soon as no window to come has a part in them.
+    def _blended(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Yield the blended logits (classes, planes, rows, columns), some planes at a time.
+
+        Planes are yielded as soon as no window to come has a part in them.
         """
         n, (depth, _, _) = self.network.card.num_classes, self.size
         shape = (n, depth, *self.windows.shape[1:])
@@ -423,11 +426,3 @@ class _Work:
 def _batches(starts: Sequence[Start], size: int) -> Iterator[Sequence[Start]]:
     for first in range(0, len(starts), size):
         yield starts[first : first + size]
-
-
-def _average(maps: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Average signed maps of several layers, each divided by its maximum; one stays as it is."""
-    if len(maps) == 1:
-        return maps[0]
-    scaled = [m / m.max() if m.max() > 0 else m * 0 for m in maps]
-    return np.asarray(np.mean(scaled, axis=0), dtype=np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,24 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_cam_sam.cam.batch import Batch
-from napari_cam_sam.cam.regions import MapsModel
+from napari_cam_sam.cam.batch import NetworkBatch
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.models.preparation import Inferer
 from napari_cam_sam.models.segmentation import SegmentationNetwork
 
-__all__ = [
-    "InfererWindows",
-    "Shape",
-    "SliceBatch",
-    "Start",
-    "WindowBatch",
-    "Windows",
-    "window_size",
-]
+__all__ = ["InfererWindows", "Shape", "Start", "WindowBatch", "Windows", "window_size"]
 
-Start = tuple[int, int, int]
-Shape = tuple[int, int, int]
+# Of three axes.
+Start = tuple[int, ...]
+Shape = tuple[int, ...]
 
 # Of the blending weights, in sizes of the window: as MONAI and nnU-Net have it.
 _SIGMA = 0.125
@@ -52,17 +45,16 @@ class Windows:
         Of a window.
     """
 
-    shape: tuple[int, int, int]
-    size: tuple[int, int, int]
+    shape: Shape
+    size: Shape
 
     @cached_property
-    def starts(self) -> tuple[list[int], list[int], list[int]]:
+    def starts(self) -> tuple[list[int], ...]:
         """First index of the windows along each axis; the last one ends with the volume."""
-        first, second, third = (
+        return tuple(
             sorted({min(start, n - size) for start in range(0, n, max(1, size // 2))})
             for n, size in zip(self.shape, self.size, strict=True)
         )
-        return first, second, third
 
     @cached_property
     def factors(self) -> tuple[NDArray[np.float32], ...]:
@@ -73,19 +65,16 @@ class Windows:
         )
 
     def __len__(self) -> int:
-        first, second, third = self.starts
-        return len(first) * len(second) * len(third)
+        return math.prod(map(len, self.starts))
 
     def layers(self) -> Iterator[list[Start]]:
         """Return the windows, those with the same first plane together, in the order of planes."""
-        first, second, third = self.starts
-        for start in first:
-            yield list(product([start], second, third))
+        for start in self.starts[0]:
+            yield list(product([start], *self.starts[1:]))
 
-    def slices(self, start: Start) -> tuple[slice, slice, slice]:
-        """Where a window lies in the volume."""
-        i, j, k = (slice(at, at + n) for at, n in zip(start, self.size, strict=True))
-        return i, j, k
+    def slices(self, start: Start) -> tuple[slice, ...]:
+        """Return where a window lies in the volume."""
+        return tuple(slice(at, at + n) for at, n in zip(start, self.size, strict=True))
 
     def weights(self, start: Start) -> NDArray[np.float32]:
         """Return the blending weights of a window, shape ``size``."""
@@ -106,6 +95,11 @@ def window_size(inferer: Inferer, shape: Shape, slice_axis: int | None) -> Shape
         Of the image.
     slice_axis : int or None
         The axis that the windows of a 2D network are one thick along.
+
+    Returns
+    -------
+    tuple of int
+        Along the three axes.
     """
     axes = [axis for axis in range(3) if axis != slice_axis]
     roi = inferer.roi_size
@@ -113,7 +107,7 @@ def window_size(inferer: Inferer, shape: Shape, slice_axis: int | None) -> Shape
     sizes = [1, 1, 1]
     for axis, size in zip(axes, roi, strict=True):
         sizes[axis] = size if size > 0 else shape[axis]
-    return sizes[0], sizes[1], sizes[2]
+    return tuple(sizes)
 
 
 @dataclass(frozen=True)
@@ -122,13 +116,15 @@ class InfererWindows(Windows):
 
     Attributes
     ----------
+    shape, size : tuple of int
+        As of `Windows`.
     inferer : Inferer
     """
 
     inferer: Inferer
 
     @cached_property
-    def starts(self) -> tuple[list[int], list[int], list[int]]:
+    def starts(self) -> tuple[list[int], ...]:
         """First index of the windows along each axis; the last one ends with the volume."""
         overlap = self.inferer.overlap
         axes = [axis for axis in range(3) if axis != self.inferer.slice_axis]
@@ -137,11 +133,10 @@ class InfererWindows(Windows):
             parts = dict(enumerate(overlap))
         elif len(overlap) == 2:
             parts |= dict(zip(axes, overlap, strict=False))
-        first, second, third = (
+        return tuple(
             _starts(n, size, parts[axis])
             for axis, (n, size) in enumerate(zip(self.shape, self.size, strict=True))
         )
-        return first, second, third
 
     @cached_property
     def importance(self) -> NDArray[np.float32]:
@@ -174,8 +169,7 @@ class InfererWindows(Windows):
 def _starts(n: int, size: int, overlap: float) -> list[int]:
     """Lay windows along an axis of n places."""
     step = size if size == n else max(1, int(size * (1 - overlap)))
-    starts = list(range(0, n - size, step))
-    return [*starts, n - size]
+    return [*range(0, n - size, step), n - size]
 
 
 def _partition(n: int, size: int, starts: Sequence[int]) -> NDArray[np.float32]:
@@ -188,16 +182,25 @@ def _partition(n: int, size: int, starts: Sequence[int]) -> NDArray[np.float32]:
     return np.stack([bell / total[start : start + size] for start in starts]).astype(np.float32)
 
 
-class WindowBatch(Batch):
-    """A batch of windows of a volume, whose part of M is known, on its way through a 3D network.
+class WindowBatch(NetworkBatch):
+    """A batch of windows of a volume, whose part of M is known, on its way through a network.
 
     Grids of three axes are given as two, (planes, rows · columns), so that the formulas of
-    planes hold: they only add over places, or work on each by itself.
+    planes hold: they only add over places, or work on each by itself. Windows of a 2D network are
+    planes.
+
+    Parameters
+    ----------
+    network : SegmentationNetwork
+    tensor : Tensor, shape (n, channels, planes, rows, columns) or (n, channels, rows, columns)
+        The windows, lying as the module takes them.
+    batch_size : int
+    weights : Tensor of float32, shape (n, planes, rows, columns) or (n, rows, columns)
+        1 in M, 0 elsewhere.
+    target : int
 
     Attributes
     ----------
-    weights : Tensor of float32, shape (n, planes, rows, columns)
-        1 in M, 0 elsewhere.
     grids : dict of str to tuple of int
         Of each layer the shape of its grid in a window; after its first map.
     """
@@ -206,11 +209,12 @@ class WindowBatch(Batch):
         self,
         network: SegmentationNetwork,
         tensor: Tensor,
+        batch_size: int,
         weights: Tensor,
         target: int,
-        batch_size: int,
     ) -> None:
-        super().__init__(network, MapsModel(network), tensor, target, batch_size)
+        super().__init__(network, tensor, batch_size)
+        self.of_slices = network.card.spatial_dims == 2
         self.weights = weights
         self.targets = np.full(len(tensor), target, dtype=np.intp)
         self.grids: dict[str, tuple[int, int, int]] = {}
@@ -219,19 +223,12 @@ class WindowBatch(Batch):
         """Check whether the maps (n, classes, planes, rows, columns) are sound."""
         self.finite &= output.flatten(1).isfinite().all(dim=1).cpu().numpy()
 
-    def score(self, row: Tensor, i: int) -> Tensor:
-        """Sum the logits of the class over the part of M in window i."""
-        score: Tensor = (row[int(self.targets[i])] * self.weights[i]).sum()
-        return score
-
-    def class_scores(self, row: Tensor, i: int) -> Tensor:
-        """Average the logits of each class over the part of M in window i."""
-        total = self.weights[i].sum().clamp_min(1e-12)
-        scores: Tensor = (row * self.weights[i]).sum(dim=(1, 2, 3)) / total
-        return scores
-
     def grid(self, name: str, output: Tensor) -> Tensor:
-        """Lay a layer's output (B, C, d, h, w) out as (B, C, d, h · w)."""
+        """Lay a layer's output (B, C, d, h, w) out as (B, C, d, h · w), and note its shape."""
+        if self.of_slices:
+            plane = super().grid(name, output)
+            self.grids[name] = (1, plane.shape[-2], plane.shape[-1])
+            return plane
         if output.ndim != 5 or output[0, 0].numel() < 2:
             raise CamSamError(
                 f"Layer {name!r} cannot be a target layer. Its output of shape "
@@ -240,22 +237,3 @@ class WindowBatch(Batch):
         d, h, w = output.shape[2:]
         self.grids[name] = (d, h, w)
         return output.flatten(3)
-
-
-class SliceBatch(WindowBatch):
-    """As a WindowBatch, of a 2D network: its windows are planes, and lie as the module takes them.
-
-    `weights` has shape (n, rows, columns).
-    """
-
-    def class_scores(self, row: Tensor, i: int) -> Tensor:
-        """Average the logits of each class over the part of M in window i."""
-        total = self.weights[i].sum().clamp_min(1e-12)
-        scores: Tensor = (row * self.weights[i]).sum(dim=(1, 2)) / total
-        return scores
-
-    def grid(self, name: str, output: Tensor) -> Tensor:
-        """Lay a layer's output out as (B, C, h, w), and note its shape."""
-        grid = Batch.grid(self, name, output)
-        self.grids[name] = (1, grid.shape[-2], grid.shape[-1])
-        return grid
