@@ -66,6 +66,10 @@ def refusal(reason: str, source: object, line: int | None = None) -> CamSamError
         What was read, often a path.
     line : int or None
         Counted from 1.
+
+    Returns
+    -------
+    CamSamError
     """
     where = source if line is None else f"{source}:{line}"
     reason = reason if reason.endswith("...") else reason.rstrip(".")
@@ -85,6 +89,11 @@ def reading(source: object, what: str) -> Iterator[None]:
         What is read, often a path.
     what : str
         What it should be, e.g. ``"an image"``.
+
+    Yields
+    ------
+    None
+        While it is read.
 
     Raises
     ------
@@ -109,7 +118,18 @@ def reading(source: object, what: str) -> Iterator[None]:
 
 
 def reads(what: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Decorate a reader whose first argument is what it reads; see `reading`."""
+    """Return a decorator for readers whose first argument is what they read.
+
+    Parameters
+    ----------
+    what : str
+        As for `reading`.
+
+    Returns
+    -------
+    callable
+        The reader then raises as `reading` says.
+    """
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
         @wraps(function)
@@ -123,7 +143,12 @@ def reads(what: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
 
 
 def show_traceback(error: BaseException) -> None:
-    """Print how an error came about to standard error, where `DEBUG_VARIABLE` is set."""
+    """Print how an error came about to standard error, where `DEBUG_VARIABLE` is set.
+
+    Parameters
+    ----------
+    error : BaseException
+    """
     if os.environ.get(DEBUG_VARIABLE):
         traceback.print_exception(error)
 

@@ -106,6 +106,10 @@ def read_text(path: str | os.PathLike[str], what: str, most: int = TEXT_BYTES) -
     most : int
         Bytes that it may have.
 
+    Returns
+    -------
+    str
+
     Raises
     ------
     CamSamError
@@ -150,9 +154,14 @@ def parse_json(text: str, source: object) -> Any:
     source : object
         Where the text is from, for errors; often a path.
 
+    Returns
+    -------
+    object
+
     Raises
     ------
     CamSamError
+        If it is none of that, or its values need more memory than is free.
     """
     needed = len(text) + _VALUE_BYTES * text.count(",")
     if needed > memory_bound():
@@ -185,14 +194,46 @@ def parse_json(text: str, source: object) -> Any:
 def parse_yaml(text: str, source: object) -> Any:
     """Parse YAML of plain values: no tags, no key twice, no aliases that grow without bound.
 
-    Parameters and errors are those of `parse_json`; the text has at most 512 KiB.
+    Parameters
+    ----------
+    text : str
+        Of at most 512 KiB.
+    source : object
+        Where the text is from, for errors; often a path.
+
+    Returns
+    -------
+    object
+
+    Raises
+    ------
+    CamSamError
+        If it is none of that.
     """
     return compose_yaml(text, source)[0]
 
 
 def compose_yaml(text: str, source: object) -> tuple[Any, yaml.Node | None]:
-    """Parse YAML, and return its nodes too, which know their lines; see `parse_yaml`."""
-    _check_slow(text, source)
+    """Parse YAML, and return its nodes too, which know their lines.
+
+    Parameters
+    ----------
+    text, source
+        As for `parse_yaml`.
+
+    Returns
+    -------
+    value : object
+    node : yaml.Node or None
+        None for an empty text.
+
+    Raises
+    ------
+    CamSamError
+        As `parse_yaml`.
+    """
+    if len(text) > _SLOW_BYTES:
+        raise refusal(f"This text is longer than {_size(_SLOW_BYTES)}", source)
     try:
         loader = _Loader(text, source)
         try:
@@ -354,7 +395,13 @@ def check_expansion(
 
 
 def memory_bound() -> int:
-    """Return the bytes that one array may have: half of the memory that is free."""
+    """Return how large one array may be.
+
+    Returns
+    -------
+    int
+        Bytes: half of the memory that is free.
+    """
     return int(psutil.virtual_memory().available) // 2
 
 
@@ -373,11 +420,6 @@ def _no_constant(name: str) -> None:
 
 def _too_deep(source: object) -> Exception:
     return refusal(f"Its values lie more than {DEPTH} deep in one another", source)
-
-
-def _check_slow(text: str, source: object) -> None:
-    if len(text) > _SLOW_BYTES:
-        raise refusal(f"This text is longer than {_size(_SLOW_BYTES)}", source)
 
 
 class _Loader(yaml.SafeLoader):

@@ -107,7 +107,18 @@ def check_json(kind: type[T], value: Any) -> T:
 
 
 def shorten(value: object) -> str:
-    """Return how a wrong value is shown in a sentence: at most 60 characters, however deep."""
+    """Return how a wrong value is shown in a sentence.
+
+    Parameters
+    ----------
+    value : object
+        However deep and large.
+
+    Returns
+    -------
+    str
+        Of at most 60 characters.
+    """
     try:
         shown = _SHORT.repr(value)
     except ValueError:  # Python writes no integers of thousands of digits

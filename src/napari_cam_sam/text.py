@@ -56,6 +56,10 @@ def shown(text: str | os.PathLike[str], keep: str = "") -> str:
     text : str or path-like
     keep : str
         Control characters that stay, e.g. the line breaks of a message.
+
+    Returns
+    -------
+    str
     """
 
     def escape(found: re.Match[str]) -> str:
@@ -65,12 +69,31 @@ def shown(text: str | os.PathLike[str], keep: str = "") -> str:
 
 
 def recorded(text: str | os.PathLike[str]) -> str:
-    """Return a name or path as records and tables hold it; `restored` gives it back."""
+    """Return a name or path as records and tables hold it.
+
+    Parameters
+    ----------
+    text : str or path-like
+
+    Returns
+    -------
+    str
+        One line, from which `restored` makes the name again.
+    """
     return shown(_LIKE_ESCAPE.sub(r"\\x5c", os.fspath(text)))
 
 
 def restored(text: str) -> str:
-    """Return the name or path that `recorded` wrote."""
+    """Return the name or path that `recorded` wrote.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    str
+    """
 
     def character(found: re.Match[str]) -> str:
         code = int(found[1] or found[2], 16)
@@ -80,7 +103,19 @@ def restored(text: str) -> str:
 
 
 def find_file(folder: Path, text: str) -> Path:
-    """Return the file that a table names: as it stands, if there is one, else as `restored`."""
+    """Return the file that a table names.
+
+    Parameters
+    ----------
+    folder : Path
+        That the name is relative to.
+    text : str
+
+    Returns
+    -------
+    Path
+        The name as it stands, if there is such a file, else as `restored`.
+    """
     path = folder / text
     named = folder / restored(text)
     if named == path:
@@ -93,7 +128,17 @@ def find_file(folder: Path, text: str) -> Path:
 
 @contextmanager
 def utf8_path(path: Path) -> Iterator[Path]:
-    """Lend a path in UTF-8 to libraries that take no other: a link, where a file has none."""
+    """Lend a path in UTF-8 to libraries that take no other.
+
+    Parameters
+    ----------
+    path : Path
+
+    Yields
+    ------
+    Path
+        The one given, or a link to it where that is no UTF-8.
+    """
     try:
         str(path).encode()
     except UnicodeEncodeError:
@@ -117,6 +162,14 @@ def cell_text(value: str) -> str:
 
     A text that begins with ``=``, ``+``, ``-`` or ``@`` gets an apostrophe before it, as people
     write it in a spreadsheet; numbers stay. `plain_cell` takes it off again.
+
+    Parameters
+    ----------
+    value : str
+
+    Returns
+    -------
+    str
     """
     if _FORMULA.match(value) is None:
         return value
@@ -128,17 +181,46 @@ def cell_text(value: str) -> str:
 
 
 def cells(row: Iterable[object]) -> list[object]:
-    """Return a row for a CSV file, its texts as `cell_text`."""
+    """Return a row for a CSV file.
+
+    Parameters
+    ----------
+    row : iterable of object
+
+    Returns
+    -------
+    list of object
+        Texts as `cell_text`, all else as it is.
+    """
     return [cell_text(value) if isinstance(value, str) else value for value in row]
 
 
 def plain_cell(text: str) -> str:
-    """Return the text that `cell_text` put into a cell."""
+    """Return the text that `cell_text` put into a cell.
+
+    Parameters
+    ----------
+    text : str
+        Of the cell.
+
+    Returns
+    -------
+    str
+    """
     return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
 
 
 def drawn(text: str) -> str:
-    """Return a text as Matplotlib draws it: no formulas, a box for what its font lacks."""
+    """Return a text as Matplotlib draws it: no formulas, a box for what its font lacks.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    str
+    """
     found = "".join(one if _has_glyph(one) else "\N{WHITE SQUARE}" for one in shown(text, "\n"))
     return found.replace("$", r"\$")
 

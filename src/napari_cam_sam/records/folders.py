@@ -55,6 +55,11 @@ def folder_lock(folder: Path, what: str = "run") -> Iterator[None]:
     what : str
         What writes into it, for the sentence: ``"run"``, ``"training"``, ``"study"``, …
 
+    Yields
+    ------
+    None
+        While the folder is held.
+
     Raises
     ------
     CamSamError
@@ -276,9 +281,15 @@ def _prefix(folder: Path) -> str:
 
 
 def remove_unfinished(folder: Path, names: Iterable[str]) -> None:
-    """Remove hidden files that became none of some names, as they were killed before.
+    """Remove hidden files of writes that were killed before the files got their names.
 
     Call it only while the folder is held, as `remove_leftovers`.
+
+    Parameters
+    ----------
+    folder : Path
+    names : iterable of str
+        That the files would have got.
     """
     ends = "|".join(map(re.escape, names))
     with suppress(OSError):
@@ -288,7 +299,12 @@ def remove_unfinished(folder: Path, names: Iterable[str]) -> None:
 
 
 def give_usual_mode(path: Path) -> None:
-    """Set the mode that the umask gives on a file that was made as a temporary one."""
+    """Set the mode that the umask gives on a file that was made as a temporary one.
+
+    Parameters
+    ----------
+    path : Path
+    """
     probe = path.with_name(f".{uuid.uuid4().hex[:12]}-mode")
     with suppress(OSError):
         probe.touch()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,7 +24,19 @@ PACKAGES = (
 
 
 def plain(value: Any) -> Any:
-    """Convert a value to what JSON holds: paths as recorded, numbers not finite as None."""
+    """Convert a value to what JSON holds.
+
+    Parameters
+    ----------
+    value : object
+        Plain values, dataclasses, ranges, paths, scalars of numpy, and lists, tuples and mappings
+        of them.
+
+    Returns
+    -------
+    object
+        Paths are recorded, keys are text, and numbers that are not finite are None.
+    """
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if is_dataclass(value) and not isinstance(value, type):
@@ -44,12 +57,19 @@ def plain(value: Any) -> Any:
 
 
 def package_versions(names: Iterable[str] = PACKAGES) -> dict[str, str | None]:
-    """Return the versions of packages by their names; None for one that is not installed."""
-    return {name: _version(name) for name in names}
+    """Return the versions of packages.
 
+    Parameters
+    ----------
+    names : iterable of str
 
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+    Returns
+    -------
+    dict of str to str or None
+        By name; None for a package that is not installed.
+    """
+    found: dict[str, str | None] = dict.fromkeys(names)
+    for name in found:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found

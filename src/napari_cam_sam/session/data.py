@@ -161,6 +161,10 @@ def image_record(image: Image, frame: int | None = None) -> ImageRecord:
     frame : int or None
         Which frame of a series it is.
 
+    Returns
+    -------
+    ImageRecord
+
     Raises
     ------
     CamSamError

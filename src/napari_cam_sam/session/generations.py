@@ -27,13 +27,22 @@ _OLDER = re.compile(r"session-(\d{4,})\.json")
 
 
 def generations(folder: Path) -> list[str]:
-    """List the files of the generations in a folder, the newest first."""
-    older = sorted(_older(folder), reverse=True)
+    """List the files of the generations in a folder.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Returns
+    -------
+    list of str
+        Their names, the newest first.
+    """
     newest = [FILE] if (folder / FILE).exists() else []
-    return newest + [older_name(number) for number in older]
+    return newest + [_older_name(number) for number in reversed(_older(folder))]
 
 
-def older_name(number: int) -> str:
+def _older_name(number: int) -> str:
     """Return the name of the file of a generation that was replaced."""
     return f"session-{number:04d}.json"
 
@@ -44,6 +53,11 @@ def write_generation(folder: Path, session: Session, image: Image) -> None:
     Of more than `KEPT` older generations those go first, the oldest before the others, of which
     the next newer one holds all. So work that was replaced by less stays while later saves come.
 
+    Parameters
+    ----------
+    folder, session, image
+        As for `write_session`.
+
     Raises
     ------
     CamSamError
@@ -53,7 +67,7 @@ def write_generation(folder: Path, session: Session, image: Image) -> None:
     if standing.exists():
         number = 1 + max(_older(folder), default=0)
         text = standing.read_bytes()
-        write_atomically(folder / older_name(number), lambda hidden: hidden.write_bytes(text))
+        write_atomically(folder / _older_name(number), lambda hidden: hidden.write_bytes(text))
     write_session(folder, session, image)
     _thin(folder, session)
 
@@ -62,6 +76,15 @@ def holdings(session: Session) -> frozenset[tuple[Any, ...]]:
     """List what of a session would be missed: prompts, acceptances, labels, masks, tags, scores.
 
     One session holds less than another where something of the other's is not among its own.
+
+    Parameters
+    ----------
+    session : Session
+
+    Returns
+    -------
+    frozenset of tuple
+        What each is, then what it is of, e.g. ``("masks", axis, index)``.
     """
     held: set[tuple[Any, ...]] = set()
     for plane in session.prompts:
@@ -85,31 +108,39 @@ def holdings(session: Session) -> frozenset[tuple[Any, ...]]:
 
 
 def drop_generations(folder: Path, names: list[str]) -> None:
-    """Delete generations; labels that no other names go with the next write."""
+    """Delete generations; labels that no other names go with the next write.
+
+    Parameters
+    ----------
+    folder : Path
+    names : list of str
+        From `generations`; files that are not there are passed over.
+    """
     for name in names:
         with suppress(OSError):
             (folder / name).unlink(missing_ok=True)
 
 
 def _older(folder: Path) -> list[int]:
+    """Return the numbers of the generations that were replaced, in rising order."""
     try:
         found = [_OLDER.fullmatch(path.name) for path in folder.iterdir()]
     except OSError:
         return []
-    return [int(match[1]) for match in found if match is not None]
+    return sorted(int(match[1]) for match in found if match is not None)
 
 
 def _thin(folder: Path, newest: Session) -> None:
     """Drop older generations beyond those that are kept."""
-    older = sorted(_older(folder))
+    older = _older(folder)
     if len(older) <= KEPT:
         return
     held: dict[int, frozenset[tuple[Any, ...]]] = {}
     for number in older:
         try:
-            session = read_session(folder, older_name(number), labels=False)
+            session = read_session(folder, _older_name(number), labels=False)
         except CamSamError:
-            drop_generations(folder, [older_name(number)])  # damaged: it brings nothing back
+            drop_generations(folder, [_older_name(number)])  # damaged: it brings nothing back
         else:
             held[number] = holdings(session)
     while len(held) > KEPT:
@@ -118,7 +149,7 @@ def _thin(folder: Path, newest: Session) -> None:
         covered = [n for n, next_one in zip(numbers, newer, strict=True) if held[n] <= next_one]
         gone = covered[0] if covered else numbers[0]
         del held[gone]
-        drop_generations(folder, [older_name(gone)])
+        drop_generations(folder, [_older_name(gone)])
 
 
 def _dict(value: Any) -> dict[str, Any]:

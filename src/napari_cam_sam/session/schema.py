@@ -24,10 +24,10 @@ from napari_cam_sam.session.data import (
 )
 from napari_cam_sam.text import recorded, restored
 
-__all__ = ["FORMAT", "LABELS_FILE", "VERSION", "LabelsEntry", "session_data", "session_from_data"]
+__all__ = ["LABELS_FILE", "LabelsEntry", "session_data", "session_from_data"]
 
-FORMAT = "napari-cam-sam session"
-VERSION = 1
+_FORMAT = "napari-cam-sam session"
+_VERSION = 1
 LABELS_FILE = re.compile(r"labels-[0-9a-f]{16}\.(nii\.gz|png|tif)")
 
 
@@ -117,13 +117,23 @@ class _SessionFile(_Entry):
 
 
 def session_data(session: Session) -> dict[str, Any]:
-    """Return a session as what JSON holds, but for tuples, and without its labels."""
+    """Return a session as what JSON holds, but for tuples, and without its labels.
+
+    Parameters
+    ----------
+    session : Session
+
+    Returns
+    -------
+    dict
+        That `session_from_data` takes, once it went through JSON.
+    """
     image = vars(session.image) | {"path": _each_text(recorded, session.image.path)}
     # What chooses from a file is left out where nothing was chosen.
     image = {k: v for k, v in image.items() if k not in ("axes", "channel") or v is not None}
     return {
-        "format": FORMAT,
-        "version": VERSION,
+        "format": _FORMAT,
+        "version": _VERSION,
         "saved_at": session.saved_at,
         "versions": session.versions,
         "image": image,
@@ -162,13 +172,13 @@ def session_from_data(data: object) -> tuple[Session, LabelsEntry | None]:
     CamSamError
         Names the first wrong field by its place, e.g. ``accepted[3].overlap``.
     """
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise CamSamError(f"This is no session: its format is not {FORMAT!r}.")
+    if not isinstance(data, dict) or data.get("format") != _FORMAT:
+        raise CamSamError(f"This is no session: its format is not {_FORMAT!r}.")
     number = data.get("version")
-    if isinstance(number, int) and number > VERSION:
+    if isinstance(number, int) and number > _VERSION:
         raise CamSamError(
             f"This session was saved by a newer napari-cam-sam: its version is {number}, and this "
-            f"program reads {VERSION}; install the newer one."
+            f"program reads {_VERSION}; install the newer one."
         )
     file = check_json(_SessionFile, data)
     image = ImageRecord(**vars(file.image))

@@ -39,15 +39,10 @@ from napari_cam_sam.errors import CamSamError, reads, refusal
 from napari_cam_sam.images.hashing import file_hash
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.reading import read_labels
-from napari_cam_sam.images.writing import (
-    labels_dtype,
-    labels_suffix,
-    write_labels,
-    write_text,
-)
+from napari_cam_sam.images.writing import labels_dtype, labels_suffix, write_labels, write_text
 from napari_cam_sam.limits import SESSION_BYTES, parse_json, read_text
 from napari_cam_sam.records.folders import folder_lock, write_folder
-from napari_cam_sam.records.values import package_versions, plain
+from napari_cam_sam.records.values import PACKAGES, package_versions, plain
 from napari_cam_sam.session.data import ImageRecord, Session
 from napari_cam_sam.session.schema import (
     LABELS_FILE,
@@ -61,10 +56,7 @@ __all__ = ["FILE", "read_session", "write_session"]
 FILE = "session.json"
 """Name of the file of a session in its folder, beside its labels."""
 
-_PACKAGES = (
-    "napari-cam-sam", "torch", "segment-anything", "grad-cam", "numpy", "scipy", "scikit-image",
-    "nibabel",
-)  # fmt: skip
+_PACKAGES = [name for name in PACKAGES if name != "torchvision"]
 
 
 def write_session(folder: str | os.PathLike[str], session: Session, image: Image) -> None:
