@@ -44,7 +44,7 @@ def test_only_single_is_decoded_alone():
         ("bests", None, "Did you mean best"),
         ("single", None, "multimask=False"),
         ("oracle", None, "needs a truth"),
-        ("oracle", np.zeros((3, 3), bool), "same plane"),
+        ("oracle", np.zeros((3, 3), bool), "same slice"),
     ],
 )
 def test_refuses(choice, truth, said):

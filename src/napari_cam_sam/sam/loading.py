@@ -307,7 +307,7 @@ def _ask_for_frame(checkpoint: Checkpoint) -> None:
             path,
         )
     warnings.warn(
-        f"Planes are brought into SAM's own frame, as nothing says which one these weights were "
+        f"Slices are brought into SAM's own frame, as nothing says which one these weights were "
         f"trained with. If they are a MedSAM's, masks will be poor: {_SAY_FRAME} ({path}).",
         stacklevel=4,
     )

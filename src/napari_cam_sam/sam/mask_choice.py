@@ -82,7 +82,7 @@ def choose_mask(
     if truth.shape != candidates.masks.shape[1:]:
         raise CamSamError(
             f"The truth has shape {truth.shape}, the masks {candidates.masks.shape[1:]}: "
-            "they must be of the same plane."
+            "they must be of the same slice."
         )
     wanted = truth.astype(bool)
     hit = (candidates.masks & wanted).sum(axis=(1, 2))

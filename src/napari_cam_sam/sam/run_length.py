@@ -39,7 +39,7 @@ class RunLengthMask:
         if min(self.runs, default=0) < 0 or sum(self.runs) != size:
             raise CamSamError(
                 f"The runs of object {self.object_id}'s mask hold {sum(self.runs)} pixels, but a "
-                f"plane of shape {self.shape} has {size}."
+                f"slice of shape {self.shape} has {size}."
             )
 
     def mask(self) -> NDArray[np.bool_]:

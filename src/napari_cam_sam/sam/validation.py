@@ -31,7 +31,7 @@ def check_plane(plane: NDArray[Any]) -> None:
     shaped = plane.ndim == 2 or (plane.ndim == 3 and plane.shape[2] == 3)
     if not shaped or plane.dtype != np.uint8 or plane.size == 0:
         raise CamSamError(
-            "A plane to segment must be uint8 of shape (rows, columns) or (rows, columns, 3), "
+            "A slice to segment must be uint8 of shape (rows, columns) or (rows, columns, 3), "
             f"not {plane.dtype} of shape {plane.shape}."
         )
 
@@ -55,7 +55,7 @@ def check_embedding(embedding: Embedding, model_hash: str, name: str) -> None:
     if embedding.model_hash != model_hash:
         raise CamSamError(
             f"This embedding is of another model (sha256 {embedding.model_hash[:12]}…, "
-            f"{name} has {model_hash[:12]}…): encode the plane again."
+            f"{name} has {model_hash[:12]}…): encode the slice again."
         )
 
 

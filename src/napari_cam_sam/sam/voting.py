@@ -36,7 +36,7 @@ def vote_masks(masks: Sequence[NDArray[np.bool_]], least: int) -> NDArray[np.boo
     if not masks:
         raise CamSamError("There are no masks to vote.")
     if len({mask.shape for mask in masks}) > 1:
-        raise CamSamError("Masks of different shapes are not of one plane and cannot vote.")
+        raise CamSamError("Masks of different shapes are not of one slice and cannot vote.")
     if not 1 <= least <= len(masks):
         raise CamSamError(f"Of {len(masks)} masks 1 to {len(masks)} can agree, not {least}.")
     votes = np.sum([np.asarray(mask, bool) for mask in masks], axis=0)

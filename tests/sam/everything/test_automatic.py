@@ -265,6 +265,8 @@ def test_refuses_what_does_not_belong(compact):
         ({"points_per_side": 0}, "whole number of 1"),
         ({"points_per_batch": 1.5}, "whole number of 1"),
         ({"crop_layers": -1}, "whole number of 0"),
+        ({"crop_layers": 60}, "at most 5"),
+        ({"points_per_side": 10**9}, "at most 1024"),
         ({"min_area": True}, "whole number of 0"),
         ({"predicted_iou": 88}, "in 0 to 1, not 88"),
         ({"stability": float("nan")}, "in 0 to 1"),

@@ -73,7 +73,7 @@ def encoding_order(
     """
     for index in (shown, *evidence):
         if not 0 <= index < n_planes:
-            raise CamSamError(f"There is no plane {index}: there are planes 0 to {n_planes - 1}.")
+            raise CamSamError(f"There is no slice {index}: there are slices 0 to {n_planes - 1}.")
     by_score = sorted(evidence, key=lambda index: (-evidence[index], abs(index - shown), index))
     if direction:
         step = 1 if direction > 0 else -1

@@ -44,6 +44,10 @@ __all__ = [
 
 Progress = Callable[[int, int], None]
 
+# A file of settings must not ask for a grid that fills the memory: 1024² points, 32² crops.
+_MOST_POINTS = 1024
+_MOST_LAYERS = 5
+
 # Masks that are upscaled at once: each passes through two planes of 1024² float32.
 _MASKS_AT_ONCE = 48
 
@@ -58,7 +62,8 @@ class AutomaticParameters:
     Attributes
     ----------
     points_per_side : int
-        The grid has as many points along each side of the plane, each asked for three masks.
+        The grid has as many points along each side of the plane, each asked for three masks; at
+        most 1024.
     points_per_batch : int
         Points decoded at once: more need more memory.
     predicted_iou : float
@@ -71,7 +76,8 @@ class AutomaticParameters:
         Of two masks whose boxes have a greater IoU than this, the better one is kept, 0 to 1.
     crop_layers : int
         Runs over crops of the plane too, 2 × 2 in the first layer, 4 × 4 in the second. Each
-        crop is encoded, which takes as long as encoding the plane. 0 is the plane alone.
+        crop is encoded, which takes as long as encoding the plane. 0 is the plane alone, 5 is the
+        most.
     crop_box_overlap : float
         As ``box_overlap``, between masks of different crops; those of smaller crops are kept.
     crop_overlap : float
@@ -106,13 +112,16 @@ class AutomaticParameters:
     min_area: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (
-            ("points_per_side", 1), ("points_per_batch", 1), ("crop_layers", 0),
-            ("crop_points_divisor", 1), ("min_area", 0),
+        for name, least, most in (
+            ("points_per_side", 1, _MOST_POINTS), ("points_per_batch", 1, math.inf),
+            ("crop_layers", 0, _MOST_LAYERS), ("crop_points_divisor", 1, math.inf),
+            ("min_area", 0, math.inf),
         ):  # fmt: skip
             value = getattr(self, name)
-            right = not isinstance(value, bool) and isinstance(value, int) and value >= least
-            self._check(name, right, f"a whole number of {least} or more")
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            limit = f", at most {most}" if most < math.inf else ""
+            right = f"a whole number of {least} or more{limit}"
+            self._check(name, whole and least <= value <= most, right)
         for name in (
             "predicted_iou", "stability", "box_overlap", "crop_box_overlap", "crop_overlap",
         ):  # fmt: skip
@@ -281,8 +290,8 @@ def automatic_steps(
         )
     if embedding is not None and embedding.plane_shape != plane.shape[:2]:
         raise CamSamError(
-            f"The embedding is of a plane of shape {embedding.plane_shape}, not "
-            f"{plane.shape[:2]}: give the embedding of this plane, or none."
+            f"The embedding is of a slice of shape {embedding.plane_shape}, not "
+            f"{plane.shape[:2]}: give the embedding of this slice, or none."
         )
     able = cast(_PointSegmenter, segmenter)
     shape = (int(plane.shape[0]), int(plane.shape[1]))

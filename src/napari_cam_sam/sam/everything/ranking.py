@@ -121,7 +121,7 @@ def heatmap_scores(
         if mask.shape != values.shape:
             raise CamSamError(
                 f"The heatmap has shape {values.shape}, a mask {mask.shape}: they must be of the "
-                "same plane."
+                "same slice."
             )
     areas = np.array([np.count_nonzero(mask) for mask in masks], np.float64)
     inside = np.array([values[np.asarray(mask, bool)].sum() for mask in masks], np.float64)

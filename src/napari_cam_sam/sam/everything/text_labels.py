@@ -337,7 +337,7 @@ def mask_crop(
     """
     if mask.shape != plane.shape[:2]:
         raise CamSamError(
-            f"The plane has shape {plane.shape[:2]}, a mask {mask.shape}: they must be the same."
+            f"The slice has shape {plane.shape[:2]}, a mask {mask.shape}: they must be the same."
         )
     rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
     if rows.size == 0:

@@ -143,7 +143,7 @@ class SamSegmenter:
             batch = waiting[:at_once]
             features = self._features(batch, cancelled)
             if features is None:
-                at_once = self._fewer(len(batch), "planes")
+                at_once = self._fewer(len(batch), "slices")
                 continue
             waiting = waiting[at_once:]
             for plane, own in zip(batch, features[:, None], strict=True):

@@ -195,7 +195,7 @@ class SeededSegmenter:
         check_embedding(embedding, self.model_hash, self.name)
         if values.shape != embedding.plane_shape:
             raise CamSamError(
-                f"The heatmap has shape {values.shape}, the plane {embedding.plane_shape}: "
+                f"The heatmap has shape {values.shape}, the slice {embedding.plane_shape}: "
                 "they must be the same."
             )
         settings = self.parameters

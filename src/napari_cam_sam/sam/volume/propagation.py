@@ -159,10 +159,10 @@ def propagate(
 
 def _checked_prompts(image: Image, prompts: Sequence[PlanePrompts]) -> list[PlanePrompts]:
     if image.spatial_ndim != 3:
-        raise CamSamError(f"{image.name} is a single plane: propagation needs a volume.")
+        raise CamSamError(f"{image.name} is a single slice: propagation needs a volume.")
     given = sorted((p for p in prompts if p.objects), key=lambda p: p.index)
     if not given:
-        raise CamSamError("No plane has a prompt to propagate from: prompt at least one.")
+        raise CamSamError("No slice has a prompt to propagate from: prompt at least one.")
     axis = given[0].axis
     if any(p.axis != axis for p in given):
         raise CamSamError("The prompts lie along different axes: propagate one axis at a time.")
@@ -170,13 +170,13 @@ def _checked_prompts(image: Image, prompts: Sequence[PlanePrompts]) -> list[Plan
     for before, plane in zip([None, *given], given, strict=False):
         if not 0 <= plane.index < count:
             raise CamSamError(
-                f"{image.name} has no plane {plane.index} along axis {axis} to propagate from: "
-                f"its planes are 0 to {count - 1}."
+                f"{image.name} has no slice {plane.index} along axis {axis} to propagate from: "
+                f"its slices are 0 to {count - 1}."
             )
         if before is not None and before.index == plane.index:
-            raise CamSamError(f"Plane {plane.index} is given twice: join its prompts.")
+            raise CamSamError(f"Slice {plane.index} is given twice: join its prompts.")
         if min(prompt.object_id for prompt in plane.objects) < 1:
-            raise CamSamError(f"An object of plane {plane.index} has no label: ids count from 1.")
+            raise CamSamError(f"An object of slice {plane.index} has no label: ids count from 1.")
     return given
 
 
@@ -186,7 +186,7 @@ def _reach(image: Image, axis: int, parameters: PropagationParameters) -> int | 
     if parameters.max_distance_mm is not None:
         if image.geometry.unit != "mm":
             raise CamSamError(
-                f"{image.name} has no spacing in mm: give the range in planes, as max_planes."
+                f"{image.name} has no spacing in mm: give the range in slices, as max_planes."
             )
         # A hair more, so that 15 mm are three steps of 5 mm whatever the rounding.
         steps = parameters.max_distance_mm / image.geometry.spacing[axis]
@@ -303,7 +303,8 @@ class _Propagation:
         prompts: list[ObjectPrompt] = []
         for way in ways:
             if self.reach is not None and abs(index - way.origin) > self.reach:
-                self._stop(way, found, f"its range of {self.reach} planes ends")
+                slices = f"{self.reach} slice{'s' * (self.reach != 1)}"
+                self._stop(way, found, f"its range of {slices} ends")
                 continue
             mask = way.mask
             if p.follow_brightness and way.brightness is not None:
@@ -448,8 +449,8 @@ class _Propagation:
             found.plane = self.read_plane(index)
             if found.plane.shape[:2] != self.shape:
                 raise CamSamError(
-                    f"Plane {index} was read with shape {found.plane.shape}, {self.image.name} "
-                    f"has planes of {self.shape}: read them along axis {self.axis}."
+                    f"Slice {index} was read with shape {found.plane.shape}, {self.image.name} "
+                    f"has slices of {self.shape}: read them along axis {self.axis}."
                 )
         return found.plane
 

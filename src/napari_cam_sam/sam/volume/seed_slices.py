@@ -50,7 +50,7 @@ def trusted_planes(
     if not math.isfinite(min_trust):
         raise CamSamError(f"The least trust must be a number, not {min_trust!r}.")
     if len({plane.axis for plane in prompts}) > 1:
-        raise CamSamError("The prompts lie along different axes: choose planes of one axis.")
+        raise CamSamError("The prompts lie along different axes: choose slices of one axis.")
     runs: list[list[PlanePrompts]] = []
     for plane in sorted(prompts, key=lambda p: p.index):
         if not plane.objects or not trust.get(plane.index, -math.inf) >= min_trust:
