@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import permutations
 from typing import Any
 
-from qtpy.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.axes import AXIS_NAMES, choose_axes
@@ -19,7 +19,7 @@ from napari_cam_sam.plugin.layers.layer_axes import (
     one_channel,
     put_in_order,
 )
-from napari_cam_sam.plugin.qt.widgets import SpinBox, ValueComboBox, WrappingLabel, button
+from napari_cam_sam.plugin.qt.widgets import Message, SpinBox, ValueComboBox, button, hbox, vbox
 from napari_cam_sam.plugin.state.workspace import Workspace
 
 __all__ = ["AxesPanel"]
@@ -49,19 +49,10 @@ class AxesPanel(QWidget):
         self.channel = SpinBox()
         self.channel.setPrefix("channel ")
         self.channel.setToolTip("The channel to extract as a layer of its own (a time series).")
-        self.words = WrappingLabel()
+        self.words = Message()
         self._chooser = QWidget()
-        rows = QVBoxLayout(self._chooser)
-        rows.setContentsMargins(0, 0, 0, 0)
-        rows.addWidget(self.choice)
-        row = QHBoxLayout()
-        row.addWidget(self.channel)
-        row.addWidget(self.apply, stretch=1)
-        rows.addLayout(row)
-        whole = QVBoxLayout(self)
-        whole.setContentsMargins(0, 0, 0, 0)
-        whole.addWidget(self.words)
-        whole.addWidget(self._chooser)
+        vbox(self._chooser, self.choice, hbox(self.channel, self.apply))
+        vbox(self, self.words, self._chooser)
         self.choice.chosen.connect(self._chosen)
         self.apply.clicked.connect(self.put_in_order)
         workspace.image_changed.connect(self.look)
@@ -79,7 +70,7 @@ class AxesPanel(QWidget):
         if open_:
             self._offer(layer, known)
         words = " ".join((*_in_words(layer, known), *self._notes()))
-        self._set_message(words)
+        self.words.setText(words)
         self.setVisible(open_ or bool(words))
 
     def put_in_order(self) -> None:
@@ -97,7 +88,7 @@ class AxesPanel(QWidget):
             else:
                 self._turn(layer)
         except CamSamError as error:
-            self._set_message(str(error))
+            self.words.setText(str(error))
 
     def _turn(self, layer: Any) -> None:
         """Put a layer's axes in order; the viewer goes on showing the slice that it showed."""
@@ -132,7 +123,7 @@ class AxesPanel(QWidget):
         after = LayerAxes(letters, "chosen")
         if before.usable and not after.usable and self._has_work(layer):
             self._offer(layer, before)
-            self._set_message(_WORK)
+            self.words.setText(_WORK)
             return
         choose_letters(layer, letters)
         if before.usable and after.usable:
@@ -146,10 +137,6 @@ class AxesPanel(QWidget):
             is_own(one) and one.metadata[KEY].get("of") == layer.unique_id and len(one.data)
             for one in self._workspace.viewer.layers
         )
-
-    def _set_message(self, words: str) -> None:
-        self.words.setText(words)
-        self.words.setVisible(bool(words))
 
     def _notes(self) -> tuple[str, ...]:
         try:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_cam_sam.plugin.qt.plain_text import Label
-from napari_cam_sam.plugin.qt.widgets import button, hbox
+from napari_cam_sam.plugin.qt.widgets import button, hbox, vbox
 
 __all__ = ["CodeQuestion"]
 
@@ -20,15 +20,11 @@ class CodeQuestion(QWidget):
         super().__init__()
         self._state: dict[str, Any] = {}
         self._run: Callable[[], None] | None = None
-        self.words = Label()
-        self.words.setWordWrap(True)
+        self.words = Label(wraps=True)
         self.leave = button("Skip", "Imports nothing; the rest of the session is open.")
         self.allow = button("Run this code", "Imports the module and calls the function.")
         self.leave.setDefault(True)
-        whole = QVBoxLayout(self)
-        whole.setContentsMargins(0, 0, 0, 0)
-        whole.addWidget(self.words)
-        whole.addLayout(hbox(self.leave, self.allow))
+        vbox(self, self.words, hbox(self.leave, self.allow))
         self.leave.clicked.connect(self.forget)
         self.allow.clicked.connect(self._allowed)
         self.hide()

@@ -23,9 +23,8 @@ class FoundLabel(Label):
     """
 
     def __init__(self, workspace: Workspace) -> None:
-        super().__init__()
+        super().__init__(wraps=True)
         self._workspace = workspace
-        self.setWordWrap(True)
 
     def refresh(self, chosen: dict[str, Any]) -> None:
         """Show what is known now.

@@ -6,7 +6,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer, Signal
-from qtpy.QtWidgets import QCheckBox, QVBoxLayout
 
 from napari_cam_sam.cam.names import METHOD_NAMES, WITHOUT_LAYERS
 from napari_cam_sam.cam.parameters import OcclusionParameters
@@ -23,7 +22,14 @@ from napari_cam_sam.plugin.qt.parameter_form import ParameterForm
 from napari_cam_sam.plugin.qt.saving import Saving, SavingRow, heatmap_saving
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
 from napari_cam_sam.plugin.qt.timers import single_shot_timer
-from napari_cam_sam.plugin.qt.widgets import FractionSlider, ValueComboBox, button, form_layout
+from napari_cam_sam.plugin.qt.widgets import (
+    FractionSlider,
+    ValueComboBox,
+    button,
+    checkbox,
+    form_layout,
+    vbox,
+)
 from napari_cam_sam.plugin.state.plane_range import PlaneRange
 from napari_cam_sam.plugin.state.plane_words import slider_label
 from napari_cam_sam.plugin.state.preferences import preferences
@@ -83,9 +89,9 @@ class HeatmapDock(Dock):
         self.least.set_value(0.5)
         self.pixels = PixelSetPanel(self.workspace)
         self.planes = PlaneRange(self.workspace.shown)
-        self.follow = QCheckBox("Compute while scrolling")
-        self.follow.setToolTip(
-            "Computes the heatmap of each slice you scroll to, unless it is there already."
+        self.follow = checkbox(
+            "Compute while scrolling",
+            "Computes the heatmap of each slice you scroll to, unless it is there already.",
         )
         self.run = button("Compute heatmap", "Runs in the background.")
         self.found = FoundLabel(self.workspace)
@@ -98,7 +104,6 @@ class HeatmapDock(Dock):
         )
         self._run = HeatmapRun(self.workspace, self.classifier, self.row, self)
 
-        whole = QVBoxLayout(self)
         self._rows = form_layout(
             (
                 ("Image", self.image),
@@ -116,13 +121,10 @@ class HeatmapDock(Dock):
         )
         # Over the whole width, or the names of four axes would be cut off.
         self._rows.insertRow(1, self.axes)
-        whole.addWidget(self.classifier.code)
-        whole.addLayout(self._rows)
-        for widget in (
-            self.occlusion, self.follow, self.run, self.row, self.found, self.saving
-        ):  # fmt: skip
-            whole.addWidget(widget)
-        whole.addStretch()
+        vbox(
+            self, self.code, self._rows, self.occlusion, self.follow, self.run, self.row,
+            self.found, self.saving, margins=None,
+        ).addStretch()  # fmt: skip
 
         self.method.offer((name, name, hint) for name, hint in METHOD_NAMES.items())
         self.method.set_value("layer-cam")
@@ -173,7 +175,7 @@ class HeatmapDock(Dock):
         layer = self.workspace.image_layer
         if layer is not self._chosen_for:
             self._chosen_for = layer
-            self.classifier.code.forget()
+            self.code.forget()
             suited = self.workspace.suggestion("classifier")
             if suited is not None:
                 self.choose(suited, self.workspace.suggestion("target"))

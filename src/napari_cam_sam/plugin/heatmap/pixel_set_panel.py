@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Labels, Shapes
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.layers.conversion import data_position, is_own
 from napari_cam_sam.plugin.layers.drawn_regions import ReadRegion, region_of
 from napari_cam_sam.plugin.qt.dock import connect_until_destroyed
 from napari_cam_sam.plugin.qt.plain_text import Label
-from napari_cam_sam.plugin.qt.widgets import FractionSlider, SpinBox, ValueComboBox, button
+from napari_cam_sam.plugin.qt.widgets import FractionSlider, SpinBox, ValueComboBox, button, vbox
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.heatmap.loaded_classifier import LoadedClassifier
@@ -91,10 +91,7 @@ class PixelSetPanel(QWidget):
         self.pick = button("Pick a pixel…", "Then click in the image.")
         self.pick.setCheckable(True)
         self.picked = Label()
-        whole = QVBoxLayout(self)
-        whole.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.kind, self.part, self.threshold, self.layer, self.pick, self.picked):
-            whole.addWidget(widget)
+        vbox(self, self.kind, self.part, self.threshold, self.layer, self.pick, self.picked)
         self.setToolTip(self.kind.toolTip())
         self.kind.currentIndexChanged.connect(self._kind_changed)
         for signal in (self.part.valueChanged, self.threshold.changed, self.layer.chosen):

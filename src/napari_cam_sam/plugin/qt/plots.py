@@ -87,8 +87,7 @@ class Plot(QWidget):
         self.canvas: Any = None
         self.words = Label(wraps=True)
         self.words.setAlignment(Qt.AlignmentFlag.AlignTop)
-        self._whole = vbox(self, self.words)
-        self._whole.setContentsMargins(0, 4, 0, 0)
+        self._whole = vbox(self, self.words, margins=(0, 4, 0, 0))
         self.setMinimumHeight(height)
         # Not at once: the theme's event comes while the theme is being changed.
         self._later = single_shot_timer(self, self._draw)

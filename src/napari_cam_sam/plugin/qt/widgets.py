@@ -377,7 +377,11 @@ def hbox(*widgets: QWidget, parent: QWidget | None = None) -> Row:
     return made
 
 
-def vbox(parent: QWidget | None, *items: QWidget | QLayout) -> QVBoxLayout:
+def vbox(
+    parent: QWidget | None,
+    *items: QWidget | QLayout,
+    margins: tuple[int, int, int, int] | None = (0, 0, 0, 0),
+) -> QVBoxLayout:
     """Lay out widgets and layouts one below the other.
 
     Parameters
@@ -385,14 +389,16 @@ def vbox(parent: QWidget | None, *items: QWidget | QLayout) -> QVBoxLayout:
     parent : QWidget or None
         That gets the layout.
     *items : QWidget or QLayout
+    margins : tuple of int or None
+        Left, top, right and bottom, in pixels; None for those of the style.
 
     Returns
     -------
     QVBoxLayout
-        Without margins.
     """
     made = QVBoxLayout(parent)
-    made.setContentsMargins(0, 0, 0, 0)
+    if margins is not None:
+        made.setContentsMargins(*margins)
     for item in items:
         if isinstance(item, QWidget):
             made.addWidget(item)

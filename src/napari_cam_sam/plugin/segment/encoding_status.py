@@ -6,12 +6,12 @@ from typing import Any
 
 from qtpy.QtCore import QEvent, QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QPainter
-from qtpy.QtWidgets import QCheckBox, QSizePolicy, QToolTip, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from napari_cam_sam.plugin.qt.dock import connect_until_destroyed
-from napari_cam_sam.plugin.qt.plain_text import Label
 from napari_cam_sam.plugin.qt.plots import theme_colours
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
+from napari_cam_sam.plugin.qt.widgets import Message, checkbox, vbox
 from napari_cam_sam.plugin.segment.encode_ahead import EncodeAhead, Readiness, is_instant
 from napari_cam_sam.plugin.segment.segmenter_choice import SegmenterChoice
 from napari_cam_sam.plugin.state.workspace import Workspace
@@ -124,20 +124,16 @@ class EncodeAheadPanel(QWidget):
         super().__init__()
         self._segmenter = segmenter
         self.ahead = EncodeAhead(workspace, segmenter, row, self.isVisible, self)
-        self.switch = QCheckBox("Encode ahead")
-        self.switch.setToolTip(
+        self.switch = checkbox(
+            "Encode ahead",
             "Encodes this slice, slices with prompts and the next ones in the background, so "
-            "that masks come at once. Starts once the segmenter is loaded, with the first masks."
+            "that masks come at once. Starts once the segmenter is loaded, with the first masks.",
+            checked=True,
         )
-        self.switch.setChecked(True)
         self.strip = EncodedSlicesStrip(workspace.viewer)
-        self.words = Label()
-        self.words.setWordWrap(True)
+        self.words = Message()
         self.words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        whole = QVBoxLayout(self)
-        whole.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.switch, self.strip, self.words):
-            whole.addWidget(widget)
+        vbox(self, self.switch, self.strip, self.words)
         self.switch.toggled.connect(self.ahead.switch)
         self.ahead.changed.connect(self._refresh)
         self._refresh()
@@ -154,5 +150,4 @@ class EncodeAheadPanel(QWidget):
         self.strip.setVisible(known is not None)
         text = " ".join(part for part in (known and f"{known.words()}.", trouble) if part)
         self.words.setText(text)
-        self.words.setVisible(bool(text))
         self.strip.setAccessibleName(text)

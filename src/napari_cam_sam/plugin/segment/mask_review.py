@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QWidget
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.layers.conversion import frame_shown, image_of, is_own
 from napari_cam_sam.plugin.qt.dock import connect_until_destroyed
 from napari_cam_sam.plugin.qt.plain_text import Label, show_info
-from napari_cam_sam.plugin.qt.widgets import ValueComboBox, button, form_layout, hbox
+from napari_cam_sam.plugin.qt.widgets import ValueComboBox, button, form_layout, hbox, vbox
 from napari_cam_sam.plugin.qt.wording import counted
 from napari_cam_sam.plugin.segment.live_masks import LiveMasks
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, these_planes
@@ -44,8 +44,7 @@ class MaskReview(QWidget):
         self.before = button("◀", "Previous candidate mask.")
         self.after = button("▶", "Next candidate mask.")
         self.which = ValueComboBox("The object whose candidates the arrows step through.")
-        self.shown = Label()
-        self.shown.setWordWrap(True)
+        self.shown = Label(wraps=True)
         self.target = ValueComboBox(
             "The labels layer for accepted masks; each object gets the label of its number."
         )
@@ -66,16 +65,11 @@ class MaskReview(QWidget):
             "Undo acceptance", "Restores the labels and puts the masks back into the preview."
         )
 
-        whole = QVBoxLayout(self)
-        whole.setContentsMargins(0, 0, 0, 0)
         flip = QHBoxLayout()
         for widget in (self.before, self.after, self.which):
             flip.addWidget(widget)
-        whole.addLayout(flip)
-        whole.addWidget(self.shown)
-        whole.addLayout(form_layout((("Into", self.target), ("Overlap", self.overlap))))
-        whole.addLayout(hbox(self.accept, self.accept_all))
-        whole.addWidget(self.undo)
+        into = form_layout((("Into", self.target), ("Overlap", self.overlap)))
+        vbox(self, flip, self.shown, into, hbox(self.accept, self.accept_all), self.undo)
 
         self.before.clicked.connect(lambda: self.flip(-1))
         self.after.clicked.connect(lambda: self.flip(1))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QVBoxLayout
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.qt.dock import Dock
@@ -13,7 +12,7 @@ from napari_cam_sam.plugin.qt.plain_text import show_error, show_info
 from napari_cam_sam.plugin.qt.saving import Saving, SavingRow, labels_saving
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress, duration
 from napari_cam_sam.plugin.qt.timers import single_shot_timer
-from napari_cam_sam.plugin.qt.widgets import Section, button, form_layout
+from napari_cam_sam.plugin.qt.widgets import Section, button, form_layout, vbox
 from napari_cam_sam.plugin.qt.wording import counted
 from napari_cam_sam.plugin.segment.automatic.automatic_section import AutomaticSection
 from napari_cam_sam.plugin.segment.encoding_status import EncodeAheadPanel
@@ -85,15 +84,12 @@ class SegmentDock(Dock):
         self.ahead = EncodeAheadPanel(workspace, self.segmenter, self.row)
         self.automatic = AutomaticSection(workspace, self.segmenter, self.live)
 
-        whole = QVBoxLayout(self)
-        whole.addLayout(form_layout((("Segmenter", self.segmenter),)))
         self._volume = Section("Propagate through volume", self.through, opened=False)
-        for widget in (
-            self.run, self.run_all, self.live, self._volume, self.review, self.saving, self.row,
-            self.ahead, self.automatic,
-        ):  # fmt: skip
-            whole.addWidget(widget)
-        whole.addStretch()
+        vbox(
+            self, form_layout((("Segmenter", self.segmenter),)), self.run, self.run_all, self.live,
+            self._volume, self.review, self.saving, self.row, self.ahead, self.automatic,
+            margins=None,
+        ).addStretch()  # fmt: skip
 
     def _connect(self) -> None:
         workspace = self.workspace

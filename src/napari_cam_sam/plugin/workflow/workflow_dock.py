@@ -5,15 +5,13 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout
-
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.heatmap.heatmap_dock import HeatmapDock
 from napari_cam_sam.plugin.prompts.prompts_dock import PromptsDock
 from napari_cam_sam.plugin.qt.dock import Dock
 from napari_cam_sam.plugin.qt.plain_text import RichLabel
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress, duration
-from napari_cam_sam.plugin.qt.widgets import Section, WrappingLabel
+from napari_cam_sam.plugin.qt.widgets import Message, Section, WrappingLabel, button, hbox, vbox
 from napari_cam_sam.plugin.scores.scores_dock import ScoresDock
 from napari_cam_sam.plugin.segment.segment_dock import SegmentDock
 from napari_cam_sam.plugin.session.session_panel import SessionPanel
@@ -51,27 +49,19 @@ class WorkflowDock(Dock):
         self._finish("")
 
     def _build(self) -> None:
-        self.run = QPushButton("Run all four steps")
-        self.run.setToolTip(
-            "Runs steps 1–4 as set below. Masks stay in the preview until you accept them (C)."
+        self.run = button(
+            "Run all four steps",
+            "Runs steps 1–4 as set below. Masks stay in the preview until you accept them (C).",
         )
-        self.stop = QPushButton("Stop")
-        self.stop.setToolTip("Stops the step that is running. Results so far are kept.")
+        self.stop = button("Stop", "Stops the step that is running. Results so far are kept.")
         self.stop.setEnabled(False)
-        self.plan, self.words = WrappingLabel(), WrappingLabel()
+        self.plan, self.words = WrappingLabel(), Message()
         rows = (f"<tr><td><b>{k}</b>&nbsp;</td><td>{t}</td></tr>" for k, (_, t) in KEYS.items())
         keys = RichLabel(f"<table>{''.join(rows)}</table>")
         keys.setWordWrap(True)
 
-        steps = QVBoxLayout(self)
-        steps.setContentsMargins(4, 4, 8, 4)
-        both = QHBoxLayout()
-        both.addWidget(self.run, stretch=1)
-        both.addWidget(self.stop)
-        steps.addLayout(both)
-        steps.addWidget(self.plan)
-        steps.addWidget(self.words)
-        steps.addWidget(SessionPanel(self.workspace, self.workspace.sessions))
+        both = hbox(self.run, self.stop)
+        both.setStretch(1, 0)
         self.sections = [
             Section("1  Heatmap", self.heatmap),
             Section("2  Prompts", self.prompts),
@@ -79,9 +69,11 @@ class WorkflowDock(Dock):
             Section("4  Scores", self.scores, opened=False),
             Section("Keyboard shortcuts", keys, opened=False),
         ]
-        for section in self.sections:
-            steps.addWidget(section)
-        steps.addStretch()
+        vbox(
+            self, both, self.plan, self.words,
+            SessionPanel(self.workspace, self.workspace.sessions), *self.sections,
+            margins=(4, 4, 8, 4),
+        ).addStretch()  # fmt: skip
 
     def _connect(self) -> None:
         self.run.clicked.connect(self.run_all)
@@ -107,7 +99,7 @@ class WorkflowDock(Dock):
         if self._step:
             self._finish("Stopped: another image was chosen.")
         else:
-            self._set_message("")
+            self.words.setText("")
 
     # What will happen, in words
 
@@ -188,7 +180,7 @@ class WorkflowDock(Dock):
             self._finish("Stopped while placing prompts.")
             return
         if self.prompts.question.asking:
-            self._set_message("Step 2 of 4: answer the question in step 2 to continue.")
+            self.words.setText("Step 2 of 4: answer the question in step 2 to continue.")
             return
         with suppress(CamSamError):  # step 3 says which
             if not self.workspace.prompts.planes(self.workspace.plane()[0]):
@@ -229,7 +221,7 @@ class WorkflowDock(Dock):
         self._step = step
         self.run.setEnabled(False)
         self.stop.setEnabled(True)
-        self._set_message(f"Step {step} of 4: {what}…")
+        self.words.setText(f"Step {step} of 4: {what}…")
 
     def _refused(self, row: TaskProgress) -> None:
         """End at a step that did not start: it says why, or is at work."""
@@ -239,10 +231,5 @@ class WorkflowDock(Dock):
     def _finish(self, words: str) -> None:
         self._step = 0
         self.stop.setEnabled(False)
-        self._set_message(words)
-        self._show_plan()
-
-    def _set_message(self, words: str) -> None:
-        """Show how far it is, or how it ended."""
         self.words.setText(words)
-        self.words.setVisible(bool(words))
+        self._show_plan()

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.qt.parameter_form import ParameterForm
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
-from napari_cam_sam.plugin.qt.widgets import Section, button, hbox
+from napari_cam_sam.plugin.qt.widgets import Section, button, hbox, vbox
 from napari_cam_sam.plugin.qt.wording import counted
 from napari_cam_sam.plugin.segment.automatic.automatic_run import (
     Picked,
@@ -88,16 +88,14 @@ class AutomaticPanel(QWidget):
         self.ranking.set_value(RankingParameters())
         self.naming = TextLabelPanel()
 
-        whole = QVBoxLayout(self)
-        whole.setContentsMargins(0, 0, 0, 0)
-        whole.addWidget(self.find)
-        whole.addLayout(hbox(self.pick, self.pick_all))
-        # Above the list, where it is seen, whatever is unfolded below.
-        whole.addWidget(row)
-        whole.addWidget(self.list)
-        whole.addWidget(Section("Search settings", self.search, opened=False))
-        whole.addWidget(Section("Heatmap matching", self.ranking, opened=False))
-        whole.addWidget(Section("Label masks by text (CLIP)", self.naming, opened=False))
+        # The row lies above the list, where it is seen, whatever is unfolded below.
+        whole = vbox(self, self.find, hbox(self.pick, self.pick_all), row, self.list)
+        for title, content in (
+            ("Search settings", self.search),
+            ("Heatmap matching", self.ranking),
+            ("Label masks by text (CLIP)", self.naming),
+        ):
+            whole.addWidget(Section(title, content, opened=False))
 
     def _connect(self) -> None:
         workspace = self._workspace
@@ -288,7 +286,7 @@ class AutomaticPanel(QWidget):
             found = plane.found
             naming = self.naming.naming(snapshot, found, self._workspace.device)
         except CamSamError as error:
-            self.naming.show_message(str(error))
+            self.naming.reason.setText(str(error))
             return False
 
         def show(step: Any) -> None:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QItemSelectionModel, Qt, Signal
-from qtpy.QtWidgets import QAbstractItemView, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QAbstractItemView, QTableWidget, QTableWidgetItem, QWidget
 
 from napari_cam_sam.plugin.qt.tables import NumberItem, make_read_only, set_headers
-from napari_cam_sam.plugin.qt.widgets import ValueComboBox, button, form_layout, hbox
+from napari_cam_sam.plugin.qt.widgets import ValueComboBox, button, form_layout, hbox, vbox
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.segment.automatic.automatic_run import FoundMasks
@@ -58,11 +58,8 @@ class MaskList(QWidget):
             "of step 2."
         )
         self.several.offer([("one merged object", False), ("one object each", True)])
-        whole = QVBoxLayout(self)
-        whole.setContentsMargins(0, 0, 0, 0)
-        whole.addWidget(self.table)
-        whole.addLayout(hbox(self.before, self.after))
-        whole.addLayout(form_layout((("Several rows", self.several),)))
+        several = form_layout((("Several rows", self.several),))
+        vbox(self, self.table, hbox(self.before, self.after), several)
         self.table.itemSelectionChanged.connect(self._selected)
         self.several.chosen.connect(self._selected)
         self.before.clicked.connect(lambda: self.step(-1))

@@ -10,11 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLineEdit, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QLineEdit, QWidget
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.plugin.qt.plain_text import Label
-from napari_cam_sam.plugin.qt.widgets import FractionSlider, ValueComboBox, button, form_layout
+from napari_cam_sam.plugin.qt.widgets import (
+    FractionSlider,
+    Message,
+    ValueComboBox,
+    button,
+    form_layout,
+    hbox,
+    vbox,
+)
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.segment.automatic.automatic_run import FoundMasks
@@ -158,36 +165,27 @@ class TextLabelPanel(QWidget):
         self.browse.setMaximumWidth(32)
         self.name = button("Label masks", f"Labels each mask of this slice. {NAMING_CAUTION}")
         self.setToolTip(NAMING_CAUTION)
-        self.reason = Label()
-        self.reason.setWordWrap(True)
+        self.reason = Message()
         self.text = ValueComboBox("Shows only the masks that match this text.")
         self.threshold = FractionSlider("Minimum probability of that text.")
         self.threshold.set_value(0.5)
         self.offer(None)
 
         beside = QWidget()
-        file = QHBoxLayout(beside)
-        file.setContentsMargins(0, 0, 0, 0)
-        file.addWidget(self.weights)
-        file.addWidget(self.browse)
+        hbox(self.weights, self.browse, parent=beside).setStretch(0, 1)
         beside.setToolTip(self.weights.toolTip())
-        whole = QVBoxLayout(self)
-        whole.setContentsMargins(0, 0, 0, 0)
-        whole.addLayout(
-            form_layout(
-                (
-                    ("Texts", self.classes),
-                    ("Sentence", self.sentence),
-                    ("Model", self.model),
-                    ("Weights", beside),
-                )
+        asked = form_layout(
+            (
+                ("Texts", self.classes),
+                ("Sentence", self.sentence),
+                ("Model", self.model),
+                ("Weights", beside),
             )
         )
-        whole.addWidget(self.name)
-        whole.addWidget(self.reason)
-        whole.addLayout(form_layout((("Show", self.text), ("Min. probability", self.threshold))))
+        kept = form_layout((("Show", self.text), ("Min. probability", self.threshold)))
+        vbox(self, asked, self.name, self.reason, kept)
         self.browse.clicked.connect(self._browse)
-        self.name.clicked.connect(lambda: self.wanted.emit())
+        self.name.clicked.connect(self.wanted)
         self.text.chosen.connect(self.filtered)
         self.threshold.changed.connect(self.filtered)
 
@@ -226,12 +224,7 @@ class TextLabelPanel(QWidget):
         if not can_name():
             reason = _MISSING
         self.name.setEnabled(reason is None)
-        self.show_message(reason or "")
-
-    def show_message(self, words: str) -> None:
-        """Show below the button what is in the way."""
-        self.reason.setText(words)
-        self.reason.setVisible(bool(words))
+        self.reason.setText(reason or "")
 
     def offer(self, names: TextLabels | None) -> None:
         """List the texts that masks can be filtered by."""

@@ -8,11 +8,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.plugin.qt.parameter_form import ParameterForm
+from napari_cam_sam.plugin.qt.widgets import vbox
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.sam.volume.parameters import PropagationParameters
 
@@ -50,10 +51,7 @@ class PropagationForm(QWidget):
         self.rule = ParameterForm(PropagationParameters, _STARTS)
         self.rule.set_value(PropagationParameters())
         self.smoothing = ParameterForm(_Smoothing, {"smooth_along_axis_mm": 2.0})
-        whole = QVBoxLayout(self)
-        whole.setContentsMargins(0, 0, 0, 0)
-        whole.addWidget(self.rule)
-        whole.addWidget(self.smoothing)
+        vbox(self, self.rule, self.smoothing)
         self.rule.changed.connect(self._rule_changed)
         self.smoothing.changed.connect(self.changed)
         self._rule_changed()
@@ -100,7 +98,21 @@ def reachable(
     parameters: PropagationParameters,
     more: int = 0,
 ) -> set[int]:
-    """List the planes that masks may come to, and some more each way."""
+    """List the planes that masks may come to, and some more each way.
+
+    Parameters
+    ----------
+    image : Image
+    prompts : tuple of PlanePrompts
+        All along one axis; at least one.
+    parameters : PropagationParameters
+    more : int
+        How many planes are added each way.
+
+    Returns
+    -------
+    set of int
+    """
     axis = prompts[0].axis
     n_planes = image.n_planes(axis)
     reach = float(n_planes)

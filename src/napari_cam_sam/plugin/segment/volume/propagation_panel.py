@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.plugin.qt.plain_text import Label, show_info
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress, duration
-from napari_cam_sam.plugin.qt.widgets import Section, ValueComboBox, button, form_layout
+from napari_cam_sam.plugin.qt.widgets import Section, ValueComboBox, button, form_layout, vbox
 from napari_cam_sam.plugin.segment.live_masks import LiveMasks
 from napari_cam_sam.plugin.segment.segmenter_choice import SegmenterChoice
 from napari_cam_sam.plugin.segment.volume.propagation_form import PropagationForm, reachable
@@ -111,18 +111,12 @@ class PropagationPanel(QWidget):
             "Carries masks from slice to slice into the preview until the object ends; accepted "
             "masks stay.",
         )
-        self.plan, self.result = Label(), Label()
-        for label in (self.plan, self.result):
-            label.setWordWrap(True)
+        self.plan, self.result = Label(wraps=True), Label(wraps=True)
         self.rules = PropagationForm()
 
-        whole = QVBoxLayout(self)
-        whole.setContentsMargins(8, 0, 0, 4)
-        whole.addLayout(form_layout((("Start from", self.start_from),)))
-        whole.addWidget(self.plan)
-        whole.addWidget(self.go)
-        whole.addWidget(self.result)
-        whole.addWidget(Section("Propagation and stopping rules", self.rules, opened=False))
+        rules = Section("Propagation and stopping rules", self.rules, opened=False)
+        start = form_layout((("Start from", self.start_from),))
+        vbox(self, start, self.plan, self.go, self.result, rules, margins=(8, 0, 0, 4))
 
     def state(self) -> dict[str, Any]:
         """Return the choices as plain data, for the session."""
