@@ -98,7 +98,7 @@ def test_masks_that_are_all_refused_end_it_with_the_reason(
     def refuse(*_: Any) -> Any:
         raise CamSamError("The segmenter refuses it.")
 
-    monkeypatch.setattr("napari_cam_sam.plugin.segment.segment_run.decode_encoded", refuse)
+    monkeypatch.setattr("napari_cam_sam.plugin.segment.segment_run.decode", refuse)
     way.workspace.show_plane(0, 11)
     way.heatmap.planes.scope.set_value("shown")
     way.run.click()

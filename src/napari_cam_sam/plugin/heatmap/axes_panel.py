@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import permutations
 from typing import Any
 
@@ -69,7 +70,10 @@ class AxesPanel(QWidget):
         self._chooser.setVisible(open_)
         if open_:
             self._offer(layer, known)
-        words = " ".join((*_in_words(layer, known), *self._notes()))
+        notes: tuple[str, ...] = ()
+        with suppress(CamSamError):
+            notes = self._workspace.image().notes
+        words = " ".join((*_in_words(layer, known), *notes))
         self.words.setText(words)
         self.setVisible(open_ or bool(words))
 
@@ -137,12 +141,6 @@ class AxesPanel(QWidget):
             is_own(one) and one.metadata[KEY].get("of") == layer.unique_id and len(one.data)
             for one in self._workspace.viewer.layers
         )
-
-    def _notes(self) -> tuple[str, ...]:
-        try:
-            return self._workspace.image().notes
-        except CamSamError:
-            return ()
 
 
 def _readings(ndim: int) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
@@ -34,6 +35,16 @@ _CHOICES = ("target", "layer", "classifier_sha256", "plane_order")
 _ORDERS = {"rows-columns": "rows, columns", "columns-rows": "columns, rows (nibabel)"}
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """What was asked for of a classifier that is not loaded yet; None for what suits it."""
+
+    target: str | None = None
+    layer: str | None = None
+    sha256: str | None = None
+    plane_order: str | None = None
+
+
 class ClassifierPanel(QObject):
     """The lists of classifiers, classes, layers and devices; a dock lays them out in its form.
 
@@ -56,11 +67,7 @@ class ClassifierPanel(QObject):
         super().__init__(parent)
         self._workspace = workspace
         self._known: LoadedClassifier | None = None
-        # Of a classifier that is not loaded yet.
-        self._wanted_target: str | None = None
-        self._wanted_layer: str | None = None
-        self._wanted_sha256: str | None = None
-        self._wanted_order: str | None = None
+        self._wanted = _Wanted()
         # That is not on the list, as long as PyTorch was not asked which there are.
         self._wanted_device: str | None = None
         self._listed: str | None = None
@@ -123,9 +130,8 @@ class ClassifierPanel(QObject):
         plane_order : str, optional
             How planes lie before it; what its card says where None.
         """
-        self._wanted_order = plane_order
         self.name.add_path(name, place=1)
-        self._wanted_target, self._wanted_layer, self._wanted_sha256 = target, layer, sha256
+        self._wanted = _Wanted(target, layer, sha256, plane_order)
         if self.loaded() is not None:
             self._list()
 
@@ -134,7 +140,7 @@ class ClassifierPanel(QObject):
         held, wanted = self._workspace.classifier, self._workspace.device
         if held is None or held.name != self.name.value():
             return None
-        if self._wanted_order not in (None, held.card.plane_order):
+        if self._wanted.plane_order not in (None, held.card.plane_order):
             return None
         if wanted != "auto" and not str(held.device).startswith(wanted):
             return None
@@ -142,18 +148,18 @@ class ClassifierPanel(QObject):
 
     def plane_order(self) -> str | None:
         """Return the order of rows and columns that is wanted, None for what the card says."""
-        return self._wanted_order
+        return self._wanted.plane_order
 
     def targets(self) -> tuple[str | None, ...]:
         """Return the classes that are wanted; the first that the classifier knows is taken."""
         shown = self.target.value()
         carried = self._is_listed() or shown != PREDICTED
-        return self._wanted_target, shown if carried else None
+        return self._wanted.target, shown if carried else None
 
     def layers(self) -> tuple[str | None, ...]:
         """Return the layers that are wanted, as `targets`."""
         # Layers of two classifiers may be called alike, and be others.
-        return self._wanted_layer, self.layer.value() if self._is_listed() else None
+        return self._wanted.layer, self.layer.value() if self._is_listed() else None
 
     def target_words(self) -> str:
         """Return in words which class will be explained, as far as that is known."""
@@ -173,8 +179,7 @@ class ClassifierPanel(QObject):
 
     def fall_back(self) -> None:
         """Choose what is loaded: what was chosen could not be."""
-        self._wanted_target = self._wanted_layer = self._wanted_sha256 = None
-        self._wanted_order = None
+        self._wanted = _Wanted()
         held = self._workspace.classifier
         if held is None or not self.name.set_value(held.name):
             self.name.setCurrentIndex(0)
@@ -209,12 +214,12 @@ class ClassifierPanel(QObject):
         return {
             "classifier": self.name.value(),
             "classifier_sha256": (
-                self._wanted_sha256 if loaded is None else loaded.classifier.sha256
+                self._wanted.sha256 if loaded is None else loaded.classifier.sha256
             ),
             "device": self._wanted_device or self._workspace.device,
             "target": self.target.value(),
             "layer": self.layer.value(),
-            "plane_order": self._wanted_order,
+            "plane_order": self._wanted.plane_order,
             **self.code.state,
         }
 
@@ -242,8 +247,7 @@ class ClassifierPanel(QObject):
         return self._known
 
     def _name_chosen(self) -> None:
-        self._wanted_target = self._wanted_layer = self._wanted_sha256 = None
-        self._wanted_order = None
+        self._wanted = _Wanted()
         if self.name.value() in (_BROWSE, _BUNDLE):
             if self.name.value() == _BUNDLE:
                 path = QFileDialog.getExistingDirectory(self.name, "Open a MONAI bundle")
@@ -269,7 +273,7 @@ class ClassifierPanel(QObject):
         self._workspace.segmenter_changed.emit()
 
     def _order_chosen(self) -> None:
-        self._wanted_order = self.order.value()
+        self._wanted = replace(self._wanted, plane_order=self.order.value())
         if self.name.value() is not None:
             self.load_wanted.emit()
 
@@ -296,7 +300,7 @@ class ClassifierPanel(QObject):
                 self.layer.addItem(f"{name}  ({grid})", name)
             self.target.set_value(held.target(targets))
             self.layer.set_value(held.layer(layers))
-            self._wanted_target = self._wanted_layer = None
+            self._wanted = replace(self._wanted, target=None, layer=None)
         self._listed = None if classifier is None else classifier.name
         self._shown = None
         self._show_probabilities()
@@ -304,7 +308,8 @@ class ClassifierPanel(QObject):
 
     def _warn_if_changed(self, classifier: Classifier | SegmentationNetwork) -> None:
         """Warn if a classifier is another than the one of that name that was asked for."""
-        wanted, self._wanted_sha256 = self._wanted_sha256, None
+        wanted = self._wanted.sha256
+        self._wanted = replace(self._wanted, sha256=None)
         if wanted not in (None, classifier.sha256) and classifier.name == self.name.value():
             show_warning(
                 f"{classifier.name} has changed since the session was saved: its sha256 is "

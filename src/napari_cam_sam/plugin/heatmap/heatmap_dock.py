@@ -13,12 +13,13 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.windows import WindowParameters
 from napari_cam_sam.plugin.heatmap.axes_panel import AxesPanel
 from napari_cam_sam.plugin.heatmap.classifier_panel import ClassifierPanel
-from napari_cam_sam.plugin.heatmap.found_label import FoundLabel
+from napari_cam_sam.plugin.heatmap.found_words import found_words
 from napari_cam_sam.plugin.heatmap.heatmap_run import HeatmapPlan, HeatmapRun, HeatmapSettings, span
 from napari_cam_sam.plugin.heatmap.pixel_set_panel import PixelSetPanel
 from napari_cam_sam.plugin.heatmap.window_choice import WindowChoice
 from napari_cam_sam.plugin.qt.dock import Dock, connect_until_destroyed
 from napari_cam_sam.plugin.qt.parameter_form import ParameterForm
+from napari_cam_sam.plugin.qt.plain_text import Label
 from napari_cam_sam.plugin.qt.saving import Saving, SavingRow, heatmap_saving
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
 from napari_cam_sam.plugin.qt.timers import single_shot_timer
@@ -94,7 +95,7 @@ class HeatmapDock(Dock):
             "Computes the heatmap of each slice you scroll to, unless it is there already.",
         )
         self.run = button("Compute heatmap", "Runs in the background.")
-        self.found = FoundLabel(self.workspace)
+        self.found = Label(wraps=True)
         self.row = TaskProgress()
         self.saving = SavingRow(
             "Save heatmap…",
@@ -300,7 +301,8 @@ class HeatmapDock(Dock):
             self.row.set_message(plan.sentence + self.classifier.caution())
 
     def _show_found(self) -> None:
-        self.found.refresh(self.state() if self.classifier.loaded() is not None else {})
+        chosen = self.state() if self.classifier.loaded() is not None else {}
+        self.found.setText(found_words(self.workspace, chosen))
 
     # The work
 

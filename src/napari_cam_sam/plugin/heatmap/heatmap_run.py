@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -123,7 +123,19 @@ class HeatmapPlan:
 
 
 def span(indices: Sequence[int], image: Image, axis: int) -> str:
-    """Return in words which slices are computed, e.g. ``"all 24 slices along axis 0"``."""
+    """Return in words which slices are computed, e.g. ``"all 24 slices along axis 0"``.
+
+    Parameters
+    ----------
+    indices : sequence of int
+        At least one.
+    image : Image
+    axis : int
+
+    Returns
+    -------
+    str
+    """
     n = len(indices)
     words = f"{'all ' * (n == image.n_planes(axis))}{n} slices" if n > 1 else f"slice {indices[0]}"
     return f"{words} along axis {axis}" if image.spatial_ndim == 3 else words
@@ -141,11 +153,6 @@ class _Computed:
     note: HeatmapRecord
     pace: float
     explained: NDArray[np.bool_] | None = None
-
-
-@dataclass(frozen=True)
-class _Further:
-    """One step of the way through a volume, before anything is found."""
 
 
 class HeatmapRun(QObject):
@@ -283,8 +290,8 @@ def _steps(
     snapshot: Snapshot | None,
     indices: Sequence[int],
     stop: threading.Event,
-) -> Generator[LoadedClassifier | _Computed | _Further]:
-    """Load and compute; in a thread."""
+) -> Generator[LoadedClassifier | _Computed | None]:
+    """Load and compute, in a thread; a step of a volume's way is None."""
     if loaded is None:
         loaded = load(settings.classifier, settings.device, settings.plane_order)
         yield loaded
@@ -292,15 +299,17 @@ def _steps(
         return
     from napari_cam_sam.cam.heatmaps import CamParameters, compute_heatmaps
     from napari_cam_sam.cam.pixel_sets import PixelSet
-    from napari_cam_sam.pipeline.heatmaps import explain_planes, takes_image
+    from napari_cam_sam.cam.volume_heatmaps import planes_of
+    from napari_cam_sam.pipeline.heatmaps import explain_planes, explain_volume, takes_image
 
-    made_by = settings.made_by(loaded)
+    made_by, image, axis = settings.made_by(loaded), snapshot.image, snapshot.axis
     pixels = settings.pixels if loaded.segments else None
+    region = None if pixels is None else pixels.region
     if loaded.segments and pixels is None:
         raise CamSamError(
             f"{loaded.classifier.name} is a segmentation network: choose which pixels to explain."
         )
-    along = None if loaded.of_volumes else snapshot.axis
+    along = None if loaded.of_volumes else axis
     parameters = CamParameters(
         method=made_by["method"],
         target=made_by["target"],
@@ -312,47 +321,29 @@ def _steps(
     )
     begin = time.monotonic()
     if loaded.of_volumes:
-        indices = range(snapshot.image.n_planes(snapshot.axis))
-        found = yield from _of_volume(loaded.classifier, snapshot, parameters, pixels)
+        network: Any = loaded.classifier
+        whole = yield from report_steps(
+            lambda tell: explain_volume(
+                image, network, parameters, snapshot.window(), region, tell
+            ),
+            _STEPS_OF_VOLUME,
+            None,
+        )
+        indices, found = range(image.n_planes(axis)), planes_of(whole, axis)
     elif takes_image(loaded.classifier):
-        region = None if pixels is None else pixels.region
         found = explain_planes(
-            snapshot.image, loaded.classifier, parameters, snapshot.window(), snapshot.axis,
-            indices, region,
-        )  # fmt: skip
+            image, loaded.classifier, parameters, snapshot.window(), axis, indices, region
+        )
     else:
-        region = None if pixels is None else pixels.region
-        regions = None if region is None else (region(snapshot.axis, i) for i in indices)
+        regions = None if region is None else (region(axis, i) for i in indices)
         planes = (snapshot.plane(i) for i in indices)
         found = compute_heatmaps(
             loaded.classifier, planes, parameters, regions=regions, cancelled=stop.is_set
         )
     for done, (index, heatmap) in enumerate(zip(indices, found, strict=True), start=1):
         # By the classifier that computed it: the dock may hold another by now.
-        likely = zip(loaded.classifier.card.class_names, heatmap.probabilities, strict=True)
-        note = HeatmapRecord(
-            heatmap.target_name,
-            {name: float(probability) for name, probability in likely},
-            heatmap.reason,
-            made_by,
-        )
+        names, likely = loaded.classifier.card.class_names, heatmap.probabilities
+        probabilities = dict(zip(names, map(float, likely), strict=True))
+        note = HeatmapRecord(heatmap.target_name, probabilities, heatmap.reason, made_by)
         pace = (time.monotonic() - begin) / done
         yield _Computed(index, heatmap.values, note, pace, heatmap.region)
-
-
-def _of_volume(
-    network: Any, snapshot: Snapshot, parameters: Any, pixels: ChosenPixels | None
-) -> Generator[_Further, None, Iterator[Any]]:
-    """Explain a whole volume by a 3D network, and return the heatmaps of its planes."""
-    from napari_cam_sam.cam.volume_heatmaps import planes_of
-    from napari_cam_sam.pipeline.heatmaps import explain_volume
-
-    whole = yield from report_steps(
-        lambda tell: explain_volume(
-            snapshot.image, network, parameters, snapshot.window(),
-            None if pixels is None else pixels.region, tell,
-        ),
-        _STEPS_OF_VOLUME,
-        _Further(),
-    )  # fmt: skip
-    return planes_of(whole, snapshot.axis)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari_cam_sam.plugin.qt.torch_import import import_torch
 from napari_cam_sam.plugin.state.heatmap_record import PREDICTED
@@ -61,7 +61,18 @@ class LoadedClassifier:
 
 
 def load(name: str, device: str, plane_order: str | None = None) -> LoadedClassifier:
-    """Load a classifier or a network, and list the layers that have a grid; in a thread."""
+    """Load a classifier or a network, and list the layers that have a grid; in a thread.
+
+    Parameters
+    ----------
+    name, device : str
+    plane_order : str, optional
+        As of :func:`~napari_cam_sam.models.loading.load_model`.
+
+    Returns
+    -------
+    LoadedClassifier
+    """
     import_torch()
     # The preview of a strategy needs it, and would load it while the window waits.
     import skimage.measure  # noqa: F401
@@ -83,14 +94,22 @@ def load(name: str, device: str, plane_order: str | None = None) -> LoadedClassi
 def described(
     model: Classifier | SegmentationNetwork, layers: Iterable[tuple[str, str]] = ()
 ) -> LoadedClassifier:
-    """Describe a model by its card, of which layers with a grid are known or not."""
-    known = tuple(layers)
+    """Describe a model by its card.
+
+    Parameters
+    ----------
+    model : Classifier or SegmentationNetwork
+    layers : iterable of (str, str)
+        Name and grid of the layers that have one, as far as that is known.
+
+    Returns
+    -------
+    LoadedClassifier
+    """
+    grids = dict(layers)
+    for name in model.default_layers:
+        # Only the method knows the grid of some, such as a transformer's.
+        grids.setdefault(name, "model-specific")
     segments = hasattr(model.card, "spatial_dims")
     volumes = getattr(model.card, "sees_volumes", False)
-    return LoadedClassifier(model, (*known, *_own_grids(model, known)), segments, volumes)
-
-
-def _own_grids(classifier: Any, known: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return the default layers whose grid only the method knows, such as a transformer's."""
-    names = {name for name, _ in known}
-    return [(name, "model-specific") for name in classifier.default_layers if name not in names]
+    return LoadedClassifier(model, tuple(grids.items()), segments, volumes)

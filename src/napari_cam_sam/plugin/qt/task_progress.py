@@ -11,6 +11,7 @@ from qtpy.QtCore import QEvent, QObject, Qt, Signal
 from qtpy.QtWidgets import QApplication, QHBoxLayout, QProgressBar, QWidget
 
 from napari_cam_sam.plugin.qt.dock import Dock, when_destroyed
+from napari_cam_sam.plugin.qt.plain_text import show_info
 from napari_cam_sam.plugin.qt.tasks import Steps, Task
 from napari_cam_sam.plugin.qt.widgets import WrappingLabel, button, vbox
 
@@ -95,6 +96,11 @@ class TaskProgress(QWidget):
             self._waiting = self.words.text()
             QApplication.instance().installEventFilter(self)
         self._show(text)
+
+    def refuse(self, text: str) -> None:
+        """Show why nothing was started, also where the dock is scrolled away, as by a key."""
+        self.show_error(text)
+        show_info(text)
 
     @property
     def has_error(self) -> bool:

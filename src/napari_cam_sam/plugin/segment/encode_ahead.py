@@ -40,7 +40,17 @@ _REST_MS = 150
 
 
 def is_instant(name: str) -> bool:
-    """Check whether a segmenter encodes at once, so that nothing is won ahead of time."""
+    """Check whether a segmenter encodes at once, so that nothing is won ahead of time.
+
+    Parameters
+    ----------
+    name : str
+        Of the segmenter.
+
+    Returns
+    -------
+    bool
+    """
     return name == "seeded"
 
 

@@ -29,12 +29,22 @@ class SliceSet:
     """What is known of the planes of one image along one axis, for one window and segmenter.
 
     Only the thread that encodes changes it.
+
+    Attributes
+    ----------
+    of : tuple
+        Names image, axis, window and segmenter.
+    keys : dict of int to str
+        Keys of the planes in the cache, as far as their pixels were read.
+    encoded : set of int
+        Planes that were encoded ahead once. If one is not kept any more, it is not encoded ahead
+        again: whatever throws it out, this must come to an end.
+    failure : str
+        Why encoding ahead failed; empty where it did not.
     """
 
     of: tuple[Any, ...]
     keys: dict[int, str] = field(default_factory=dict)
-    # What was encoded ahead once, and is not kept any more, is not encoded ahead again: whatever
-    # throws it out, this must come to an end.
     encoded: set[int] = field(default_factory=set)
     failure: str = ""
 
@@ -70,7 +80,29 @@ class EncodeQueue:
 
 @dataclass(eq=False)
 class EncodeWork:
-    """Look at planes in an order, and encode those that are not; in a thread, until stopped."""
+    """Look at planes in an order, and encode those that are not; in a thread, until stopped.
+
+    Attributes
+    ----------
+    queue : EncodeQueue
+    snapshot : Snapshot
+    slices : SliceSet
+    segmenter : Segmenter
+    embeddings : EmbeddingCache
+    order : tuple of int
+        The planes; the shown one comes first.
+    encodes : bool
+        Whether planes are encoded; else it is only found out which are.
+    signals : EncodeSignals
+    stopped : bool
+        Whether no other plane is to be begun.
+    dropped : bool
+        Whether the plane that is being encoded is not wanted either.
+    encoding : int or None
+        The plane that is being encoded.
+    full : bool
+        Whether planes are left since neither memory nor disk would hold them beside the others.
+    """
 
     queue: EncodeQueue
     snapshot: Snapshot
@@ -78,12 +110,10 @@ class EncodeWork:
     segmenter: Segmenter
     embeddings: EmbeddingCache
     order: tuple[int, ...]
-    """The shown plane comes first."""
     encodes: bool
     signals: EncodeSignals
     stopped: bool = False
     dropped: bool = False
-    """Whether the plane that is being encoded is not wanted either."""
     encoding: int | None = None
     full: bool = False
     _found: dict[int, bool] = field(default_factory=dict)

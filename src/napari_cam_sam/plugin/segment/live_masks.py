@@ -10,7 +10,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.qt.latest import LatestOnly
 from napari_cam_sam.plugin.qt.narrow import ElidedCheckBox
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
-from napari_cam_sam.plugin.segment.mask_decoding import EncodedPlane, decode_encoded
+from napari_cam_sam.plugin.segment.mask_decoding import decode
 from napari_cam_sam.plugin.segment.segmenter_choice import SegmenterChoice
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari_cam_sam.plugin.state.snapshot import Snapshot
     from napari_cam_sam.plugin.state.workspace import Workspace
     from napari_cam_sam.prompts.data import PlanePrompts
-    from napari_cam_sam.sam.segmenter import Segmenter
+    from napari_cam_sam.sam.segmenter import Embedding, Segmenter
 
 __all__ = ["LiveMasks"]
 
@@ -36,7 +36,7 @@ class _Decoded:
 
     masks: PlaneMasks
     of: tuple[Any, ...]
-    encoded: EncodedPlane
+    embedding: Embedding
     seconds: float
 
 
@@ -64,7 +64,7 @@ class LiveMasks(ElidedCheckBox):
         # At once: a timer would come only after the window has painted what was dragged.
         workspace.prompts.changed.connect(self.decode)
         workspace.prompts.moving.connect(self._moving)
-        workspace.image_changed.connect(self._image_changed)
+        workspace.image_changed.connect(self.drop)
         workspace.segmenter_changed.connect(self.drop)
 
     @property
@@ -140,27 +140,22 @@ class LiveMasks(ElidedCheckBox):
         encodes = expected is not None and expected < _AT_ONCE_SECONDS
         embeddings = self._workspace.embeddings
 
-        def encoded() -> EncodedPlane | None:
-            plane = snapshot.plane(prompts.index)
-            kept = (embeddings.encode if encodes else embeddings.get)(segmenter, plane)
-            return None if kept is None else EncodedPlane(kept, snapshot.window())
-
         def question() -> _Decoded | None:
-            found = encoded() if last is None else last.encoded
+            found = None if last is None else last.embedding
+            if found is None:
+                take = embeddings.encode if encodes else embeddings.get
+                found = take(segmenter, snapshot.plane(prompts.index))
             if found is None:
                 return None
             # Its own work alone: in a thread, the window's painting takes as long again beside it.
             begin = time.thread_time()
-            masks = decode_encoded(segmenter, name, found, prompts)
+            masks = decode(segmenter, name, found, snapshot.window(), prompts)
             return _Decoded(masks, of, found, time.thread_time() - begin)
 
         if last is not None and last.seconds < _WAIT_SECONDS:
             self._latest.answer(question)
         else:
             self._latest.ask(question)
-
-    def _image_changed(self) -> None:
-        self.drop()
 
     def _moving(self) -> None:
         # Not at every move: where a prompt is let go counts, and nothing shall be in its way then.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks
@@ -13,35 +12,25 @@ if TYPE_CHECKING:
     from napari_cam_sam.plugin.segment.segmenter_job import SegmenterJob
     from napari_cam_sam.sam.segmenter import Embedding, Segmenter
 
-__all__ = ["EncodedPlane", "decode", "decode_encoded", "encode"]
-
-
-@dataclass(frozen=True, eq=False)
-class EncodedPlane:
-    """A plane that is encoded, and the raw intensities that became 0 and 255 for it."""
-
-    embedding: Embedding
-    window: Window
-
-
-def decode(job: SegmenterJob, segmenter: Segmenter, prompts: PlanePrompts) -> PlaneMasks:
-    """Encode a plane where it is not yet, and decode its prompts.
-
-    Raises
-    ------
-    CamSamError
-        If a prompt lies outside of the plane, or the segmenter refuses it.
-    Cancelled
-        If ``job.stop`` is set while the plane is encoded.
-    """
-    encoded, _ = encode(job, segmenter, prompts)
-    return decode_encoded(segmenter, job.name, encoded, prompts)
+__all__ = ["decode", "encode"]
 
 
 def encode(
     job: SegmenterJob, segmenter: Segmenter, prompts: PlanePrompts
-) -> tuple[EncodedPlane, bool]:
-    """Encode the plane of prompts that lie on it, and tell whether it was encoded before.
+) -> tuple[Embedding, bool]:
+    """Encode the plane of prompts that lie on it.
+
+    Parameters
+    ----------
+    job : SegmenterJob
+    segmenter : Segmenter
+    prompts : PlanePrompts
+
+    Returns
+    -------
+    embedding : Embedding
+    kept : bool
+        Whether the plane was encoded before.
 
     Raises
     ------
@@ -55,25 +44,44 @@ def encode(
     plane = job.snapshot.plane(prompts.index)
     check_on_plane(prompts, (plane.shape[0], plane.shape[1]))
     kept = job.embeddings.ready(segmenter, plane)
-    embedding = job.embeddings.encode(segmenter, plane, cancelled=job.stop.is_set)
-    return EncodedPlane(embedding, job.snapshot.window()), kept
+    return job.embeddings.encode(segmenter, plane, cancelled=job.stop.is_set), kept
 
 
-def decode_encoded(
-    segmenter: Segmenter, name: str, encoded: EncodedPlane, prompts: PlanePrompts
+def decode(
+    segmenter: Segmenter, name: str, embedding: Embedding, window: Window, prompts: PlanePrompts
 ) -> PlaneMasks:
-    """Decode prompts on a plane that is encoded; as `decode`."""
+    """Decode prompts on a plane that is encoded, and choose the best mask of each object.
+
+    Parameters
+    ----------
+    segmenter : Segmenter
+    name : str
+        Of the segmenter, as it was chosen.
+    embedding : Embedding
+    window : Window
+        The raw intensities that became 0 and 255 for it.
+    prompts : PlanePrompts
+
+    Returns
+    -------
+    PlaneMasks
+
+    Raises
+    ------
+    CamSamError
+        If a prompt lies outside of the plane, or the segmenter refuses it.
+    """
     from napari_cam_sam.prompts.bounds import check_on_plane
     from napari_cam_sam.sam.mask_choice import choose_mask
 
-    check_on_plane(prompts, encoded.embedding.plane_shape)
-    found = segmenter.decode(encoded.embedding, prompts.objects)
+    check_on_plane(prompts, embedding.plane_shape)
+    found = segmenter.decode(embedding, prompts.objects)
     return PlaneMasks(
         prompts,
         tuple(found),
         tuple(choose_mask(one, "best") for one in found),
         name,
         segmenter.model_hash,
-        (encoded.window.low, encoded.window.high),
+        (window.low, window.high),
         precision=segmenter.precision,
     )

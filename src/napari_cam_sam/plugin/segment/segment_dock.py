@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.qt.dock import Dock
-from napari_cam_sam.plugin.qt.plain_text import show_error, show_info
+from napari_cam_sam.plugin.qt.plain_text import show_error
 from napari_cam_sam.plugin.qt.saving import Saving, SavingRow, labels_saving
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress, duration
 from napari_cam_sam.plugin.qt.timers import single_shot_timer
@@ -25,6 +26,7 @@ from napari_cam_sam.plugin.segment.segment_run import (
     skipped_words,
 )
 from napari_cam_sam.plugin.segment.segmenter_choice import SegmenterChoice
+from napari_cam_sam.plugin.segment.segmenter_job import read_prompts
 from napari_cam_sam.plugin.segment.volume.propagation_panel import PropagationPanel
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks
 from napari_cam_sam.plugin.viewer.attach import workspace_of
@@ -157,18 +159,10 @@ class SegmentDock(Dock):
         workspace = self.workspace
         try:
             snapshot = workspace.snapshot()
-            if everywhere:
-                todo = workspace.prompts.read_all(snapshot.axis)
-            else:
-                todo = (workspace.prompts.read(snapshot.axis, snapshot.index),)
-            todo = tuple(plane for plane in todo if plane.objects)
-            if not todo:
-                where = "No slice along this axis has" if everywhere else "This slice has no"
-                raise CamSamError(f"{where} prompts: place some (step 2), or draw a box.")
+            index = None if everywhere else snapshot.index
+            todo = read_prompts(workspace.prompts, snapshot.axis, index)
         except CamSamError as error:
-            self.row.show_error(str(error))
-            # The dock may be scrolled elsewhere when a key is pressed.
-            show_info(str(error))
+            self.row.refuse(str(error))
             return False
         self.live.drop()
         self.ahead.ahead.give_way([plane.index for plane in todo])
@@ -204,16 +198,13 @@ class SegmentDock(Dock):
         workspace = self.workspace
         key = masks.prompts.axis, masks.prompts.index
         now = workspace.prompts.read(*key)
+        shown = None
+        with suppress(CamSamError):
+            shown = workspace.plane()
         if not masks.is_stale(now):
             self.masks.put(masks)
-        elif now.objects and not (self.live.isChecked() and self._shown() == key):
+        elif now.objects and not (self.live.isChecked() and shown == key):
             self._left_out.append(SkippedPlane(key[1], _EDITED))
-
-    def _shown(self) -> tuple[int, int] | None:
-        try:
-            return self.workspace.plane()
-        except CamSamError:
-            return None
 
     def segment_all(self) -> bool:
         """Make masks of every plane with prompts along the axis shown; as `segment`."""
@@ -256,9 +247,9 @@ class SegmentDock(Dock):
 
     # In words
 
-    def _enable(self) -> None:
-        self.run.setEnabled(not self.row.busy)
-        self.run_all.setEnabled(not self.row.busy)
+    def _enable(self, has_plane: bool = True) -> None:
+        for one in (self.run, self.run_all):
+            one.setEnabled(has_plane and not self.row.busy)
 
     @property
     def outcome(self) -> str:
@@ -273,16 +264,13 @@ class SegmentDock(Dock):
     def _prompts_changed(self) -> None:
         self._outcome = ""
         self.row.clear_error()
-        self._refresh_soon()
+        if not self._refresh_timer.isActive():
+            self._refresh_timer.start()
 
     def _plan_again(self) -> None:
         self._outcome = ""
         self.row.clear_error()
         self._refresh()
-
-    def _refresh_soon(self) -> None:
-        if not self._refresh_timer.isActive():
-            self._refresh_timer.start()
 
     def _refresh(self) -> None:
         """Show what lies on this plane, and what pressing the button would do."""
@@ -296,8 +284,7 @@ class SegmentDock(Dock):
             self._planeless = True
             self.row.set_message(str(error))
             self.review.clear()
-            self.run.setEnabled(False)
-            self.run_all.setEnabled(False)
+            self._enable(False)
             return
         if self._planeless:
             # What failed of that is over.
@@ -308,9 +295,7 @@ class SegmentDock(Dock):
 
     def _at_work(self, n_planes: int) -> str:
         seconds = self.segmenter.seconds()
-        long = "duration not known yet"
-        if seconds is not None:
-            long = duration(seconds * n_planes)
+        long = "duration not known yet" if seconds is None else duration(seconds * n_planes)
         return f"Masks of {counted(n_planes, 'slice')}: {self.segmenter.words()}, {long}."
 
     def _plan(self, n_planes: int) -> str:

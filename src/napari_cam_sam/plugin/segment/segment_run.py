@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.plugin.segment.mask_decoding import decode_encoded, encode
+from napari_cam_sam.plugin.segment.mask_decoding import decode, encode
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, these_planes
 from napari_cam_sam.prompts.data import PlanePrompts
 
@@ -23,7 +23,14 @@ _MOST_REASONS = 3
 
 @dataclass(frozen=True, eq=False)
 class SegmentedPlane:
-    """The masks of a plane, and how long these took if the plane had to be encoded."""
+    """The masks of a plane.
+
+    Attributes
+    ----------
+    masks : PlaneMasks
+    seconds : float or None
+        How long they took; None where the plane was encoded before.
+    """
 
     masks: PlaneMasks
     seconds: float | None
@@ -31,7 +38,14 @@ class SegmentedPlane:
 
 @dataclass(frozen=True)
 class SkippedPlane:
-    """A plane that got no masks, and why."""
+    """A plane that got no masks.
+
+    Attributes
+    ----------
+    index : int
+    reason : str
+        For the user.
+    """
 
     index: int
     reason: str
@@ -41,6 +55,11 @@ def segment_planes(
     job: SegmenterJob, todo: Iterable[PlanePrompts]
 ) -> Generator[Segmenter | SegmentedPlane | SkippedPlane]:
     """Load the segmenter where it is not, and segment each plane.
+
+    Parameters
+    ----------
+    job : SegmenterJob
+    todo : iterable of PlanePrompts
 
     Yields
     ------
@@ -56,21 +75,16 @@ def segment_planes(
     """
     segmenter = yield from job.loaded()
     for prompts in todo:
+        begin = time.monotonic()
         try:
-            made = _segmented(job, segmenter, prompts)
+            embedding, kept = encode(job, segmenter, prompts)
+            masks = decode(segmenter, job.name, embedding, job.snapshot.window(), prompts)
         except CamSamError as error:
             # The planes after it are not to go without masks for this one.
             yield SkippedPlane(prompts.index, str(error))
         else:
-            yield made
-
-
-def _segmented(job: SegmenterJob, segmenter: Segmenter, prompts: PlanePrompts) -> SegmentedPlane:
-    begin = time.monotonic()
-    encoded, kept = encode(job, segmenter, prompts)
-    masks = decode_encoded(segmenter, job.name, encoded, prompts)
-    # What an encoded plane takes says nothing of those that are not.
-    return SegmentedPlane(masks, None if kept else time.monotonic() - begin)
+            # What an encoded plane takes says nothing of those that are not.
+            yield SegmentedPlane(masks, None if kept else time.monotonic() - begin)
 
 
 def skipped_words(left_out: Sequence[SkippedPlane], n_asked: int) -> str:
@@ -82,6 +96,10 @@ def skipped_words(left_out: Sequence[SkippedPlane], n_asked: int) -> str:
         At least one.
     n_asked : int
         Of how many planes masks were to be made; of one, nobody needs its number.
+
+    Returns
+    -------
+    str
     """
     planes: dict[str, list[int]] = {}
     for one in left_out:

@@ -7,19 +7,59 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.qt.torch_import import import_torch
 from napari_cam_sam.plugin.state.preferences import preferences
 
 if TYPE_CHECKING:
+    from napari_cam_sam.plugin.state.prompt_layers import PromptLayers
     from napari_cam_sam.plugin.state.snapshot import Snapshot
+    from napari_cam_sam.prompts.data import PlanePrompts
     from napari_cam_sam.sam.cache.embeddings import EmbeddingCache
     from napari_cam_sam.sam.segmenter import Segmenter
 
-__all__ = ["SegmenterJob", "load"]
+__all__ = ["SegmenterJob", "load", "read_prompts"]
+
+
+def read_prompts(prompts: PromptLayers, axis: int, index: int | None) -> tuple[PlanePrompts, ...]:
+    """Return the prompts that masks are to be made of, by plane.
+
+    Parameters
+    ----------
+    prompts : PromptLayers
+    axis : int
+    index : int or None
+        The plane; None for every plane along the axis that has some.
+
+    Returns
+    -------
+    tuple of PlanePrompts
+
+    Raises
+    ------
+    CamSamError
+        If there are none.
+    """
+    there = prompts.read_all(axis) if index is None else (prompts.read(axis, index),)
+    found = tuple(plane for plane in there if plane.objects)
+    if not found:
+        where = "No slice along this axis has" if index is None else "This slice has no"
+        raise CamSamError(f"{where} prompts: place some (step 2), or draw a box.")
+    return found
 
 
 def load(name: str, device: str) -> Segmenter:
-    """Load a segmenter, downloading it where it is not there; in a thread."""
+    """Load a segmenter, downloading it where it is not there; in a thread.
+
+    Parameters
+    ----------
+    name, device : str
+        As of :func:`~napari_cam_sam.sam.loading.load_segmenter`.
+
+    Returns
+    -------
+    Segmenter
+    """
     import_torch()
     from napari_cam_sam.sam.loading import load_segmenter
 

@@ -13,7 +13,12 @@ __all__ = ["ViewerWorkspace", "workspace_of"]
 
 
 class ViewerWorkspace(Workspace):
-    """A viewer's workspace with its session manager and its keys; get it by `workspace_of`."""
+    """A viewer's workspace with its session manager and its keys; get it by `workspace_of`.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    """
 
     def __init__(self, viewer: Any) -> None:
         super().__init__(viewer)
@@ -26,7 +31,17 @@ _WORKSPACES: weakref.WeakValueDictionary[int, ViewerWorkspace] = weakref.WeakVal
 
 
 def workspace_of(viewer: Any) -> ViewerWorkspace:
-    """Return the workspace of a viewer: one for all its docks, as long as the viewer lives."""
+    """Return the workspace of a viewer: one for all its docks, as long as the viewer lives.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Or a proxy of it.
+
+    Returns
+    -------
+    ViewerWorkspace
+    """
     # Docks are given a proxy of the viewer, each its own.
     key = id(getattr(viewer, "__wrapped__", viewer))
     found = _WORKSPACES.get(key)

@@ -80,7 +80,7 @@ class WorkflowDock(Dock):
         self.stop.clicked.connect(self.cancel)
         self.heatmap.computed.connect(self._heatmaps_done)
         self.prompts.row.ended.connect(self._prompts_done)
-        self.prompts.question.answered.connect(self._answered)
+        self.prompts.question.answered.connect(lambda: self._prompts_done(True))
         self.prompts.question.refused.connect(self._prompts_refused)
         self.segment.segmented.connect(self._masks_done)
         self.scores.row.ended.connect(self._scores_done)
@@ -169,9 +169,6 @@ class WorkflowDock(Dock):
     def _prompts_refused(self, words: str) -> None:
         if self._step == 2:
             self._finish(words)
-
-    def _answered(self) -> None:
-        self._prompts_done(True)
 
     def _prompts_done(self, complete: bool) -> None:
         if self._step != 2:

@@ -26,7 +26,7 @@ from napari_cam_sam.plugin.segment.automatic.searched_plane import SearchedPlane
 from napari_cam_sam.plugin.segment.automatic.text_labels import (
     TextLabelJob,
     TextLabelPanel,
-    TextLabelsDone,
+    TextLabels,
 )
 from napari_cam_sam.plugin.segment.segmenter_choice import SegmenterChoice
 from napari_cam_sam.plugin.state.plane_masks import join_plane_masks
@@ -290,9 +290,9 @@ class AutomaticPanel(QWidget):
             return False
 
         def show(step: Any) -> None:
-            if isinstance(step, TextLabelsDone):
+            if isinstance(step, TextLabels):
                 if self._planes.get((found.axis, found.index)) is plane:
-                    plane.labels = step.names
+                    plane.labels = step
                     self._fill()
             elif step is not None:
                 self.naming.adopt(step, naming.of)

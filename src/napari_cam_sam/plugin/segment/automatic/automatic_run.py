@@ -38,6 +38,10 @@ def unsupported_reason(name: str, segmenter: Segmenter | None = None) -> str | N
         As it was chosen.
     segmenter : Segmenter, optional
         The same, where it is loaded: a file may hold a model that has a name.
+
+    Returns
+    -------
+    str or None
     """
     if segmenter is not None:
         if getattr(segmenter, "frame", None) == "medsam":
@@ -221,7 +225,17 @@ class Search:
 
 
 def outcome(done: Sequence[Picked]) -> str:
-    """Return in words what came of a search."""
+    """Return in words what came of a search.
+
+    Parameters
+    ----------
+    done : sequence of Picked
+        One a slice.
+
+    Returns
+    -------
+    str
+    """
     if len(done) == 1:
         (one,) = done
         n = len(one.found.masks)

@@ -28,13 +28,18 @@ if TYPE_CHECKING:
     from napari_cam_sam.plugin.state.snapshot import Snapshot
     from napari_cam_sam.sam.everything.text_labels import NamingParameters, TextModel
 
-__all__ = ["TextLabelJob", "TextLabelPanel", "TextLabels", "TextLabelsDone", "can_name"]
+__all__ = ["TextLabelJob", "TextLabelPanel", "TextLabels", "can_name"]
 
 _MISSING = 'Labelling needs open_clip: pip install "napari-cam-sam[text]".'
 
 
 def can_name() -> bool:
-    """Check whether open_clip is installed, without importing it."""
+    """Check whether open_clip is installed, without importing it.
+
+    Returns
+    -------
+    bool
+    """
     return importlib.util.find_spec("open_clip") is not None
 
 
@@ -67,14 +72,6 @@ class TextLabels:
 
 
 @dataclass(frozen=True, eq=False)
-class TextLabelsDone:
-    """The last step of naming: the names, and the masks that bear them."""
-
-    found: FoundMasks
-    names: TextLabels
-
-
-@dataclass(frozen=True, eq=False)
 class TextLabelJob:
     """All that a thread needs to name the masks of a plane.
 
@@ -101,13 +98,13 @@ class TextLabelJob:
         batches = -(-len(self.found.masks) // self.parameters.batch_size)
         return (self.model is None) + batches + 1
 
-    def steps(self) -> Generator[TextModel | TextLabelsDone | None]:
+    def steps(self) -> Generator[TextModel | TextLabels | None]:
         """Load the model where it is not, and name batch by batch, in a thread.
 
         Yields
         ------
-        TextModel, Named or None
-            The model once it is loaded, the names at the end, and None after each batch.
+        TextModel, TextLabels or None
+            The model once it is loaded, the labels at the end, and None after each batch.
         """
         from napari_cam_sam.sam.everything import text_labels as naming
 
@@ -123,7 +120,7 @@ class TextLabelJob:
             batch = masks[start : start + size]
             parts.append(naming.name_masks(model, plane, batch, self.parameters))
             yield None
-        yield TextLabelsDone(self.found, TextLabels(self.parameters, np.concatenate(parts)))
+        yield TextLabels(self.parameters, np.concatenate(parts))
 
 
 class TextLabelPanel(QWidget):

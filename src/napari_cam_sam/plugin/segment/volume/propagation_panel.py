@@ -13,11 +13,12 @@ from qtpy.QtWidgets import QWidget
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
-from napari_cam_sam.plugin.qt.plain_text import Label, show_info
+from napari_cam_sam.plugin.qt.plain_text import Label
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress, duration
 from napari_cam_sam.plugin.qt.widgets import Section, ValueComboBox, button, form_layout, vbox
 from napari_cam_sam.plugin.segment.live_masks import LiveMasks
 from napari_cam_sam.plugin.segment.segmenter_choice import SegmenterChoice
+from napari_cam_sam.plugin.segment.segmenter_job import read_prompts
 from napari_cam_sam.plugin.segment.volume.propagation_form import PropagationForm, reachable
 from napari_cam_sam.plugin.segment.volume.propagation_run import (
     PlaneStep,
@@ -143,9 +144,7 @@ class PropagationPanel(QWidget):
         try:
             run = self._prepared()
         except CamSamError as error:
-            self._row.show_error(str(error))
-            # The dock may be scrolled elsewhere when a key is pressed.
-            show_info(str(error))
+            self._row.refuse(str(error))
             return False
         job = run.job
         self._live.drop()
@@ -212,17 +211,11 @@ class PropagationPanel(QWidget):
         """Return the prompts to start from, and the rules, as far as they fit the image."""
         if image.spatial_ndim != 3:
             raise CamSamError(f"{image.name} is a single slice: propagation needs a volume.")
-        everywhere = self.start_from.value() == _ALL
-        read = self._workspace.prompts
-        there = read.read_all(axis) if everywhere else (read.read(axis, index),)
-        prompts = tuple(plane for plane in there if plane.objects)
-        if not prompts:
-            where = "No slice along this axis has" if everywhere else "This slice has no"
-            raise CamSamError(f"{where} prompts: place some (step 2), or draw a box.")
+        only = None if self.start_from.value() == _ALL else index
+        prompts = read_prompts(self._workspace.prompts, axis, only)
         parameters, sigma = self.rules.fitting(image)
-        if parameters.min_evidence is not None and not self._workspace.heatmaps.computed_planes(
-            axis
-        ):
+        computed = self._workspace.heatmaps.computed_planes(axis)
+        if parameters.min_evidence is not None and not computed:
             raise CamSamError(
                 "No heatmap along this axis: compute some (step 1), or switch off Min evidence."
             )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_cam_sam.plugin.segment.mask_decoding import decode
+from napari_cam_sam.plugin.segment.mask_decoding import decode, encode
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, listed, single_candidate
 from napari_cam_sam.prompts.data import ObjectPrompt, PlanePrompts
 from napari_cam_sam.sam.segmenter import Cancelled, MaskCandidates
@@ -62,7 +62,20 @@ class VolumeJob:
 def chosen_candidates(
     masks: MaskLayers, prompts: Iterable[PlanePrompts], segmenter: str
 ) -> dict[int, tuple[int, ...]]:
-    """Return, by plane, which candidates of its prompts were chosen by hand or accepted."""
+    """Return, by plane, which candidates of its prompts were chosen by hand or accepted.
+
+    Parameters
+    ----------
+    masks : MaskLayers
+    prompts : iterable of PlanePrompts
+    segmenter : str
+        Candidates of another one do not count.
+
+    Returns
+    -------
+    dict of int to tuple of int
+        As ``VolumeJob.picked``.
+    """
     chosen: dict[int, tuple[int, ...]] = {}
     for plane in prompts:
         known = masks.get(plane.axis, plane.index)
@@ -107,6 +120,10 @@ class PlaneStep:
 def propagate_steps(job: VolumeJob) -> Generator[Segmenter | PlaneStep]:
     """Load the segmenter where it is not, segment the prompted planes, and go out from them.
 
+    Parameters
+    ----------
+    job : VolumeJob
+
     Yields
     ------
     Segmenter or PlaneStep
@@ -124,7 +141,8 @@ def propagate_steps(job: VolumeJob) -> Generator[Segmenter | PlaneStep]:
     run, snapshot = job.run, job.snapshot
     starts: list[PlaneMasks] = []
     for prompts in job.prompts:
-        masks = decode(run, segmenter, prompts)
+        embedding, _ = encode(run, segmenter, prompts)
+        masks = decode(segmenter, run.name, embedding, snapshot.window(), prompts)
         picked = job.picked.get(prompts.index)
         if picked is not None:
             masks = replace(masks, chosen=picked, picked=True)

@@ -1,0 +1,44 @@
+"""What is known of the heatmap of the slice shown, in a sentence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.plugin.state.plane_words import slider_label
+
+if TYPE_CHECKING:
+    from napari_cam_sam.plugin.state.workspace import Workspace
+
+__all__ = ["found_words"]
+
+
+def found_words(workspace: Workspace, chosen: dict[str, Any]) -> str:
+    """Return the probabilities on the slice shown, and why its heatmap is empty or outdated.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    chosen : dict
+        The choices of the dock; empty while no classifier is loaded, hence no class chosen.
+
+    Returns
+    -------
+    str
+        Empty where the slice has no heatmap.
+    """
+    try:
+        axis, index = workspace.plane()
+        note = workspace.heatmaps.record(axis, index)
+        slider = slider_label(workspace.shown)
+    except CamSamError:
+        return ""
+    if note is None:
+        return ""
+    likely = sorted(note.probabilities.items(), key=lambda pair: -pair[1])[:3]
+    text = ", ".join(f"{name} {value:.2f}" for name, value in likely)
+    reason = "" if note.reason is None else f" No evidence: {note.reason}"
+    # A network has a probability a pixel: the highest on the plane is told.
+    most = "highest probability of " if note.made_by.get("pixels") else ""
+    other = note.other_words(chosen) if chosen else ""
+    return f"Slice {index}{slider}: {most}{text}.{reason} {other}".rstrip()
