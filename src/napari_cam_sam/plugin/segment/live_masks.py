@@ -10,7 +10,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.qt.latest import LatestOnly
 from napari_cam_sam.plugin.qt.narrow import ElidedCheckBox
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
-from napari_cam_sam.plugin.segment.mask_decoding import decode
+from napari_cam_sam.plugin.segment.segment_run import decode
 from napari_cam_sam.plugin.segment.segmenter_choice import SegmenterChoice
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks
 

@@ -17,12 +17,12 @@ from napari_cam_sam.plugin.qt.wording import counted
 from napari_cam_sam.plugin.segment.automatic.automatic_run import (
     Picked,
     Search,
+    SearchedPlane,
     outcome,
     unsupported_reason,
 )
 from napari_cam_sam.plugin.segment.automatic.mask_list import MaskList
 from napari_cam_sam.plugin.segment.automatic.search_form import SearchForm
-from napari_cam_sam.plugin.segment.automatic.searched_plane import SearchedPlane
 from napari_cam_sam.plugin.segment.automatic.text_labels import (
     TextLabelJob,
     TextLabelPanel,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,16 +13,22 @@ from numpy.typing import NDArray
 from napari_cam_sam.plugin.qt.wording import counted
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, single_candidate
 from napari_cam_sam.prompts.data import PlanePrompts
-from napari_cam_sam.sam.everything.ranking import RankingParameters, choose_by_heatmap
+from napari_cam_sam.sam.everything.ranking import (
+    RankingParameters,
+    choose_by_heatmap,
+    heatmap_scores,
+)
 from napari_cam_sam.sam.registry import knows_boxes_only
 from napari_cam_sam.sam.run_length import RunLengthMask, encode_mask
 
 if TYPE_CHECKING:
+    from napari_cam_sam.plugin.segment.automatic.text_labels import TextLabels
     from napari_cam_sam.plugin.segment.segmenter_job import SegmenterJob
+    from napari_cam_sam.plugin.state.heatmap_record import HeatmapRecord
     from napari_cam_sam.sam.everything.automatic import AutomaticParameters
     from napari_cam_sam.sam.segmenter import Segmenter
 
-__all__ = ["FoundMasks", "Picked", "Search", "outcome", "unsupported_reason"]
+__all__ = ["FoundMasks", "Picked", "Search", "SearchedPlane", "outcome", "unsupported_reason"]
 
 _REFUSED = {
     "seeded": "seeded makes masks from prompts only: choose a SAM, e.g. compact-sam.",
@@ -128,6 +134,46 @@ class FoundMasks:
             source="automatic",
             about=about,
         )
+
+
+@dataclass(eq=False)
+class SearchedPlane:
+    """The masks of a plane, their labels, and which of them are in the preview.
+
+    Attributes
+    ----------
+    found : FoundMasks
+    ids : set of int
+        The objects that were put into the preview, also of a search before.
+    members : tuple of int
+        Which masks were put there last.
+    labels : TextLabels or None
+    """
+
+    found: FoundMasks
+    ids: set[int] = field(default_factory=set)
+    members: tuple[int, ...] = ()
+    labels: TextLabels | None = None
+    _scored: tuple[HeatmapRecord, str, NDArray[np.float64]] | None = None
+
+    def share_words(self, members: Sequence[int], apart: bool = False) -> str:
+        """Return in words how many of the masks are shown, e.g. ``"2 of 7 merged"``."""
+        several = " separate" if apart else " merged"
+        return f"{len(members)} of {len(self.found.masks)}{several * (len(members) > 1)}"
+
+    def scores(
+        self, record: HeatmapRecord, heatmap: NDArray[Any], rule: Any
+    ) -> NDArray[np.float64]:
+        """Return how well each mask matches a heatmap, computed once for a heatmap and a rule.
+
+        Raises
+        ------
+        CamSamError
+            If the rule cannot be used.
+        """
+        if self._scored is None or self._scored[0] is not record or self._scored[1] != rule:
+            self._scored = record, rule, heatmap_scores(self.found.arrays(), heatmap, rule)
+        return self._scored[2]
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_cam_sam.plugin.segment.mask_decoding import decode, encode
+from napari_cam_sam.plugin.segment.segment_run import decode, encode
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, listed, single_candidate
 from napari_cam_sam.prompts.data import ObjectPrompt, PlanePrompts
 from napari_cam_sam.sam.segmenter import Cancelled, MaskCandidates
