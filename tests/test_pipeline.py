@@ -31,7 +31,7 @@ from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
 from napari_cam_sam.prompts.parameters import strategy_parameters
 from napari_cam_sam.sam.cache.embeddings import EmbeddingCache
 from napari_cam_sam.sam.cache.store import EmbeddingStore
-from napari_cam_sam.sam.everything.automatic import AutomaticParameters
+from napari_cam_sam.sam.everything.parameters import AutomaticParameters
 from napari_cam_sam.sam.loading import load_segmenter
 from napari_cam_sam.sam.segmenter import Embedding, MaskCandidates, Segmenter
 from napari_cam_sam.sam.volume.parameters import PropagationParameters

@@ -22,7 +22,7 @@ from napari_cam_sam.images.preprocessing import PreprocessingParameters
 from napari_cam_sam.pipeline import RunParameters, VolumeParameters
 from napari_cam_sam.prompts.parameters import PromptParameters
 from napari_cam_sam.sam.cache.embeddings import CacheParameters
-from napari_cam_sam.sam.everything.automatic import AutomaticParameters
+from napari_cam_sam.sam.everything.parameters import AutomaticParameters
 from napari_cam_sam.sam.everything.ranking import RankingParameters
 from napari_cam_sam.sam.volume.parameters import PropagationParameters
 from napari_cam_sam.studies.config.run_settings import CARD_KEYS, read_run_settings, settings_text

@@ -16,7 +16,7 @@ from napari_cam_sam.sam.mask_choice import MaskChoice
 from napari_cam_sam.sam.volume.parameters import PropagationParameters
 
 if TYPE_CHECKING:
-    from napari_cam_sam.sam.everything.automatic import AutomaticParameters
+    from napari_cam_sam.sam.everything.parameters import AutomaticParameters
 
 __all__ = ["MaskFrom", "RunParameters", "VolumeParameters"]
 

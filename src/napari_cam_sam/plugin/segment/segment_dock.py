@@ -15,7 +15,7 @@ from napari_cam_sam.plugin.qt.task_progress import TaskProgress, duration
 from napari_cam_sam.plugin.qt.timers import single_shot_timer
 from napari_cam_sam.plugin.qt.widgets import Section, button, form_layout, vbox
 from napari_cam_sam.plugin.qt.wording import counted
-from napari_cam_sam.plugin.segment.automatic.automatic_section import AutomaticSection
+from napari_cam_sam.plugin.segment.automatic.automatic_panel import AutomaticPanel
 from napari_cam_sam.plugin.segment.encoding_status import EncodeAheadPanel
 from napari_cam_sam.plugin.segment.live_masks import LiveMasks
 from napari_cam_sam.plugin.segment.mask_review import MaskReview
@@ -84,12 +84,14 @@ class SegmentDock(Dock):
         self.review = MaskReview(workspace, self.live)
         self.through = PropagationPanel(workspace, self.segmenter, self.row, self.live)
         self.ahead = EncodeAheadPanel(workspace, self.segmenter, self.row)
-        self.automatic = AutomaticSection(workspace, self.segmenter, self.live)
+        self.automatic = AutomaticPanel(workspace, self.segmenter, self.live)
 
         self._volume = Section("Propagate through volume", self.through, opened=False)
+        everything = Section("All masks of this slice", self.automatic, opened=False)
+        everything.title.setToolTip("Finds masks without prompts; the heatmap ranks them.")
         vbox(
             self, form_layout((("Segmenter", self.segmenter),)), self.run, self.run_all, self.live,
-            self._volume, self.review, self.saving, self.row, self.ahead, self.automatic,
+            self._volume, self.review, self.saving, self.row, self.ahead, everything,
             margins=None,
         ).addStretch()  # fmt: skip
 

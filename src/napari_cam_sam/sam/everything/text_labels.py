@@ -6,11 +6,9 @@ the embeddings of its templates, and the softmax over the scaled cosines gives i
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +19,7 @@ from torch import Tensor
 from napari_cam_sam.errors import CamSamError, unknown_name
 from napari_cam_sam.models.checkpoints import load_into, read_checkpoint, weights_sha256
 from napari_cam_sam.models.devices import choose_device
+from napari_cam_sam.sam.everything.parameters import NAMING_CAUTION, NamingParameters
 from napari_cam_sam.sam.validation import check_plane
 
 __all__ = [
@@ -33,75 +32,10 @@ __all__ = [
     "name_masks",
 ]
 
-NAMING_CAUTION = (
-    "Names from texts are a hint, not a finding: on blood smears everything mode with CLIP or a "
-    "medical CLIP named and filtered masks inconsistently. Look at every mask that it keeps or "
-    "drops."
-)
-"""What to say wherever names are shown."""
-
 Progress = Callable[[int, int], None]
-Background = Literal["blur", "keep", "black"]
 
 _SCHEMES = ("hf-hub:", "local-dir:")
 _SUFFIXES = (".pth", ".pt", ".safetensors")
-
-
-@dataclass(frozen=True)
-class NamingParameters:
-    """What masks may be called, and what the model is shown of them.
-
-    Attributes
-    ----------
-    classes : tuple of str
-        Two texts or more, all different; one of them should stand for what is not meant, e.g.
-        ``("a lesion", "normal tissue")``: the probabilities add up to 1 over these.
-    templates : tuple of str
-        Sentences with ``{}`` where the class goes. A medical CLIP wants its own, e.g.
-        ``"this is an ultrasound image of {}"``.
-    margin : float
-        Added on each side of a mask's square, as a fraction of its side.
-    background : {"blur", "keep", "black"}
-        What becomes of the crop outside of the mask.
-    blur : float
-        Standard deviation of that blur, as a fraction of the square's side.
-    batch_size : int
-        Crops in one pass of the model.
-
-    Raises
-    ------
-    CamSamError
-        For classes or templates that cannot be used, or a value out of its range.
-    """
-
-    classes: tuple[str, ...]
-    templates: tuple[str, ...] = ("a photo of {}.", "an image of {}.")
-    margin: float = 0.2
-    background: Background = "blur"
-    blur: float = 0.05
-    batch_size: int = 32
-
-    def __post_init__(self) -> None:
-        if len(self.classes) < 2 or len(set(self.classes)) < len(self.classes):
-            raise CamSamError(
-                f"Masks are named by two or more different texts, not {self.classes!r}: add one "
-                "for what is not meant, e.g. 'background'."
-            )
-        if not all(text.strip() for text in self.classes):
-            raise CamSamError("A text that names masks is empty: write what is to be seen.")
-        if not self.templates or not all(text.count("{}") == 1 for text in self.templates):
-            raise CamSamError(
-                f"A template needs one {{}} where the class goes, e.g. 'a photo of {{}}', "
-                f"not {self.templates!r}."
-            )
-        if self.background not in get_args(Background):
-            raise unknown_name("background", str(self.background), get_args(Background))
-        for name in ("margin", "blur"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise CamSamError(f"The naming parameter {name} must be 0 or more, not {value!r}.")
-        if self.batch_size < 1:
-            raise CamSamError(f"The batch size is {self.batch_size}; expected 1 or more.")
 
 
 class TextModel:

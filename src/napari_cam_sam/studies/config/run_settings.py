@@ -21,7 +21,7 @@ from napari_cam_sam.pipeline.parameters import MaskFrom
 from napari_cam_sam.prompts.parameters import PRESETS, TRUTH_PRESETS, strategy_parameters
 from napari_cam_sam.records.values import plain
 from napari_cam_sam.sam.cache.embeddings import CacheParameters
-from napari_cam_sam.sam.everything.automatic import AutomaticParameters, recommended_parameters
+from napari_cam_sam.sam.everything.parameters import AutomaticParameters, recommended_parameters
 from napari_cam_sam.sam.mask_choice import MASK_CHOICES
 from napari_cam_sam.sam.registry import default_segmenter, segmenter_names, split_frame, with_frame
 from napari_cam_sam.studies.config.document import Entry, read_document

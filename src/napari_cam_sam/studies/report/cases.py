@@ -25,7 +25,7 @@ from napari_cam_sam.pipeline.planes import (
     run_plane,
 )
 from napari_cam_sam.prompts.data import PlanePrompts
-from napari_cam_sam.sam.everything.automatic import AutomaticParameters
+from napari_cam_sam.sam.everything.parameters import AutomaticParameters
 from napari_cam_sam.studies.cases import Case, read_case, read_prediction
 from napari_cam_sam.studies.config.plan import DatasetSource, Study, plan_hash
 from napari_cam_sam.studies.config.settings import PREDICTION, Setting

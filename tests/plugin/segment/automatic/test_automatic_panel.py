@@ -18,7 +18,7 @@ from napari_cam_sam.images.windows import WindowParameters, apply_window, resolv
 from napari_cam_sam.metrics.overlap import overlap
 from napari_cam_sam.models.classifiers import load_classifier
 from napari_cam_sam.plugin.io.sample_data import shapes_sample, ultrasound_sample
-from napari_cam_sam.plugin.segment.automatic import automatic_section
+from napari_cam_sam.plugin.segment import segmenter_job
 from napari_cam_sam.plugin.segment.automatic.automatic_panel import AutomaticPanel
 from napari_cam_sam.plugin.segment.automatic.automatic_run import (
     FoundMasks,
@@ -60,8 +60,6 @@ def opened(qapp: Any, qtbot: Any, finish: Finish) -> Iterator[Callable[[Any], Se
         dock = SegmentDock(viewer)
         docks.append(dock)
         dock.segmenter.choose(segmenter)
-        dock.automatic.title.setChecked(True)
-        finish(dock.automatic.row)
         assert (dock.automatic.row.words.text() == "") == (segmenter == "compact-sam")
         panel(dock).search.set_value(FEW)
         return dock
@@ -74,8 +72,7 @@ def opened(qapp: Any, qtbot: Any, finish: Finish) -> Iterator[Callable[[Any], Se
 
 
 def panel(dock: SegmentDock) -> AutomaticPanel:
-    assert dock.automatic.panel is not None
-    return dock.automatic.panel
+    return dock.automatic
 
 
 def sample(viewer: Any, draw: Callable[[], Any]) -> Any:
@@ -393,25 +390,23 @@ def test_an_edit_of_prompts_elsewhere_leaves_a_picked_mask(opened: Any, finish: 
 
 
 def test_pytorch_that_cannot_be_loaded_is_tried_again(
-    qapp: Any, finish: Finish, monkeypatch: pytest.MonkeyPatch, notices: list[str]
+    opened: Any, finish: Finish, monkeypatch: pytest.MonkeyPatch, notices: list[str]
 ) -> None:
     def fails() -> None:
         raise CamSamError("PyTorch cannot be loaded (no such thing).")
 
     viewer = ViewerModel()
     viewer.add_image(volume()[:, 0])
-    dock = SegmentDock(viewer)
+    dock = opened(viewer)
     with monkeypatch.context() as patch:
-        patch.setattr(automatic_section, "import_torch", fails)
-        dock.automatic.title.setChecked(True)
+        patch.setattr(segmenter_job, "import_torch", fails)
+        panel(dock).find.click()
         finish(dock.automatic.row)
     assert any("PyTorch cannot be loaded" in notice for notice in notices)
-    assert "try again" in dock.automatic.row.words.text()
-    assert dock.automatic.panel is None
-    dock.automatic.title.setChecked(False)
-    dock.automatic.title.setChecked(True)
+    assert panel(dock).searched(0, 0) is None
+    panel(dock).find.click()
     finish(dock.automatic.row)
-    assert panel(dock).isVisibleTo(dock.automatic)
+    assert panel(dock).searched(0, 0) is not None
 
 
 @pytest.mark.parametrize(("crop_layers", "batches"), [(0, 4), (1, 4 + 4 * 1)])

@@ -18,7 +18,7 @@ from napari_cam_sam.plugin.segment.automatic import text_labels
 from napari_cam_sam.plugin.segment.automatic.automatic_panel import AutomaticPanel
 from napari_cam_sam.plugin.segment.segment_dock import SegmentDock
 from napari_cam_sam.sam.everything import text_labels as naming
-from napari_cam_sam.sam.everything.automatic import AutomaticParameters
+from napari_cam_sam.sam.everything.parameters import AutomaticParameters
 from napari_cam_sam.sam.everything.text_labels import (
     NAMING_CAUTION,
     NamingParameters,
@@ -66,8 +66,6 @@ def dock(qapp: Any, finish: Finish) -> Iterator[SegmentDock]:
     viewer.add_image(pixels, name="plane")
     made = SegmentDock(viewer)
     made.segmenter.choose("compact-sam")
-    made.automatic.title.setChecked(True)
-    finish(made.automatic.row)
     panel(made).search.set_value(
         AutomaticParameters(points_per_side=6, predicted_iou=0.3, stability=0.3, box_overlap=0.9)
     )
@@ -77,8 +75,7 @@ def dock(qapp: Any, finish: Finish) -> Iterator[SegmentDock]:
 
 
 def panel(dock: SegmentDock) -> AutomaticPanel:
-    assert dock.automatic.panel is not None
-    return dock.automatic.panel
+    return dock.automatic
 
 
 def names(dock: SegmentDock) -> list[str]:
@@ -206,7 +203,7 @@ def test_without_the_extra_naming_is_off_and_says_what_to_install(
 
 
 @pytest.mark.slow
-def test_pytorch_is_imported_when_the_section_is_opened_and_not_before(tmp_path: Path) -> None:
+def test_pytorch_is_imported_when_masks_are_searched_for_and_not_before(tmp_path: Path) -> None:
     code = (
         "import sys, os\n"
         "from napari.components import ViewerModel\n"
@@ -216,9 +213,10 @@ def test_pytorch_is_imported_when_the_section_is_opened_and_not_before(tmp_path:
         "from napari_cam_sam.plugin.segment.segment_dock import SegmentDock\n"
         "viewer = ViewerModel(); viewer.add_image(np.zeros((9, 9)))\n"
         "dock = SegmentDock(viewer)\n"
+        "dock.segmenter.choose('compact-sam')\n"
         "print('torch' in sys.modules)\n"
-        "dock.automatic.title.setChecked(True)\n"
-        "while dock.automatic.panel is None: app.processEvents()\n"
+        "dock.automatic.find.click()\n"
+        "while dock.automatic.row.busy: app.processEvents()\n"
         "print('torch' in sys.modules)\n"
         "sys.stdout.flush(); os._exit(0)\n"
     )

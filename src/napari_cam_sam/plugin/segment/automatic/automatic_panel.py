@@ -18,6 +18,7 @@ from napari_cam_sam.plugin.segment.automatic.automatic_run import (
     Picked,
     Search,
     SearchedPlane,
+    TextLabels,
     outcome,
     unsupported_reason,
 )
@@ -26,7 +27,6 @@ from napari_cam_sam.plugin.segment.automatic.search_form import SearchForm
 from napari_cam_sam.plugin.segment.automatic.text_labels import (
     TextLabelJob,
     TextLabelPanel,
-    TextLabels,
 )
 from napari_cam_sam.plugin.segment.segmenter_choice import SegmenterChoice
 from napari_cam_sam.plugin.state.plane_masks import join_plane_masks
@@ -50,26 +50,22 @@ class AutomaticPanel(QWidget):
     segmenter : SegmenterChoice
     live : LiveMasks
         Is told of planes whose masks are not of their prompts.
-    row : TaskProgress
-        Runs the work and shows how far it is.
     """
 
-    def __init__(
-        self, workspace: Workspace, segmenter: SegmenterChoice, live: LiveMasks, row: TaskProgress
-    ) -> None:
+    def __init__(self, workspace: Workspace, segmenter: SegmenterChoice, live: LiveMasks) -> None:
         super().__init__()
         self._workspace, self._segmenter, self._live = workspace, segmenter, live
-        self.row = row
         self._planes: dict[tuple[int, int], SearchedPlane] = {}
         self._of: tuple[Any, ...] = ()
         self._result: Callable[[], str] = str
         self._ran_with: object = None
 
-        self._build(row)
+        self._build()
         self._connect()
         self._forget()
 
-    def _build(self, row: TaskProgress) -> None:
+    def _build(self) -> None:
+        self.row = TaskProgress()
         self.find = button("Find all masks", "Searches this slice with a grid of points.")
         self.pick = button(
             "Pick by heatmap",
@@ -89,7 +85,7 @@ class AutomaticPanel(QWidget):
         self.naming = TextLabelPanel()
 
         # The row lies above the list, where it is seen, whatever is unfolded below.
-        whole = vbox(self, self.find, hbox(self.pick, self.pick_all), row, self.list)
+        whole = vbox(self, self.find, hbox(self.pick, self.pick_all), self.row, self.list)
         for title, content in (
             ("Search settings", self.search),
             ("Heatmap matching", self.ranking),

@@ -22,13 +22,20 @@ from napari_cam_sam.sam.registry import knows_boxes_only
 from napari_cam_sam.sam.run_length import RunLengthMask, encode_mask
 
 if TYPE_CHECKING:
-    from napari_cam_sam.plugin.segment.automatic.text_labels import TextLabels
     from napari_cam_sam.plugin.segment.segmenter_job import SegmenterJob
     from napari_cam_sam.plugin.state.heatmap_record import HeatmapRecord
-    from napari_cam_sam.sam.everything.automatic import AutomaticParameters
+    from napari_cam_sam.sam.everything.parameters import AutomaticParameters, NamingParameters
     from napari_cam_sam.sam.segmenter import Segmenter
 
-__all__ = ["FoundMasks", "Picked", "Search", "SearchedPlane", "outcome", "unsupported_reason"]
+__all__ = [
+    "FoundMasks",
+    "Picked",
+    "Search",
+    "SearchedPlane",
+    "TextLabels",
+    "outcome",
+    "unsupported_reason",
+]
 
 _REFUSED = {
     "seeded": "seeded makes masks from prompts only: choose a SAM, e.g. compact-sam.",
@@ -134,6 +141,34 @@ class FoundMasks:
             source="automatic",
             about=about,
         )
+
+
+@dataclass(frozen=True, eq=False)
+class TextLabels:
+    """What the masks of a plane were named.
+
+    Attributes
+    ----------
+    parameters : NamingParameters
+    probabilities : ndarray of float32, shape (masks, classes)
+    """
+
+    parameters: NamingParameters
+    probabilities: NDArray[np.float32]
+
+    def labels(self, text: str | None = None) -> list[tuple[str, float]]:
+        """Return a name of each mask, and its probability: the likeliest, or the one asked for."""
+        classes = self.parameters.classes
+        columns = [int(row.argmax()) if text is None else classes.index(text)
+                   for row in self.probabilities]  # fmt: skip
+        rows = zip(columns, self.probabilities, strict=True)
+        return [(classes[column], float(row[column])) for column, row in rows]
+
+    def members(self, text: str, threshold: float) -> list[int]:
+        """List the masks that are named so, with at least this probability."""
+        from napari_cam_sam.sam.everything.text_labels import masks_named
+
+        return masks_named(self.probabilities, self.parameters, text, threshold)
 
 
 @dataclass(eq=False)

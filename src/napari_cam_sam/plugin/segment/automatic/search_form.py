@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.qt.parameter_form import ParameterForm
-
-if TYPE_CHECKING:
-    from napari_cam_sam.sam.everything.automatic import AutomaticParameters
+from napari_cam_sam.sam.everything.parameters import AutomaticParameters, recommended_parameters
 
 __all__ = ["SearchForm"]
 
 
 class SearchForm(ParameterForm):
     """A form of the parameters of a search.
-
-    It imports PyTorch with its defaults: make one only where that is there.
 
     Parameters
     ----------
@@ -26,11 +21,6 @@ class SearchForm(ParameterForm):
     """
 
     def __init__(self, segmenter: str) -> None:
-        from napari_cam_sam.sam.everything.automatic import (
-            AutomaticParameters,
-            recommended_parameters,
-        )
-
         super().__init__(AutomaticParameters)
         self._recommended = recommended_parameters(segmenter)
         # Its default is no number of two places: shown here, it would be another.
@@ -49,8 +39,6 @@ class SearchForm(ParameterForm):
 
     def recommend(self, segmenter: str) -> None:
         """Show what suits another segmenter, unless the user has changed something."""
-        from napari_cam_sam.sam.everything.automatic import recommended_parameters
-
         before, self._recommended = self._recommended, recommended_parameters(segmenter)
         try:
             untouched = self.parameters() == before

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QLineEdit, QWidget
 
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.plugin.qt.torch_import import import_torch
 from napari_cam_sam.plugin.qt.widgets import (
     FractionSlider,
     Message,
@@ -22,13 +22,14 @@ from napari_cam_sam.plugin.qt.widgets import (
     hbox,
     vbox,
 )
+from napari_cam_sam.plugin.segment.automatic.automatic_run import FoundMasks, TextLabels
+from napari_cam_sam.sam.everything.parameters import NAMING_CAUTION, NamingParameters
 
 if TYPE_CHECKING:
-    from napari_cam_sam.plugin.segment.automatic.automatic_run import FoundMasks
     from napari_cam_sam.plugin.state.snapshot import Snapshot
-    from napari_cam_sam.sam.everything.text_labels import NamingParameters, TextModel
+    from napari_cam_sam.sam.everything.text_labels import TextModel
 
-__all__ = ["TextLabelJob", "TextLabelPanel", "TextLabels", "can_name"]
+__all__ = ["TextLabelJob", "TextLabelPanel", "can_name"]
 
 _MISSING = 'Labelling needs open_clip: pip install "napari-cam-sam[text]".'
 
@@ -41,34 +42,6 @@ def can_name() -> bool:
     bool
     """
     return importlib.util.find_spec("open_clip") is not None
-
-
-@dataclass(frozen=True, eq=False)
-class TextLabels:
-    """What the masks of a plane were named.
-
-    Attributes
-    ----------
-    parameters : NamingParameters
-    probabilities : ndarray of float32, shape (masks, classes)
-    """
-
-    parameters: NamingParameters
-    probabilities: NDArray[np.float32]
-
-    def labels(self, text: str | None = None) -> list[tuple[str, float]]:
-        """Return a name of each mask, and its probability: the likeliest, or the one asked for."""
-        classes = self.parameters.classes
-        columns = [int(row.argmax()) if text is None else classes.index(text)
-                   for row in self.probabilities]  # fmt: skip
-        rows = zip(columns, self.probabilities, strict=True)
-        return [(classes[column], float(row[column])) for column, row in rows]
-
-    def members(self, text: str, threshold: float) -> list[int]:
-        """List the masks that are named so, with at least this probability."""
-        from napari_cam_sam.sam.everything.text_labels import masks_named
-
-        return masks_named(self.probabilities, self.parameters, text, threshold)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +79,7 @@ class TextLabelJob:
         TextModel, TextLabels or None
             The model once it is loaded, the labels at the end, and None after each batch.
         """
+        import_torch()
         from napari_cam_sam.sam.everything import text_labels as naming
 
         model = self.model
@@ -124,10 +98,7 @@ class TextLabelJob:
 
 
 class TextLabelPanel(QWidget):
-    """Which texts, by which model, and which of the masks so named are listed.
-
-    It imports PyTorch with the words that it shows: make one only where that is there.
-    """
+    """Which texts, by which model, and which of the masks so named are listed."""
 
     wanted = Signal()
     """Masks are to be named."""
@@ -136,8 +107,6 @@ class TextLabelPanel(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        from napari_cam_sam.sam.everything.text_labels import NAMING_CAUTION, NamingParameters
-
         self._held: tuple[tuple[str, str | None, str], TextModel] | None = None
         self.classes = _field(
             "a lesion, normal tissue",
@@ -194,8 +163,6 @@ class TextLabelPanel(QWidget):
         CamSamError
             For texts that cannot be used, or without a model.
         """
-        from napari_cam_sam.sam.everything.text_labels import NamingParameters
-
         texts = tuple(part.strip() for part in self.classes.text().split(",") if part.strip())
         sentence = self.sentence.text().strip()
         parameters = NamingParameters(texts)
