@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -138,6 +138,42 @@ def test_a_group_with_rules_that_are_off_is_told_once(qapp: Any) -> None:
         form.set_value(wanted)
         assert form.value() == wanted
     assert len(told) == 2
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    """Numbers that a form shows.
+
+    Attributes
+    ----------
+    part : float
+        In [0, 1].
+    area : int
+        Pixels.
+    rate : float
+        A small one.
+    """
+
+    part: float = 0.5
+    area: int = 0
+    rate: float = 1e-3
+
+
+def test_what_is_set_comes_back_exactly_until_it_is_changed(qapp: Any) -> None:
+    form = ParameterForm(_Numbers)
+    wanted = _Numbers(512 / 1500, 250_000, 2.5e-7)
+    form.set_value(wanted)
+    assert form.value() == wanted
+    assert form.widget("part").number.text() == "0.341333"
+    assert form.widget("area").value() == 250_000
+    form.widget("area").setValue(7)
+    assert form.value() == replace(wanted, area=7)
+    form.widget("part").number.setValue(0.125)
+    form.widget("rate").setValue(3e-4)
+    assert form.value() == _Numbers(0.125, 7, 3e-4)
+    assert form.widget("rate").text() == "0.0003"
+    form.set_value(_Numbers())
+    assert form.widget("part").number.text() == "0.50"
 
 
 def test_a_long_path_asks_for_no_wider_dock(qapp: Any) -> None:

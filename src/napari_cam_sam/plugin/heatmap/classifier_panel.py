@@ -32,7 +32,8 @@ __all__ = ["ClassifierPanel"]
 _BROWSE = "Open a checkpoint…"
 _BUNDLE = "Open a MONAI bundle…"
 _CHOICES = ("target", "layer", "classifier_sha256", "plane_order")
-_ORDERS = {"rows-columns": "rows, columns", "columns-rows": "columns, rows (nibabel)"}
+_ORDERS = (("rows, columns", "rows-columns"), ("columns, rows (nibabel)", "columns-rows"))
+_DEVICES = [("auto", "auto"), ("CPU", "cpu")]
 
 
 @dataclass(frozen=True)
@@ -87,10 +88,10 @@ class ClassifierPanel(QObject):
         )
         self.order = ValueComboBox(
             "How slices are given to the model: rows first, as displayed, or columns first, for "
-            "models trained on slices of nibabel arrays (which look transposed)."
+            "models trained on slices of nibabel arrays (which look transposed).",
+            _ORDERS,
         )
-        self.order.offer([(words, value) for value, words in _ORDERS.items()])
-        self.device = ValueComboBox("Where models run; auto uses a GPU if there is one.")
+        self.device = ValueComboBox("Where models run; auto uses a GPU if there is one.", _DEVICES)
         shipped, networks = shipped_classifiers(), shipped_networks()
         self.name.offer(
             [("choose…", None)]
@@ -99,7 +100,6 @@ class ClassifierPanel(QObject):
             + [(name, name) for name in classifier_names() if name not in shipped]
             + [(_BROWSE, _BROWSE), (_BUNDLE, _BUNDLE)]
         )
-        self.device.offer([("auto", "auto"), ("CPU", "cpu")])
         self.device.set_value(workspace.device)
         self.name.chosen.connect(self._name_chosen)
         self.device.chosen.connect(self._device_chosen)
@@ -346,10 +346,8 @@ class ClassifierPanel(QObject):
         """List the devices that there are, which PyTorch alone knows."""
         import torch
 
-        found = [("auto", "auto"), ("CPU", "cpu")]
-        found += [
-            (torch.cuda.get_device_name(i), f"cuda:{i}") for i in range(torch.cuda.device_count())
-        ]
+        gpus = range(torch.cuda.device_count())
+        found = _DEVICES + [(torch.cuda.get_device_name(i), f"cuda:{i}") for i in gpus]
         if torch.backends.mps.is_available():
             found.append(("Apple GPU", "mps"))
         self.device.offer(found)

@@ -17,7 +17,7 @@ from napari_cam_sam.plugin.heatmap.found_words import found_words
 from napari_cam_sam.plugin.heatmap.heatmap_run import HeatmapPlan, HeatmapRun, HeatmapSettings, span
 from napari_cam_sam.plugin.heatmap.pixel_set_panel import PixelSetPanel
 from napari_cam_sam.plugin.heatmap.window_choice import WindowChoice
-from napari_cam_sam.plugin.qt.dock import Dock, connect_until_destroyed
+from napari_cam_sam.plugin.qt.dock import Dock, connect_to_layers
 from napari_cam_sam.plugin.qt.parameter_form import ParameterForm
 from napari_cam_sam.plugin.qt.plain_text import Label
 from napari_cam_sam.plugin.qt.saving import Saving, SavingRow, heatmap_saving
@@ -83,11 +83,14 @@ class HeatmapDock(Dock):
         self.window = WindowChoice(self.workspace)
         self.classifier = ClassifierPanel(self.workspace, self)
         self.code = self.classifier.code
-        self.method = ValueComboBox("How the heatmap is computed. Layer-CAM is a good start.")
+        self.method = ValueComboBox(
+            "How the heatmap is computed. Layer-CAM is a good start.",
+            ((name, name, hint) for name, hint in METHOD_NAMES.items()),
+        )
+        self.method.set_value("layer-cam")
         self.occlusion = ParameterForm(OcclusionParameters, starts={"fill": 128.0})
         self.occlusion.set_value(self._occlusion)
-        self.least = FractionSlider("Slices below this probability get an empty heatmap.")
-        self.least.set_value(0.5)
+        self.least = FractionSlider("Slices below this probability get an empty heatmap.", 0.5)
         self.pixels = PixelSetPanel(self.workspace)
         self.planes = PlaneRange(self.workspace.shown)
         self.follow = checkbox(
@@ -127,8 +130,6 @@ class HeatmapDock(Dock):
             self.found, self.saving, margins=None,
         ).addStretch()  # fmt: skip
 
-        self.method.offer((name, name, hint) for name, hint in METHOD_NAMES.items())
-        self.method.set_value("layer-cam")
         self._follow_timer = single_shot_timer(self, self._compute_followed, _FOLLOW_MS)
 
     def _connect(self) -> None:
@@ -159,9 +160,7 @@ class HeatmapDock(Dock):
         # What was saved is another than what is there now.
         for signal in (workspace.image_changed, workspace.heatmaps_changed):
             signal.connect(self.saving.forget)
-        events = workspace.viewer.layers.events
-        for event in (events.inserted, events.removed, events.reordered, events.renamed):
-            connect_until_destroyed(self, event, self._list_images)
+        connect_to_layers(self, workspace.viewer, self._list_images)
 
     # What there is to choose from
 

@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QWidget
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.layers.conversion import data_position, is_own
 from napari_cam_sam.plugin.layers.drawn_regions import ReadRegion, region_of
-from napari_cam_sam.plugin.qt.dock import connect_until_destroyed
+from napari_cam_sam.plugin.qt.dock import connect_to_layers
 from napari_cam_sam.plugin.qt.plain_text import Label
 from napari_cam_sam.plugin.qt.widgets import FractionSlider, SpinBox, ValueComboBox, button, vbox
 
@@ -77,16 +77,16 @@ class PixelSetPanel(QWidget):
         self._workspace = workspace
         self._pixel: tuple[int, ...] | None = None
         self._active_before: Any = None
-        self.kind = ValueComboBox("The pixels whose scores the heatmap explains.")
-        self.kind.offer(_KINDS)
+        self.kind = ValueComboBox("The pixels whose scores the heatmap explains.", _KINDS)
         self.part = SpinBox()
         self.part.setRange(0, 99)
         self.part.setSpecialValueText("all parts")
         self.part.setPrefix("part ")
         self.part.setSuffix(" by size")
         self.part.setToolTip("All connected parts, or only the largest, the second largest, …")
-        self.threshold = FractionSlider("Explains the pixels above this probability of the class.")
-        self.threshold.set_value(0.5)
+        self.threshold = FractionSlider(
+            "Explains the pixels above this probability of the class.", 0.5
+        )
         self.layer = ValueComboBox("The layer that holds the region.")
         self.pick = button("Pick a pixel…", "Then click in the image.")
         self.pick.setCheckable(True)
@@ -98,9 +98,7 @@ class PixelSetPanel(QWidget):
             signal.connect(self.changed)
         self.pick.toggled.connect(self._pick_toggled)
         workspace.image_changed.connect(self._image_changed)
-        events = workspace.viewer.layers.events
-        for event in (events.inserted, events.removed, events.renamed):
-            connect_until_destroyed(self, event, self._list_layers)
+        connect_to_layers(self, workspace.viewer, self._list_layers)
         self._list_layers()
         self._kind_changed()
 

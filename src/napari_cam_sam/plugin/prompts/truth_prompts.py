@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.layers.conversion import frame_shown, image_of
-from napari_cam_sam.plugin.qt.dock import connect_until_destroyed
+from napari_cam_sam.plugin.qt.dock import connect_to_layers
 from napari_cam_sam.plugin.qt.widgets import (
     SpinBox,
     ValueComboBox,
@@ -94,9 +94,7 @@ class TruthPrompts(QWidget):
         self.layer.chosen.connect(self._layer_chosen)
         workspace.truth_changed.connect(self._list)
         workspace.image_changed.connect(self._list)
-        events = workspace.viewer.layers.events
-        for event in (events.inserted, events.removed, events.renamed):
-            connect_until_destroyed(self, event, self._list)
+        connect_to_layers(self, workspace.viewer, self._list)
         self._list()
 
     def jobs(self, everywhere: bool) -> list[Callable[[], PlanePrompts]]:

@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-__all__ = ["DeletedByQt", "Dock", "connect_until_destroyed", "when_destroyed"]
+__all__ = ["DeletedByQt", "Dock", "connect_to_layers", "connect_until_destroyed", "when_destroyed"]
 
 # In pixels: of a dock with small text.
 _WIDTH = 340
@@ -196,3 +196,18 @@ def connect_until_destroyed(widget: QWidget, emitter: Any, method: Callable[...,
             emitter.disconnect(there)
 
     when_destroyed(widget, disconnect)
+
+
+def connect_to_layers(widget: QWidget, viewer: Any, method: Callable[..., None]) -> None:
+    """Connect a method of a widget to all that changes which layers a list of them shows.
+
+    Parameters
+    ----------
+    widget : QWidget
+    viewer : napari.Viewer
+    method : callable
+        As of `connect_until_destroyed`.
+    """
+    events = viewer.layers.events
+    for event in (events.inserted, events.removed, events.reordered, events.renamed):
+        connect_until_destroyed(widget, event, method)

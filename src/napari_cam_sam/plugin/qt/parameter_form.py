@@ -29,21 +29,8 @@ __all__ = ["OptionalField", "ParameterForm"]
 
 # What is smaller by default is no fraction to be set by a slider in hundredths.
 _LEAST_FRACTION = 0.01
-
-
-class _RateSpinBox(DoubleSpinBox):
-    """A small number, such as a learning rate: as many decimals as it has."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.setDecimals(6)
-        self.setRange(0, 1)
-        self.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
-
-    def textFromValue(self, value: float) -> str:  # noqa: N802 - Qt calls it so
-        """Write it without the zeros at its end."""
-        text: str = super().textFromValue(value)
-        return text.rstrip("0").rstrip(".,") if any(point in text for point in ".,") else text
+# The pixels of a large plane, e.g. as a least area.
+_MOST = 10_000_000
 
 
 class OptionalField(QWidget):
@@ -100,6 +87,8 @@ class ParameterForm(QWidget):
         super().__init__()
         self._group = group
         self._widgets: dict[str, QWidget] = {}
+        # What was set, and how it is shown: perhaps rounded.
+        self._given: dict[str, tuple[Any, Any]] = {}
         self._setting = False
         self._rows = QFormLayout(self)
         self._rows.setContentsMargins(0, 0, 0, 0)
@@ -124,8 +113,13 @@ class ParameterForm(QWidget):
         return self._group(**self.values())
 
     def values(self) -> dict[str, Any]:
-        """Return what the form shows, by field."""
-        return {name: self._read(widget) for name, widget in self._widgets.items()}
+        """Return the fields by name; what was set is exact, until it is shown otherwise."""
+        found = {}
+        for name, widget in self._widgets.items():
+            shown = self._read(widget)
+            before, given = self._given.get(name, (None, None))
+            found[name] = given if shown == before else shown
+        return found
 
     def set_value(self, value: Any) -> None:
         """Show a data class; `changed` is sent once, if anything is another."""
@@ -133,6 +127,7 @@ class ParameterForm(QWidget):
         self._setting = True
         for name, widget in self._widgets.items():
             _show(widget, getattr(value, name))
+            self._given[name] = self._read(widget), getattr(value, name)
         self._setting = False
         if before != self.values():
             self.changed.emit()
@@ -165,17 +160,16 @@ class ParameterForm(QWidget):
             widget.toggled.connect(self._emit_changed)
         elif kind is int:
             widget = SpinBox()
-            widget.setRange(0, 10_000)
+            widget.setRange(0, _MOST)
             widget.valueChanged.connect(self._emit_changed)
-        elif isinstance(default, float) and 0 < default < _LEAST_FRACTION:
-            widget = _RateSpinBox()
-            widget.valueChanged.connect(self._emit_changed)
-        elif isinstance(default, float) and 0 < default < 1:
+        elif isinstance(default, float) and _LEAST_FRACTION <= default < 1:
             widget = FractionSlider(hint)
             widget.changed.connect(self._emit_changed)
         else:
             widget = DoubleSpinBox()
-            widget.setRange(0, 10_000)
+            widget.setRange(0, _MOST)
+            if isinstance(default, float) and 0 < default < _LEAST_FRACTION:
+                widget.setStepType(DoubleSpinBox.StepType.AdaptiveDecimalStepType)
             widget.valueChanged.connect(self._emit_changed)
         widget.setToolTip(hint)
         return widget

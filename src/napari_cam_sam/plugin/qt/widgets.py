@@ -60,6 +60,8 @@ CHECKPOINT_FILES = f"Checkpoints ({' '.join(f'*{suffix}' for suffix in CHECKPOIN
 
 _TRAINED = "model.safetensors"
 
+Item = tuple[str, Any] | tuple[str, Any, str]
+
 
 class _LeavesWheel:
     """Leaves the wheel to the dock: scrolling it must not change what it passes over."""
@@ -74,7 +76,16 @@ class SpinBox(_LeavesWheel, QSpinBox):
 
 
 class DoubleSpinBox(_LeavesWheel, QDoubleSpinBox):
-    """A number."""
+    """A number, shown with as many decimals as it has, two at least and six at most."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setDecimals(6)
+
+    def textFromValue(self, value: float) -> str:  # noqa: N802 - Qt calls it so
+        """Return the number without further zeros at its end."""
+        text: str = super().textFromValue(value)
+        return text[: max(len(text) - 4, len(text.rstrip("0")))]
 
 
 class _Slider(_LeavesWheel, QSlider):
@@ -94,12 +105,14 @@ class ValueComboBox(_LeavesWheel, ElidedComboBox):
     ----------
     hint : str
         Its tooltip.
+    items : iterable of tuple
+        What it lists first, as of `offer`.
     """
 
     chosen = Signal()
     """The user chose, not the program."""
 
-    def __init__(self, hint: str) -> None:
+    def __init__(self, hint: str, items: Iterable[Item] = ()) -> None:
         super().__init__()
         self.setToolTip(hint)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
@@ -107,8 +120,9 @@ class ValueComboBox(_LeavesWheel, ElidedComboBox):
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.activated.connect(lambda _: self.chosen.emit())
+        self.offer(items)
 
-    def offer(self, items: Iterable[tuple[str, Any] | tuple[str, Any, str]]) -> None:
+    def offer(self, items: Iterable[Item]) -> None:
         """List items, each (text, value) or (text, value, hint); keep what was chosen."""
         before = self.value()
         with signals_blocked(self):
@@ -201,23 +215,25 @@ class FractionSlider(QWidget):
     ----------
     hint : str
         Its tooltip.
+    value : float
+        It begins with.
     """
 
     changed = Signal()
 
-    def __init__(self, hint: str = "") -> None:
+    def __init__(self, hint: str = "", value: float = 0.0) -> None:
         super().__init__()
         self.slider = _Slider(Qt.Orientation.Horizontal)
         self.slider.setRange(0, 100)
         self.number = DoubleSpinBox()
         self.number.setRange(0, 1)
         self.number.setSingleStep(0.05)
-        self.number.setDecimals(2)
         for widget in (self.slider, self.number):
             widget.setToolTip(hint)
         hbox(self.slider, self.number, parent=self)
         self.slider.valueChanged.connect(self._slid)
         self.number.valueChanged.connect(self._typed)
+        self.set_value(value)
 
     def value(self) -> float:
         """Return the value."""

@@ -13,7 +13,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.plugin.layers.conversion import frame_shown, image_of, is_own
 from napari_cam_sam.plugin.layers.layer_geometry import geometry_of
-from napari_cam_sam.plugin.qt.dock import connect_until_destroyed
+from napari_cam_sam.plugin.qt.dock import connect_to_layers, connect_until_destroyed
 from napari_cam_sam.plugin.qt.widgets import ValueComboBox, form_layout
 from napari_cam_sam.plugin.scores.score_rows import Subject
 from napari_cam_sam.plugin.state.label_choice import LabelChoice
@@ -75,9 +75,7 @@ class ScoreInputs(QWidget):
         workspace.heatmaps_changed.connect(self._list_layers)
         workspace.truth_changed.connect(self._truth_changed)
         workspace.masks.accepted_changed.connect(self._accepted)
-        events = workspace.viewer.layers.events
-        for name in ("inserted", "removed", "reordered", "renamed"):
-            connect_until_destroyed(self, getattr(events, name), self._list_layers)
+        connect_to_layers(self, workspace.viewer, self._list_layers)
         self._list_layers()
 
     # What there is to choose from

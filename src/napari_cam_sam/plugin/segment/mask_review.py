@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QHBoxLayout, QWidget
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.layers.conversion import frame_shown, image_of, is_own
-from napari_cam_sam.plugin.qt.dock import connect_until_destroyed
+from napari_cam_sam.plugin.qt.dock import connect_to_layers
 from napari_cam_sam.plugin.qt.plain_text import Label, show_info
 from napari_cam_sam.plugin.qt.widgets import ValueComboBox, button, form_layout, hbox, vbox
 from napari_cam_sam.plugin.qt.wording import counted
@@ -48,12 +48,12 @@ class MaskReview(QWidget):
         self.target = ValueComboBox(
             "The labels layer for accepted masks; each object gets the label of its number."
         )
-        self.overlap = ValueComboBox("How to treat pixels labelled as another object.")
-        self.overlap.offer(
-            [
+        self.overlap = ValueComboBox(
+            "How to treat pixels labelled as another object.",
+            (
                 ("keep existing labels", "keep", "Pixels of other objects stay as they are."),
                 ("overwrite", "overwrite", "The new mask wins."),
-            ]
+            ),
         )
         self.accept = button("Accept slice (C)", "Writes the mask of this slice into the labels.")
         self.accept_all = button(
@@ -79,9 +79,7 @@ class MaskReview(QWidget):
         self.undo.clicked.connect(self.undo_accept)
         workspace.image_changed.connect(self._list_targets)
         self._masks.accepted_changed.connect(self._list_targets)
-        events = workspace.viewer.layers.events
-        for event in (events.inserted, events.removed, events.renamed):
-            connect_until_destroyed(self, event, self._list_targets)
+        connect_to_layers(self, workspace.viewer, self._list_targets)
         self._list_targets()
         workspace.docks.register("accept", self.accept_masks)
         workspace.docks.register("undo acceptance", self.undo_accept)

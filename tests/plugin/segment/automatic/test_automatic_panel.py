@@ -359,10 +359,10 @@ def test_the_search_suits_the_segmenter_until_it_is_edited(opened: Any) -> None:
     form.set_value(recommended_parameters("compact-sam"))
     assert (form.value().predicted_iou, form.value().stability) == (0.5, 0.5)
     dock.segmenter.choose("sam-vit-b")
-    assert panel(dock).search.parameters() == AutomaticParameters()
+    assert panel(dock).search.value() == AutomaticParameters()
     form.set_value(FEW)
     dock.segmenter.choose("compact-sam")
-    assert panel(dock).search.parameters() == FEW
+    assert panel(dock).search.value() == FEW
 
 
 def test_an_edit_of_prompts_elsewhere_leaves_a_picked_mask(opened: Any, finish: Finish) -> None:
@@ -403,6 +403,7 @@ def test_pytorch_that_cannot_be_loaded_is_tried_again(
         panel(dock).find.click()
         finish(dock.automatic.row)
     assert any("PyTorch cannot be loaded" in notice for notice in notices)
+    assert "PyTorch cannot be loaded" in dock.automatic.row.words.text()
     assert panel(dock).searched(0, 0) is None
     panel(dock).find.click()
     finish(dock.automatic.row)

@@ -194,7 +194,7 @@ class AutomaticPanel(QWidget):
         reason = unsupported_reason(job.name, job.segmenter)
         if reason is not None:
             raise CamSamError(reason)
-        parameters = self.search.parameters()
+        parameters = self.search.value()
         known = {
             index: one.found
             for index in heatmaps

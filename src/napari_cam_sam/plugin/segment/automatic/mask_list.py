@@ -55,9 +55,9 @@ class MaskList(QWidget):
         self.after = button("▶", "Next mask.")
         self.several = ValueComboBox(
             "Whether several rows are one object or one each; numbering starts with the object "
-            "of step 2."
+            "of step 2.",
+            (("one merged object", False), ("one object each", True)),
         )
-        self.several.offer([("one merged object", False), ("one object each", True)])
         several = form_layout((("Several rows", self.several),))
         vbox(self, self.table, hbox(self.before, self.after), several)
         self.table.itemSelectionChanged.connect(self._selected)

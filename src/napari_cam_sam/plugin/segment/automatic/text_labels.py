@@ -133,8 +133,7 @@ class TextLabelPanel(QWidget):
         self.setToolTip(NAMING_CAUTION)
         self.reason = Message()
         self.text = ValueComboBox("Shows only the masks that match this text.")
-        self.threshold = FractionSlider("Minimum probability of that text.")
-        self.threshold.set_value(0.5)
+        self.threshold = FractionSlider("Minimum probability of that text.", 0.5)
         self.offer(None)
 
         beside = QWidget()

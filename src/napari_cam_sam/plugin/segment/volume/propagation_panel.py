@@ -99,13 +99,11 @@ class PropagationPanel(QWidget):
 
     def _build(self) -> None:
         self.start_from = ValueComboBox(
-            "The prompts to start from; masks spread from there to neighbouring slices."
-        )
-        self.start_from.offer(
-            [
+            "The prompts to start from; masks spread from there to neighbouring slices.",
+            (
                 ("all slices with prompts", _ALL, "Between two of them, both directions meet."),
                 ("this slice", _SHOWN, "Prompts on other slices are ignored."),
-            ]
+            ),
         )
         self.go = button(
             "Propagate through volume (Shift-T)",
