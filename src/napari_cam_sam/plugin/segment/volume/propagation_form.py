@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QWidget
 
@@ -121,11 +122,7 @@ def reachable(
     if parameters.max_distance_mm is not None:
         reach = min(reach, parameters.max_distance_mm / image.geometry.spacing[axis])
     far = math.floor(reach * (1 + 1e-6)) + more
-    # One stretch after the other: where hundreds of planes have prompts, they all overlap.
-    found: set[int] = set()
-    begin = 0
-    for at in sorted(plane.index for plane in prompts):
-        end = min(at + far + 1, n_planes)
-        found.update(range(max(begin, at - far), end))
-        begin = end
-    return found
+    reached = np.zeros(n_planes, bool)
+    for plane in prompts:
+        reached[max(0, plane.index - far) : max(0, plane.index + far + 1)] = True
+    return set(np.flatnonzero(reached).tolist())
