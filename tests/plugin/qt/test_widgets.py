@@ -140,6 +140,16 @@ def test_a_group_with_rules_that_are_off_is_told_once(qapp: Any) -> None:
     assert len(told) == 2
 
 
+def test_a_form_that_was_given_nonsense_is_heard_afterwards(qapp: Any) -> None:
+    form = ParameterForm(_Rules, {"far": 12.5})
+    told: list[_Rules] = []
+    form.changed.connect(lambda: told.append(form.value()))
+    with pytest.raises(TypeError):
+        form.set_value(_Rules(0.5, "many"))  # type: ignore[arg-type]
+    form.widget("far").switch.click()
+    assert [one.far for one in told] == [12.5]
+
+
 @dataclass(frozen=True)
 class _Numbers:
     """Numbers that a form shows.

@@ -15,6 +15,7 @@ from typing import Any, get_args, get_type_hints
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QFormLayout, QSpinBox, QWidget
+from superqt.utils import signals_blocked
 
 from napari_cam_sam.field_help import field_help
 from napari_cam_sam.plugin.qt.widgets import (
@@ -89,7 +90,6 @@ class ParameterForm(QWidget):
         self._widgets: dict[str, QWidget] = {}
         # What was set, and how it is shown: perhaps rounded.
         self._given: dict[str, tuple[Any, Any]] = {}
-        self._setting = False
         self._rows = QFormLayout(self)
         self._rows.setContentsMargins(0, 0, 0, 0)
         self._rows.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
@@ -124,11 +124,10 @@ class ParameterForm(QWidget):
     def set_value(self, value: Any) -> None:
         """Show a data class; `changed` is sent once, if anything is another."""
         before = self.values()
-        self._setting = True
-        for name, widget in self._widgets.items():
-            _show(widget, getattr(value, name))
-            self._given[name] = self._read(widget), getattr(value, name)
-        self._setting = False
+        with signals_blocked(self):
+            for name, widget in self._widgets.items():
+                _show(widget, getattr(value, name))
+                self._given[name] = self._read(widget), getattr(value, name)
         if before != self.values():
             self.changed.emit()
 
@@ -150,33 +149,28 @@ class ParameterForm(QWidget):
             if default is not None:
                 _show(inner, default)
             widget = OptionalField(inner)
-            widget.switch.toggled.connect(self._emit_changed)
+            widget.switch.toggled.connect(self.changed)
         elif choices:
-            widget = ValueComboBox(hint)
-            widget.offer((_spoken(one), one) for one in choices)
-            widget.chosen.connect(self._emit_changed)
+            widget = ValueComboBox(hint, ((_spoken(one), one) for one in choices))
+            widget.chosen.connect(self.changed)
         elif kind is bool:
             widget = QCheckBox()
-            widget.toggled.connect(self._emit_changed)
+            widget.toggled.connect(self.changed)
         elif kind is int:
             widget = SpinBox()
             widget.setRange(0, _MOST)
-            widget.valueChanged.connect(self._emit_changed)
+            widget.valueChanged.connect(self.changed)
         elif isinstance(default, float) and _LEAST_FRACTION <= default < 1:
             widget = FractionSlider(hint)
-            widget.changed.connect(self._emit_changed)
+            widget.changed.connect(self.changed)
         else:
             widget = DoubleSpinBox()
             widget.setRange(0, _MOST)
             if isinstance(default, float) and 0 < default < _LEAST_FRACTION:
                 widget.setStepType(DoubleSpinBox.StepType.AdaptiveDecimalStepType)
-            widget.valueChanged.connect(self._emit_changed)
+            widget.valueChanged.connect(self.changed)
         widget.setToolTip(hint)
         return widget
-
-    def _emit_changed(self, *_: object) -> None:
-        if not self._setting:
-            self.changed.emit()
 
     @staticmethod
     def _read(widget: Any) -> Any:
