@@ -18,6 +18,7 @@ __all__ = [
     "Cancelled",
     "reading",
     "reads",
+    "reason_of",
     "refusal",
     "show_traceback",
     "unknown_name",
@@ -140,6 +141,22 @@ def reads(what: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
         return read
 
     return decorate
+
+
+def reason_of(error: BaseException) -> str:
+    """Return in one line why something failed.
+
+    Parameters
+    ----------
+    error : BaseException
+
+    Returns
+    -------
+    str
+        The first line of what it says, without a full stop; its type where it says nothing.
+    """
+    text = str(getattr(error, "strerror", None) or error).strip().rstrip(".")
+    return text.splitlines()[0] if text else type(error).__name__
 
 
 def show_traceback(error: BaseException) -> None:

@@ -24,7 +24,7 @@ import psutil
 import yaml
 from numpy.typing import DTypeLike
 
-from napari_cam_sam.errors import refusal
+from napari_cam_sam.errors import reason_of, refusal
 
 __all__ = [
     "CHANNELS",
@@ -130,7 +130,7 @@ def read_text(path: str | os.PathLike[str], what: str, most: int = TEXT_BYTES) -
     except IsADirectoryError:
         raise refusal(f"This is a folder, but should be {what}", path) from None
     except (OSError, ValueError) as error:  # ValueError: a name with NUL or half a character
-        raise refusal(f"{_reason(error)}: {what} could not be read", path) from error
+        raise refusal(f"{reason_of(error)}: {what} could not be read", path) from error
     if content is None or len(content) > most:
         raise refusal(f"This is larger than {_size(most)}, more than {what} can be", path)
     try:
@@ -178,7 +178,7 @@ def parse_json(text: str, source: object) -> Any:
         reason = f"{error.msg}, line {error.lineno}, column {error.colno}"
         raise refusal(f"This is no JSON: {reason}", source) from error
     except ValueError as error:  # a key twice, NaN, or more digits than Python takes
-        raise refusal(f"This is no JSON that can be read: {_reason(error)}", source) from error
+        raise refusal(f"This is no JSON that can be read: {reason_of(error)}", source) from error
     except RecursionError:
         raise _too_deep(source) from None
     if text.count("[") + text.count("{") > DEPTH:
@@ -249,10 +249,12 @@ def compose_yaml(text: str, source: object) -> tuple[Any, yaml.Node | None]:
         line = None if mark is None else mark.line + 1
         raise refusal(f"This is no YAML: {error.problem}", source, line) from error
     except yaml.YAMLError as error:
-        raise refusal(f"This is no YAML: {_reason(error)}", source) from error
+        raise refusal(f"This is no YAML: {reason_of(error)}", source) from error
     except (ValueError, ArithmeticError, LookupError, AttributeError, TypeError) as error:
         # A tag that does not fit, as of ``!!int x`` or of a 31st of February.
-        raise refusal(f"This YAML holds a value that is none: {_reason(error)}", source) from error
+        raise refusal(
+            f"This YAML holds a value that is none: {reason_of(error)}", source
+        ) from error
     _check_tree(value, source)
     return value, node
 
@@ -306,7 +308,7 @@ def parse_csv(
             more = [""] * (len(columns) - len(cells))
             rows.append((reader.line_num, dict(zip(columns, [*cells, *more], strict=True))))
     except csv.Error as error:
-        raise refusal(f"This is no CSV: {_reason(error)}", source, reader.line_num) from error
+        raise refusal(f"This is no CSV: {reason_of(error)}", source, reader.line_num) from error
     return columns, rows
 
 
@@ -509,11 +511,6 @@ def _check_tree(value: Any, source: object) -> None:
             return
         level = below
     raise _too_deep(source)
-
-
-def _reason(error: BaseException) -> str:
-    text = str(getattr(error, "strerror", None) or error).strip().rstrip(".")
-    return text.splitlines()[0] if text else type(error).__name__
 
 
 def _digits(number: int) -> str:

@@ -213,7 +213,7 @@ def test_maps_are_found(output: object) -> None:
         (None, 2, "NoneType"),
         ({"masks": MAPS}, 2, "dict"),
         (MAPS[:, :2], 2, r"\(2, 2, 4, 4\)"),
-        (MAPS, 3, "planes, rows, columns"),
+        (MAPS, 3, "slices, rows, columns"),
         (torch.zeros(2, 3), 2, r"\(2, 3\)"),
     ],
 )

@@ -8,7 +8,7 @@ __all__ = ["shipped_models"]
 
 
 def shipped_models() -> dict[str, Path]:
-    """Give the model files inside the package, by name.
+    """Return the model files inside the package, by name.
 
     Returns
     -------

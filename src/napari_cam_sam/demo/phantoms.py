@@ -12,6 +12,7 @@ from napari_cam_sam.demo.textures import (
     blob_outline,
     blur,
     power_noise,
+    rotated_grid,
     signed_radius,
     speckle,
 )
@@ -54,14 +55,8 @@ def _to_uint8(field: Array) -> NDArray[np.uint8]:
 def _polygon_distance(
     shape: tuple[int, int], centre: tuple[float, float], radius: float, angle: float, kind: str
 ) -> Array:
-    """Signed distance-like field of one of the named shapes, positive inside, in pixels."""
-    rows, columns = np.meshgrid(
-        np.arange(shape[0], dtype=np.float32) - centre[0],
-        np.arange(shape[1], dtype=np.float32) - centre[1],
-        indexing="ij",
-    )
-    c, s = np.cos(angle), np.sin(angle)
-    u, v = c * rows + s * columns, c * columns - s * rows
+    """Return for every pixel how far inside one of the named shapes it lies, in pixels."""
+    u, v = rotated_grid(shape, centre, angle)
     if kind == "circle":
         field = radius - np.hypot(u, v)
     elif kind == "square":

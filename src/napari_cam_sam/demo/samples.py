@@ -73,20 +73,16 @@ def make_sample(name: str, seed: int | None = None) -> Sample:
             "lesion",
             "ct-abdomen",
         )
-    drawn = (
-        phantoms.ultrasound(chosen, lesion=True)
-        if name == "ultrasound"
-        else phantoms.shapes(chosen)
-    )
-    classifier, classes = (
-        ("lesion", phantoms.ULTRASOUND_CLASSES)
-        if name == "ultrasound"
-        else ("shapes", phantoms.SHAPE_CLASSES)
-    )
+    if name == "ultrasound":
+        drawn = phantoms.ultrasound(chosen, lesion=True)
+        classifier, target = "lesion", phantoms.ULTRASOUND_CLASSES[drawn.class_index]
+    else:
+        drawn = phantoms.shapes(chosen)
+        classifier, target = "shapes", phantoms.SHAPE_CLASSES[drawn.class_index]
     return Sample(
         image_from_array(drawn.image, rgb=drawn.image.ndim == 3, name=f"{name} phantom"),
         image_from_array(np.asarray(drawn.labels), name=f"{name} phantom, truth"),
         classifier,
-        classes[drawn.class_index],
+        target,
         "auto",
     )

@@ -6,7 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-__all__ = ["Array", "blob_outline", "blur", "power_noise", "signed_radius", "speckle"]
+__all__ = [
+    "Array",
+    "blob_outline",
+    "blur",
+    "power_noise",
+    "rotated_grid",
+    "signed_radius",
+    "speckle",
+]
 
 Array = NDArray[np.float32]
 
@@ -43,7 +51,18 @@ def power_noise(rng: np.random.Generator, shape: tuple[int, ...], exponent: floa
 
 
 def blur(field: Array, sigma: float | tuple[float, ...]) -> Array:
-    """Blur with a Gaussian, periodic at the border; standard deviations in pixels an axis."""
+    """Blur with a Gaussian, periodic at the border.
+
+    Parameters
+    ----------
+    field : ndarray of float32
+    sigma : float or tuple of float
+        Standard deviation in pixels, one for all axes or one an axis.
+
+    Returns
+    -------
+    ndarray of float32, same shape
+    """
     sigmas = (sigma,) * field.ndim if isinstance(sigma, (int, float)) else sigma
     spectrum = fft.rfftn(field)
     for axis, s in enumerate(sigmas):
@@ -79,6 +98,13 @@ def blob_outline(
 ) -> tuple[Array, Array]:
     """Draw the harmonics of a random closed outline around the unit circle.
 
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    roughness : float
+        0 for a circle; .3 is very rough.
+    harmonics : int
+
     Returns
     -------
     cosines, sines : ndarray of float32, shape (harmonics,)
@@ -91,6 +117,33 @@ def blob_outline(
     return cosines.astype(np.float32), sines.astype(np.float32)
 
 
+def rotated_grid(
+    shape: tuple[int, int], centre: tuple[float, float], angle: float
+) -> tuple[Array, Array]:
+    """Return the coordinates of every pixel along two axes that are turned.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    centre : tuple of float
+        Row and column of the origin.
+    angle : float
+        Rotation in radians.
+
+    Returns
+    -------
+    tuple of ndarray of float32, shape ``shape``
+        In pixels.
+    """
+    rows, columns = np.meshgrid(
+        np.arange(shape[0], dtype=np.float32) - centre[0],
+        np.arange(shape[1], dtype=np.float32) - centre[1],
+        indexing="ij",
+    )
+    c, s = np.cos(angle), np.sin(angle)
+    return c * rows + s * columns, c * columns - s * rows
+
+
 def signed_radius(
     shape: tuple[int, int],
     centre: tuple[float, float],
@@ -98,7 +151,7 @@ def signed_radius(
     angle: float,
     outline: tuple[Array, Array],
 ) -> Array:
-    """Give for every pixel how far inside a blob it lies, in pixels, positive inside.
+    """Return for every pixel how far inside a blob it lies, in pixels, positive inside.
 
     Parameters
     ----------
@@ -111,15 +164,13 @@ def signed_radius(
         Rotation in radians.
     outline : tuple of ndarray
         From `blob_outline`.
+
+    Returns
+    -------
+    ndarray of float32, shape ``shape``
     """
-    rows, columns = np.meshgrid(
-        np.arange(shape[0], dtype=np.float32) - centre[0],
-        np.arange(shape[1], dtype=np.float32) - centre[1],
-        indexing="ij",
-    )
-    c, s = np.cos(angle), np.sin(angle)
-    u = (c * rows + s * columns) / radii[0]
-    v = (c * columns - s * rows) / radii[1]
+    u, v = rotated_grid(shape, centre, angle)
+    u, v = u / radii[0], v / radii[1]
     theta = np.arctan2(v, u)
     edge = np.ones_like(theta)
     base = np.exp(1j * theta)

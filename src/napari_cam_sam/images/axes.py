@@ -55,11 +55,6 @@ class Axes:
         return tuple(part for part in parts if part is not None)
 
     @property
-    def in_order(self) -> bool:
-        """Whether the array lies so already."""
-        return self.order == tuple(range(len(self.letters)))
-
-    @property
     def words(self) -> str:
         """What each axis is, e.g. ``"slices, channels, rows, columns"``."""
         names = {
@@ -85,7 +80,7 @@ class ChosenAxes:
 
 
 def letters_of(labels: Sequence[str]) -> str | None:
-    """Letters of axes from the names that people and programs give them.
+    """Return letters of axes for the names that people and programs give them.
 
     Parameters
     ----------
@@ -103,6 +98,15 @@ def letters_of(labels: Sequence[str]) -> str | None:
 
 def parse_axes(text: str) -> str:
     """Check axes as a user types them, e.g. ``"zcyx"``.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    str
+        A capital letter an axis.
 
     Raises
     ------
@@ -129,6 +133,10 @@ def choose_axes(letters: str) -> Axes:
     ----------
     letters : str
         Of all axes longer than one, in their order, without colour (S).
+
+    Returns
+    -------
+    Axes
 
     Raises
     ------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from napari_cam_sam.errors import refusal
+from napari_cam_sam.errors import reason_of, refusal
 from napari_cam_sam.limits import check_regular
 
 __all__ = ["JPEG", "NIFTI", "PILLOW", "TIFF", "check_file", "is_file", "stem_of", "suffix_of"]
@@ -16,7 +16,16 @@ TIFF = (".tif", ".tiff")
 
 
 def suffix_of(path: Path) -> str:
-    """Suffix of a supported image file, in lower case; ``.nii.gz`` counts as one.
+    """Return the suffix of a supported image file.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    str
+        In lower case; ``.nii.gz`` counts as one.
 
     Raises
     ------
@@ -35,12 +44,30 @@ def suffix_of(path: Path) -> str:
 
 
 def stem_of(path: Path) -> str:
-    """File name without its supported suffix."""
+    """Return a file's name without its supported suffix.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    str
+    """
     return path.name[: -len(suffix_of(path))]
 
 
 def is_file(path: Path) -> bool:
-    """Return whether there is a file; there is none of a name that no file can have."""
+    """Return whether there is a file; there is none of a name that no file can have.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    bool
+    """
     try:
         return path.is_file()
     except (OSError, ValueError):  # too long, or with NUL or half a character
@@ -49,6 +76,10 @@ def is_file(path: Path) -> bool:
 
 def check_file(path: Path) -> None:
     """Refuse what no format can be read from.
+
+    Parameters
+    ----------
+    path : Path
 
     Raises
     ------
@@ -64,7 +95,6 @@ def check_file(path: Path) -> None:
     except FileNotFoundError:
         raise refusal("This file does not exist", path) from None
     except (OSError, ValueError) as error:  # ValueError: a name with NUL or half a character
-        reason = getattr(error, "strerror", None) or error
-        raise refusal(f"This could not be read: {reason}", path) from error
+        raise refusal(f"This could not be read: {reason_of(error)}", path) from error
     if empty:
         raise refusal("This file is empty: it holds 0 bytes", path)

@@ -76,7 +76,7 @@ class Geometry:
             raise CamSamError("The affine is broken: its three axes do not span a volume.")
 
     def plane_spacing(self, axis: int) -> tuple[float, float]:
-        """Spacing of the rows and of the columns of a plane.
+        """Return the spacing of the rows and of the columns of a plane.
 
         Parameters
         ----------
@@ -95,7 +95,7 @@ class Geometry:
         return rows, columns
 
     def matches(self, other: Geometry, tolerance: float = 1e-3) -> str | None:
-        """Say in words how another geometry differs, if it does.
+        """Return in words how another geometry differs, if it does.
 
         Affines are compared where both images have one, else spacings where both are in mm;
         a geometry in pixels (a PNG mask) matches any other.
@@ -140,7 +140,17 @@ class Geometry:
 
 
 def default_geometry(spatial_ndim: int) -> Geometry:
-    """Geometry of an image that says nothing about its own: one pixel a step, no world."""
+    """Return the geometry of an image that says nothing about its own.
+
+    Parameters
+    ----------
+    spatial_ndim : {2, 3}
+
+    Returns
+    -------
+    Geometry
+        One pixel a step, and no place in the world.
+    """
     return Geometry(spacing=(1.0,) * spatial_ndim)
 
 
@@ -203,9 +213,18 @@ AS_IT_IS = Hanging()
 
 
 def hanging(geometry: Geometry, axis: int) -> Hanging:
-    """Return how the planes along an axis hang: of volumes with an affine as `upright` says.
+    """Return how the planes along an axis hang in a picture.
 
-    Other images are shown as their arrays are.
+    Parameters
+    ----------
+    geometry : Geometry
+    axis : int
+        Array axis that the planes cut.
+
+    Returns
+    -------
+    Hanging
+        Of a volume with an affine as `upright` says; other images are shown as their arrays are.
     """
     if geometry.affine is None or len(geometry.spacing) == 2:
         return AS_IT_IS
@@ -219,7 +238,17 @@ def standing_affine(geometry: Geometry) -> Geometry:
     """Add the affine that a picture or stack without one is shown with, for formats that need one.
 
     Rows run to the back and columns to the left of the patient, planes to the feet, as the viewer
-    shows arrays; the unit stays.
+    shows arrays.
+
+    Parameters
+    ----------
+    geometry : Geometry
+        Without an affine.
+
+    Returns
+    -------
+    Geometry
+        With one, and the same spacing and unit.
     """
     steps = np.ones(3)
     steps[3 - len(geometry.spacing) :] = geometry.spacing
@@ -229,7 +258,18 @@ def standing_affine(geometry: Geometry) -> Geometry:
 
 
 def spacing_from_affine(affine: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Length in mm of one step along each of the three axes of an affine, shape (3,)."""
+    """Return the length of one step along each axis of an affine.
+
+    Parameters
+    ----------
+    affine : ndarray of float64, shape (4, 4)
+        To mm.
+
+    Returns
+    -------
+    ndarray of float64, shape (3,)
+        In mm.
+    """
     lengths: NDArray[np.float64] = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
     return lengths
 

@@ -42,7 +42,16 @@ def image_hash(image: Image) -> str:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes, hexadecimal.
+    """Return the SHA-256 of a file's bytes.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    str
+        Hexadecimal.
 
     Raises
     ------
@@ -58,9 +67,17 @@ def file_hash(path: Path) -> str:
 
 
 def file_states(paths: Iterable[Path]) -> list[list[int]]:
-    """Return the state of each file without reading it: its size and times of change.
+    """Return the state of each file without reading it.
 
-    The second time cannot be set back by hand. A file that is not there has an empty state.
+    Parameters
+    ----------
+    paths : iterable of Path
+
+    Returns
+    -------
+    list of list of int
+        Size in bytes and two times of change in ns, of which the second cannot be set back by
+        hand. A file that is not there has an empty state.
     """
     states: list[list[int]] = []
     for path in paths:

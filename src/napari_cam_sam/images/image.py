@@ -117,7 +117,7 @@ class Image:
         return 1 if self.spatial_ndim == 2 else self.spatial_shape[axis]
 
     def plane_shape(self, axis: int = 0) -> tuple[int, int]:
-        """Rows and columns of the planes along an axis.
+        """Return rows and columns of the planes along an axis.
 
         Raises
         ------
@@ -161,7 +161,7 @@ class Image:
         return np.asarray(self.data[self.plane_index(axis, index)])
 
     def plane_index(self, axis: int, index: int) -> tuple[int | slice, ...]:
-        """Index of a plane in an array on this image's grid."""
+        """Return the index of a plane in an array on this image's grid."""
         if self.spatial_ndim == 2:
             return (slice(None), slice(None))
         return (slice(None),) * axis + (index,)
@@ -231,7 +231,21 @@ def image_from_array(
 
 
 def choose_frame(frame: int | None, count: int, name: str) -> int:
-    """Check a frame index: None only where there is a single frame.
+    """Check a frame index.
+
+    Parameters
+    ----------
+    frame : int or None
+        None only where there is a single frame.
+    count : int
+        Frames that there are.
+    name : str
+        Of the image, for errors.
+
+    Returns
+    -------
+    int
+        The index, 0 for None.
 
     Raises
     ------

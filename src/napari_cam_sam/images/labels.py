@@ -20,7 +20,7 @@ from napari_cam_sam.images.colours import LUMA
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.volume import VolumeOnDisk
 
-__all__ = ["labels_of", "labels_remark", "palette_labels", "rounding", "whole_numbers"]
+__all__ = ["labels_of", "labels_remark", "palette_labels", "rounding"]
 
 _MOST_ROUNDING = 0.1
 _LISTED = 8
@@ -64,7 +64,7 @@ def rounding(
     return least
 
 
-def whole_numbers(
+def _whole_numbers(
     values: NDArray[Any],
     where: str,
     stored: np.dtype[Any] | None = None,
@@ -364,7 +364,7 @@ def _rounded(image: Image, where: str) -> NDArray[np.int32]:
     values = np.empty(image.spatial_shape, dtype=np.int32)
     target: list[NDArray[Any]] = [values] if image.spatial_ndim == 2 else list(values)
     for part, plane in zip(target, image.planes(0), strict=True):
-        part[...] = whole_numbers(plane, where, stored, slope, inter)
+        part[...] = _whole_numbers(plane, where, stored, slope, inter)
     return values
 
 

@@ -19,7 +19,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_cam_sam.errors import CamSamError, refusal
+from napari_cam_sam.errors import CamSamError, reason_of, refusal
 from napari_cam_sam.images.formats import stem_of
 from napari_cam_sam.images.geometry import Geometry, spacing_from_affine
 from napari_cam_sam.images.image import Image, choose_frame
@@ -202,11 +202,8 @@ def _load(path: Path) -> tuple[Any, tuple[str, ...]]:
             image = nibabel.load(path)
         known = isinstance(image, nibabel.Nifti1Image)  # Nifti2Image is one, CIFTI is not
     except Exception as error:  # a broken header fails in nibabel in a dozen ways
-        reason = str(error).strip().rstrip(".").splitlines()
         raise refusal(
-            "This is not a NIfTI file or its header is broken"
-            + (f": {reason[0]}" if reason else ""),
-            path,
+            f"This is not a NIfTI file or its header is broken: {reason_of(error)}", path
         ) from error
     if not known:
         raise refusal(f"This is a {type(image).__name__}, not a NIfTI volume", path)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["TAG", "Asked", "orientation_note", "swaps_axes", "upright"]
+__all__ = ["TAG", "Asked", "orientation_note", "swaps_axes", "turn_upright"]
 
 TAG = 274
 """Number of the tag, in EXIF as in TIFF."""
@@ -21,7 +21,7 @@ class Asked:
     Attributes
     ----------
     orientation : int
-        See `upright`.
+        See `turn_upright`.
     white : bool
         Whether 0 is white.
     spacing : bool
@@ -44,7 +44,7 @@ _WORDS = {
 }
 
 
-def upright(data: NDArray[Any], orientation: int, row: int = 0) -> NDArray[Any]:
+def turn_upright(data: NDArray[Any], orientation: int, row: int = 0) -> NDArray[Any]:
     """Turn an array so that it lies as it is to be seen.
 
     Parameters
@@ -54,9 +54,14 @@ def upright(data: NDArray[Any], orientation: int, row: int = 0) -> NDArray[Any]:
         1 to 8 as EXIF counts them; anything else, which means nothing, changes nothing.
     row : int
         Axis of the rows; that of the columns follows.
+
+    Returns
+    -------
+    ndarray
+        A view.
     """
     column = row + 1
-    if orientation in (5, 6, 7, 8):
+    if swaps_axes(orientation):
         data = np.swapaxes(data, row, column)
     if orientation in (3, 4, 7, 8):
         data = np.flip(data, row)
@@ -66,12 +71,31 @@ def upright(data: NDArray[Any], orientation: int, row: int = 0) -> NDArray[Any]:
 
 
 def swaps_axes(orientation: int) -> bool:
-    """Return whether rows become columns."""
+    """Return whether rows become columns.
+
+    Parameters
+    ----------
+    orientation : int
+
+    Returns
+    -------
+    bool
+    """
     return orientation in (5, 6, 7, 8)
 
 
 def orientation_note(orientation: int) -> tuple[str, ...]:
-    """Return what was done to an image of an orientation."""
+    """Return what was done to an image of an orientation.
+
+    Parameters
+    ----------
+    orientation : int
+
+    Returns
+    -------
+    tuple of str
+        A sentence for the image's notes; empty where nothing was done.
+    """
     if orientation not in _WORDS:
         return ()
     return (

@@ -17,12 +17,12 @@ from PIL import Image as PillowImage
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
-from napari_cam_sam.errors import CamSamError, refusal
+from napari_cam_sam.errors import CamSamError, reason_of, refusal
 from napari_cam_sam.images.formats import JPEG, stem_of, suffix_of
 from napari_cam_sam.images.geometry import default_geometry
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.labels import palette_labels
-from napari_cam_sam.images.orientation import TAG, orientation_note, upright
+from napari_cam_sam.images.orientation import TAG, orientation_note, turn_upright
 from napari_cam_sam.images.tiff_colours import alpha_notes
 from napari_cam_sam.limits import EXPANSION, check_array
 
@@ -66,6 +66,10 @@ def read_pillow(path: Path, *, labels: bool = False) -> Image:
         Whether a palette's colours are labels (True, see `palette_labels`) or colours (False), and
         whether one bit reads as 0 and 1 (True) or as 0 and 255 (False).
 
+    Returns
+    -------
+    Image
+
     Raises
     ------
     CamSamError
@@ -91,13 +95,22 @@ def read_pillow(path: Path, *, labels: bool = False) -> Image:
                 notes += (f"Its file holds {count}: the first is read.",)
         if not header.png:
             _check_end(path, header, data)
-    data = np.ascontiguousarray(upright(data, orientation))
+    data = np.ascontiguousarray(turn_upright(data, orientation))
     notes += orientation_note(orientation)
     return Image(data, data.ndim == 3, default_geometry(2), stem_of(path), path, notes=notes)
 
 
 def orientation_of(path: Path) -> int:
-    """Read the orientation that a PNG or JPEG file asks for, 1 for none.
+    """Read the orientation that a PNG or JPEG file asks for.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    int
+        As EXIF counts them, 1 to 8; 1 for none.
 
     Raises
     ------
@@ -126,7 +139,7 @@ def _sentences(path: Path) -> Iterator[None]:
     except Exception as error:  # damaged files fail in decoders in many ways
         kind = "JPEG" if suffix_of(path) in JPEG else "PNG"
         raise refusal(
-            f"This is not a {kind} image, or is damaged: {_first_line(error)}", path
+            f"This is not a {kind} image, or is damaged: {reason_of(error)}", path
         ) from error
 
 
@@ -309,8 +322,3 @@ def write_pillow(path: Path, values: NDArray[Any]) -> None:
         pixels.save(path)
     else:
         pixels.save(path, quality=95)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().rstrip(".").splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -124,7 +124,17 @@ def read_labels(
 
 
 def asked_of(path: Path) -> Asked:
-    """Read what a picture file asks of its readers; nothing of other files."""
+    """Read what a picture file asks of its readers.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    Asked
+        The defaults where it is no such file, or cannot be read.
+    """
     try:
         suffix = suffix_of(path)
         if suffix in TIFF:

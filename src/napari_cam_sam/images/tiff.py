@@ -10,7 +10,7 @@ import logging
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import isfinite, prod
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_cam_sam.errors import CamSamError, refusal
+from napari_cam_sam.errors import CamSamError, reason_of, refusal
 from napari_cam_sam.images.axes import ChosenAxes, arrange, choose_axes, parse_axes
 from napari_cam_sam.images.formats import stem_of
 from napari_cam_sam.images.geometry import Geometry, default_geometry
 from napari_cam_sam.images.image import Image
-from napari_cam_sam.images.orientation import TAG, Asked, orientation_note, swaps_axes, upright
-from napari_cam_sam.images.tiff_colours import colours_of
+from napari_cam_sam.images.orientation import TAG, Asked, orientation_note, swaps_axes, turn_upright
+from napari_cam_sam.images.tiff_colours import bits_of, colours_of
 from napari_cam_sam.images.units import mm_in
 from napari_cam_sam.limits import EXPANSION, check_array
 
@@ -47,6 +47,8 @@ _DENSE = {
     34712: 500_000, 34925: 10_000, 34926: 40_000, 34927: 40_000, 50000: 40_000, 50001: 40_000,
     50002: 500_000, 52546: 500_000,
 }  # fmt: skip
+# Of slices, rows and columns in mm, where it is stated, and notes.
+_Spacing = tuple[tuple[float | None, float, float] | None, tuple[str, ...]]
 _WITHOUT_NAMES = re.compile(r"<tifffile\.[^>]*>\s*|<asarray>\s*")
 
 
@@ -78,6 +80,10 @@ def read_tiff(
     labels : bool
         Whether a palette's indices are the values (True) or its colours (False). Labels in which
         0 is white are refused, unless ImageJ wrote them, which means its display alone by that.
+
+    Returns
+    -------
+    Image
 
     Raises
     ------
@@ -112,7 +118,7 @@ def read_tiff(
         except CamSamError as error:
             raise refusal(str(error).rstrip("."), path) from None
     ndim = data.ndim - rgb
-    data = upright(data, orientation, ndim - 2)
+    data = turn_upright(data, orientation, ndim - 2)
     notes = (*notes, *more, *said, *orientation_note(orientation))
     geometry = default_geometry(ndim)
     if spacing is not None:
@@ -132,6 +138,10 @@ def read_tiff(
 def tiff_axes(path: Path) -> tuple[str, tuple[int, ...]] | None:
     """Read what a TIFF file says of its axes, without its pixels.
 
+    Parameters
+    ----------
+    path : Path
+
     Returns
     -------
     axes : str
@@ -149,6 +159,14 @@ def tiff_axes(path: Path) -> tuple[str, tuple[int, ...]] | None:
 
 def tiff_asks(path: Path) -> Asked:
     """Read what a TIFF file asks of its readers, without its pixels.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    Asked
 
     Raises
     ------
@@ -201,8 +219,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, _Heard]]:
         raise refusal("This TIFF asks for more memory than there is", path) from error
     except Exception as error:  # damaged files fail in tifffile in many ways
         heard.check(path)
-        lines = str(error).strip().rstrip(".").splitlines()
-        reason = _WITHOUT_NAMES.sub("", lines[0]) if lines else type(error).__name__
+        reason = _WITHOUT_NAMES.sub("", reason_of(error))
         raise refusal(f"This is not a TIFF image, or is damaged: {reason}", path) from error
     finally:
         log.removeHandler(heard)
@@ -210,7 +227,8 @@ def _opened(path: Path) -> Iterator[tuple[Any, _Heard]]:
 
 def _series(file: Any) -> tuple[Any, tuple[str, ...]]:
     """Choose the first picture that is no preview; say how many others are left."""
-    pictures = [one for one in file.series if not _is_preview(one)] or list(file.series)
+    every = list(file.series)
+    pictures = [s for s in every if not (s.keyframe.is_reduced or s.keyframe.is_mask)] or every
     if len(pictures) == 1:
         return pictures[0], ()
     count = len(pictures) - 1
@@ -220,13 +238,8 @@ def _series(file: Any) -> tuple[Any, tuple[str, ...]]:
 
 def _expansion(page: Any) -> int:
     """Return how many bytes a stored one may become; of fewer bits than a byte each becomes one."""
-    bits = page.bitspersample if isinstance(page.bitspersample, int) else 8
-    return _DENSE.get(int(page.compression), EXPANSION * max(1, 8 // max(1, bits)))
-
-
-def _is_preview(series: Any) -> bool:
-    page = series.keyframe
-    return bool(page.is_reduced or page.is_mask)
+    each = max(1, 8 // (bits_of(page) or 8))
+    return _DENSE.get(int(page.compression), EXPANSION * each)
 
 
 def _check_whole(file: Any, series: Any, path: Path) -> None:
@@ -248,19 +261,14 @@ def _check_whole(file: Any, series: Any, path: Path) -> None:
         if end > file.filehandle.size:
             raise _truncated(end, file.filehandle.size, path)
         return
-    there = [one for one in _pages(series) if one is not None]
+    pages: list[Any] = []
+    with suppress(IndexError):  # of a page that is declared alone
+        pages.extend(series[index] for index in range(len(series)))
+    there = [one for one in pages if one is not None]
     if len(there) < declared:
         raise _broke_off(declared, len(there), path)
     for one in there:
         _check_segments(one, page, path)
-
-
-def _pages(series: Any) -> Iterator[Any]:
-    for index in range(len(series)):
-        try:
-            yield series[index]
-        except IndexError:  # of a page that is declared alone
-            return
 
 
 def _broke_off(declared: int, there: int, path: Path) -> CamSamError:
@@ -315,10 +323,8 @@ def _given(axes: str, found: str) -> str:
     return letters
 
 
-def _spacing(
-    file: Any, page: Any
-) -> tuple[tuple[float | None, float, float] | None, tuple[str, ...]]:
-    """Spacing of slices, rows and columns in mm, where OME's or ImageJ's metadata state it."""
+def _spacing(file: Any, page: Any) -> _Spacing:
+    """Return the spacing that OME's or ImageJ's metadata state."""
     try:
         if file.is_ome:
             return _ome_spacing(file.ome_metadata)
@@ -329,9 +335,7 @@ def _spacing(
     return None, ()
 
 
-def _imagej_spacing(
-    metadata: dict[str, Any], page: Any
-) -> tuple[tuple[float | None, float, float] | None, tuple[str, ...]]:
+def _imagej_spacing(metadata: dict[str, Any], page: Any) -> _Spacing:
     unit = str(metadata.get("unit", "")).strip()
     mm = mm_in(unit)
     if mm is None:
@@ -343,9 +347,7 @@ def _imagej_spacing(
     )
 
 
-def _ome_spacing(
-    xml: str,
-) -> tuple[tuple[float | None, float, float] | None, tuple[str, ...]]:
+def _ome_spacing(xml: str) -> _Spacing:
     import tifffile
 
     image = tifffile.xml2dict(xml)["OME"]["Image"]
@@ -368,9 +370,7 @@ def _ome_spacing(
     return _checked((depth, row, column))
 
 
-def _checked(
-    sizes: tuple[float | None, float, float],
-) -> tuple[tuple[float | None, float, float], tuple[str, ...]]:
+def _checked(sizes: tuple[float | None, float, float]) -> _Spacing:
     if not all(size is None or (isfinite(size) and size > 0) for size in sizes):
         raise ValueError
     return sizes, ()
@@ -385,7 +385,18 @@ def _no_length(unit: str) -> tuple[str, ...]:
 
 
 def holds_spacing(values: NDArray[Any], *, rgb: bool) -> bool:
-    """Return whether `write_tiff` can write a spacing with values: ImageJ knows three types."""
+    """Return whether `write_tiff` can write a spacing with values: ImageJ knows three types.
+
+    Parameters
+    ----------
+    values : ndarray
+    rgb : bool
+        Whether their last axis is colour.
+
+    Returns
+    -------
+    bool
+    """
     known = values.dtype in (np.uint8, np.uint16, np.float32) and (not rgb or values.itemsize == 1)
     # tifffile cannot read back an ImageJ stack that is one pixel wide.
     return bool(known) and values.shape[-1] > 1

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.labels import palette_labels
 
-__all__ = ["TRANSPARENT", "alpha_notes", "colours_of"]
+__all__ = ["TRANSPARENT", "alpha_notes", "bits_of", "colours_of"]
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
 _JPEG = (6, 7, 34892, 33007)  # whose decoder turns YCbCr into RGB
@@ -95,8 +95,34 @@ def _coloured(
     return palette[data], axes + "S", ()
 
 
+def bits_of(page: Any) -> int:
+    """Return the bits of a sample.
+
+    Parameters
+    ----------
+    page : tifffile.TiffPage
+
+    Returns
+    -------
+    int
+        0 where samples of one pixel differ.
+    """
+    return page.bitspersample if isinstance(page.bitspersample, int) else 0
+
+
 def alpha_notes(alpha: NDArray[Any]) -> tuple[str, ...]:
-    """Return the note that an image is transparent, if it is."""
+    """Return the note that an image is transparent, if it is.
+
+    Parameters
+    ----------
+    alpha : ndarray
+        Opacity of each pixel; the highest value of its type is opaque.
+
+    Returns
+    -------
+    tuple of str
+        One or none.
+    """
     return () if (alpha == _highest(alpha.dtype)).all() else (TRANSPARENT,)
 
 
@@ -120,7 +146,7 @@ def _gray(
             )
         else:
             axes = axes[:-1] + "C"
-    bits = page.bitspersample if isinstance(page.bitspersample, int) else 0
+    bits = bits_of(page)
     if int(page.photometric) == _WHITE_IS_ZERO:
         data, more = _inverted(data, bits, labels=labels, imagej=imagej)
         notes += more
@@ -158,7 +184,7 @@ def _rgb(data: NDArray[Any], axes: str, page: Any) -> tuple[NDArray[Any], str, t
     extra = tuple(int(one) for one in page.extrasamples)
     if samples not in (3, 4):
         raise CamSamError(f"Its pixels have {samples} samples in colour; an image has 3 or 4")
-    bits = page.bitspersample if isinstance(page.bitspersample, int) else 0
+    bits = bits_of(page)
     if data.dtype.kind == "u" and 0 < bits < 8 * data.dtype.itemsize:
         data = _full(data, bits)
     notes: tuple[str, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from pathlib import Path
 from typing import IO, Any
@@ -35,6 +36,17 @@ class VolumeOnDisk:
         Byte of the first value.
     slope, inter : float
         Values read are ``stored * slope + inter``, in float64, unless this changes nothing.
+
+    Attributes
+    ----------
+    stored : dtype
+        Type of the values before slope and intercept.
+    slope, inter : float
+    shape : tuple of int
+    ndim : int
+        Number of axes.
+    dtype : dtype
+        Type of the values that are read.
     """
 
     def __init__(
@@ -49,32 +61,14 @@ class VolumeOnDisk:
         self._file = file
         if not isinstance(file, Path):
             weakref.finalize(self, file.close)
-        self._stored = np.dtype(dtype)
-        self._offset = offset
-        self._slope, self._inter = slope, inter
-        self._scaled = (slope, inter) != (1.0, 0.0)
+        self.stored = np.dtype(dtype)
+        self.slope, self.inter = slope, inter
         self.shape = tuple(int(n) for n in shape)
-        self.dtype = np.dtype(np.float64) if self._scaled else self._stored.newbyteorder("=")
-
-    @property
-    def stored(self) -> np.dtype[Any]:
-        """Type of the values before slope and intercept."""
-        return self._stored
-
-    @property
-    def slope(self) -> float:
-        """Factor of the stored values; 1.0 where there is none."""
-        return self._slope
-
-    @property
-    def inter(self) -> float:
-        """What is added to them; 0.0 where there is nothing."""
-        return self._inter
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
+        self.ndim = len(self.shape)
+        self._scaled = (slope, inter) != (1.0, 0.0)
+        self.dtype = np.dtype(np.float64) if self._scaled else self.stored.newbyteorder("=")
+        self._offset = offset
+        self._bytes_each = math.prod(self.shape[1:]) * self.stored.itemsize
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -99,7 +93,7 @@ class VolumeOnDisk:
             return self._values(self._map(index, index + 1)[0][rest])
 
         selected = range(len(self))[first]
-        part_length = max(1, _BLOCK_BYTES // self._bytes_each())
+        part_length = max(1, _BLOCK_BYTES // self._bytes_each)
         empty = self._map(0, 1)[:0][(slice(None), *rest)]
         result = np.empty((len(selected), *empty.shape[1:]), dtype=self.dtype)
         for start in range(0, len(selected), part_length):
@@ -109,16 +103,13 @@ class VolumeOnDisk:
             result[start : start + len(part)] = self._values(block[(slice(None), *rest)])
         return result
 
-    def _bytes_each(self) -> int:
-        return int(np.prod(self.shape[1:], dtype=np.int64)) * self._stored.itemsize
-
     def _map(self, start: int, stop: int) -> NDArray[Any]:
         try:
             return np.memmap(
                 self._file,
-                dtype=self._stored,
+                dtype=self.stored,
                 mode="r",
-                offset=self._offset + start * self._bytes_each(),
+                offset=self._offset + start * self._bytes_each,
                 shape=(stop - start, *self.shape[1:]),
             )
         except (OSError, ValueError) as error:
@@ -127,5 +118,5 @@ class VolumeOnDisk:
 
     def _values(self, block: NDArray[Any]) -> NDArray[Any]:
         if self._scaled:
-            return np.asarray(block.astype(np.float64) * self._slope + self._inter)
+            return np.asarray(block.astype(np.float64) * self.slope + self.inter)
         return np.array(block, dtype=self.dtype)

@@ -127,6 +127,10 @@ def parse_window(text: str) -> WindowParameters:
         ``"auto"``, ``"minmax"``, ``"percentiles:1,99"``, ``"limits:-100,300"`` or the name of a
         CT preset such as ``"ct-brain"``.
 
+    Returns
+    -------
+    WindowParameters
+
     Raises
     ------
     CamSamError
@@ -193,15 +197,15 @@ def resolve_window(image: Image, parameters: WindowParameters | None = None) -> 
     parameters = parameters or WindowParameters()
     dtype = np.dtype(image.data.dtype)
     fixed = _fixed_limits(parameters, dtype, image.rgb)
-    if fixed is not None and dtype.kind != "f":
-        return Window(*fixed, 0, _describe(parameters, *fixed))
-
-    statistics = _collect(image)
     if fixed is not None:
-        return Window(*fixed, statistics.n_not_finite, _describe(parameters, *fixed))
-    lowest, highest = statistics.lowest, statistics.highest
+        n_not_finite = _collect(image)[2] if dtype.kind == "f" else 0
+        how = "as it is, " if parameters.kind == "auto" else ""
+        text = f"{parameters.kind}: {how}{fixed[0]:g} to {fixed[1]:g}"
+        return Window(*fixed, n_not_finite, text)
+
+    lowest, highest, n_not_finite, sample = _collect(image)
     if parameters.kind == "auto" and image.rgb and lowest >= 0 and highest <= 1:
-        return Window(0.0, 1.0, statistics.n_not_finite, "auto: colour in [0, 1] as it is")
+        return Window(0.0, 1.0, n_not_finite, "auto: colour in [0, 1] as it is")
     if parameters.kind == "minmax":
         low, high, how = lowest, highest, "minimum to maximum"
     else:
@@ -209,7 +213,7 @@ def resolve_window(image: Image, parameters: WindowParameters | None = None) -> 
             percentiles = _AUTO_PERCENTILES
         else:
             percentiles = (parameters.low, parameters.high)
-        low, high = (float(p) for p in np.percentile(statistics.sample, percentiles))
+        low, high = (float(p) for p in np.percentile(sample, percentiles))
         how = f"percentiles {percentiles[0]:g} and {percentiles[1]:g}"
         if not low < high and lowest < highest:
             low, high = lowest, highest
@@ -218,7 +222,7 @@ def resolve_window(image: Image, parameters: WindowParameters | None = None) -> 
         # A constant image: it becomes black, which shows that there is nothing to see.
         high, how = low + max(1.0, abs(low) * 1e-6), f"constant image ({low:g})"
     text = f"{parameters.kind}: {how}, {low:g} to {high:g}"
-    return Window(low, high, statistics.n_not_finite, text)
+    return Window(low, high, n_not_finite, text)
 
 
 def apply_window(plane: NDArray[Any], window: Window) -> NDArray[np.uint8]:
@@ -264,14 +268,6 @@ def apply_window(plane: NDArray[Any], window: Window) -> NDArray[np.uint8]:
     return gray
 
 
-@dataclass(frozen=True)
-class _Statistics:
-    lowest: float
-    highest: float
-    n_not_finite: int
-    sample: NDArray[Any]
-
-
 def _fixed_limits(
     parameters: WindowParameters, dtype: np.dtype[Any], rgb: bool
 ) -> tuple[float, float] | None:
@@ -290,14 +286,8 @@ def _fixed_limits(
     return None
 
 
-def _describe(parameters: WindowParameters, low: float, high: float) -> str:
-    if parameters.kind == "auto":
-        return f"auto: as it is, {low:g} to {high:g}"
-    return f"{parameters.kind}: {low:g} to {high:g}"
-
-
-def _collect(image: Image) -> _Statistics:
-    """Read every plane once and keep extremes and an evenly spread sample."""
+def _collect(image: Image) -> tuple[float, float, int, NDArray[Any]]:
+    """Read every plane once: extremes, number of values not finite, an evenly spread sample."""
     total = int(np.prod(image.spatial_shape)) * (3 if image.rgb else 1)
     width = image.spatial_shape[-1] * (3 if image.rgb else 1)
     step = -(-total // _MOST_SAMPLES)
@@ -326,4 +316,4 @@ def _collect(image: Image) -> _Statistics:
     sample = np.concatenate(kept)
     if sample.size == 0:  # finite values so rare that none was sampled
         sample = np.array([lowest, highest])
-    return _Statistics(lowest, highest, total - finite_count, sample)
+    return lowest, highest, total - finite_count, sample

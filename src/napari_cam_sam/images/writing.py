@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_cam_sam.errors import CamSamError, refusal
+from napari_cam_sam.errors import CamSamError, reason_of, refusal
 from napari_cam_sam.images.formats import JPEG, NIFTI, PILLOW, TIFF, suffix_of
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.nifti import write_nifti
@@ -60,19 +60,39 @@ def write_atomically(path: str | os.PathLike[str], writer: Callable[[Path], obje
             os.fsync(file.fileno())  # a full disk may show only here
         os.replace(hidden, path)
     except OSError as error:
-        raise refusal(f"This could not be written: {error.strerror or error}", path) from error
+        raise refusal(f"This could not be written: {reason_of(error)}", path) from error
     finally:
         with suppress(OSError):
             hidden.unlink(missing_ok=True)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write a text in UTF-8, whole or not at all; errors as of `write_atomically`."""
+    """Write a text in UTF-8, whole or not at all.
+
+    Parameters
+    ----------
+    path : path-like
+    text : str
+
+    Raises
+    ------
+    CamSamError
+        As `write_atomically` does.
+    """
     write_atomically(path, lambda hidden: hidden.write_text(text, encoding="utf-8"))
 
 
 def labels_dtype(highest: int, lowest: int = 0) -> type[np.integer[Any]]:
-    """Smallest of uint8, uint16 and int32 that holds labels from ``lowest`` to ``highest``.
+    """Return the smallest of uint8, uint16 and int32 that holds some labels.
+
+    Parameters
+    ----------
+    highest, lowest : int
+        Of the labels.
+
+    Returns
+    -------
+    type
 
     Raises
     ------
@@ -86,7 +106,17 @@ def labels_dtype(highest: int, lowest: int = 0) -> type[np.integer[Any]]:
 
 
 def labels_suffix(image: Image) -> str:
-    """Suffix for labels of an image: NIfTI with an affine, PNG in 2D pixels, else TIFF."""
+    """Return the suffix for files with labels of an image.
+
+    Parameters
+    ----------
+    image : Image
+
+    Returns
+    -------
+    str
+        NIfTI's where it has an affine, PNG's in 2D without a spacing in mm, else TIFF's.
+    """
     if image.geometry.affine is not None:
         return ".nii.gz"
     # PNG has no spacing to keep.
@@ -94,7 +124,17 @@ def labels_suffix(image: Image) -> str:
 
 
 def heatmap_suffix(image: Image) -> str:
-    """Suffix for heatmaps of an image: NIfTI where it has an affine, else TIFF."""
+    """Return the suffix for files with heatmaps of an image.
+
+    Parameters
+    ----------
+    image : Image
+
+    Returns
+    -------
+    str
+        NIfTI's where it has an affine, else TIFF's.
+    """
     return ".nii.gz" if image.geometry.affine is not None else ".tif"
 
 

@@ -3,7 +3,7 @@
 The rules, in this order:
 
 1. Weights are the file itself, or lie under one of the entries of `PLAIN`, or, where there is none
-   of these, of `AVERAGED`, or else under the only entry that holds tensors by name. Averaged
+   of these, of `_AVERAGED`, or else under the only entry that holds tensors by name. Averaged
    weights beside plain ones are not taken, which is said; two plain sets that differ are refused.
 2. What compiling and wrapping put into names (``_orig_mod.``, ``module.``) is taken out.
 3. Where a network's own names all stand behind one prefix, such as ``model.`` or ``net.backbone.``,
@@ -25,14 +25,12 @@ from torch import Tensor, nn
 from napari_cam_sam.errors import CamSamError
 
 __all__ = [
-    "AVERAGED",
     "PLAIN",
     "Found",
     "behind_parts",
     "behind_prefix",
     "find_weights",
     "foreign_names",
-    "linear_names",
     "match_head",
     "tell",
     "without_wrappers",
@@ -43,7 +41,7 @@ PLAIN = (
     "weights", "model_weights", "module", "params",
 )  # fmt: skip
 """Entries under which weights lie, the first one counting."""
-AVERAGED = (
+_AVERAGED = (
     "state_dict_ema", "model_ema", "model_ema_state_dict", "ema_state_dict", "ema_model", "ema",
     "params_ema",
 )  # fmt: skip
@@ -79,6 +77,17 @@ class Found:
 def find_weights(content: object, depth: int = 0) -> Found:
     """Find the weights in what a file holds, by rule 1 above.
 
+    Parameters
+    ----------
+    content : object
+        As it was read; a mapping, where there are weights.
+    depth : int
+        How many mappings it lies in.
+
+    Returns
+    -------
+    Found
+
     Raises
     ------
     CamSamError
@@ -90,12 +99,12 @@ def find_weights(content: object, depth: int = 0) -> Found:
     sets: dict[str, Found] = {}
     for key, value in content.items():
         if isinstance(key, str) and isinstance(value, Mapping) and not _NO_WEIGHTS.match(key):
-            known = key in PLAIN or key in AVERAGED
+            known = key in PLAIN or key in _AVERAGED
             inner = find_weights(value, depth + 1) if known else Found(_tensors(value), {})
             if inner.weights:
                 sets[key] = inner
     plain = [key for key in PLAIN if key in sets]
-    averaged = [key for key in AVERAGED if key in sets]
+    averaged = [key for key in _AVERAGED if key in sets]
     others = [key for key in sets if key not in plain and key not in averaged]
     if plain or averaged:
         chosen = _only(plain or averaged, sets)
@@ -144,7 +153,17 @@ def _same(one: Tensor, other: Tensor) -> bool:
 
 
 def without_wrappers(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Remove from the names what compiling and wrapping put there, by rule 2 above."""
+    """Remove from the names what compiling and wrapping put there, by rule 2 above.
+
+    Parameters
+    ----------
+    weights : mapping of str to Tensor
+
+    Returns
+    -------
+    dict
+        The same tensors; under their old names where two new ones would be equal.
+    """
     names = {key: _WRAPPERS.sub("", key) for key in weights}
     while True:
         counted = [name for name in names.values() if name != "n_averaged"]  # of AveragedModel
@@ -197,7 +216,27 @@ def behind_prefix(
 def behind_parts(
     weights: Mapping[str, Tensor], parts: Sequence[str], what: str
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """As :func:`behind_prefix`, of a network of which only the names of its parts are known."""
+    """Remove a prefix, of a network of which only the names of its parts are known.
+
+    Parameters
+    ----------
+    weights : mapping of str to Tensor
+    parts : sequence of str
+        First parts of the network's own names, e.g. ``"image_encoder"``.
+    what : str
+        The network, for errors.
+
+    Returns
+    -------
+    weights : dict
+    notes : tuple of str
+        Both as of :func:`behind_prefix`.
+
+    Raises
+    ------
+    CamSamError
+        As there.
+    """
     hits: Counter[str] = Counter()
     for part in parts:
         starts = (re.match(rf"(.*\.)?{part}\.", key) for key in weights)
@@ -230,7 +269,18 @@ def _take_off(
 
 
 def foreign_names(weights: Collection[str], wanted: Collection[str]) -> str:
-    """Return a note that names are another library's, where most of the wanted ones are missing."""
+    """Return a note that names are another library's, where most of the wanted ones are missing.
+
+    Parameters
+    ----------
+    weights, wanted : collection of str
+        Names that are there, and those that a network has.
+
+    Returns
+    -------
+    str
+        The end of a sentence; empty where at least half of them are there.
+    """
     there = sum(key in weights for key in wanted)
     if not weights or 2 * there >= len(wanted):
         return ""
@@ -243,7 +293,7 @@ def foreign_names(weights: Collection[str], wanted: Collection[str]) -> str:
     )
 
 
-def linear_names(weights: Mapping[str, Tensor], head: str) -> list[str]:
+def _linear_names(weights: Mapping[str, Tensor], head: str) -> list[str]:
     """List the names of the linear layers of a head, in their order."""
     found = [
         key.removesuffix(".weight")
@@ -289,7 +339,7 @@ def match_head(
         between them and has no weights, such as ReLU, cannot be known.
     """
     own = module.state_dict()
-    ours, theirs = linear_names(own, head), linear_names(weights, head)
+    ours, theirs = _linear_names(own, head), _linear_names(weights, head)
     if not theirs or ours == theirs:
         return dict(weights), ()
     renamed = dict(zip(theirs, ours, strict=False))
@@ -320,7 +370,15 @@ def match_head(
 
 
 def tell(notes: Iterable[str], path: object) -> None:
-    """Warn of what was decided about a file."""
+    """Warn of what was decided about a file.
+
+    Parameters
+    ----------
+    notes : iterable of str
+        Sentences without a full stop.
+    path : object
+        The file.
+    """
     for note in notes:
         warnings.warn(f"{note[0].upper()}{note[1:]} ({path}).", stacklevel=4)
 

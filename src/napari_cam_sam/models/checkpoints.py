@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from napari_cam_sam.errors import CamSamError, refusal
+from napari_cam_sam.errors import CamSamError, reason_of, refusal
 from napari_cam_sam.images.hashing import file_hash
 from napari_cam_sam.limits import check_expansion, check_regular, memory_bound
 from napari_cam_sam.models.checkpoint_layouts import (
@@ -82,7 +82,17 @@ class Checkpoint:
 
 
 def weights_sha256(module: nn.Module) -> str:
-    """Hash a module's weights by name, dtype, shape and bytes, hexadecimal."""
+    """Hash a module's weights by name, dtype, shape and bytes.
+
+    Parameters
+    ----------
+    module : nn.Module
+
+    Returns
+    -------
+    str
+        SHA-256, hexadecimal.
+    """
     digest = hashlib.sha256()
     for key, value in module.state_dict().items():
         digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
@@ -184,7 +194,7 @@ def load_into(module: nn.Module, checkpoint: Checkpoint, *, what: str = "the mod
     try:
         module.load_state_dict(given, strict=False)
     except (RuntimeError, NotImplementedError, TypeError) as error:
-        reason = f"The weights could not be copied into {what} ({_first_line(error)})"
+        reason = f"The weights could not be copied into {what} ({reason_of(error)})"
         raise refusal(reason, checkpoint.path) from error
     tell((*checkpoint.notes, *notes), checkpoint.path)
 
@@ -204,6 +214,11 @@ def fit(checkpoint: Checkpoint, module: nn.Module, head: str, what: str) -> Chec
         Name of its part that makes the logits, e.g. ``"classifier"``.
     what : str
         How it is called in an error.
+
+    Returns
+    -------
+    Checkpoint
+        With other names, and notes on what was done.
 
     Raises
     ------
@@ -244,7 +259,7 @@ def _check_readable(path: Path) -> None:
     except FileNotFoundError:
         raise refusal("There is no such checkpoint", path) from None
     except OSError as error:
-        raise refusal(f"This cannot be read: {error.strerror or error}", path) from error
+        raise refusal(f"This cannot be read: {reason_of(error)}", path) from error
     if not head:
         raise refusal("This file is empty; expected a checkpoint", path)
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype", b"<html", b"<?xml")):
@@ -266,7 +281,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             return tensors, dict(file.metadata() or {})
     except (SafetensorError, OSError, ValueError) as error:
         raise refusal(
-            f"This is not a whole safetensors file ({_first_line(error)}); it may be truncated: "
+            f"This is not a whole safetensors file ({reason_of(error)}); it may be truncated: "
             "download or save it again",
             path,
         ) from error
@@ -299,6 +314,10 @@ def check_archive(path: Path) -> str | None:
     """Check a file of PyTorch's that is a zip archive: its sizes, and all of its checksums.
 
     PyTorch itself looks at no checksum. What was saved before there were archives has none.
+
+    Parameters
+    ----------
+    path : Path
 
     Returns
     -------
@@ -342,7 +361,7 @@ def check_archive(path: Path) -> str | None:
                         _check_part(archive, part, path)
         except _ZIP_ERRORS as error:
             raise refusal(
-                f"This is damaged ({_first_line(error)}); it may be truncated: download or save "
+                f"This is damaged ({reason_of(error)}); it may be truncated: download or save "
                 "it again",
                 path,
             ) from error
@@ -383,7 +402,3 @@ def _foreign_code(path: Path) -> str | None:
         except Exception:  # not a pickle, or a damaged one
             return None
     return None
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else "unreadable"

@@ -56,10 +56,20 @@ _DEFAULT_SIZE = (224, 224)
 
 @dataclass(frozen=True, eq=False)
 class Classifier(LoadedModel):
-    """A classifier ready to use; the attributes are those of a :class:`LoadedModel`, and more.
+    """A classifier ready to use.
 
     Attributes
     ----------
+    module : nn.Module
+        On ``device``.
+    card : ClassifierCard
+    name : str
+        What it was loaded by.
+    sha256 : str
+        Of the file; of the weights' bytes for a factory.
+    default_layers : tuple of str
+        Dotted names of the target layers; empty where none is known.
+    device : torch.device
     training : dict or None
         How it was trained, and how it did on images that it had not seen, where its file says so
         (see :mod:`models.training`).

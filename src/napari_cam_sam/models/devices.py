@@ -29,26 +29,23 @@ def choose_device(name: str = "auto") -> torch.device:
     CamSamError
         If the name is unknown, or the device is not available on this machine.
     """
+    there = {"cpu": True}
+    there |= {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda:0")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    if name == "cpu":
-        return torch.device("cpu")
-    if name == "mps":
-        if not torch.backends.mps.is_available():
-            raise CamSamError("Device 'mps' is not available on this machine; use auto or cpu.")
-        return torch.device("mps")
-    match = re.fullmatch(r"cuda(?::(\d+))?", name)
+        return torch.device("cuda:0" if there["cuda"] else "mps" if there["mps"] else "cpu")
+    match = re.fullmatch(r"cpu|mps|cuda(?::(\d+))?", name)
     if match is None:
         raise unknown_name("device", name, ["auto", "cpu", "cuda", "cuda:0", "mps"])
-    if not torch.cuda.is_available():
+    kind = name.partition(":")[0]
+    if not there[kind]:
         raise CamSamError(f"Device {name!r} is not available on this machine; use auto or cpu.")
-    index = int(match[1] or 0)
-    if index >= torch.cuda.device_count():
+    if kind != "cuda":
+        return torch.device(kind)
+    index, count = int(match[1] or 0), torch.cuda.device_count()
+    if index >= count:
         raise CamSamError(
-            f"Device {name!r} does not exist: this machine has {torch.cuda.device_count()} "
-            "CUDA device(s), counted from cuda:0."
+            f"Device {name!r} does not exist: this machine has {count} CUDA device(s), counted "
+            "from cuda:0."
         )
     return torch.device("cuda", index)
 
@@ -57,6 +54,10 @@ def multiplies_bfloat16() -> bool:
     """Return whether the CPU has instructions for bfloat16, where PyTorch can tell.
 
     These are AVX512-BF16 and AMX; without them it is far slower than float32.
+
+    Returns
+    -------
+    bool
     """
     questions = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(bool(ask()) for name in questions if (ask := getattr(torch.cpu, name, None)))

@@ -23,6 +23,14 @@ def module_lock(module: nn.Module) -> threading.RLock:
     Hooks belong to the module, not to a thread: two threads that explain one model at the same
     time read each other's activations and get wrong maps without an exception. Whoever runs a
     module takes its lock.
+
+    Parameters
+    ----------
+    module : nn.Module
+
+    Returns
+    -------
+    threading.RLock
     """
     with _LOCKS_GUARD:
         return _LOCKS.setdefault(module, threading.RLock())
@@ -35,6 +43,15 @@ def borrowed(module: nn.Module) -> Iterator[nn.Module]:
     Restored are the training flag of every submodule (a user may have frozen some of them) and
     ``requires_grad`` of every parameter. Frozen parameters keep the graph of a forward pass
     to what follows the target layer, and nothing is ever added to ``param.grad``.
+
+    Parameters
+    ----------
+    module : nn.Module
+
+    Yields
+    ------
+    nn.Module
+        The module itself.
     """
     with module_lock(module):
         training = [(part, part.training) for part in module.modules()]
@@ -56,6 +73,16 @@ def cancellable(module: nn.Module, cancelled: Callable[[], bool] | None) -> Iter
     """Make each pass of a borrowed module raise `Cancelled` once it is wanted no more.
 
     Methods of hundreds of passes are left in their middle so.
+
+    Parameters
+    ----------
+    module : nn.Module
+    cancelled : callable or None
+        Asked before each pass; None for never.
+
+    Yields
+    ------
+    None
     """
 
     def ask(*_: object) -> None:

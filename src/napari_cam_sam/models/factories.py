@@ -50,9 +50,14 @@ def call_factory(name: str, *, working_folder: bool = True) -> nn.Module:
     Parameters
     ----------
     name : str
+        ``package.module:function``.
     working_folder : bool
         Whether it may lie in the working folder: for what the user named himself. What a file
         names may be the file's neighbour.
+
+    Returns
+    -------
+    nn.Module
 
     Raises
     ------
@@ -81,17 +86,9 @@ def call_factory(name: str, *, working_folder: bool = True) -> nn.Module:
 @contextmanager
 def _path(working_folder: bool) -> Iterator[None]:
     """Search the working folder last, as ``python -m`` finds modules, or not at all."""
-    here = os.getcwd()
-    if working_folder:
-        sys.path.append(here)
-        try:
-            yield
-        finally:
-            sys.path.remove(here)
-        return
-    # "" stands for the working folder in an interactive Python.
     kept = list(sys.path)
-    sys.path[:] = [entry for entry in kept if entry]
+    # "" stands for the working folder in an interactive Python.
+    sys.path[:] = [*kept, os.getcwd()] if working_folder else [entry for entry in kept if entry]
     try:
         yield
     finally:

@@ -14,6 +14,10 @@ __all__ = ["describe"]
 def describe(model: LoadedModel) -> dict[str, Any]:
     """Return what a model is, as plain data for a table or JSON.
 
+    Parameters
+    ----------
+    model : LoadedModel
+
     Returns
     -------
     dict

@@ -205,31 +205,32 @@ class Layer(NamedTuple):
 def list_layers(model: LoadedModel) -> list[Layer]:
     """List the layers whose output is a tensor, by running one empty plane.
 
+    Parameters
+    ----------
+    model : LoadedModel
+
     Returns
     -------
     list of Layer
         In the order of the module's definition. Any of them may be a target layer where its
         output has a spatial grid.
     """
-    shapes: dict[str, tuple[int, ...]] = {}
-    handles = []
+    shapes: dict[nn.Module, tuple[int, ...]] = {}
+
+    def keep(part: nn.Module, _: Any, output: object) -> None:
+        if isinstance(output, Tensor):
+            shapes[part] = tuple(output.shape)
+
     module, card = model.module, model.card
     with borrowed(module), torch.no_grad():
+        handles = [part.register_forward_hook(keep) for part in module.modules()]
         try:
-            for name, part in module.named_modules():
-
-                def keep(_: nn.Module, __: Any, output: object, name: str = name) -> None:
-                    if isinstance(output, Tensor):
-                        shapes[name] = tuple(output.shape)
-
-                if name:
-                    handles.append(part.register_forward_hook(keep))
             module(torch.zeros(1, card.channels, *card.input_size, device=model.device))
         finally:
             for handle in handles:
                 handle.remove()
     return [
-        Layer(name, type(part).__name__, shapes[name])
+        Layer(name, type(part).__name__, shapes[part])
         for name, part in module.named_modules()
-        if name in shapes
+        if name and part in shapes
     ]

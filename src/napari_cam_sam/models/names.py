@@ -43,7 +43,16 @@ CHECKPOINTS = (".pth", ".pt", ".ckpt", ".bin", ".pth.tar", ".pt.tar", ".ckpt.tar
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Return whether a file holds weights, by its name."""
+    """Return whether a file holds weights, by its name.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    bool
+    """
     return path.name.lower().endswith(CHECKPOINTS)
 
 
@@ -51,22 +60,49 @@ _FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
 def is_factory(name: str) -> bool:
-    """Return whether a name is written as ``package.module:function``: code, to be imported."""
+    """Return whether a name is written as ``package.module:function``: code, to be imported.
+
+    Parameters
+    ----------
+    name : str
+
+    Returns
+    -------
+    bool
+    """
     return _FACTORY.fullmatch(name) is not None
 
 
 def classifier_names() -> list[str]:
-    """List the classifiers that load by name: the shipped ones, then torchvision's."""
+    """List the classifiers that load by name.
+
+    Returns
+    -------
+    list of str
+        The shipped ones, then torchvision's.
+    """
     return [*shipped_classifiers(), *TORCHVISION_NAMES]
 
 
 def shipped_classifiers() -> dict[str, Path]:
-    """Return the shipped models that are classifiers: their card names an architecture."""
+    """Return the shipped models that are classifiers, by the architecture on their card.
+
+    Returns
+    -------
+    dict of str to Path
+        Files by name.
+    """
     return _shipped((*TORCHVISION_NAMES, *OWN_NAMES))
 
 
 def shipped_networks() -> dict[str, Path]:
-    """Return the shipped models that are segmentation networks."""
+    """Return the shipped models that are segmentation networks.
+
+    Returns
+    -------
+    dict of str to Path
+        Files by name.
+    """
     return _shipped(SEGMENTATION_ARCHITECTURES)
 
 

@@ -23,6 +23,10 @@ def unwrap_logits(output: object, num_classes: int) -> Tensor:
     num_classes : int
         What the second axis must measure.
 
+    Returns
+    -------
+    Tensor, shape (n, num_classes)
+
     Raises
     ------
     CamSamError
@@ -57,6 +61,10 @@ def maps_of(output: object, num_classes: int, spatial_dims: int) -> Tensor:
         What the second axis must measure.
     spatial_dims : int
         2 or 3.
+
+    Returns
+    -------
+    Tensor, shape (n, num_classes, …)
 
     Raises
     ------

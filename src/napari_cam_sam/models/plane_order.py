@@ -15,7 +15,16 @@ __all__ = ["follow_plane_order", "turned"]
 
 
 def turned(card: ClassifierCard | SegmentationCard) -> bool:
-    """Return whether a card's module sees planes as columns and rows."""
+    """Return whether a card's module sees planes as columns and rows.
+
+    Parameters
+    ----------
+    card : ClassifierCard or SegmentationCard
+
+    Returns
+    -------
+    bool
+    """
     planes = not isinstance(card, SegmentationCard) or card.spatial_dims == 2
     return planes and card.plane_order == "columns-rows"
 

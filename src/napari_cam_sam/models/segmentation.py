@@ -51,7 +51,21 @@ __all__ = ["SegmentationCard", "SegmentationNetwork", "load_network", "network_o
 
 @dataclass(frozen=True, eq=False)
 class SegmentationNetwork(LoadedModel):
-    """A segmentation network ready to use; the attributes are those of a :class:`LoadedModel`."""
+    """A segmentation network ready to use.
+
+    Attributes
+    ----------
+    module : nn.Module
+        On ``device``.
+    card : SegmentationCard
+    name : str
+        What it was loaded by.
+    sha256 : str
+        Of the file; of the weights' bytes for a factory.
+    default_layers : tuple of str
+        Dotted names of the target layers; empty where none is known.
+    device : torch.device
+    """
 
     card: SegmentationCard
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,9 +19,6 @@ from napari_cam_sam.models.segmentation_cards import SegmentationCard
 __all__ = ["VolumeFrame"]
 
 Scalar = TypeVar("Scalar", bound=np.generic)
-
-# World axis and direction of each letter; the world is RAS+.
-_LETTERS = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}
 
 
 @dataclass(frozen=True)
@@ -151,18 +149,12 @@ def _axes(
     affine: NDArray[np.float64], orientation: str
 ) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
     """Find for each letter the volume's axis nearest to it, and whether it runs against it."""
-    steps = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    # The assignment of array axes to world axes with the largest sum of cosines.
-    best = max(
-        ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)),
-        key=lambda axes: sum(abs(steps[world, axes[world]]) for world in range(3)),
-    )
-    order, flipped = [], []
-    for letter in orientation:
-        world, direction = _LETTERS[letter]
-        order.append(best[world])
-        flipped.append(bool(steps[world, best[world]] * direction < 0))
-    return (order[0], order[1], order[2]), (flipped[0], flipped[1], flipped[2])
+    orientations = import_module("nibabel.orientations")  # untyped in part
+    wanted = orientations.axcodes2ornt(orientation)
+    found = orientations.ornt_transform(orientations.io_orientation(affine), wanted)
+    first, second, third = (int(axis) for axis in np.argsort(found[:, 0]))
+    order = (first, second, third)
+    return order, (found[first, 1] < 0, found[second, 1] < 0, found[third, 1] < 0)
 
 
 def _resized(values: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -6,7 +6,6 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.models.classify.architectures import (
     ARCHITECTURES,
     build,
-    find_architecture,
     to_grid,
 )
 
@@ -44,7 +43,7 @@ def _output(module: nn.Module, layer: str, size: int, channels: int = 3) -> torc
 def test_default_layer_is_a_grid(name: str, channels: int, cells: int) -> None:
     with torch.device("meta"):  # shapes without numbers: no time to fill 86 million weights
         module = build(name, num_classes=4, input_size=(64, 64))
-    layer = find_architecture(name).layer
+    layer = ARCHITECTURES[name].layer
     grid = to_grid(_output(module, layer, 64), module.get_submodule(layer), name)
     assert grid.shape == (1, channels, cells, cells)
     assert not module.training
@@ -57,7 +56,7 @@ def test_every_architecture_is_tested_above() -> None:
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "densenet121", "small-cnn"])
 def test_gray_variants_read_one_channel(name: str) -> None:
     module = build(name, num_classes=4, channels=1, input_size=(64, 64))
-    _output(module, find_architecture(name).layer, 64, channels=1)
+    _output(module, ARCHITECTURES[name].layer, 64, channels=1)
 
 
 def test_building_leaves_the_random_state() -> None:

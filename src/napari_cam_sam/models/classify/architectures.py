@@ -17,17 +17,14 @@ from napari_cam_sam.models.classify.small_cnn import SmallCNN
 
 __all__ = [
     "ARCHITECTURES",
-    "IMAGENET_CLASSES",
     "Architecture",
     "build",
-    "find_architecture",
     "last_linear",
     "replace_first_convolution",
     "to_grid",
 ]
 
-IMAGENET_CLASSES = 1000
-"""Outputs that an architecture keeps under an extra head."""
+_IMAGENET_CLASSES = 1000  # outputs that an architecture keeps under an extra head
 
 Layout = Literal["channels-first", "channels-last", "tokens"]
 
@@ -44,8 +41,8 @@ class Architecture:
     layout : {"channels-first", "channels-last", "tokens"}
         How the layer's output is laid out: (B, C, h, w), (B, h, w, C), or (B, 1 + h·w, C) with
         the class token first.
-    torchvision : bool
-        True where torchvision builds it and has weights for it.
+    builder : callable or None
+        Takes ``num_classes`` and ``in_channels``; None for torchvision's, which has weights too.
     halving : str
         Dotted name of the part that halves the grid last, and can be kept from it; empty where
         there is none.
@@ -54,8 +51,13 @@ class Architecture:
     name: str
     layer: str
     layout: Layout = "channels-first"
-    torchvision: bool = True
+    builder: Callable[..., nn.Module] | None = None
     halving: str = ""
+
+    @property
+    def torchvision(self) -> bool:
+        """Whether torchvision builds it and has weights for it."""
+        return self.builder is None
 
 
 # Last spatial layer of each; for the ViT the input norm of its last block, since what follows
@@ -71,22 +73,10 @@ _ROWS = (
     Architecture("convnext_tiny", "features.7.2"),
     Architecture("swin_t", "features.7.1.norm1", "channels-last"),
     Architecture("vit_b_16", "encoder.layers.encoder_layer_11.ln_1", "tokens"),
-    Architecture("small-cnn", "stage4", torchvision=False),
-    Architecture("resnet18-narrow", "layer3.1", torchvision=False, halving="layer4"),
+    Architecture("small-cnn", "stage4", builder=SmallCNN),
+    Architecture("resnet18-narrow", "layer3.1", builder=NarrowResNet18, halving="layer4"),
 )
 ARCHITECTURES: dict[str, Architecture] = {row.name: row for row in _ROWS}
-_OWN: dict[str, Callable[..., nn.Module]] = {
-    "small-cnn": SmallCNN,
-    "resnet18-narrow": NarrowResNet18,
-}
-
-
-def find_architecture(name: str) -> Architecture:
-    """Return an architecture by its name, or raise a CamSamError with the near names."""
-    try:
-        return ARCHITECTURES[name]
-    except KeyError:
-        raise unknown_name("architecture", name, ARCHITECTURES) from None
 
 
 def build(
@@ -131,14 +121,16 @@ def build(
         If the name is unknown, or the input size or the finer grid does not suit the
         architecture.
     """
-    architecture = find_architecture(name)
+    if name not in ARCHITECTURES:
+        raise unknown_name("architecture", name, ARCHITECTURES)
+    architecture = ARCHITECTURES[name]
     if fine_grid and not architecture.halving:
         fitting = ", ".join(row.name for row in _ROWS if row.halving)
         raise CamSamError(f"{name} has no finer grid; these have: {fitting}.")
-    outputs = num_classes if head == "linear" else IMAGENET_CLASSES
+    outputs = num_classes if head == "linear" else _IMAGENET_CLASSES
     with torch.random.fork_rng(devices=[]):
-        if not architecture.torchvision:
-            module: nn.Module = _OWN[name](num_classes=outputs, in_channels=channels)
+        if architecture.builder is not None:
+            module = architecture.builder(num_classes=outputs, in_channels=channels)
         else:
             options: dict[str, Any] = {}
             if architecture.layout == "tokens":
@@ -148,8 +140,9 @@ def build(
                         f"got {input_size[0]}×{input_size[1]}."
                     )
                 options["image_size"] = input_size[0]
-            builder: Callable[..., nn.Module] = torchvision.models.get_model_builder(name)
-            module = builder(weights=None, num_classes=outputs, **options)
+            module = torchvision.models.get_model(
+                name, weights=None, num_classes=outputs, **options
+            )
             if channels != 3:
                 replace_first_convolution(module, channels)
         if fine_grid:
@@ -160,7 +153,18 @@ def build(
 
 
 def last_linear(module: nn.Module) -> str:
-    """Return the dotted name of the layer that makes the logits."""
+    """Return the name of the layer that makes the logits.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Of one of the architectures.
+
+    Returns
+    -------
+    str
+        Dotted.
+    """
     names: list[str] = [n for n, part in module.named_modules() if isinstance(part, nn.Linear)]
     return names[-1]
 
@@ -180,13 +184,20 @@ def _add_head(module: nn.Module, num_classes: int, dropout: float) -> None:
         module.get_submodule(name),
         nn.ReLU(),
         nn.Dropout(dropout),
-        nn.Linear(IMAGENET_CLASSES, num_classes),
+        nn.Linear(_IMAGENET_CLASSES, num_classes),
     )
     setattr(module.get_submodule(parent), own, extra)
 
 
 def replace_first_convolution(module: nn.Module, channels: int) -> None:
-    """Make a network's first 2D convolution read another number of channels, untrained."""
+    """Make a network's first 2D convolution read another number of channels, untrained.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Is changed.
+    channels : int
+    """
     name, old = next((n, m) for n, m in module.named_modules() if isinstance(m, nn.Conv2d))
     parent = module.get_submodule(name.rpartition(".")[0])
     new = nn.Conv2d(

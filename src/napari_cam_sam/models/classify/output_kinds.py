@@ -75,6 +75,10 @@ def as_logits(scores: Tensor, kind: OutputKind, activation: str, name: str) -> T
     name : str
         The network, for errors.
 
+    Returns
+    -------
+    Tensor, same shape
+
     Raises
     ------
     CamSamError
@@ -110,6 +114,11 @@ def find_outputs(
         Rows and columns of its input; of a 3D network three sizes.
     take : callable
         From what it returns to the scores (n, classes, …).
+
+    Returns
+    -------
+    Outputs
+        Logits where nothing tells.
     """
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
     noise = torch.randn(1, channels, *size, generator=torch.Generator().manual_seed(0)).to(device)

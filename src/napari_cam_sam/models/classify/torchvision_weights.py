@@ -17,7 +17,17 @@ __all__ = ["read_torchvision_weights", "weights_on_disk"]
 
 
 def weights_on_disk(name: str) -> bool:
-    """Return whether the default weights of one of torchvision's classifiers are in the cache."""
+    """Return whether the default weights of one of torchvision's classifiers are in the cache.
+
+    Parameters
+    ----------
+    name : str
+        torchvision's.
+
+    Returns
+    -------
+    bool
+    """
     return _place(torchvision.models.get_model_weights(name).DEFAULT.url).is_file()
 
 

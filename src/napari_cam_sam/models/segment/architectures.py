@@ -6,14 +6,13 @@ import copy
 import re
 import reprlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torchvision
 from torch import Tensor, nn
 
-from napari_cam_sam.errors import CamSamError, unknown_name
+from napari_cam_sam.errors import CamSamError, reason_of, unknown_name
 from napari_cam_sam.models.classify.architectures import replace_first_convolution
 from napari_cam_sam.models.names import SEGMENTATION_ARCHITECTURES
 from napari_cam_sam.models.outputs import maps_of
@@ -24,14 +23,8 @@ __all__ = ["build_network", "check_input_size", "count_classes", "default_layer"
 
 
 _FEW_WEIGHTS = 1_000_000
-
-
-@dataclass(frozen=True)
-class _Kind:
-    """How the networks of one library are built, and which of their layers is the deepest."""
-
-    build: Callable[[SegmentationCard, Mapping[str, Tensor]], nn.Module]
-    layer: Callable[[nn.Module], str]
+_Build = Callable[[SegmentationCard, Mapping[str, Tensor]], nn.Module]
+_Layer = Callable[[nn.Module], str]
 
 
 def build_network(card: SegmentationCard, state_dict: Mapping[str, Tensor]) -> nn.Module:
@@ -55,12 +48,12 @@ def build_network(card: SegmentationCard, state_dict: Mapping[str, Tensor]) -> n
         If the architecture is unknown, its library is not installed, or it does not take the
         card's arguments.
     """
-    kind = _kind(card.architecture)
+    build, _ = _kind(card.architecture)
     try:
         if state_dict:
             # Without memory first: a few words can ask for more weights than any machine holds.
             with torch.device("meta"):
-                asked = sum(weight.numel() for weight in kind.build(card, state_dict).parameters())
+                asked = sum(weight.numel() for weight in build(card, state_dict).parameters())
             there = sum(weight.numel() for weight in state_dict.values())
             if asked > 2 * there + _FEW_WEIGHTS:
                 raise CamSamError(
@@ -68,24 +61,47 @@ def build_network(card: SegmentationCard, state_dict: Mapping[str, Tensor]) -> n
                     f"holds {there}; give the arguments that it was trained with."
                 )
         with torch.random.fork_rng(devices=[]):
-            return kind.build(card, state_dict).eval()
+            return build(card, state_dict).eval()
     except CamSamError:
         raise
     except Exception as error:  # a builder of a library may raise anything at all
-        reason = str(error).strip().splitlines() or [""]
         raise CamSamError(
             f"{card.architecture} cannot be built from {reprlib.repr(dict(card.arguments))} "
-            f"({type(error).__name__}: {reason[0]}); give the arguments that it was trained with."
+            f"({type(error).__name__}: {reason_of(error)}); give the arguments that it was "
+            "trained with."
         ) from error
 
 
 def default_layer(architecture: str, module: nn.Module) -> str:
-    """Return the name of a U-Net's bottleneck, or of the backbone's last layer."""
-    return _kind(architecture).layer(module)
+    """Return the name of a U-Net's bottleneck, or of the backbone's last layer.
+
+    Parameters
+    ----------
+    architecture : str
+        One of those that a card may name.
+    module : nn.Module
+        A network of it.
+
+    Returns
+    -------
+    str
+        Dotted.
+    """
+    return _kind(architecture)[1](module)
 
 
 def count_classes(state_dict: Mapping[str, Tensor]) -> int | None:
-    """Count the maps that the weights of our U-Net or of a torchvision network give, or None."""
+    """Count the maps that the weights of our U-Net or of a torchvision network give.
+
+    Parameters
+    ----------
+    state_dict : mapping of str to Tensor
+
+    Returns
+    -------
+    int or None
+        None where the last layer is not found.
+    """
     for name in ("head.bias", "classifier.4.bias", "classifier.low_classifier.bias"):
         found = [value for key, value in state_dict.items() if f".{key}".endswith(f".{name}")]
         if len(found) == 1:
@@ -95,6 +111,12 @@ def count_classes(state_dict: Mapping[str, Tensor]) -> int | None:
 
 def check_input_size(module: nn.Module, card: SegmentationCard) -> None:
     """Refuse an input size that a network cannot take, without computing anything.
+
+    Parameters
+    ----------
+    module : nn.Module
+    card : SegmentationCard
+        Of the module.
 
     Raises
     ------
@@ -109,8 +131,7 @@ def check_input_size(module: nn.Module, card: SegmentationCard) -> None:
         output = shapes(image)
     except (RuntimeError, ValueError) as error:
         raise CamSamError(
-            f"{card.architecture} cannot take an input of {size} ({str(error).splitlines()[0]}); "
-            f"{right}"
+            f"{card.architecture} cannot take an input of {size} ({reason_of(error)}); {right}"
         ) from error
     maps = maps_of(output, card.num_classes, card.spatial_dims)
     if card.spatial_dims == 3 and maps.shape[2:] != image.shape[2:]:
@@ -120,14 +141,15 @@ def check_input_size(module: nn.Module, card: SegmentationCard) -> None:
         )
 
 
-def _kind(architecture: str) -> _Kind:
+def _kind(architecture: str) -> tuple[_Build, _Layer]:
+    """Return what builds an architecture, and what finds its deepest layer."""
     if architecture not in SEGMENTATION_ARCHITECTURES:
         raise unknown_name("segmentation architecture", architecture, SEGMENTATION_ARCHITECTURES)
     if architecture == "small-unet":
-        return _Kind(_small_unet, lambda _: "bottleneck")
+        return _small_unet, lambda _: "bottleneck"
     if architecture in _MONAI:
-        return _Kind(_monai, _MONAI[architecture][1])
-    return _Kind(_torchvision, _last_of_backbone)
+        return _monai, _MONAI[architecture][1]
+    return _torchvision, lambda module: _last_child(module, "backbone")
 
 
 def _small_unet(card: SegmentationCard, _: Mapping[str, Tensor]) -> nn.Module:
@@ -148,10 +170,6 @@ def _torchvision(card: SegmentationCard, state_dict: Mapping[str, Tensor]) -> nn
     if card.channels != 3:
         replace_first_convolution(module, card.channels)
     return module
-
-
-def _last_of_backbone(module: nn.Module) -> str:
-    return _last_child(module, "backbone")
 
 
 def _last_child(module: nn.Module, part: str) -> str:
@@ -183,12 +201,8 @@ def _deepest_of_unet(module: nn.Module) -> str:
     return deepest
 
 
-def _last_of_segresnet(module: nn.Module) -> str:
-    return _last_child(module, "down_layers")
-
-
-_MONAI: dict[str, tuple[str, Callable[[nn.Module], str]]] = {
+_MONAI: dict[str, tuple[str, _Layer]] = {
     "monai-unet": ("UNet", _deepest_of_unet),
-    "monai-segresnet": ("SegResNet", _last_of_segresnet),
+    "monai-segresnet": ("SegResNet", lambda module: _last_child(module, "down_layers")),
     "monai-dynunet": ("DynUNet", lambda _: "bottleneck"),
 }

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.errors import CamSamError, reason_of
 from napari_cam_sam.images.colours import LUMA
 from napari_cam_sam.images.geometry import Geometry
 from napari_cam_sam.models.preparation import INTENSITY, RESAMPLING, Preparation, Step
@@ -220,6 +220,10 @@ def prepare_image(
     mask : ndarray of bool, shape of the image's pixels, optional
         Goes with it.
 
+    Returns
+    -------
+    Prepared
+
     Raises
     ------
     CamSamError
@@ -247,7 +251,17 @@ def prepare_image(
 
 
 def check_windowed(preparation: Preparation) -> None:
-    """Refuse to feed a network from windowed planes where they do not say enough."""
+    """Refuse to feed a network from windowed planes where they do not say enough.
+
+    Parameters
+    ----------
+    preparation : Preparation
+
+    Raises
+    ------
+    CamSamError
+        Names the transform.
+    """
     why = preparation.unfollowed()
     if why is not None:
         raise CamSamError(f"{why}: give the image itself, as run and the docks do.")
@@ -264,6 +278,10 @@ def scaled_intensities(values: Tensor, preparation: Preparation, *, whole: bool 
     whole : bool
         False for planes of a volume: 0 and 1 are then the ends of the volume, which these planes
         may not reach.
+
+    Returns
+    -------
+    Tensor of float32, same shape
 
     Raises
     ------
@@ -335,7 +353,7 @@ def _run(transform: Callable[[Any], Any], data: Any, name: str) -> Any:
 
 
 def _refused(name: str, error: Exception) -> CamSamError:
-    reason = str(error.__cause__ or error).strip().partition("\n")[0][:200].rstrip(".")
+    reason = reason_of(error.__cause__ or error)[:200]
     return CamSamError(f"{name} of the bundle cannot be applied to this image: {reason}.")
 
 

@@ -186,14 +186,6 @@ def _follow(config: Mapping[str, Any], value: str, what: str) -> Any:
     return part
 
 
-def _steps(config: Mapping[str, Any], group: str, folder: Path) -> list[dict[str, Any]]:
-    """List the transforms of the pre- or postprocessing that are not switched off."""
-    what = f"the {group} of {folder}"
-    if group not in config:
-        return []
-    return list(_listed_steps(config, config[group], what))
-
-
 def _listed_steps(
     config: Mapping[str, Any], part: Any, what: str, depth: int = 0
 ) -> Iterator[dict[str, Any]]:
@@ -238,7 +230,7 @@ def _preparation(config: Mapping[str, Any], folder: Path) -> Preparation:
         )
     key: str | None = None
     steps = []
-    for step in _steps(config, "preprocessing", folder):
+    for step in _listed_steps(config, config["preprocessing"], what):
         name = step.pop("_target_")
         keys = _plain(config, step.pop("keys", "image"), what)
         keys = keys if isinstance(keys, list) else [keys]
@@ -276,7 +268,7 @@ def _inferer(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 def _activation(config: Mapping[str, Any], folder: Path) -> str | None:
     """Find what turns logits into probabilities, and refuse what would change them otherwise."""
     what, found = f"the postprocessing of {folder}", None
-    for step in _steps(config, "postprocessing", folder):
+    for step in _listed_steps(config, config.get("postprocessing", []), what):
         name = step["_target_"]
         if name == "Activationsd":
             for kind in ("sigmoid", "softmax"):
@@ -300,8 +292,7 @@ def _activation(config: Mapping[str, Any], folder: Path) -> str | None:
 def _class_names(metadata: Mapping[str, Any], arguments: Mapping[str, Any]) -> list[str] | None:
     """Read the names of the output channels, where there is one for each."""
     try:
-        outputs = metadata["network_data_format"]["outputs"]
-        named = next(iter(outputs.values()))["channel_def"]
+        named = next(iter(metadata["network_data_format"]["outputs"].values()))["channel_def"]
         names = [str(named[str(i)]) for i in range(int(arguments["out_channels"]))]
     except (KeyError, TypeError, ValueError, AttributeError, StopIteration):
         return None
@@ -316,16 +307,15 @@ def _window_size(
     if len(size) == 1:
         size = size * dims
     try:
-        inputs = metadata["network_data_format"]["inputs"]
-        named = next(iter(inputs.values()))["spatial_shape"]
+        named = next(iter(metadata["network_data_format"]["inputs"].values()))["spatial_shape"]
     except (KeyError, TypeError, AttributeError, StopIteration):
         named = None
-    whole = isinstance(named, list) and all(isinstance(n, int) and n > 0 for n in named)
-    if not size:
-        size = tuple(named) if named is not None and whole else ()
+    if not isinstance(named, list) or not all(isinstance(n, int) and n > 0 for n in named):
+        named = []
+    size = size or tuple(named)
     if len(size) != dims:
         return None
-    other = list(named) if named is not None and whole and len(named) == dims else [96] * dims
+    other = named if len(named) == dims else [96] * dims
     found = [n if n > 0 else m for n, m in zip(size, other, strict=True)]
     # A plane's rows are MONAI's second axis.
     return found[::-1] if dims == 2 else found

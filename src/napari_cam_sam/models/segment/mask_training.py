@@ -191,6 +191,11 @@ def train_on_masks(
 def save_network(network: SegmentationNetwork, path: str | Path) -> None:
     """Write weights and card into one safetensors file that ``load_network`` opens.
 
+    Parameters
+    ----------
+    network : SegmentationNetwork
+    path : path-like
+
     Raises
     ------
     CamSamError

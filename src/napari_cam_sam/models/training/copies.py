@@ -57,7 +57,17 @@ class Fingerprints:
 
 
 def fingerprint(plane: NDArray[np.uint8]) -> Fingerprints:
-    """Compute the fingerprint of one plane, (row, column) or (row, column, 3)."""
+    """Compute the fingerprint of one plane.
+
+    Parameters
+    ----------
+    plane : ndarray of uint8, shape (row, column) or (row, column, 3)
+
+    Returns
+    -------
+    Fingerprints
+        Of length 1.
+    """
     import imagehash
 
     picture = PillowImage.fromarray(plane).convert("L")
@@ -115,6 +125,10 @@ def _has_contrast(normalised: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 def find_copies(fingerprints: Fingerprints) -> NDArray[np.intp]:
     """Assign numbers to planes, so that copies, and copies of copies, share one.
+
+    Parameters
+    ----------
+    fingerprints : Fingerprints
 
     Returns
     -------

@@ -62,6 +62,16 @@ def windowed_planes(
 
     An image is opened once for samples that follow each other, and its window is one for all
     its planes.
+
+    Parameters
+    ----------
+    samples : sequence of Sample
+    window : WindowParameters
+
+    Yields
+    ------
+    ndarray of uint8, shape (row, column) or (row, column, 3), or CamSamError
+        One a sample; colours that are gray everywhere have no channels.
     """
     source: Path | Image | None = None
     opened: tuple[Image, Window] | CamSamError = CamSamError("")

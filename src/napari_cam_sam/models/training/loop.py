@@ -65,7 +65,7 @@ def to_channels(pixels: Tensor, channels: int) -> Tensor:
 def order_of(
     classes: NDArray[np.intp], balance: Balance, rng: np.random.Generator
 ) -> NDArray[np.intp]:
-    """Order in which one epoch shows its images.
+    """Return the order in which one epoch shows its images.
 
     Parameters
     ----------
@@ -95,7 +95,23 @@ def order_of(
 
 
 def rate_at(progress: float, warm_up: float) -> float:
-    """Part of the highest learning rate, where a part of all steps is done: rise, then cosine."""
+    """Return the part of the highest learning rate: a rise, then half a cosine.
+
+    PyTorch's schedulers keep a state that would have to be saved and restored, and take the
+    rate of a step's beginning where this takes that of its middle.
+
+    Parameters
+    ----------
+    progress : float
+        Part of all steps that is done, in [0, 1].
+    warm_up : float
+        Part of them in which the rate rises, 0 to below 1.
+
+    Returns
+    -------
+    float
+        In [0, 1].
+    """
     if progress < warm_up:
         return progress / warm_up
     return 0.5 * (1 + math.cos(math.pi * (progress - warm_up) / (1 - warm_up)))

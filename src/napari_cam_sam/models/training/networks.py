@@ -18,7 +18,16 @@ __all__ = ["card_of", "default_preset", "parameter_groups", "starting_network"]
 
 
 def default_preset(architecture: str) -> str:
-    """Return the preset that suits what is on this machine: S1's needs ImageNet's weights."""
+    """Return the preset that suits what is on this machine: S1's needs ImageNet's weights.
+
+    Parameters
+    ----------
+    architecture : str
+
+    Returns
+    -------
+    {"s1", "scratch"}
+    """
     row = ARCHITECTURES.get(architecture)
     there = row is not None and row.torchvision and weights_on_disk(architecture)
     return "s1" if there else "scratch"
@@ -27,7 +36,18 @@ def default_preset(architecture: str) -> str:
 def card_of(
     parameters: TrainingParameters, classes: tuple[str, ...], channels: int
 ) -> ClassifierCard:
-    """Describe the network that a training makes."""
+    """Describe the network that a training makes.
+
+    Parameters
+    ----------
+    parameters : TrainingParameters
+    classes : tuple of str
+    channels : {1, 3}
+
+    Returns
+    -------
+    ClassifierCard
+    """
     fine = parameters.fine_grid and bool(ARCHITECTURES[parameters.architecture].halving)
     fields = {
         "architecture": parameters.architecture,
@@ -42,6 +62,12 @@ def card_of(
 
 def starting_network(parameters: TrainingParameters, card: ClassifierCard) -> tuple[nn.Module, str]:
     """Build the network with its first weights, which the seed decides.
+
+    Parameters
+    ----------
+    parameters : TrainingParameters
+    card : ClassifierCard
+        From `card_of`.
 
     Returns
     -------
@@ -67,9 +93,8 @@ def starting_network(parameters: TrainingParameters, card: ClassifierCard) -> tu
             dropout=parameters.dropout,
         )
     has_weights = ARCHITECTURES[card.architecture].torchvision
-    if parameters.start == "scratch":
-        return module, "scratch"
-    if parameters.start == "auto" and not (has_weights and weights_on_disk(card.architecture)):
+    there = has_weights and weights_on_disk(card.architecture)
+    if parameters.start == "scratch" or (parameters.start == "auto" and not there):
         return module, "scratch"
     if not has_weights:
         raise CamSamError(f"There are no ImageNet weights for {card.architecture}: start scratch.")
@@ -103,7 +128,18 @@ def _take_imagenet(module: nn.Module, card: ClassifierCard) -> None:
 
 
 def parameter_groups(module: nn.Module, parameters: TrainingParameters) -> list[dict[str, object]]:
-    """Split the weights by learning rate: the backbone's, and the last layer's."""
+    """Split the weights by learning rate: the backbone's, and the last layer's.
+
+    Parameters
+    ----------
+    module : nn.Module
+    parameters : TrainingParameters
+
+    Returns
+    -------
+    list of dict
+        Two groups for an optimiser of PyTorch, with their highest rate as ``peak``.
+    """
     head = last_linear(module)
     groups: dict[bool, list[nn.Parameter]] = {False: [], True: []}
     for name, value in module.named_parameters():

@@ -259,7 +259,22 @@ weighted classes. ``s0``: the MobileNetV3 of "SAM to assess Grad-CAM".
 
 
 def training_preset(name: str) -> TrainingParameters:
-    """Give the parameters of a preset, or raise a CamSamError with the near names."""
+    """Return the parameters of a preset.
+
+    Parameters
+    ----------
+    name : str
+        A key of `PRESETS`.
+
+    Returns
+    -------
+    TrainingParameters
+
+    Raises
+    ------
+    CamSamError
+        For another name, with the nearest ones.
+    """
     if name not in PRESETS:
         raise unknown_name("preset", name, PRESETS)
     return PRESETS[name]

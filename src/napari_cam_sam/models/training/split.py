@@ -120,6 +120,16 @@ def describe_copies(samples: Sequence[Sample], copies: NDArray[np.intp]) -> Copi
     """Count near-duplicates between samples of different groups, or of none.
 
     Neighbouring planes of one volume look alike, and are one group already: they are not counted.
+
+    Parameters
+    ----------
+    samples : sequence of Sample
+    copies : ndarray of int, shape (n,)
+        From :func:`find_copies`.
+
+    Returns
+    -------
+    Copies
     """
     members: dict[int, list[Sample]] = {}
     for sample, number in zip(samples, copies, strict=True):
