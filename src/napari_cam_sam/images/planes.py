@@ -32,17 +32,15 @@ def parse_planes(text: str | None, n: int) -> range:
     """
     if text is None:
         return range(n)
-    match = re.fullmatch(r"\s*(\d*)\s*(:?)\s*(\d*)\s*", text, flags=re.ASCII)
-    if match is None or not any(match.groups()):
+    match = re.fullmatch(r"\s*(?:(\d+)|(\d*)\s*:\s*(\d*))\s*", text, flags=re.ASCII)
+    if match is None:
         raise CamSamError(
             f"{text!r} is no choice of slices: write A:B (B not included) or one index, "
             "counted from 0."
         )
-    first, colon, last = match.groups()
-    start = int(first) if first else 0
-    stop = int(last) if last else (n if colon else start + 1)
-    if not colon and last:  # two numbers with a blank between them
-        raise CamSamError(f"{text!r} is no choice of slices: write A:B or one index.")
+    one, first, last = match.groups()
+    start = int(one or first or 0)
+    stop = start + 1 if one else int(last or n)
     if stop > n or start >= n:
         raise CamSamError(f"Slices {text} are out of range: there are slices 0 to {n - 1}.")
     if start >= stop:

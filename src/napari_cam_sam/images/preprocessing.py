@@ -119,6 +119,7 @@ def _keep_colour_range(
     plane: NDArray[np.uint8], parameters: PreprocessingParameters
 ) -> NDArray[np.uint8]:
     from scipy import ndimage
+    from skimage import morphology
 
     # A gray plane is the colour (gray, gray, gray).
     channels = plane if plane.ndim == 3 else plane[..., np.newaxis]
@@ -126,11 +127,10 @@ def _keep_colour_range(
     high = np.array(parameters.colour_high, dtype=np.uint8)
     mask = ((channels >= low) & (channels <= high)).all(axis=-1)
     if parameters.morphology_radius > 0:
-        steps = np.arange(-parameters.morphology_radius, parameters.morphology_radius + 1)
-        disk = np.hypot(*np.meshgrid(steps, steps)) <= parameters.morphology_radius
+        radius = parameters.morphology_radius
+        disk = morphology.disk(radius, dtype=bool)  # type: ignore[no-untyped-call]
         mask = ndimage.binary_opening(mask, disk)
         # Closing erodes from the border; on a padded mask it leaves what touches the border.
-        radius = parameters.morphology_radius
         padded = np.pad(mask, radius, mode="edge")
         mask = ndimage.binary_closing(padded, disk)[radius:-radius, radius:-radius]
     mask = ndimage.binary_fill_holes(mask)

@@ -70,8 +70,15 @@ def colours_of(
             notes, data, axes = alpha_notes(data[..., 1]), data[..., 0], axes[:-1]
         if data.dtype == np.bool_:  # of one bit
             data = data.astype(np.uint8)
+        if "S" not in axes and data.dtype.kind == "u" and page.colormap is None:
+            return data, axes, notes
         if "S" not in axes and data.dtype.kind == "u":
-            data, axes, more = _coloured(data, axes, page, labels=labels)
+            colormap = np.asarray(page.colormap)
+            # Of 16 bits, but some programs write 8.
+            palette = (colormap.T >> (8 if colormap.max(initial=0) > 255 else 0)).astype(np.uint8)
+            if not labels:
+                return palette[data], axes + "S", notes
+            data, more = palette_labels(data, palette)
             return data, axes, notes + more
     decoded = photometric == _YCBCR and int(page.compression) in _JPEG and not page.extrasamples
     if photometric == _RGB or (decoded and int(page.planarconfig) == 1):
@@ -80,19 +87,6 @@ def colours_of(
         return _rgb(data, axes, page)
     what = _NAMES.get(photometric, f"a colour space of number {photometric}")
     raise CamSamError(f"Its pixels are {what}, which is not read here: save it as RGB or gray")
-
-
-def _coloured(
-    data: NDArray[Any], axes: str, page: Any, *, labels: bool
-) -> tuple[NDArray[Any], str, tuple[str, ...]]:
-    """Return the colours that indices of a palette stand for, or the labels."""
-    if page.colormap is None:
-        return data, axes, ()
-    palette = _palette(np.asarray(page.colormap))
-    if labels:
-        data, notes = palette_labels(data, palette)
-        return data, axes, notes
-    return palette[data], axes + "S", ()
 
 
 def bits_of(page: Any) -> int:
@@ -152,7 +146,7 @@ def _gray(
         notes += more
     if not labels and data.dtype == np.uint8 and 1 < bits < 8:
         # Models see 8-bit images as they are: 15 of 15 is white.
-        data = data * np.uint8(255 // (2**bits - 1)) if bits in (2, 4) else _full(data, bits)
+        data = _full(data, bits)
     return data, axes, notes
 
 
@@ -187,23 +181,13 @@ def _rgb(data: NDArray[Any], axes: str, page: Any) -> tuple[NDArray[Any], str, t
     bits = bits_of(page)
     if data.dtype.kind == "u" and 0 < bits < 8 * data.dtype.itemsize:
         data = _full(data, bits)
-    notes: tuple[str, ...] = ()
-    if samples == 4 and (not extra or extra[0] == _UNSPECIFIED):
-        pass  # no transparency, but a fourth value: models take three
-    elif samples == 4:
-        alpha = data[..., 3]
-        notes = alpha_notes(alpha)
-        if extra[0] == _ASSOCIATED:
-            colours = _unmultiplied(data[..., :3], alpha[..., None])
-            data = np.concatenate([colours, alpha[..., None]], axis=-1)
-    return data, axes, notes
-
-
-def _palette(colormap: NDArray[Any]) -> NDArray[np.uint8]:
-    """Colours of a palette, (index, 3): of 16 bits, but some programs write 8."""
-    shift = 8 if colormap.max(initial=0) > 255 else 0
-    colours: NDArray[np.uint8] = (colormap.T >> shift).astype(np.uint8)
-    return colours
+    # Of no stated meaning it is no transparency, but a fourth value: models take three.
+    if samples == 3 or not extra or extra[0] == _UNSPECIFIED:
+        return data, axes, ()
+    alpha = data[..., 3:]
+    if extra[0] == _ASSOCIATED:
+        data = np.concatenate([_unmultiplied(data[..., :3], alpha), alpha], axis=-1)
+    return data, axes, alpha_notes(alpha)
 
 
 def _full(data: NDArray[Any], bits: int) -> NDArray[Any]:

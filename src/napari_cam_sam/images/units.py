@@ -11,12 +11,8 @@ __all__ = ["mm_in"]
 
 _NAME = re.compile(r"[A-Za-z\u00b5\u03bc\u00c5\u212b\u00e5\u00f6 _-]{1,40}|\"|'")
 _MARKS = {'"': "inch", "'": "foot"}
-_NO_LENGTHS = (
-    "px",
-    "css_pixel",
-    "point",
-    "points",
-)  # to pint those of CSS and of print, 0.26 and 0.35 mm
+# To pint those of CSS and of print, 0.26 and 0.35 mm.
+_NO_LENGTHS = ("px", "css_pixel", "point", "points")
 _MOST_MM = 1e6  # Mm is a spelling of mm: nobody images by the megametre
 
 

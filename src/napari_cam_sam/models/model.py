@@ -15,15 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_cam_sam.errors import CamSamError, unknown_name
-from napari_cam_sam.images.colours import LUMA
+from napari_cam_sam.images.colours import to_channels
 from napari_cam_sam.images.letterbox import Letterbox
 from napari_cam_sam.models.cards import ClassifierCard
 from napari_cam_sam.models.exclusive_eval import borrowed
 from napari_cam_sam.models.segmentation_cards import SegmentationCard
 
 __all__ = ["Layer", "LoadedModel", "list_layers", "standardise"]
-
-_LUMA = np.array(LUMA, dtype=np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,14 +135,17 @@ class LoadedModel:
         for plane in planes:
             checked = self._checked_plane(plane)
             letterbox = Letterbox.fit((checked.shape[0], checked.shape[1]), self.frame_shape)
-            frames.append(self._to_channels(letterbox.apply(checked).astype(np.float32)))
+            frames.append(self._floats(letterbox.apply(checked)))
             letterboxes.append(letterbox)
         tensor = torch.from_numpy(np.stack(frames)).to(self.device).permute(0, 3, 1, 2)
         return self.normalise(tensor / 255, letterboxes).contiguous(), letterboxes
 
     def pixels(self, plane: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return a windowed plane with the model's channels last, shape (row, column, channel)."""
-        return self._to_channels(self._checked_plane(plane).astype(np.float32))
+        return self._floats(self._checked_plane(plane))
+
+    def _floats(self, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return to_channels(frame.astype(np.float32), self.card.channels, rgb=frame.ndim == 3)
 
     def _checked_plane(self, plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
         shape = plane.shape
@@ -154,13 +155,6 @@ class LoadedModel:
                 f"3); got {plane.dtype} of shape {shape}. Apply a window first."
             )
         return plane
-
-    def _to_channels(self, frame: NDArray[np.float32]) -> NDArray[np.float32]:
-        if frame.ndim == 3 and self.card.channels == 1:
-            frame = frame @ _LUMA
-        if frame.ndim == 2:
-            frame = np.repeat(frame[..., None], self.card.channels, axis=2)
-        return frame
 
     def normalise(self, images: Tensor, letterboxes: Sequence[Letterbox] = ()) -> Tensor:
         """Subtract the card's mean and divide by its standard deviation, a channel.

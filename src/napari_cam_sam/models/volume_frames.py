@@ -152,9 +152,9 @@ def _axes(
     orientations = import_module("nibabel.orientations")  # untyped in part
     wanted = orientations.axcodes2ornt(orientation)
     found = orientations.ornt_transform(orientations.io_orientation(affine), wanted)
-    first, second, third = (int(axis) for axis in np.argsort(found[:, 0]))
-    order = (first, second, third)
-    return order, (found[first, 1] < 0, found[second, 1] < 0, found[third, 1] < 0)
+    i, j, k = (int(axis) for axis in np.argsort(found[:, 0]))
+    turned = [bool(direction < 0) for direction in found[:, 1]]
+    return (i, j, k), (turned[i], turned[j], turned[k])
 
 
 def _resized(values: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -192,6 +192,8 @@ def test_the_rate_rises_and_falls_along_a_cosine() -> None:
         ({"balance": "sample"}, "Did you mean sampling"),
         ({"epochs": 0}, "epochs must be 1 or more"),
         ({"batch_size": 1}, "batch_size must be 2 or more"),
+        ({"seed": -1}, "seed must be 0 to"),
+        ({"seed": 2**64}, "seed must be 0 to"),
         ({"input_size": (8, 128)}, "input_size must be rows and columns from 16"),
         ({"channels": 2}, "channels must be 1, 3"),
         ({"dropout": 1.0}, "dropout must be from 0 to below 1"),

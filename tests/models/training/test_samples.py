@@ -44,6 +44,18 @@ def test_a_folder_a_class_in_natural_order(tmp_path: Path) -> None:
     }
 
 
+def test_links_that_lead_back_show_no_image_twice(tmp_path: Path) -> None:
+    picture(tmp_path / "a" / "1.png")
+    picture(tmp_path / "b" / "1.png")
+    for link in (tmp_path / "all", tmp_path / "a" / "again"):
+        try:
+            link.symlink_to(tmp_path, target_is_directory=True)
+        except OSError:
+            pytest.skip("links need a right here")
+    found = samples_from_folder(tmp_path)
+    assert names(found, tmp_path) == [("a/1.png", "a"), ("b/1.png", "b")]
+
+
 def test_masks_and_what_a_run_wrote_are_no_images_to_learn_from(tmp_path: Path) -> None:
     for name in (
         "a/one (1).png", "a/one (1)_mask.png", "a/one (1)_mask_1.png", "a/unmasked_mask.png",

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_cam_sam.errors import CamSamError, reason_of
-from napari_cam_sam.images.colours import LUMA
+from napari_cam_sam.images.colours import to_channels
 from napari_cam_sam.images.geometry import Geometry
 from napari_cam_sam.models.preparation import INTENSITY, RESAMPLING, Preparation, Step
 
@@ -35,7 +35,6 @@ __all__ = [
 # 2 GiB as float32: what an image may become.
 _MOST_VOXELS = 1 << 29
 _COARSE = 0.1
-_LUMA = np.array(LUMA, dtype=np.float32)
 
 
 class BundleFrame:
@@ -236,11 +235,8 @@ def prepare_image(
             "The image has values that are not finite (NaN), of which the bundle's transforms "
             "make nothing: replace them."
         )
-    if colour:
-        rgb = values[..., :3]
-        values = (rgb @ _LUMA)[None] if channels == 1 else np.moveaxis(rgb, -1, 0)
-    else:
-        values = np.repeat(values[None], channels, axis=0)
+    values = to_channels(values[..., :3] if colour else values, channels, rgb=colour)
+    values = np.moveaxis(values, -1, 0)
     frame = BundleFrame(values.shape[1:], preparation, geometry)
     found, inside = frame.enter(values, mask, preparation.steps)
     if not np.isfinite(found).all():
@@ -408,5 +404,6 @@ def _check_result(step: Step, image: Any) -> None:
 
 
 def _each(value: Any, n: int) -> list[float]:
+    """Return a value for each of n axes, the last one for those that have none."""
     listed = list(value) if isinstance(value, list | tuple) else [value]
-    return [*listed, *[listed[-1]] * (n - len(listed))][:n] if len(listed) < n else listed[:n]
+    return (listed + [listed[-1]] * n)[:n]

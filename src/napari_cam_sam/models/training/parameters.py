@@ -206,9 +206,11 @@ class TrainingParameters:
             raise _out_of_range("input_size", "rows and columns from 16 to 4096", self)
         if self.channels not in (0, 1, 3):
             raise _out_of_range("channels", "1, 3, or 0 for as the images are", self)
-        for name, least in (("epochs", 1), ("batch_size", 2), ("seed", 0)):
+        for name, least in (("epochs", 1), ("batch_size", 2)):
             if getattr(self, name) < least:
                 raise _out_of_range(name, f"{least} or more", self)
+        if not 0 <= self.seed < 2**64:  # more than PyTorch takes
+            raise _out_of_range("seed", f"0 to {2**64 - 1}", self)
         if self.patience is not None and self.patience < 1:
             raise _out_of_range("patience", "1 or more, or none", self)
         for name in ("dropout", "warm_up", "label_smoothing", "validation_part", "test_part"):

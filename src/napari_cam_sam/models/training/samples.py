@@ -213,6 +213,9 @@ def _visible(folder: Path) -> list[Path]:
         inside = [path for path in folder.iterdir() if not path.name.startswith(".")]
     except OSError as error:
         raise refusal(f"This could not be read: {error.strerror}", folder) from error
+    above = (folder.resolve(), *folder.resolve().parents)
+    # A link back would show every image again, and as another class.
+    inside = [path for path in inside if not (path.is_symlink() and path.resolve() in above)]
     return sorted(inside, key=_natural_order)
 
 

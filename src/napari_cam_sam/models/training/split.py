@@ -79,22 +79,18 @@ def join_groups(groups: Sequence[str], copies: NDArray[np.intp] | None) -> NDArr
     ndarray of int, shape (n,)
         From 0, in the order of their first images.
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
+    from scipy.cluster.hierarchy import DisjointSet
 
-    n = len(groups)
-    own: dict[str, int] = {}
-    named = [own.setdefault(group or f"\0{i}", len(own)) for i, group in enumerate(groups)]
-    rows, columns = list(range(n)), [n + number for number in named]
-    if copies is not None:
-        rows += range(n)
-        columns += [n + len(own) + int(number) for number in copies]
-    size = n + len(own) + n
-    links = coo_array((np.ones(len(rows), bool), (rows, columns)), shape=(size, size))
-    numbers = connected_components(links, directed=False)[1][:n]
-    first = {number: i for i, number in reversed(list(enumerate(numbers)))}
-    order = {number: rank for rank, number in enumerate(sorted(first, key=lambda k: first[k]))}
-    return np.array([order[number] for number in numbers], dtype=np.intp)
+    joined = DisjointSet(range(len(groups)))
+    first: dict[str | int, int] = {}  # image of each group, and of each lot of copies
+    for i, group in enumerate(groups):
+        if group:
+            joined.merge(i, first.setdefault(group, i))
+        if copies is not None:
+            joined.merge(i, first.setdefault(int(copies[i]), i))
+    numbers: dict[int, int] = {}
+    every = [numbers.setdefault(joined[i], len(numbers)) for i in range(len(groups))]
+    return np.array(every, dtype=np.intp)
 
 
 @dataclass(frozen=True)
