@@ -40,7 +40,7 @@ def _ellipsoid(
     radii: tuple[float, float, float],
     ripple: Array | float = 0.0,
 ) -> Array:
-    """Give 1 minus the normalised radius: positive inside, 0 on the surface."""
+    """Return 1 minus the normalised radius: positive inside, 0 on the surface."""
     parts = [((g - c) / r) ** 2 for g, c, r in zip(grids, centre, radii, strict=True)]
     return np.asarray(1 - np.sqrt(sum(parts)) + ripple, dtype=np.float32)
 

@@ -14,7 +14,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.geometry import Geometry, default_geometry
 from napari_cam_sam.text import shown
 
-__all__ = ["Image", "choose_frame", "image_from_array"]
+__all__ = ["Image", "choose_frame", "image_from_array", "more_images_note"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,6 +228,25 @@ def image_from_array(
     if geometry is None:
         geometry = default_geometry(3 if len(data.shape) - rgb == 3 else 2)
     return Image(data=data, rgb=rgb, geometry=geometry, name=name)
+
+
+def more_images_note(count: int) -> tuple[str, ...]:
+    """Return the note that a file holds more images than the one that is read.
+
+    Parameters
+    ----------
+    count : int
+        How many more.
+
+    Returns
+    -------
+    tuple of str
+        One or none.
+    """
+    if count < 1:
+        return ()
+    images = "image" if count == 1 else "images"
+    return (f"Its file holds {count} more {images}: the first is read.",)
 
 
 def choose_frame(frame: int | None, count: int, name: str) -> int:

@@ -357,7 +357,7 @@ def _unit(header: Any) -> tuple[float, tuple[str, ...]]:
 def _geometry(
     affine: NDArray[np.float64], mm: float, shape: tuple[int, ...]
 ) -> tuple[Geometry, tuple[str, ...]]:
-    """Geometry in mm for an array in (k, j, i) order, from the shape (i, j[, k])."""
+    """Return the geometry in mm for an array in (k, j, i) order, from the shape (i, j[, k])."""
     if not np.isfinite(affine).all():
         raise CamSamError("The affine in the header is not finite, so the header is broken.")
     affine = affine.copy()

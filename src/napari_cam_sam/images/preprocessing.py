@@ -145,7 +145,7 @@ def _keep_colour_range(
 
 
 def _equalise(plane: NDArray[np.uint8], parameters: PreprocessingParameters) -> NDArray[np.float64]:
-    """Equalised plane as float64 in 0 to 255."""
+    """Return an equalised plane, in 0 to 255."""
     from skimage import color
 
     if plane.ndim == 2:

@@ -20,7 +20,7 @@ from PIL.PngImagePlugin import PngImageFile
 from napari_cam_sam.errors import CamSamError, reason_of, refusal
 from napari_cam_sam.images.formats import JPEG, stem_of, suffix_of
 from napari_cam_sam.images.geometry import default_geometry
-from napari_cam_sam.images.image import Image
+from napari_cam_sam.images.image import Image, more_images_note
 from napari_cam_sam.images.labels import palette_labels
 from napari_cam_sam.images.orientation import TAG, orientation_note, turn_upright
 from napari_cam_sam.images.tiff_colours import alpha_notes
@@ -89,10 +89,7 @@ def read_pillow(path: Path, *, labels: bool = False) -> Image:
                 data, notes = _deep(path, header)  # Pillow has no colour of 16 bits
             else:
                 data, notes = _pixels(file, labels)
-            more = getattr(file, "n_frames", 1) - 1
-            if more > 0:  # an animated PNG
-                count = f"{more} more {'image' if more == 1 else 'images'}"
-                notes += (f"Its file holds {count}: the first is read.",)
+            notes += more_images_note(getattr(file, "n_frames", 1) - 1)  # of an animated PNG
         if not header.png:
             _check_end(path, header, data)
     data = np.ascontiguousarray(turn_upright(data, orientation))

@@ -22,7 +22,7 @@ from napari_cam_sam.errors import CamSamError, reason_of, refusal
 from napari_cam_sam.images.axes import ChosenAxes, arrange, choose_axes, parse_axes
 from napari_cam_sam.images.formats import stem_of
 from napari_cam_sam.images.geometry import Geometry, default_geometry
-from napari_cam_sam.images.image import Image
+from napari_cam_sam.images.image import Image, more_images_note
 from napari_cam_sam.images.orientation import TAG, Asked, orientation_note, swaps_axes, turn_upright
 from napari_cam_sam.images.tiff_colours import bits_of, colours_of
 from napari_cam_sam.images.units import mm_in
@@ -229,11 +229,7 @@ def _series(file: Any) -> tuple[Any, tuple[str, ...]]:
     """Choose the first picture that is no preview; say how many others are left."""
     every = list(file.series)
     pictures = [s for s in every if not (s.keyframe.is_reduced or s.keyframe.is_mask)] or every
-    if len(pictures) == 1:
-        return pictures[0], ()
-    count = len(pictures) - 1
-    note = f"Its file holds {count} more {'image' if count == 1 else 'images'}: the first is read."
-    return pictures[0], (note,)
+    return pictures[0], more_images_note(len(pictures) - 1)
 
 
 def _expansion(page: Any) -> int:

@@ -198,7 +198,7 @@ def _full(data: NDArray[Any], bits: int) -> NDArray[Any]:
 
 
 def _unmultiplied(colours: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
-    """Colours that were stored multiplied with their transparency, as Pillow gives them back.
+    """Return colours that were stored multiplied with their transparency, as Pillow gives them.
 
     Some programs (ITK) say so of colours that are not: those are brighter than they could be.
     """

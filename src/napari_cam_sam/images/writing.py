@@ -265,7 +265,7 @@ def _write(
 
 
 def _lost(suffix: str, array: NDArray[Any], like: Image, *, rgb: bool) -> str:
-    """Say why a file would not keep what is known of where pixels lie; empty where it would."""
+    """Return why a file would not keep what is known of where pixels lie; empty where it would."""
     if like.geometry.unit == "pixel":
         return ""
     if suffix in PILLOW:

@@ -120,10 +120,20 @@ def _most(name: str) -> int:
     return _MOST_OF_ANYTHING
 
 
+_Listed = BeforeValidator(_as_tuple)
 _Name = Annotated[str, Field(min_length=1, max_length=_LONGEST_NAME), AfterValidator(_one_line)]
-_Names = Annotated[tuple[_Name, ...], BeforeValidator(_as_tuple), AfterValidator(_different)]
+_Names = Annotated[tuple[_Name, ...], _Listed, AfterValidator(_different)]
 _Positive = Annotated[float, Field(gt=0)]
 _Side = Annotated[int, Field(ge=8, le=_LARGEST_SIDE)]
+_Size = Annotated[
+    tuple[_Side, ...],
+    BeforeValidator(_as_size),
+    Field(min_length=2, max_length=3),
+    AfterValidator(_not_too_many),
+]
+_EachChannel = Field(max_length=CHANNELS)
+_Channels = Annotated[int, AfterValidator(partial(_one_of, {1: "1 (gray)", 3: "3 (RGB)"}))]
+_Dimensions = Annotated[int, AfterValidator(partial(_one_of, {2: "2", 3: "3"}))]
 
 
 class _CardFields(BaseModel):
@@ -134,36 +144,19 @@ class _CardFields(BaseModel):
     architecture: _Name | None = None
     num_classes: Annotated[int, Field(ge=1, le=CLASSES)] | None = None
     class_names: Annotated[_Names, Field(min_length=1, max_length=CLASSES)] | None = None
-    input_size: (
-        Annotated[
-            tuple[_Side, ...],
-            BeforeValidator(_as_size),
-            Field(min_length=2, max_length=3),
-            AfterValidator(_not_too_many),
-        ]
-        | None
-    ) = None
-    mean: (
-        Annotated[tuple[float, ...], BeforeValidator(_as_tuple), Field(max_length=CHANNELS)] | None
-    ) = None
-    std: (
-        Annotated[tuple[_Positive, ...], BeforeValidator(_as_tuple), Field(max_length=CHANNELS)]
-        | None
-    ) = None
-    channels: (
-        Annotated[int, AfterValidator(partial(_one_of, {1: "1 (gray)", 3: "3 (RGB)"}))] | None
-    ) = None
+    input_size: _Size | None = None
+    mean: Annotated[tuple[float, ...], _Listed, _EachChannel] | None = None
+    std: Annotated[tuple[_Positive, ...], _Listed, _EachChannel] | None = None
+    channels: _Channels | None = None
     layers: Annotated[_Names, Field(max_length=1_000)] | None = None
     fine_grid: bool | None = None
     head: Literal["linear", "extra"] | None = None
     plane_order: Literal["rows-columns", "columns-rows"] | None = None
     output: Literal["logits", "probabilities", "log-probabilities"] | None = None
-    spatial_dims: Annotated[int, AfterValidator(partial(_one_of, {2: "2", 3: "3"}))] | None = None
+    spatial_dims: _Dimensions | None = None
     activation: Literal["softmax", "sigmoid"] | None = None
     standardise: Literal["no", "image", "nonzero"] | None = None
-    spacing: (
-        Annotated[tuple[_Positive, _Positive, _Positive], BeforeValidator(_as_tuple)] | None
-    ) = None
+    spacing: Annotated[tuple[_Positive, _Positive, _Positive], _Listed] | None = None
     orientation: Annotated[str, Field(max_length=3), AfterValidator(_axes)] | None = None
     window: _Name | None = None
     arguments: Annotated[dict[str, Any], BeforeValidator(_arguments)] | None = None

@@ -32,6 +32,7 @@ __all__ = [
     "find_weights",
     "foreign_names",
     "match_head",
+    "some_of",
     "tell",
     "without_wrappers",
 ]
@@ -265,7 +266,7 @@ def _take_off(
     outside = [k for k in weights if not k.startswith(prefix) and k != "n_averaged"]
     if not outside:
         return inside, ()
-    return inside, (f"what does not begin with {prefix!r} is left out: {_some(outside)}",)
+    return inside, (f"what does not begin with {prefix!r} is left out: {some_of(outside)}",)
 
 
 def foreign_names(weights: Collection[str], wanted: Collection[str]) -> str:
@@ -287,9 +288,9 @@ def foreign_names(weights: Collection[str], wanted: Collection[str]) -> str:
     timm = any(re.match(r"conv_stem\.|patch_embed\.|stem\.0\.|blocks\.0\.", key) for key in weights)
     other = "timm's" if timm else "another network's or another library's"
     return (
-        f"; its names are {other} ({_some(list(weights))}), the expected ones "
-        f"{_some(list(wanted))}: name a factory, package.module:function, that builds the network "
-        "that they are of"
+        f"; its names are {other} ({some_of(list(weights))}), the expected ones "
+        f"{some_of(list(wanted))}: name a factory, package.module:function, that builds the "
+        "network that they are of"
     )
 
 
@@ -356,8 +357,8 @@ def match_head(
         if len(theirs) == len(ours) + 1 and len(weights[f"{theirs[0]}.weight"]) == 1000:
             extra = " (or 'head' = 'extra' on its card, where ReLU and dropout lie between)"
         raise CamSamError(
-            f"The head {head!r} holds {_some(layers)}, and that of {what} {_some(ours)}: what lies "
-            "between its layers cannot be told from weights, so name a factory, "
+            f"The head {head!r} holds {some_of(layers)}, and that of {what} {some_of(ours)}: what "
+            "lies between its layers cannot be told from weights, so name a factory, "
             f"package.module:function, that builds it{extra}"
         )
     inner = [name for name, old in renamed.items() if name.startswith(f"{old}.")]
@@ -383,5 +384,16 @@ def tell(notes: Iterable[str], path: object) -> None:
         warnings.warn(f"{note[0].upper()}{note[1:]} ({path}).", stacklevel=4)
 
 
-def _some(names: Sequence[str]) -> str:
+def some_of(names: Sequence[str]) -> str:
+    """Return the first three of some names in a line.
+
+    Parameters
+    ----------
+    names : sequence of str
+
+    Returns
+    -------
+    str
+        Ends in … where there are more.
+    """
     return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")

@@ -8,7 +8,7 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from napari_cam_sam.models.checkpoint_layouts import (
     find_weights,
     foreign_names,
     match_head,
+    some_of,
     tell,
     without_wrappers,
 )
@@ -184,12 +185,16 @@ def load_into(module: nn.Module, checkpoint: Checkpoint, *, what: str = "the mod
         if k in given and own[k].shape != given[k].shape
     ]
     faults = [
-        _counted(missing, "key is missing", "keys are missing"),
-        _counted(extra, "key is not in the model", "keys are not in the model"),
-        _counted(shapes, "shape differs", "shapes differ"),
+        f"{len(found)} {one if len(found) == 1 else many} ({some_of(found)})"
+        for found, one, many in (
+            (missing, "key is missing", "keys are missing"),
+            (extra, "key is not in the model", "keys are not in the model"),
+            (shapes, "shape differs", "shapes differ"),
+        )
+        if found
     ]
-    if any(faults):
-        told = "; ".join(f for f in faults if f) + foreign_names(given, own)
+    if faults:
+        told = "; ".join(faults) + foreign_names(given, own)
         raise refusal(f"The file does not fit {what}: {told}", checkpoint.path)
     try:
         module.load_state_dict(given, strict=False)
@@ -240,13 +245,6 @@ def _fitting(
         return behind_prefix(checkpoint.state_dict, own, what)
     except CamSamError as error:
         raise refusal(str(error), checkpoint.path) from error
-
-
-def _counted(items: Sequence[str], one: str, many: str) -> str:
-    if not items:
-        return ""
-    shown = ", ".join(items[:3]) + (", …" if len(items) > 3 else "")
-    return f"{len(items)} {one if len(items) == 1 else many} ({shown})"
 
 
 def _check_readable(path: Path) -> None:

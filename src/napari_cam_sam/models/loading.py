@@ -93,7 +93,7 @@ def load_model(
 
 
 def _of_network(cards: Sources) -> bool:
-    """Tell whether any of the cards is that of a segmentation network."""
+    """Return whether any of the cards is that of a segmentation network."""
     return any(
         card.get("architecture") in SEGMENTATION_ARCHITECTURES
         or any(card.get(key) is not None for key in NETWORK_FIELDS)

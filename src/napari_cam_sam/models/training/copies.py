@@ -109,7 +109,7 @@ def near(first: Fingerprints, second: Fingerprints) -> tuple[NDArray[np.intp], N
 
 
 def _normalised(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Thumbnails whose products are correlations; zeros for those without contrast."""
+    """Return thumbnails whose products are correlations; zeros for those without contrast."""
     values: NDArray[np.float32] = thumbnails.astype(np.float32)
     values -= values.mean(axis=1, keepdims=True)
     values[values.std(axis=1) < _LEAST_CONTRAST] = 0

@@ -295,25 +295,8 @@ def _train(
         validation=judged.get("validation"),
         seconds=before + time.monotonic() - begin,
     )
-    copies = result.copies
-    record: dict[str, Any] = {
-        "finished": result.finished,
-        "figures": result.figures,
-        "validation": result.validation,
-        "parts": result.parts,
-        "best_epoch": result.best_epoch,
-        "epochs": len(result.epochs),
-        "copies": None if copies is None else {"images": copies.images, "surplus": copies.surplus},
-        "left_out": len(result.left_out),
-        "parameters": parameters,
-        "start": result.start,
-        "data_sha256": identity["data"],
-        "device": str(trainer.device),
-        "precision": trainer.precision,
-        "seconds": round(result.seconds, 1),
-        "versions": versions(),
-    }
-    more = {"epochs": result.epochs, "left_out": result.left_out, "copies": copies}
+    record = _record(result, parameters, identity["data"], trainer)
+    more = {"epochs": result.epochs, "left_out": result.left_out, "copies": result.copies}
     write_predictions = partial(_write_predictions, data, values)
     model = write_results(folder, state.best, card, record, more, write_predictions)
     tell(TrainingProgress("testing", 1, 1))
@@ -343,6 +326,30 @@ def _split(
     )
     found = None if copies is None else describe_copies(kept, copies)
     return _Data(frames, names, classes, groups, parts, found)
+
+
+def _record(
+    result: TrainingResult, parameters: TrainingParameters, data_hash: str, trainer: Trainer
+) -> dict[str, Any]:
+    """Return what is to be known of a training, for the classifier's file."""
+    copies = result.copies
+    return {
+        "finished": result.finished,
+        "figures": result.figures,
+        "validation": result.validation,
+        "parts": result.parts,
+        "best_epoch": result.best_epoch,
+        "epochs": len(result.epochs),
+        "copies": None if copies is None else {"images": copies.images, "surplus": copies.surplus},
+        "left_out": len(result.left_out),
+        "parameters": parameters,
+        "start": result.start,
+        "data_sha256": data_hash,
+        "device": str(trainer.device),
+        "precision": trainer.precision,
+        "seconds": round(result.seconds, 1),
+        "versions": versions(),
+    }
 
 
 def _lost_patience(state: State, parameters: TrainingParameters) -> bool:

@@ -229,7 +229,7 @@ def _files(folder: Path) -> Iterable[Path]:
 
 
 def _why_no_image(path: Path) -> str | None:
-    """Say why a file or folder is nothing to train on; None where it is an image."""
+    """Return why a file or folder is nothing to train on; None where it is an image."""
     if path.is_dir():
         return "was written by a run"
     try:
