@@ -13,7 +13,7 @@ from napari_cam_sam.errors import CamSamError, refusal
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
-__all__ = ["check_json", "check_schema", "shorten"]
+__all__ = ["check_json", "check_schema", "first_mistake", "shorten"]
 
 T = TypeVar("T")
 
@@ -140,9 +140,26 @@ def _sentence(kind: type[Any], error: ValidationError) -> str:
         name = str(first["loc"][-1])
         near = get_close_matches(name, set(_field_names(TypeAdapter(kind).json_schema())), n=1)
         return f"There is no field {place}" + (f": did you mean {near[0]}?" if near else "")
-    wanted = _SHOULD.get(first["type"], first["msg"].removeprefix("Input should "))
-    wanted = wanted.format(**first.get("ctx", {}))
-    return f"{place or 'This'} should {wanted}, not {shorten(first['input'])}"
+    return f"{place or 'This'} should {first_mistake(error)[1]}, not {shorten(first['input'])}"
+
+
+def first_mistake(error: ValidationError) -> tuple[tuple[int | str, ...], str]:
+    """Return where the first wrong value is, and what it should, e.g. ``be a number``.
+
+    Parameters
+    ----------
+    error : ValidationError
+        Of pydantic.
+
+    Returns
+    -------
+    place : tuple of str and int
+        Keys and positions that lead to it.
+    should : str
+    """
+    first = error.errors(include_url=False)[0]
+    should = _SHOULD.get(first["type"], first["msg"].removeprefix("Input should "))
+    return first["loc"], should.format(**first.get("ctx", {}))
 
 
 def _field_names(schema: Any) -> Iterator[str]:

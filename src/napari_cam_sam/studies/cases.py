@@ -57,6 +57,11 @@ class Case:
     prediction: Path | None = None
     frame: int | None = None
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The image, its truths, and the prediction where there is one."""
+        return (self.image, *self.truths, *filter(None, [self.prediction]))
+
 
 @dataclass(frozen=True)
 class Dataset:

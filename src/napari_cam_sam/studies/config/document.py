@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -14,6 +14,7 @@ from napari_cam_sam.limits import compose_yaml, read_text
 
 __all__ = ["Entry", "read_document"]
 
+T = TypeVar("T")
 Trail = tuple[str | int, ...]
 
 
@@ -40,7 +41,7 @@ class Entry:
 
     @property
     def line(self) -> int:
-        """The line of the value; of what encloses it where its own is not known."""
+        """The line of the value, or of what encloses it where its own is not known."""
         trail = self.trail
         while trail and trail not in self.lines:
             trail = trail[:-1]
@@ -58,11 +59,11 @@ class Entry:
         return refusal(message, self.file, self.line)
 
     def at(self, key: str | int) -> Entry:
-        """Give what stands under a key, or at a position of a list."""
+        """Return what stands under a key, or at a position of a list."""
         return Entry(self.value[key], self.file, (*self.trail, key), self.lines)
 
     def keys(self, known: Collection[str], kind: str = "key") -> list[str]:
-        """Give the keys of a mapping, all of them among the known ones."""
+        """Return the keys of a mapping, all of them among the known ones."""
         mapping = self.mapping()
         for key in mapping:
             if key not in known:
@@ -70,15 +71,19 @@ class Entry:
         return list(mapping)
 
     def get(self, key: str) -> Entry | None:
-        """Give what stands under a key of a mapping; None where it is not there."""
+        """Return what stands under a key of a mapping; None where it is not there."""
         return self.at(key) if key in self.mapping() else None
 
+    def read(self, key: str, read: Callable[[Entry], T], default: T) -> T:
+        """Return what is read under a key of a mapping; the default where it is not there."""
+        return read(self.at(key)) if key in self.mapping() else default
+
     def some(self, keys: Iterable[str]) -> dict[str, Entry]:
-        """Give what stands under those of the keys that are there."""
+        """Return what stands under those of the keys that are there."""
         return {key: self.at(key) for key in keys if key in self.mapping()}
 
     def need(self, key: str, what: str) -> Entry:
-        """Give what stands under a key, or say what is missing."""
+        """Return what stands under a key, or say what is missing."""
         found = self.get(key)
         if found is None:
             where = f"The section {self.name!r}" if self.trail else "The file"
@@ -86,13 +91,13 @@ class Entry:
         return found
 
     def mapping(self) -> dict[str, Any]:
-        """Give a mapping."""
+        """Return a mapping."""
         if not isinstance(self.value, dict):
             raise self.wrong("keys with values")
         return self.value
 
     def items(self) -> Iterator[Entry]:
-        """Go through a list; a single value counts as a list of one."""
+        """Yield what is in a list; a single value counts as a list of one."""
         if not isinstance(self.value, list):
             yield self
             return
@@ -102,13 +107,13 @@ class Entry:
             yield self.at(position)
 
     def text(self) -> str:
-        """Give a text."""
+        """Return a text."""
         if not isinstance(self.value, str) or not self.value.strip():
             raise self.wrong("a text")
         return self.value
 
     def whole(self, least: int) -> int:
-        """Give a whole number that is not too small."""
+        """Return a whole number that is not too small."""
         if isinstance(self.value, bool) or not isinstance(self.value, int) or self.value < least:
             raise self.wrong(f"a whole number of {least} or more")
         return self.value

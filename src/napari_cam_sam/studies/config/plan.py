@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -242,64 +242,48 @@ def read_study(path: str | Path, *, many: bool = False, allowed: Collection[str]
     """
     top = read_document(Path(path))
     top.keys(_SECTIONS, "section")
-    seed, threads, name = top.get("seed"), top.get("threads"), top.get("name")
-    run = top.get("run")
     dataset = _dataset(top.need("dataset", "say the layout and the path of the images"))
+    prepare = partial(change_fields, PreprocessingParameters())
+    annotate = partial(change_fields, AnnotatorParameters())
     variants = Variants(
-        base=RunParameters() if run is None else _run(run),
-        strategies=_named(top.get("strategies"), _strategy),
-        preprocessing=_named(
-            top.get("preprocessing"), partial(change_fields, PreprocessingParameters())
-        ),
-        annotators=_named(top.get("annotators"), _annotator),
+        base=top.read("run", _run, RunParameters()),
+        strategies=top.read("strategies", partial(_named, _strategy), {}),
+        preprocessing=top.read("preprocessing", partial(_named, prepare), {}),
+        annotators=top.read("annotators", partial(_named, annotate), {}),
     )
     grids = top.need("grid", "say which strategies and segmenters are combined")
-    if isinstance(grids.value, list):
-        read = tuple(_grid(one, variants, allowed) for one in grids.items())
-    else:
-        read = (_grid(grids, variants, allowed),)
+    read = tuple(_grid(one, variants, allowed) for one in grids.items())
     size = sum(grid.size for grid in read)
     if size > _MANY_SETTINGS and not many:
         raise grids.error(
             f"The grid has {size:,} combinations for every image: make it smaller, or say that "
             "it is meant (--yes)."
         )
-    try:
-        settings, left_out = expand_grids(read, variants)
-    except CamSamError as error:
-        raise grids.error(str(error)) from error
-    trust = top.get("trust")
+    settings, left_out = with_line(grids, lambda: expand_grids(read, variants))
     return Study(
-        name=recorded(Path(path).stem) if name is None else shown(name.text()),
+        name=top.read("name", lambda one: shown(one.text()), recorded(Path(path).stem)),
         dataset=dataset,
         settings=settings,
-        seed=0 if seed is None else seed.whole(0),
-        compare=_compare(top.get("compare"), [setting.name for setting in settings]),
-        threads=1 if threads is None else threads.whole(1),
-        trust=None if trust is None else _trust(trust),
+        seed=top.read("seed", lambda one: one.whole(0), 0),
+        compare=top.read("compare", partial(_compare, [one.name for one in settings]), ()),
+        threads=top.read("threads", lambda one: one.whole(1), 1),
+        trust=top.read("trust", _trust, None),
         left_out=left_out,
         allowed=tuple(allowed),
     )
 
 
 def _dataset(entry: Entry) -> DatasetSource:
-    layout = entry.need("layout", f"one of {', '.join(LAYOUTS)}")
-    if layout.text() not in LAYOUTS:
-        raise layout.error(str(unknown_name("layout", layout.text(), LAYOUTS)))
+    layout = choose(LAYOUTS, "layout", entry.need("layout", f"one of {', '.join(LAYOUTS)}"))
     where = entry.need("path", "say where the images are")
-    options = {key: value for key, value in entry.mapping().items() if key not in (
-        "layout", "path",
-    )}  # fmt: skip
-    for key in options:
-        try:
-            check_options(layout.text(), {key: options[key]})
-        except CamSamError as error:
-            raise entry.at(key).error(str(error)) from error
+    options = {key: one for key, one in entry.mapping().items() if key not in ("layout", "path")}
+    for key, value in options.items():
+        with_line(entry.at(key), partial(check_options, layout, {key: value}))
     path = find_path(where)
     # Phantoms are drawn where there are none.
-    if layout.text() != "phantoms" and not path.exists():
+    if layout != "phantoms" and not path.exists():
         raise where.error(f"There is no {path}: name the folder or file of the images.")
-    return DatasetSource(layout.text(), path, options)
+    return DatasetSource(layout, path, options)
 
 
 def _run(entry: Entry) -> RunParameters:
@@ -307,9 +291,7 @@ def _run(entry: Entry) -> RunParameters:
     return read_run(entry, RunParameters())
 
 
-def _named(entry: Entry | None, make: Callable[[Entry], T]) -> dict[str, T]:
-    if entry is None:
-        return {}
+def _named(make: Callable[[Entry], T], entry: Entry) -> dict[str, T]:
     return {str(key): make(entry.at(key)) for key in entry.mapping()}
 
 
@@ -328,10 +310,6 @@ def _strategy(entry: Entry) -> PromptParameters:
             "with truth- are those of strategies with a truth-… base."
         )
     return change_fields(parameters, entry, ("base",))
-
-
-def _annotator(entry: Entry) -> AnnotatorParameters:
-    return change_fields(AnnotatorParameters(), entry)
 
 
 def _trust(entry: Entry) -> TrustParameters | None:
@@ -355,10 +333,10 @@ def _grid(entry: Entry, variants: Variants, allowed: Collection[str]) -> Grid:
         "mask_from": partial(choose, MASK_FROM, "start of masks"),
         "preprocessing": partial(choose, ["none", *variants.preprocessing], "preprocessing"),
     }
-    given = entry.keys([f.name for f in fields(Grid)])
-    values: dict[str, Any] = {}
-    for key in given:
-        values[key] = tuple(dict.fromkeys(readers[key](one) for one in entry.at(key).items()))
+    values: dict[str, Any] = {
+        key: tuple(dict.fromkeys(readers[key](one) for one in entry.at(key).items()))
+        for key in entry.keys(readers)
+    }
     if "annotators" in values and "strategies" not in values:
         values["strategies"] = ()
     grid = Grid(**values)
@@ -382,10 +360,8 @@ def _segmenter(entry: Entry) -> str:
     return "" if entry.text() == "none" else read_segmenter(entry, (PREDICTION, "none"))
 
 
-def _compare(entry: Entry | None, names: Sequence[str]) -> tuple[tuple[str, str], ...]:
+def _compare(names: Sequence[str], entry: Entry) -> tuple[tuple[str, str], ...]:
     """Read pairs of settings, or the one that all others are compared with."""
-    if entry is None:
-        return ()
     if isinstance(entry.value, str):
         reference = choose(names, "setting", entry)
         return tuple((name, reference) for name in names if name != reference)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
+from functools import reduce
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
 
 from napari_cam_sam.errors import CamSamError, unknown_name
+from napari_cam_sam.schemas import first_mistake
 from napari_cam_sam.studies.config.document import Entry
 from napari_cam_sam.text import find_file
 
@@ -107,34 +110,41 @@ def _blamed(
 def read_value(entry: Entry, kind: Any, default: Any = None) -> Any:
     """Check a value against the type of a field; whole numbers pass for real ones.
 
-    `default` is what a section changes, where the field is a group of parameters itself.
+    Parameters
+    ----------
+    entry : Entry
+    kind : type
+        Of a field of a data class. A list stands for a tuple, and keys with values for a group of
+        parameters.
+    default : dataclass, optional
+        What a section changes, where the field is a group of parameters itself.
+
+    Returns
+    -------
+    object
+        Of that type.
+
+    Raises
+    ------
+    CamSamError
+        With file and line, for a value of another type.
     """
-    value, origin = entry.value, get_origin(kind)
-    if origin in (Union, UnionType):
-        parts = [part for part in get_args(kind) if part is not NoneType]
-        return None if value is None else read_value(entry, parts[0], default)
-    if isinstance(kind, type) and is_dataclass(kind):
-        return change_fields(kind() if default is None else default, entry)
-    if origin is Literal:
-        if value not in get_args(kind):
-            raise entry.error(str(unknown_name(entry.name, str(value), get_args(kind))))
-        return value
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise entry.wrong("a list")
-        inner = get_args(kind)[0]
-        return tuple(read_value(entry.at(i), inner) for i in range(len(value)))
-    if kind is bool:
-        right, words = isinstance(value, bool), "true or false"
-    elif kind is int:
-        right, words = isinstance(value, int) and not isinstance(value, bool), "a whole number"
-    elif kind is float:
-        right, words = isinstance(value, int | float) and not isinstance(value, bool), "a number"
-    else:
-        right, words = isinstance(value, str), "a text"
-    if not right:
-        raise entry.wrong(words)
-    return float(value) if kind is float else value
+    group = next((one for one in get_args(kind) if is_dataclass(one)), kind)
+    if group is not kind and entry.value is None:
+        return None
+    if isinstance(group, type) and is_dataclass(group):
+        return change_fields(group() if default is None else default, entry)
+    value = tuple(entry.value) if isinstance(entry.value, list) else entry.value
+    try:
+        return TypeAdapter(kind).validate_python(value, strict=True)
+    except ValidationError as error:
+        place, should = first_mistake(error)
+    if get_origin(kind) is Literal:
+        raise entry.error(str(unknown_name(entry.name, str(entry.value), get_args(kind))))
+    if not should.startswith("be "):  # of a tuple, whose values have all the right type
+        wanted = len(get_args(kind))
+        raise entry.error(f"{entry.name!r} must have {wanted} values, not {len(value)}.")
+    raise reduce(Entry.at, place, entry).wrong(should.removeprefix("be "))
 
 
 def choose(known: Mapping[str, Any] | Sequence[str], kind: str, entry: Entry) -> str:

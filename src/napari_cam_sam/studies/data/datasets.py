@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,6 +11,7 @@ from types import NoneType, UnionType
 from typing import Any, get_args, get_type_hints
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from napari_cam_sam.errors import CamSamError, refusal, unknown_name
 from napari_cam_sam.images.formats import is_file
@@ -78,18 +78,16 @@ def read_dataset(layout: str, path: Path, *, draw: bool = True, **options: Any) 
     path = Path(path)
     if layout != "phantoms" and not path.exists():
         raise refusal("The data set does not exist: name its folder or file", path)
-    chosen = dict(options)
-    truth_as = chosen.pop("truth_as", "given")
+    truth_as = options.pop("truth_as", "given")
     if truth_as not in TRUTH_AS:
-        raise unknown_name("kind of truth", str(truth_as), TRUTH_AS)
-    join_copies = bool(chosen.pop("join_copies", False))
+        raise unknown_name("kind of truth", truth_as, TRUTH_AS)
+    join_copies, channel = options.pop("join_copies", False), options.pop("channel", None)
     if layout == "phantoms":
-        chosen["draw"] = draw
-    channel = chosen.pop("channel", None)
-    found = LAYOUTS[layout](path, **chosen)
+        options["draw"] = draw
+    found = LAYOUTS[layout](path, **options)
     if channel is not None:
-        chosen_channel = tuple(replace(case, frame=channel) for case in found.cases)
-        found = replace(found, cases=chosen_channel)
+        cases_of_channel = tuple(replace(case, frame=channel) for case in found.cases)
+        found = replace(found, cases=cases_of_channel)
     if not found.cases:
         reasons = " ".join(found.problems[:3])
         raise refusal(f"This holds no image in the layout {layout}. {reasons}".strip(), path)
@@ -98,8 +96,7 @@ def read_dataset(layout: str, path: Path, *, draw: bool = True, **options: Any) 
     if len(missing) == len(found.cases):
         raise CamSamError(f"None of the images of {path} is there, e.g. {missing[0]}.")
     for case in found.cases:
-        listed = (case.image, *case.truths, *filter(None, [case.prediction]))
-        problems += [f"{file} is listed but not there." for file in listed if not is_file(file)]
+        problems += [f"{file} is listed but not there." for file in case.files if not is_file(file)]
     cases: list[Case] = []
     for case in _with_copies_joined(found.cases) if join_copies else found.cases:
         try:
@@ -127,39 +124,30 @@ def check_options(layout: str, options: dict[str, Any]) -> None:
     """
     if layout not in LAYOUTS:
         raise unknown_name("layout", layout, LAYOUTS)
-    parameters = list(inspect.signature(LAYOUTS[layout]).parameters)[1:]
-    parameters = [name for name in parameters if name != "draw"]  # no option of a file's
-    general = {"truth_as": str, "join_copies": bool, "channel": int}
-    hints = {**get_type_hints(LAYOUTS[layout]), **general}
+    known = get_type_hints(LAYOUTS[layout])
+    known |= {"truth_as": str, "join_copies": bool, "channel": int}
+    for name in ("path", "draw", "return"):  # no options of a file's
+        known.pop(name, None)
     for name, value in options.items():
-        known = [*parameters, *general]
         if name not in known:
             raise unknown_name(f"option of the layout {layout}", name, known)
-        kinds = get_args(hints[name]) if isinstance(hints[name], UnionType) else (hints[name],)
-        if not any(_is_of(value, kind) for kind in kinds):
+        try:
+            TypeAdapter(known[name]).validate_python(value, strict=True)
+        except ValidationError as error:
+            kinds = get_args(known[name]) if isinstance(known[name], UnionType) else [known[name]]
             words = " or ".join(_WORDS[kind] for kind in kinds if kind is not NoneType)
             raise CamSamError(
                 f"The option {name!r} of the layout {layout} must be {words}, not {value!r}."
-            )
+            ) from error
 
 
-_WORDS = {
+_WORDS: dict[Any, str] = {
     bool: "true or false",
     int: "a whole number",
     str: "a text",
     Sequence[str]: "a list of texts",
     Mapping[str, str]: "texts by names",
 }
-
-
-def _is_of(value: Any, kind: Any) -> bool:
-    if kind == Sequence[str]:
-        return isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
-    if kind == Mapping[str, str]:
-        return isinstance(value, Mapping) and all(
-            isinstance(one, str) for pair in value.items() for one in pair
-        )
-    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
 
 
 def _with_copies_joined(cases: Sequence[Case]) -> list[Case]:

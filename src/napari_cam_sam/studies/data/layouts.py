@@ -100,22 +100,16 @@ def folders(
     predictions : str or dict of str to str, optional
         See `busi`.
     """
-    _must_be_folder(path / images)
     found = _by_name(path / images)
-    truths: dict[str, Path] = {}
-    if masks is not None:
-        _must_be_folder(path / masks)
-        truths = _by_name(path / masks)
-    problems = [
-        f"{truths[name]} is a mask without an image." for name in truths if name not in found
-    ]
+    truths = {} if masks is None else _by_name(path / masks)
+    problems = [f"{truths[one]} is a mask without an image." for one in truths if one not in found]
     if masks is not None:
         problems += [f"{found[name]} has no mask." for name in found if name not in truths]
     cases = tuple(
         Case(
             name,
             image,
-            (truths[name],) if name in truths else (),
+            tuple(filter(None, [truths.get(name)])),
             label=name.rpartition("/")[0] or None,
         )
         for name, image in found.items()
@@ -256,7 +250,7 @@ def phantoms(
     draw : bool
         False lists what is there and writes nothing.
     """
-    from napari_cam_sam.demo.phantoms import SHAPE_CLASSES, ULTRASOUND_CLASSES, shapes, ultrasound
+    from napari_cam_sam.demo.phantoms import SHAPE_CLASSES, shapes, ultrasound
     from napari_cam_sam.demo.volumes import ct
 
     if kind not in PHANTOMS:
@@ -281,27 +275,25 @@ def phantoms(
     except OSError as error:
         raise refusal(f"This folder could not be made: {error.strerror}", folder) from error
     suffix = ".nii.gz" if kind == "ct" else ".png"
-    names = SHAPE_CLASSES if kind == "shapes" else ULTRASOUND_CLASSES
     cases = []
     for seed in range(first_seed, first_seed + count):
         name = f"{kind}-{seed:06d}"
         image, truth = folder / f"{name}{suffix}", folder / f"{name}-truth{suffix}"
-        label = "lesion"
-        if kind == "ct":
-            if draw and not (image.is_file() and truth.is_file()):
+        # Of shapes the class is in the drawing alone.
+        shape = shapes(seed) if kind == "shapes" else None
+        label = "lesion" if shape is None else SHAPE_CLASSES[shape.class_index]
+        if draw and not (image.is_file() and truth.is_file()):
+            if kind == "ct":
                 volume = ct(seed)
+                labels = volume.labels
                 geometry = Geometry(spacing=volume.spacing, affine=volume.affine, unit="mm")
                 drawn = image_from_array(volume.hounsfield, geometry=geometry, name=name)
-                write_image(image, drawn)
-                write_labels(truth, volume.labels, drawn)
-        else:
-            phantom = shapes(seed) if kind == "shapes" else ultrasound(seed, lesion=True)
-            label = names[phantom.class_index]
-            if draw and not (image.is_file() and truth.is_file()):
-                rgb = phantom.image.ndim == 3
-                drawn = image_from_array(phantom.image, rgb=rgb, name=name)
-                write_image(image, drawn)
-                write_labels(truth, np.asarray(phantom.labels), drawn)
+            else:
+                phantom = shape or ultrasound(seed, lesion=True)
+                labels = np.asarray(phantom.labels)
+                drawn = image_from_array(phantom.image, rgb=phantom.image.ndim == 3, name=name)
+            write_image(image, drawn)
+            write_labels(truth, labels, drawn)
         cases.append(Case(name, image, (truth,), label=label, group=name))
     return Dataset(f"{kind} phantoms", tuple(cases))
 
@@ -349,7 +341,8 @@ def _name_of(path: Path) -> str:
 
 
 def _by_name(folder: Path) -> dict[str, Path]:
-    """Images below a folder by their relative path without the suffix."""
+    """Return the images below a folder by their relative path without the suffix."""
+    _must_be_folder(folder)
     found: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
@@ -373,7 +366,6 @@ def _with_predictions(
     cases: list[Case] = []
     problems = list(dataset.problems)
     for name, folder in named.items():
-        _must_be_folder(path / folder)
         masks = _by_name(path / folder)
         for case in dataset.cases:
             mask = masks.pop(case.image_id, None)

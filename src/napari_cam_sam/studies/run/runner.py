@@ -165,57 +165,40 @@ def run_study(
     >>> sorted(found.table["case"].unique())
     ['ultrasound-000000', 'ultrasound-000001']
     """
-    with folder_lock(Path(folder), "study"):
-        return _run_study(
-            study, Path(folder), progress, scheduler, workers, limit, device,
-            cache or CacheParameters(), command, cancelled,
-        )  # fmt: skip
-
-
-def _run_study(
-    study: Study,
-    folder: Path,
-    progress: Progress | None,
-    scheduler: str | None,
-    workers: int,
-    limit: int | None,
-    device: str,
-    cache: CacheParameters,
-    command: Sequence[str],
-    cancelled: Callable[[], bool],
-) -> StudyResult:
+    folder = Path(folder)
+    cache = cache or CacheParameters()
     # Workers elsewhere take the same folder, whatever their own would be.
     cache = replace(cache, folder=str(Path(cache.folder or embedding_folder()).absolute()))
     if scheduler is not None and workers:
         raise CamSamError("Give the address of a scheduler or a number of workers, not both.")
-    dataset = read_cases(study, limit)
-    plan = plan_hash(study)
-    record = _begin(study, folder, dataset, plan, command)
-    record |= {"limit": limit, "device": device, "scheduler": scheduler, "workers": workers}
-    files = {case.image_id: case_file(folder / "cases", case.image_id) for case in dataset.cases}
-    # Who gives the command to workers elsewhere need not have a GPU as they do.
-    models = Models("cpu" if scheduler else device, study.allowed)
-    stamps = model_stamps(study, models)
-    about, again = _finished(dataset.cases, files, plan, stamps)
-    record["again"] = again
-    left = [case for case in dataset.cases if case.image_id not in about]
-    told, total = progress or (lambda done, of: None), len(dataset.cases)
-    told(total - len(left), total)
-    if left:
-        models.check(study.settings)
+    with folder_lock(folder, "study"):
+        dataset = read_cases(study, limit)
+        plan = plan_hash(study)
+        record = _begin(study, folder, dataset, plan, command)
+        record |= {"limit": limit, "device": device, "scheduler": scheduler, "workers": workers}
+        files = {one.image_id: case_file(folder / "cases", one.image_id) for one in dataset.cases}
+        # Who gives the command to workers elsewhere need not have a GPU as they do.
+        models = Models("cpu" if scheduler else device, study.allowed)
+        stamps = model_stamps(study, models)
+        about, record["again"] = _finished(dataset.cases, files, plan, stamps)
+        left = [case for case in dataset.cases if case.image_id not in about]
+        told, total = progress or (lambda done, of: None), len(dataset.cases)
+        told(total - len(left), total)
+        if left:
+            models.check(study.settings)
+            _write_record(folder, record)
+            for case, result in _results(study, left, models, device, cache, scheduler, workers):
+                stamp = case_stamp(case, stamps)
+                about[case.image_id] = {**result.about, "plan": plan, "stamp": stamp}
+                write_case(files[case.image_id], result.table, about[case.image_id])
+                told(len(about), total)
+                if cancelled():
+                    break
+        done = [files[case.image_id] for case in dataset.cases if case.image_id in about]
+        rows_sha256 = write_tables(folder, done)
+        # Last: a study that says that it is finished has the tables of all its cases.
+        record = _end(record, about) | {"rows_sha256": rows_sha256}
         _write_record(folder, record)
-        for case, result in _results(study, left, models, device, cache, scheduler, workers):
-            about[case.image_id] = {**result.about, "plan": plan, "stamp": case_stamp(case, stamps)}
-            write_case(files[case.image_id], result.table, about[case.image_id])
-            told(len(about), total)
-            if cancelled():
-                break
-    done = [files[case.image_id] for case in dataset.cases if case.image_id in about]
-    rows_sha256 = write_tables(folder, done)
-    # Last: a study that says that it is finished has the tables of all its cases.
-    record = _end(record, about)
-    record["rows_sha256"] = rows_sha256
-    _write_record(folder, record)
     return StudyResult(folder, record)
 
 
@@ -254,15 +237,13 @@ def estimate_study(study: Study, folder: Path, *, limit: int | None, device: str
     done, _ = _finished(dataset.cases, files, plan_hash(study), model_stamps(study, models))
     left = [case for case in dataset.cases if case.image_id not in done] or dataset.cases
     models.check(study.settings)
-    result, seconds = None, 0.0
     for case in left:
         clock = time.perf_counter()
         result = run_case(study, case, models, open_cache(CacheParameters(disk_mb=0)))
         seconds = time.perf_counter() - clock
         if not result.about["failed"]:
             break
-    else:
-        assert result is not None
+    if result.about["failed"]:
         raise CamSamError(f"No image could be run: {result.table['reason'].iloc[0]}")
     remaining = len(dataset.cases) - len(done)
     return Estimate(
@@ -373,17 +354,15 @@ def _end(record: dict[str, Any], about: Mapping[str, Mapping[str, Any]]) -> dict
         f"{case}: {note}" for case in sorted(about) for note in about[case].get("notes", ())
     ]
     hashes = [[case, about[case]["files"]] for case in sorted(about)]
-    now = datetime.now(UTC).isoformat(timespec="seconds")
     failed = sum(one["failed"] for one in about.values())
-    complete = len(about) == record["cases"]["all"]
-    record["state"] = "finished" if complete else "stopped"
+    record["state"] = "finished" if len(about) == record["cases"]["all"] else "stopped"
     record["cases"] |= {"done": len(about), "failed": failed}
     record["encodes"] = {"done": encodes["done"], "found": encodes["found"]}
     record["seconds"] = {stage: round(value, 3) for stage, value in sorted(seconds.items())}
     # One entry a model; several where machines differ in device or precision.
     record["models"] = {name: models[name] for name in sorted(models)}
     record["data_sha256"] = hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
-    record["finished"] = now
+    record["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
     return record
 
 

@@ -104,10 +104,9 @@ def what_changed(about: Mapping[str, Any], case: Case, now: Mapping[str, Any]) -
     for name, version in now["versions"].items():
         if versions.get(name) != version:
             return f"{name} was {versions.get(name)} and is {version}"
-    files = (case.image, *case.truths, *([case.prediction] if case.prediction else []))
-    states = file_states(files)
+    states = file_states(case.files)
     for path, state, old, digest in zip(
-        files, states, about["states"], about["files"], strict=True
+        case.files, states, about["states"], about["files"], strict=True
     ):
         # The time of a change cannot be set back: what was not changed need not be read.
         if state != old and not _is(path, digest):

@@ -66,13 +66,12 @@ def run_case(study: Study, case: Case, models: Models, embeddings: EmbeddingCach
         The same in every process: with the study's seed and number of threads.
     """
     begin, encoded, found = time.perf_counter(), embeddings.encoded, embeddings.from_disk
-    files = [case.image, *case.truths, *([case.prediction] if case.prediction else [])]
-    states = file_states(files)
+    states = file_states(case.files)
     try:
         with _reproducible(study):
             task = CaseRunner(study, case, models, embeddings)
             task.run()
-        hashes = [file_hash(path) for path in files]
+        hashes = [file_hash(path) for path in case.files]
     except Exception as error:
         if not isinstance(error, CamSamError):
             show_traceback(error)
