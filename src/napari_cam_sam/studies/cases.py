@@ -143,7 +143,7 @@ def read_prediction(case: Case, image: Image) -> Image | None:
 
 
 def boxes_of_mask(mask: NDArray[Any]) -> tuple[Box, ...]:
-    """Bounding boxes of the 8-connected components of a plane's mask, in reading order.
+    """Return the bounding boxes of the 8-connected components of a plane's mask, in reading order.
 
     Parameters
     ----------

@@ -95,6 +95,11 @@ def make_table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     ----------
     rows : iterable of mapping
         With the keys of `COLUMNS`.
+
+    Returns
+    -------
+    DataFrame
+        Its columns are those of `COLUMNS`.
     """
     table = pd.DataFrame(list(rows), columns=list(COLUMNS))
     table = table.sort_values(_ORDER, kind="stable", ignore_index=True)
@@ -107,7 +112,18 @@ def _arrow(table: pd.DataFrame) -> pa.Table:
 
 
 def case_file(folder: Path, case: str) -> Path:
-    """Give the file of a case, whatever its id holds."""
+    """Return the file of a case, whatever its id holds.
+
+    Parameters
+    ----------
+    folder : Path
+    case : str
+        Its id.
+
+    Returns
+    -------
+    Path
+    """
     readable = re.sub(r"[^\w.\-]+", "_", case)[:60]
     return folder / f"{readable}-{hashlib.sha256(case.encode()).hexdigest()[:12]}.parquet"
 
@@ -139,9 +155,18 @@ def write_case(path: Path, table: pd.DataFrame, about: Mapping[str, Any]) -> Non
 
 
 def read_about(path: Path) -> dict[str, Any] | None:
-    """Read what is known of a case from its file; None if it is not there or damaged.
+    """Read what is known of a case from its file.
 
     The rows are read, too: they, and what is known, must be what was written.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    dict or None
+        None if the file is not there or damaged.
     """
     try:
         about = _read_case(path)[1]
@@ -200,7 +225,7 @@ class _Digest:
         return self
 
     def hexdigest(self, about: str = "") -> str:
-        """Give it, of these rows and of what is known of them."""
+        """Return it, of these rows and of what is known of them."""
         columns = [[name, digest.hexdigest()] for name, digest in self._columns.items()]
         return hashlib.sha256(json.dumps([about, columns]).encode()).hexdigest()
 
@@ -271,7 +296,16 @@ def write_tables(folder: Path, files: Iterable[Path]) -> str:
 
 
 def read_rows(path: Path) -> pa.Table:
-    """Read the rows of one file of results: the columns that are known, of their types.
+    """Read the rows of one file of results.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    Table
+        Of pyarrow: the columns that are known, of their types.
 
     Raises
     ------

@@ -46,7 +46,7 @@ S4_ONE_POINT = {"first": 0.471, "oracle": 0.619}
 
 
 def paper_table(name: str, table: pd.DataFrame, published: Path | None = None) -> pd.DataFrame:
-    """Give a paper's table in its rows and columns, our figures beside the published ones.
+    """Make a paper's table in its rows and columns, our figures beside the published ones.
 
     An image without prompts counts with the Dice of its empty mask, 0; one that failed is not
     counted, as ``images`` shows.

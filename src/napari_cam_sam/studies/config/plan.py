@@ -142,7 +142,11 @@ class Study:
 
 
 def plan_data(study: Study) -> dict[str, Any]:
-    """Give all that decides the results of a study, as plain data.
+    """Return all that decides the results of a study, as plain data.
+
+    Parameters
+    ----------
+    study : Study
 
     Returns
     -------
@@ -163,7 +167,17 @@ def plan_data(study: Study) -> dict[str, Any]:
 
 
 def plan_hash(study: Study) -> str:
-    """SHA-256 of `plan_data`: the same one gives the same results from the same files."""
+    """Hash `plan_data`: with the same hash the same files give the same results.
+
+    Parameters
+    ----------
+    study : Study
+
+    Returns
+    -------
+    str
+        SHA-256.
+    """
     return hashlib.sha256(json.dumps(plan_data(study), sort_keys=True).encode()).hexdigest()
 
 

@@ -322,23 +322,59 @@ def _card_field(entry: Entry) -> Any:
 
 
 def read_target(entry: Entry) -> int | str | None:
-    """Return a class by index or name; None for the predicted one."""
+    """Return the class that is explained.
+
+    Parameters
+    ----------
+    entry : Entry
+        A name or an index; ``predicted`` for the class that is predicted.
+
+    Returns
+    -------
+    int, str or None
+        None for the predicted one.
+    """
     if isinstance(entry.value, int):
         return entry.whole(0)
     return None if entry.text() == "predicted" else entry.text()
 
 
 def read_layers(entry: Entry) -> tuple[str, ...]:
-    """Return names of layers; none for the model's own."""
+    """Return the layers whose maps are averaged.
+
+    Parameters
+    ----------
+    entry : Entry
+        A name, several, or ``default`` for the model's own.
+
+    Returns
+    -------
+    tuple of str
+        Empty for the model's own.
+    """
     if isinstance(entry.value, list):
         return tuple(one.text() for one in entry.items())
     return () if entry.text() == "default" else (entry.text(),)
 
 
 def read_classifier(allowed: Collection[str], entry: Entry) -> str:
-    """Return a model's name, or the path of its file relative to the document.
+    """Return a model's name, or the path of its file.
 
-    A factory is refused where a file names it, unless it is one of `allowed`.
+    Parameters
+    ----------
+    allowed : collection of str
+        Factories that a file may name.
+    entry : Entry
+        Paths are relative to its document.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    CamSamError
+        With file and line, for an unknown name, a file that is missing, or another factory.
     """
     name, known = entry.text(), [*classifier_names(), *shipped_networks()]
     if entry.file is None or name in known or name in allowed:
@@ -349,7 +385,24 @@ def read_classifier(allowed: Collection[str], entry: Entry) -> str:
 
 
 def read_segmenter(entry: Entry, besides: Collection[str] = ()) -> str:
-    """Return a segmenter's name, one of `besides`, or the path of its file."""
+    """Return a segmenter's name, or the path of its file.
+
+    Parameters
+    ----------
+    entry : Entry
+        Paths are relative to its document.
+    besides : collection of str
+        Other names that pass.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    CamSamError
+        With file and line, for an unknown name or a file that is missing.
+    """
     name = entry.text()
     known = [*segmenter_names(), *besides]
     if entry.file is None or name in known:

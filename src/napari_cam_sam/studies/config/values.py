@@ -15,13 +15,31 @@ from napari_cam_sam.schemas import first_mistake
 from napari_cam_sam.studies.config.document import Entry
 from napari_cam_sam.text import find_file
 
-__all__ = ["change_fields", "choose", "find_path", "read_value", "set_fields", "with_line"]
+__all__ = ["change_fields", "choose", "find_path", "set_fields", "with_line"]
 
 T = TypeVar("T")
 
 
 def with_line(entry: Entry, make: Callable[[], T]) -> T:
-    """Do what may be refused, and name the line where it is."""
+    """Do what may be refused, and name the line where it is.
+
+    Parameters
+    ----------
+    entry : Entry
+        What is to blame.
+    make : callable
+        Takes nothing.
+
+    Returns
+    -------
+    object
+        What `make` returns.
+
+    Raises
+    ------
+    CamSamError
+        With file and line.
+    """
     try:
         return make()
     except CamSamError as error:
@@ -74,12 +92,22 @@ def set_fields(
         By field.
     readers : mapping of str to callable, optional
         What reads a field; others are read by their types.
+
+    Returns
+    -------
+    dataclass
+        Of the type of `default`.
+
+    Raises
+    ------
+    CamSamError
+        With file and line, for a wrong type or a value out of its range.
     """
     readers = readers or {}
     typed = given.keys() - readers.keys()
     hints = get_type_hints(type(default)) if typed else {}
     values = {
-        key: read_value(one, hints[key], getattr(default, key))
+        key: _read_value(one, hints[key], getattr(default, key))
         if key in typed
         else readers[key](one)
         for key, one in given.items()
@@ -107,27 +135,10 @@ def _blamed(
     return entry.error(str(error))
 
 
-def read_value(entry: Entry, kind: Any, default: Any = None) -> Any:
+def _read_value(entry: Entry, kind: Any, default: Any = None) -> Any:
     """Check a value against the type of a field; whole numbers pass for real ones.
 
-    Parameters
-    ----------
-    entry : Entry
-    kind : type
-        Of a field of a data class. A list stands for a tuple, and keys with values for a group of
-        parameters.
-    default : dataclass, optional
-        What a section changes, where the field is a group of parameters itself.
-
-    Returns
-    -------
-    object
-        Of that type.
-
-    Raises
-    ------
-    CamSamError
-        With file and line, for a value of another type.
+    `default` is what a section changes, where the field is a group of parameters itself.
     """
     group = next((one for one in get_args(kind) if is_dataclass(one)), kind)
     if group is not kind and entry.value is None:
@@ -148,7 +159,24 @@ def read_value(entry: Entry, kind: Any, default: Any = None) -> Any:
 
 
 def choose(known: Mapping[str, Any] | Sequence[str], kind: str, entry: Entry) -> str:
-    """Return a text that is one of those known; `kind` says what it names."""
+    """Return a text that is one of those known.
+
+    Parameters
+    ----------
+    known : mapping or sequence of str
+    kind : str
+        What the text names, for errors.
+    entry : Entry
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    CamSamError
+        With file and line, and the nearest ones that are known.
+    """
     name = entry.text()
     if name not in known:
         raise entry.error(str(unknown_name(kind, name, known)))
@@ -156,7 +184,22 @@ def choose(known: Mapping[str, Any] | Sequence[str], kind: str, entry: Entry) ->
 
 
 def find_path(entry: Entry) -> Path:
-    """Return the path that a text means, relative to the folder of its document."""
+    """Return the path that a text means, relative to the folder of its document.
+
+    Parameters
+    ----------
+    entry : Entry
+
+    Returns
+    -------
+    Path
+        Absolute; there need not be a file.
+
+    Raises
+    ------
+    CamSamError
+        With file and line, for what can be no path.
+    """
     try:
         path = Path(entry.text()).expanduser()
         folder = Path() if entry.file is None else entry.file.parent

@@ -91,7 +91,10 @@ def write_box_masks(
 
 
 def _mask_of(case: Case, segmenter: Segmenter, folder: Path) -> Path | None:
-    """Give the file of a case's mask, made where it is not there; None for an unreadable image."""
+    """Return the file of a case's mask, made where it is not there.
+
+    None where the image cannot be read.
+    """
     try:
         image, _ = read_case(case)
         embedder = segmenter.model_hash + getattr(segmenter, "frame", "sam").removeprefix("sam")

@@ -117,6 +117,12 @@ def read_dataset(layout: str, path: Path, *, draw: bool = True, **options: Any) 
 def check_options(layout: str, options: dict[str, Any]) -> None:
     """Refuse a layout or an option that there is not, before anything is read.
 
+    Parameters
+    ----------
+    layout : str
+    options : dict of str to object
+        As `read_dataset` takes them.
+
     Raises
     ------
     CamSamError

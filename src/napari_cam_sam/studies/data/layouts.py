@@ -50,6 +50,10 @@ def busi(
     predictions : str or dict of str to str, optional
         Folder of masks ``NAME.png`` that somebody else made; or several by a name each, and then
         every image is listed once for each, as ``PREDICTIONS/NAME``, in one group.
+
+    Returns
+    -------
+    Dataset
     """
     present = sorted(recorded(folder.name) for folder in _entries(path) if folder.is_dir())
     for name in classes or ():
@@ -99,6 +103,10 @@ def folders(
         Folders within it; ``masks`` may be None.
     predictions : str or dict of str to str, optional
         See `busi`.
+
+    Returns
+    -------
+    Dataset
     """
     found = _by_name(path / images)
     truths = {} if masks is None else _by_name(path / masks)
@@ -126,6 +134,10 @@ def msd(path: Path) -> Dataset:
     ----------
     path : Path
         The task's folder, or its ``dataset.json``.
+
+    Returns
+    -------
+    Dataset
     """
     table = path if path.is_file() else path / "dataset.json"
     content = check_schema(_Decathlon, _read_json(table), table)
@@ -161,6 +173,10 @@ def bbbc041(
     images : str, optional
         Folder to take the images from by their file names; by default they lie where the JSON
         file says, as seen from its own folder.
+
+    Returns
+    -------
+    Dataset
     """
     tables = [path] if path.is_file() else sorted(path.glob("*.json"))
     if not tables:
@@ -192,6 +208,14 @@ def csv_table(path: Path) -> Dataset:
     ``group``, ``split`` and ``prediction``. Paths are relative to the file; several truths, and
     several boxes ``row_min column_min row_max column_max`` (ends exclusive), are separated by
     semicolons.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    Dataset
     """
     known = ("image", "id", "truth", "boxes", "label", "group", "split", "prediction")
     columns, rows = parse_csv(read_text(path, "a table of images"), path)
@@ -249,6 +273,10 @@ def phantoms(
         are refused.
     draw : bool
         False lists what is there and writes nothing.
+
+    Returns
+    -------
+    Dataset
     """
     from napari_cam_sam.demo.phantoms import SHAPE_CLASSES, shapes, ultrasound
     from napari_cam_sam.demo.volumes import ct
@@ -310,7 +338,7 @@ LAYOUTS: dict[str, Callable[..., Dataset]] = {
 
 
 def _entries(folder: Path) -> list[Path]:
-    """Give what a folder holds, but for hidden files, which archives from a Mac bring along."""
+    """Return what a folder holds, but for hidden files, which archives from a Mac bring along."""
     _must_be_folder(folder)
     return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
 
@@ -333,7 +361,7 @@ def _images_of(folder: Path) -> list[Path]:
 
 
 def _name_of(path: Path) -> str:
-    """Name of a case: the file's as recorded, without its suffix, if it is one of an image."""
+    """Return the name of a case: its file's as recorded, without a suffix of images."""
     try:
         return recorded(stem_of(path))
     except CamSamError:

@@ -224,6 +224,10 @@ def differences(found: pd.DataFrame, label: str) -> str:
 def case_picture(view: CaseView) -> str:
     """Draw a case in four parts: image, heatmap, prompts, and outlines of mask and truth.
 
+    Parameters
+    ----------
+    view : CaseView
+
     Returns
     -------
     str

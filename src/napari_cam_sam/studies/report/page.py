@@ -26,7 +26,6 @@ from napari_cam_sam.studies.report.tables import metric_name, number
 from napari_cam_sam.studies.table import check_table, read_rows
 
 __all__ = [
-    "REPORT_NAME",
     "Render",
     "Results",
     "default_metric",
@@ -35,8 +34,6 @@ __all__ = [
     "read_results",
     "write_report",
 ]
-
-REPORT_NAME = "report.html"
 
 Render = Callable[[str, str], CaseView]
 """Runs a case, by its id, with a setting, by its name, and gives what is to be drawn of it."""
@@ -125,6 +122,15 @@ def read_results(folder: Path) -> Results:
 def default_metric(table: pd.DataFrame) -> str:
     """Choose the metric that a report is about: Dice where there are masks.
 
+    Parameters
+    ----------
+    table : DataFrame
+        Of a study.
+
+    Returns
+    -------
+    str
+
     Raises
     ------
     CamSamError
@@ -143,6 +149,18 @@ def default_pairs(settings: Sequence[str], record: Mapping[str, Any]) -> list[tu
 
     The first setting is the reference because a reference that is picked by its score would be
     flattered by the same cases.
+
+    Parameters
+    ----------
+    settings : sequence of str
+        In the order of the study.
+    record : mapping
+        The content of ``study.json``.
+
+    Returns
+    -------
+    list of (str, str)
+        The second of each pair is the one that the first is compared with.
     """
     asked = [(str(a), str(b)) for a, b in record.get("compare") or ()]
     asked = [pair for pair in asked if set(pair) <= set(settings)]
@@ -202,7 +220,7 @@ def write_report(
         shown = list(_pictures(table, metric, setting, chosen, render, progress))
         content["picture_setting"] = setting
     page = _template().render(**content, pictures=shown)
-    path = output or folder / REPORT_NAME
+    path = output or folder / "report.html"
     write_atomically(path, lambda hidden: hidden.write_text(page, encoding="utf-8"))
     return path
 
@@ -259,7 +277,7 @@ def _content(results: Results, metric: str, seed: int) -> dict[str, Any]:
         "reasons": report_tables.reason_table(table),
         "factors": report_tables.factor_table(table),
         "more_scores": report_parts.more_scores(table, metric, counts, seed),
-        "caveats": list(report_words.caveats(table, values, metric, len(pairs))),
+        "caveats": list(report_words.caveats(table, values, len(pairs))),
         "provenance": report_words.provenance(record),
         "command": shlex.join(map(str, ["napari-cam-sam", *(record.get("command") or ())])),
         "details": json.dumps(record, indent=2, ensure_ascii=False) if record else "",

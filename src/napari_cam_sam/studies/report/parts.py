@@ -39,14 +39,45 @@ _MOST_GRIDS = 4
 
 
 def ranked_settings(values: pd.DataFrame, settings: Sequence[str], metric: str) -> list[str]:
-    """Order settings by their mean, the best first."""
+    """Order settings by their mean, the best first.
+
+    Parameters
+    ----------
+    values : DataFrame
+        Of `statistics.case_values`.
+    settings : sequence of str
+        Some of those in `values`.
+    metric : str
+
+    Returns
+    -------
+    list of str
+        Settings without any value last.
+    """
     means = values.groupby("setting")["value"].mean()
     sign = 1 if metric in statistics.LOWER_IS_BETTER else -1
     return sorted(settings, key=lambda name: (np.isnan(means[name]), sign * means[name]))
 
 
 def score_tables(table: pd.DataFrame, metric: str, counts: pd.DataFrame, seed: int) -> list[Table]:
-    """Make a table for masks, one for prompts and one for heatmaps, the main metric's first."""
+    """Make a table for masks, one for prompts and one for heatmaps, the main metric's first.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of a study.
+    metric : str
+        The main one.
+    counts : DataFrame
+        Of `statistics.case_counts`.
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    list of Table
+        Without those of which no score is known.
+    """
     known = set(table["metric"].dropna().unique())
     families = {
         "Masks against the truth": _MASK_METRICS,
@@ -56,21 +87,15 @@ def score_tables(table: pd.DataFrame, metric: str, counts: pd.DataFrame, seed: i
     if not any(metric in family for family in families.values()):
         families = {metric_name(metric): (metric,), **families}
     tables = []
-    for caption, family in families.items():
+    for caption, family in sorted(families.items(), key=lambda item: metric not in item[1]):
         there = [one for one in family if one in known]
         if "distance_px" in there and _same(table, "distance_px", "distance_mm"):
             there.remove("distance_mm")  # of images whose spacing is not known
-        if not there:
-            continue
-        first = metric if metric in there else there[0]
-        others = [one for one in there if one != first]
-        tables.append(
-            (
-                metric not in there,
-                report_tables.score_table(table, first, others, caption, counts, seed=seed),
-            )
-        )
-    return [one for _, one in sorted(tables, key=lambda pair: pair[0])]
+        first, *others = sorted(there, key=lambda one: one != metric) or [""]
+        if first:
+            made = report_tables.score_table(table, first, others, caption, counts, seed=seed)
+            tables.append(made)
+    return tables
 
 
 def _same(table: pd.DataFrame, one: str, other: str) -> bool:
@@ -87,7 +112,22 @@ def _limits(metric: str) -> tuple[float, float] | None:
 def box_figures(
     values: pd.DataFrame, settings: Sequence[str], sources: Mapping[str, str], metric: str
 ) -> list[dict[str, str]]:
-    """Draw box plots of all settings, the best first, as many a figure as can be read."""
+    """Draw box plots of all settings, the best first, as many a figure as can be read.
+
+    Parameters
+    ----------
+    values : DataFrame
+        Of `statistics.case_values`.
+    settings : sequence of str
+    sources : mapping of str to str
+        Where the prompts of each setting come from.
+    metric : str
+
+    Returns
+    -------
+    list of dict
+        A figure each: ``src``, an SVG as a data address, ``alt``, the same in words, and ``title``.
+    """
     found = {
         str(name): part["value"].dropna().to_numpy(dtype=np.float64)
         for name, part in values.groupby("setting")
@@ -113,7 +153,19 @@ def box_figures(
 
 
 def curve_figures(curve: pd.DataFrame, metric: str) -> list[dict[str, str]]:
-    """Draw the curves of simulated annotators, a few a figure."""
+    """Draw the curves of simulated annotators, a few a figure.
+
+    Parameters
+    ----------
+    curve : DataFrame
+        Of `statistics.annotator_curve`.
+    metric : str
+
+    Returns
+    -------
+    list of dict
+        As `box_figures` returns them.
+    """
     names = [str(name) for name in curve["setting"].unique()]
     figures = []
     for start in range(0, len(names), _CURVES):
@@ -134,14 +186,37 @@ def curve_figures(curve: pd.DataFrame, metric: str) -> list[dict[str, str]]:
 
 
 def grids(table: pd.DataFrame, metric: str) -> list[Table]:
-    """Make a table for each pair of factors in which settings differ, of the first few."""
+    """Make a table for each pair of factors in which settings differ, of the first few.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of a study.
+    metric : str
+
+    Returns
+    -------
+    list of Table
+    """
     pairs = combinations(statistics.varying_factors(table), 2)
     found = (report_tables.grid_table(table, metric, rows, columns) for rows, columns in pairs)
     return [one for one in found if one is not None][:_MOST_GRIDS]
 
 
 def difference_figure(found: pd.DataFrame | None, metric: str) -> dict[str, str] | None:
-    """Draw the first paired differences; None where there is none to draw."""
+    """Draw the first paired differences.
+
+    Parameters
+    ----------
+    found : DataFrame or None
+        Of `statistics.compare_settings`.
+    metric : str
+
+    Returns
+    -------
+    dict or None
+        As `box_figures` returns them; None where there is nothing to draw.
+    """
     if found is None:
         return None
     drawn = found.dropna(subset=["mean"]).head(_ROWS)
@@ -160,7 +235,24 @@ def difference_figure(found: pd.DataFrame | None, metric: str) -> dict[str, str]
 
 
 def more_scores(table: pd.DataFrame, metric: str, counts: pd.DataFrame, seed: int) -> list[Table]:
-    """Summarise in full what the first tables have means of, and all other metrics."""
+    """Summarise in full what the first tables have means of, and all other metrics.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of a study.
+    metric : str
+        The main one, which is left out.
+    counts : DataFrame
+        Of `statistics.case_counts`.
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    list of Table
+        One a metric.
+    """
     known = [str(one) for one in table["metric"].dropna().unique() if one not in ("", metric)]
     order = (*_MASK_METRICS, *_PROMPT_METRICS, *_HEATMAP_METRICS)
     known.sort(key=lambda one: (order.index(one) if one in order else len(order), one))

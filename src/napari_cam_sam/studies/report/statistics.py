@@ -38,6 +38,9 @@ FACTORS = (
 LOWER_IS_BETTER = frozenset({"hd95", "assd", "distance_px", "distance_mm"})
 """Metrics whose lower values are better, those of distance."""
 
+# Bootstrap samples of a difference.
+_RESAMPLES = 10_000
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -150,7 +153,6 @@ def summarise(
     metric: str,
     by: Sequence[str] = ("setting",),
     *,
-    resamples: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Summarise a metric for each setting, or for each setting and label, split or group.
@@ -163,7 +165,7 @@ def summarise(
     by : sequence of str
         Some of setting, label, split, group, step, with setting among them. Without step a
         simulated annotator counts with its last.
-    resamples, seed : int
+    seed : int
         Of the bootstrap over groups.
 
     Returns
@@ -188,7 +190,7 @@ def summarise(
             f"{', '.join(by) or 'nothing'}."
         )
     values = case_values(table, metric, last_step="step" not in by)
-    truths = {} if metric in LOWER_IS_BETTER else _truth_settings(table, values)
+    truths = {} if metric in LOWER_IS_BETTER else truth_settings(table, values)
     last = _last_step(values)
     references = {
         name: last[last["setting"] == name].set_index("case")["value"]
@@ -196,31 +198,26 @@ def summarise(
     }
     rows = []
     for names, part in values.groupby(list(by), sort=False, dropna=False):
-        found = summary.summarise(
-            part["value"], groups=part["group"], resamples=resamples, seed=seed
-        )
+        found = summary.summarise(part["value"], groups=part["group"], seed=seed)
         row = dict(zip(by, names, strict=True))
         alone = part["group"][part["value"].notna()].nunique() == 1
-        truth = truths.get(str(row["setting"]))
-        rows.append(
-            row
-            | {
-                "n": found.n,
-                "n_left_out": found.n_left_out,
-                "mean": found.mean,
-                "median": found.median,
-                "p25": found.q25,
-                "p75": found.q75,
-                "ci_low": math.nan if alone else found.ci_low,
-                "ci_high": math.nan if alone else found.ci_high,
-                "percent_of_truth": math.nan
-                if truth is None
-                else summary.percent_of_reference(
-                    part["value"].to_list(), references[truth].reindex(part["case"]).to_list()
-                ),
-                "truth_setting": truth or "",
-            }
-        )
+        truth, percent = truths.get(str(row["setting"]), ""), math.nan
+        if truth:
+            theirs = references[truth].reindex(part["case"])
+            percent = summary.percent_of_reference(part["value"].to_list(), theirs.to_list())
+        row |= {
+            "n": found.n,
+            "n_left_out": found.n_left_out,
+            "mean": found.mean,
+            "median": found.median,
+            "p25": found.q25,
+            "p75": found.q75,
+            "ci_low": math.nan if alone else found.ci_low,
+            "ci_high": math.nan if alone else found.ci_high,
+            "percent_of_truth": percent,
+            "truth_setting": truth,
+        }
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -229,11 +226,18 @@ def _last_step(values: pd.DataFrame) -> pd.DataFrame:
     return values[values["step"] == last]
 
 
-def truth_settings(table: pd.DataFrame, metric: str) -> dict[str, str]:
+def truth_settings(table: pd.DataFrame, values: pd.DataFrame) -> dict[str, str]:
     """Find the setting with prompts from the truth that each setting is to be held against.
 
     That is one of the same segmenter; among several those of the same mask choice and
     preprocessing go first, then the one of the highest mean.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of a study.
+    values : DataFrame
+        Of `case_values`, of the metric that counts.
 
     Returns
     -------
@@ -241,10 +245,6 @@ def truth_settings(table: pd.DataFrame, metric: str) -> dict[str, str]:
         Without settings that have none, or are of prompts from the truth or of heatmaps
         themselves.
     """
-    return _truth_settings(table, case_values(table, metric, last_step=True))
-
-
-def _truth_settings(table: pd.DataFrame, values: pd.DataFrame) -> dict[str, str]:
     means = values.groupby("setting", sort=False)["value"].mean().dropna()
     settings = table.drop_duplicates("setting").set_index("setting")
     truths = settings[(settings["source"] == "truth") & settings.index.isin(means.index)]
@@ -297,7 +297,7 @@ def case_counts(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def paired_difference(
-    table: pd.DataFrame, metric: str, a: str, b: str, *, resamples: int = 10_000, seed: int = 0
+    table: pd.DataFrame, metric: str, a: str, b: str, *, seed: int = 0
 ) -> Difference:
     """Compare two settings on the cases that count in both, by a bootstrap over groups.
 
@@ -308,7 +308,8 @@ def paired_difference(
     metric : str
     a, b : str
         Settings; of a simulated annotator the last step.
-    resamples, seed : int
+    seed : int
+        Of the bootstrap.
 
     Returns
     -------
@@ -320,10 +321,10 @@ def paired_difference(
     CamSamError
         If the table has no such metric or setting.
     """
-    return _difference(case_values(table, metric, last_step=True), a, b, resamples, seed)
+    return _difference(case_values(table, metric, last_step=True), a, b, seed)
 
 
-def _difference(values: pd.DataFrame, a: str, b: str, resamples: int, seed: int) -> Difference:
+def _difference(values: pd.DataFrame, a: str, b: str, seed: int) -> Difference:
     for name in (a, b):
         if not (values["setting"] == name).any():
             raise CamSamError(f"No setting {name!r} has this score.")
@@ -336,12 +337,11 @@ def _difference(values: pd.DataFrame, a: str, b: str, resamples: int, seed: int)
         nan = math.nan
         return Difference(a, b, nan, nan, nan, nan, nan, 0, 0, n_left_out, 0, 0)
     change = (pairs["value"] - pairs["other"]).to_numpy(dtype=np.float64)
-    means = summary.bootstrap_means(
-        change, pairs["group"].to_numpy(), resamples=resamples, seed=seed
-    )
+    groups = pairs["group"].to_numpy()
+    means = summary.bootstrap_means(change, groups, resamples=_RESAMPLES, seed=seed)
     low, high = np.percentile(means, [2.5, 97.5])
     # One is added to count and number so that p is never 0 (Davison and Hinkley, 4.2).
-    tails = [(np.count_nonzero(side) + 1) / (resamples + 1) for side in (means <= 0, means >= 0)]
+    tails = [(np.count_nonzero(side) + 1) / (_RESAMPLES + 1) for side in (means <= 0, means >= 0)]
     p = float(min(1.0, 2 * min(tails)))
     n_groups = int(pairs["group"].nunique())
     if n_groups == 1:  # the one group is drawn again and again, which says nothing of others
@@ -367,10 +367,19 @@ def compare_settings(
     metric: str,
     pairs: Iterable[tuple[str, str]],
     *,
-    resamples: int = 10_000,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Compare pairs of settings, with Holm's correction for all of them.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of a study.
+    metric : str
+    pairs : iterable of (str, str)
+        Settings, as `paired_difference` takes them.
+    seed : int
+        Of the bootstrap.
 
     Returns
     -------
@@ -378,7 +387,7 @@ def compare_settings(
         The fields of `Difference`, a row a pair.
     """
     values = case_values(table, metric, last_step=True)
-    found = [_difference(values, a, b, resamples, seed) for a, b in pairs]
+    found = [_difference(values, a, b, seed) for a, b in pairs]
     rows = pd.DataFrame(found, columns=list(Difference.__dataclass_fields__))
     rows["p_holm"] = holm(rows["p"].to_numpy(dtype=np.float64))
     return rows
@@ -408,7 +417,13 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
 
 
 def annotator_curve(table: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Metric against number of prompts, of each setting with a simulated annotator.
+    """Summarise a metric by number of prompts, of each setting with a simulated annotator.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of a study.
+    metric : str
 
     Returns
     -------
@@ -432,14 +447,25 @@ def annotator_curve(table: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def varying_factors(table: pd.DataFrame) -> list[str]:
-    """Name the columns in which settings differ, those of most values first."""
+    """Return the columns in which settings differ, those of most values first.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of a study.
+
+    Returns
+    -------
+    list of str
+        Some of `FACTORS`.
+    """
     settings = table[table["setting"] != ""].drop_duplicates("setting")
     counts = {name: len(set(settings[name].dropna()) - {""}) for name in FACTORS}
     return sorted((n for n in FACTORS if counts[n] > 1), key=lambda n: -counts[n])
 
 
 def grid(table: pd.DataFrame, metric: str, rows: str, columns: str) -> pd.DataFrame:
-    """Mean of a metric for each pair of values of two factors, e.g. strategy and method.
+    """Compute the mean of a metric for each pair of values of two factors.
 
     Settings that differ in other factors are averaged, each with the same weight. Prompts from
     the truth and from annotators, which have no method or layer, are left out.

@@ -15,14 +15,10 @@ from napari_cam_sam.studies.report import statistics
 
 __all__ = [
     "MANY_ROWS",
-    "METRIC_NAMES",
-    "Cell",
-    "Column",
     "Table",
     "difference_table",
     "factor_table",
     "grid_table",
-    "interval",
     "lines_of",
     "metric_name",
     "number",
@@ -31,7 +27,8 @@ __all__ = [
     "score_table",
 ]
 
-METRIC_NAMES = {
+# What readers call the metrics of `metrics.scoring`.
+_METRIC_NAMES = {
     "dice": "Dice",
     "iou": "IoU",
     "pixel_accuracy": "Pixel accuracy",
@@ -53,8 +50,6 @@ METRIC_NAMES = {
     "tied_inside": "Tied maxima on truth",
     "probability": "Probability of target",
 }
-"""What readers call the metrics of :mod:`napari_cam_sam.metrics.scoring`."""
-
 MANY_ROWS = 25
 """As many rows as a page shows before it is asked for all."""
 
@@ -64,7 +59,7 @@ _MOST_PARTS = 12
 
 
 @dataclass(frozen=True)
-class Cell:
+class _Cell:
     """What a cell shows, what it is sorted by, and its share of a colour in [0, 1]."""
 
     text: str
@@ -73,7 +68,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Column:
+class _Column:
     """The head of a column; words that explain it are shown where it is pointed at."""
 
     text: str
@@ -83,21 +78,51 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table with its caption; the first cell of each row is its head."""
+    """A table of a report, as its page shows it.
+
+    Attributes
+    ----------
+    caption : str
+    columns : tuple of column
+        Their heads, with words that explain them.
+    rows : tuple of tuple of cell
+        The first cell of a row is its head.
+    """
 
     caption: str
-    columns: tuple[Column, ...]
-    rows: tuple[tuple[Cell, ...], ...]
+    columns: tuple[_Column, ...]
+    rows: tuple[tuple[_Cell, ...], ...]
 
 
 def metric_name(metric: str) -> str:
-    """Give what readers call a metric."""
-    return METRIC_NAMES.get(metric, metric.replace("_", " "))
+    """Return what readers call a metric.
+
+    Parameters
+    ----------
+    metric : str
+        As in the table of results.
+
+    Returns
+    -------
+    str
+    """
+    return _METRIC_NAMES.get(metric, metric.replace("_", " "))
 
 
 def number(value: float, digits: int = 3) -> str:
-    """Write a number: `digits` after the point below 10, fewer above; a dash for none."""
-    if value is None or math.isnan(value):
+    """Return a number as readers see it: fewer digits above 10, a dash for NaN.
+
+    Parameters
+    ----------
+    value : float
+    digits : int
+        After the point, of numbers below 10.
+
+    Returns
+    -------
+    str
+    """
+    if math.isnan(value):
         return "–"
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
@@ -106,19 +131,36 @@ def number(value: float, digits: int = 3) -> str:
     return f"{rounded:.{digits}f}".replace("-", "−")
 
 
-def interval(low: float, high: float) -> str:
-    """Write an interval; nothing for none."""
-    return "" if math.isnan(low) else f"[{number(low)}, {number(high)}]"
+def _interval(low: float, high: float) -> str:
+    """Return an interval after a space; nothing for none."""
+    return "" if math.isnan(low) else f" [{number(low)}, {number(high)}]"
 
 
 def lines_of(frame: pd.DataFrame) -> Iterable[Any]:
-    """Go over the rows of a table, whose columns are then attributes."""
+    """Return the rows of a table, with its columns as attributes of any type.
+
+    Parameters
+    ----------
+    frame : DataFrame
+
+    Returns
+    -------
+    iterable of namedtuple
+    """
     return frame.itertuples(index=False)
 
 
-def _value(value: float, text: str | None = None) -> Cell:
-    """Give a number's cell; what there is not is sorted to the end."""
-    return Cell(number(value) if text is None else text, "" if math.isnan(value) else value)
+def _value(value: float, text: str | None = None) -> _Cell:
+    """Return a number's cell; what there is not is sorted to the end."""
+    return _Cell(number(value) if text is None else text, "" if math.isnan(value) else value)
+
+
+def _text(text: str) -> _Cell:
+    return _Cell(text, text)
+
+
+def _count(count: int, more: str = "") -> _Cell:
+    return _Cell(f"{count}{more}", int(count))
 
 
 def score_table(
@@ -161,34 +203,33 @@ def score_table(
     own = counts.loc[found["setting"]]
     # A column that says what n says, or that nothing happened, is left out.
     ends = {
-        "n_cases": Column("Cases", "cases of the setting, failed ones among them"),
-        "n_no_prompt": Column("No prompt", "cases without any prompt"),
-        "n_failed": Column("Failed", "cases that ended with an error"),
+        "n_cases": _Column("Cases", "cases of the setting, failed ones among them"),
+        "n_no_prompt": _Column("No prompt", "cases without any prompt"),
+        "n_failed": _Column("Failed", "cases that ended with an error"),
     }
     told = [name for name in ends if own[name].any()]
     if (own["n_cases"].to_numpy() == found["n"].to_numpy()).all():
         told.remove("n_cases")
     columns = [
-        Column("Setting", numeric=False),
+        _Column("Setting", numeric=False),
         *(ends[name] for name in told),
-        Column(f"{metric_name(metric)}, mean", "with the 95 % bootstrap interval over groups"),
-        Column("Median", "with the 25th and 75th percentile"),
-        Column("n", "cases that count for it"),
-        *([Column("% of truth prompts", _PERCENT_WORDS)] if with_truth else []),
-        *(Column(metric_name(other), "mean; n where fewer cases count") for other in means),
+        _Column(f"{metric_name(metric)}, mean", "with the 95 % bootstrap interval over groups"),
+        _Column("Median", "with the 25th and 75th percentile"),
+        _Column("n", "cases that count for it"),
+        *([_Column("% of truth prompts", _PERCENT_WORDS)] if with_truth else []),
+        *(_Column(metric_name(other), "mean; n where fewer cases count") for other in means),
     ]
     rows = []
     for one in lines_of(found):
-        count = counts.loc[one.setting]
         row = [
-            Cell(str(one.setting), str(one.setting)),
-            *(Cell(str(count[name]), int(count[name])) for name in told),
-            _value(one.mean, f"{number(one.mean)} {interval(one.ci_low, one.ci_high)}".strip()),
+            _text(one.setting),
+            *(_count(counts.loc[one.setting, name]) for name in told),
+            _value(one.mean, number(one.mean) + _interval(one.ci_low, one.ci_high)),
             _value(one.median, f"{number(one.median)} ({number(one.p25)}–{number(one.p75)})"),
-            Cell(str(one.n), int(one.n)),
+            _count(one.n),
         ]
         if with_truth:
-            row.append(_value(one.percent_of_truth, number(one.percent_of_truth)))
+            row.append(_value(one.percent_of_truth))
         for values in means.values():
             mean, n = values.get(one.setting, (math.nan, 0))
             text = number(mean) + (f" (n {n})" if 0 < n < one.n else "")
@@ -206,11 +247,21 @@ def _means(table: pd.DataFrame, metric: str) -> dict[str, tuple[float, int]]:
 
 
 def part_table(table: pd.DataFrame, metric: str, by: str, *, seed: int) -> Table | None:
-    """Means of each setting on each label or each split; None where there are not several.
+    """Make a table of the means of each setting on each label or each split.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of a study.
+    metric : str
+    by : {"label", "split"}
+    seed : int
+        Of the bootstrap.
 
     Returns
     -------
     Table or None
+        None where there are not several labels or splits, or too many for a table.
     """
     found = statistics.summarise(table, metric, ("setting", by), seed=seed)
     counted = found[(found["n"] > 0) & (found[by].fillna("") != "")]
@@ -218,51 +269,56 @@ def part_table(table: pd.DataFrame, metric: str, by: str, *, seed: int) -> Table
     if not 1 < len(known) <= _MOST_PARTS:
         return None
     cells = {(one["setting"], one[by]): one for one in found.to_dict("records")}
-    columns = [Column("Setting", numeric=False)]
+    columns = [_Column("Setting", numeric=False)]
     for part in known:
-        columns += [Column(part, "mean with its 95 % interval"), Column("n")]
+        columns += [_Column(part, "mean with its 95 % interval"), _Column("n")]
     rows = []
     for setting in found["setting"].unique():
-        row = [Cell(str(setting), str(setting))]
+        row = [_text(setting)]
         for part in known:
             one = cells.get((setting, part))
             if one is None:
-                row += [Cell("–"), Cell("0", 0)]
+                row += [_value(math.nan), _count(0)]
                 continue
-            text = f"{number(one['mean'])} {interval(one['ci_low'], one['ci_high'])}".strip()
-            row += [_value(one["mean"], text), Cell(str(one["n"]), int(one["n"]))]
+            text = number(one["mean"]) + _interval(one["ci_low"], one["ci_high"])
+            row += [_value(one["mean"], text), _count(one["n"])]
         rows.append(tuple(row))
     return Table(f"{metric_name(metric)} by {by}", tuple(columns), tuple(rows))
 
 
 def difference_table(found: pd.DataFrame, metric: str) -> Table:
-    """Write what :func:`~napari_cam_sam.studies.report.statistics.compare_settings` found."""
+    """Make a table of paired differences.
+
+    Parameters
+    ----------
+    found : DataFrame
+        Of :func:`~napari_cam_sam.studies.report.statistics.compare_settings`.
+    metric : str
+
+    Returns
+    -------
+    Table
+    """
     columns = (
-        Column("Setting", numeric=False),
-        Column("minus", numeric=False),
-        Column(f"Difference of {metric_name(metric)}", "mean with its 95 % bootstrap interval"),
-        Column("p", "two-sided, of the same bootstrap"),
-        Column("p, Holm", "corrected for all comparisons of this table"),
-        Column("Higher / lower", "cases on which the first setting is above, and below"),
-        Column("Cases", "that count in both; others are left out"),
-        Column("Groups"),
+        _Column("Setting", numeric=False),
+        _Column("minus", numeric=False),
+        _Column(f"Difference of {metric_name(metric)}", "mean with its 95 % bootstrap interval"),
+        _Column("p", "two-sided, of the same bootstrap"),
+        _Column("p, Holm", "corrected for all comparisons of this table"),
+        _Column("Higher / lower", "cases on which the first setting is above, and below"),
+        _Column("Cases", "that count in both; others are left out"),
+        _Column("Groups"),
     )
     rows = tuple(
         (
-            Cell(one.a, one.a),
-            Cell(one.b, one.b),
-            _value(
-                one.mean,
-                f"{_signed(one.mean)} {interval(one.ci_low, one.ci_high)}".strip(),
-            ),
+            _text(one.a),
+            _text(one.b),
+            _value(one.mean, _signed(one.mean) + _interval(one.ci_low, one.ci_high)),
             _value(one.p, _p(one.p)),
             _value(one.p_holm, _p(one.p_holm)),
-            Cell(f"{one.wins} / {one.losses}", int(one.wins - one.losses)),
-            Cell(
-                f"{one.n_cases}" + (f" ({one.n_left_out} left out)" if one.n_left_out else ""),
-                int(one.n_cases),
-            ),
-            Cell(str(one.n_groups), int(one.n_groups)),
+            _Cell(f"{one.wins} / {one.losses}", int(one.wins - one.losses)),
+            _count(one.n_cases, f" ({one.n_left_out} left out)" if one.n_left_out else ""),
+            _count(one.n_groups),
         )
         for one in lines_of(found)
     )
@@ -278,7 +334,15 @@ def _p(value: float) -> str:
 
 
 def grid_table(table: pd.DataFrame, metric: str, rows: str, columns: str) -> Table | None:
-    """Means of pairs of factors, see :func:`~napari_cam_sam.studies.report.statistics.grid`.
+    """Make a table of means by two factors, see `statistics.grid`.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of a study.
+    metric : str
+    rows, columns : str
+        Two of `statistics.FACTORS`.
 
     Returns
     -------
@@ -292,20 +356,21 @@ def grid_table(table: pd.DataFrame, metric: str, rows: str, columns: str) -> Tab
     if min(found.shape) < 2:
         return None
     values = found.to_numpy(dtype=float)
-    low, high = float(pd.Series(values.ravel()).min()), float(pd.Series(values.ravel()).max())
+    flat = pd.Series(values.ravel())
+    low, high = float(flat.min()), float(flat.max())
     # Less than a tenth of the range must not look like all the difference there can be.
     spread = max(high - low, 0.1 * abs(high))
 
-    def shaded(value: float) -> Cell:
+    def shaded(value: float) -> _Cell:
         share = None if math.isnan(value) or not spread > 0 else (value - low) / spread
-        return Cell(number(value), "" if math.isnan(value) else value, share)
+        return _Cell(number(value), "" if math.isnan(value) else value, share)
 
     names = [str(name) or "none" for name in found.columns]
     return Table(
         f"Mean {metric_name(metric)} by {_words(rows)} (rows) and {_words(columns)} (columns)",
-        (Column(_words(rows).capitalize(), numeric=False), *(Column(name) for name in names)),
+        (_Column(_words(rows).capitalize(), numeric=False), *(_Column(name) for name in names)),
         tuple(
-            (Cell(str(name) or "none", str(name)), *(shaded(value) for value in line))
+            (_Cell(str(name) or "none", str(name)), *(shaded(value) for value in line))
             for name, line in zip(found.index, values, strict=True)
         ),
     )
@@ -316,27 +381,42 @@ def _words(factor: str) -> str:
 
 
 def factor_table(table: pd.DataFrame) -> Table:
-    """Say what each setting consists of, in the columns in which settings differ."""
+    """Make a table of what each setting consists of, in the columns in which settings differ.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of a study.
+
+    Returns
+    -------
+    Table
+    """
     settings = table[table["setting"] != ""].drop_duplicates("setting")
     varying = statistics.varying_factors(table)
     shown = [name for name in statistics.FACTORS if name in varying] or ["strategy", "segmenter"]
     return Table(
         "What each setting consists of",
         (
-            Column("Setting", numeric=False),
-            *(Column(_words(name).capitalize(), numeric=False) for name in shown),
+            _Column("Setting", numeric=False),
+            *(_Column(_words(name).capitalize(), numeric=False) for name in shown),
         ),
         tuple(
-            tuple(Cell(str(one[name] or "–"), str(one[name])) for name in ("setting", *shown))
+            tuple(_Cell(str(one[name] or "–"), str(one[name])) for name in ("setting", *shown))
             for one in settings.fillna("").to_dict("records")
         ),
     )
 
 
 def reason_table(table: pd.DataFrame) -> Table | None:
-    """List why cases have no prompt, no truth, or failed, with the cases.
+    """Make a table of why cases have no prompt, no truth, or failed, with the cases.
 
     Numbers in a reason do not make another reason.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of a study.
 
     Returns
     -------
@@ -362,21 +442,21 @@ def reason_table(table: pd.DataFrame) -> Table | None:
         settings = runs["setting"][runs["setting"] != ""].nunique()
         lines.append(
             (
-                Cell(str(status).replace("-", " "), str(status)),
-                Cell(part["reason"].iloc[0] or "not said", part["reason"].iloc[0]),
-                Cell(str(len(cases)), len(cases)),
-                Cell(str(settings or "all"), settings),
-                Cell(str(len(runs)), len(runs)),
-                Cell(names + (f" and {more} more" if more > 0 else ""), names),
+                _Cell(str(status).replace("-", " "), str(status)),
+                _Cell(part["reason"].iloc[0] or "not said", part["reason"].iloc[0]),
+                _count(len(cases)),
+                _Cell(str(settings or "all"), settings),
+                _count(len(runs)),
+                _Cell(names + (f" and {more} more" if more > 0 else ""), names),
             )
         )
     lines.sort(key=lambda line: (line[0].text != "failed", -float(line[4].key)))
     columns = (
-        Column("Outcome", numeric=False),
-        Column("Reason", "of the first of these cases", numeric=False),
-        Column("Cases"),
-        Column("Settings"),
-        Column("Runs", "cases × settings"),
-        Column("Which", numeric=False),
+        _Column("Outcome", numeric=False),
+        _Column("Reason", "of the first of these cases", numeric=False),
+        _Column("Cases"),
+        _Column("Settings"),
+        _Column("Runs", "cases × settings"),
+        _Column("Which", numeric=False),
     )
     return Table("Cases without a prompt or a truth, or failed", columns, tuple(lines))

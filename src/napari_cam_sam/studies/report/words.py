@@ -17,7 +17,23 @@ _MOST_NAMED = 6
 
 
 def story(table: pd.DataFrame, counts: pd.DataFrame, settings: Sequence[str], metric: str) -> str:
-    """Tell in a few sentences what was run; of long lists the first."""
+    """Tell in a few sentences what was run; of long lists the first.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of a study.
+    counts : DataFrame
+        Of `statistics.case_counts`.
+    settings : sequence of str
+        Those that have the metric.
+    metric : str
+        That they are compared by.
+
+    Returns
+    -------
+    str
+    """
     cases = table.drop_duplicates("case").fillna({"label": "", "group": ""})
     labels = cases[cases["label"] != ""]["label"].value_counts(sort=False)
     groups = cases["group"].where(cases["group"] != "", cases["case"]).nunique()
@@ -73,8 +89,23 @@ def _count(n: int, what: str) -> str:
     return f"{n:,} {what}" + ("" if n == 1 else "s")
 
 
-def caveats(table: pd.DataFrame, values: pd.DataFrame, metric: str, n_pairs: int) -> Iterator[str]:
-    """Say what must be known to read the numbers."""
+def caveats(table: pd.DataFrame, values: pd.DataFrame, n_pairs: int) -> Iterator[str]:
+    """Say what must be known to read the numbers.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of a study.
+    values : DataFrame
+        Of `statistics.case_values`.
+    n_pairs : int
+        Comparisons in the report.
+
+    Yields
+    ------
+    str
+        A sentence or a few.
+    """
     from napari_cam_sam.demo import shipped_models
 
     known = set(table["metric"].dropna().unique())
@@ -134,7 +165,18 @@ def caveats(table: pd.DataFrame, values: pd.DataFrame, metric: str, n_pairs: int
 
 
 def provenance(record: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Name what decides the results, the most important first."""
+    """Name what decides the results, the most important first.
+
+    Parameters
+    ----------
+    record : mapping
+        The content of ``study.json``.
+
+    Returns
+    -------
+    list of (str, str)
+        Names and values; what is not known is left out.
+    """
     dataset = (record.get("study") or {}).get("dataset") or {}
     rows = [
         ("Data set", " ".join(str(dataset[key]) for key in ("layout", "path") if key in dataset)),
@@ -166,5 +208,15 @@ def provenance(record: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def readable_time(stamp: object) -> str:
-    """Write a time of ISO 8601 for people."""
+    """Return a time of ISO 8601 as people read it.
+
+    Parameters
+    ----------
+    stamp : object
+        Text, or None.
+
+    Returns
+    -------
+    str
+    """
     return str(stamp or "").replace("T", " ").replace("+00:00", " UTC")

@@ -39,7 +39,6 @@ from napari_cam_sam.prompts.annotator import AnnotatorParameters, class_masks
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.sam.cache.embeddings import EmbeddingCache
 from napari_cam_sam.sam.labels import merge_masks
-from napari_cam_sam.sam.segmenter import Embedding, Segmenter
 from napari_cam_sam.studies.cases import Case, read_case, read_prediction
 from napari_cam_sam.studies.config.plan import Study
 from napari_cam_sam.studies.config.settings import PREDICTION, Setting
@@ -242,16 +241,11 @@ class CaseRunner:
             prompts = make_prompts(index, plane.heatmap, truth, run)
             self.found.add_prompts(setting, prompts, truth, plane.spacing)
             return
+        if setting.annotator is not None:
+            self._annotate(setting, setting.annotator, plane)
+            return
         segmenter = self._models.segmenter(setting.segmenter)
         encode = encoder(segmenter, self._embeddings)
-        if setting.annotator is not None:
-            if truth is None or not truth.any():
-                columns, why = setting.columns(), without_truth(truth)
-                self.found.add(columns, run.axis, index, "no-truth", why)
-                return
-            embedding = encode(preprocess(plane.pixels, run.preprocessing))
-            self._annotate(setting, setting.annotator, plane, segmenter, embedding, truth)
-            return
         made = run_plane(plane.pixels, index, plane.heatmap, truth, segmenter, encode, run)
         for stage, spent in made.seconds.items():
             self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
@@ -259,17 +253,16 @@ class CaseRunner:
         if made.prompts.objects:
             group.prompted.add(setting.name)
 
-    def _annotate(
-        self,
-        setting: Setting,
-        annotator: AnnotatorParameters,
-        plane: _Plane,
-        segmenter: Segmenter,
-        embedding: Embedding,
-        truth: NDArray[Any],
-    ) -> None:
+    def _annotate(self, setting: Setting, annotator: AnnotatorParameters, plane: _Plane) -> None:
         """Score the masks after each click of a simulated annotator, each class by itself."""
-        run = setting.run
+        run, truth = setting.run, plane.truth
+        if truth is None or not truth.any():
+            columns, why = setting.columns(), without_truth(truth)
+            self.found.add(columns, run.axis, plane.index, "no-truth", why)
+            return
+        segmenter = self._models.segmenter(setting.segmenter)
+        encode = encoder(segmenter, self._embeddings)
+        embedding = encode(preprocess(plane.pixels, run.preprocessing))
         each = [
             annotate(
                 segmenter, embedding, mask, annotator,

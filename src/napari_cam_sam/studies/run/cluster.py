@@ -74,7 +74,7 @@ class StudyPlugin:
 
 
 def _device_of(device: str, name: Any) -> str:
-    """Give each of several workers on one machine a GPU of its own, where there are some."""
+    """Choose for each of several workers on one machine a GPU of its own, where there are some."""
     import torch
 
     if device != "auto" or not torch.cuda.is_available():
@@ -157,7 +157,7 @@ def run_on_cluster(
             return client.submit(_run_on_worker, plugin.name, case, pure=False)
 
         def wait_for(future: Any, case: Case) -> CaseResult | None:
-            """Give what an image came to; None where it was on workers that died."""
+            """Return what an image came to; None where it was on workers that died."""
             try:
                 result: CaseResult = future.result()
             except KilledWorker:

@@ -77,6 +77,11 @@ def local_cluster(workers: int) -> Iterator[Any]:
     ----------
     workers : int
 
+    Yields
+    ------
+    LocalCluster
+        With the number of worker processes that were ``starts`` until now.
+
     Raises
     ------
     CamSamError
@@ -121,7 +126,16 @@ def _started(**options: Any) -> _Cluster:
 
 
 def dying_workers(workers: int) -> CamSamError:
-    """Build the error for workers that die before they run anything."""
+    """Build the error for workers that die before they run anything.
+
+    Parameters
+    ----------
+    workers : int
+
+    Returns
+    -------
+    CamSamError
+    """
     return CamSamError(
         f"The workers die as they start, perhaps for lack of memory: take fewer than {workers} "
         "(--workers), or none."

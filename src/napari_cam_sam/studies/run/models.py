@@ -34,7 +34,7 @@ class Models:
         self._segmenters: dict[str, Segmenter] = {}
 
     def classifier(self, name: str) -> ExplainableModel:
-        """Give a classifier, or a segmentation network."""
+        """Return a classifier, or a segmentation network."""
         if name not in self._classifiers:
             if (refusal := refused_factory(name, self.allowed, "the study")) is not None:
                 raise refusal
@@ -45,7 +45,7 @@ class Models:
         return self._classifiers[name]
 
     def segmenter(self, name: str) -> Segmenter:
-        """Give a segmenter."""
+        """Return a segmenter."""
         if name not in self._segmenters:
             self._segmenters[name] = load_segmenter(name, self.device)
         return self._segmenters[name]
@@ -65,7 +65,7 @@ class Models:
                 self.segmenter(setting.segmenter)
 
     def describe(self) -> dict[str, dict[str, str]]:
-        """Say what was loaded: by name the kind, hash, device and precision."""
+        """Return what was loaded: by name its kind, hash, device and precision."""
         found = {}
         for name, model in self._classifiers.items():
             network = isinstance(model, SegmentationNetwork)

@@ -62,7 +62,16 @@ class SettingGroup:
 
 
 def heatmap_key(setting: Setting) -> HeatmapKey:
-    """Return what settings with the same heatmaps have in common."""
+    """Return what settings with the same heatmaps have in common.
+
+    Parameters
+    ----------
+    setting : Setting
+
+    Returns
+    -------
+    HeatmapKey
+    """
     run, plain = setting.run, RunParameters()
     cam = plain.cam if setting.classifier is None else run.cam
     # The truth may be what the score of a segmentation network is summed over.
@@ -71,7 +80,18 @@ def heatmap_key(setting: Setting) -> HeatmapKey:
 
 
 def group_settings(settings: Sequence[Setting], image: Image) -> Iterator[SettingGroup]:
-    """Put settings over the same planes together, as many as the memory takes."""
+    """Put settings over the same planes together, as many as the memory takes.
+
+    Parameters
+    ----------
+    settings : sequence of Setting
+    image : Image
+
+    Yields
+    ------
+    SettingGroup
+        Settings that share heatmaps side by side.
+    """
     voxels = int(np.prod(image.spatial_shape)) if image.spatial_ndim == 3 else 0
 
     def planes(setting: Setting) -> tuple[int, str]:
@@ -92,7 +112,17 @@ def group_settings(settings: Sequence[Setting], image: Image) -> Iterator[Settin
 
 
 def all_columns(settings: Iterable[Setting]) -> list[dict[str, str]]:
-    """Return the columns of settings, and once those of each heatmap that they share."""
+    """Return the columns of settings, and once those of each heatmap that they share.
+
+    Parameters
+    ----------
+    settings : iterable of Setting
+
+    Returns
+    -------
+    list of dict of str to str
+        See `Setting.columns`.
+    """
     own, heatmaps = [], {}
     for setting in settings:
         own.append(setting.columns())

@@ -201,7 +201,17 @@ class CaseRows:
 
 
 def failure_reason(error: Exception) -> str:
-    """Return in one line why something failed; a type's name where it is no error of a user."""
+    """Return in one line why something failed.
+
+    Parameters
+    ----------
+    error : Exception
+
+    Returns
+    -------
+    str
+        With the type's name before it where it is no error of a user.
+    """
     text = " ".join(str(error).split())
     if not isinstance(error, CamSamError):
         text = f"{type(error).__name__}: {text}" if text else type(error).__name__
@@ -209,7 +219,17 @@ def failure_reason(error: Exception) -> str:
 
 
 def without_truth(truth: NDArray[Any] | None) -> str:
-    """Return why a plane has no truth to compare with."""
+    """Return why a plane has no truth to compare with.
+
+    Parameters
+    ----------
+    truth : ndarray or None
+        Empty, or none at all.
+
+    Returns
+    -------
+    str
+    """
     return "There is no truth." if truth is None else "The truth is empty here."
 
 

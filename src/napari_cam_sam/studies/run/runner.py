@@ -98,7 +98,23 @@ class Estimate:
 
 
 def read_cases(study: Study, limit: int | None = None) -> Dataset:
-    """List the images of a study; with a limit the first ones alone."""
+    """List the images of a study.
+
+    Parameters
+    ----------
+    study : Study
+    limit : int, optional
+        List the first images alone.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    CamSamError
+        As `read_dataset`.
+    """
     source = study.dataset
     dataset = read_dataset(source.layout, source.path, **source.options)
     cases = dataset.cases if limit is None else dataset.cases[:limit]
@@ -224,6 +240,19 @@ def _results(
 
 def estimate_study(study: Study, folder: Path, *, limit: int | None, device: str) -> Estimate:
     """Run one image of a study, keep nothing, and say how long all of them would take.
+
+    Parameters
+    ----------
+    study : Study
+    folder : Path
+        Of its results, of which those that are there count as done.
+    limit : int or None
+        Count the first images alone.
+    device : str
+
+    Returns
+    -------
+    Estimate
 
     Raises
     ------

@@ -72,7 +72,19 @@ def _with_card(path: Path) -> list[Any]:
 
 
 def case_stamp(case: Case, models: Mapping[str, str]) -> dict[str, Any]:
-    """Give what makes the results of an image, besides its files: the case, models, versions."""
+    """Return what makes the results of an image, besides its files.
+
+    Parameters
+    ----------
+    case : Case
+    models : mapping of str to str
+        From `model_stamps`.
+
+    Returns
+    -------
+    dict
+        ``case``, ``models``, ``versions`` of packages and ``rules`` of scores.
+    """
     return {
         "case": _hash(plain(case)), "models": dict(models), "versions": package_versions(),
         "rules": SCORING_RULES,
@@ -80,7 +92,7 @@ def case_stamp(case: Case, models: Mapping[str, str]) -> dict[str, Any]:
 
 
 def what_changed(about: Mapping[str, Any], case: Case, now: Mapping[str, Any]) -> str:
-    """Say why a result is not that of today; empty where it is.
+    """Return why a result is not that of today.
 
     Parameters
     ----------
@@ -89,6 +101,11 @@ def what_changed(about: Mapping[str, Any], case: Case, now: Mapping[str, Any]) -
     case : Case
     now : mapping
         From `case_stamp`.
+
+    Returns
+    -------
+    str
+        Empty where it is.
     """
     then = about.get("stamp")
     if not isinstance(then, dict) or about.get("states") is None:

@@ -90,7 +90,18 @@ def run_case(study: Study, case: Case, models: Models, embeddings: EmbeddingCach
 
 
 def failed_case(study: Study, case: Case, reason: str) -> CaseResult:
-    """Make the rows of an image of which nothing could be run."""
+    """Make the rows of an image of which nothing could be run.
+
+    Parameters
+    ----------
+    study : Study
+    case : Case
+    reason : str
+
+    Returns
+    -------
+    CaseResult
+    """
     found = CaseRows(study.name, case)
     for axis, settings in groupby(study.settings, lambda one: one.run.axis):
         for columns in all_columns(settings):
