@@ -7,7 +7,6 @@ import math
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +16,6 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.text import shown
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from napari_cam_sam.sam.cache.store import EmbeddingStore
     from napari_cam_sam.sam.segmenter import Segmenter
 
@@ -88,11 +84,7 @@ def _embed(arguments: argparse.Namespace) -> None:
     window = resolve_window(image, parse_window(arguments.window))
     name = arguments.segmenter or default_segmenter()
     segmenter = load_segmenter(name, arguments.device)
-
-    def windowed() -> Iterator[NDArray[np.uint8]]:
-        for index in indices:
-            yield window_plane(image, arguments.axis, index, window)
-
+    planes = (window_plane(image, arguments.axis, index, window) for index in indices)
     counts: Counter[str] = Counter()
     begin = time.monotonic()
     update, bar = progress(arguments, image.name)
@@ -100,7 +92,7 @@ def _embed(arguments: argparse.Namespace) -> None:
         with bar, warnings.catch_warnings():
             # What the store warns of ends this command with the same sentence.
             warnings.simplefilter("ignore", UserWarning)
-            for outcome in embed_planes(store, segmenter, windowed()):
+            for outcome in embed_planes(store, segmenter, planes):
                 counts[outcome] += 1
                 update(counts.total(), len(indices))
                 if counts.total() == 1:

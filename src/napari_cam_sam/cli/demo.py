@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from napari_cam_sam.cli.run import RunInputs, run_and_report
+from napari_cam_sam.cli.run import run_and_report
 from napari_cam_sam.cli.shared import add_shared
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.records.folders import folder_lock
@@ -87,11 +87,10 @@ def _demo(arguments: argparse.Namespace) -> None:
         "truth": f"sample-{arguments.sample}-truth{suffix}",
     }
     with folder_lock(arguments.output):
-        loaded = RunInputs(
-            sample.image, sample.truth, None, classifier, segmenter, parameters, embeddings
-        )
-        extra = {"truth_prompts": bound, "sample": files}
-        run_and_report(arguments, loaded, arguments.output, extra=extra)
+        run_and_report(
+            arguments, arguments.output, sample.image, segmenter, classifier, parameters,
+            sample.truth, embeddings, extra={"truth_prompts": bound, "sample": files},
+        )  # fmt: skip
         # So that `run` and the viewer have a file of known truth to be tried on.
         write_image(arguments.output / files["image"], sample.image)
         write_image(arguments.output / files["truth"], sample.truth)

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["distance_rule", "reasons", "report"]
 
 _MOST_ENDS = 6
+_SUMMARISED = (
+    "iou", "dice", "hd95", "nsd", "auc_judd", "auprc", "prevalence", "pointing_hit", "fg_hit_rate",
+)  # fmt: skip
 
 
 def report(result: RunResult, segmenter: Any, classifier: Any) -> None:
@@ -80,17 +83,6 @@ def report(result: RunResult, segmenter: Any, classifier: Any) -> None:
         print_table(rows)
     if len(result.scores) > 1:
         print()
-        shown = (
-            "iou",
-            "dice",
-            "hd95",
-            "nsd",
-            "auc_judd",
-            "auprc",
-            "prevalence",
-            "pointing_hit",
-            "fg_hit_rate",
-        )
         print_table(
             [
                 {
@@ -103,7 +95,7 @@ def report(result: RunResult, segmenter: Any, classifier: Any) -> None:
                     "n": s.n,
                 }
                 for name, s in result.summary.items()
-                if name in shown and s.n
+                if name in _SUMMARISED and s.n
             ]
         )
     if result.volume is not None:

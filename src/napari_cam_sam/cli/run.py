@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from napari_cam_sam.sam.segmenter import Segmenter
     from napari_cam_sam.studies.config.run_settings import RunSettings
 
-__all__ = ["RunInputs", "add_run_command", "run_and_report"]
+__all__ = ["add_run_command", "run_and_report"]
 
 # What had an option once, and the key of --config that has it now.
 _MOVED = {
@@ -193,30 +193,6 @@ def _settings(arguments: argparse.Namespace) -> RunSettings:
     return replace(settings, run=run)
 
 
-@dataclass(frozen=True, eq=False)
-class RunInputs:
-    """What a run is made of, all of it loaded.
-
-    Attributes
-    ----------
-    image : Image
-    truth, region : Image or None
-        On the image's grid.
-    classifier : Classifier, SegmentationNetwork or None
-    segmenter : Segmenter
-    parameters : RunParameters
-    embeddings : EmbeddingCache
-    """
-
-    image: Image
-    truth: Image | None
-    region: Image | None
-    classifier: ExplainableModel | None
-    segmenter: Segmenter
-    parameters: RunParameters
-    embeddings: EmbeddingCache
-
-
 def _run(arguments: argparse.Namespace) -> None:
     from napari_cam_sam.images.formats import stem_of
     from napari_cam_sam.images.planes import parse_planes
@@ -261,10 +237,12 @@ def _run(arguments: argparse.Namespace) -> None:
         parameters = with_model_window(parameters, classifier)
     segmenter = load_segmenter(settings.segmenter or default_segmenter(), settings.device)
     parameters = replace(parameters, automatic=settings.automatic_for(segmenter.name))
-    loaded = RunInputs(image, truth, region, classifier, segmenter, parameters, embeddings)
     # Two runs into one folder would take each other's place.
     with folder_lock(output):
-        run_and_report(arguments, loaded, output, settings.seed)
+        run_and_report(
+            arguments, output, image, segmenter, classifier, parameters, truth, embeddings,
+            region, settings.seed,
+        )  # fmt: skip
 
 
 def _read_truth(arguments: argparse.Namespace) -> Image | None:
@@ -283,8 +261,14 @@ def _read_truth(arguments: argparse.Namespace) -> Image | None:
 
 def run_and_report(
     arguments: argparse.Namespace,
-    inputs: RunInputs,
     output: Path,
+    image: Image,
+    segmenter: Segmenter,
+    classifier: ExplainableModel | None,
+    parameters: RunParameters,
+    truth: Image | None,
+    embeddings: EmbeddingCache,
+    region: Image | None = None,
     seed: int = 0,
     extra: Mapping[str, Any] | None = None,
 ) -> None:
@@ -294,9 +278,17 @@ def run_and_report(
     ----------
     arguments : argparse.Namespace
         Of which ``json`` and ``argv`` count.
-    inputs : RunInputs
     output : Path
         Folder that is locked.
+    image : Image
+    segmenter : Segmenter
+    classifier : Classifier, SegmentationNetwork or None
+    parameters : RunParameters
+    truth : Image or None
+        On the image's grid, as `region`.
+    embeddings : EmbeddingCache
+    region : Image, optional
+        Of the pixel set ``"region"``.
     seed : int
     extra : mapping, optional
         Further entries of the record and of the JSON object.
@@ -310,16 +302,14 @@ def run_and_report(
 
     np.random.seed(seed)  # noqa: NPY002 - for libraries that draw from numpy's global state
     torch.manual_seed(seed)
-    classifier, segmenter, truth = inputs.classifier, inputs.segmenter, inputs.truth
-    update, bar = progress(arguments, inputs.image.name)
+    update, bar = progress(arguments, image.name)
     with bar, warnings.catch_warnings():
         # The store's warning is said below, in one line.
         warnings.filterwarnings("ignore", "Embeddings are kept in memory alone")
         result = run_image(
-            inputs.image, segmenter, classifier, inputs.parameters, truth, update,
-            inputs.embeddings, inputs.region,
-        )  # fmt: skip
-    store = inputs.embeddings.store
+            image, segmenter, classifier, parameters, truth, update, embeddings, region
+        )
+    store = embeddings.store
     if store is not None and store.trouble is not None:
         print_note(store.trouble)
     record = run_record(result, segmenter, classifier, truth, seed, arguments.argv)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,11 +113,12 @@ class Entry:
             raise self.wrong("a text")
         return self.value
 
-    def whole(self, least: int) -> int:
-        """Return a whole number that is not too small."""
-        if isinstance(self.value, bool) or not isinstance(self.value, int) or self.value < least:
-            raise self.wrong(f"a whole number of {least} or more")
-        return self.value
+    def whole(self, least: int, most: float = math.inf, words: str = "") -> int:
+        """Return a whole number in a range; the words say what it must be."""
+        value = self.value
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise self.wrong(words or f"a whole number of {least} or more")
+        return value
 
     def wrong(self, right: str) -> CamSamError:
         """Build the error for a value of another type or range."""

@@ -35,11 +35,9 @@ from napari_cam_sam.studies.config.values import (
 from napari_cam_sam.text import recorded
 
 __all__ = [
-    "CAM_KEYS",
     "CARD_KEYS",
     "KEYS",
     "MASK_FROM",
-    "RUN_KEYS",
     "RunSettings",
     "read_classifier",
     "read_layers",
@@ -55,20 +53,14 @@ CARD_KEYS = (
     "architecture", "class_names", "input_size", "channels", "mean", "std", "output",
     "plane_order", "spatial_dims",
 )  # fmt: skip
-CAM_KEYS = (
-    "method", "target", "layers", "min_probability", "batch_size", "odds", "mirrored",
-    "pixel_set", "occlusion",
+KEYS = (
+    "classifier", "card", "method", "target", "layers", "min_probability", "batch_size", "odds",
+    "mirrored", "pixel_set", "region", "occlusion", "axis", "planes", "window", "truth_label",
+    "strategy", "prompts", "segmenter", "preprocessing", "mask_choice", "mask_from", "automatic",
+    "ranking", "volume", "embeddings", "device", "seed",
 )  # fmt: skip
-RUN_KEYS = (
-    "axis", "window", "preprocessing", "strategy", "prompts", "mask_choice", "mask_from",
-    "ranking", "truth_label", "volume",
-)  # fmt: skip
-_OWN_KEYS = (
-    "classifier", "card", "segmenter", "planes", "region", "automatic", "embeddings", "device",
-    "seed",
-)  # fmt: skip
-KEYS = (*CAM_KEYS, *RUN_KEYS, *_OWN_KEYS)
-"""The keys of a file of settings, in the order of its groups."""
+"""The keys of a file of settings in their order: fields of `CamParameters`, `RunParameters` and
+`RunSettings`."""
 
 T = TypeVar("T")
 
@@ -194,7 +186,6 @@ def _read(entry: Entry, base: RunSettings) -> RunSettings:
     settings = set_fields(
         replace(base, run=read_run(entry, base.run)),
         entry,
-        entry.some(_OWN_KEYS),
         {
             "classifier": _or_none(partial(read_classifier, ())),
             "card": lambda one: {**base.card, **_card(one)},
@@ -204,8 +195,9 @@ def _read(entry: Entry, base: RunSettings) -> RunSettings:
             "automatic": lambda one: {**base.automatic, **_automatic(one)},
             "embeddings": partial(_embeddings, base.embeddings),
             "device": Entry.text,
-            "seed": _seed,
+            "seed": lambda one: one.whole(0, 2**32 - 1, f"a whole number from 0 to {2**32 - 1}"),
         },
+        without=["run"],
     )
     if (region := entry.get("region")) is None or settings.region is None:
         return settings
@@ -218,7 +210,7 @@ def _read(entry: Entry, base: RunSettings) -> RunSettings:
 
 
 def read_run(entry: Entry, base: RunParameters) -> RunParameters:
-    """Change what a run does by those keys of a section that are `CAM_KEYS` and `RUN_KEYS`.
+    """Change what a run does by those keys of a section that are its fields, or its heatmaps'.
 
     Parameters
     ----------
@@ -239,7 +231,6 @@ def read_run(entry: Entry, base: RunParameters) -> RunParameters:
     cam = set_fields(
         base.cam,
         entry,
-        entry.some(CAM_KEYS),
         {
             "method": partial(choose, METHODS, "method"),
             "target": read_target,
@@ -253,7 +244,7 @@ def read_run(entry: Entry, base: RunParameters) -> RunParameters:
     if (prompts := entry.get("prompts")) is not None:
         run = replace(run, prompts=change_fields(run.prompt_parameters, prompts))
     readers: dict[str, Callable[[Entry], Any]] = {
-        "axis": _axis,
+        "axis": lambda one: one.whole(0, 2, "0, 1 or 2"),
         "window": lambda one: with_line(one, lambda: parse_window(one.text())),
         "preprocessing": partial(change_fields, run.preprocessing),
         "mask_choice": partial(choose, MASK_CHOICES, "mask choice"),
@@ -262,23 +253,12 @@ def read_run(entry: Entry, base: RunParameters) -> RunParameters:
         "truth_label": _or_none(lambda one: one.whole(1)),
         "volume": _or_none(partial(_volume, run.volume or VolumeParameters())),
     }
-    return set_fields(run, entry, entry.some(readers), readers)
+    others = ["cam", "strategy", "prompts", "planes", "automatic"]
+    return set_fields(run, entry, readers, without=others)
 
 
 def _or_none(read: Callable[[Entry], T]) -> Callable[[Entry], T | None]:
     return lambda entry: None if entry.value is None else read(entry)
-
-
-def _axis(entry: Entry) -> int:
-    if entry.whole(0) > 2:
-        raise entry.wrong("0, 1 or 2")
-    return entry.whole(0)
-
-
-def _seed(entry: Entry) -> int:
-    if entry.whole(0) >= 2**32:
-        raise entry.wrong(f"0 to {2**32 - 1}")
-    return entry.whole(0)
 
 
 def _planes(entry: Entry) -> str:
@@ -296,12 +276,9 @@ def _volume(default: VolumeParameters, entry: Entry) -> VolumeParameters:
 
 def _embeddings(default: CacheParameters, entry: Entry) -> CacheParameters:
     found = change_fields(default, entry)
-    folder = entry.get("folder")
-    return (
-        found
-        if not found.folder or folder is None
-        else replace(found, folder=str(find_path(folder)))
-    )
+    if "folder" in entry.mapping() and found.folder:
+        return replace(found, folder=str(find_path(entry.at("folder"))))
+    return found
 
 
 def _automatic(entry: Entry) -> dict[str, Any]:
@@ -437,38 +414,21 @@ def settings_text(settings: RunSettings) -> str:
     """
     run, cam = settings.run, settings.run.cam
     name = settings.segmenter or default_segmenter()
-    data: dict[str, Any] = plain(
-        {
-            "classifier": _anywhere(settings.classifier),
-            "card": dict(settings.card),
-            "method": cam.method,
-            "target": "predicted" if cam.target is None else cam.target,
-            "layers": list(cam.layers) or "default",
-            "min_probability": cam.min_probability,
-            "batch_size": cam.batch_size,
-            "odds": cam.odds,
-            "mirrored": cam.mirrored,
-            "pixel_set": cam.pixel_set or PixelSet(),
-            "region": settings.region,
-            "occlusion": cam.occlusion,
-            "axis": run.axis,
-            "planes": settings.planes,
-            "window": window_text(run.window),
-            "truth_label": run.truth_label,
-            "strategy": run.strategy,
-            "prompts": run.prompt_parameters,
-            "segmenter": _anywhere(name),
-            "preprocessing": run.preprocessing,
-            "mask_choice": run.mask_choice,
-            "mask_from": run.mask_from,
-            "automatic": replace(recommended_parameters(name), **settings.automatic),
-            "ranking": run.ranking,
-            "volume": run.volume or VolumeParameters(),
-            "embeddings": settings.embeddings,
-            "device": settings.device,
-            "seed": settings.seed,
-        }
-    )
+    values = {
+        **vars(cam),
+        **vars(run),
+        **vars(settings),
+        "classifier": _anywhere(settings.classifier),
+        "target": "predicted" if cam.target is None else cam.target,
+        "layers": cam.layers or "default",
+        "pixel_set": cam.pixel_set or PixelSet(),
+        "window": window_text(run.window),
+        "prompts": run.prompt_parameters,
+        "segmenter": _anywhere(name),
+        "automatic": replace(recommended_parameters(name), **settings.automatic),
+        "volume": run.volume or VolumeParameters(),
+    }
+    data: dict[str, Any] = plain({key: values[key] for key in KEYS})
     del data["volume"]["propagation"]["mask_choice"]  # that of the run holds
     idle = {key: f"needs {needed}" for key, (needed, used) in _needs(run).items() if not used}
     if cam.pixel_set is None:

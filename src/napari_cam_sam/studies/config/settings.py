@@ -125,7 +125,7 @@ def _short(model: str) -> str:
     return recorded(path.stem if frame is None else f"{path.stem} ({frame})")
 
 
-def _changes(parameters: T, default: T, none: str = "none") -> str:
+def _changes(parameters: T, default: T) -> str:
     """Name what differs from the default."""
     changed = [
         (f.name, getattr(parameters, f.name))
@@ -133,7 +133,7 @@ def _changes(parameters: T, default: T, none: str = "none") -> str:
         if getattr(parameters, f.name) != getattr(default, f.name)
     ]
     words = [name if value is True else f"{name}={value}" for name, value in changed]
-    return " ".join(words) or none
+    return " ".join(words) or "none"
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from functools import reduce
 from pathlib import Path
@@ -70,28 +70,27 @@ def change_fields(default: T, entry: Entry, besides: Sequence[str] = ()) -> T:
     CamSamError
         With file and line, for an unknown key, a wrong type or a value out of its range.
     """
-    names = [f.name for f in fields(default)]  # type: ignore[arg-type]
-    keys = entry.keys([*names, *besides])
-    return set_fields(default, entry, {key: entry.at(key) for key in keys if key in names})
+    entry.keys([*(f.name for f in fields(default)), *besides])  # type: ignore[arg-type]
+    return set_fields(default, entry)
 
 
 def set_fields(
     default: T,
     entry: Entry,
-    given: Mapping[str, Entry],
     readers: Mapping[str, Callable[[Entry], Any]] | None = None,
+    without: Collection[str] = (),
 ) -> T:
-    """Change the fields that are given, and name the line of a value out of its range.
+    """Change fields as `change_fields`, from a mapping with other keys beside them.
 
     Parameters
     ----------
     default : dataclass
     entry : Entry
-        What encloses the fields.
-    given : mapping of str to Entry
-        By field.
+        A mapping.
     readers : mapping of str to callable, optional
         What reads a field; others are read by their types.
+    without : collection of str
+        Fields that the mapping does not give.
 
     Returns
     -------
@@ -103,27 +102,23 @@ def set_fields(
     CamSamError
         With file and line, for a wrong type or a value out of its range.
     """
-    readers = readers or {}
-    typed = given.keys() - readers.keys()
-    hints = get_type_hints(type(default)) if typed else {}
+    names = [f.name for f in fields(default) if f.name not in without]  # type: ignore[arg-type]
+    given, readers = entry.some(names), readers or {}
+    hints = get_type_hints(type(default)) if given.keys() - readers.keys() else {}
     values = {
-        key: _read_value(one, hints[key], getattr(default, key))
-        if key in typed
-        else readers[key](one)
+        key: readers[key](one)
+        if key in readers
+        else _read_value(one, hints[key], getattr(default, key))
         for key, one in given.items()
     }
     try:
         return replace(default, **values)  # type: ignore[type-var]
     except CamSamError as error:
-        raise _blamed(default, entry, given, values, error) from error
+        raise _blamed(default, entry, values, error) from error
 
 
 def _blamed(
-    default: Any,
-    entry: Entry,
-    given: Mapping[str, Entry],
-    values: Mapping[str, Any],
-    error: CamSamError,
+    default: Any, entry: Entry, values: Mapping[str, Any], error: CamSamError
 ) -> CamSamError:
     """Name the line of the value that is wrong by itself; else that of what encloses them."""
     for key, value in values.items():
@@ -131,7 +126,7 @@ def _blamed(
             replace(default, **{key: value})
         except CamSamError as own:
             if str(own) == str(error):
-                return given[key].error(str(error))
+                return entry.at(key).error(str(error))
     return entry.error(str(error))
 
 
