@@ -11,9 +11,9 @@ from PIL import Image as Picture
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.prompts.data import Box
 from napari_cam_sam.sam.loading import load_segmenter
-from napari_cam_sam.studies.cases import Case, Dataset
+from napari_cam_sam.studies.cases import Case, Dataset, read_case
 from napari_cam_sam.studies.data.box_masks import write_box_masks
-from napari_cam_sam.studies.data.datasets import read_case, read_dataset
+from napari_cam_sam.studies.data.datasets import read_dataset
 
 
 def cells(shape, *centres, radius=8):

@@ -11,8 +11,8 @@ from PIL import Image as Picture
 from napari_cam_sam.demo import phantoms as drawn
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.prompts.data import Box
-from napari_cam_sam.studies.cases import Case, boxes_of_mask
-from napari_cam_sam.studies.data.datasets import read_case, read_dataset, read_prediction
+from napari_cam_sam.studies.cases import Case, boxes_of_mask, read_case, read_prediction
+from napari_cam_sam.studies.data.datasets import read_dataset
 
 BUSI = Path(__file__).resolve().parents[3].parent / "shared/data/busi"
 

@@ -120,6 +120,15 @@ def test_a_scheduler_that_is_not_there_is_said(
         run_study(study, tmp_path / "out", scheduler="tcp://x:1", workers=2)
 
 
+def test_without_dask_the_extra_is_named(
+    study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, cluster.__name__)
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(CamSamError, match=r"needs dask: install napari-cam-sam\[cluster\]"):
+        run_study(read_study(study_file), tmp_path / "out", workers=1)
+
+
 def test_a_worker_takes_the_gpu_of_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 

@@ -18,27 +18,12 @@ from napari_cam_sam.images.formats import is_file
 from napari_cam_sam.images.windows import WindowParameters, apply_window, resolve_window
 from napari_cam_sam.models.training.copies import Fingerprints, find_copies, fingerprint
 from napari_cam_sam.models.training.split import join_groups
-from napari_cam_sam.studies.cases import (
-    Case,
-    Dataset,
-    boxes_of_mask,
-    read_case,
-    read_prediction,
-)
+from napari_cam_sam.studies.cases import Case, Dataset, boxes_of_mask, read_case
 from napari_cam_sam.studies.data.layouts import LAYOUTS
 
-__all__ = [
-    "LAYOUTS",
-    "TRUTH_AS",
-    "Case",
-    "Dataset",
-    "check_options",
-    "read_case",
-    "read_dataset",
-    "read_prediction",
-]
+__all__ = ["LAYOUTS", "check_options", "read_dataset"]
 
-TRUTH_AS = ("given", "boxes", "both")
+_TRUTH_AS = ("given", "boxes", "both")
 
 
 def read_dataset(layout: str, path: Path, *, draw: bool = True, **options: Any) -> Dataset:
@@ -79,8 +64,8 @@ def read_dataset(layout: str, path: Path, *, draw: bool = True, **options: Any) 
     if layout != "phantoms" and not path.exists():
         raise refusal("The data set does not exist: name its folder or file", path)
     truth_as = options.pop("truth_as", "given")
-    if truth_as not in TRUTH_AS:
-        raise unknown_name("kind of truth", truth_as, TRUTH_AS)
+    if truth_as not in _TRUTH_AS:
+        raise unknown_name("kind of truth", truth_as, _TRUTH_AS)
     join_copies, channel = options.pop("join_copies", False), options.pop("channel", None)
     if layout == "phantoms":
         options["draw"] = draw

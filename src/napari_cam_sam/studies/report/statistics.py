@@ -283,17 +283,14 @@ def case_counts(table: pd.DataFrame) -> pd.DataFrame:
             everywhere.merge(pd.DataFrame({"setting": settings}), how="cross"),
         ]
     )
-    had = pd.crosstab([known["setting"], known["case"]], known["status"]).reindex(
-        columns=["ok", "no-prompt", "no-truth", "failed"], fill_value=0
-    )
-    failed = had["failed"] > 0
-    no_prompt = (had["no-prompt"] > 0) & (had["ok"] == 0) & ~failed
-    no_truth = (had["no-truth"] > 0) & (had["ok"] == 0) & ~failed & ~no_prompt
-    by_case = pd.DataFrame(
-        {"n_cases": 1, "n_no_prompt": no_prompt, "n_no_truth": no_truth, "n_failed": failed}
-    )
-    counts = by_case.groupby("setting").sum().astype(int).reindex(settings)
-    return counts.rename_axis("setting").reset_index()
+    # Of several endings of a case, on its planes, the first of these is its own.
+    endings = {"failed": 0, "ok": 1, "no-prompt": 2, "no-truth": 3}
+    first = known["status"].map(endings).groupby([known["setting"], known["case"]]).min()
+    own = pd.crosstab(first.index.get_level_values("setting"), first.to_numpy())
+    own = own.reindex(index=settings, columns=list(endings.values()), fill_value=0)
+    counts = {"n_cases": own.sum(axis=1), "n_no_prompt": own[2], "n_no_truth": own[3]}
+    counts["n_failed"] = own[0]
+    return pd.DataFrame(counts).rename_axis("setting").reset_index()
 
 
 def paired_difference(

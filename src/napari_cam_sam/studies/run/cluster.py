@@ -2,7 +2,8 @@
 
 Each worker has the study once, by a plugin that workers which join later get too, and loads each
 model once. The caller writes the results, so that workers need no access to the study's folder,
-only to the images, and for what should be encoded once to the folder of embeddings.
+only to the images, and for what should be encoded once to the folder of embeddings. Import it only
+where dask is.
 """
 
 from __future__ import annotations
@@ -15,17 +16,17 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from distributed import Client, KilledWorker, WorkerPlugin, as_completed, get_worker
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.sam.cache.embeddings import CacheParameters, open_cache
 from napari_cam_sam.studies.cases import Case
 from napari_cam_sam.studies.config.plan import Study
+from napari_cam_sam.studies.run.local_cluster import dying_workers, local_cluster
 from napari_cam_sam.studies.run.models import Models
 from napari_cam_sam.studies.run.tasks import CaseResult, failed_case, run_case
-
-if TYPE_CHECKING:
-    from distributed import Client
 
 __all__ = ["StudyPlugin", "run_on_cluster"]
 
@@ -40,7 +41,7 @@ _LOOK_SECONDS = 0.02
 _MOST_STARTS = 4
 
 
-class StudyPlugin:
+class StudyPlugin(WorkerPlugin):
     """What each worker holds of a study: its models and its cache, filled as they are needed.
 
     Parameters
@@ -84,8 +85,6 @@ def _device_of(device: str, name: Any) -> str:
 
 
 def _run_on_worker(plugin_name: str, case: Case) -> CaseResult:
-    from distributed import get_worker
-
     plugin: Any = get_worker().plugins[plugin_name]
     result: CaseResult = plugin.run(case)
     return result
@@ -124,18 +123,10 @@ def run_on_cluster(
     Raises
     ------
     CamSamError
-        If dask is not installed, all workers die as they start, there is no scheduler at the
-        address or it is gone, or the workers have another version of this package.
+        If all workers die as they start, there is no scheduler at the address or it is gone, or
+        the workers have another version of this package.
     """
-    try:
-        from distributed import KilledWorker, as_completed
-    except ImportError as error:
-        raise CamSamError(
-            "A study on several workers needs dask: install napari-cam-sam[cluster]."
-        ) from error
-    from napari_cam_sam.studies.run.local_cluster import dying_workers
-
-    plugin = _worker_plugin(StudyPlugin(study, device, cache))
+    plugin = StudyPlugin(study, device, cache)
     with _client(scheduler, workers) as (client, starts), _forgotten(client, plugin.name):
         try:
             client.register_plugin(plugin)
@@ -202,15 +193,6 @@ def run_on_cluster(
             yield case, result
 
 
-def _worker_plugin(plugin: StudyPlugin) -> Any:
-    """Make it a plugin in dask's eyes, without dask where there is no cluster."""
-    from distributed import WorkerPlugin
-
-    return type("StudyPlugin", (StudyPlugin, WorkerPlugin), {})(
-        plugin.study, plugin.device, plugin.cache
-    )
-
-
 @contextmanager
 def _forgotten(client: Client, plugin_name: str) -> Iterator[None]:
     """Let workers that stay forget a study, with its models, once it is over."""
@@ -224,14 +206,10 @@ def _forgotten(client: Client, plugin_name: str) -> Iterator[None]:
 @contextmanager
 def _client(scheduler: str | None, workers: int) -> Iterator[tuple[Client, Callable[[], int]]]:
     """Connect to a scheduler, or start one; with it what counts the processes started here."""
-    from distributed import Client
-
     with ExitStack() as stack:
         target: Any = scheduler
         starts: Callable[[], int] = lambda: 0  # noqa: E731
         if scheduler is None:
-            from napari_cam_sam.studies.run.local_cluster import local_cluster
-
             target = stack.enter_context(local_cluster(workers))
             starts = lambda: target.starts  # noqa: E731
         try:

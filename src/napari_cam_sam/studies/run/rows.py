@@ -158,8 +158,7 @@ class CaseRows:
         found = {whole: score_image(labels, truth, spacing, prompts=prompts)}
         if by_label:
             found |= score_labels(labels, truth, spacing, prompts=prompts, masks=masks)
-        for label, scores in found.items():
-            self._add_scores(columns, axis, index, status, said, scores, label, step)
+        self._add_scores(columns, axis, index, status, said, found, step)
 
     def add_volume(
         self,
@@ -178,8 +177,8 @@ class CaseRows:
             label=run.truth_label, labels_of_truth=known,
         )  # fmt: skip
         status, said = ("ok", "") if prompted else ("no-prompt", "No plane has prompts.")
-        for label, scores in {run.truth_label or 0: whole, **by_label}.items():
-            self._add_scores(setting.columns(), run.axis, -1, status, said, scores, label)
+        found = {run.truth_label or 0: whole, **by_label}
+        self._add_scores(setting.columns(), run.axis, -1, status, said, found)
 
     def _add_scores(
         self,
@@ -188,16 +187,17 @@ class CaseRows:
         index: int,
         status: str,
         said: str,
-        scores: Scores,
-        object_id: int,
+        found: Mapping[int, Scores],
         step: int = 0,
     ) -> None:
-        if "both-empty" in scores.flags:
-            reason = "Neither the truth nor the mask has anything here."
-            self.add(columns, axis, index, "no-truth", reason, None, object_id, step)
-            return
-        reason = said or " ".join(scores.flags)
-        self.add(columns, axis, index, status, reason, scores.values, object_id, step)
+        """Add the rows of scores by label."""
+        for label, scores in found.items():
+            if "both-empty" in scores.flags:
+                reason = "Neither the truth nor the mask has anything here."
+                self.add(columns, axis, index, "no-truth", reason, None, label, step)
+            else:
+                reason = said or " ".join(scores.flags)
+                self.add(columns, axis, index, status, reason, scores.values, label, step)
 
 
 def failure_reason(error: Exception) -> str:

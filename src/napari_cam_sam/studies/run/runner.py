@@ -233,8 +233,12 @@ def _results(
         for case in cases:
             yield case, run_case(study, case, models, embeddings)
         return
-    from napari_cam_sam.studies.run.cluster import run_on_cluster
-
+    try:
+        from napari_cam_sam.studies.run.cluster import run_on_cluster
+    except ImportError as error:
+        raise CamSamError(
+            "A study on several workers needs dask: install napari-cam-sam[cluster]."
+        ) from error
     yield from run_on_cluster(study, cases, device, cache, scheduler, workers)
 
 
