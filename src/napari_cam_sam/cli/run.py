@@ -15,7 +15,6 @@ from napari_cam_sam.cli.shared import (
     CLASSIFIER_HELP,
     RULES_HELP,
     WINDOW_HELP,
-    add_file_choice,
     add_shared,
     read_given,
 )
@@ -67,8 +66,7 @@ def add_run_command(commands: Any) -> None:
         "image", type=Path, nargs="?", metavar="IMAGE", help="NIfTI, TIFF, PNG or JPEG file"
     )
     image = run.add_argument_group("image")
-    add_file_choice(image)
-    add_shared(image, "axis", "planes", default=None)
+    add_shared(image, "frame", "channel", "axes", "axis", "planes", default=None)
     window = WINDOW_HELP.format("a network's own window; ")
     add_shared(image, "window", default=None, help=window)
 

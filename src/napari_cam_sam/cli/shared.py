@@ -29,10 +29,8 @@ __all__ = [
     "SHARED",
     "WINDOW_HELP",
     "Parser",
-    "add_allowed",
     "add_card",
     "add_fields",
-    "add_file_choice",
     "add_image",
     "add_shared",
     "changed",
@@ -55,6 +53,20 @@ WINDOW_HELP = (
 )
 
 SHARED: dict[str, dict[str, Any]] = {
+    "frame": {"type": int, "metavar": "N", "help": "time point, counted from 0"},
+    "channel": {"type": int, "metavar": "N", "help": "channel of a TIFF file, counted from 0"},
+    "axes": {
+        "metavar": "TZYX",
+        "help": "axes of a TIFF file that does not name them: T time, C channels, Z slices, "
+        "Y rows, X columns",
+    },
+    "allow-factory": {
+        "action": "append",
+        "default": [],
+        "metavar": "NAME",
+        "help": "run this package.module:function where the file names it; without it no code of "
+        "a file is run. Repeat it for several",
+    },
     "axis": {
         "type": int,
         "default": 0,
@@ -291,26 +303,7 @@ def add_image(parser: argparse.ArgumentParser) -> None:
     parser : argparse.ArgumentParser
     """
     parser.add_argument("image", type=Path, metavar="IMAGE", help="NIfTI, TIFF, PNG or JPEG file")
-    add_file_choice(parser)
-
-
-def add_file_choice(parser: argparse._ActionsContainer) -> None:
-    """Add what chooses from a file that holds several images.
-
-    Parameters
-    ----------
-    parser : argparse.ArgumentParser or argument group
-    """
-    parser.add_argument("--frame", type=int, metavar="N", help="time point, counted from 0")
-    parser.add_argument(
-        "--channel", type=int, metavar="N", help="channel of a TIFF file, counted from 0"
-    )
-    parser.add_argument(
-        "--axes",
-        metavar="TZYX",
-        help="axes of a TIFF file that does not name them: T time, C channels, Z slices, Y rows, "
-        "X columns",
-    )
+    add_shared(parser, "frame", "channel", "axes")
 
 
 def read_given(arguments: argparse.Namespace) -> Image:
@@ -331,23 +324,6 @@ def read_given(arguments: argparse.Namespace) -> Image:
     )
     print_notes(image)
     return image
-
-
-def add_allowed(parser: argparse.ArgumentParser) -> None:
-    """Add the factories that a file may name.
-
-    Parameters
-    ----------
-    parser : argparse.ArgumentParser
-    """
-    parser.add_argument(
-        "--allow-factory",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="run this package.module:function where the file names it; without it no code of a "
-        "file is run. Repeat it for several",
-    )
 
 
 def add_card(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_cam_sam.cli.printing import print_json, print_table, progress
-from napari_cam_sam.cli.shared import SHARED, add_allowed, add_fields, add_shared, changed, given
+from napari_cam_sam.cli.shared import SHARED, add_fields, add_shared, changed, given
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.records.folders import folder_lock
 from napari_cam_sam.sam.cache.embeddings import CacheParameters
@@ -58,9 +58,7 @@ def add_study_command(commands: Any) -> None:
     study.add_argument(
         "--output", type=Path, metavar="DIR", help="folder for results (default FILE-study)"
     )
-    study.add_argument(
-        "--channel", type=int, metavar="N", help="channel of files that hold several, from 0"
-    )
+    add_shared(study, "channel", help="channel of files that hold several, from 0")
     study.add_argument(
         "--dry-run", action="store_true", help="count the runs and time one image; keep nothing"
     )
@@ -74,7 +72,7 @@ def add_study_command(commands: Any) -> None:
     study.add_argument(
         "--no-cache", action="store_true", help="do not keep embeddings on disk, or look for them"
     )
-    add_allowed(study)
+    add_shared(study, "allow-factory")
     add_fields(study, "protocol of a paper", PresetParameters, "preset-")
     add_fields(study, "embeddings on disk and in memory", CacheParameters, "cache-")
     study.set_command(_study)

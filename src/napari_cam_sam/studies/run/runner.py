@@ -69,7 +69,10 @@ class StudyResult:
         path = self.folder / "results.parquet"
         rows = read_rows(path)
         # The study may have been run again since: the record on disk is of the table there.
-        check_table(rows, _record_in(self.folder), path)
+        record: dict[str, Any] = {}
+        with suppress(CamSamError):  # of a folder without one, the rows are taken as they are
+            record = read_record(self.folder / "study.json")
+        check_table(rows, record, path)
         table: pd.DataFrame = rows.to_pandas()
         return table
 
@@ -319,14 +322,6 @@ def _begin(
         "machine": platform.machine(),
         "packages": package_versions(),
     }
-
-
-def _record_in(folder: Path) -> dict[str, Any]:
-    """Read what stands in a folder of the study in it; empty where that cannot be known."""
-    try:
-        return read_record(folder / "study.json")
-    except CamSamError:
-        return {}
 
 
 def _check_folder(study: Study, folder: Path) -> dict[str, Any]:
