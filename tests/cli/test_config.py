@@ -283,6 +283,7 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
         ("preprocessing: {colour_low: [1, 2]}", "'colour_low' must have 3 values, not 2"),
         ("preprocessing: {colour_low: [1, 2, x]}", "'colour_low' must be a whole number, not 'x'"),
         ("volume: {propagation: null}", "'propagation' must be keys with values, not nothing"),
+        ("planes: true", "'planes' must be a text, not True"),
         ("axis: 3", "0, 1 or 2"),
         ("seed: -1", "seed"),
         ("seed: 4294967296", "4294967295"),

@@ -51,6 +51,18 @@ def test_a_dry_run_counts_and_keeps_nothing(
     assert data["seconds"] == pytest.approx(2 * data["image_seconds"])
 
 
+@pytest.mark.parametrize(
+    ("option", "least"),
+    [("study --limit=0", 1), ("study --workers=-1", 1), ("report --seed=-1", 0)],
+)
+def test_a_number_that_is_too_small_is_refused(
+    option: str, least: int, study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command, flag = option.split()
+    assert main([command, str(study), flag]) == 2
+    assert f"invalid whole number of {least} or more value" in capsys.readouterr().err
+
+
 def test_a_study_is_run_resumed_and_reported(
     study: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -37,6 +37,7 @@ __all__ = [
     "given",
     "load_model_of",
     "read_given",
+    "whole",
 ]
 
 T = TypeVar("T")
@@ -177,6 +178,28 @@ def add_shared(parser: argparse._ActionsContainer, *names: str, **changes: Any) 
     for name in names:
         flags = [f"--{name}", *(["--sam"] if name == "segmenter" else [])]
         parser.add_argument(*flags, **SHARED[name] | changes)
+
+
+def whole(least: int) -> Callable[[str], int]:
+    """Make what reads a whole number that is not too small.
+
+    Parameters
+    ----------
+    least : int
+
+    Returns
+    -------
+    callable
+        The type of an option.
+    """
+
+    def read(text: str) -> int:
+        if int(text) < least:
+            raise ValueError
+        return int(text)
+
+    read.__name__ = f"whole number of {least} or more"  # argparse names it where it fails
+    return read
 
 
 def add_fields(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_cam_sam.cli.printing import print_json, print_table, progress
-from napari_cam_sam.cli.shared import SHARED, add_fields, add_shared, changed, given
+from napari_cam_sam.cli.shared import SHARED, add_fields, add_shared, changed, given, whole
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.records.folders import folder_lock
 from napari_cam_sam.sam.cache.embeddings import CacheParameters
@@ -62,10 +62,10 @@ def add_study_command(commands: Any) -> None:
     study.add_argument(
         "--dry-run", action="store_true", help="count the runs and time one image; keep nothing"
     )
-    study.add_argument("--limit", type=_count, metavar="N", help="run the first N images only")
+    study.add_argument("--limit", type=whole(1), metavar="N", help="run the first N images only")
     study.add_argument("--yes", action="store_true", help="run even a very large study")
     study.add_argument(
-        "--workers", type=_count, default=0, metavar="N", help="dask processes on this machine"
+        "--workers", type=whole(1), default=0, metavar="N", help="dask processes on this machine"
     )
     study.add_argument("--scheduler", metavar="ADDRESS", help="dask cluster, e.g. tcp://host:8786")
     add_shared(study, "device", help=f"{SHARED['device']['help']}; auto gives each worker a GPU")
@@ -76,16 +76,6 @@ def add_study_command(commands: Any) -> None:
     add_fields(study, "protocol of a paper", PresetParameters, "preset-")
     add_fields(study, "embeddings on disk and in memory", CacheParameters, "cache-")
     study.set_command(_study)
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
-
-
-_count.__name__ = "whole number of 1 or more"  # argparse names it where it fails
 
 
 def _study(arguments: argparse.Namespace) -> None:

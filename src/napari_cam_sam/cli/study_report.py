@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_cam_sam.cli.printing import cell, print_json, print_table, progress
-from napari_cam_sam.cli.shared import add_shared
+from napari_cam_sam.cli.shared import add_shared, whole
 from napari_cam_sam.text import shown
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def add_report_command(commands: Any) -> None:
         help="how many of the worst, median and best cases to show (%(default)s)",
     )
     report.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of the bootstrap (%(default)s)"
+        "--seed", type=whole(0), default=0, metavar="N", help="of the bootstrap (%(default)s)"
     )
     add_shared(report, "device", "allow-factory")
     report.add_argument("--open", action="store_true", help="open the page in the web browser")

@@ -262,7 +262,8 @@ def _or_none(read: Callable[[Entry], T]) -> Callable[[Entry], T | None]:
 
 
 def _planes(entry: Entry) -> str:
-    return str(entry.value) if isinstance(entry.value, int) else entry.text()
+    # YAML reads a single slice as a number; true and false are none.
+    return str(entry.value) if type(entry.value) is int else entry.text()
 
 
 def _volume(default: VolumeParameters, entry: Entry) -> VolumeParameters:
