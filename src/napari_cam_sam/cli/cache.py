@@ -10,6 +10,7 @@ from collections import Counter
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+import napari_cam_sam as ncs
 from napari_cam_sam.cli.printing import print_json, print_table, progress
 from napari_cam_sam.cli.shared import Parser, add_image, add_shared, changed, read_given
 from napari_cam_sam.errors import CamSamError
@@ -62,9 +63,9 @@ def add_cache_commands(commands: Any) -> None:
 
 
 def _store(arguments: argparse.Namespace) -> EmbeddingStore:
-    from napari_cam_sam.sam.cache.embeddings import CacheParameters, open_store
+    from napari_cam_sam.sam.cache.embeddings import open_store
 
-    store = open_store(changed(CacheParameters(), arguments))
+    store = open_store(changed(ncs.CacheParameters(), arguments))
     if store is None:
         raise CamSamError("With --disk-mb 0 nothing is kept on disk: give 1 or more.")
     return store
@@ -72,18 +73,17 @@ def _store(arguments: argparse.Namespace) -> EmbeddingStore:
 
 def _embed(arguments: argparse.Namespace) -> None:
     from napari_cam_sam.images.planes import parse_planes
-    from napari_cam_sam.images.windows import parse_window, resolve_window
+    from napari_cam_sam.images.windows import parse_window
     from napari_cam_sam.pipeline.heatmaps import window_plane
     from napari_cam_sam.sam.cache.embeddings import embed_planes
-    from napari_cam_sam.sam.loading import load_segmenter
     from napari_cam_sam.sam.registry import default_segmenter
 
     store = _store(arguments)
     image = read_given(arguments)
     indices = parse_planes(arguments.planes, image.n_planes(arguments.axis))
-    window = resolve_window(image, parse_window(arguments.window))
+    window = ncs.resolve_window(image, parse_window(arguments.window))
     name = arguments.segmenter or default_segmenter()
-    segmenter = load_segmenter(name, arguments.device)
+    segmenter = ncs.load_segmenter(name, arguments.device)
     planes = (window_plane(image, arguments.axis, index, window) for index in indices)
     counts: Counter[str] = Counter()
     begin = time.monotonic()

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import napari_cam_sam as ncs
 from napari_cam_sam.cli.run import run_and_report
 from napari_cam_sam.cli.shared import add_shared
 from napari_cam_sam.errors import CamSamError
@@ -44,28 +45,23 @@ def add_demo_command(commands: Any) -> None:
 
 
 def _demo(arguments: argparse.Namespace) -> None:
-    from napari_cam_sam.cam.heatmaps import CamParameters
     from napari_cam_sam.demo.samples import make_sample
     from napari_cam_sam.images.windows import parse_window
     from napari_cam_sam.images.writing import heatmap_suffix, write_image
-    from napari_cam_sam.models.classifiers import load_classifier
-    from napari_cam_sam.pipeline import RunParameters, run_image
     from napari_cam_sam.pipeline.outputs import check_output
     from napari_cam_sam.prompts.parameters import strategy_parameters
-    from napari_cam_sam.sam.cache.embeddings import EmbeddingCache
-    from napari_cam_sam.sam.loading import load_segmenter
 
     sample = make_sample(arguments.sample)
     check_output(arguments.output, sample.image)
-    classifier = load_classifier(sample.classifier, device=arguments.device)
-    segmenter = load_segmenter(arguments.segmenter, arguments.device)
-    parameters = RunParameters(
+    classifier = ncs.load_classifier(sample.classifier, device=arguments.device)
+    segmenter = ncs.load_segmenter(arguments.segmenter, arguments.device)
+    parameters = ncs.RunParameters(
         window=parse_window(sample.window),
-        cam=CamParameters(target=sample.target, min_probability=0.5),
+        cam=ncs.CamParameters(target=sample.target, min_probability=0.5),
     )
     # Both runs see the same planes.
-    embeddings = EmbeddingCache()
-    upper = run_image(
+    embeddings = ncs.EmbeddingCache()
+    upper = ncs.run_image(
         sample.image,
         segmenter,
         None,

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import napari_cam_sam as ncs
 from napari_cam_sam.errors import CamSamError, refusal
-
-if TYPE_CHECKING:
-    from napari_cam_sam.images.image import Image
 
 __all__ = ["read_heatmap", "unit_range"]
 
 
-def read_heatmap(path: Path) -> Image:
+def read_heatmap(path: Path) -> ncs.Image:
     """Read a heatmap, with one value a pixel.
 
     Parameters
@@ -24,9 +22,7 @@ def read_heatmap(path: Path) -> Image:
     -------
     Image
     """
-    from napari_cam_sam.images.reading import read_image
-
-    heatmap = read_image(path)
+    heatmap = ncs.read_image(path)
     if heatmap.rgb:
         raise refusal("This is a colour picture, not a heatmap: give one value a pixel", path)
     return heatmap

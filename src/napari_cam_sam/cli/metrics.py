@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import napari_cam_sam as ncs
 from napari_cam_sam.cli.heatmap_files import read_heatmap, unit_range
 from napari_cam_sam.cli.printing import print_json, print_notes, print_table
 from napari_cam_sam.cli.report import distance_rule
@@ -65,11 +66,11 @@ def _metrics(arguments: argparse.Namespace) -> None:
 
     from napari_cam_sam.evaluation.image_scores import score_image
     from napari_cam_sam.evaluation.truth import check_truth_label, keep_label
-    from napari_cam_sam.images.reading import check_same_grid, read_labels
+    from napari_cam_sam.images.reading import check_same_grid
     from napari_cam_sam.metrics.surface import DEFAULT_TOLERANCE
 
-    truth = read_labels(arguments.truth)
-    prediction = read_labels(arguments.prediction)
+    truth = ncs.read_labels(arguments.truth)
+    prediction = ncs.read_labels(arguments.prediction)
     check_same_grid(prediction, truth)
     print_notes(prediction, truth)
     check_truth_label(truth, arguments.truth_label)

@@ -8,12 +8,10 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import napari_cam_sam as ncs
 from napari_cam_sam.text import shown
-
-if TYPE_CHECKING:
-    from napari_cam_sam.images.image import Image
 
 __all__ = [
     "cell",
@@ -68,7 +66,7 @@ def print_json(data: Mapping[str, Any]) -> None:
     print(json.dumps(plain(dict(data)), allow_nan=False))
 
 
-def print_notes(*images: Image | None) -> None:
+def print_notes(*images: ncs.Image | None) -> None:
     """Print what reading images decided, on standard error.
 
     Parameters

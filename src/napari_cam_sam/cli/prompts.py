@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+import napari_cam_sam as ncs
 from napari_cam_sam.cli.heatmap_files import read_heatmap, unit_range
 from napari_cam_sam.cli.printing import print_json, print_notes, print_table
 from napari_cam_sam.cli.report import reasons
@@ -44,26 +45,24 @@ def _prompts(arguments: argparse.Namespace) -> None:
     import numpy as np
 
     from napari_cam_sam.images.planes import parse_planes
-    from napari_cam_sam.images.reading import read_labels
     from napari_cam_sam.images.writing import write_atomically
     from napari_cam_sam.prompts.serialise import to_data, to_json
-    from napari_cam_sam.prompts.strategies import prompts_from_heatmap, prompts_from_mask
 
     from_mask = arguments.mask is not None
     name = arguments.strategy or ("truth-box-point" if from_mask else "ours")
     if name.startswith("truth-") and not from_mask:
         raise CamSamError(f"The strategy {name!r} makes prompts from a mask: give --mask.")
     strategy = changed(strategy_parameters(name), arguments)
-    image = read_labels(arguments.mask) if from_mask else read_heatmap(arguments.heatmap)
+    image = ncs.read_labels(arguments.mask) if from_mask else read_heatmap(arguments.heatmap)
     print_notes(image)
     found = []
     for index in parse_planes(arguments.planes, image.n_planes(arguments.axis)):
         plane = np.asarray(image.plane(arguments.axis, index))
         if from_mask:
-            made = prompts_from_mask(plane, strategy, axis=arguments.axis, index=index)
+            made = ncs.prompts_from_mask(plane, strategy, axis=arguments.axis, index=index)
         else:
             heat = unit_range(plane, image.name)
-            made = prompts_from_heatmap(heat, strategy, axis=arguments.axis, index=index)
+            made = ncs.prompts_from_heatmap(heat, strategy, axis=arguments.axis, index=index)
         found.append(made)
     if arguments.output:
         text = to_json(found)

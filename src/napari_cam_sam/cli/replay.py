@@ -6,15 +6,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import napari_cam_sam as ncs
 from napari_cam_sam.cli.printing import print_json, progress
 from napari_cam_sam.cli.shared import add_shared
 from napari_cam_sam.errors import CamSamError, refusal
 from napari_cam_sam.text import shown
 
 if TYPE_CHECKING:
-    from napari_cam_sam.images.image import Image
     from napari_cam_sam.sam.segmenter import Segmenter
-    from napari_cam_sam.session import Session
 
 __all__ = ["add_replay_command"]
 
@@ -41,26 +40,22 @@ def add_replay_command(commands: Any) -> None:
 def _replay(arguments: argparse.Namespace) -> None:
     import numpy as np
 
-    from napari_cam_sam.images.writing import write_labels
-    from napari_cam_sam.sam.loading import load_segmenter
-    from napari_cam_sam.session import read_session, replay
-
-    session = read_session(arguments.folder)
+    session = ncs.read_session(arguments.folder)
     image = _session_image(session, arguments.image)
     if arguments.output:
         _check_labels_file(arguments.output, image, arguments.folder)
     devices: dict[str, str] = {}
 
     def load(name: str, precision: str) -> Segmenter:
-        segmenter = load_segmenter(name, arguments.device, precision=precision)
+        segmenter = ncs.load_segmenter(name, arguments.device, precision=precision)
         devices[name] = segmenter.device
         return segmenter
 
     update, bar = progress(arguments, image.name)
     with bar:
-        labels = replay(session, image, load, update)
+        labels = ncs.replay(session, image, load, update)
     if arguments.output:
-        write_labels(arguments.output, labels, image)
+        ncs.write_labels(arguments.output, labels, image)
     planes = {(one.prompts.axis, one.prompts.index) for one in session.accepted}
     differing = None
     if session.labels is not None:
@@ -97,10 +92,8 @@ def _replay(arguments: argparse.Namespace) -> None:
         print(f"\nWritten to {shown(arguments.output)}")
 
 
-def _session_image(session: Session, given: Path | None) -> Image:
+def _session_image(session: ncs.Session, given: Path | None) -> ncs.Image:
     """Read the image of a session from where it was, or from where the user says that it is."""
-    from napari_cam_sam.images.reading import read_image
-
     record = session.image
     if given is None and record.path is None:
         raise CamSamError(
@@ -112,10 +105,10 @@ def _session_image(session: Session, given: Path | None) -> Image:
         raise CamSamError(
             f"The image of this session is no longer there: name its file by --image ({path})."
         )
-    return read_image(path, record.frame, channel=record.channel, axes=record.axes)
+    return ncs.read_image(path, record.frame, channel=record.channel, axes=record.axes)
 
 
-def _check_labels_file(path: Path, image: Image, session: Path) -> None:
+def _check_labels_file(path: Path, image: ncs.Image, session: Path) -> None:
     """Refuse a file that labels cannot be written to, before anything is computed."""
     from napari_cam_sam.images.formats import NIFTI, TIFF, suffix_of
 

@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import napari_cam_sam as ncs
 from napari_cam_sam.cli.printing import cell, print_table
 from napari_cam_sam.prompts.bounds import clip_box
 
 if TYPE_CHECKING:
     from napari_cam_sam.pipeline import RunResult
-    from napari_cam_sam.prompts.data import PlanePrompts
 
 __all__ = ["distance_rule", "reasons", "report"]
 
@@ -31,7 +31,6 @@ def report(result: RunResult, segmenter: Any, classifier: Any) -> None:
     segmenter : Segmenter
     classifier : Classifier, SegmentationNetwork or None
     """
-    from napari_cam_sam.cam.pixel_sets import PixelSet
     from napari_cam_sam.demo import shipped_models
     from napari_cam_sam.models.segmentation import SegmentationNetwork
     from napari_cam_sam.pipeline.outputs import scores_data
@@ -45,7 +44,7 @@ def report(result: RunResult, segmenter: Any, classifier: Any) -> None:
         target = parameters.cam.target
         what = "the predicted class" if target is None else repr(target)
         if isinstance(classifier, SegmentationNetwork):
-            what += f" on its {(parameters.cam.pixel_set or PixelSet()).description}"
+            what += f" on its {(parameters.cam.pixel_set or ncs.PixelSet()).description}"
         where = f"{classifier.name} on {classifier.device}"
         grid = "" if result.grid_shape is None else " × ".join(map(str, result.grid_shape))
         print(f"Heatmap     {parameters.cam.method} of {what}, {where}, grid {grid}")
@@ -176,7 +175,7 @@ def distance_rule(spacing: Sequence[float], unit: str, tolerance: float) -> str:
     )
 
 
-def reasons(prompts: Sequence[PlanePrompts]) -> dict[str, int]:
+def reasons(prompts: Sequence[ncs.PlanePrompts]) -> dict[str, int]:
     """Count planes without prompts by reason; numbers in it do not make another reason.
 
     Parameters

@@ -9,6 +9,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import napari_cam_sam as ncs
 from napari_cam_sam.cli.printing import print_json, print_note, print_notes, progress
 from napari_cam_sam.cli.report import report
 from napari_cam_sam.cli.shared import (
@@ -24,10 +25,7 @@ from napari_cam_sam.records.folders import folder_lock
 from napari_cam_sam.text import shown
 
 if TYPE_CHECKING:
-    from napari_cam_sam.images.image import Image
-    from napari_cam_sam.pipeline import RunParameters
     from napari_cam_sam.pipeline.heatmaps import ExplainableModel
-    from napari_cam_sam.sam.cache.embeddings import EmbeddingCache
     from napari_cam_sam.sam.segmenter import Segmenter
     from napari_cam_sam.studies.config.run_settings import RunSettings
 
@@ -194,13 +192,10 @@ def _settings(arguments: argparse.Namespace) -> RunSettings:
 def _run(arguments: argparse.Namespace) -> None:
     from napari_cam_sam.images.formats import stem_of
     from napari_cam_sam.images.planes import parse_planes
-    from napari_cam_sam.images.reading import check_same_grid, read_labels
-    from napari_cam_sam.models.loading import load_model
+    from napari_cam_sam.images.reading import check_same_grid
     from napari_cam_sam.models.names import classifier_names, shipped_networks
     from napari_cam_sam.pipeline.heatmaps import with_model_window
     from napari_cam_sam.pipeline.outputs import check_output
-    from napari_cam_sam.sam.cache.embeddings import open_cache
-    from napari_cam_sam.sam.loading import load_segmenter
     from napari_cam_sam.sam.registry import default_segmenter
     from napari_cam_sam.studies.config.run_settings import settings_text
 
@@ -214,7 +209,7 @@ def _run(arguments: argparse.Namespace) -> None:
     truth = _read_truth(arguments)
     if truth is not None:
         check_same_grid(image, truth)
-    region = None if settings.region is None else read_labels(settings.region)
+    region = None if settings.region is None else ncs.read_labels(settings.region)
     print_notes(truth, region)
     output = arguments.output or arguments.image.with_name(f"{stem_of(arguments.image)}-cam-sam")
     inputs = [p for p in (arguments.image, arguments.truth, settings.region) if p is not None]
@@ -222,7 +217,7 @@ def _run(arguments: argparse.Namespace) -> None:
     parameters = replace(
         settings.run, planes=parse_planes(settings.planes, image.n_planes(settings.run.axis))
     )
-    embeddings = open_cache(settings.embeddings)
+    embeddings = ncs.open_cache(settings.embeddings)
     if settings.classifier is None and not parameters.from_truth:
         raise CamSamError(
             f"The prompts {parameters.strategy!r} come from a heatmap: give --classifier, one of "
@@ -231,9 +226,9 @@ def _run(arguments: argparse.Namespace) -> None:
         )
     classifier = None
     if settings.classifier is not None:
-        classifier = load_model(settings.classifier, device=settings.device, **settings.card)
+        classifier = ncs.load_model(settings.classifier, device=settings.device, **settings.card)
         parameters = with_model_window(parameters, classifier)
-    segmenter = load_segmenter(settings.segmenter or default_segmenter(), settings.device)
+    segmenter = ncs.load_segmenter(settings.segmenter or default_segmenter(), settings.device)
     parameters = replace(parameters, automatic=settings.automatic_for(segmenter.name))
     # Two runs into one folder would take each other's place.
     with folder_lock(output):
@@ -243,30 +238,28 @@ def _run(arguments: argparse.Namespace) -> None:
         )  # fmt: skip
 
 
-def _read_truth(arguments: argparse.Namespace) -> Image | None:
+def _read_truth(arguments: argparse.Namespace) -> ncs.Image | None:
     """Read the truth; of a series the frame of the image."""
-    from napari_cam_sam.images.reading import read_labels
-
     if arguments.truth is None:
         return None
     if arguments.frame is not None:
         try:
-            return read_labels(arguments.truth, arguments.frame)
+            return ncs.read_labels(arguments.truth, arguments.frame)
         except CamSamError:
             pass  # a truth of one frame, which is read below, or fails there for its own reason
-    return read_labels(arguments.truth)
+    return ncs.read_labels(arguments.truth)
 
 
 def run_and_report(
     arguments: argparse.Namespace,
     output: Path,
-    image: Image,
+    image: ncs.Image,
     segmenter: Segmenter,
     classifier: ExplainableModel | None,
-    parameters: RunParameters,
-    truth: Image | None,
-    embeddings: EmbeddingCache,
-    region: Image | None = None,
+    parameters: ncs.RunParameters,
+    truth: ncs.Image | None,
+    embeddings: ncs.EmbeddingCache,
+    region: ncs.Image | None = None,
     seed: int = 0,
     extra: Mapping[str, Any] | None = None,
 ) -> None:
@@ -294,7 +287,6 @@ def run_and_report(
     import numpy as np
     import torch
 
-    from napari_cam_sam.pipeline import run_image
     from napari_cam_sam.pipeline.outputs import run_record, scores_data, volume_data, write_run
     from napari_cam_sam.prompts.serialise import to_data
 
@@ -304,7 +296,7 @@ def run_and_report(
     with bar, warnings.catch_warnings():
         # The store's warning is said below, in one line.
         warnings.filterwarnings("ignore", "Embeddings are kept in memory alone")
-        result = run_image(
+        result = ncs.run_image(
             image, segmenter, classifier, parameters, truth, update, embeddings, region
         )
     store = embeddings.store

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_args, get_type_hints
 
+import napari_cam_sam as ncs
 from napari_cam_sam.cli.printing import print_notes
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.field_help import field_help
@@ -20,7 +21,6 @@ from napari_cam_sam.models.cards import OUTPUTS, PLANE_ORDERS
 from napari_cam_sam.prompts.parameters import PRESETS, TRUTH_PRESETS
 
 if TYPE_CHECKING:
-    from napari_cam_sam.images.image import Image
     from napari_cam_sam.pipeline.heatmaps import ExplainableModel
 
 __all__ = [
@@ -329,7 +329,7 @@ def add_image(parser: argparse.ArgumentParser) -> None:
     add_shared(parser, "frame", "channel", "axes")
 
 
-def read_given(arguments: argparse.Namespace) -> Image:
+def read_given(arguments: argparse.Namespace) -> ncs.Image:
     """Read the image of `add_image`, and print what reading decided.
 
     Parameters
@@ -340,9 +340,7 @@ def read_given(arguments: argparse.Namespace) -> Image:
     -------
     Image
     """
-    from napari_cam_sam.images.reading import read_image
-
-    image = read_image(
+    image = ncs.read_image(
         arguments.image, arguments.frame, channel=arguments.channel, axes=arguments.axes
     )
     print_notes(image)
@@ -391,8 +389,7 @@ def load_model_of(arguments: argparse.Namespace, name: str, device: str) -> Expl
     -------
     Classifier or SegmentationNetwork
     """
-    from napari_cam_sam.models.loading import load_model
     from napari_cam_sam.studies.config.run_settings import CARD_KEYS
 
     said = {key: getattr(arguments, key) for key in CARD_KEYS if key != "output"}
-    return load_model(name, **said, output=arguments.output_kind, device=device)
+    return ncs.load_model(name, **said, output=arguments.output_kind, device=device)

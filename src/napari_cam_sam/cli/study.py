@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import napari_cam_sam as ncs
 from napari_cam_sam.cli.printing import print_json, print_table, progress
 from napari_cam_sam.cli.shared import SHARED, add_fields, add_shared, changed, given, whole
 from napari_cam_sam.errors import CamSamError
@@ -80,7 +81,7 @@ def add_study_command(commands: Any) -> None:
 
 def _study(arguments: argparse.Namespace) -> None:
     from napari_cam_sam.studies.config.plan import MANY_RUNS
-    from napari_cam_sam.studies.run.runner import read_cases, run_study
+    from napari_cam_sam.studies.run.runner import read_cases
 
     study = _read(arguments)
     folder = _folder(arguments)
@@ -107,7 +108,7 @@ def _study(arguments: argparse.Namespace) -> None:
 
     try:
         with bar:
-            result = run_study(
+            result = ncs.run_study(
                 study,
                 folder,
                 progress=told,
@@ -128,7 +129,6 @@ def _study(arguments: argparse.Namespace) -> None:
 def _read(arguments: argparse.Namespace) -> Study:
     """Read the study file, or make the study of a paper's protocol."""
     from napari_cam_sam.studies.config.papers import preset_study
-    from napari_cam_sam.studies.config.plan import read_study
 
     name = str(arguments.file)
     chosen = given(PresetParameters, arguments, "preset-")
@@ -144,7 +144,7 @@ def _read(arguments: argparse.Namespace) -> Study:
         raise CamSamError(f"The protocol {name} needs images: name their folder with --data.")
     if chosen:
         raise CamSamError("The options --preset-… are for a paper's protocol, with --data.")
-    study = read_study(arguments.file, many=arguments.yes, allowed=arguments.allow_factory)
+    study = ncs.read_study(arguments.file, many=arguments.yes, allowed=arguments.allow_factory)
     return _with_channel(study, arguments.channel)
 
 
@@ -158,7 +158,6 @@ def _with_channel(study: Study, channel: int | None) -> Study:
 
 def _box_masks(arguments: argparse.Namespace, study: Study, name: str) -> DatasetSource:
     """Let a segmenter make masks of a data set's boxes, beside the study's results."""
-    from napari_cam_sam.sam.loading import load_segmenter
     from napari_cam_sam.studies.config.plan import DatasetSource
     from napari_cam_sam.studies.data.box_masks import write_box_masks
     from napari_cam_sam.studies.data.datasets import read_dataset
@@ -170,7 +169,7 @@ def _box_masks(arguments: argparse.Namespace, study: Study, name: str) -> Datase
         folder = _folder(arguments) / "box-masks"
         with folder_lock(_folder(arguments), "study"):
             listed = write_box_masks(
-                dataset, load_segmenter(name, arguments.device), folder, update
+                dataset, ncs.load_segmenter(name, arguments.device), folder, update
             )
     return DatasetSource("csv", listed.resolve())
 

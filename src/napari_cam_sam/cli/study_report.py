@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_cam_sam.cli.printing import cell, print_json, print_table, progress
 from napari_cam_sam.cli.shared import add_shared, whole
+from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.text import shown
 
 if TYPE_CHECKING:
@@ -105,7 +106,6 @@ def _report(arguments: argparse.Namespace) -> None:
 
 def _render(arguments: argparse.Namespace, record: dict[str, Any]) -> Render | None:
     """Make what runs cases again; say why where it cannot be made."""
-    from napari_cam_sam.errors import CamSamError
     from napari_cam_sam.studies.report.cases import case_renderer
 
     if arguments.pictures <= 0:

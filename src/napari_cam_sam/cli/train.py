@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import napari_cam_sam as ncs
 from napari_cam_sam.cli.printing import cell, print_json, print_table
 from napari_cam_sam.cli.shared import add_fields, add_shared, changed
 from napari_cam_sam.errors import CamSamError
@@ -105,32 +106,27 @@ def _parameters(arguments: argparse.Namespace) -> TrainingParameters:
 
 def _samples(arguments: argparse.Namespace, parameters: TrainingParameters) -> SampleSet:
     from napari_cam_sam.models.training.run import leave_out_near
-    from napari_cam_sam.models.training.samples import (
-        images_under,
-        samples_from_csv,
-        samples_from_folder,
-    )
+    from napari_cam_sam.models.training.samples import images_under, samples_from_csv
 
     if arguments.source.suffix.lower() == ".csv":
         samples = samples_from_csv(
             arguments.source, axis=arguments.axis, truth_label=arguments.truth_label
         )
     else:
-        samples = samples_from_folder(arguments.source)
+        samples = ncs.samples_from_folder(arguments.source)
     if arguments.exclude_near:
         samples = leave_out_near(samples, images_under(arguments.exclude_near), parameters)
     return samples
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    from napari_cam_sam.models.training.run import train
 
     parameters = _parameters(arguments)
     samples = _samples(arguments, parameters)
     display = _Display(quiet=arguments.json)
     try:
         with display.bar:
-            result = train(
+            result = ncs.train(
                 samples, parameters, arguments.output, resume=arguments.resume, progress=display
             )
     except KeyboardInterrupt:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from math import isnan
 from typing import TYPE_CHECKING, Any
 
+import napari_cam_sam as ncs
 from napari_cam_sam.cam.parameters import OcclusionParameters, TrustParameters, count_steps
 from napari_cam_sam.cli.printing import print_json, print_table, progress
 from napari_cam_sam.cli.shared import (
@@ -25,9 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_cam_sam.cam.heatmaps import CamParameters
     from napari_cam_sam.cam.trust import HeatmapTrust
-    from napari_cam_sam.images.image import Image
     from napari_cam_sam.models.classifiers import Classifier
 
 __all__ = ["add_trust_command"]
@@ -97,16 +96,14 @@ def _percentages(text: str) -> tuple[int, ...]:
 
 
 def _trust(arguments: argparse.Namespace) -> None:
-    from napari_cam_sam.cam.heatmaps import CamParameters
-    from napari_cam_sam.cam.trust import assess_trust
-    from napari_cam_sam.images.windows import apply_window, parse_window, resolve_window
+    from napari_cam_sam.images.windows import parse_window
     from napari_cam_sam.models.classifiers import Classifier
 
     parameters = changed(TrustParameters(), arguments)
     image = read_given(arguments)
     occlusion = changed(OcclusionParameters(), arguments, "occlusion-")
-    cam = replace(changed(CamParameters(), arguments), occlusion=occlusion)
-    window = resolve_window(image, parse_window(arguments.window))
+    cam = replace(changed(ncs.CamParameters(), arguments), occlusion=occlusion)
+    window = ncs.resolve_window(image, parse_window(arguments.window))
     classifier = load_model_of(arguments, arguments.classifier, arguments.device)
     if not isinstance(classifier, Classifier):
         raise CamSamError(
@@ -115,7 +112,7 @@ def _trust(arguments: argparse.Namespace) -> None:
         )
 
     def plane(index: int) -> NDArray[np.uint8]:
-        return apply_window(image.plane(arguments.axis, index), window)
+        return ncs.apply_window(image.plane(arguments.axis, index), window)
 
     indices = _planes(arguments, image, classifier, cam, plane)
     update, bar = progress(arguments, image.name, "step")
@@ -127,7 +124,7 @@ def _trust(arguments: argparse.Namespace) -> None:
             def step(at: int, _: int, done: int = done) -> None:
                 update(done * steps + at, len(indices) * steps)
 
-            found[index] = assess_trust(classifier, plane(index), cam, parameters, step)
+            found[index] = ncs.assess_trust(classifier, plane(index), cam, parameters, step)
     if arguments.json:
         print_json(
             {
@@ -149,9 +146,9 @@ def _trust(arguments: argparse.Namespace) -> None:
 
 def _planes(
     arguments: argparse.Namespace,
-    image: Image,
+    image: ncs.Image,
     classifier: Classifier,
-    cam: CamParameters,
+    cam: ncs.CamParameters,
     plane: Any,
 ) -> range:
     """Give the planes that are asked for, or the one on which the target is most probable."""
@@ -197,7 +194,7 @@ def _as_data(index: int, trust: HeatmapTrust) -> dict[str, Any]:
     }
 
 
-def _report(image: Image, index: int, trust: HeatmapTrust, chosen: bool) -> None:
+def _report(image: ncs.Image, index: int, trust: HeatmapTrust, chosen: bool) -> None:
     from napari_cam_sam.cam.trust_words import CAVEAT, findings, table
 
     where = image.name if image.spatial_ndim == 2 else f"{image.name}, slice {index}"
