@@ -8,17 +8,19 @@ import time
 import warnings
 from collections import Counter
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import napari_cam_sam as ncs
 from napari_cam_sam.cli.printing import print_json, print_table, progress
 from napari_cam_sam.cli.shared import Parser, add_image, add_shared, changed, read_given
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.images.planes import parse_planes
+from napari_cam_sam.images.windows import parse_window
+from napari_cam_sam.sam.cache.embeddings import embed_planes, open_store
+from napari_cam_sam.sam.cache.store import EmbeddingStore
+from napari_cam_sam.sam.registry import default_segmenter
+from napari_cam_sam.sam.segmenter import Segmenter
 from napari_cam_sam.text import shown
-
-if TYPE_CHECKING:
-    from napari_cam_sam.sam.cache.store import EmbeddingStore
-    from napari_cam_sam.sam.segmenter import Segmenter
 
 __all__ = ["add_cache_commands"]
 
@@ -63,7 +65,6 @@ def add_cache_commands(commands: Any) -> None:
 
 
 def _store(arguments: argparse.Namespace) -> EmbeddingStore:
-    from napari_cam_sam.sam.cache.embeddings import open_store
 
     store = open_store(changed(ncs.CacheParameters(), arguments))
     if store is None:
@@ -72,11 +73,7 @@ def _store(arguments: argparse.Namespace) -> EmbeddingStore:
 
 
 def _embed(arguments: argparse.Namespace) -> None:
-    from napari_cam_sam.images.planes import parse_planes
-    from napari_cam_sam.images.windows import parse_window
     from napari_cam_sam.pipeline.heatmaps import window_plane
-    from napari_cam_sam.sam.cache.embeddings import embed_planes
-    from napari_cam_sam.sam.registry import default_segmenter
 
     store = _store(arguments)
     image = read_given(arguments)

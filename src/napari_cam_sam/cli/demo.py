@@ -14,6 +14,9 @@ import napari_cam_sam as ncs
 from napari_cam_sam.cli.run import run_and_report
 from napari_cam_sam.cli.shared import add_shared
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.images.windows import parse_window
+from napari_cam_sam.images.writing import heatmap_suffix, write_image
+from napari_cam_sam.prompts.parameters import strategy_parameters
 from napari_cam_sam.records.folders import folder_lock
 
 __all__ = ["add_demo_command"]
@@ -46,10 +49,7 @@ def add_demo_command(commands: Any) -> None:
 
 def _demo(arguments: argparse.Namespace) -> None:
     from napari_cam_sam.demo.samples import make_sample
-    from napari_cam_sam.images.windows import parse_window
-    from napari_cam_sam.images.writing import heatmap_suffix, write_image
     from napari_cam_sam.pipeline.outputs import check_output
-    from napari_cam_sam.prompts.parameters import strategy_parameters
 
     sample = make_sample(arguments.sample)
     check_output(arguments.output, sample.image)

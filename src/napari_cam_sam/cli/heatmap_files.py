@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import napari_cam_sam as ncs
 from napari_cam_sam.errors import CamSamError, refusal
 
@@ -41,8 +43,6 @@ def unit_range(values: Any, name: str) -> Any:
     -------
     ndarray
     """
-    import numpy as np
-
     if values.dtype.kind in "bui":
         most = 1 if values.dtype.kind == "b" else np.iinfo(values.dtype).max
         values = values.astype(np.float32) / most

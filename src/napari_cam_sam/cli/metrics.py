@@ -6,12 +6,16 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 import napari_cam_sam as ncs
 from napari_cam_sam.cli.heatmap_files import read_heatmap, unit_range
 from napari_cam_sam.cli.printing import print_json, print_notes, print_table
 from napari_cam_sam.cli.report import distance_rule
 from napari_cam_sam.cli.shared import SHARED, add_shared
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.evaluation.truth import check_truth_label, keep_label
+from napari_cam_sam.images.reading import check_same_grid
 
 if TYPE_CHECKING:
     from napari_cam_sam.metrics.scoring import Scores
@@ -62,11 +66,8 @@ def add_metrics_command(commands: Any) -> None:
 
 
 def _metrics(arguments: argparse.Namespace) -> None:
-    import numpy as np
 
     from napari_cam_sam.evaluation.image_scores import score_image
-    from napari_cam_sam.evaluation.truth import check_truth_label, keep_label
-    from napari_cam_sam.images.reading import check_same_grid
     from napari_cam_sam.metrics.surface import DEFAULT_TOLERANCE
 
     truth = ncs.read_labels(arguments.truth)

@@ -8,6 +8,9 @@ from typing import Any
 from napari_cam_sam.cli.printing import print_json, print_table
 from napari_cam_sam.cli.shared import Parser, add_card, load_model_of
 from napari_cam_sam.cli.train import print_figures
+from napari_cam_sam.demo import shipped_models
+from napari_cam_sam.models.names import classifier_names, shipped_networks
+from napari_cam_sam.sam.registry import REGISTRY, cache_folder, default_segmenter, is_installed
 from napari_cam_sam.text import shown
 
 __all__ = ["add_models_command"]
@@ -38,9 +41,6 @@ def add_models_command(commands: Any) -> None:
 
 
 def _models_list(arguments: argparse.Namespace) -> None:
-    from napari_cam_sam.demo import shipped_models
-    from napari_cam_sam.models.names import classifier_names, shipped_networks
-    from napari_cam_sam.sam.registry import REGISTRY, cache_folder, default_segmenter, is_installed
 
     rows: list[dict[str, Any]] = []
     for name in classifier_names():

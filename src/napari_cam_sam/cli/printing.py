@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import napari_cam_sam as ncs
+from napari_cam_sam.records.values import plain
 from napari_cam_sam.text import shown
 
 __all__ = [
@@ -61,8 +62,6 @@ def print_json(data: Mapping[str, Any]) -> None:
     ----------
     data : mapping
     """
-    from napari_cam_sam.records.values import plain
-
     print(json.dumps(plain(dict(data)), allow_nan=False))
 
 

@@ -6,12 +6,16 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import napari_cam_sam as ncs
 from napari_cam_sam.cli.heatmap_files import read_heatmap, unit_range
 from napari_cam_sam.cli.printing import print_json, print_notes, print_table
 from napari_cam_sam.cli.report import reasons
 from napari_cam_sam.cli.shared import RULES_HELP, add_fields, add_shared, changed
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.images.planes import parse_planes
+from napari_cam_sam.images.writing import write_atomically
 from napari_cam_sam.prompts.parameters import PromptParameters, strategy_parameters
 
 __all__ = ["add_prompts_command"]
@@ -42,10 +46,7 @@ def add_prompts_command(commands: Any) -> None:
 
 
 def _prompts(arguments: argparse.Namespace) -> None:
-    import numpy as np
 
-    from napari_cam_sam.images.planes import parse_planes
-    from napari_cam_sam.images.writing import write_atomically
     from napari_cam_sam.prompts.serialise import to_data, to_json
 
     from_mask = arguments.mask is not None

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 import napari_cam_sam as ncs
 from napari_cam_sam.cli.printing import print_json, progress
 from napari_cam_sam.cli.shared import add_shared
 from napari_cam_sam.errors import CamSamError, refusal
+from napari_cam_sam.images.formats import NIFTI, TIFF, suffix_of
+from napari_cam_sam.sam.segmenter import Segmenter
 from napari_cam_sam.text import shown
-
-if TYPE_CHECKING:
-    from napari_cam_sam.sam.segmenter import Segmenter
 
 __all__ = ["add_replay_command"]
 
@@ -38,7 +39,6 @@ def add_replay_command(commands: Any) -> None:
 
 
 def _replay(arguments: argparse.Namespace) -> None:
-    import numpy as np
 
     session = ncs.read_session(arguments.folder)
     image = _session_image(session, arguments.image)
@@ -110,8 +110,6 @@ def _session_image(session: ncs.Session, given: Path | None) -> ncs.Image:
 
 def _check_labels_file(path: Path, image: ncs.Image, session: Path) -> None:
     """Refuse a file that labels cannot be written to, before anything is computed."""
-    from napari_cam_sam.images.formats import NIFTI, TIFF, suffix_of
-
     pictures = (".png", *TIFF) if image.spatial_ndim == 2 else TIFF
     fitting = pictures if image.geometry.affine is None else NIFTI
     if suffix_of(path) not in fitting:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import napari_cam_sam as ncs
 from napari_cam_sam.cli.printing import cell, print_table
+from napari_cam_sam.demo import shipped_models
 from napari_cam_sam.prompts.bounds import clip_box
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ def report(result: RunResult, segmenter: Any, classifier: Any) -> None:
     segmenter : Segmenter
     classifier : Classifier, SegmentationNetwork or None
     """
-    from napari_cam_sam.demo import shipped_models
     from napari_cam_sam.models.segmentation import SegmentationNetwork
     from napari_cam_sam.pipeline.outputs import scores_data
 

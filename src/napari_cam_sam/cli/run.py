@@ -9,6 +9,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 import napari_cam_sam as ncs
 from napari_cam_sam.cli.printing import print_json, print_note, print_notes, progress
 from napari_cam_sam.cli.report import report
@@ -20,13 +22,18 @@ from napari_cam_sam.cli.shared import (
     read_given,
 )
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.images.formats import stem_of
+from napari_cam_sam.images.planes import parse_planes
+from napari_cam_sam.images.reading import check_same_grid
+from napari_cam_sam.models.names import classifier_names, shipped_networks
 from napari_cam_sam.prompts.parameters import PromptParameters
 from napari_cam_sam.records.folders import folder_lock
+from napari_cam_sam.sam.registry import default_segmenter
+from napari_cam_sam.sam.segmenter import Segmenter
 from napari_cam_sam.text import shown
 
 if TYPE_CHECKING:
     from napari_cam_sam.pipeline.heatmaps import ExplainableModel
-    from napari_cam_sam.sam.segmenter import Segmenter
     from napari_cam_sam.studies.config.run_settings import RunSettings
 
 __all__ = ["add_run_command", "run_and_report"]
@@ -190,13 +197,8 @@ def _settings(arguments: argparse.Namespace) -> RunSettings:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from napari_cam_sam.images.formats import stem_of
-    from napari_cam_sam.images.planes import parse_planes
-    from napari_cam_sam.images.reading import check_same_grid
-    from napari_cam_sam.models.names import classifier_names, shipped_networks
     from napari_cam_sam.pipeline.heatmaps import with_model_window
     from napari_cam_sam.pipeline.outputs import check_output
-    from napari_cam_sam.sam.registry import default_segmenter
     from napari_cam_sam.studies.config.run_settings import settings_text
 
     settings = _settings(arguments)
@@ -284,7 +286,6 @@ def run_and_report(
     extra : mapping, optional
         Further entries of the record and of the JSON object.
     """
-    import numpy as np
     import torch
 
     from napari_cam_sam.pipeline.outputs import run_record, scores_data, volume_data, write_run

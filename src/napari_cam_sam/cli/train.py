@@ -8,23 +8,23 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import napari_cam_sam as ncs
 from napari_cam_sam.cli.printing import cell, print_json, print_table
 from napari_cam_sam.cli.shared import add_fields, add_shared, changed
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.images.windows import parse_window
 from napari_cam_sam.models.training.parameters import (
     PRESETS,
     AugmentationParameters,
     TrainingParameters,
     training_preset,
 )
+from napari_cam_sam.models.training.results import TrainingProgress, TrainingResult
+from napari_cam_sam.models.training.samples import SampleSet, images_under, samples_from_csv
+from napari_cam_sam.records.values import plain
 from napari_cam_sam.text import shown
-
-if TYPE_CHECKING:
-    from napari_cam_sam.models.training.results import TrainingProgress, TrainingResult
-    from napari_cam_sam.models.training.samples import SampleSet
 
 __all__ = ["add_train_command", "print_figures"]
 
@@ -91,7 +91,6 @@ def add_train_command(commands: Any) -> None:
 
 
 def _parameters(arguments: argparse.Namespace) -> TrainingParameters:
-    from napari_cam_sam.images.windows import parse_window
     from napari_cam_sam.models.training.networks import default_preset
 
     arguments.preset = arguments.preset or default_preset(arguments.architecture or "resnet18")
@@ -106,7 +105,6 @@ def _parameters(arguments: argparse.Namespace) -> TrainingParameters:
 
 def _samples(arguments: argparse.Namespace, parameters: TrainingParameters) -> SampleSet:
     from napari_cam_sam.models.training.run import leave_out_near
-    from napari_cam_sam.models.training.samples import images_under, samples_from_csv
 
     if arguments.source.suffix.lower() == ".csv":
         samples = samples_from_csv(
@@ -195,7 +193,6 @@ def _report(
         begun += " (ImageNet's are not on this machine)"
     print(f"Model       {parameters.architecture} from {begun}, preset {arguments.preset}")
     print(f"Epochs      {len(result.epochs)}, the best {result.best_epoch}; {result.seconds:.0f} s")
-    from napari_cam_sam.records.values import plain
 
     print_figures({"figures": plain(result.figures), "validation": plain(result.validation)})
     print(f"\nWritten to {shown(str(result.model))}")

@@ -7,6 +7,9 @@ from dataclasses import replace
 from math import isnan
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 import napari_cam_sam as ncs
 from napari_cam_sam.cam.parameters import OcclusionParameters, TrustParameters, count_steps
 from napari_cam_sam.cli.printing import print_json, print_table, progress
@@ -21,11 +24,10 @@ from napari_cam_sam.cli.shared import (
     read_given,
 )
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.images.planes import parse_planes
+from napari_cam_sam.images.windows import parse_window
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from napari_cam_sam.cam.trust import HeatmapTrust
     from napari_cam_sam.models.classifiers import Classifier
 
@@ -96,7 +98,6 @@ def _percentages(text: str) -> tuple[int, ...]:
 
 
 def _trust(arguments: argparse.Namespace) -> None:
-    from napari_cam_sam.images.windows import parse_window
     from napari_cam_sam.models.classifiers import Classifier
 
     parameters = changed(TrustParameters(), arguments)
@@ -153,7 +154,6 @@ def _planes(
 ) -> range:
     """Give the planes that are asked for, or the one on which the target is most probable."""
     from napari_cam_sam.cam.heatmaps import check_request
-    from napari_cam_sam.images.planes import parse_planes
 
     indices = parse_planes(arguments.planes, image.n_planes(arguments.axis))
     if arguments.planes is not None or len(indices) == 1:
