@@ -294,34 +294,25 @@ def _check_names(models: set[str]) -> None:
 
 
 def _choices(grid: Grid) -> Iterator[_Choice]:
-    cams: list[dict[str, Any]] = [
-        {
-            "classifier": classifier,
-            "method": method,
-            "layers": layers if METHODS[method].uses_layers else (),
-            "target": target,
-        }
+    if PREDICTION in grid.segmenters:
+        yield _Choice(segmenter=PREDICTION)
+    cams = [
+        _Choice(classifier, method, layers if METHODS[method].uses_layers else (), target)
         for classifier, method, layers, target in product(
             grid.classifiers, grid.methods, grid.layers, grid.targets
         )
     ]
-    if PREDICTION in grid.segmenters:
-        yield _Choice(segmenter=PREDICTION)
-    sources: list[dict[str, Any]] = []
+    sources: list[_Choice] = []
     for strategy in grid.strategies:
-        seen = [{}] if strategy.startswith("truth-") else cams
-        sources += [{**cam, "strategy": strategy} for cam in seen]
-    sources += [{"annotator": annotator} for annotator in grid.annotators]
+        seen = [_Choice()] if strategy.startswith("truth-") else cams
+        sources += [replace(one, strategy=strategy) for one in seen]
+    sources += [_Choice(annotator=annotator) for annotator in grid.annotators]
     segmenters = [one for one in grid.segmenters if one != PREDICTION]
+    masks = tuple(product(grid.mask_from, grid.mask_choices, grid.preprocessing))
     for source, segmenter in product(sources, segmenters):
-        if not segmenter:
-            yield _Choice(**source)
-            continue
-        for mask_from, mask_choice, preprocessing in product(
-            grid.mask_from, grid.mask_choices, grid.preprocessing
-        ):
-            yield _Choice(
-                **source,
+        for mask_from, mask_choice, preprocessing in masks if segmenter else [("", "", "")]:
+            yield replace(
+                source,
                 segmenter=segmenter,
                 # Everything mode gives one candidate a mask: there is nothing to choose.
                 mask_choice="" if mask_from == "automatic" else mask_choice,
