@@ -75,9 +75,9 @@ class Entry:
         """Return what stands under a key of a mapping; None where it is not there."""
         return self.at(key) if key in self.mapping() else None
 
-    def read(self, key: str, read: Callable[[Entry], T], default: T) -> T:
+    def read(self, key: str, reader: Callable[[Entry], T], default: T) -> T:
         """Return what is read under a key of a mapping; the default where it is not there."""
-        return read(self.at(key)) if key in self.mapping() else default
+        return reader(self.at(key)) if key in self.mapping() else default
 
     def some(self, keys: Iterable[str]) -> dict[str, Entry]:
         """Return what stands under those of the keys that are there."""
