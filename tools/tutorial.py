@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from qtpy.QtCore import Qt
 
+from napari_cam_sam.images.writing import write_text
 from napari_cam_sam.metrics.overlap import overlap
 from window import Window, dices, run, shown
 
@@ -90,7 +91,7 @@ def tutorial(window: Window, table: Path) -> Iterator[str]:
     window.picture("tutorial-8-compare")
     for line in way.scores.comparison.lines:
         yield f"  {line}"
-    way.scores.table.to_csv(table)
+    write_text(table, way.scores.table.as_csv())
     lines = table.read_text(encoding="utf-8").splitlines()
     yield f"CSV: {len(lines) - 1} rows, columns {lines[0]}"
     volume = overlap(labels.data > 0, truth.data > 0).dice

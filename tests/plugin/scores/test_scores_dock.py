@@ -26,6 +26,7 @@ from napari_cam_sam.evaluation.comparison import (
     summarise_comparison,
 )
 from napari_cam_sam.evaluation.image_scores import score_objects
+from napari_cam_sam.images.writing import write_text
 from napari_cam_sam.metrics.scoring import score_heatmap, score_masks
 from napari_cam_sam.plugin.layers.layer_geometry import transform_of
 from napari_cam_sam.plugin.scores.scores_dock import ScoresDock
@@ -399,7 +400,7 @@ def test_plots_follow_the_theme_and_take_clicks(viewer: Any, dock: ScoresDock, q
 def test_csv_and_clipboard(viewer: Any, dock: ScoresDock, qtbot: Any, tmp_path: Path) -> None:
     assert not dock.save.isEnabled()
     rows = score(dock, qtbot)
-    dock.table.to_csv(tmp_path / "scores.csv")
+    write_text(tmp_path / "scores.csv", dock.table.as_csv())
     with (tmp_path / "scores.csv").open(encoding="utf-8") as file:
         read = list(csv.DictReader(file))
     assert [row["scored"] for row in read] == list(rows)
@@ -414,7 +415,7 @@ def test_csv_and_clipboard(viewer: Any, dock: ScoresDock, qtbot: Any, tmp_path: 
     assert len(lines) == len(rows) + 1
     assert lines[1].split("\t")[0] == "volume"
     with pytest.raises(CamSamError, match="could not be written"):
-        dock.table.to_csv(tmp_path / "no" / "folder.csv")
+        write_text(tmp_path / "no" / "folder.csv", dock.table.as_csv())
 
 
 def test_the_four_ways_to_a_mask(viewer: Any, dock: ScoresDock, qtbot: Any) -> None:

@@ -11,6 +11,7 @@ import pytest
 from napari.components import ViewerModel
 from napari.utils.notifications import notification_manager
 
+from napari_cam_sam.images.writing import write_text
 from napari_cam_sam.metrics.scoring import score_masks
 from napari_cam_sam.plugin.scores.scores_dock import ScoresDock
 from napari_cam_sam.session import Session, image_record, read_session, write_session
@@ -86,7 +87,7 @@ def cells(dock: ScoresDock) -> list[list[str]]:
 
 
 def csv_of(dock: ScoresDock, folder: Path) -> str:
-    dock.table.to_csv(folder / "scores.csv")
+    write_text(folder / "scores.csv", dock.table.as_csv())
     return (folder / "scores.csv").read_text(encoding="utf-8")
 
 

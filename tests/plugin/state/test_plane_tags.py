@@ -236,7 +236,7 @@ def test_tagged_planes_are_trained_on_as_they_are_shown(
     assert "Too few images" in words
     viewer.layers["scan"].contrast_limits = (0, 200)
     dock.output.text.setText(str(tmp_path / "dock"))
-    parameters = dock._parameters()
+    parameters = dock._new_job(resume=False).parameters
     dock.train()
     finish(dock.row)
     assert "expect lower accuracy" in dock.report.words.text()

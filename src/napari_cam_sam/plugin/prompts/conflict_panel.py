@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.qt.plain_text import Label
-from napari_cam_sam.plugin.qt.widgets import button, hbox
+from napari_cam_sam.plugin.qt.widgets import button, hbox, vbox
 from napari_cam_sam.plugin.state.prompt_layers import Conflict
 from napari_cam_sam.prompts.data import PlanePrompts
 
@@ -39,17 +39,13 @@ class ConflictPanel(QWidget):
         self._workspace = workspace
         self._pending: tuple[PlanePrompts, ...] = ()
         self._first: int | None = None
-        self.words = Label()
-        self.words.setWordWrap(True)
+        self.words = Label(wraps=True)
         self.keep = button("Keep mine", "Places new prompts only on slices that you did not edit.")
         self.replace = button(
             "Replace", "Replaces your edits of these objects; undo restores them."
         )
         self.add = button("Add", "Adds the new prompts to yours.")
-        whole = QVBoxLayout(self)
-        whole.setContentsMargins(0, 0, 0, 0)
-        whole.addWidget(self.words)
-        whole.addLayout(hbox(self.keep, self.replace, self.add))
+        vbox(self, self.words, hbox(self.keep, self.replace, self.add))
         for name in ("keep", "replace", "add"):
             getattr(self, name).clicked.connect(lambda _=False, name=name: self._answer(name))
         self.hide()

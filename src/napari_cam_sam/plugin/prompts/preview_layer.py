@@ -46,7 +46,22 @@ def preview_prompts(
     index: int,
     first_id: int,
 ) -> PromptPreview:
-    """Work out what a strategy would place; in a thread."""
+    """Return what a strategy would place; for a thread.
+
+    Parameters
+    ----------
+    values : ndarray of float32, shape (rows, columns)
+        A heatmap in [0, 1].
+    parameters : PromptParameters
+    axis, index : int
+        The plane.
+    first_id : int
+        Of its first object.
+
+    Returns
+    -------
+    PromptPreview
+    """
     from napari_cam_sam.prompts.strategies import prompts_from_heatmap, pseudo_mask
 
     prompts = prompts_from_heatmap(values, parameters, axis=axis, index=index, first_id=first_id)

@@ -94,8 +94,7 @@ class PromptsDock(Dock):
         self.clear = button("Clear slice (Shift-C)", "Removes all prompts on this slice.")
         self.undo = button("Undo (Ctrl-Z)", "Undoes the last edit of prompts.")
         self.redo = button("Redo (Ctrl-Shift-Z)", "Redoes what was undone last.")
-        self.found = Label()
-        self.found.setWordWrap(True)
+        self.found = Label(wraps=True)
         self.row = TaskProgress()
         self.preview = StrategyPreview(self.workspace, self.row)
         self.truth = TruthPrompts(self.workspace)
@@ -111,9 +110,10 @@ class PromptsDock(Dock):
         whole.addLayout(hbox(self.place, self.place_all))
         whole.addWidget(Section("From ground truth", self.truth, opened=False))
         edit = QGridLayout()
-        for i, widget in enumerate(
-            (self.draw_box, self.add_point, self.polarity, self.clear, self.undo, self.redo)
-        ):
+        edits = (
+            self.draw_box, self.add_point, self.polarity, self.clear, self.undo, self.redo
+        )  # fmt: skip
+        for i, widget in enumerate(edits):
             edit.addWidget(widget, i // 2, i % 2)
         whole.addLayout(form_layout((("Object", self.object),)))
         whole.addLayout(edit)
@@ -191,10 +191,8 @@ class PromptsDock(Dock):
             self.threshold.set_value(parameters.threshold)
         self.threshold.setEnabled(parameters.threshold_rule in UNITS)
         self.threshold.say_unit(UNITS.get(parameters.threshold_rule, ""))
-        named = [name for name, preset in PRESETS.items() if preset == parameters]
-        if named:
-            self.strategy.set_value(named[0])
-        else:
+        name = next((name for name, preset in PRESETS.items() if preset == parameters), None)
+        if not self.strategy.set_value(name):
             self.strategy.setCurrentIndex(-1)
             self.strategy.setPlaceholderText("custom")
         self.preview.move_rule()
@@ -228,25 +226,31 @@ class PromptsDock(Dock):
         bool
             False where nothing could be started; why is said.
         """
+        return self._attempt(lambda: self._extract(*self._heatmap_jobs(everywhere)))
+
+    def extract_from_truth(self, everywhere: bool = False) -> bool:
+        """Place prompts from the truth of the plane shown, or of all planes; as `extract`."""
+        return self._attempt(
+            lambda: self._extract(
+                self.truth.jobs(everywhere), "Prompts from ground truth", self.truth.label.value()
+            )
+        )
+
+    def _heatmap_jobs(
+        self, everywhere: bool
+    ) -> tuple[Sequence[Callable[[], PlanePrompts]], str, int, Collection[HeatmapRecord]]:
+        """Return what makes the prompts of planes in a thread, as `_extract` takes it."""
         from napari_cam_sam.prompts.strategies import prompts_from_heatmap
 
-        workspace = self.workspace
-        self.row.clear_error()
-        try:
-            axis, shown = workspace.plane()
-            parameters = self._parameters()
-        except CamSamError as error:
-            self.row.show_error(str(error))
-            return False
-        indices = workspace.heatmaps.computed_planes(axis) if everywhere else [shown]
-        values = [workspace.heatmaps.values(axis, i) for i in indices]
-        given = [(i, v) for i, v in zip(indices, values, strict=True) if v is not None]
+        heatmaps, first = self.workspace.heatmaps, self.workspace.prompts.object_id
+        axis, shown = self.workspace.plane()
+        parameters = self._parameters()
+        indices = heatmaps.computed_planes(axis) if everywhere else [shown]
+        given = {i: v for i in indices if (v := heatmaps.values(axis, i)) is not None}
         if not given:
             which = "on any slice" if everywhere else "on this slice"
-            self.row.show_error(f"No heatmap {which}: compute one first (step 1).")
-            return False
-        notes = {i: n for i, _ in given if (n := workspace.heatmaps.record(axis, i)) is not None}
-        first = workspace.prompts.object_id
+            raise CamSamError(f"No heatmap {which}: compute one first (step 1).")
+        notes = {i: n for i in given if (n := heatmaps.record(axis, i)) is not None}
 
         def one(index: int, heat: NDArray[np.float32]) -> PlanePrompts:
             if notes[index].reason:
@@ -256,18 +260,17 @@ class PromptsDock(Dock):
                 heat.copy(), parameters, axis=axis, index=index, first_id=first
             )
 
-        jobs = [partial(one, i, v) for i, v in given]
-        return self._extract(jobs, "Prompts from heatmaps", first, notes.values())
+        jobs = [partial(one, i, v) for i, v in given.items()]
+        return jobs, "Prompts from heatmaps", first, notes.values()
 
-    def extract_from_truth(self, everywhere: bool = False) -> bool:
-        """Place prompts from the truth of the plane shown, or of all planes; as `extract`."""
+    def _attempt(self, action: Callable[[], object]) -> bool:
+        """Do something, in place of what was said of the action before; show why it cannot be."""
         self.row.clear_error()
         try:
-            jobs = self.truth.jobs(everywhere)
+            return action() is not False
         except CamSamError as error:
             self.row.show_error(str(error))
             return False
-        return self._extract(jobs, "Prompts from ground truth", self.truth.label.value())
 
     def _extract(
         self,
@@ -286,12 +289,9 @@ class PromptsDock(Dock):
                 self.question.place(tuple(found), first)
 
         return self.row.start(
-            lambda: (job() for job in jobs),
-            len(jobs),
-            description,
-            keep,
+            lambda: (job() for job in jobs), len(jobs), description, keep,
             lambda: workspace.is_current(snapshot),
-        )
+        )  # fmt: skip
 
     def _placed(self, planes: tuple[PlanePrompts, ...], count: int) -> None:
         """Select what was placed, and say how much it is."""
@@ -321,31 +321,21 @@ class PromptsDock(Dock):
     # Editing
 
     def _edit_mode(self, which: int, mode: str) -> None:
-        self.row.clear_error()
-        try:
+        def edit() -> None:
             self.workspace.plane()
             layer = self.workspace.prompts.create()[which]
-        except CamSamError as error:
-            self.row.show_error(str(error))
-            return
-        self.workspace.viewer.layers.selection.active = layer
-        layer.mode = mode
+            self.workspace.viewer.layers.selection.active = layer
+            layer.mode = mode
+
+        self._attempt(edit)
 
     def switch_polarity(self) -> None:
         """Turn the selected points, or what new points will be."""
-        self.row.clear_error()
-        try:
-            self.workspace.prompts.switch_polarity()
-        except CamSamError as error:
-            self.row.show_error(str(error))
+        self._attempt(self.workspace.prompts.switch_polarity)
 
     def clear_plane(self) -> None:
         """Remove the prompts of the plane shown."""
-        self.row.clear_error()
-        try:
-            self.workspace.prompts.clear(*self.workspace.plane())
-        except CamSamError as error:
-            self.row.show_error(str(error))
+        self._attempt(lambda: self.workspace.prompts.clear(*self.workspace.plane()))
 
     def _show_object(self, object_id: int) -> None:
         with signals_blocked(self.object):

@@ -90,15 +90,15 @@ class StrategyPreview(ElidedCheckBox):
 
     def _drawn(self, proposal: PromptPreview) -> None:
         """Draw it, unless it is there already, or the user has made it better."""
-        workspace, there = self._workspace, proposal.prompts
+        prompts, there = self._workspace.prompts, proposal.prompts
+        at = there.axis, there.index
         try:
-            if workspace.plane() != (there.axis, there.index):
+            if self._workspace.plane() != at:
                 return
-            placed = workspace.prompts.read(there.axis, there.index)
+            placed = prompts.read(*at)
         except CamSamError:
             return
-        first = workspace.prompts.object_id
-        edited = (there.axis, there.index) in workspace.prompts.edited(first)
+        edited = at in prompts.edited(prompts.object_id)
         if set(there.objects) <= set(placed.objects) or (edited and not self._rule_moved):
             self._layer.hide()
         else:

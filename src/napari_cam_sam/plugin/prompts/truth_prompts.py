@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QWidget
 
-from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.plugin.layers.conversion import frame_shown, image_of
 from napari_cam_sam.plugin.qt.dock import connect_to_layers
 from napari_cam_sam.plugin.qt.widgets import (
+    Message,
     SpinBox,
     ValueComboBox,
-    WrappingLabel,
     button,
     form_layout,
     hbox,
+    vbox,
 )
 from napari_cam_sam.plugin.state.label_choice import LabelChoice
 from napari_cam_sam.prompts.data import PlanePrompts
@@ -72,25 +71,16 @@ class TruthPrompts(QWidget):
         self.margin.setToolTip(
             "Added on every side of each box; use fewer along an axis of thick slices."
         )
-        whole = QVBoxLayout(self)
-        whole.setContentsMargins(0, 0, 0, 0)
-        whole.addLayout(
-            form_layout(
-                (
-                    ("Ground truth", self.layer),
-                    ("Label", self.label),
-                    ("Prompt", self.rule),
-                    ("Margin", self.margin),
-                )
-            )
-        )
-        self.remark = WrappingLabel()
+        self.remark = Message()
         self.remark.hide()
-        whole.addWidget(self.remark)
-        whole.addLayout(hbox(self.place, self.place_all))
+        rows = (
+            ("Ground truth", self.layer), ("Label", self.label), ("Prompt", self.rule),
+            ("Margin", self.margin),
+        )  # fmt: skip
+        vbox(self, form_layout(rows), self.remark, hbox(self.place, self.place_all))
         self.place.clicked.connect(lambda: self.wanted.emit(False))
         self.place_all.clicked.connect(lambda: self.wanted.emit(True))
-        self.label.found.connect(self._show_remark)
+        self.label.found.connect(lambda: self.remark.setText(self.label.remark))
         self.layer.chosen.connect(self._layer_chosen)
         workspace.truth_changed.connect(self._list)
         workspace.image_changed.connect(self._list)
@@ -107,14 +97,8 @@ class TruthPrompts(QWidget):
         """
         from napari_cam_sam.prompts.strategies import prompts_from_mask, strategy_parameters
 
-        workspace, layer, label = self._workspace, self.layer.value(), self.label.value()
-        axis, shown = workspace.plane()
-        if layer is None or layer not in workspace.viewer.layers:
-            raise CamSamError("No ground truth: open a labels layer on the image's grid.")
-        reason = workspace.mismatch(layer)
-        if reason is not None:
-            raise CamSamError(reason)
-        truth = image_of(layer, frame_shown(workspace.viewer, layer))
+        label, (axis, shown) = self.label.value(), self._workspace.plane()
+        truth = self._workspace.truth_layer.read(self.layer.value())
         rule = strategy_parameters(self.rule.value())
         rule = replace(rule, one_object=True, margin=self.margin.value())
 
@@ -143,10 +127,6 @@ class TruthPrompts(QWidget):
     def _look_for_labels(self) -> None:
         layer = self.layer.value()
         self.label.look_in([] if layer is None else [layer])
-
-    def _show_remark(self) -> None:
-        self.remark.setText(self.label.remark)
-        self.remark.setVisible(bool(self.label.remark))
 
     def _list(self, _: object = None) -> None:
         before = self.layer.value()

@@ -14,7 +14,14 @@ from napari_cam_sam.plugin.qt.plain_text import Label
 from napari_cam_sam.plugin.qt.timers import single_shot_timer
 from napari_cam_sam.plugin.qt.widgets import vbox
 
-__all__ = ["Plot", "ThemeColours", "add_legend", "style_axes", "theme_colours"]
+__all__ = [
+    "Plot",
+    "ThemeColours",
+    "add_legend",
+    "add_legend_above",
+    "style_axes",
+    "theme_colours",
+]
 
 # Blue and orange are told apart by all eyes; a dark and a light theme need other shades of them.
 _LINES = {"dark": ("#56b4e9", "#e69f00"), "light": ("#0072b2", "#b35900")}
@@ -178,4 +185,20 @@ def add_legend(axes: Any, colours: ThemeColours, where: str) -> None:
     axes.legend(
         loc=where, fontsize=colours.size, labelcolor=colours.text, frameon=True,
         facecolor=colours.background, edgecolor=colours.grid, framealpha=0.8,
+    )  # fmt: skip
+
+
+def add_legend_above(figure: Any, axes: Any, colours: ThemeColours) -> None:
+    """Put the legend of axes above a figure, in one row.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+    axes : matplotlib.axes.Axes
+        Whose lines it names.
+    colours : ThemeColours
+    """
+    figure.legend(
+        *axes.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False,
+        fontsize=colours.size, labelcolor=colours.text, handlelength=1.4, columnspacing=1.0,
     )  # fmt: skip

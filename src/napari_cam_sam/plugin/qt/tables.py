@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import QAbstractItemView, QTableWidget, QTableWidgetItem
 
-__all__ = ["NumberItem", "format_score", "make_read_only", "set_headers"]
+__all__ = ["NumberItem", "format_score", "make_read_only", "set_headers", "set_rows"]
 
 
 class NumberItem(QTableWidgetItem):
@@ -108,3 +108,26 @@ def format_score(metric: str, value: float, digits: int = 3) -> str:
     if metric == "pointing_hit":
         return "hit" if value else "miss"
     return f"{value:.{digits}f}"
+
+
+def set_rows(
+    table: QTableWidget, rows: Collection[Iterable[str | float | QTableWidgetItem]]
+) -> None:
+    """Show rows in a table, in place of those before.
+
+    Parameters
+    ----------
+    table : QTableWidget
+        Its columns stay.
+    rows : collection of iterable of str, int, float or QTableWidgetItem
+        The cells of each row; a float is shown as a score.
+    """
+    table.setRowCount(len(rows))
+    for at, row in enumerate(rows):
+        for column, cell in enumerate(row):
+            if isinstance(cell, str):
+                cell = QTableWidgetItem(cell)
+            elif isinstance(cell, int | float):
+                text = str(cell) if isinstance(cell, int) else format_score("", cell)
+                cell = NumberItem(text, cell)
+            table.setItem(at, column, cell)

@@ -24,7 +24,12 @@ AGREEMENT = {
 
 
 class AgreementLayer:
-    """The labels layer that shows where prediction and truth agree."""
+    """The labels layer that shows where prediction and truth agree.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    """
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace

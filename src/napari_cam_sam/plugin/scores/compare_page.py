@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtWidgets import QPushButton, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QTableWidget, QWidget
 
 from napari_cam_sam.evaluation.truth import keep_label
 from napari_cam_sam.plugin.layers.conversion import frame_shown, image_of
-from napari_cam_sam.plugin.qt.tables import NumberItem, format_score, make_read_only, set_headers
+from napari_cam_sam.plugin.qt.tables import (
+    NumberItem,
+    format_score,
+    make_read_only,
+    set_headers,
+    set_rows,
+)
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
 from napari_cam_sam.plugin.qt.torch_import import import_torch
+from napari_cam_sam.plugin.qt.widgets import button, vbox
 from napari_cam_sam.prompts.data import PlanePrompts
 
 if TYPE_CHECKING:
@@ -26,15 +34,20 @@ _BEFORE = ". Out of date: compare again."
 
 
 class ComparePage(QWidget):
-    """The ways to a mask, a line each, beside what the truth's prompts give."""
+    """The ways to a mask, a line each, beside what the truth's prompts give.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    """
 
     def __init__(self, workspace: Workspace) -> None:
         super().__init__()
         self._workspace = workspace
         self._found: list[ComparedPlane] = []
-        self.button = QPushButton("Compare with ground-truth prompts")
-        self.button.setToolTip(
-            "Segments each slice with a heatmap, from its prompts and from ground-truth prompts."
+        self.button = button(
+            "Compare with ground-truth prompts",
+            "Segments each slice with a heatmap, from its prompts and from ground-truth prompts.",
         )
         self.row = TaskProgress()
         self.table = QTableWidget(0, 5)
@@ -48,10 +61,7 @@ class ComparePage(QWidget):
             ("% of truth", "Mean Dice as a percentage of that from ground-truth prompts."),
         ]
         set_headers(self.table, heads)
-        whole = QVBoxLayout(self)
-        whole.setContentsMargins(0, 4, 0, 0)
-        for widget in (self.button, self.row, self.table):
-            whole.addWidget(widget)
+        vbox(self, self.button, self.row, self.table).setContentsMargins(0, 4, 0, 0)
         self.row.ended.connect(self._ended)
         workspace.masks.accepted_changed.connect(self.mark_edited)
         self.clear()
@@ -121,10 +131,8 @@ class ComparePage(QWidget):
         workspace, axis = self._workspace, job.axis
         snapshot, planes = workspace.snapshot(), workspace.heatmaps.computed_planes(axis)
         segmenter, parameters = workspace.segmenter, workspace.prompt_parameters
-        heat: dict[int, Any] = {}
-        for i in planes:
-            known = workspace.heatmaps.evidence(axis, i)
-            heat[i] = None if known is None else known[1]
+        known = {i: workspace.heatmaps.evidence(axis, i) for i in planes}
+        heat = {i: None if one is None else one[1] for i, one in known.items()}
         placed, accepted = self._placed(axis), self._accepted(job)
         embeddings = workspace.embeddings
 
@@ -143,20 +151,17 @@ class ComparePage(QWidget):
             import_torch()
             from napari_cam_sam.evaluation.comparison import compare_planes
 
+            encode = partial(embeddings.encode, segmenter)
             yield from compare_planes(given(), segmenter, encode, parameters)
-
-        def encode(plane: Any) -> Any:
-            return embeddings.encode(segmenter, plane)
-
-        def wanted() -> bool:
-            return snapshot.layer in workspace.viewer.layers
 
         self.clear()
         self._of = self._made_from(key)
         self.button.setEnabled(False)
         self.row.set_message(f"Comparing with {segmenter.name}…")
-        words = f"Comparison of {job.image.name}"
-        return self.row.start(steps, len(planes), words, self._found.append, wanted)
+        return self.row.start(
+            steps, len(planes), f"Comparison of {job.image.name}", self._found.append,
+            lambda: snapshot.layer in workspace.viewer.layers,
+        )  # fmt: skip
 
     def _accepted(self, job: ScoringInput) -> Any | None:
         """Return what the user accepted, of the label that is meant where it occurs."""
@@ -178,14 +183,12 @@ class ComparePage(QWidget):
         from napari_cam_sam.evaluation.comparison import summarise_comparison
 
         self.lines = summarise_comparison(self._found)
-        self.table.setRowCount(len(self.lines))
-        for at, line in enumerate(self.lines):
-            self.table.setItem(at, 0, QTableWidgetItem(line.variant))
-            values = (line.dice, line.iou, line.volume_dice)
-            for column, value in enumerate(values, start=1):
-                self.table.setItem(at, column, NumberItem(format_score("", value), value))
+        rows = []
+        for line in self.lines:
             share = line.percent_of_truth_prompts
-            self.table.setItem(at, 4, NumberItem(format_score("", share, 1), share))
+            last = NumberItem(format_score("", share, 1), share)
+            rows.append((line.variant, line.dice, line.iou, line.volume_dice, last))
+        set_rows(self.table, rows)
         self.table.resizeColumnsToContents()
         words = f"{self.lines[0].n_planes} slices with ground truth or masks"
         self._words = words if complete else f"Stopped after {words}"

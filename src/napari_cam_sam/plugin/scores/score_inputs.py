@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image as ImageLayer
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.plugin.layers.conversion import frame_shown, image_of, is_own
 from napari_cam_sam.plugin.layers.layer_geometry import geometry_of
 from napari_cam_sam.plugin.qt.dock import connect_to_layers, connect_until_destroyed
-from napari_cam_sam.plugin.qt.widgets import ValueComboBox, form_layout
+from napari_cam_sam.plugin.qt.widgets import ValueComboBox, form_layout, vbox
 from napari_cam_sam.plugin.scores.score_rows import Subject
 from napari_cam_sam.plugin.state.label_choice import LabelChoice
 
@@ -24,8 +25,12 @@ if TYPE_CHECKING:
 
 __all__ = ["ScoreInputs"]
 
-_EDITS = ("labels_update", "paint", "data")
-_PLACES = ("scale", "translate", "rotate", "shear", "affine", "units")
+# What is done when a layer that was chosen sends an event.
+_ANSWERS = {
+    "_edit": ("labels_update", "paint", "data"),
+    "_refresh": ("set_data",),
+    "_move": ("scale", "translate", "rotate", "shear", "affine", "units"),
+}
 
 
 class ScoreInputs(QWidget):
@@ -55,18 +60,11 @@ class ScoreInputs(QWidget):
             "A heatmap to score too: computed here, or a gray layer from 0 to 1."
         )
         self.label = LabelChoice(workspace, "The label to compare in both layers.")
-        whole = QVBoxLayout(self)
-        whole.setContentsMargins(0, 0, 0, 0)
-        whole.addLayout(
-            form_layout(
-                (
-                    ("Prediction", self.prediction),
-                    ("Ground truth", self.truth),
-                    ("Heatmap", self.heatmap),
-                    ("Label", self.label),
-                )
-            )
-        )
+        rows = (
+            ("Prediction", self.prediction), ("Ground truth", self.truth),
+            ("Heatmap", self.heatmap), ("Label", self.label),
+        )  # fmt: skip
+        vbox(self, form_layout(rows))
         self.label.found.connect(self.changed)
         for name in ("prediction", "truth", "heatmap", "label"):
             getattr(self, name).chosen.connect(lambda one=name: self._chosen(one))
@@ -173,17 +171,21 @@ class ScoreInputs(QWidget):
         """Hear of edits in the layers chosen, and look which labels they hold."""
         layers = [x for x in (self.prediction.value(), self.truth.value()) if x is not None]
         if layers != self._heard:
-            for layer in self._heard:
-                for name in (*_EDITS, "set_data", *_PLACES):
-                    for method in (self._edit, self._refresh, self._move):
-                        getattr(layer.events, name).disconnect(method)
+            for event, method in self._events():
+                event.disconnect(method)
             self._heard = layers
-            for layer in layers:
-                for name in (*_EDITS, "set_data", *_PLACES):
-                    method = self._edit if name in _EDITS else self._move
-                    method = self._refresh if name == "set_data" else method
-                    connect_until_destroyed(self, getattr(layer.events, name), method)
+            for event, method in self._events():
+                connect_until_destroyed(self, event, method)
         self.label.look_in(layers)
+
+    def _events(self) -> list[tuple[Any, Callable[..., None]]]:
+        """List the events of the layers that are heard, each with what is done."""
+        return [
+            (getattr(layer.events, name), getattr(self, method))
+            for layer in self._heard
+            for method, names in _ANSWERS.items()
+            for name in names
+        ]
 
     # What is chosen
 
@@ -242,14 +244,10 @@ class ScoreInputs(QWidget):
             return None
         names, many = " and ".join(others), len(others) > 1
         if image.geometry.unit == "mm":
-            return (
-                f"Distances are in mm, by the spacing of {image.name}: {names} "
-                f"{'have' if many else 'has'} no unit."
-            )
-        return (
-            f"Distances are in px: {image.name} has no unit, though {names} "
-            f"{'are' if many else 'is'} in mm."
-        )
+            verb = "have" if many else "has"
+            return f"Distances are in mm, by the spacing of {image.name}: {names} {verb} no unit."
+        verb = "are" if many else "is"
+        return f"Distances are in px: {image.name} has no unit, though {names} {verb} in mm."
 
     def words(self) -> str:
         """Return in words what would be scored."""
@@ -267,29 +265,23 @@ class ScoreInputs(QWidget):
         image, (axis, _) = self._workspace.image(), self._workspace.plane()
         layer, maps = self.heatmap.value(), None
         planes: tuple[int, ...] = ()
-        if layer is not None and is_own(layer):
-            planes = tuple(self._workspace.heatmaps.computed_planes(axis))
-            values = layer.data if image.spatial_ndim == 2 else np.moveaxis(layer.data, axis, 0)
-            values = values[None] if image.spatial_ndim == 2 else values
+        if layer is not None:
+            own = is_own(layer)
+            data = layer.data if own else self.array(layer)
+            maps = data[None] if image.spatial_ndim == 2 else np.moveaxis(data, axis, 0)
+            computed = self._workspace.heatmaps.computed_planes(axis) if own else range(len(maps))
+            planes = tuple(computed)
             # A view where all planes have one: a large volume is copied in the thread.
-            every = len(planes) == len(values)
-            maps = (values if every else values[list(planes)]) if planes else None
-        elif layer is not None:
-            planes = tuple(range(image.n_planes(axis)))
-            data = self.array(layer)
-            maps = np.moveaxis(data, axis, 0) if image.spatial_ndim == 3 else data[None]
-        labels = [self.array(x) for x in (self.prediction.value(), self.truth.value())]
+            if len(planes) < len(maps):
+                maps = maps[list(planes)] if planes else None
+        prediction, truth = (self.array(x) for x in self.layers()[:2])
         name = self.heatmap.currentText()
-        return ScoringInput(
-            image, axis, labels[0], labels[1], self.label.value(), maps, planes, name
-        )
+        label = self.label.value()
+        return ScoringInput(image, axis, prediction, truth, label, maps, planes, name)
 
     def array(self, layer: Any) -> Any:
         """Return the array of a layer, of a series that of the frame shown."""
-        return self._image(layer).data
-
-    def _image(self, layer: Any) -> Image:
-        return image_of(layer, frame_shown(self._workspace.viewer, layer))
+        return image_of(layer, frame_shown(self._workspace.viewer, layer)).data
 
 
 def _unit(image: Image) -> str:

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
 
-from napari_cam_sam.plugin.qt.plots import Plot, ThemeColours, add_legend, style_axes
+from napari_cam_sam.plugin.qt.plots import (
+    Plot,
+    ThemeColours,
+    add_legend,
+    add_legend_above,
+    style_axes,
+)
 from napari_cam_sam.text import drawn
 
 if TYPE_CHECKING:
@@ -18,7 +24,12 @@ __all__ = ["CurvesPlot", "PlanesPlot"]
 
 
 class CurvesPlot(Plot):
-    """ROC above precision–recall, each with its area and what chance gives."""
+    """ROC above precision–recall, each with its area and what chance gives.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    """
 
     def __init__(self, viewer: Any) -> None:
         super().__init__(viewer, 320)
@@ -53,7 +64,12 @@ class CurvesPlot(Plot):
 
 
 class PlanesPlot(Plot):
-    """Scores along the planes, with a line at the plane shown; a click asks for a plane."""
+    """Scores along the planes, with a line at the plane shown; a click asks for a plane.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    """
 
     plane_chosen = Signal(int)
 
@@ -72,25 +88,22 @@ class PlanesPlot(Plot):
         def paint(figure: Any, colours: ThemeColours) -> None:
             axes = figure.subplots()
             style_axes(axes, colours, f"Slice along axis {axis}", "Score")
+            low, high = self._planes[0], self._planes[-1]
             for values, name, colour, mark in (
                 (dice, "Dice", colours.first, "o"),
                 (auroc, "AUROC of the heatmap", colours.second, "s"),
             ):
-                known = [i for i in sorted(values) if not math.isnan(values[i])]
-                if known:
-                    axes.plot(*_gaps(known, values), color=colour, marker=mark, ms=4, lw=1.5,
+                # Broken where planes are missing.
+                line = [values.get(i, math.nan) for i in range(low, high + 1)]
+                if not all(map(math.isnan, line)):
+                    axes.plot(range(low, high + 1), line, color=colour, marker=mark, ms=4, lw=1.5,
                               label=name)  # fmt: skip
             axes.set_ylim(-0.03, 1.03)
             axes.xaxis.get_major_locator().set_params(integer=True)
             self._line = axes.axvline(0, color=colours.text, lw=1, ls=":", label="shown")
             self._move_line()
-            low, high = min(self._planes), max(self._planes)
             axes.set_xlim(low - 1, high + 1)
-            figure.legend(
-                *axes.get_legend_handles_labels(), loc="outside upper center", ncols=3,
-                frameon=False, fontsize=colours.size, labelcolor=colours.text,
-                handlelength=1.4, columnspacing=1.0,
-            )  # fmt: skip
+            add_legend_above(figure, axes, colours)
 
         self.draw(paint)
 
@@ -109,19 +122,6 @@ class PlanesPlot(Plot):
     def _nearest(self, x: float) -> None:
         if self._planes:
             self.plane_chosen.emit(min(self._planes, key=lambda i: abs(i - x)))
-
-
-def _gaps(known: list[int], values: Mapping[int, float]) -> tuple[list[float], list[float]]:
-    """Return the points of a line that is broken where planes are missing."""
-    x: list[float] = []
-    y: list[float] = []
-    for before, index in zip([known[0], *known], known, strict=False):
-        if index - before > 1:
-            x.append((index + before) / 2)
-            y.append(math.nan)
-        x.append(index)
-        y.append(values[index])
-    return x, y
 
 
 def _number(value: float) -> str:

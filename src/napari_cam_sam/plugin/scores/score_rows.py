@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +26,10 @@ __all__ = [
     "key",
     "missing",
     "place",
+    "plain_number",
     "remarks",
     "spoken",
+    "to_text",
 ]
 
 METRICS = {
@@ -110,12 +112,32 @@ class Subject:
 
 
 def key(row: ScoredRow) -> Key:
-    """Return what tells a row from all others of its table."""
+    """Return what tells a row from all others of its table.
+
+    Parameters
+    ----------
+    row : ScoredRow
+
+    Returns
+    -------
+    tuple of (str, int)
+        Its kind and its number.
+    """
     return row.kind, row.number
 
 
 def spoken(row: ScoredRow) -> str:
-    """Return what a row is of, for the user, e.g. ``"slice 11"``."""
+    """Return what a row is of, for the user.
+
+    Parameters
+    ----------
+    row : ScoredRow
+
+    Returns
+    -------
+    str
+        E.g. ``"slice 11"``.
+    """
     return _in_files(row).replace("plane", "slice")
 
 
@@ -124,7 +146,19 @@ def _in_files(row: ScoredRow) -> str:
 
 
 def remarks(row: ScoredRow, older: bool = False) -> str:
-    """Return in words what to know before a row's numbers are used."""
+    """Return in words what to know before a row's numbers are used.
+
+    Parameters
+    ----------
+    row : ScoredRow
+    older : bool
+        Whether it was scored before the last edit.
+
+    Returns
+    -------
+    str
+        Empty where there is nothing to know.
+    """
     said = [_WORDS.get(flag, flag) for flag in row.scores.flags]
     if row.kind == "object" and row.partner not in (None, row.number):
         said.append(f"label {row.partner} in the prediction")
@@ -134,32 +168,64 @@ def remarks(row: ScoredRow, older: bool = False) -> str:
 
 
 def missing(row: ScoredRow) -> str:
-    """Return on how many planes nothing is predicted, e.g. of a volume segmented in part."""
+    """Return in words on how many planes nothing is predicted, as where a part is segmented.
+
+    Parameters
+    ----------
+    row : ScoredRow
+        Of a volume or an object.
+
+    Returns
+    -------
+    str
+        No whole sentence.
+    """
     of = "of its slices" if row.kind == "object" else "slices with ground truth"
     verb = "has" if row.empty_planes == 1 else "have"
     return f"{row.empty_planes} of {row.truth_planes} {of} {verb} no mask"
 
 
 def place(row: ScoredRow) -> tuple[int, int]:
-    """Return the place of a row in a table that nobody sorted."""
+    """Return the place of a row in a table that nobody sorted.
+
+    Parameters
+    ----------
+    row : ScoredRow
+
+    Returns
+    -------
+    tuple of (int, int)
+        To sort by.
+    """
     return _ORDER[row.kind], row.number
 
 
 def as_data(
-    rows: Iterable[ScoredRow], subject: Subject, is_older: Callable[[ScoredRow], bool]
+    rows: Iterable[ScoredRow], subject: Subject | None, is_older: Callable[[ScoredRow], bool]
 ) -> list[dict[str, Any]]:
     """Return rows as plain data, which JSON holds and `from_data` takes back.
 
-    A number that is not defined is None, an infinite distance the text ``"inf"``.
+    Parameters
+    ----------
+    rows : iterable of ScoredRow
+    subject : Subject or None
+        What they are scores of; None leaves that out.
+    is_older : callable
+        Whether a row was scored before the last edit.
+
+    Returns
+    -------
+    list of dict
+        One a row. A number that is not defined is None, an infinite distance the text ``"inf"``.
     """
+    about = {} if subject is None else vars(subject)
     out = []
     for row in rows:
-        values = ((name, row.scores.values.get(name, math.nan)) for name in METRICS)
-        numbers = {name: _to_plain(float(value)) for name, value in values}
+        values = row.scores.values
         older = is_older(row)
         out.append(
-            {**vars(subject), "scored": _in_files(row), "kind": row.kind, "number": row.number}
-            | numbers
+            {**about, "scored": _in_files(row), "kind": row.kind, "number": row.number}
+            | {name: plain_number(values.get(name, math.nan)) for name in METRICS}
             | {"flags": list(row.scores.flags), "remarks": remarks(row, older), "older": older}
             | {name: getattr(row, name) for name in _WHERE}
         )
@@ -169,7 +235,19 @@ def as_data(
 def from_data(
     rows: Iterable[Mapping[str, Any]],
 ) -> tuple[list[ScoredRow], Subject | None, set[Key]]:
-    """Make rows of what `as_data` gave, what they are of, and which of them are older.
+    """Return the rows of which `as_data` made plain data.
+
+    Parameters
+    ----------
+    rows : iterable of mapping
+
+    Returns
+    -------
+    rows : list of ScoredRow
+    subject : Subject or None
+        What they are scores of; None without rows.
+    older : set of (str, int)
+        The keys of those that were scored before the last edit.
 
     Raises
     ------
@@ -202,22 +280,62 @@ def as_text(
     is_older: Callable[[ScoredRow], bool],
     delimiter: str = ",",
 ) -> str:
-    """Return rows as a table of text in full precision; an infinite distance stands as ``inf``."""
+    """Return rows as a table of text in full precision.
+
+    Parameters
+    ----------
+    rows, subject, is_older
+        As for `as_data`.
+    delimiter : str
+        Between columns.
+
+    Returns
+    -------
+    str
+        As `to_text` makes it.
+    """
+    about = [] if subject is None else [field.name for field in fields(subject)]
+    names = (*about, "scored", "kind", "number", *METRICS, "flags", "remarks")
+    data = as_data(rows, subject, is_older)
+    return to_text(names, (row | {"flags": " ".join(row["flags"])} for row in data), delimiter)
+
+
+def to_text(names: Collection[str], rows: Iterable[Mapping[str, Any]], delimiter: str = ",") -> str:
+    """Return a table as text, which no spreadsheet takes for formulas.
+
+    Parameters
+    ----------
+    names : collection of str
+        Of the columns, which head the table.
+    rows : iterable of mapping
+        By the names of the columns; what has another name is left out, and None is an empty cell.
+    delimiter : str
+        Between columns.
+
+    Returns
+    -------
+    str
+        A line a row, numbers in full precision.
+    """
     text = io.StringIO()
     writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
-    about = {} if subject is None else vars(subject)
-    writer.writerow([*about, "scored", "kind", "number", *METRICS, "flags", "remarks"])
-    fixed = ["" if value is None else value for value in about.values()]
-    for row in rows:
-        values = [row.scores.values.get(name, math.nan) for name in METRICS]
-        numbers = ["" if math.isnan(value) else repr(float(value)) for value in values]
-        flags = (" ".join(row.scores.flags), remarks(row, is_older(row)))
-        about_row = (*fixed, _in_files(row), row.kind, row.number)
-        writer.writerow([*cells(about_row), *numbers, *cells(flags)])
+    writer.writerow(names)
+    writer.writerows(cells(row[name] for name in names) for row in rows)
     return text.getvalue()
 
 
-def _to_plain(value: float) -> float | str | None:
+def plain_number(value: float) -> float | str | None:
+    """Return a number as JSON and tables hold it.
+
+    Parameters
+    ----------
+    value : float
+
+    Returns
+    -------
+    float, str or None
+        None for NaN, the text ``"inf"`` or ``"-inf"`` for what is infinite.
+    """
     if math.isnan(value):
         return None
-    return value if math.isfinite(value) else repr(value)
+    return float(value) if math.isfinite(value) else repr(float(value))

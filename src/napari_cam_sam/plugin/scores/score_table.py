@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QTableWidget, QTableWidgetItem
 
-from napari_cam_sam.images.writing import write_text
 from napari_cam_sam.plugin.qt.plain_text import plain_tip
 from napari_cam_sam.plugin.qt.tables import NumberItem, format_score, make_read_only, set_headers
 from napari_cam_sam.plugin.scores.score_rows import (
@@ -54,11 +52,13 @@ class ScoreTable(QTableWidget):
         self.cellActivated.connect(self._chosen)
 
     def _set_unit(self, unit: str) -> None:
-        heads = [("Scored", "The volume, its objects, and the slices along the axis shown.")]
-        heads += METRICS.values()
-        heads += [("Remarks", "What to know before using the numbers.")]
+        heads = (
+            ("Scored", "The volume, its objects, and the slices along the axis shown."),
+            *METRICS.values(),
+            ("Remarks", "What to know before using the numbers."),
+        )
         set_headers(
-            self, [(text.format(unit=unit), hint.format(unit=unit)) for text, hint in heads]
+            self, ((text.format(unit=unit), hint.format(unit=unit)) for text, hint in heads)
         )
 
     def rows(self) -> list[ScoredRow]:
@@ -129,20 +129,9 @@ class ScoreTable(QTableWidget):
         """Return the rows as they are sorted, with tabs between their columns."""
         return as_text(self.shown(), None, self.is_older, "\t")
 
-    def writer(self) -> Callable[[Path], None]:
-        """Return what writes the rows as they are now, each with what was compared, as CSV."""
-        text = as_text(self.rows(), self.subject, self.is_older)
-        return lambda path: write_text(path, text)
-
-    def to_csv(self, path: str | Path) -> None:
-        """Write the rows, each with what was compared.
-
-        Raises
-        ------
-        CamSamError
-            If the file cannot be written.
-        """
-        self.writer()(Path(path))
+    def as_csv(self) -> str:
+        """Return all rows as CSV, each with what was compared."""
+        return as_text(self.rows(), self.subject, self.is_older)
 
     # The cells
 

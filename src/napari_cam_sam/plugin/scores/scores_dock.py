@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 from qtpy.QtCore import Signal
@@ -12,6 +13,7 @@ from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import QVBoxLayout
 
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.images.writing import write_text
 from napari_cam_sam.plugin.layers.layer_geometry import file_of
 from napari_cam_sam.plugin.qt.dock import Dock, connect_until_destroyed
 from napari_cam_sam.plugin.qt.latest import LatestOnly
@@ -136,7 +138,7 @@ class ScoresDock(Dock):
     def _image_changed(self) -> None:
         # The viewer tells of another frame a moment after it shows it: what was begun meanwhile
         # is of that frame, and goes on.
-        if self._next is None or self._next.key != self.choices.key_or_none():
+        if not self._is_of_choices(self._next):
             self._forget()
         self._state = None
         self.table.set_rows([], None)
@@ -168,11 +170,16 @@ class ScoresDock(Dock):
             return
         if state is None:
             words = _RESTORED if self.table.subject is not None else self.choices.words()
+        elif self._is_of_choices(state):
+            words = state.words
         else:
-            same = state.key == self.choices.key()
-            words = state.words if same else "Scores are out of date: press Score."
+            words = "Scores are out of date: press Score."
         remarks = (self.choices.label.remark, self.choices.unit_remark())
         self.row.set_message(" ".join(filter(None, (words, *remarks))))
+
+    def _is_of_choices(self, state: ScoringRun | None) -> TypeGuard[ScoringRun]:
+        """Return whether a scoring is of what is chosen now."""
+        return state is not None and state.key == self.choices.key_or_none()
 
     # Scoring
 
@@ -188,14 +195,11 @@ class ScoresDock(Dock):
         if self.choices.problem() is not None or self._next is not None:
             self._refresh()
             return False
-        workspace, job = self.workspace, self.choices.to_score()
+        workspace, job, subject = self.workspace, self.choices.to_score(), self.choices.subject()
         image = job.image
         layers = [layer for layer in self.choices.layers() if layer is not None]
-        subject = self.choices.subject()
-        found = ScoringRun(
-            self.choices.key(), subject, job, np.zeros(image.spatial_shape, np.uint8)
-        )
-        self._next = found
+        agreement = np.zeros(image.spatial_shape, np.uint8)
+        found = self._next = ScoringRun(self.choices.key(), subject, job, agreement)
 
         def steps() -> Generator[Any]:
             from napari_cam_sam.evaluation.score_steps import score_steps
@@ -224,7 +228,7 @@ class ScoresDock(Dock):
         self.table.set_rows(found.rows, found.subject)
         self._plot_along()
         self._plot_curves()
-        if self.overlay.isChecked() and found.key == self.choices.key_or_none():
+        if self.overlay.isChecked() and self._is_of_choices(found):
             self._show_overlay(True)
         self._mark_plane()
         self.choices.label.look_again()
@@ -260,8 +264,8 @@ class ScoresDock(Dock):
         elif not volume.roc.x.size:
             self.curves.show_message("Curves need pixels inside and outside the ground truth.")
         else:
-            n = len(state.job.heatmap_planes)
-            title = f"{state.subject.heatmap}, {counted(n, 'slice')}"
+            slices = counted(len(state.job.heatmap_planes), "slice")
+            title = f"{state.subject.heatmap}, {slices}"
             self.curves.show_curves(volume.roc, volume.precision_recall, title)
 
     def _show_overlay(self, wanted: bool) -> None:
@@ -269,9 +273,7 @@ class ScoresDock(Dock):
         state = self._state
         if not wanted:
             self._agreement.remove()
-        elif (
-            self.choices.problem() is None and state is not None and state.key == self.choices.key()
-        ):
+        elif self.choices.problem() is None and self._is_of_choices(state):
             self._agreement.show(state.agreement, state.subject.prediction)
             self._overlaid = True
         else:
@@ -296,9 +298,7 @@ class ScoresDock(Dock):
     # Edits
 
     def _edited(self, _: object = None) -> None:
-        state = self._state
-        alive = state is not None and state.key == self.choices.key_or_none()
-        self.table.set_older(planes=not alive)
+        self.table.set_older(planes=not self._is_of_choices(self._state))
         self._pause.start()
 
     def _labels_changed(self) -> None:
@@ -310,7 +310,7 @@ class ScoresDock(Dock):
     def _rescore_shown(self) -> None:
         """Score the plane shown again, where it is not what it was."""
         state = self._state
-        if self.choices.problem() is not None or state is None or state.key != self.choices.key():
+        if self.choices.problem() is not None or not self._is_of_choices(state):
             self._refresh()
             return
         if self._next is not None:
@@ -378,4 +378,5 @@ class ScoresDock(Dock):
         name = what if image is None else f"{unescape_markup(image.name)}-{what}"
         file = None if image is None else file_of(image)
         folder = None if file is None or file.path is None else file.path.parent
-        return Saving(what, name, folder, [("CSV (*.csv)", ".csv")], page.writer())
+        write = partial(write_text, text=page.as_csv())
+        return Saving(what, name, folder, [("CSV (*.csv)", ".csv")], write)

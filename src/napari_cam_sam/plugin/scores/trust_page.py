@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import csv
 import html
-import io
-import math
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QTableWidget, QWidget
 
 from napari_cam_sam.cam.parameters import OcclusionParameters, TrustParameters, count_steps
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.windows import WindowParameters
-from napari_cam_sam.images.writing import write_text
 from napari_cam_sam.plugin.qt.plain_text import RichLabel
-from napari_cam_sam.plugin.qt.tables import NumberItem, format_score, make_read_only, set_headers
+from napari_cam_sam.plugin.qt.tables import make_read_only, set_headers, set_rows
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
 from napari_cam_sam.plugin.qt.torch_import import import_torch
-from napari_cam_sam.plugin.qt.widgets import button
+from napari_cam_sam.plugin.qt.widgets import button, vbox
+from napari_cam_sam.plugin.scores.score_rows import plain_number, to_text
 from napari_cam_sam.plugin.state.heatmap_record import HeatmapRecord
-from napari_cam_sam.text import cells
 
 if TYPE_CHECKING:
-    from napari_cam_sam.cam.heatmaps import CamParameters
     from napari_cam_sam.cam.trust import HeatmapTrust
     from napari_cam_sam.cam.trust_words import Row
     from napari_cam_sam.plugin.state.workspace import Workspace
@@ -37,10 +31,7 @@ __all__ = ["TrustPage"]
 
 _HEADS = [
     ("Test", "What is changed in the model or the slice, or the other method used."),
-    (
-        "Top area",
-        "IoU of the top 10 % of both maps: 1 is the same place.",
-    ),
+    ("Top area", "IoU of the top 10 % of both maps: 1 is the same place."),
     ("SSIM", "Structural similarity of both maps: 1 is the same map. Empty regions raise it."),
     ("Rank", "Spearman correlation of both maps: 1 is the same order of all pixels."),
     (
@@ -60,6 +51,8 @@ _HINTS = {
     "are good.",
     "noise": "Noise of 2 % of the gray range is added: high values are good.",
 }
+# What a row has, in the order of its columns.
+_FIGURES = ("top_iou", "ssim", "rank", "road")
 _SIGNS = {"good": ("✔", "#3fa34d"), "mixed": ("~", "#e0a000"), "bad": ("✘", "#d64545")}
 _TASK = "Test this heatmap"
 
@@ -123,20 +116,14 @@ class TrustPage(QWidget):
         self.words.setWordWrap(True)
         self.words.setTextFormat(Qt.TextFormat.RichText)
         self.words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        whole = QVBoxLayout(self)
+        whole = vbox(self, self.button, self.row, self.words, self.table)
         whole.setContentsMargins(0, 4, 0, 0)
-        whole.addWidget(self.button)
-        whole.addWidget(self.row)
-        whole.addWidget(self.words)
-        whole.addWidget(self.table, 1)
+        whole.setStretchFactor(self.table, 1)
         self.button.clicked.connect(self.start)
         self.row.ended.connect(self._ended)
-        for signal in (
-            workspace.plane_changed,
-            workspace.heatmaps_changed,
-            workspace.classifier_changed,
-        ):
-            signal.connect(self._refresh)
+        workspace.plane_changed.connect(self._refresh)
+        workspace.heatmaps_changed.connect(self._refresh)
+        workspace.classifier_changed.connect(self._refresh)
         workspace.image_changed.connect(self._image_changed)
         self._refresh()
 
@@ -160,20 +147,16 @@ class TrustPage(QWidget):
             return None, "Compute the heatmap of this slice first (step 1)."
         if note.reason is not None:
             return None, f"This slice has no heatmap to test. {note.reason}"
-        if note.made_by.get("pixels") is not None:
-            return (
-                None,
-                "Only heatmaps of classifiers can be tested, not those of segmentation networks.",
+        made_by, held = note.made_by, workspace.classifier
+        if made_by.get("pixels") is not None:
+            return None, (
+                "Only heatmaps of classifiers can be tested, not those of segmentation networks."
             )
-        held = workspace.classifier
-        made_by = (
-            note.made_by.get("classifier_sha256"), note.made_by.get("plane_order", "rows-columns")
-        )  # fmt: skip
-        if held is None or (held.sha256, held.card.plane_order) != made_by:
-            made = note.made_by.get("classifier", "another classifier")
-            return (
-                None,
-                f"The heatmap was made by {made}: load it, or compute the heatmap again (step 1).",
+        maker = made_by.get("classifier_sha256"), made_by.get("plane_order", "rows-columns")
+        if held is None or (held.sha256, held.card.plane_order) != maker:
+            name = made_by.get("classifier", "another classifier")
+            return None, (
+                f"The heatmap was made by {name}: load it, or compute the heatmap again (step 1)."
             )
         volume = image.spatial_ndim == 3
         return _Subject(image.name, workspace.frame(), axis, index, volume, note), ""
@@ -206,23 +189,20 @@ class TrustPage(QWidget):
         snapshot = replace(workspace.snapshot(), parameters=window)
         parameters, stop = TrustParameters(), threading.Event()
 
-        def cam() -> CamParameters:
+        def steps() -> Generator[Any]:
+            import_torch()
             from napari_cam_sam.cam.heatmaps import CamParameters
+            from napari_cam_sam.cam.trust import trust_steps
 
-            return CamParameters(
+            cam = CamParameters(
                 method=made_by["method"],
                 target=made_by["target"],
                 layers=tuple(made_by["layers"]),
                 min_probability=made_by["min_probability"],
                 occlusion=OcclusionParameters(**made_by.get("occlusion", {})),
             )
-
-        def steps() -> Generator[Any]:
-            import_torch()
-            from napari_cam_sam.cam.trust import trust_steps
-
             plane = snapshot.plane(subject.plane)
-            yield from trust_steps(classifier, plane, cam(), parameters, stop.is_set)
+            yield from trust_steps(classifier, plane, cam, parameters, stop.is_set)
 
         self._subject, self.found = subject, None
         self._show()
@@ -259,15 +239,10 @@ class TrustPage(QWidget):
             "<br>".join([*lines, f"<i>{CAVEAT}</i>"]) if lines else html.escape(found.reason or "")
         )
         rows = self.rows()
-        self.table.setRowCount(len(rows))
+        set_rows(self.table, [(row.name, *(getattr(row, f) for f in _FIGURES)) for row in rows])
         for at, row in enumerate(rows):
-            name = QTableWidgetItem(row.name)
-            name.setToolTip(_HINTS[row.test])
-            self.table.setItem(at, 0, name)
-            for column, value in enumerate((row.top_iou, row.ssim, row.rank, row.road), start=1):
-                cell = NumberItem(format_score("", value), value)
-                cell.setToolTip(_HINTS[row.test])
-                self.table.setItem(at, column, cell)
+            for column in range(len(_HEADS)):
+                self.table.item(at, column).setToolTip(_HINTS[row.test])
         self.table.resizeColumnsToContents()
 
     # Out of the viewer
@@ -284,20 +259,9 @@ class TrustPage(QWidget):
         """Return the figures with tabs between the columns."""
         return self._as_text("\t", {})
 
-    def writer(self) -> Callable[[Path], None]:
-        """Return what writes the figures as they are now, each with their heatmap, as CSV."""
-        text = self._as_text(",", {} if self._subject is None else self._subject.cells)
-        return lambda path: write_text(path, text)
-
-    def to_csv(self, path: str | Path) -> None:
-        """Write the figures, each with the heatmap that they are of.
-
-        Raises
-        ------
-        CamSamError
-            If the file cannot be written.
-        """
-        self.writer()(Path(path))
+    def as_csv(self) -> str:
+        """Return the figures as CSV, each with the heatmap that they are of."""
+        return self._as_text(",", {} if self._subject is None else self._subject.cells)
 
     def _as_text(self, delimiter: str, about: dict[str, Any]) -> str:
         said = {}
@@ -305,14 +269,9 @@ class TrustPage(QWidget):
             from napari_cam_sam.cam.trust_words import findings
 
             said = {one.test: one.words for one in findings(self.found)}
-        text = io.StringIO()
-        writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
-        writer.writerow([*about, "test", "name", "top_iou", "ssim", "rank", "road", "words"])
-        fixed = cells(about.values())
-        for row in self.rows():
-            figures = (row.top_iou, row.ssim, row.rank, row.road)
-            numbers = ["" if math.isnan(value) else repr(value) for value in figures]
-            writer.writerow(
-                [*fixed, *cells((row.test, row.name)), *numbers, *cells([said.get(row.test, "")])]
-            )
-        return text.getvalue()
+        rows = (
+            {**about, "test": row.test, "name": row.name, "words": said.get(row.test)}
+            | {name: plain_number(getattr(row, name)) for name in _FIGURES}
+            for row in self.rows()
+        )
+        return to_text((*about, "test", "name", *_FIGURES, "words"), rows, delimiter)

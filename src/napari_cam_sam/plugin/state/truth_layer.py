@@ -7,7 +7,9 @@ from typing import Any
 from napari.layers import Labels
 from qtpy.QtCore import QObject, Signal
 
-from napari_cam_sam.plugin.layers.conversion import KEY, is_own
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.images.image import Image
+from napari_cam_sam.plugin.layers.conversion import KEY, frame_shown, image_of, is_own
 from napari_cam_sam.plugin.state.shown_image import ShownImage
 
 __all__ = ["TruthLayer"]
@@ -60,6 +62,31 @@ class TruthLayer(QObject):
         ]
         named = [x for x in fitting if any(w in x.name.lower() for w in ("truth", "gt", "label"))]
         return (named or fitting or [None])[0]
+
+    def read(self, layer: Any | None) -> Image:
+        """Return what a layer holds as the truth of the image, of a series that of the frame shown.
+
+        Parameters
+        ----------
+        layer : napari.layers.Labels or None
+            As `find` gives it.
+
+        Returns
+        -------
+        Image
+            Its values are the layer's own.
+
+        Raises
+        ------
+        CamSamError
+            Without a layer, or where it does not lie on the image's grid.
+        """
+        if layer is None or layer not in self._shown.viewer.layers:
+            raise CamSamError("No ground truth: open a labels layer on the image's grid.")
+        reason = self._shown.mismatch(layer)
+        if reason is not None:
+            raise CamSamError(reason)
+        return image_of(layer, frame_shown(self._shown.viewer, layer))
 
     def _forget(self) -> None:
         self._chosen = None

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from napari_cam_sam.plugin.qt.plots import Plot, ThemeColours, style_axes
+from napari_cam_sam.plugin.qt.plots import Plot, ThemeColours, add_legend_above, style_axes
 
 if TYPE_CHECKING:
     from napari_cam_sam.models.training.results import Epoch
@@ -15,7 +15,12 @@ __all__ = ["TrainingCurves"]
 
 
 class TrainingCurves(Plot):
-    """Loss above accuracy, of training and validation, with a line at the best epoch."""
+    """Loss above accuracy, of training and validation, with a line at the best epoch.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    """
 
     def __init__(self, viewer: Any) -> None:
         super().__init__(viewer, 300)
@@ -49,15 +54,11 @@ class TrainingCurves(Plot):
                     label = f"kept: {best}"
                     axes.axvline(best, color=colours.text, lw=1, ls=":", label=label)
             losses = [e.loss for e in epochs] + [e.validation_loss for e in known]
-            upper.set_ylim(0, 1.1 * max((x for x in losses if math.isfinite(x)), default=1.0))
+            upper.set_ylim(0, 1.1 * max(filter(math.isfinite, losses), default=1.0))
             lower.set_ylim(-0.03, 1.03)
             # The axis is as long as the training: one sees how much is to come.
             lower.set_xlim(0.5, max(total, 2) + 0.5)
             lower.xaxis.get_major_locator().set_params(integer=True)
-            figure.legend(
-                *upper.get_legend_handles_labels(), loc="outside upper center", ncols=3,
-                frameon=False, fontsize=colours.size, labelcolor=colours.text,
-                handlelength=1.4, columnspacing=1.0,
-            )  # fmt: skip
+            add_legend_above(figure, upper, colours)
 
         self.draw(paint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,16 @@ _CHECKPOINT, _MODEL, _RECORD = "checkpoint.pt", "model.safetensors", "training.j
 
 
 def is_unfinished(folder: Path) -> bool:
-    """Check whether a folder holds a training that can go on."""
+    """Return whether a folder holds a training that can go on.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Returns
+    -------
+    bool
+    """
     return (folder / _CHECKPOINT).exists()
 
 
@@ -31,19 +41,30 @@ def free_folder(first: Path, *, anew: bool) -> Path:
     first : Path
     anew : bool
         Whether one with an unfinished training will not do, either.
+
+    Returns
+    -------
+    Path
+        Which need not exist.
     """
-    folder, number = first, 2
-    while _is_taken(folder, anew):
-        folder, number = Path(f"{first}-{number}"), number + 1
-    return folder
-
-
-def _is_taken(folder: Path, anew: bool) -> bool:
-    return anew if is_unfinished(folder) else (folder / _MODEL).exists()
+    numbered = (Path(f"{first}-{number}") for number in count(2))
+    return next(
+        folder
+        for folder in chain([first], numbered)
+        if not (anew if is_unfinished(folder) else (folder / _MODEL).exists())
+    )
 
 
 def read_parameters(folder: Path) -> TrainingParameters:
     """Read the parameters of the unfinished training in a folder.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Returns
+    -------
+    TrainingParameters
 
     Raises
     ------

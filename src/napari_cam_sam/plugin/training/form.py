@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QWidget
 from superqt.utils import signals_blocked
 
 from napari_cam_sam.field_help import field_help
@@ -20,7 +20,14 @@ from napari_cam_sam.models.training.parameters import (
 )
 from napari_cam_sam.plugin.qt.parameter_form import ParameterForm
 from napari_cam_sam.plugin.qt.plain_text import Label
-from napari_cam_sam.plugin.qt.widgets import Section, SpinBox, ValueComboBox, form_layout
+from napari_cam_sam.plugin.qt.widgets import (
+    Section,
+    SpinBox,
+    ValueComboBox,
+    form_layout,
+    hbox,
+    vbox,
+)
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.state.workspace import Workspace
@@ -67,18 +74,15 @@ class TrainingForm(QWidget):
         )
         self.architecture = ValueComboBox(helps["architecture"])
         self.architecture.offer((name, name) for name in (*TORCHVISION_NAMES, *OWN_NAMES))
-        self.rows, self.columns = SpinBox(), SpinBox()
+        self.rows, self.columns, size = SpinBox(), SpinBox(), QWidget()
         for spin in (self.rows, self.columns):
             spin.setRange(16, 4096)
             spin.setSingleStep(32)
-            spin.setToolTip(f"{helps['input_size']} Larger shows more detail but takes longer.")
-        size = QWidget()
-        size.setToolTip(self.rows.toolTip())
-        beside = QHBoxLayout(size)
-        beside.setContentsMargins(0, 0, 0, 0)
-        beside.addWidget(self.rows, 1)
-        beside.addWidget(Label("×"))
-        beside.addWidget(self.columns, 1)
+        for widget in (self.rows, self.columns, size):
+            widget.setToolTip(f"{helps['input_size']} Larger shows more detail but takes longer.")
+        beside = hbox(self.rows, Label("×"), self.columns, parent=size)
+        beside.setStretch(0, 1)
+        beside.setStretch(2, 1)
         self.epochs, self.seed = SpinBox(), SpinBox()
         self.epochs.setRange(1, 10_000)
         self.seed.setRange(0, 2**31 - 1)
@@ -87,14 +91,8 @@ class TrainingForm(QWidget):
         self.channels = ValueComboBox(helps["channels"])
         self.channels.offer((("same as the images", 0), ("1, gray", 1), ("3, colour", 3)))
         self.device = ValueComboBox(helps["device"])
-        self.device.offer(
-            (
-                ("GPU if available", "auto"),
-                ("CPU", "cpu"),
-                ("CUDA", "cuda"),
-                ("Apple GPU", "mps"),
-            )
-        )
+        devices = {"GPU if available": "auto", "CPU": "cpu", "CUDA": "cuda", "Apple GPU": "mps"}
+        self.device.offer(devices.items())
         self.window = ValueComboBox(helps["window"])
         self.window.offer(
             [
@@ -107,30 +105,19 @@ class TrainingForm(QWidget):
         self.rest = ParameterForm(TrainingParameters, _STARTS, only=_REST)
         self.augmentation = ParameterForm(AugmentationParameters)
 
-        inside = QWidget()
-        more = QVBoxLayout(inside)
-        more.setContentsMargins(0, 0, 0, 0)
-        more.addLayout(
-            form_layout(
-                (("Device", self.device), ("Window", self.window), ("Channels", self.channels))
-            )
+        more = QWidget()
+        rows = ("Device", self.device), ("Window", self.window), ("Channels", self.channels)
+        vbox(more, form_layout(rows), self.rest)
+        first = (
+            ("Preset", self.preset), ("Network", self.architecture), ("Input size", size),
+            ("Epochs", self.epochs), ("Seed", self.seed),
+        )  # fmt: skip
+        vbox(
+            self,
+            form_layout(first),
+            Section("More settings", more, opened=False),
+            Section("Augmentation of training images", self.augmentation, opened=False),
         )
-        more.addWidget(self.rest)
-        whole = QVBoxLayout(self)
-        whole.setContentsMargins(0, 0, 0, 0)
-        whole.addLayout(
-            form_layout(
-                (
-                    ("Preset", self.preset),
-                    ("Network", self.architecture),
-                    ("Input size", size),
-                    ("Epochs", self.epochs),
-                    ("Seed", self.seed),
-                )
-            )
-        )
-        whole.addWidget(Section("More settings", inside, opened=False))
-        whole.addWidget(Section("Augmentation of training images", self.augmentation, opened=False))
 
         self.set_value(self._base)
         self.preset.chosen.connect(lambda: self.set_value(training_preset(self.preset.value())))
@@ -176,14 +163,11 @@ class TrainingForm(QWidget):
         self._emit_changed()
 
     def _show(self, value: TrainingParameters) -> None:
+        self.rows.setValue(value.input_size[0])
+        self.columns.setValue(value.input_size[1])  # rows took them along where both were one
+        self.epochs.setValue(value.epochs)
+        self.seed.setValue(value.seed)
         self.architecture.set_value(value.architecture)
-        for spin, shown in (
-            (self.rows, value.input_size[0]), (self.columns, value.input_size[1]),
-            (self.epochs, value.epochs), (self.seed, value.seed),
-        ):  # fmt: skip
-            spin.setValue(shown)
-        # Rows take columns along where both were one.
-        self.columns.setValue(value.input_size[1])
         self.channels.set_value(value.channels)
         self.device.set_value(value.device)
         if not self.window.set_value(value.window):
@@ -221,7 +205,16 @@ class TrainingForm(QWidget):
 
 
 def parameters_from(plain: dict[str, Any]) -> TrainingParameters:
-    """Make parameters of the plain data of a session or of a training's record.
+    """Return the parameters that the plain data of a session or of a training's record hold.
+
+    Parameters
+    ----------
+    plain : dict
+        As ``dataclasses.asdict`` makes it.
+
+    Returns
+    -------
+    TrainingParameters
 
     Raises
     ------

@@ -21,12 +21,32 @@ NEIGHBOURS = (
 
 
 def count_parts(parameters: TrainingParameters) -> int:
-    """Count the parts into which images are split."""
+    """Return into how many parts images are split.
+
+    Parameters
+    ----------
+    parameters : TrainingParameters
+
+    Returns
+    -------
+    int
+        1 to 3: for training, and for validation and testing where these have a share.
+    """
     return 1 + (parameters.validation_part > 0) + (parameters.test_part > 0)
 
 
 def network_words(parameters: TrainingParameters) -> str:
-    """Return in words what will be trained, and where."""
+    """Return in words what will be trained, and where.
+
+    Parameters
+    ----------
+    parameters : TrainingParameters
+
+    Returns
+    -------
+    str
+        A sentence.
+    """
     rows, columns = parameters.input_size
     epochs = counted(parameters.epochs, "epoch")
     return (
@@ -36,16 +56,16 @@ def network_words(parameters: TrainingParameters) -> str:
 
 
 def _start_words(parameters: TrainingParameters) -> str:
+    scratch, imagenet = "from scratch", "from ImageNet weights"
     if parameters.start == "imagenet":
-        return "from ImageNet weights"
+        return imagenet
     if parameters.start == "scratch" or parameters.architecture in OWN_NAMES:
-        return "from scratch"
+        return scratch
     if "torchvision" in sys.modules:
         from napari_cam_sam.models.classify.torchvision_weights import weights_on_disk
 
-        there = weights_on_disk(parameters.architecture)
-        return "from ImageNet weights" if there else "from scratch"
-    return "from ImageNet weights if they are on this machine, else from scratch"
+        return imagenet if weights_on_disk(parameters.architecture) else scratch
+    return f"{imagenet} if they are on this machine, else {scratch}"
 
 
 def _device_words(device: str) -> str:

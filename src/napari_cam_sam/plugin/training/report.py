@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtGui import QBrush, QColor
-from qtpy.QtWidgets import QHeaderView, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHeaderView, QTableWidget, QTableWidgetItem, QWidget
 
 from napari_cam_sam.plugin.qt.plain_text import Label, RichLabel, plain_tip
 from napari_cam_sam.plugin.qt.plots import Plot, ThemeColours, style_axes
-from napari_cam_sam.plugin.qt.tables import NumberItem, make_read_only, set_headers
+from napari_cam_sam.plugin.qt.tables import format_score, make_read_only, set_headers, set_rows
+from napari_cam_sam.plugin.qt.widgets import vbox
 from napari_cam_sam.plugin.qt.wording import counted
 
 if TYPE_CHECKING:
@@ -51,8 +51,7 @@ class TrainingReport(QWidget):
         self.classes = QTableWidget(0, len(_CLASS_HEADS))
         make_read_only(self.classes)
         set_headers(self.classes, _CLASS_HEADS)
-        self.confusion_title = Label("Rows: true class. Columns: predicted class.")
-        self.confusion_title.setWordWrap(True)
+        self.confusion_title = Label("Rows: true class. Columns: predicted class.", wraps=True)
         self.confusion = QTableWidget()
         make_read_only(self.confusion)
         self.confusion.verticalHeader().setVisible(True)
@@ -62,18 +61,14 @@ class TrainingReport(QWidget):
             "larger share of the row."
         )
         self.calibration = CalibrationPlot(viewer)
-        whole = QVBoxLayout(self)
-        whole.setContentsMargins(0, 0, 0, 0)
-        for widget in (
-            self.words, self.classes, self.confusion_title, self.confusion, self.calibration
-        ):  # fmt: skip
-            whole.addWidget(widget)
+        self._figures = (self.classes, self.confusion_title, self.confusion, self.calibration)
+        vbox(self, self.words, *self._figures)
 
     def show_result(self, result: TrainingResult, remark: str = "") -> None:
         """Show what came out; ``remark`` says what to know of it."""
         self.words.setText(result_words(result, remark))
         figures = result.figures or result.validation
-        for widget in (self.classes, self.confusion_title, self.confusion, self.calibration):
+        for widget in self._figures:
             widget.setVisible(figures is not None)
         if figures is not None:
             self._show_classes(figures)
@@ -88,12 +83,8 @@ class TrainingReport(QWidget):
                 _fit(table)
 
     def _show_classes(self, figures: Figures) -> None:
-        self.classes.setRowCount(len(figures.classes))
-        for row, one in enumerate(figures.classes):
-            self.classes.setItem(row, 0, QTableWidgetItem(one.name))
-            self.classes.setItem(row, 1, NumberItem(str(one.n), one.n))
-            for column, value in enumerate((one.precision, one.recall, one.f1, one.auroc), start=2):
-                self.classes.setItem(row, column, NumberItem(_number(value), value))
+        rows = [(c.name, c.n, c.precision, c.recall, c.f1, c.auroc) for c in figures.classes]
+        set_rows(self.classes, rows)
         self.classes.resizeColumnsToContents()
         self.classes.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         _fit(self.classes)
@@ -139,11 +130,9 @@ class CalibrationPlot(Plot):
             axes = figure.subplots()
             style_axes(axes, colours, "Confidence", "Accuracy")
             axes.plot([0, 1], [0, 1], "--", color=colours.text, lw=1)
-            sizes = [15 + 150 * one.n / n for one in bins]
-            axes.plot([one.confidence for one in bins], [one.accuracy for one in bins],
-                      color=colours.first, lw=1)  # fmt: skip
-            axes.scatter([one.confidence for one in bins], [one.accuracy for one in bins],
-                         s=sizes, color=colours.first)  # fmt: skip
+            at = [one.confidence for one in bins], [one.accuracy for one in bins]
+            axes.plot(*at, color=colours.first, lw=1)
+            axes.scatter(*at, s=[15 + 150 * one.n / n for one in bins], color=colours.first)
             axes.set_xlim(-0.03, 1.03)
             axes.set_ylim(-0.08, 1.08)
 
@@ -151,7 +140,19 @@ class CalibrationPlot(Plot):
 
 
 def result_words(result: TrainingResult, remark: str = "") -> str:
-    """Return in words what came out of a training."""
+    """Return in words what came out of a training.
+
+    Parameters
+    ----------
+    result : TrainingResult
+    remark : str
+        What to know of its figures; empty for nothing.
+
+    Returns
+    -------
+    str
+        Rich text, a line a sentence; names of files are escaped.
+    """
     if result.model is None:
         return "Stopped before the first epoch was complete: nothing to keep yet."
     figures = result.figures or result.validation
@@ -160,15 +161,15 @@ def result_words(result: TrainingResult, remark: str = "") -> str:
     if figures is None:
         lines.append("No images were held out: accuracy on other images is not known.")
     else:
-        seen = (
-            "never seen in training"
-            if result.figures is not None
-            else "used to choose the epoch (expect a little less on others)"
+        accuracy, f1, auroc, ece = (
+            format_score("", value)
+            for value in (figures.accuracy, figures.f1, figures.auroc, figures.ece)
         )
+        seen = "used to choose the epoch (expect a little less on others)"
+        seen = seen if result.figures is None else "never seen in training"
         lines.append(
-            f"On {figures.n} images {seen}: accuracy <b>{_number(figures.accuracy)}</b>, mean F1 "
-            f"<b>{_number(figures.f1)}</b>, AUROC <b>{_number(figures.auroc)}</b>, calibration "
-            f"error {_number(figures.ece)}."
+            f"On {figures.n} images {seen}: accuracy <b>{accuracy}</b>, mean F1 <b>{f1}</b>, "
+            f"AUROC <b>{auroc}</b>, calibration error {ece}."
         )
     parts = ", ".join(f"{n} {_PARTS[name]}" for name, n in result.parts.items() if n)
     lines.append(f"Images: {parts}.")
@@ -176,16 +177,12 @@ def result_words(result: TrainingResult, remark: str = "") -> str:
     if copies is not None and copies.images:
         lines.append(f"{copies.images} images have near copies; copies stayed in one part.")
         if copies.contradictions:
-            n = len(copies.contradictions)
-            lines.append(
-                f"{counted(n, 'group')} of copies with different labels, e.g. "
-                f"{' and '.join(_short(name) for name in copies.contradictions[0])}."
-            )
+            groups = counted(len(copies.contradictions), "group")
+            first = " and ".join(map(_short, copies.contradictions[0]))
+            lines.append(f"{groups} of copies with different labels, e.g. {first}.")
     if result.left_out:
-        one = result.left_out[0]
-        lines.append(
-            f"{len(result.left_out)} skipped, e.g. {_short(one.name)}: {escape(one.reason)}"
-        )
+        n, one = len(result.left_out), result.left_out[0]
+        lines.append(f"{n} skipped, e.g. {_short(one.name)}: {escape(one.reason)}")
     if remark:
         lines.append(remark)
     return "<br>".join(one if one.endswith(".") else f"{one}." for one in lines)
@@ -197,10 +194,6 @@ _PARTS = {"train": "for training", "validation": "for validation", "test": "for 
 def _short(name: str) -> str:
     """Leave of a path the file and its folder; for rich text."""
     return escape("/".join(Path(name).parts[-2:]))
-
-
-def _number(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.3f}"
 
 
 def _fit(table: QTableWidget) -> None:

@@ -45,7 +45,18 @@ class TrainingJob:
 
 
 def training_steps(job: TrainingJob) -> Steps:
-    """Train in a thread; yield each `Epoch`, at last the `TrainingResult`."""
+    """Train in a thread.
+
+    Parameters
+    ----------
+    job : TrainingJob
+        Its progress is kept up to date.
+
+    Yields
+    ------
+    Epoch or TrainingResult
+        Each epoch, and the result at last.
+    """
 
     def work(put: Callable[[object], None]) -> TrainingResult:
         import_torch()

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFileDialog, QLineEdit, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QLineEdit, QWidget
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.qt.dock import connect_until_destroyed
 from napari_cam_sam.plugin.qt.latest import LatestOnly
 from napari_cam_sam.plugin.qt.timers import single_shot_timer
-from napari_cam_sam.plugin.qt.widgets import ValueComboBox, button, form_layout, hbox
+from napari_cam_sam.plugin.qt.widgets import ValueComboBox, button, form_layout, hbox, vbox
 from napari_cam_sam.plugin.qt.wording import counted
 from napari_cam_sam.plugin.state.plane_tags import single_planes
 from napari_cam_sam.plugin.training.tagging_panel import TaggingPanel
@@ -57,11 +57,9 @@ class PathRow(QWidget):
         self.setToolTip(hint)
         self.browse = button("Browse…", hint)
         self._ask = browse
-        row = hbox(self.text, self.browse)
+        row = hbox(self.text, self.browse, parent=self)
         row.setStretch(0, 1)
         row.setStretch(1, 0)
-        row.setContentsMargins(0, 0, 0, 0)
-        self.setLayout(row)
         self.text.textChanged.connect(self.changed)
         self.browse.clicked.connect(self._browse)
 
@@ -93,24 +91,13 @@ class TrainingSource(QWidget):
         self._problem = ""
         self.kind = ValueComboBox("Where the images and their classes come from.")
         self.kind.offer(_KINDS)
-        self.folder = PathRow(
-            "A folder with one subfolder per class.",
-            lambda: QFileDialog.getExistingDirectory(
-                self, "Choose a folder with one subfolder per class"
-            ),
-        )
-        self.table = PathRow(
-            _KINDS[1][2],
-            lambda: QFileDialog.getOpenFileName(
-                self, "Open a table of images", "", "Tables (*.csv)"
-            )[0],
-        )
+        self.folder = PathRow("A folder with one subfolder per class.", self._ask_folder)
+        self.table = PathRow(_KINDS[1][2], self._ask_table)
         self.tagging = TaggingPanel(workspace)
-        whole = QVBoxLayout(self)
-        whole.setContentsMargins(0, 0, 0, 0)
-        whole.addLayout(form_layout((("Train on", self.kind),)))
-        for widget in (self.folder, self.table, self.tagging):
-            whole.addWidget(widget)
+        self._parts: dict[str, QWidget] = {
+            FOLDER: self.folder, TABLE: self.table, PLANES: self.tagging
+        }  # fmt: skip
+        vbox(self, form_layout((("Train on", self.kind),)), *self._parts.values())
         self._looker = LatestOnly(self._looked, self._refused, self)
         self._typed = single_shot_timer(self, self.look, _TYPED_MS)
         self.kind.currentIndexChanged.connect(self._kind_changed)
@@ -118,12 +105,18 @@ class TrainingSource(QWidget):
         self.table.changed.connect(self._typed.start)
         self.tagging.refused.connect(self._refused)
         workspace.tags.changed.connect(self._tags_changed)
-        for event in (
-            workspace.viewer.layers.events.removed,
-            workspace.viewer.layers.events.renamed,
-        ):
+        events = workspace.viewer.layers.events
+        for event in (events.removed, events.renamed):
             connect_until_destroyed(self, event, self._tags_changed)
         self._kind_changed()
+
+    def _ask_folder(self) -> str:
+        title = "Choose a folder with one subfolder per class"
+        return str(QFileDialog.getExistingDirectory(self, title))
+
+    def _ask_table(self) -> str:
+        title = "Open a table of images"
+        return str(QFileDialog.getOpenFileName(self, title, "", "Tables (*.csv)")[0])
 
     # What there is
 
@@ -132,11 +125,7 @@ class TrainingSource(QWidget):
         self._typed.stop()
         self._found, self._problem = None, ""
         if self.kind.value() == PLANES:
-            self._looker.drop()
-            try:
-                self._looked(self._workspace.tags.samples())
-            except CamSamError as error:
-                self._refused(str(error))
+            self._looker.answer(self._workspace.tags.samples)
             return
         read = self._reader()
         if read is None:
@@ -151,9 +140,7 @@ class TrainingSource(QWidget):
             return self._problem
         kind = self.kind.value()
         if self._found is None:
-            if kind == PLANES or self._path() is None:
-                return _ASK[kind]
-            return f"Reading {self._path()}…"
+            return _ASK[kind] if self._path() is None else f"Reading {self._path()}…"
         counts = Counter(sample.label for sample in self._found.samples)
         if not counts:
             return _ASK[kind]
@@ -232,8 +219,8 @@ class TrainingSource(QWidget):
         self.look()
 
     def _path(self) -> Path | None:
-        row = {FOLDER: self.folder, TABLE: self.table}.get(self.kind.value())
-        return None if row is None else row.path()
+        row = self._parts[self.kind.value()]
+        return row.path() if isinstance(row, PathRow) else None
 
     def _reader(self) -> Callable[[], SampleSet] | None:
         from napari_cam_sam.models.training.samples import samples_from_csv, samples_from_folder
@@ -246,9 +233,7 @@ class TrainingSource(QWidget):
         return lambda: read(path)
 
     def _kind_changed(self) -> None:
-        for kind, widget in (
-            (FOLDER, self.folder), (TABLE, self.table), (PLANES, self.tagging)
-        ):  # fmt: skip
+        for kind, widget in self._parts.items():
             widget.setVisible(self.kind.value() == kind)
         self.look()
 

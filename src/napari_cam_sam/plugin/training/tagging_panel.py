@@ -11,19 +11,16 @@ from qtpy.QtWidgets import (
     QGridLayout,
     QLineEdit,
     QTableWidget,
-    QTableWidgetItem,
     QToolButton,
-    QVBoxLayout,
     QWidget,
 )
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.plugin.layers.conversion import frame_shown, image_of
 from napari_cam_sam.plugin.qt.dock import connect_until_destroyed
 from napari_cam_sam.plugin.qt.latest import LatestOnly
 from napari_cam_sam.plugin.qt.plain_text import Label, RichLabel, plain_tip, show_info
-from napari_cam_sam.plugin.qt.tables import make_read_only
-from napari_cam_sam.plugin.qt.widgets import button, hbox
+from napari_cam_sam.plugin.qt.tables import make_read_only, set_rows
+from napari_cam_sam.plugin.qt.widgets import button, hbox, vbox
 from napari_cam_sam.plugin.qt.wording import counted
 from napari_cam_sam.plugin.state.plane_range import PlaneRange
 from napari_cam_sam.plugin.state.plane_tags import TagRun
@@ -80,18 +77,11 @@ class TaggingPanel(QWidget):
         self.list.setFixedHeight(120)
         self.remove = button("Remove row", "Removes the tags of the selected row.")
 
-        whole = QVBoxLayout(self)
-        whole.setContentsMargins(0, 0, 0, 0)
         row = hbox(self.name, self.add)
         row.setStretch(0, 1)
         row.setStretch(1, 0)
-        whole.addLayout(row)
-        whole.addWidget(self.planes)
-        whole.addWidget(self.classes)
-        whole.addLayout(hbox(self.clear, self.by_truth))
-        whole.addWidget(self.shown)
-        whole.addWidget(self.list)
-        whole.addLayout(hbox(self.remove))
+        tags = hbox(self.clear, self.by_truth)
+        vbox(self, row, self.planes, self.classes, tags, self.shown, self.list, self.remove)
 
         self._looker = LatestOnly(self._tag_each, self.refused.emit, self)
         self.add.clicked.connect(self._add)
@@ -104,10 +94,8 @@ class TaggingPanel(QWidget):
         self._tags.changed.connect(self._show)
         workspace.plane_changed.connect(self._plane_changed)
         workspace.image_changed.connect(self._plane_changed)
-        for event in (
-            workspace.viewer.layers.events.removed,
-            workspace.viewer.layers.events.renamed,
-        ):
+        events = workspace.viewer.layers.events
+        for event in (events.removed, events.renamed):
             connect_until_destroyed(self, event, self._show)
         workspace.docks.register("tag", self.tag_shown)
         self._show()
@@ -116,7 +104,7 @@ class TaggingPanel(QWidget):
     # Tagging
 
     def tag(self, name: str | None) -> None:
-        """Return the planes that are chosen a class; None takes theirs away."""
+        """Set the class of the planes that are chosen; None takes theirs away."""
         try:
             axis, _ = self._workspace.plane()
             self._tags.tag(axis, self.planes.indices(), name)
@@ -124,7 +112,7 @@ class TaggingPanel(QWidget):
             self.refused.emit(str(error))
 
     def tag_shown(self, number: int) -> None:
-        """Return the plane shown the class of a number, from 1; 0 takes its away.
+        """Set the class of the plane shown, by its number from 1; 0 takes the class away.
 
         Raises
         ------
@@ -146,22 +134,15 @@ class TaggingPanel(QWidget):
         workspace = self._workspace
         try:
             axis, _ = workspace.plane()
-            image, layer = workspace.image(), workspace.truth()
-            if layer is None:
-                raise CamSamError("No ground truth: open a labels layer on the image's grid.")
-            reason = workspace.mismatch(layer)
-            if reason is not None:
-                raise CamSamError(reason)
-            truth = image_of(layer, frame_shown(workspace.viewer, layer))
+            truth = workspace.truth_layer.read(workspace.truth())
         except CamSamError as error:
             self.refused.emit(str(error))
             return
         here = workspace.image_layer, workspace.frame()
 
         def look() -> tuple[Any, int, dict[int, str | None]]:
-            found = (bool(np.any(plane)) for plane in truth.planes(axis))
-            names = {i: "present" if there else "absent" for i, there in enumerate(found)}
-            return here, axis, {i: names[i] for i in range(image.n_planes(axis))}
+            found = enumerate(truth.planes(axis))
+            return here, axis, {i: "present" if np.any(x) else "absent" for i, x in found}
 
         self._looker.ask(look)
 
@@ -216,10 +197,8 @@ class TaggingPanel(QWidget):
             item.widget().deleteLater()
         for number, (name, count) in enumerate(self._tags.counts().items(), start=1):
             key = f" (Ctrl-{number}: this slice)" if number <= _KEYS else ""
-            chooser = button(
-                "Tag as " + name.replace("&", "&&"),
-                f"Tags the slices chosen above{key}.",
-            )
+            words = "Tag as " + name.replace("&", "&&")
+            chooser = button(words, f"Tags the slices chosen above{key}.")
             chooser.clicked.connect(lambda _=False, name=name: self.tag(name))
             tagged = Label(counted(count, "slice"))
             forget = QToolButton()
@@ -229,17 +208,17 @@ class TaggingPanel(QWidget):
             for column, widget in enumerate((chooser, tagged, forget)):
                 self._grid.addWidget(widget, number - 1, column)
         self._runs = self._tags.runs()
-        self.list.setRowCount(len(self._runs))
         several_axes = len({run.axis for run in self._runs}) > 1
-        for row, run in enumerate(self._runs):
+        rows = []
+        for run in self._runs:
             planes = f"{run.first}" if run.first == run.last else f"{run.first}–{run.last}"
             axis = f" along axis {run.axis}" if several_axes else ""
             frame = "" if run.frame is None else f", frame {run.frame}"
-            for column, text in enumerate((run.name, planes + axis, run.layer.name + frame)):
-                self.list.setItem(row, column, QTableWidgetItem(text))
+            rows.append((run.name, planes + axis, run.layer.name + frame))
+        set_rows(self.list, rows)
         self.list.resizeColumnToContents(0)
         self.list.resizeColumnToContents(1)
-        for widget in (self.list, self.remove):
-            widget.setVisible(bool(self._runs))
+        self.list.setVisible(bool(self._runs))
+        self.remove.setVisible(bool(self._runs))
         self._offer_remove()
         self._show_tag()

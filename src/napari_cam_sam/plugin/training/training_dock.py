@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.models.training.results import TrainingResult
 from napari_cam_sam.plugin.qt.dock import Dock
 from napari_cam_sam.plugin.qt.plain_text import Label, show_error
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress, duration
-from napari_cam_sam.plugin.qt.widgets import Section, button, form_layout, hbox
+from napari_cam_sam.plugin.qt.timers import single_shot_timer
+from napari_cam_sam.plugin.qt.widgets import Section, button, form_layout, hbox, vbox
 from napari_cam_sam.plugin.training.curves import TrainingCurves
 from napari_cam_sam.plugin.training.folder import free_folder, is_unfinished, read_parameters
 from napari_cam_sam.plugin.training.form import TrainingForm
@@ -30,7 +31,6 @@ from napari_cam_sam.plugin.viewer.attach import workspace_of
 if TYPE_CHECKING:
     import napari
 
-    from napari_cam_sam.models.training.parameters import TrainingParameters
     from napari_cam_sam.models.training.results import Epoch
 
 __all__ = ["TrainingDock"]
@@ -75,8 +75,7 @@ class TrainingDock(Dock):
             "The folder for the classifier, its metrics and its prediction for every image.",
             lambda: QFileDialog.getExistingDirectory(self, "Choose a folder for the classifier"),
         )
-        self.plan = Label()
-        self.plan.setWordWrap(True)
+        self.plan = Label(wraps=True)
         self.run = button("Train", "Runs in the background.")
         self.resume = button(
             "Resume", "Continues the unfinished training in the folder from its last epoch."
@@ -90,35 +89,23 @@ class TrainingDock(Dock):
         self.report = TrainingReport(viewer)
         self.use = button("Use for heatmaps", "Opens the Heatmap dock with the new classifier.")
 
-        steps = QVBoxLayout(self)
-        steps.setContentsMargins(4, 4, 8, 4)
-        network = QWidget()
-        self._stack(network, self.parameters)
-        training = QWidget()
-        below = QVBoxLayout(training)
-        below.setContentsMargins(0, 0, 0, 0)
-        below.addLayout(form_layout((("Folder", self.output),)))
-        below.addWidget(self.plan)
-        below.addLayout(hbox(self.run, self.resume))
-        below.addWidget(self.row)
-        below.addWidget(self.curves)
-        result = QWidget()
-        self._stack(result, self.use, self.report)
+        training, result = QWidget(), QWidget()
+        folder, buttons = form_layout((("Folder", self.output),)), hbox(self.run, self.resume)
+        vbox(training, folder, self.plan, buttons, self.row, self.curves)
+        vbox(result, self.use, self.report)
         self.sections = [
             Section("1  Images", self.source),
-            Section("2  Network", network),
+            Section("2  Network", self.parameters),
             Section("3  Train", training),
             Section("4  Result", result),
         ]
-        for section in self.sections:
-            steps.addWidget(section)
+        steps = vbox(self, *self.sections)
+        steps.setContentsMargins(4, 4, 8, 4)
         steps.addStretch()
 
     def _connect(self) -> None:
         # A result that is shown just now gets its place little by little.
-        self._result_is_new = QTimer(self)
-        self._result_is_new.setSingleShot(True)
-        self._result_is_new.setInterval(_SETTLE_MS)
+        self._result_is_new = single_shot_timer(self, milliseconds=_SETTLE_MS)
         self.scroll.verticalScrollBar().rangeChanged.connect(self._look_at_result)
         self._progress_timer = QTimer(self)
         self._progress_timer.setInterval(_PROGRESS_MS)
@@ -132,13 +119,6 @@ class TrainingDock(Dock):
         self.row.cancel.clicked.connect(self.cancel)
         self.row.ended.connect(self._ended)
         self.use.clicked.connect(self.use_for_heatmaps)
-
-    @staticmethod
-    def _stack(parent: QWidget, *widgets: QWidget) -> None:
-        layout = QVBoxLayout(parent)
-        layout.setContentsMargins(0, 0, 0, 0)
-        for widget in widgets:
-            layout.addWidget(widget)
 
     # What will happen
 
@@ -170,8 +150,7 @@ class TrainingDock(Dock):
         folder = self.output.path()
         unfinished = folder is not None and is_unfinished(folder)
         self.resume.setVisible(unfinished)
-        idle = not self.row.busy
-        ready = idle and self.source.ready() and folder is not None
+        ready = not self.row.busy and self.source.ready() and folder is not None
         self.resume.setEnabled(ready)
         try:
             parameters = self.parameters.value()
@@ -180,7 +159,7 @@ class TrainingDock(Dock):
             self.plan.setText(str(error))
             return
         self.run.setEnabled(ready)
-        if not idle:
+        if self.row.busy:
             return  # what is said is what runs
         words = self.source.words()
         if self.source.ready():
@@ -189,49 +168,29 @@ class TrainingDock(Dock):
                 words += f" {NEIGHBOURS}"
             elif parameters.join_copies:
                 words += " Near copies of an image stay in one part."
-        if unfinished and idle:
+        if unfinished:
             words += " The folder holds an unfinished training: Resume continues it."
         self.plan.setText(words)
 
     # Training
 
-    def _parameters(self) -> TrainingParameters:
-        """Return the parameters of the form, as they suit the images."""
-        parameters = self.parameters.value()
-        if self.source.stands_alone(count_parts(parameters)):
-            # Neighbours look alike: joined as copies, all planes of an image would be in one part.
-            return replace(parameters, join_copies=False)
-        return parameters
-
     def train(self) -> None:
         """Train anew, in a thread."""
         self._suggest_folder(anew=True)
-        try:
-            self._start(self._parameters(), resume=False)
-        except CamSamError as error:
-            self.row.show_error(str(error))
-            show_error(str(error))
+        self._start(resume=False)
 
     def go_on(self) -> None:
         """Go on with the unfinished training in the folder, as it was begun."""
-        folder = self.output.path()
+        self._start(resume=True)
+
+    def _start(self, *, resume: bool) -> None:
         try:
-            if folder is None:
-                raise CamSamError("Choose the folder of the training to resume.")
-            parameters = replace(read_parameters(folder), device=self.parameters.device.value())
-            self.parameters.set_value(parameters)
-            self._start(parameters, resume=True)
+            job = self._new_job(resume)
         except CamSamError as error:
             self.row.show_error(str(error))
             show_error(str(error))
-
-    def _start(self, parameters: TrainingParameters, *, resume: bool) -> None:
-        folder = self.output.path()
-        if folder is None:
-            raise CamSamError("Choose a folder for the classifier.")
-        parts = count_parts(parameters)
-        self._remark = NEIGHBOURS if self.source.stands_alone(parts) else ""
-        job = TrainingJob(self.source.reader(parts), parameters, folder, resume)
+            return
+        parameters = job.parameters
         if not resume:
             self._epochs = []
         self._begun = None
@@ -249,6 +208,27 @@ class TrainingDock(Dock):
         self.curves.show_message("Curves appear after the first epoch.")
         self._progress_timer.start()
         self._refresh()
+
+    def _new_job(self, resume: bool) -> TrainingJob:
+        """Return what is trained by the choices in the dock."""
+        folder = self.output.path()
+        if folder is None:
+            what = (
+                "the folder of the training to resume" if resume else "a folder for the classifier"
+            )
+            raise CamSamError(f"Choose {what}.")
+        if resume:
+            parameters = replace(read_parameters(folder), device=self.parameters.device.value())
+            self.parameters.set_value(parameters)
+        else:
+            parameters = self.parameters.value()
+        parts = count_parts(parameters)
+        alone = self.source.stands_alone(parts)
+        self._remark = NEIGHBOURS if alone else ""
+        if alone and not resume:
+            # Neighbours look alike: joined as copies, all planes of an image would be in one part.
+            parameters = replace(parameters, join_copies=False)
+        return TrainingJob(self.source.reader(parts), parameters, folder, resume)
 
     def cancel(self) -> None:
         """Stop after the batch that runs; what was learned until then comes as the result."""
