@@ -78,9 +78,7 @@ class PromptsDock(Dock):
         self.place_all = button(
             "…on all with heatmaps", "Places prompts on every slice with a heatmap along this axis."
         )
-        self.object = SpinBox()
-        self.object.setRange(1, 65535)
-        self.object.setValue(self.workspace.prompts.object_id)
+        self.object = SpinBox(minimum=1, maximum=65535, value=self.workspace.prompts.object_id)
         self.object.setToolTip(
             "New and selected prompts belong to this object. Use another number for another "
             "class; prompts of other objects stay."

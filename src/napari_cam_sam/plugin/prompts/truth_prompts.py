@@ -64,10 +64,8 @@ class TruthPrompts(QWidget):
             "Places prompts on every slice with ground truth along this axis.",
         )
         self.rule.offer((text, name, name) for text, name in _RULES)
-        self.margin = SpinBox()
-        self.margin.setRange(0, 99)
-        self.margin.setValue(int(TRUTH_PRESETS["truth-box"].margin))
-        self.margin.setSuffix(" pixels")
+        usual = int(TRUTH_PRESETS["truth-box"].margin)
+        self.margin = SpinBox(minimum=0, maximum=99, value=usual, suffix=" pixels")
         self.margin.setToolTip(
             "Added on every side of each box; use fewer along an axis of thick slices."
         )

@@ -52,8 +52,7 @@ class TaggingPanel(QWidget):
         self._runs: list[TagRun] = []
         self.shown = RichLabel()
         self.shown.setWordWrap(True)
-        self.name = QLineEdit()
-        self.name.setPlaceholderText("class name, e.g. lesion")
+        self.name = QLineEdit(placeholderText="class name, e.g. lesion")
         self.name.setToolTip("What the slices show, in a word. Training needs two classes.")
         self.add = button("Add class", "Adds a button for the class.")
         self.planes = PlaneRange(workspace.shown)
