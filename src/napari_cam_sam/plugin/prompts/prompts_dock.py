@@ -224,20 +224,18 @@ class PromptsDock(Dock):
         bool
             False where nothing could be started; why is said.
         """
-        return self._attempt(lambda: self._extract(*self._heatmap_jobs(everywhere)))
+        return self._attempt(lambda: self._extract_from_heatmaps(everywhere))
 
     def extract_from_truth(self, everywhere: bool = False) -> bool:
         """Place prompts from the truth of the plane shown, or of all planes; as `extract`."""
-        return self._attempt(
-            lambda: self._extract(
-                self.truth.jobs(everywhere), "Prompts from ground truth", self.truth.label.value()
-            )
-        )
 
-    def _heatmap_jobs(
-        self, everywhere: bool
-    ) -> tuple[Sequence[Callable[[], PlanePrompts]], str, int, Collection[HeatmapRecord]]:
-        """Return what makes the prompts of planes in a thread, as `_extract` takes it."""
+        def place() -> bool:
+            jobs = self.truth.jobs(everywhere)
+            return self._extract(jobs, "Prompts from ground truth", self.truth.label.value())
+
+        return self._attempt(place)
+
+    def _extract_from_heatmaps(self, everywhere: bool) -> bool:
         from napari_cam_sam.prompts.strategies import prompts_from_heatmap
 
         heatmaps, first = self.workspace.heatmaps, self.workspace.prompts.object_id
@@ -259,7 +257,7 @@ class PromptsDock(Dock):
             )
 
         jobs = [partial(one, i, v) for i, v in given.items()]
-        return jobs, "Prompts from heatmaps", first, notes.values()
+        return self._extract(jobs, "Prompts from heatmaps", first, notes.values())
 
     def _attempt(self, action: Callable[[], object]) -> bool:
         """Do something, in place of what was said of the action before; show why it cannot be."""
