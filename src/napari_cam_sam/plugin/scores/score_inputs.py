@@ -80,8 +80,11 @@ class ScoreInputs(QWidget):
 
     def choose_prediction(self, layer: Any | None) -> None:
         """Choose what is scored, as the user would."""
-        if layer is not None and self.prediction.set_value(layer):
-            self._chosen("prediction")
+        for i in range(self.prediction.count()):
+            # Equal, not the same: napari hands plugins a proxy of a layer.
+            if layer is not None and self.prediction.itemData(i) == layer:
+                self.prediction.setCurrentIndex(i)
+                self._chosen("prediction")
 
     def _chosen(self, name: str) -> None:
         self._picked.add(name)
