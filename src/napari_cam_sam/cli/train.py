@@ -194,7 +194,7 @@ def _report(
     print(f"Model       {parameters.architecture} from {begun}, preset {arguments.preset}")
     print(f"Epochs      {len(result.epochs)}, the best {result.best_epoch}; {result.seconds:.0f} s")
 
-    print_figures({"figures": plain(result.figures), "validation": plain(result.validation)})
+    print_figures(plain(result))
     print(f"\nWritten to {shown(str(result.model))}")
 
 
@@ -217,13 +217,7 @@ def print_figures(record: Mapping[str, Any]) -> None:
         return
     what = "reported part" if figures.part == "test" else "validation part, which chose the epoch"
     print(f"\n{figures.n} images of the {what}")
-    print_table(
-        [
-            {"name": row.name, "n": row.n, "precision": row.precision, "recall": row.recall,
-             "f1": row.f1, "auroc": row.auroc}
-            for row in figures.classes
-        ]
-    )  # fmt: skip
+    print_table([vars(row) for row in figures.classes])
     print(
         f"accuracy {cell(figures.accuracy)}, balanced {cell(figures.balanced_accuracy)}; "
         f"means of the classes: F1 {cell(figures.f1)}, AUROC {cell(figures.auroc)}"
