@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -124,6 +125,18 @@ def test_volume_scores_use_the_spacing_and_only_the_planes_that_were_run(
     predicted, answer = result.labels[cut] > 0, phantom.labels[cut] > 0
     both, union = (predicted & answer).sum(), (predicted | answer).sum()
     assert result.volume.values["iou"] == pytest.approx(both / union)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"mask_from": "automatc"}, "Unknown source of masks 'automatc'. Did you mean automatic"),
+        ({"mask_choice": "bst"}, "Unknown mask choice 'bst'. Did you mean best"),
+    ],
+)
+def test_a_misspelt_choice_of_masks_is_no_other_choice(wrong: Any, message: str) -> None:
+    with pytest.raises(CamSamError, match=message):
+        RunParameters(**wrong)
 
 
 def test_what_is_missing_is_said_before_anything_runs(

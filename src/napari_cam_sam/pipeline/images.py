@@ -145,8 +145,7 @@ def run_image(
             image, segmenter, classifier, parameters, parameters.volume, truth, region, window,
             encoder(segmenter, embeddings), found, told,
         )  # fmt: skip
-    volume: Scores | None = None
-    volume_labels: dict[int, Scores] = {}
+    volume, volume_labels = None, dict[int, Scores]()
     if truth is not None and image.spatial_ndim == 3 and len(indices) > 1:
         clock = time.perf_counter()
         volume, volume_labels = score_volume(

@@ -16,12 +16,8 @@ import pandas as pd
 from napari_cam_sam.errors import refusal
 from napari_cam_sam.images.hashing import image_hash
 from napari_cam_sam.images.image import Image
-from napari_cam_sam.images.writing import (
-    heatmap_suffix,
-    labels_suffix,
-    write_heatmap,
-    write_labels,
-)
+from napari_cam_sam.images.writing import heatmap_suffix, labels_suffix, write_heatmap, write_labels
+from napari_cam_sam.metrics.scoring import Scores
 from napari_cam_sam.metrics.summary import summarise_scores
 from napari_cam_sam.pipeline.heatmaps import ExplainableModel
 from napari_cam_sam.pipeline.results import RunResult
@@ -58,12 +54,11 @@ def scores_data(result: RunResult) -> dict[str, Any]:
             "index": index,
             "label": label,
             **({} if result.parameters.volume is None else _source_of(result, index, label)),
-            "flags": list(scores.flags),
+            "flags": scores.flags,
             **scores.values,
         }
         for (index, label), scores in result.scores.items()
     ]
-    volume = result.volume
     labels = sorted({label for _, label in result.scores})
     by_label = {
         label: summarise_scores(s for (_, one), s in result.scores.items() if one == label)
@@ -73,16 +68,17 @@ def scores_data(result: RunResult) -> dict[str, Any]:
         {
             "planes": planes,
             "empty_planes": result.empty_planes,
-            "summary": {name: asdict(summary) for name, summary in result.summary.items()},
+            "summary": result.summary,
             "summary_labels": by_label,
-            "volume": None if volume is None else {**volume.values, "flags": list(volume.flags)},
-            "volume_labels": {
-                label: {**scores.values, "flags": list(scores.flags)}
-                for label, scores in result.volume_labels.items()
-            },
+            "volume": None if result.volume is None else _flat(result.volume),
+            "volume_labels": {k: _flat(scores) for k, scores in result.volume_labels.items()},
         }
     )
     return out
+
+
+def _flat(scores: Scores) -> dict[str, Any]:
+    return {**scores.values, "flags": scores.flags}
 
 
 def _source_of(result: RunResult, index: int, label: int) -> dict[str, str]:

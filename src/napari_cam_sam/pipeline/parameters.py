@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from napari_cam_sam.cam.heatmaps import CamParameters
-from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.errors import CamSamError, unknown_name
 from napari_cam_sam.images.preprocessing import PreprocessingParameters
 from napari_cam_sam.images.windows import WindowParameters
 from napari_cam_sam.prompts.parameters import PromptParameters, strategy_parameters
 from napari_cam_sam.sam.everything.ranking import RankingParameters
-from napari_cam_sam.sam.mask_choice import MaskChoice
+from napari_cam_sam.sam.mask_choice import MaskChoice, needs_multimask
 from napari_cam_sam.sam.volume.parameters import PropagationParameters
 
 if TYPE_CHECKING:
@@ -99,6 +99,11 @@ class RunParameters:
     volume : VolumeParameters or None
         How the prompts are propagated through the volume; None for each plane by itself.
 
+    Raises
+    ------
+    CamSamError
+        For an unknown `mask_choice` or `mask_from`.
+
     Examples
     --------
     >>> parameters = ncs.RunParameters(
@@ -121,6 +126,11 @@ class RunParameters:
     ranking: RankingParameters = field(default_factory=RankingParameters)
     truth_label: int | None = None
     volume: VolumeParameters | None = None
+
+    def __post_init__(self) -> None:
+        needs_multimask(self.mask_choice)
+        if self.mask_from not in get_args(MaskFrom):
+            raise unknown_name("source of masks", self.mask_from, get_args(MaskFrom))
 
     @property
     def prompt_parameters(self) -> PromptParameters:
