@@ -172,7 +172,8 @@ def test_wrong_arguments_are_refused():
     mask = np.ones((4, 4), bool)
     with pytest.raises(CamSamError, match="spacing"):
         hd95(mask, mask, (1, 1, 1))
-    with pytest.raises(CamSamError, match="tolerance of NSD must be 0 mm or more"):
-        nsd(mask, mask, (1, 1), -1)
+    for tolerance in (-1, float("nan"), float("inf")):
+        with pytest.raises(CamSamError, match="tolerance of NSD must be 0 mm or more and finite"):
+            nsd(mask, mask, (1, 1), tolerance)
     with pytest.raises(CamSamError, match="2D or 3D"):
         nsd(np.ones(4, bool), np.ones(4, bool), (1,))

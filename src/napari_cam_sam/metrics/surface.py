@@ -132,14 +132,14 @@ def nsd(
     ------
     CamSamError
         For arrays that do not fit together or are not 2D or 3D, a spacing that does not fit
-        them, or a negative tolerance.
+        them, or a tolerance that is negative or not finite.
     """
     predicted, true = mask_pair(prediction, truth)
     scale = check_spacing(spacing, predicted.ndim)
     if predicted.ndim not in (2, 3):
         raise CamSamError(f"NSD needs 2D or 3D masks, not {predicted.ndim}D.")
-    if not tolerance >= 0:
-        raise CamSamError(f"The tolerance of NSD must be 0 mm or more, not {tolerance}.")
+    if not 0 <= tolerance < np.inf:
+        raise CamSamError(f"The tolerance of NSD must be 0 mm or more and finite, not {tolerance}.")
     ours, our_sizes = _surface_elements(predicted, scale, origin)
     theirs, their_sizes = _surface_elements(true, scale, origin)
     total = float(our_sizes.sum() + their_sizes.sum())
