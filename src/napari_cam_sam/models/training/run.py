@@ -57,7 +57,6 @@ def leave_out_near(
     samples: SampleSet,
     held_out: SampleSet,
     parameters: TrainingParameters,
-    progress: Callable[[int, int], None] | None = None,
 ) -> SampleSet:
     """Leave out what is near an image that will be reported elsewhere.
 
@@ -70,8 +69,6 @@ def leave_out_near(
         Labels of the second do not matter.
     parameters : TrainingParameters
         The window counts, and ``join_copies`` does not.
-    progress : callable, optional
-        Told (images done, images); it may raise to stop.
 
     Returns
     -------
@@ -93,8 +90,6 @@ def leave_out_near(
             found.append(fingerprint(plane))
         elif index >= len(samples.samples):
             raise plane
-        if progress is not None:
-            progress(index + 1, len(everything))
     joined = Fingerprints.joined(found)
     groups = join_groups([everything[i].group for i in usable], find_copies(joined))
     own = np.array(usable) < len(samples.samples)
