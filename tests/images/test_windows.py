@@ -183,6 +183,7 @@ def test_agrees_with_the_formula_in_double_precision(plane, low, width):
         ("percentiles:1,101", "between 0 and 100"),
         ("auto:1,2", "takes no numbers"),
         ("", "Unknown window"),
+        ("40,400", "write limits:LOW,HIGH"),
     ],
 )
 def test_refused_texts(text, words):

@@ -138,6 +138,11 @@ def parse_window(text: str) -> WindowParameters:
     """
     kind, colon, numbers = text.strip().partition(":")
     if not colon:
+        if "," in kind:
+            raise CamSamError(
+                f"The window {text!r} does not say what its numbers are: write limits:LOW,HIGH for "
+                "intensities, or percentiles:LOW,HIGH."
+            )
         return WindowParameters(kind)
     try:
         low, high = (float(number) for number in numbers.split(","))
