@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from napari_cam_sam.cam.heatmaps import CamParameters
 from napari_cam_sam.demo import shipped_models
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.models.sources import factory_sources
+from napari_cam_sam.models.factory_sources import factory_sources
 from napari_cam_sam.pipeline import RunParameters
 from napari_cam_sam.studies import table
 from napari_cam_sam.studies.config.plan import DatasetSource, Setting, Study

@@ -13,7 +13,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.hashing import file_hash, file_states
 from napari_cam_sam.models.cards import card_path
 from napari_cam_sam.models.factories import is_factory
-from napari_cam_sam.models.sources import factory_sources
+from napari_cam_sam.models.factory_sources import factory_sources
 from napari_cam_sam.records.values import package_versions, plain
 from napari_cam_sam.sam.registry import REGISTRY, split_frame
 from napari_cam_sam.studies.cases import Case
