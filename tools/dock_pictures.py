@@ -27,11 +27,21 @@ def pictures(window: Window, _: Path) -> Iterator[str]:
     viewer = window.viewer
     viewer.open_sample("napari-cam-sam", "ct")
     docks = {name: viewer.window.add_plugin_dock_widget("napari-cam-sam", name) for name in DOCKS}
-    _, way = docks["CAM → SAM"]
+    frame, way = docks["CAM → SAM"]
+    window.pause()
+    frame.raise_()
     way.workspace.show_plane(0, 11)
     window.wait(lambda: way.workspace.classifier is not None and not way.heatmap.row.busy)
     window.press(way.run)
     window.wait(lambda: way.run.isEnabled())
+    _, scores = docks["Scores"]
+    for start, row in (
+        (scores.score, scores.row),
+        (scores.compare, scores.comparison.row),
+        (scores.trust.start, scores.trust.row),
+    ):
+        start()
+        window.wait(lambda row=row: not row.busy)
     for _, dock in docks.values():
         for section in dock.findChildren(Section):
             section.title.setChecked(True)
@@ -51,8 +61,8 @@ def pictures(window: Window, _: Path) -> Iterator[str]:
                     window.pause(0.3)
                 if window.pictures is not None:
                     dock.scroll.widget().grab().save(str(window.pictures / f"{base}-whole-{i}.png"))
-            for one in too_wide(dock):
-                yield f"{base}: {one}"
+                for one in too_wide(dock):
+                    yield f"{base}-{i}: {one}"
 
 
 def too_wide(dock: QWidget) -> list[str]:
@@ -61,7 +71,7 @@ def too_wide(dock: QWidget) -> list[str]:
         f"{type(one).__name__} {getattr(one, 'text', str)()!r} has {one.width()} of "
         f"{one.minimumSizeHint().width()} pixels"
         for one in dock.findChildren(QWidget)
-        if one.isVisible() and one.width() < one.minimumSizeHint().width()
+        if not one.visibleRegion().isEmpty() and one.width() < one.minimumSizeHint().width()
     ]
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtWidgets import QGridLayout, QVBoxLayout
+from qtpy.QtWidgets import QVBoxLayout
 from superqt.utils import signals_blocked
 
 from napari_cam_sam.errors import CamSamError
@@ -107,14 +107,10 @@ class PromptsDock(Dock):
         whole.addWidget(self.preview)
         whole.addLayout(hbox(self.place, self.place_all))
         whole.addWidget(Section("From ground truth", self.truth, opened=False))
-        edit = QGridLayout()
-        edits = (
-            self.draw_box, self.add_point, self.polarity, self.clear, self.undo, self.redo
-        )  # fmt: skip
-        for i, widget in enumerate(edits):
-            edit.addWidget(widget, i // 2, i % 2)
         whole.addLayout(form_layout((("Object", self.object),)))
-        whole.addLayout(edit)
+        whole.addLayout(hbox(self.draw_box, self.add_point))
+        whole.addLayout(hbox(self.polarity, self.clear))
+        whole.addLayout(hbox(self.undo, self.redo))
         whole.addWidget(self.question)
         whole.addWidget(self.row)
         whole.addWidget(self.found)

@@ -21,6 +21,8 @@ from qtpy.QtWidgets import (
 
 __all__ = ["DeletedByQt", "Dock", "connect_to_layers", "connect_until_destroyed", "when_destroyed"]
 
+# What napari's own style sheet leaves at the size of text of the desktop.
+_SHEET = "QToolButton, QTableView, QHeaderView, QProgressBar {{ font-size: {}pt; }}"
 # In pixels: of a dock with small text.
 _WIDTH = 340
 _ANSWERS: set[Callable[..., None]] = set()
@@ -75,19 +77,21 @@ class Dock(DeletedByQt, QWidget):
         elif kind == QEvent.Type.ParentChange and isinstance(frame, QDockWidget):
             self._scroll()
         elif kind == QEvent.Type.StyleChange:
-            # napari sets the size for labels and buttons, but not for tables and their headers.
-            self._sample.ensurePolished()
-            self.setFont(self._sample.font())
+            self._size_text()
         elif kind == QEvent.Type.Show and isinstance(frame, QDockWidget):
             QTimer.singleShot(0, self._join_tabs)
         return bool(super().event(event))
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt calls it so
-        """Ask for room for all of its width."""
-        hint, inside = super().sizeHint(), self.scroll.widget()
+        """Ask for room for a dock with small text, or for all of its width."""
+        return super().sizeHint().expandedTo(self.minimumSizeHint()).expandedTo(QSize(_WIDTH, 0))
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt calls it so
+        """Ask for room for all of its width: what is below is scrolled to."""
+        hint, inside = super().minimumSizeHint(), self.scroll.widget()
         if inside is not None:
             bar = self.scroll.verticalScrollBar().sizeHint().width()
-            hint.setWidth(max(_WIDTH, inside.minimumSizeHint().width() + bar))
+            hint.setWidth(inside.minimumSizeHint().width() + bar)
         return hint
 
     def scroll_to(self, part: QWidget) -> None:
@@ -100,6 +104,14 @@ class Dock(DeletedByQt, QWidget):
         inside = self.scroll.widget()
         if inside is not None:
             self.scroll.verticalScrollBar().setValue(part.mapTo(inside, QPoint(0, 0)).y())
+
+    def _size_text(self) -> None:
+        """Give all parts the size of text that napari gives to labels."""
+        self._sample.ensurePolished()
+        sheet = _SHEET.format(self._sample.font().pointSize())
+        if sheet != self.styleSheet():
+            self.setStyleSheet(sheet)
+            self.updateGeometry()
 
     def _scroll(self) -> None:
         if self.scroll.widget() is None and self.layout() is not None:

@@ -9,6 +9,7 @@ from qtpy.QtWidgets import (
     QBoxLayout,
     QCheckBox,
     QComboBox,
+    QFormLayout,
     QPushButton,
     QSizePolicy,
     QStyle,
@@ -20,7 +21,14 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-__all__ = ["ElidedButton", "ElidedCheckBox", "ElidedComboBox", "ElidedToolButton", "Row"]
+__all__ = [
+    "ElidedButton",
+    "ElidedCheckBox",
+    "ElidedComboBox",
+    "ElidedToolButton",
+    "FormLayout",
+    "Row",
+]
 
 _LEAST = 10  # characters of a button that are always seen
 
@@ -150,7 +158,9 @@ class Row(QBoxLayout):
     def setGeometry(self, place: QRect) -> None:  # noqa: N802 - Qt calls it so
         """Lay out the widgets in the direction that has room for them."""
         directions = QBoxLayout.Direction.TopToBottom, QBoxLayout.Direction.LeftToRight
-        self.setDirection(directions[self._fits(place.width())])
+        wanted = directions[self._fits(place.width())]
+        if self.direction() != wanted:
+            self.setDirection(wanted)
         super().setGeometry(place)
 
     def _shown(self) -> list[Any]:
@@ -160,3 +170,74 @@ class Row(QBoxLayout):
     def _fits(self, width: int) -> bool:
         widths = [one.sizeHint().width() for one in self._shown()]
         return sum(widths) + self.spacing() * (len(widths) - 1) <= width
+
+
+class FormLayout(QFormLayout):
+    """Labels beside their fields, or all above them where there is no room for both.
+
+    Qt's own wrapping of long rows leaves some fields beside their labels, narrower than they can
+    be.
+
+    Parameters
+    ----------
+    parent : QWidget, optional
+        That gets the layout.
+    """
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setContentsMargins(0, 0, 0, 0)
+        self.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+
+    def minimumSize(self) -> QSize:  # noqa: N802 - Qt calls it so
+        """Return the room with the labels above the fields."""
+        widths = [one.minimumSize().width() for row in self._shown() for one in row]
+        return QSize(max(widths, default=0), super().minimumSize().height())
+
+    def hasHeightForWidth(self) -> bool:  # noqa: N802 - Qt calls it so
+        """Return True: it is higher where it is narrow."""
+        return True
+
+    def heightForWidth(self, width: int) -> int:  # noqa: N802 - Qt calls it so
+        """Return the height at a width."""
+        beside, height = self._fits(width), 0
+        for row in self._shown():
+            heights = [
+                max(one.sizeHint().height(), one.hasHeightForWidth() * one.heightForWidth(width))
+                for one in row
+            ]
+            height += max(heights) if beside else sum(heights) + self._gap() * (len(row) - 1)
+        return height + self._gap() * max(0, len(self._shown()) - 1)
+
+    def setGeometry(self, place: QRect) -> None:  # noqa: N802 - Qt calls it so
+        """Lay out the rows as there is room for them."""
+        wraps = QFormLayout.RowWrapPolicy.WrapAllRows, QFormLayout.RowWrapPolicy.DontWrapRows
+        wanted = wraps[self._fits(place.width())]
+        if self.rowWrapPolicy() != wanted:
+            self.setRowWrapPolicy(wanted)
+        super().setGeometry(place)
+
+    def _shown(self) -> list[list[Any]]:
+        """Return what each row that is seen has: a label and a field, or one thing."""
+        roles = QFormLayout.ItemRole
+        rows = [
+            [
+                self.itemAt(i, role)
+                for role in (roles.LabelRole, roles.FieldRole, roles.SpanningRole)
+            ]
+            for i in range(self.rowCount())
+        ]
+        seen = [[one for one in row if one is not None and not one.isEmpty()] for row in rows]
+        return [row for row in seen if row]
+
+    def _gap(self) -> int:
+        return max(0, self.verticalSpacing())
+
+    def _fits(self, width: int) -> bool:
+        pairs = [row for row in self._shown() if len(row) == 2]
+        if not pairs:
+            return True
+        labels, fields = zip(*pairs, strict=True)
+        label = max(one.sizeHint().width() for one in labels)
+        field = max(one.minimumSize().width() for one in fields)
+        return label + max(0, self.horizontalSpacing()) + field <= width

@@ -14,16 +14,16 @@ from types import NoneType
 from typing import Any, get_args, get_type_hints
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QFormLayout, QSpinBox, QWidget
+from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QHBoxLayout, QSpinBox, QWidget
 from superqt.utils import signals_blocked
 
 from napari_cam_sam.field_help import field_help
+from napari_cam_sam.plugin.qt.narrow import FormLayout
 from napari_cam_sam.plugin.qt.widgets import (
     DoubleSpinBox,
     FractionSlider,
     SpinBox,
     ValueComboBox,
-    hbox,
 )
 
 __all__ = ["OptionalField", "ParameterForm"]
@@ -48,7 +48,10 @@ class OptionalField(QWidget):
         self.inner = inner
         self.switch = QCheckBox()
         self.switch.setToolTip(inner.toolTip())
-        hbox(self.switch, inner, parent=self).setStretch(1, 1)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self.switch)
+        row.addWidget(inner, 1)
         inner.setEnabled(False)
         self.switch.toggled.connect(inner.setEnabled)
 
@@ -90,9 +93,8 @@ class ParameterForm(QWidget):
         self._widgets: dict[str, QWidget] = {}
         # What was set, and how it is shown: perhaps rounded.
         self._given: dict[str, tuple[Any, Any]] = {}
-        self._rows = QFormLayout(self)
+        self._rows = FormLayout(self)
         self._rows.setContentsMargins(0, 0, 0, 0)
-        self._rows.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
         hints, helps = get_type_hints(group), field_help(group)
         for field in fields(group):
             if only is None or field.name in only:

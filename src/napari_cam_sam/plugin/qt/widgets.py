@@ -13,7 +13,7 @@ from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
     QDoubleSpinBox,
-    QFormLayout,
+    QHBoxLayout,
     QLayout,
     QMenu,
     QPushButton,
@@ -33,6 +33,7 @@ from napari_cam_sam.plugin.qt.narrow import (
     ElidedCheckBox,
     ElidedComboBox,
     ElidedToolButton,
+    FormLayout,
     Row,
 )
 from napari_cam_sam.plugin.qt.plain_text import Label, plain_tip
@@ -230,7 +231,10 @@ class FractionSlider(QWidget):
         self.number.setSingleStep(0.05)
         for widget in (self.slider, self.number):
             widget.setToolTip(hint)
-        hbox(self.slider, self.number, parent=self)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self.slider)
+        row.addWidget(self.number)
         self.slider.valueChanged.connect(self._slid)
         self.number.valueChanged.connect(self._typed)
         self.set_value(value)
@@ -314,7 +318,7 @@ class Section(QWidget):
         self.content.setVisible(opened)
 
 
-def form_layout(rows: Iterable[tuple[str, QWidget]]) -> QFormLayout:
+def form_layout(rows: Iterable[tuple[str, QWidget]]) -> FormLayout:
     """Lay out labelled widgets one below the other.
 
     Parameters
@@ -324,13 +328,10 @@ def form_layout(rows: Iterable[tuple[str, QWidget]]) -> QFormLayout:
 
     Returns
     -------
-    QFormLayout
+    FormLayout
         Without margins.
     """
-    layout = QFormLayout()
-    layout.setContentsMargins(0, 0, 0, 0)
-    layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-    layout.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
+    layout = FormLayout()
     for name, widget in rows:
         label = Label(name)
         label.setToolTip(widget.toolTip())
@@ -389,7 +390,9 @@ def hbox(*widgets: QWidget, parent: QWidget | None = None) -> Row:
     made = Row(parent)
     made.setContentsMargins(0, 0, 0, 0)
     for widget in widgets:
-        made.addWidget(widget, 1 if isinstance(widget, QPushButton) else 0)
+        if isinstance(widget, QPushButton):
+            widget.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        made.addWidget(widget)
     return made
 
 

@@ -59,7 +59,6 @@ class PathRow(QWidget):
         self._ask = browse
         row = hbox(self.text, self.browse, parent=self)
         row.setStretch(0, 1)
-        row.setStretch(1, 0)
         self.text.textChanged.connect(self.changed)
         self.browse.clicked.connect(self._browse)
 

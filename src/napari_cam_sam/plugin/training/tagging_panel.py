@@ -78,7 +78,6 @@ class TaggingPanel(QWidget):
 
         row = hbox(self.name, self.add)
         row.setStretch(0, 1)
-        row.setStretch(1, 0)
         tags = hbox(self.clear, self.by_truth)
         vbox(self, row, self.planes, self.classes, tags, self.shown, self.list, self.remove)
 

@@ -61,7 +61,7 @@ class WorkflowDock(Dock):
         keys.setWordWrap(True)
 
         both = hbox(self.run, self.stop)
-        both.setStretch(1, 0)
+        both.setStretch(0, 1)
         self.sections = [
             Section("1  Heatmap", self.heatmap),
             Section("2  Prompts", self.prompts),

@@ -128,7 +128,6 @@ class TextLabelPanel(QWidget):
             "laion2b_s34b_b79k (downloaded).",
         )
         self.browse = button("…", "Open a checkpoint.")
-        self.browse.setMaximumWidth(32)
         self.name = button("Label masks", f"Labels each mask of this slice. {NAMING_CAUTION}")
         self.setToolTip(NAMING_CAUTION)
         self.reason = Message()
