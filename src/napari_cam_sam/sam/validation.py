@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +13,9 @@ from napari_cam_sam.prompts.data import ObjectPrompt
 from napari_cam_sam.sam.segmenter import Embedding
 
 __all__ = ["check_decodable", "check_embedding", "check_plane"]
+
+# Pixels. Where a number overflows in what is computed of it, masks would be of nothing.
+_FAR = 1e9
 
 
 def check_plane(plane: NDArray[Any]) -> None:
@@ -82,7 +84,7 @@ def check_decodable(
     ------
     CamSamError
         If an object has neither a positive point nor a box, a box without area, a coordinate that
-        is not a number, or logits of another number or shape.
+        is no number or far beyond any image, or logits of another number or shape.
     """
     for prompt in prompts:
         box, points = prompt.box, prompt.points
@@ -98,9 +100,10 @@ def check_decodable(
                     "than its starts."
                 )
             numbers += [box.row_min, box.column_min, box.row_max, box.column_max]
-        if not all(math.isfinite(number) for number in numbers):
+        if not all(abs(number) < _FAR for number in numbers):  # NaN is not below it, either
             raise CamSamError(
-                f"A prompt of object {prompt.object_id} has a coordinate that is not finite."
+                f"A prompt of object {prompt.object_id} has a coordinate that is not finite or far "
+                "beyond any image."
             )
     if previous_logits is None:
         return [None] * len(prompts)

@@ -208,6 +208,8 @@ def test_medsam_frame_follows_the_published_steps():
         (ObjectPrompt(7, (Point(1, 1, positive=False),)), "no box and no positive point"),
         (ObjectPrompt(7, box=Box(4, 4, 4, 9)), "no area"),
         (ObjectPrompt(7, (Point(float("nan"), 1),)), "not finite"),
+        (ObjectPrompt(7, (Point(1, 1e308),)), "far beyond any image"),
+        (ObjectPrompt(7, box=Box(-1.5e308, 0, 1.5e308, 20)), "far beyond any image"),
     ],
 )
 def test_refuses_prompts_that_say_nothing(prompt, said):
