@@ -15,8 +15,9 @@ from torch import nn
 from napari_cam_sam.cam.heatmaps import CamParameters, Heatmap, compute_heatmaps
 from napari_cam_sam.cam.methods import METHODS
 from napari_cam_sam.cam.names import METHOD_NAMES
+from napari_cam_sam.demo.samples import make_sample
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.models.classifiers import Classifier
+from napari_cam_sam.models.classifiers import Classifier, load_classifier
 from napari_cam_sam.models.classify.architectures import build
 
 Make = Callable[..., Classifier]
@@ -335,3 +336,14 @@ def test_densenet_activations_survive_the_in_place_relu_after_them(planes: Plane
 
 def test_the_names_known_before_pytorch_are_the_methods_that_there_are() -> None:
     assert list(METHOD_NAMES) == list(METHODS)
+
+
+def test_kpca_cam_gives_the_same_map_each_time() -> None:
+    plane = make_sample("ultrasound").image.plane(0, 0)
+    lesion = load_classifier("lesion")
+    maps = [
+        next(compute_heatmaps(lesion, [plane], CamParameters("kpca-cam", target="lesion"))).raw
+        for _ in range(4)
+    ]
+    for other in maps[1:]:
+        np.testing.assert_array_equal(other, maps[0])
