@@ -22,7 +22,7 @@ from napari_cam_sam.models.classifiers import load_classifier
 from napari_cam_sam.plugin.heatmap import heatmap_run
 from napari_cam_sam.plugin.heatmap.heatmap_dock import HeatmapDock
 from napari_cam_sam.plugin.io.sample_data import ct_sample, shapes_sample
-from napari_cam_sam.plugin.layers.conversion import KEY
+from napari_cam_sam.plugin.layers.layer_axes import KEY
 from napari_cam_sam.plugin.state.plane_words import slider_label
 from napari_cam_sam.plugin.viewer.attach import workspace_of
 

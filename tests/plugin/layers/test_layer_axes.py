@@ -277,7 +277,7 @@ def test_work_does_not_lose_its_image_to_another_reading_of_the_axes(qapp: Any) 
     layer = viewer.add_image(array("TZYX"))
     workspace = workspace_of(viewer)
     row = AxesPanel(workspace)
-    labels = workspace.layers.labels("labels", create=True)
+    labels = workspace.layers.labels("labels")
     labels.data[1, 2:5, 2:5] = 1
     row.choice.set_value("CZYX")  # another name for the same order
     row.choice.chosen.emit()

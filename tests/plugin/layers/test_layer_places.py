@@ -136,7 +136,7 @@ def test_our_layers_lie_over_a_series_that_is_sheared(qapp: Any, shear: Any) -> 
         np.zeros((2, *SHAPE), np.float32), shear=shear, scale=(1, 3, 1, 0.5), name="scan"
     )
     workspace = workspace_of(viewer)
-    labels = workspace.layers.labels("labels", create=True)
+    labels = workspace.layers.labels("labels")
     np.testing.assert_allclose(
         labels.data_to_world((1, 2, 3)), image.data_to_world((0, 1, 2, 3))[1:]
     )
@@ -254,8 +254,8 @@ def test_layers_of_a_second_image_lie_above_it_and_below_its_own_prompts() -> No
         workspace.prompts.write([PlanePrompts(0, 2, (box,))], "replace")
         made = [
             workspace.heatmaps.layer(0, create=True),
-            workspace.layers.labels("preview", create=True, dtype=np.uint16),
-            workspace.layers.labels("labels", create=True, dtype=np.uint16),
+            workspace.layers.labels("preview"),
+            workspace.layers.labels("labels"),
         ]
         order = list(viewer.layers)
         prompts = order.index(workspace.prompts.points), order.index(workspace.prompts.boxes)

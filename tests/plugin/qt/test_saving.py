@@ -83,7 +83,7 @@ def open_volume(viewer: Any, tmp_path: Path) -> Any:
 
 def accepted(viewer: Any) -> Any:
     """Give labels as an acceptance leaves them."""
-    layer = workspace_of(viewer).layers.labels("labels", create=True, dtype=np.uint16)
+    layer = workspace_of(viewer).layers.labels("labels")
     layer.data[(slice(1, 3),) * layer.ndim] = 7
     return layer
 

@@ -443,7 +443,7 @@ def test_the_four_ways_to_a_mask(viewer: Any, dock: ScoresDock, qtbot: Any) -> N
     assert table.item(3, 4).text() == "100.0"
     assert f"{len(planes)} slices" in words.text()
     # What the user accepted counts as edited.
-    own = workspace.layers.labels("labels", create=True)
+    own = workspace.layers.labels("labels")
     own.data = truth.copy()
     dock.compare()
     qtbot.waitUntil(lambda: settled(dock), timeout=WAIT)
@@ -493,7 +493,7 @@ def test_a_comparison_from_before_a_change_says_so(
     workspace.heatmaps_changed.emit()
     changed()
     compare()
-    dock.choices.choose_prediction(workspace.layers.labels("preview", create=True))
+    dock.choices.choose_prediction(workspace.layers.labels("preview"))
     changed()
 
 
@@ -511,9 +511,9 @@ def test_an_edit_while_ways_are_compared_is_told_at_their_end(
 
 def test_masks_of_the_plugin_are_scored_first(viewer: Any, dock: ScoresDock, qtbot: Any) -> None:
     workspace = dock.workspace
-    preview = workspace.layers.labels("preview", create=True)
+    preview = workspace.layers.labels("preview")
     assert dock.choices.prediction.value() == preview
-    own = workspace.layers.labels("labels", create=True)
+    own = workspace.layers.labels("labels")
     assert dock.choices.prediction.value() == own
     dock.choices.choose_prediction(preview)
     viewer.add_labels(np.zeros((24, 128, 128), np.uint8), name="another")

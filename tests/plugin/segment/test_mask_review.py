@@ -126,7 +126,7 @@ def test_many_planes_are_shown_and_told_at_once(dock: SegmentDock) -> None:
     show(dock, 0, 1, 2, 4)
     preview = dock.workspace.own("preview")
     shown = preview.data.copy()
-    labels = dock.workspace.layers.labels("labels", create=True, dtype=np.uint16)
+    labels = dock.workspace.layers.labels("labels")
     drawn: list[str] = []
     preview.events.set_data.connect(lambda _: drawn.append("preview"))
     labels.events.set_data.connect(lambda _: drawn.append("labels"))
@@ -181,7 +181,7 @@ def test_labels_that_are_not_editable_are_not_written_into_by_undo_either(
 
 def test_labels_that_are_protected_from_deletion_take_masks(dock: SegmentDock) -> None:
     show(dock, 2)
-    labels = dock.workspace.layers.labels("labels", create=True, dtype=np.uint16)
+    labels = dock.workspace.layers.labels("labels")
     if not hasattr(labels, "locked"):
         pytest.skip("this napari cannot lock layers")
     labels.locked = True

@@ -151,7 +151,7 @@ def test_the_users_layer_stays_the_target_of_its_image(
 ) -> None:
     first = workspace.image_layer
     other = workspace.viewer.add_image(np.zeros((4, 5, 6)), name="other")
-    mine = workspace.layers.labels("labels", create=True)
+    mine = workspace.layers.labels("labels")
     mine.metadata.clear()  # one of the user's, on the image's grid
     workspace.masks.target = mine
     accept(workspace, 2)

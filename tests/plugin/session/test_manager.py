@@ -336,7 +336,7 @@ one = ObjectPrompt(2, (Point(50, 60, True, "cam", 0.75),), Box(40, 48, 64, 76, "
 workspace.prompts.write([PlanePrompts(0, 5, (one,))])
 workspace.show_plane(0, 11)
 workspace.prompts.points.add(np.array([[11.0, 90, 33.5]]))
-labels = workspace.layers.labels("labels", create=True, dtype=np.uint16)
+labels = workspace.layers.labels("labels")
 labels.data[11, 3:9, 4:8] = 2
 
 def end(said):
@@ -608,7 +608,7 @@ def test_what_comes_back_goes_into_our_own_labels(
     qapp: Any, scan: Path, tmp_path: Path, qtbot: Any
 ) -> None:
     first = opened(scan)
-    labels = first.layers.labels("labels", create=True, dtype=np.uint16)
+    labels = first.layers.labels("labels")
     labels.data[11, 3:9, 4:8] = 2
     edit(first)
     save(first, tmp_path / "session", qtbot)

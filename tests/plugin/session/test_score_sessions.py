@@ -133,13 +133,13 @@ def test_labels_that_come_back_with_the_table_do_not_make_it_old(
     open_dock: Open, qtbot: Any, tmp_path: Path
 ) -> None:
     first, second = open_dock(), open_dock()
-    labels = first.workspace.layers.labels("labels", create=True, dtype=np.uint16)
+    labels = first.workspace.layers.labels("labels")
     labels.data = np.asarray(first.workspace.viewer.layers["mine"].data).astype(np.uint16)
     assert first.choices.prediction.value() is labels
     score(first, qtbot)
     with qtbot.waitSignal(first.workspace.sessions.saved, timeout=WAIT):
         first.workspace.sessions.save(tmp_path / "session")
-    second.workspace.layers.labels("labels", create=True, dtype=np.uint16)
+    second.workspace.layers.labels("labels")
     score(second, qtbot)
     with qtbot.waitSignal(
         second.workspace.sessions.saved,

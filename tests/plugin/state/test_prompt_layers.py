@@ -13,8 +13,8 @@ from napari.utils.colormaps.standardize_color import transform_color
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.io.sample_data import ct_sample
+from napari_cam_sam.plugin.layers.styles import PROMPTS
 from napari_cam_sam.plugin.state.heatmap_record import HeatmapRecord
-from napari_cam_sam.plugin.state.prompt_layer_pair import COLOURS
 from napari_cam_sam.plugin.state.prompt_layers import PromptLayers
 from napari_cam_sam.plugin.viewer.attach import ViewerWorkspace, workspace_of
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts, Point
@@ -46,7 +46,7 @@ def test_features_hold_the_provenance_and_colours_show_it(prompts: PromptLayers)
     assert list(table["plane"]) == [2, 2, 4]
     assert list(table["axis"]) == [0, 0, 1]
     np.testing.assert_array_equal(table["score"], [0.75, 0.25, np.nan])
-    wanted = [COLOURS["positive"], COLOURS["negative"], COLOURS["positive"]]
+    wanted = [PROMPTS.colours["positive"], PROMPTS.colours["negative"], PROMPTS.colours["positive"]]
     np.testing.assert_allclose(prompts.points.face_color, transform_color(wanted))
     assert list(prompts.boxes.features["source"]) == ["cam"]
 

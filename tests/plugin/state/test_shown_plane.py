@@ -150,7 +150,7 @@ def test_layers_come_back_with_their_frame_but_for_those_the_user_hid(qapp: Any)
 
     along_0, along_1 = (0, 1, 2, 3), (0, 2, 1, 3)
     go(along_0, 0)
-    labels = workspace.layers.labels("labels", create=True)
+    labels = workspace.layers.labels("labels")
     first = workspace.heatmaps.layer(0, create=True)
     go(along_1, 0)
     second = workspace.heatmaps.layer(1, create=True)
@@ -183,7 +183,7 @@ def test_layers_of_a_frame_that_a_shorter_series_has_not_are_put_away(qapp: Any)
     workspace = workspace_of(viewer)
     viewer.dims.set_point(0, 1)
     workspace.shown.look_at_plane()
-    labels = workspace.layers.labels("labels", create=True)
+    labels = workspace.layers.labels("labels")
     assert labels.visible
     layer.data = series[:1]
     workspace.shown.look_at_plane()

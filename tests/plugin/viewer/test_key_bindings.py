@@ -65,7 +65,7 @@ def docks(workspace: ViewerWorkspace, finish: Any, qtbot: Any) -> Any:
 
 def activate(workspace: ViewerWorkspace, kind: str) -> Any:
     if kind == "preview":
-        workspace.layers.labels("preview", create=True, dtype=np.uint16)
+        workspace.layers.labels("preview")
     layer = workspace.image_layer if kind == "image" else workspace.own(kind)
     workspace.viewer.layers.selection.active = layer
     assert workspace.viewer.layers.selection.active == layer

@@ -80,7 +80,7 @@ def no_mask(way: WorkflowDock, _folder: Path, _finish: Any, _: Any) -> Found:
 
 
 def no_place_to_save(way: WorkflowDock, folder: Path, finish: Any, patch: Any) -> Found:
-    way.workspace.layers.labels("labels", create=True)
+    way.workspace.layers.labels("labels")
     patch.setattr(
         QFileDialog, "getSaveFileName", lambda *_: (str(folder / "gone" / "l.nii.gz"), "")
     )

@@ -34,7 +34,7 @@ def open_sample(viewer: Any, kind: Any) -> Any:
         for index in (10, 11, 12):
             layer.data[index, 50:60, 50:60] = 1
             workspace.heatmaps.set_record(layer, index, HeatmapRecord("lesion", {}, None, {}))
-        workspace.layers.labels("preview", create=True).data[11, 50:60, 50:60] = 1
+        workspace.layers.labels("preview").data[11, 50:60, 50:60] = 1
     workspace.show_plane(0, 11)
     return dock
 

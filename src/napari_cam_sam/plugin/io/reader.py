@@ -49,7 +49,7 @@ def _layer(path: Path) -> LayerData:
     from napari.utils.notifications import show_info
 
     from napari_cam_sam.images.reading import read_image
-    from napari_cam_sam.plugin.layers.conversion import KEY
+    from napari_cam_sam.plugin.layers.layer_axes import KEY
     from napari_cam_sam.plugin.layers.layer_geometry import placed
     from napari_cam_sam.plugin.qt.plain_text import escape_markup
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from napari_cam_sam.demo.samples import make_sample
 from napari_cam_sam.plugin.io.reader import LayerData
-from napari_cam_sam.plugin.layers.conversion import KEY
+from napari_cam_sam.plugin.layers.layer_axes import KEY
 
 __all__ = ["ct_sample", "shapes_sample", "ultrasound_sample"]
 

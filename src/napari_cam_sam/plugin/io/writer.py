@@ -50,7 +50,7 @@ def _like(data: Any, meta: dict[str, Any], kind: str) -> Image:
     from napari.layers import Image as ImageLayer
     from napari.layers import Labels
 
-    from napari_cam_sam.plugin.layers.conversion import KEY
+    from napari_cam_sam.plugin.layers.layer_axes import KEY
     from napari_cam_sam.plugin.layers.layer_geometry import TRANSFORM, geometry_of
 
     name = str(meta.get("name", "layer"))

@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
-from napari_cam_sam.plugin.layers.layer_axes import check_order, chosen_axes
-from napari_cam_sam.plugin.layers.layer_geometry import KEY, file_of, geometry_of
+from napari_cam_sam.plugin.layers.layer_axes import check_order, chosen_axes, mark_of
+from napari_cam_sam.plugin.layers.layer_geometry import file_of, geometry_of
 from napari_cam_sam.plugin.layers.layer_notes import notes_of
 from napari_cam_sam.plugin.qt.plain_text import unescape_markup
 
 __all__ = [
-    "KEY",
     "data_position",
     "frame_shown",
     "image_of",
@@ -114,7 +113,7 @@ def frame_shown(viewer: Any, layer: Any) -> int | None:
 
 def is_own(layer: Any) -> bool:
     """Check whether a layer was made by the docks, whatever it is called now."""
-    return "role" in layer.metadata.get(KEY, {})
+    return "role" in mark_of(layer)
 
 
 def remarks_on(images: Iterable[Image]) -> str:
@@ -126,7 +125,7 @@ def remarks_on(images: Iterable[Image]) -> str:
 
 def is_shown_alone(layer: Any) -> bool:
     """Check whether a layer of ours only shows what is held elsewhere, and may go at any time."""
-    return layer.metadata.get(KEY, {}).get("role") in ("old preview", "sketch", "comparison")
+    return mark_of(layer).get("role") in ("old preview", "sketch", "comparison")
 
 
 def labels_in(arrays: Iterable[Any]) -> list[int]:
@@ -159,7 +158,7 @@ def own_layer(
     """
     wanted = {"role": role, "of": source.unique_id, "axis": axis, "frame": frame}
     for layer in viewer.layers:
-        mark = layer.metadata.get(KEY, {})
+        mark = mark_of(layer)
         if all(mark.get(name) == value for name, value in wanted.items()):
             return layer
     return None

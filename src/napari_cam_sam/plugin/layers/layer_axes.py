@@ -6,6 +6,7 @@ space, lies over an image whose own three axes of space come last; time or chann
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ __all__ = [
     "check_order",
     "choose_letters",
     "chosen_axes",
+    "mark_of",
     "one_channel",
     "put_in_order",
 ]
@@ -35,6 +37,22 @@ _SPACE = "ZYX"
 _BY_DEFAULT = {2: "YX", 3: "ZYX", 4: "TZYX"}
 
 
+def mark_of(layer: Any) -> dict[str, Any]:
+    """Return our entry in a layer's metadata; an empty one, of which nothing is kept, for none.
+
+    Parameters
+    ----------
+    layer : napari layer
+
+    Returns
+    -------
+    dict
+    """
+    mark: dict[str, Any] = layer.metadata.get(KEY, {})
+    return mark
+
+
+@dataclass(frozen=True)
 class LayerAxes:
     """What the axes of a layer are, and who says so.
 
@@ -47,8 +65,8 @@ class LayerAxes:
         first.
     """
 
-    def __init__(self, letters: str | None, source: str) -> None:
-        self.letters, self.source = letters, source
+    letters: str | None
+    source: str
 
     @property
     def roles(self) -> Axes | None:
@@ -72,7 +90,7 @@ class LayerAxes:
 
 def axes_of(layer: Any) -> LayerAxes:
     """Find out what the axes of an image layer are, without reading its data."""
-    chosen = layer.metadata.get(KEY, {}).get("axes")
+    chosen = mark_of(layer).get("axes")
     if chosen is not None and len(chosen) == layer.ndim:
         return LayerAxes(chosen, "chosen")
     letters = letters_of(layer.axis_labels)
@@ -124,7 +142,7 @@ def check_order(layer: Any) -> None:
 
 def chosen_axes(layer: Any) -> ChosenAxes | None:
     """Return what was chosen of a layer's axes, in the words of its file, for records."""
-    mark = layer.metadata.get(KEY, {})
+    mark = mark_of(layer)
     letters = mark.get("file_axes", mark.get("axes"))
     return None if letters is None else ChosenAxes(letters, mark.get("channel"))
 

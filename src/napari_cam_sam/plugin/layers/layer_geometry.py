@@ -20,10 +20,9 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.geometry import Geometry, spacing_from_affine, upright
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.units import mm_in
-from napari_cam_sam.plugin.layers.layer_axes import KEY
+from napari_cam_sam.plugin.layers.layer_axes import mark_of
 
 __all__ = [
-    "KEY",
     "TRANSFORM",
     "file_of",
     "geometry_of",
@@ -180,7 +179,7 @@ def placed(geometry: Geometry, shape: Sequence[int], frames: bool = False) -> di
 
 def true_geometry(layer: Any) -> Geometry | None:
     """Return the geometry that came with a layer, if it still lies where that put it."""
-    image = layer.metadata.get(KEY, {}).get("image")
+    image = mark_of(layer).get("image")
     if image is None or image.geometry.affine is None or not 3 <= layer.ndim <= 4:
         return None
     shape = tuple(int(n) for n in layer.data.shape[layer.ndim - 3 : layer.ndim])
@@ -205,7 +204,7 @@ def file_of(layer: Any) -> Image | None:
 
     A session or a score names the file for what comes from it, not for what took its place.
     """
-    known = layer.metadata.get(KEY, {})
+    known = mark_of(layer)
     read = known.get("read")
     if read is None or read() is not layer.data or true_geometry(layer) is None:
         return None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_cam_sam.plugin.state.prompt_layer_pair import COLOURS
+from napari_cam_sam.plugin.layers.styles import PROMPT_PREVIEW, PROMPTS
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.prompts.parameters import PromptParameters
 
@@ -16,10 +16,6 @@ if TYPE_CHECKING:
     from napari_cam_sam.plugin.state.workspace import Workspace
 
 __all__ = ["PreviewLayer", "PromptPreview", "preview_prompts"]
-
-_SEGMENTS = 12
-# Of no prompt that is placed: what is drawn so is not there yet.
-_COLOUR = "#e040fb"
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,10 +96,8 @@ class PreviewLayer:
         prompts = proposal.prompts
         shapes = list(proposal.outlines)
         kinds = ["path"] * len(shapes)
-        colours = [_COLOUR] * len(shapes)
-        size = max(1.0, min(proposal.plane_shape) / 60)
-        turn = np.linspace(0, 2 * np.pi, _SEGMENTS, endpoint=False)
-        circle = size * np.stack([np.sin(turn), np.cos(turn)], axis=1)
+        colours = [PROMPT_PREVIEW.colour] * len(shapes)
+        circle = PROMPT_PREVIEW.circle(proposal.plane_shape)
         for prompt in prompts.objects:
             if prompt.box is not None:
                 top, left = prompt.box.row_min - 0.5, prompt.box.column_min - 0.5
@@ -111,11 +105,11 @@ class PreviewLayer:
                 corners = [(top, left), (top, right), (bottom, right), (bottom, left)]
                 shapes.append(np.array(corners))
                 kinds.append("polygon")
-                colours.append(_COLOUR)
+                colours.append(PROMPT_PREVIEW.colour)
             for point in prompt.points:
                 shapes.append(circle + np.array([point.row, point.column]))
                 kinds.append("polygon")
-                colours.append(COLOURS["positive" if point.positive else "negative"])
+                colours.append(PROMPTS.colours["positive" if point.positive else "negative"])
         layer = self._layer()
         with layer.events.data.blocker():
             layer.selected_data = set(range(len(layer.data)))
@@ -137,8 +131,8 @@ class PreviewLayer:
                 ndim=image.spatial_ndim,
                 name="prompt preview",
                 face_color="transparent",
-                edge_width=max(0.4, min(image.spatial_shape[-2:]) / 250),
-                opacity=0.9,
+                edge_width=PROMPT_PREVIEW.edge_width(image.spatial_shape),
+                opacity=PROMPT_PREVIEW.opacity,
                 metadata=workspace.mark("sketch"),
                 **workspace.placement(),
             )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from napari_cam_sam.plugin.layers.conversion import KEY
+from napari_cam_sam.plugin.layers.layer_axes import mark_of
+from napari_cam_sam.plugin.layers.styles import LABELS
 from napari_cam_sam.plugin.qt.plain_text import escape_markup
 
 if TYPE_CHECKING:
@@ -16,11 +17,11 @@ if TYPE_CHECKING:
 __all__ = ["AGREEMENT", "AgreementLayer"]
 
 AGREEMENT = {
-    1: ("TP", "#00c08b", "in both"),
-    2: ("FP", "#e8622c", "only in the prediction"),
-    3: ("FN", "#56b4e9", "only in the ground truth"),
+    1: ("TP", "in both"),
+    2: ("FP", "only in the prediction"),
+    3: ("FN", "only in the ground truth"),
 }
-"""Values of the layer of agreement, in colours that all eyes tell apart and that show on gray."""
+"""What the values of the layer mean, in short and in words."""
 
 
 class AgreementLayer:
@@ -41,14 +42,12 @@ class AgreementLayer:
             layer
             for layer in self._workspace.viewer.layers
             if image is not None
-            and layer.metadata.get(KEY, {}).get("role") == "comparison"
-            and layer.metadata[KEY].get("of") == image.unique_id
+            and mark_of(layer).get("role") == "comparison"
+            and mark_of(layer).get("of") == image.unique_id
         ]
 
     def show(self, data: NDArray[np.uint8], name: str) -> None:
         """Show an array of `AGREEMENT`, which the layer does not copy."""
-        from napari.utils import DirectLabelColormap
-
         viewer = self._workspace.viewer
         layer = self._workspace.own("comparison")
         for old in self.there():
@@ -58,13 +57,10 @@ class AgreementLayer:
             layer.data, layer.name = data, f"TP/FP/FN of {name}"
             return
         active = viewer.layers.selection.active
-        colours: dict[int | None, str] = {None: "transparent", 0: "transparent"}
-        colours |= {value: colour for value, (_, colour, _) in AGREEMENT.items()}
-        viewer.add_labels(
+        LABELS["comparison"].add(
+            viewer,
             data,
             name=escape_markup(f"TP/FP/FN of {name}"),
-            opacity=0.7,
-            colormap=DirectLabelColormap(color_dict=colours),
             metadata=self._workspace.mark("comparison"),
             **self._workspace.placement(),
         )

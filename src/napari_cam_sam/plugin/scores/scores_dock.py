@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QVBoxLayout
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.writing import write_text
 from napari_cam_sam.plugin.layers.layer_geometry import file_of
+from napari_cam_sam.plugin.layers.styles import LABELS
 from napari_cam_sam.plugin.qt.dock import Dock, connect_until_destroyed
 from napari_cam_sam.plugin.qt.latest import LatestOnly
 from napari_cam_sam.plugin.qt.plain_text import RichLabel, show_error, unescape_markup
@@ -76,10 +77,14 @@ class ScoresDock(Dock):
         self.overlay = checkbox(
             "Overlay", "Shows where prediction and ground truth agree and where they differ."
         )
+        colours = LABELS["comparison"].colours or {}
         legend = RichLabel(
-            " ".join(f'<span style="color:{c}">■</span>&nbsp;{n}' for n, c, _ in AGREEMENT.values())
+            " ".join(
+                f'<span style="color:{colours[value]}">■</span>&nbsp;{short}'
+                for value, (short, _) in AGREEMENT.items()
+            )
         )
-        legend.setToolTip("; ".join(f"{n}: {words}" for n, _, words in AGREEMENT.values()))
+        legend.setToolTip("; ".join(f"{n}: {words}" for n, words in AGREEMENT.values()))
         self.copy = button("Copy", "Copies the table, to paste into a spreadsheet.")
         self.saving = SavingRow(
             "Save CSV…", "Saves the table in full precision, with what was compared.", self._to_save

@@ -46,7 +46,7 @@ def restore_session(workspace: Workspace, session: Session) -> str:
     workspace.prompts.write(planes.values(), "replace")
     workspace.prompts.mark_touched(session.touched)
     if session.labels is not None:
-        layer = workspace.layers.labels("labels", create=True, dtype=np.uint16)
+        layer = workspace.layers.labels("labels")
         layer.data = session.labels.astype(np.promote_types(session.labels.dtype, np.uint16))
     elif (layer := workspace.own("labels")) is not None:
         layer.data = np.zeros_like(layer.data)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from napari.utils import DirectLabelColormap
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
-from napari_cam_sam.plugin.layers.layer_geometry import KEY
+from napari_cam_sam.plugin.layers.layer_axes import mark_of
 from napari_cam_sam.plugin.state.heatmap_record import HeatmapRecord
 from napari_cam_sam.plugin.state.own_layers import OwnLayers
 from napari_cam_sam.plugin.state.shown_image import ShownImage
@@ -40,37 +39,14 @@ class HeatmapLayers(QObject):
         found = self._own.find("heatmap", axis)
         if not create or self._is_on_grid(found):
             return found
-        image = self._shown.image()
         for other in self._own.of_role("heatmap"):
             other.visible = False
-        return self._own.add(
-            self._shown.viewer.add_image,
-            np.zeros(image.spatial_shape, np.float32),
-            f"heatmap of {image.name}" + (f", axis {axis}" if axis else ""),
-            "heatmap",
-            axis,
-            colormap="inferno",
-            blending="additive",
-            opacity=0.6,
-            contrast_limits=(0, 1),
-        )
+        return self._own.add("heatmap", axis)
 
     def explained(self, axis: int) -> Any:
         """Find, or add, the outline of the pixels that a segmentation network's maps explain."""
         found = self._own.find("explained", axis)
-        if self._is_on_grid(found):
-            return found
-        image = self._shown.image()
-        layer = self._own.add(
-            self._shown.viewer.add_labels,
-            np.zeros(image.spatial_shape, np.uint8),
-            f"explained pixels of {image.name}" + (f", axis {axis}" if axis else ""),
-            "explained",
-            axis,
-            colormap=DirectLabelColormap(color_dict={None: "transparent", 1: "white"}),
-        )
-        layer.contour = max(1, round(min(image.spatial_shape[-2:]) / 256))
-        return layer
+        return found if self._is_on_grid(found) else self._own.add("explained", axis)
 
     def _is_on_grid(self, layer: Any | None) -> bool:
         """Check whether a layer is there; one of another shape than the image is removed."""
@@ -94,7 +70,7 @@ class HeatmapLayers(QObject):
         for key, other in list(self.records.items()):
             if key[0] == name and other.made_by != record.made_by:
                 image = image or self._shown.image()
-                axis = layer.metadata[KEY]["axis"]
+                axis = mark_of(layer)["axis"]
                 layer.data[image.plane_index(axis, key[1])] = 0
                 outline = self._own.find("explained", axis)
                 if outline is not None:
@@ -127,12 +103,12 @@ class HeatmapLayers(QObject):
         image: Any = self._shown.layer
         for role in ("heatmap", "explained"):
             for layer in self._own.of_role(role):
-                if layer.metadata[KEY].get("of") == image.unique_id:
+                if mark_of(layer).get("of") == image.unique_id:
                     layer.data = np.zeros_like(layer.data)
 
     def layer_removed(self, layer: Any) -> None:
         """Forget what was known of the heatmaps in a layer that is gone."""
-        if layer.metadata.get(KEY, {}).get("role") == "heatmap":
+        if mark_of(layer).get("role") == "heatmap":
             gone = str(layer.unique_id)
             self.records = {key: one for key, one in self.records.items() if key[0] != gone}
             self.changed.emit()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from napari_cam_sam.plugin.layers.conversion import KEY, is_own
+from napari_cam_sam.plugin.layers.conversion import is_own
+from napari_cam_sam.plugin.layers.layer_axes import mark_of
 from napari_cam_sam.plugin.state.shown_image import ShownImage
 
 __all__ = ["LayerVisibility"]
@@ -39,7 +40,7 @@ class LayerVisibility:
         image: Any = self._shown.layer
         axis, frame = self._shown.plane()[0], self._shown.frame()
         for layer in self._shown.viewer.layers:
-            mark = layer.metadata.get(KEY, {})
+            mark = mark_of(layer)
             if not is_own(layer) or mark.get("of") != image.unique_id:
                 continue
             across = mark.get("role") in _OF_AN_AXIS and mark.get("axis") != axis

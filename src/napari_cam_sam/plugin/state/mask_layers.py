@@ -11,7 +11,7 @@ import numpy as np
 from qtpy.QtCore import QObject, Signal
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.plugin.layers.conversion import KEY
+from napari_cam_sam.plugin.layers.layer_axes import mark_of
 from napari_cam_sam.plugin.state.image_masks import Accepted, ImageMasks, pixels, record_of_masks
 from napari_cam_sam.plugin.state.kept_masks import lean
 from napari_cam_sam.plugin.state.layer_list import LayerListGuard
@@ -330,7 +330,7 @@ class MaskLayers(QObject):
     def _target(self) -> Any:
         layer = self.accept_layer()
         if layer is None:
-            layer = self._own.labels("labels", create=True, dtype=np.uint16)
+            layer = self._own.labels("labels")
         reason = self._shown.mismatch(layer)
         if reason is not None:
             raise CamSamError(reason)
@@ -370,7 +370,7 @@ class MaskLayers(QObject):
         self.changed.emit()
 
     def _layer_removed(self, event: Any) -> None:
-        mark = event.value.metadata.get(KEY, {})
+        mark = mark_of(event.value)
         if mark.get("role") == "preview":
             of = self._images.get(FrameKey(mark.get("of"), mark.get("frame")))
             if of is not None and of.masks:

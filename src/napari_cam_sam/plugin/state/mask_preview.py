@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
-import numpy as np
 from qtpy.QtCore import QObject, Signal
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.plugin.layers.conversion import KEY
+from napari_cam_sam.plugin.layers.layer_axes import mark_of
 from napari_cam_sam.plugin.state.layer_list import LayerListGuard
 from napari_cam_sam.plugin.state.layer_visibility import LayerVisibility
 from napari_cam_sam.plugin.state.own_layers import OwnLayers
@@ -63,7 +62,7 @@ class MaskPreview(QObject):
             if self._layer_list.busy:
                 self.draw_all_soon()
                 return
-            layer = self._own.labels("preview", create=True, dtype=np.uint16)
+            layer = self._own.labels("preview")
         if layer is None:
             return
         image = self._shown.image()
@@ -99,7 +98,7 @@ class MaskPreview(QObject):
         for layer in self._own.of_role("preview"):
             if layer is not mine or not stays:
                 # It would say nothing true any more; its masks are kept, and come back with it.
-                layer.metadata[KEY]["role"] = "old preview"
+                mark_of(layer)["role"] = "old preview"
                 self._shown.viewer.layers.remove(layer)
         if self._shown.layer is not None and masks:
             self.draw(list(masks))
@@ -113,8 +112,8 @@ class MaskPreview(QObject):
         """
         image = self._shown.layer
         for layer in self._own.of_role("preview"):
-            if image is not None and layer.metadata[KEY].get("of") == image.unique_id:
-                layer.metadata[KEY]["frame"] = self._shown.frame()
+            if image is not None and mark_of(layer).get("of") == image.unique_id:
+                mark_of(layer)["frame"] = self._shown.frame()
                 layer.data[:] = 0
                 with suppress(CamSamError):  # in three dimensions no plane is shown
                     self._visibility.show()

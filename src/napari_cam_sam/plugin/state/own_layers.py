@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from napari.layers import Labels
 
-from napari_cam_sam.plugin.layers.conversion import KEY, own_layer
+from napari_cam_sam.plugin.layers.conversion import own_layer
+from napari_cam_sam.plugin.layers.layer_axes import KEY, mark_of
 from napari_cam_sam.plugin.layers.layer_geometry import spatial_transform
+from napari_cam_sam.plugin.layers.styles import HEATMAP, LABELS
 from napari_cam_sam.plugin.qt.plain_text import escape_markup
 from napari_cam_sam.plugin.state.shown_image import ShownImage
 
 __all__ = ["OwnLayers"]
+
+# By role: what the layer is called, and what it holds.
+_NEW: dict[str, tuple[str, type[np.generic]]] = {
+    "heatmap": ("heatmap", np.float32),
+    "explained": ("explained pixels", np.uint8),
+    "preview": ("mask preview", np.uint16),
+    "labels": ("labels", np.uint16),
+}
 
 
 class OwnLayers:
@@ -36,12 +45,12 @@ class OwnLayers:
 
     def of_role(self, role: str) -> list[Any]:
         """List the layers with a role, whatever image, axis or frame they are of."""
-        return [x for x in self._shown.viewer.layers if x.metadata.get(KEY, {}).get("role") == role]
+        return [x for x in self._shown.viewer.layers if mark_of(x).get("role") == role]
 
     def mark(self, role: str, axis: int | None = None) -> dict[str, Any]:
         """Return the metadata of a new layer over the image."""
         source: Any = self._shown.layer
-        known = {k: v for k, v in source.metadata.get(KEY, {}).items() if k == "image"}
+        known = {k: v for k, v in mark_of(source).items() if k == "image"}
         own = {"role": role, "of": source.unique_id, "axis": axis, "frame": self._shown.frame()}
         return {KEY: known | own}
 
@@ -49,56 +58,35 @@ class OwnLayers:
         """Return the transform of a new layer over the image, without its time."""
         return spatial_transform(self._shown.layer, len(self._shown.image().spatial_shape))
 
-    def add(
-        self,
-        add: Callable[..., Any],
-        data: Any,
-        name: str,
-        role: str,
-        axis: int | None = None,
-        **looks: Any,
-    ) -> Any:
-        """Add a layer below the image's points and boxes; the user keeps what is active.
+    def add(self, role: str, axis: int | None = None) -> Any:
+        """Add a layer of zeros below the image's points and boxes; the user keeps what is active.
 
         Parameters
         ----------
-        add : callable
-            Of the viewer, e.g. its ``add_labels``.
-        data : ndarray
-        name : str
-        role : str
+        role : {"heatmap", "explained", "preview", "labels"}
+            Labels are what was accepted, a preview what is not yet.
         axis : int, optional
             Along which its planes lie, for roles that have one layer an axis.
-        **looks
-            What else ``add`` takes.
         """
-        active = self._shown.viewer.layers.selection.active
-        made = {"name": escape_markup(name), "metadata": self.mark(role, axis), **self.placement()}
-        layer = add(data, **made, **looks)
+        layers, image = self._shown.viewer.layers, self._shown.image()
+        active, (name, dtype) = layers.selection.active, _NEW[role]
+        style = HEATMAP if role == "heatmap" else LABELS[role]
+        layer = style.add(
+            self._shown.viewer,
+            np.zeros(image.spatial_shape, dtype),
+            name=escape_markup(f"{name} of {image.name}" + (f", axis {axis}" if axis else "")),
+            metadata=self.mark(role, axis),
+            **self.placement(),
+        )
         self._put_below_prompts(layer)
-        if active is not None and active in self._shown.viewer.layers:
-            self._shown.viewer.layers.selection.active = active
+        if active is not None and active in layers:
+            layers.selection.active = active
         return layer
 
-    def labels(self, role: str, create: bool = False, dtype: Any = np.uint8) -> Any:
+    def labels(self, role: str) -> Any:
         """Find, or add, the labels layer of ours: ``"labels"`` accepted, ``"preview"`` not yet."""
         found = self.find(role)
-        if found is not None or not create:
-            return found
-        image, preview = self._shown.image(), role == "preview"
-        layer = self.add(
-            self._shown.viewer.add_labels,
-            np.zeros(image.spatial_shape, dtype),
-            f"{'mask preview' if preview else 'labels'} of {image.name}",
-            role,
-            opacity=1.0 if preview else 0.6,
-        )
-        if preview:
-            # An outline: what is accepted is filled, and the two must not be taken for each other.
-            layer.contour = max(1, round(min(image.spatial_shape[-2:]) / 256))
-            # What the brush did here would be lost with the next mask, and not be accepted.
-            layer.editable = False
-        return layer
+        return self.add(role) if found is None else found
 
     def adopt(self, layer: Any) -> None:
         """Mark labels that were made over the image, to be saved on its grid.
@@ -106,19 +94,18 @@ class OwnLayers:
         napari's button for new labels copies what is shown, which is not all that a file holds.
         """
         image = self._shown.layer
-        source = None if image is None else image.metadata.get(KEY, {})
-        if not isinstance(layer, Labels) or not source or "image" not in source:
+        source = {} if image is None else mark_of(image)
+        if not isinstance(layer, Labels) or "image" not in source:
             return
-        if "image" not in layer.metadata.get(KEY, {}) and self._shown.mismatch(layer) is None:
+        if "image" not in mark_of(layer) and self._shown.mismatch(layer) is None:
             layer.metadata.setdefault(KEY, {})["image"] = source["image"]
 
     def _put_below_prompts(self, layer: Any) -> None:
         """Move a new layer below the prompts; it stays above its image, be other prompts below."""
         layers, image = self._shown.viewer.layers, self._shown.layer
         assert image is not None
-        marks = [x.metadata.get(KEY, {}) for x in layers]
         prompts = [
-            i for i, mark in enumerate(marks)
+            i for i, mark in enumerate(map(mark_of, layers))
             if mark.get("role") in ("points", "boxes") and mark.get("of") == image.unique_id
         ]  # fmt: skip
         place = max(min(prompts, default=len(layers)), layers.index(image) + 1)

@@ -13,7 +13,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.layers.boxes_layer import LEAST_SIDE, too_small
-from napari_cam_sam.plugin.layers.conversion import KEY
+from napari_cam_sam.plugin.layers.layer_axes import mark_of
 from napari_cam_sam.plugin.layers.prompt_provenance import complete, table_from
 from napari_cam_sam.plugin.layers.prompt_table import Plane, places_of, planes_of
 from napari_cam_sam.plugin.state.heatmap_layers import HeatmapLayers
@@ -314,7 +314,7 @@ def _select(layer: Any) -> None:
 
 
 def _role(layer: Any) -> str:
-    return str(layer.metadata[KEY]["role"])
+    return str(mark_of(layer)["role"])
 
 
 def _length(layer: Any) -> int:

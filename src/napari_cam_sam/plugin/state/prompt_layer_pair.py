@@ -12,19 +12,16 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.layers.boxes_layer import BoxesLayer
-from napari_cam_sam.plugin.layers.conversion import KEY
+from napari_cam_sam.plugin.layers.layer_axes import mark_of
 from napari_cam_sam.plugin.layers.prompt_provenance import COLUMNS, table_from, table_of
 from napari_cam_sam.plugin.layers.prompt_table import Plane, places_of
+from napari_cam_sam.plugin.layers.styles import PROMPTS
 from napari_cam_sam.plugin.qt.plain_text import escape_markup
 from napari_cam_sam.plugin.state.own_layers import OwnLayers
 from napari_cam_sam.plugin.state.prompt_history import Held, State, held_by
 from napari_cam_sam.plugin.state.shown_image import ShownImage
 
-__all__ = ["COLOURS", "PromptLayerPair", "remove_rows"]
-
-COLOURS = {"positive": "#21e05c", "negative": "#ff3d3d", "cam": "#ffb000", "truth": "#35d0ff",
-           "user": "#ffffff"}  # fmt: skip
-_SYMBOLS = {"positive": "disc", "negative": "x"}
+__all__ = ["PromptLayerPair", "remove_rows"]
 
 
 class PromptLayerPair(QObject):
@@ -71,14 +68,13 @@ class PromptLayerPair(QObject):
         """Return both layers, added where they are not there; the boxes lie below the points."""
         viewer, image = self._shown.viewer, self._shown.image()
         ndim = len(image.spatial_shape)
-        size = max(3.0, min(image.spatial_shape[-2:]) / 40)
         boxes, points = self.boxes, self.points
         if boxes is None:
             drawn = BoxesLayer(
                 None,
                 face_color="transparent",
-                edge_color=COLOURS["user"],
-                edge_width=max(1.0, size / 6),
+                edge_color=PROMPTS.edges["user"],
+                edge_width=PROMPTS.edge_width(image.spatial_shape),
                 **self._made("boxes", image.name, ndim),
             )
             drawn.plane_shown = self._shown.plane
@@ -87,10 +83,10 @@ class PromptLayerPair(QObject):
         if points is None:
             points = viewer.add_points(
                 np.zeros((0, ndim)),
-                face_color=COLOURS["positive"],
-                border_color=COLOURS["user"],
-                border_width=0.15,
-                size=size,
+                face_color=PROMPTS.colours["positive"],
+                border_color=PROMPTS.edges["user"],
+                border_width=PROMPTS.border_width,
+                size=PROMPTS.size(image.spatial_shape),
                 **self._made("points", image.name, ndim),
             )
             self._take(points)
@@ -158,24 +154,26 @@ class PromptLayerPair(QObject):
         self.polarity = polarity
         points.feature_defaults = self._defaults()
         with self.as_ours():
-            points.current_face_color = COLOURS[polarity]
-            points.current_symbol = _SYMBOLS[polarity]
+            points.current_face_color = PROMPTS.colours[polarity]
+            points.current_symbol = PROMPTS.symbols[polarity]
 
     def set_features(self, layer: Any, table: pd.DataFrame) -> None:
         """Set features, and colours and symbols by them."""
         table = table.reset_index(drop=True)
+        users = PROMPTS.edges["user"]
+        edges = [PROMPTS.edges.get(source, users) for source in table["source"]]
         with self.as_ours():
             layer.features = table
-            if layer.metadata[KEY]["role"] == "points":
-                polarity = [p if p in _SYMBOLS else "positive" for p in table["polarity"]]
-                if polarity:
-                    layer.face_color = [COLOURS[p] for p in polarity]
-                    layer.border_color = [COLOURS.get(s, "#ffffff") for s in table["source"]]
-                    layer.symbol = [_SYMBOLS[p] for p in polarity]
-                    with suppress(CamSamError):  # in three dimensions no axis is shown
-                        self.show_axis(self._shown.plane()[0])
-            elif len(table):
-                layer.edge_color = [COLOURS.get(s, "#ffffff") for s in table["source"]]
+            if edges and mark_of(layer)["role"] == "boxes":
+                layer.edge_color = edges
+            elif edges:
+                known = PROMPTS.colours
+                polarity = [p if p in known else "positive" for p in table["polarity"]]
+                layer.face_color = [known[p] for p in polarity]
+                layer.border_color = edges
+                layer.symbol = [PROMPTS.symbols[p] for p in polarity]
+                with suppress(CamSamError):  # in three dimensions no axis is shown
+                    self.show_axis(self._shown.plane()[0])
             layer.feature_defaults = self._defaults()
 
     def show_axis(self, axis: int) -> None:

@@ -16,13 +16,13 @@ from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.windows import Window, WindowParameters, parse_window
 from napari_cam_sam.models.names import is_factory
 from napari_cam_sam.plugin.layers.conversion import (
-    KEY,
     frame_shown,
     image_of,
     in_units,
     is_own,
     plane_shown,
 )
+from napari_cam_sam.plugin.layers.layer_axes import mark_of
 from napari_cam_sam.plugin.layers.layer_geometry import misplaced, true_geometry
 from napari_cam_sam.plugin.qt.timers import single_shot_timer
 from napari_cam_sam.plugin.state.snapshot import Snapshot
@@ -212,7 +212,7 @@ class ShownImage(QObject):
 
         What stands in a layer may be from a file, which has no code run: no factory is returned.
         """
-        found = None if self.layer is None else self.layer.metadata.get(KEY, {}).get(name)
+        found = None if self.layer is None else mark_of(self.layer).get(name)
         return found if isinstance(found, str) and not is_factory(found) else None
 
     def mismatch(self, layer: Any) -> str | None:
@@ -346,4 +346,4 @@ class ShownImage(QObject):
         """Return the window that suits the image: a sample's own, else as the core chooses."""
         if self._layer is None:
             return WindowParameters()
-        return parse_window(self._layer.metadata.get(KEY, {}).get("window", "auto"))
+        return parse_window(mark_of(self._layer).get("window", "auto"))

@@ -9,7 +9,8 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
-from napari_cam_sam.plugin.layers.conversion import KEY, frame_shown, image_of, is_own
+from napari_cam_sam.plugin.layers.conversion import frame_shown, image_of, is_own
+from napari_cam_sam.plugin.layers.layer_axes import mark_of
 from napari_cam_sam.plugin.state.shown_image import ShownImage
 
 __all__ = ["TruthLayer"]
@@ -41,8 +42,7 @@ class TruthLayer(QObject):
         return [
             layer
             for layer in self._shown.viewer.layers
-            if isinstance(layer, Labels)
-            and layer.metadata.get(KEY, {}).get("role") not in _NO_TRUTH
+            if isinstance(layer, Labels) and mark_of(layer).get("role") not in _NO_TRUTH
         ]
 
     def choose(self, layer: Any | None) -> None:
