@@ -36,6 +36,7 @@ _SHOULD = {
     "literal_error": "be {expected}",
     "model_attributes_type": "be an object with fields",
     "model_type": "be an object with fields",
+    "string_pattern_mismatch": "have the form {pattern}",
     "string_too_long": "have at most {max_length} characters",
     "string_too_short": "have {min_length} or more characters",
     "string_type": "be a text",
@@ -158,7 +159,9 @@ def first_mistake(error: ValidationError) -> tuple[tuple[int | str, ...], str]:
     should : str
     """
     first = error.errors(include_url=False)[0]
-    should = _SHOULD.get(first["type"], first["msg"].removeprefix("Input should "))
+    should = _SHOULD.get(first["type"])
+    if should is None:  # pydantic's own words may hold braces
+        return first["loc"], first["msg"].removeprefix("Input should ")
     return first["loc"], should.format(**first.get("ctx", {}))
 
 

@@ -119,7 +119,7 @@ def test_a_table_is_the_same_after_it_was_saved(
     session = saved(first, tmp_path / "session")
     score(second, qtbot)
     assert cells(second) != table
-    second.workspace.docks.restore_score_rows(session.scores)
+    second.workspace.docks.dispatch("take score rows", session.scores)
     assert cells(second) == table
     assert csv_of(second, tmp_path) == text
     assert table[0][3] == "HD95 mm"
@@ -156,7 +156,7 @@ def test_a_restored_table_is_no_dead_one(open_dock: Open, qtbot: Any, tmp_path: 
     first, second = open_dock(), open_dock()
     score(first, qtbot)
     session = saved(first, tmp_path / "session")
-    second.workspace.docks.restore_score_rows(session.scores)
+    second.workspace.docks.dispatch("take score rows", session.scores)
     names = [row[0] for row in cells(second)]
     second.table.cellClicked.emit(names.index("slice 6") - 1, 0)
     assert second.workspace.plane() == (0, 6)
@@ -177,7 +177,9 @@ def test_a_session_takes_the_place_of_scores_that_are_being_made(
     score(first, qtbot)
     session = saved(first, tmp_path / "session")
     second.choices.label.offer([("label 5", 5)])
-    score_until_one_plane(second, lambda: second.workspace.docks.restore_score_rows(session.scores))
+    score_until_one_plane(
+        second, lambda: second.workspace.docks.dispatch("take score rows", session.scores)
+    )
     qtbot.waitUntil(lambda: settled(second), timeout=WAIT)
     assert cells(second) == cells(first)
     assert second.table.as_data()[0]["label"] == "all"
@@ -223,12 +225,12 @@ def test_scores_that_cannot_be_read_hinder_nothing_else(open_dock: Open, qtbot: 
     seen: list[str] = []
     notification_manager.notification_ready.connect(lambda n: seen.append(n.message))
     for wrong in ({"dice": "much"}, {"kind": "moon"}, {"number": None}, {"flags": 3}):
-        dock.workspace.docks.restore_score_rows([row | wrong])
+        dock.workspace.docks.dispatch("take score rows", [row | wrong])
         assert "cannot be read" in seen.pop()
         assert dock.table.as_data() == []
-    dock.workspace.docks.restore_score_rows([{"scored": "volume"}])
+    dock.workspace.docks.dispatch("take score rows", [{"scored": "volume"}])
     assert "cannot be read" in seen.pop()
-    dock.workspace.docks.restore_score_rows([])
+    dock.workspace.docks.dispatch("take score rows", [])
     assert not seen
     assert dock.run.isEnabled()
 

@@ -568,3 +568,17 @@ def test_prompts_of_an_image_not_worked_on_are_marked_in_their_own_layer(
     workspace.choose_image(first)
     assert prompts.touched() == {(0, 3)}
     assert points.features["source"].iloc[-1] == "user"
+
+
+def test_a_point_on_a_picture_in_three_dimensions_after_a_turned_volume(qapp: Any) -> None:
+    viewer = ViewerModel()
+    viewer.add_image(np.zeros((5, 6, 7)))
+    workspace = workspace_of(viewer)
+    workspace.show_plane(2, 3)
+    points, _ = workspace.prompts.create()
+    points.add([1, 2, 3])
+    workspace.choose_image(viewer.add_image(np.zeros((6, 7))))
+    viewer.dims.ndisplay = 3
+    points, _ = workspace.prompts.create()
+    points.add([1, 2])
+    assert [p.objects[0].points[0].column for p in workspace.prompts.read_all(0)] == [2]

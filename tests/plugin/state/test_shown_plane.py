@@ -236,3 +236,15 @@ def test_turning_over_one_image_leaves_the_heatmaps_of_another(qapp: Any) -> Non
     assert not heatmap.visible
     turn(0)
     assert heatmap.visible
+
+
+def test_a_series_that_gets_shorter_in_three_dimensions_is_no_error(qapp: Any) -> None:
+    viewer = ViewerModel()
+    layer = viewer.add_image(np.zeros((3, 4, 20, 24)))
+    workspace = workspace_of(viewer)
+    viewer.dims.set_point(0, 2)
+    workspace.shown.look_at_plane()
+    viewer.dims.ndisplay = 3
+    workspace.shown.look_at_plane()
+    layer.data = np.zeros((2, 4, 20, 24))
+    assert workspace.frame() == 1

@@ -22,7 +22,17 @@ _LABELS = re.compile(r"(?:^|[^a-z])(?:labels?|masks?|seg|segmentation|truth|gt)(
 def get_reader(
     path: str | Sequence[str],
 ) -> Callable[[str | Sequence[str]], list[LayerData]] | None:
-    """Return the reader of NIfTI files, or None where a path is none."""
+    """Return the reader of NIfTI files.
+
+    Parameters
+    ----------
+    path : str or sequence of str
+
+    Returns
+    -------
+    callable or None
+        `read_nifti_layers`; None where a path is of another format.
+    """
     paths = [path] if isinstance(path, str) else list(path)
     if not paths or not all(str(p).lower().endswith((".nii", ".nii.gz")) for p in paths):
         return None
@@ -34,6 +44,15 @@ def read_nifti_layers(path: str | Sequence[str]) -> list[LayerData]:
 
     Files of whole numbers that say they hold labels, by the header's intent or by their name
     (label, mask, seg, truth, gt), become labels layers, all others image layers.
+
+    Parameters
+    ----------
+    path : str or sequence of str
+
+    Returns
+    -------
+    list of tuple
+        Data, keywords and kind of each layer.
 
     Raises
     ------
@@ -125,6 +144,4 @@ def _lazy(volume: Any) -> Any:
 
 
 def _bytes(data: Any) -> int:
-    import numpy as np
-
-    return int(np.prod(data.shape, dtype=np.int64)) * int(np.dtype(data.dtype).itemsize)
+    return math.prod(data.shape) * int(data.dtype.itemsize)

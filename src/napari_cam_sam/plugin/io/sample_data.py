@@ -12,17 +12,35 @@ __all__ = ["ct_sample", "shapes_sample", "ultrasound_sample"]
 
 
 def ct_sample() -> list[LayerData]:
-    """Draw a CT-like volume in Hounsfield units with a lesion, in its place."""
+    """Return a CT-like volume in Hounsfield units with a lesion, in its place.
+
+    Returns
+    -------
+    list of tuple
+        Its layer, and the hidden one of its truth.
+    """
     return _layers("ct", contrast_limits=(-150, 250))
 
 
 def ultrasound_sample() -> list[LayerData]:
-    """Draw an ultrasound-like picture with a lesion."""
+    """Return an ultrasound-like picture with a lesion.
+
+    Returns
+    -------
+    list of tuple
+        Its layer, and the hidden one of its truth.
+    """
     return _layers("ultrasound")
 
 
 def shapes_sample() -> list[LayerData]:
-    """Draw a colour picture with a geometric shape on a textured background."""
+    """Return a colour picture with a geometric shape on a textured background.
+
+    Returns
+    -------
+    list of tuple
+        Its layer, and the hidden one of its truth.
+    """
     return _layers("shapes")
 
 

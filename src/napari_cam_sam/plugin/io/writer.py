@@ -18,6 +18,18 @@ def write_labels_layer(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     With the header, grid and orientation of the file from which the layer, or the layer that it
     was derived from, was read; else with the affine that its place in the viewer means.
 
+    Parameters
+    ----------
+    path : str
+    data : array-like of int, shape (slices, rows, columns)
+    meta : dict
+        napari's, of the layer.
+
+    Returns
+    -------
+    list of str
+        What was written.
+
     Raises
     ------
     CamSamError
@@ -31,6 +43,18 @@ def write_labels_layer(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
 
 def write_image_layer(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     """Write an image layer, e.g. a heatmap, as NIfTI; as `write_labels_layer` does.
+
+    Parameters
+    ----------
+    path : str
+    data : array-like, shape (slices, rows, columns)
+    meta : dict
+        napari's, of the layer.
+
+    Returns
+    -------
+    list of str
+        What was written.
 
     Raises
     ------

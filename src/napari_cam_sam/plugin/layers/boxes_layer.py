@@ -51,13 +51,19 @@ class BoxesLayer(Shapes):
 def extents(
     shapes: Sequence[NDArray[Any]],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return the least, the greatest and the mean coordinates of each shape, all at once.
+    """Return the extents of shapes, all at once: they are asked for at every move of the mouse.
 
-    Under the cursor every shape is looked at, at every move of the mouse.
+    Parameters
+    ----------
+    shapes : sequence of ndarray, shape (vertices, ndim)
+
+    Returns
+    -------
+    low, high, centre : ndarray, shape (shapes, ndim)
+        The least, the greatest and the mean coordinates of each.
     """
     if not len(shapes):
-        none = np.zeros((0, 3))
-        return none, none, none
+        return (np.zeros((0, 3)),) * 3
     counts = np.array([len(vertices) for vertices in shapes])
     starts = np.cumsum(counts) - counts
     vertices = np.concatenate(shapes).astype(float)
@@ -67,7 +73,16 @@ def extents(
 
 
 def too_small(vertices: NDArray[Any]) -> bool:
-    """Check whether a shape has a side below `LEAST_SIDE`, on the plane that it was drawn on."""
+    """Check whether a shape has a side below `LEAST_SIDE`, on the plane that it was drawn on.
+
+    Parameters
+    ----------
+    vertices : ndarray, shape (vertices, ndim)
+
+    Returns
+    -------
+    bool
+    """
     sides = np.sort(np.ptp(np.asarray(vertices, float), axis=0))
     return bool(sides[-2] < LEAST_SIDE)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.plugin.layers.layer_axes import check_order, chosen_axes, mark_of
-from napari_cam_sam.plugin.layers.layer_geometry import file_of, geometry_of
+from napari_cam_sam.plugin.layers.layer_geometry import axis_steps, file_of, geometry_of
 from napari_cam_sam.plugin.layers.layer_notes import notes_of
 from napari_cam_sam.plugin.qt.plain_text import unescape_markup
 
@@ -40,6 +40,11 @@ def image_of(layer: Any, frame: int | None = None) -> Image:
         2D, 3D or 4D with time first; RGB or gray; multiscale layers give their finest level.
     frame : int, optional
         Which point in time of a 4D layer.
+
+    Returns
+    -------
+    Image
+        With the layer's geometry, and the file if our reader read it.
 
     Raises
     ------
@@ -91,11 +96,9 @@ def plane_shown(viewer: Any, layer: Any) -> tuple[int, int]:
     if len(scrolled) != 1:
         raise CamSamError("The slice shown runs along time: show two axes of space.")
     axis = scrolled[0] - spatial.start
-    origin = np.array(layer.data_to_world(np.zeros(layer.ndim)))
-    steps = np.array([np.array(layer.data_to_world(e)) - origin for e in np.eye(layer.ndim)])
-    steps = steps[-3:, -3:] / np.linalg.norm(steps[-3:, -3:], axis=1, keepdims=True)
+    steps, _ = axis_steps(layer)
     # The viewer cuts the array along the axis of this number, wherever that runs in the world.
-    if np.abs(steps[:, axis]).argmax() != axis:
+    if np.abs(steps / np.linalg.norm(steps, axis=0))[axis].argmax() != axis:
         raise CamSamError(
             f"{layer.name} is turned so far that the viewer shows no slice of it along this axis: "
             "show another axis, or open its file with this plugin's reader."
@@ -105,33 +108,79 @@ def plane_shown(viewer: Any, layer: Any) -> tuple[int, int]:
 
 
 def frame_shown(viewer: Any, layer: Any) -> int | None:
-    """Return which point in time of a 4D layer the viewer shows; None for others."""
+    """Return which point in time of a 4D layer the viewer shows.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer or napari.components.ViewerModel
+    layer : napari layer
+
+    Returns
+    -------
+    int or None
+        None for a layer without time.
+    """
     if layer.ndim < 4:
         return None
     return int(np.clip(round(_position(viewer, layer)[0]), 0, layer.data.shape[0] - 1))
 
 
 def is_own(layer: Any) -> bool:
-    """Check whether a layer was made by the docks, whatever it is called now."""
+    """Check whether a layer was made by the docks, whatever it is called now.
+
+    Parameters
+    ----------
+    layer : napari layer
+
+    Returns
+    -------
+    bool
+    """
     return "role" in mark_of(layer)
 
 
 def remarks_on(images: Iterable[Image]) -> str:
-    """Return what speaks against labels as they stand, e.g. gray rims; it reads every plane."""
+    """Return what speaks against labels as they stand, e.g. gray rims; it reads every plane.
+
+    Parameters
+    ----------
+    images : iterable of Image
+
+    Returns
+    -------
+    str
+        A sentence each; empty where nothing does.
+    """
     from napari_cam_sam.images.labels import labels_remark
 
     return " ".join(filter(None, (labels_remark(image) for image in images)))
 
 
 def is_shown_alone(layer: Any) -> bool:
-    """Check whether a layer of ours only shows what is held elsewhere, and may go at any time."""
+    """Check whether a layer of ours only shows what is held elsewhere, and may go at any time.
+
+    Parameters
+    ----------
+    layer : napari layer
+
+    Returns
+    -------
+    bool
+    """
     return mark_of(layer).get("role") in ("old preview", "sketch", "comparison")
 
 
 def labels_in(arrays: Iterable[Any]) -> list[int]:
-    """List the labels in arrays, in order; none where there are too many to choose from.
+    """List the labels in arrays; it reads every plane, so call it in a thread.
 
-    It reads every plane: for a thread.
+    Parameters
+    ----------
+    arrays : iterable of array-like
+
+    Returns
+    -------
+    list of int
+        In order, without 0; none where there are more than a hundred to choose from.
     """
     found: set[int] = set()
     for plane in (plane for array in arrays for plane in array):
@@ -155,6 +204,10 @@ def own_layer(
         Along which its planes lie, for roles that have one layer an axis.
     frame : int, optional
         Of a series.
+
+    Returns
+    -------
+    napari layer or None
     """
     wanted = {"role": role, "of": source.unique_id, "axis": axis, "frame": frame}
     for layer in viewer.layers:
@@ -165,7 +218,18 @@ def own_layer(
 
 
 def in_units(point: Any, have: Any, want: Any) -> list[float]:
-    """Return a position in other units, axis by axis; where they are no lengths both, as it is."""
+    """Return a position in other units, axis by axis.
+
+    Parameters
+    ----------
+    point : sequence of float
+    have, want : sequence of pint.Unit
+        One an axis; where they cannot be converted, the value stays.
+
+    Returns
+    -------
+    list of float
+    """
     return [
         float((value * one).to(other).magnitude) if one.is_compatible_with(other) else float(value)
         for value, one, other in zip(point, have, want, strict=True)
@@ -173,7 +237,19 @@ def in_units(point: Any, have: Any, want: Any) -> list[float]:
 
 
 def data_position(viewer: Any, layer: Any, point: Any) -> NDArray[np.float64]:
-    """Return a position of the viewer's world in the layer's data coordinates."""
+    """Return a position of the viewer's world in the layer's data coordinates.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer or napari.components.ViewerModel
+    layer : napari layer
+    point : sequence of float
+        Of the viewer's axes; the layer's are the last.
+
+    Returns
+    -------
+    ndarray, shape (layer.ndim,)
+    """
     # world_to_data takes the layer's units, whatever the viewer's are.
     point, units = point[-layer.ndim :], viewer.dims.units
     if units is not None:

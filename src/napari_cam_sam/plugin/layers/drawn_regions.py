@@ -40,6 +40,10 @@ def region_of(layer: Any, source: Any, image: Image, frame: int | None) -> ReadR
     frame : int or None
         Of a series.
 
+    Returns
+    -------
+    callable
+
     Raises
     ------
     CamSamError

@@ -25,6 +25,7 @@ __all__ = [
     "choose_letters",
     "chosen_axes",
     "mark_of",
+    "needs_a_channel",
     "one_channel",
     "put_in_order",
 ]
@@ -89,7 +90,16 @@ class LayerAxes:
 
 
 def axes_of(layer: Any) -> LayerAxes:
-    """Find out what the axes of an image layer are, without reading its data."""
+    """Find out what the axes of an image layer are, without reading its data.
+
+    Parameters
+    ----------
+    layer : napari layer
+
+    Returns
+    -------
+    LayerAxes
+    """
     chosen = mark_of(layer).get("axes")
     if chosen is not None and len(chosen) == layer.ndim:
         return LayerAxes(chosen, "chosen")
@@ -107,17 +117,31 @@ def axes_of(layer: Any) -> LayerAxes:
 
 
 def needs_a_channel(roles: Axes) -> bool:
-    """Check whether one channel becomes a layer of its own, as no slider is left to choose it."""
+    """Check whether one channel becomes a layer of its own, as no slider is left to choose it.
+
+    Parameters
+    ----------
+    roles : Axes
+
+    Returns
+    -------
+    bool
+    """
     return roles.channels is not None and (roles.time is not None or roles.slices is None)
 
 
 def check_order(layer: Any) -> None:
-    """Refuse an image layer whose axes are not known, or not in the order that docks need.
+    """Check that the axes of an image layer are known, and in the order that docks need.
+
+    Parameters
+    ----------
+    layer : napari layer
+        Others than images of three axes or more pass.
 
     Raises
     ------
     CamSamError
-        It names the choice in the dock.
+        If they are not; it names the choice in the dock.
     """
     if not isinstance(layer, ImageLayer) or layer.ndim < 3:
         return
@@ -141,14 +165,30 @@ def check_order(layer: Any) -> None:
 
 
 def chosen_axes(layer: Any) -> ChosenAxes | None:
-    """Return what was chosen of a layer's axes, in the words of its file, for records."""
+    """Return what was chosen of a layer's axes, in the words of its file, for records.
+
+    Parameters
+    ----------
+    layer : napari layer
+
+    Returns
+    -------
+    ChosenAxes or None
+        None where nothing was.
+    """
     mark = mark_of(layer)
     letters = mark.get("file_axes", mark.get("axes"))
     return None if letters is None else ChosenAxes(letters, mark.get("channel"))
 
 
 def choose_letters(layer: Any, letters: str) -> None:
-    """Keep what the user says that the axes of a layer are.
+    """Set what the user says that the axes of a layer are.
+
+    Parameters
+    ----------
+    layer : napari layer
+    letters : str
+        One for each axis, e.g. ``"TZYX"``.
 
     Raises
     ------
@@ -165,6 +205,10 @@ def put_in_order(layer: Any) -> None:
     """Lay a layer's data out so that time or channels come first, then slices, rows, columns.
 
     The pixels are the same, seen in another order; nothing is copied.
+
+    Parameters
+    ----------
+    layer : napari layer
 
     Raises
     ------
@@ -200,6 +244,11 @@ def put_in_order(layer: Any) -> None:
 
 def one_channel(layer: Any, channel: int) -> tuple[Any, dict[str, Any]]:
     """Return one channel of a layer as a layer of its own, its other axes in order.
+
+    Parameters
+    ----------
+    layer : napari layer
+    channel : int
 
     Returns
     -------

@@ -24,6 +24,7 @@ from napari_cam_sam.plugin.layers.layer_axes import mark_of
 
 __all__ = [
     "TRANSFORM",
+    "axis_steps",
     "file_of",
     "geometry_of",
     "misplaced",
@@ -44,12 +45,34 @@ _BESIDE = 0.1
 
 
 def transform_of(layer: Any) -> dict[str, Any]:
-    """Return a layer's transform as keywords for a layer of the same number of axes."""
+    """Return a layer's transform as keywords for a layer of the same number of axes.
+
+    Parameters
+    ----------
+    layer : napari layer
+
+    Returns
+    -------
+    dict
+        With a key for each of `TRANSFORM`.
+    """
     return {name: getattr(layer, name) for name in TRANSFORM}
 
 
 def spatial_transform(layer: Any, ndim: int) -> dict[str, Any]:
-    """Return a layer's transform for its last axes alone: what lies over a series has no time."""
+    """Return a layer's transform for its last axes alone: what lies over a series has no time.
+
+    Parameters
+    ----------
+    layer : napari layer
+    ndim : int
+        How many axes are meant.
+
+    Returns
+    -------
+    dict
+        Keywords for a layer of that many axes.
+    """
     where = transform_of(layer)
     if layer.ndim == ndim:
         return where
@@ -84,14 +107,11 @@ def geometry_of(layer: Any) -> Geometry:
     CamSamError
         If the layer has another number of axes, or a transform that is no position in space.
     """
-    return true_geometry(layer) or _shown_geometry(layer)
-
-
-def _shown_geometry(layer: Any) -> Geometry:
-    """Return the geometry by which the viewer shows a layer."""
+    if (true := true_geometry(layer)) is not None:
+        return true
     if not 2 <= layer.ndim <= 4:
         raise CamSamError(f"{layer.name} has {layer.ndim} axes; an image here has 2, 3 or 4.")
-    steps, origin, units = _shown(layer)
+    (steps, origin), units = axis_steps(layer), _units_in_mm(layer)
     known = [factor for factor in units if factor is not None]
     if len(known) < len(units):
         return Geometry(spacing=tuple(float(v) for v in np.linalg.norm(steps, axis=0)))
@@ -119,10 +139,9 @@ def misplaced(layer: Any, image: Any) -> str | None:
         where units of length would be compared with pixels: a mask in pixels fits any image of
         its shape.
     """
-    steps, origin, units = _shown(image)
-    others, first, others_units = _shown(layer)
+    (steps, origin), (others, first) = axis_steps(image), axis_steps(layer)
     factors = []
-    for here, there in zip(units, others_units, strict=True):
+    for here, there in zip(_units_in_mm(image), _units_in_mm(layer), strict=True):
         if (here is None) != (there is None):
             return None
         factors.append(1.0 if here is None or there is None else there / here)
@@ -178,7 +197,17 @@ def placed(geometry: Geometry, shape: Sequence[int], frames: bool = False) -> di
 
 
 def true_geometry(layer: Any) -> Geometry | None:
-    """Return the geometry that came with a layer, if it still lies where that put it."""
+    """Return the geometry that came with a layer, if it still lies where that put it.
+
+    Parameters
+    ----------
+    layer : napari layer
+
+    Returns
+    -------
+    Geometry or None
+        With an affine; None for layers that came without one.
+    """
     image = mark_of(layer).get("image")
     if image is None or image.geometry.affine is None or not 3 <= layer.ndim <= 4:
         return None
@@ -203,6 +232,14 @@ def file_of(layer: Any) -> Image | None:
     """Return what our reader read of a file, if the layer still shows that, in that place.
 
     A session or a score names the file for what comes from it, not for what took its place.
+
+    Parameters
+    ----------
+    layer : napari layer
+
+    Returns
+    -------
+    Image or None
     """
     known = mark_of(layer)
     read = known.get("read")
@@ -212,16 +249,30 @@ def file_of(layer: Any) -> Image | None:
     return image
 
 
-def _shown(layer: Any) -> tuple[NDArray[np.float64], NDArray[np.float64], list[float | None]]:
-    """Return the steps of a layer's axes in space as columns, its first pixel, and mm in its units.
+def axis_steps(layer: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return where the pixels of a layer lie in its world, by its two or three axes of space.
 
-    That is None for a unit that is no length.
+    Parameters
+    ----------
+    layer : napari layer
+
+    Returns
+    -------
+    steps : ndarray, shape (n, n)
+        From pixel to pixel along each axis, as columns.
+    origin : ndarray, shape (n,)
+        The first pixel.
     """
     spatial = min(layer.ndim, 3)
     origin = np.array(layer.data_to_world(np.zeros(layer.ndim)), dtype=float)
     columns = [np.array(layer.data_to_world(e), dtype=float) - origin for e in np.eye(layer.ndim)]
     steps = np.stack(columns, axis=1)[-spatial:, -spatial:]
-    return steps, origin[-spatial:], [_mm(unit) for unit in layer.units[-spatial:]]
+    return steps, origin[-spatial:]
+
+
+def _units_in_mm(layer: Any) -> list[float | None]:
+    """Return the mm in the unit of each axis of space; None for one that is no length."""
+    return [mm_in(str(unit)) for unit in layer.units[-3:]]
 
 
 def _in_words(values: NDArray[Any]) -> str:
@@ -240,8 +291,3 @@ def _upright(affine: NDArray[np.float64], shape: Sequence[int]) -> NDArray[np.fl
     diagonal = np.diag([*(signs * spacing), 1.0])
     diagonal[:3, 3] = (steps @ middle + world[:3, 3])[nearest] - signs * spacing * middle
     return diagonal
-
-
-def _mm(unit: Any) -> float | None:
-    """Return the mm in a unit, or None if it is no length."""
-    return mm_in(str(unit))

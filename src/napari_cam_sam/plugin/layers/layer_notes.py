@@ -12,7 +12,17 @@ __all__ = ["notes_of"]
 
 
 def notes_of(layer: Any) -> tuple[str, ...]:
-    """Return what a file asks for that napari's own reader does not do."""
+    """Return what a file asks for that napari's own reader does not do.
+
+    Parameters
+    ----------
+    layer : napari layer
+
+    Returns
+    -------
+    tuple of str
+        A sentence or two each.
+    """
     path = None if layer.source is None else layer.source.path
     if path is None:
         return ()

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-__all__ = ["COLUMNS", "column", "columns", "complete", "frame", "table_from", "table_of"]
+__all__ = ["COLUMNS", "column", "complete", "table_of"]
 
 COLUMNS = {"object": 1, "polarity": "positive", "source": "user", "score": np.nan, "plane": 0,
            "axis": 0, "extraction_id": 0}  # fmt: skip
@@ -17,54 +17,71 @@ COLUMNS = {"object": 1, "polarity": "positive", "source": "user", "score": np.na
 `extraction_id` is the first object of the extraction that placed it, 0 where that is not known.
 """
 
-_TYPES: dict[str, type] = {"object": int, "polarity": object, "source": object, "score": float,
-                           "plane": int, "axis": int, "extraction_id": int}  # fmt: skip
+_TYPES: dict[str, type] = {
+    name: object if isinstance(default, str) else type(default) for name, default in COLUMNS.items()
+}
 
 
 def column(features: pd.DataFrame, name: str, rows: int) -> NDArray[Any]:
-    """Read one feature of every prompt, without pandas' rows: it is read at every drag.
+    """Return one feature of every prompt, without pandas' rows: it is read at every drag.
 
     The user may have removed a column or written into it, or napari may not have filled in a new
     row: the default of `COLUMNS` stands there then.
+
+    Parameters
+    ----------
+    features : pandas.DataFrame
+        Of a layer.
+    name : str
+        A key of `COLUMNS`.
+    rows : int
+        How many prompts the layer has.
+
+    Returns
+    -------
+    ndarray, shape (rows,)
+        Of the default's type, texts as objects.
     """
     default, kind = COLUMNS[name], _TYPES[name]
     values: NDArray[Any] = np.full(rows, default, kind)
     if name not in features:
         return values
     given = features[name].iloc[:rows]
-    if kind is object:
-        found = given.to_numpy(object)
-        # NaN is what is not equal to itself.
-        values[: len(found)] = [default if v is None or v != v else v for v in found]
-        return values
-    if given.dtype.kind not in "iuf":
+    if kind is not object and given.dtype.kind not in "iuf":
         given = pd.to_numeric(given, errors="coerce")
-    numbers = given.to_numpy(float, na_value=np.nan)
-    said = np.isfinite(numbers)
-    values[: len(numbers)][said] = numbers[said]
+    found = given.to_numpy(object if kind is object else float, na_value=np.nan)
+    said = pd.notna(found) if kind is object else np.isfinite(found)
+    values[: len(found)][said] = found[said]
     return values
 
 
-def columns(features: pd.DataFrame, rows: int) -> dict[str, NDArray[Any]]:
-    """Copy every column of ours, without gaps."""
-    return {name: column(features, name, rows) for name in COLUMNS}
+def table_of(values: dict[str, NDArray[Any]] | list[dict[str, Any]]) -> pd.DataFrame:
+    """Return columns, or rows, as a table.
 
+    Parameters
+    ----------
+    values : dict of str to ndarray, or list of dict
+        With every key of `COLUMNS`.
 
-def table_from(values: dict[str, NDArray[Any]]) -> pd.DataFrame:
-    """Return columns as a table with the types of `COLUMNS`."""
-    return pd.DataFrame(values).astype(_TYPES)
+    Returns
+    -------
+    pandas.DataFrame
+        With the types of `COLUMNS`.
+    """
+    return pd.DataFrame(values, columns=list(COLUMNS)).astype(_TYPES)
 
 
 def complete(features: pd.DataFrame, rows: int) -> pd.DataFrame:
-    """Copy a layer's features, with every column of ours and no gaps."""
-    return table_from(columns(features, rows))
+    """Return a copy of a layer's features, with every column of ours and no gaps.
 
+    Parameters
+    ----------
+    features : pandas.DataFrame
+    rows : int
+        How many prompts the layer has.
 
-def frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """Return rows as a table with the types of `COLUMNS`."""
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(_TYPES)
-
-
-def table_of(rows: int) -> pd.DataFrame:
-    """Return a table of defaults."""
-    return complete(pd.DataFrame(), rows)
+    Returns
+    -------
+    pandas.DataFrame
+    """
+    return table_of({name: column(features, name, rows) for name in COLUMNS})

@@ -21,6 +21,7 @@ from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts, Point, 
 __all__ = [
     "Plane",
     "Vertices",
+    "box_corners",
     "box_rows",
     "places_of",
     "planes_of",
@@ -33,6 +34,8 @@ Plane = tuple[int, int]
 """Axis and index."""
 Vertices = NDArray[Any] | Sequence[NDArray[Any]]
 """Of a points layer an array with a row a point, of a shapes layer a list with an array a shape."""
+Row = tuple[NDArray[np.float64], dict[str, Any]]
+"""Where a prompt lies, and its features."""
 
 _SOURCES = get_args(Source)
 
@@ -40,7 +43,18 @@ _SOURCES = get_args(Source)
 
 
 def places_of(data: Vertices, features: pd.DataFrame) -> NDArray[np.intp]:
-    """Return axis and index of the plane on which each prompt lies, a row each; (0, 0) in 2D."""
+    """Return on which plane each prompt lies.
+
+    Parameters
+    ----------
+    data : ndarray or list of ndarray
+    features : pandas.DataFrame
+
+    Returns
+    -------
+    ndarray of int, shape (prompts, 2)
+        Axis and index; both 0 in 2D.
+    """
     return _places(data if isinstance(data, np.ndarray) else extents(data)[2], features)
 
 
@@ -58,13 +72,38 @@ def _places(centres: NDArray[Any], features: pd.DataFrame) -> NDArray[np.intp]:
 def planes_of(
     data: Vertices, features: pd.DataFrame, rows: Iterable[int] | None = None
 ) -> set[Plane]:
-    """Return the planes on which some of the prompts lie, or all."""
+    """Return the planes on which prompts lie.
+
+    Parameters
+    ----------
+    data : ndarray or list of ndarray
+    features : pandas.DataFrame
+    rows : iterable of int, optional
+        Which prompts; all if None.
+
+    Returns
+    -------
+    set of tuple
+        Axis and index of each.
+    """
     places = places_of(data, features)
     return {(a, i) for a, i in (places if rows is None else places[list(rows)]).tolist()}
 
 
 def prompted(layers: Iterable[tuple[Vertices, pd.DataFrame]], axis: int) -> set[int]:
-    """Return the indices of the planes along an axis on which `read_rows` finds prompts."""
+    """Return the planes along an axis on which `read_rows` finds prompts.
+
+    Parameters
+    ----------
+    layers : iterable of tuple
+        Coordinates and features of a layer.
+    axis : int
+
+    Returns
+    -------
+    set of int
+        Their indices.
+    """
     found: set[int] = set()
     for data, features in layers:
         there = places_of(data, features)
@@ -94,8 +133,7 @@ def read_rows(
     dict of int to PlanePrompts
         By index; planes without prompts are left out.
     """
-    points: dict[tuple[int, int], list[Point]] = {}
-    boxes: dict[tuple[int, int], list[Box]] = {}
+    found: dict[tuple[int, int], tuple[list[Point], list[Box]]] = {}
     for data, features in layers:
         # A point is its own centre, and a shape the box round it.
         is_points = isinstance(data, np.ndarray)
@@ -111,28 +149,24 @@ def read_rows(
             column(features, name, len(data))[rows].tolist()
             for name in ("object", "polarity", "source", "score")
         )
-        indices = places[rows, 1].tolist()
-        least, greatest = (_inside(one[rows], axis).tolist() for one in (low, high))
-        for at in range(len(rows)):
-            key = indices[at], max(1, objects_of[at])
-            whose: Source = source[at] if source[at] in _SOURCES else "user"
-            value = score[at] if np.isfinite(score[at]) else None
-            r, c = least[at]
+        corners = (_inside(one[rows], axis).tolist() for one in (low, high))
+        for plane, object_id, sign, whose, value, (top, left), (bottom, right) in zip(
+            places[rows, 1].tolist(), objects_of, polarity, source, score, *corners, strict=True
+        ):
+            points, boxes = found.setdefault((plane, max(1, object_id)), ([], []))
+            by: Source = whose if whose in _SOURCES else "user"
+            known = value if np.isfinite(value) else None
             if is_points:
-                point = Point(r, c, polarity[at] != "negative", whose, value)
-                points.setdefault(key, []).append(point)
-                continue
-            # Corners lie half a pixel outside the centres of a box's first and last pixels.
-            bottom, right = greatest[at]
-            box = Box(r + 0.5, c + 0.5, bottom + 0.5, right + 0.5, whose, value)
-            if box.height > 0 and box.width > 0:  # else it is a mere click
-                boxes.setdefault(key, []).append(box)
+                points.append(Point(top, left, sign != "negative", by, known))
+            # A box without a side is a mere click.
+            elif bottom > top and right > left:
+                # Corners lie half a pixel outside the centres of its first and last pixels.
+                boxes.append(Box(top + 0.5, left + 0.5, bottom + 0.5, right + 0.5, by, known))
     objects: dict[int, list[ObjectPrompt]] = {}
-    for key in sorted({*points, *boxes}):
-        plane, object_id = key
-        found = _entries(object_id, points.get(key, []), boxes.get(key, []))
-        objects.setdefault(plane, []).extend(found)
-    return {i: PlanePrompts(axis, i, tuple(found)) for i, found in objects.items()}
+    for (plane, object_id), (points, boxes) in sorted(found.items()):
+        if points or boxes:
+            objects.setdefault(plane, []).extend(_entries(object_id, points, boxes))
+    return {i: PlanePrompts(axis, i, tuple(entries)) for i, entries in objects.items()}
 
 
 def _inside(coordinates: NDArray[Any], axis: int) -> NDArray[np.float64]:
@@ -157,35 +191,69 @@ def _entries(object_id: int, points: list[Point], boxes: list[Box]) -> Iterator[
 # Into the layers
 
 
-def point_rows(
-    planes: Iterable[PlanePrompts], ndim: int
-) -> tuple[list[NDArray[np.float64]], list[dict[str, Any]]]:
-    """Return position and features of every point, for a layer of 2 or 3 dimensions."""
-    places, rows = [], []
-    for plane in planes:
-        for prompt in plane.objects:
-            for point in prompt.points:
-                polarity = "positive" if point.positive else "negative"
-                places.append(_lifted(point.row, point.column, plane, ndim))
-                rows.append(_features(plane, prompt, point) | {"polarity": polarity})
-    return places, rows
+def point_rows(planes: Iterable[PlanePrompts], ndim: int) -> list[Row]:
+    """Return every point as a row of a points layer.
+
+    Parameters
+    ----------
+    planes : iterable of PlanePrompts
+    ndim : {2, 3}
+        Of the layer.
+
+    Returns
+    -------
+    list of tuple
+        Position, an array of shape (ndim,), and features, with every key of `COLUMNS`.
+    """
+    return [
+        (
+            _lifted([(point.row, point.column)], plane, ndim)[0],
+            _features(plane, prompt, point)
+            | {"polarity": "positive" if point.positive else "negative"},
+        )
+        for plane in planes
+        for prompt in plane.objects
+        for point in prompt.points
+    ]
 
 
-def box_rows(
-    planes: Iterable[PlanePrompts], ndim: int
-) -> tuple[list[NDArray[np.float64]], list[dict[str, Any]]]:
-    """Return the four corners and the features of every box, for a layer of 2 or 3 dimensions."""
-    corners, rows = [], []
-    for plane in planes:
-        for prompt in plane.objects:
-            if (box := prompt.box) is not None:
-                # Round the pixels: each reaches half a pixel further than its centre.
-                top, bottom = box.row_min - 0.5, box.row_max - 0.5
-                left, right = box.column_min - 0.5, box.column_max - 0.5
-                four = ((top, left), (top, right), (bottom, right), (bottom, left))
-                corners.append(np.array([_lifted(*one, plane, ndim) for one in four]))
-                rows.append(_features(plane, prompt, box))
-    return corners, rows
+def box_rows(planes: Iterable[PlanePrompts], ndim: int) -> list[Row]:
+    """Return every box as a row of a shapes layer.
+
+    Parameters
+    ----------
+    planes : iterable of PlanePrompts
+    ndim : {2, 3}
+        Of the layer.
+
+    Returns
+    -------
+    list of tuple
+        Corners, an array of shape (4, ndim), and features, with every key of `COLUMNS`.
+    """
+    return [
+        (_lifted(box_corners(prompt.box), plane, ndim), _features(plane, prompt, prompt.box))
+        for plane in planes
+        for prompt in plane.objects
+        if prompt.box is not None
+    ]
+
+
+def box_corners(box: Box) -> list[tuple[float, float]]:
+    """Return the corners round a box's pixels: each reaches half a pixel beyond its centre.
+
+    Parameters
+    ----------
+    box : Box
+
+    Returns
+    -------
+    list of tuple
+        Row and column of four, in turn.
+    """
+    top, bottom = box.row_min - 0.5, box.row_max - 0.5
+    left, right = box.column_min - 0.5, box.column_max - 0.5
+    return [(top, left), (top, right), (bottom, right), (bottom, left)]
 
 
 def _features(plane: PlanePrompts, prompt: ObjectPrompt, one: Point | Box) -> dict[str, Any]:
@@ -194,7 +262,9 @@ def _features(plane: PlanePrompts, prompt: ObjectPrompt, one: Point | Box) -> di
                       "plane": plane.index, "axis": plane.axis}  # fmt: skip
 
 
-def _lifted(row: float, column: float, plane: PlanePrompts, ndim: int) -> NDArray[np.float64]:
-    """Return a position on a plane in the layer's coordinates."""
-    flat = np.array([row, column], float)
-    return flat if ndim == 2 else np.insert(flat, plane.axis, plane.index)
+def _lifted(
+    places: list[tuple[float, float]], plane: PlanePrompts, ndim: int
+) -> NDArray[np.float64]:
+    """Return positions on a plane, a row each, in the layer's coordinates."""
+    flat = np.array(places, float)
+    return flat if ndim == 2 else np.insert(flat, plane.axis, plane.index, axis=1)

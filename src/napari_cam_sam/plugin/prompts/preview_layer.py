@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_cam_sam.plugin.layers.prompt_table import box_corners
 from napari_cam_sam.plugin.layers.styles import PROMPT_PREVIEW, PROMPTS
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.prompts.parameters import PromptParameters
@@ -100,10 +101,7 @@ class PreviewLayer:
         circle = PROMPT_PREVIEW.circle(proposal.plane_shape)
         for prompt in prompts.objects:
             if prompt.box is not None:
-                top, left = prompt.box.row_min - 0.5, prompt.box.column_min - 0.5
-                bottom, right = prompt.box.row_max - 0.5, prompt.box.column_max - 0.5
-                corners = [(top, left), (top, right), (bottom, right), (bottom, left)]
-                shapes.append(np.array(corners))
+                shapes.append(np.array(box_corners(prompt.box)))
                 kinds.append("polygon")
                 colours.append(PROMPT_PREVIEW.colour)
             for point in prompt.points:

@@ -66,7 +66,7 @@ class ScoresDock(Dock):
         self._build(napari_viewer)
         self._connect()
         self._image_changed()
-        self.workspace.docks.register("score rows", self.table.as_data)
+        self.workspace.docks.register("give score rows", self.table.as_data)
         self.workspace.docks.register("take score rows", self.take_rows)
 
     def _build(self, viewer: napari.viewer.Viewer) -> None:

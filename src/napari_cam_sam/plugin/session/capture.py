@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,6 @@ from numpy.typing import NDArray
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.plugin.state.kept_masks import data_of
-from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.session import ImageRecord, Session, image_record
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def capture_session(
         hashes the image if need be. It looks at nothing that can change.
     """
     frame = workspace.frame()
-    session = _without_labels(workspace, known or _unknown(image, frame))
+    session = _without_labels(workspace, image, known or _unknown(image, frame))
     # Copied here: painted on, or worked on for another image, they would be others in a thread.
     parts = [LabelledPart.copied(layer.data) for layer in workspace.masks.work_layers()]
     held = workspace.masks.held()
@@ -59,7 +59,19 @@ def capture_session(
 
 
 def record_of(image: Image, frame: int | None) -> ImageRecord:
-    """Hash the image: its file, or its values where the file was moved away since."""
+    """Return the record of an image: of its file, or of its values where that was moved away.
+
+    Parameters
+    ----------
+    image : Image
+    frame : int or None
+        Of a series.
+
+    Returns
+    -------
+    ImageRecord
+        With the hash; to compute it takes a while.
+    """
     try:
         return image_record(image, frame)
     except CamSamError:
@@ -74,12 +86,14 @@ def _unknown(image: Image, frame: int | None) -> ImageRecord:
     )
 
 
-def _without_labels(workspace: Workspace, record: ImageRecord) -> Session:
-    prompts: list[PlanePrompts] = []
-    for axis in range(len(record.shape) if len(record.shape) == 3 else 1):
-        count = record.shape[axis] if len(record.shape) == 3 else 1
-        # One that lies off every plane is no part of the work, and must not hinder its saving.
-        prompts.extend(p for p in workspace.prompts.read_all(axis) if 0 <= p.index < count)
+def _without_labels(workspace: Workspace, image: Image, record: ImageRecord) -> Session:
+    # One that lies off every plane is no part of the work, and must not hinder its saving.
+    prompts = (
+        plane
+        for axis in image.axes
+        for plane in workspace.prompts.read_all(axis)
+        if 0 <= plane.index < image.n_planes(axis)
+    )
     choices: dict[str, Any] = {"docks": copy.deepcopy(workspace.docks.states())}
     layer = workspace.image_layer
     if layer is not None and not getattr(layer, "rgb", False):
@@ -138,17 +152,14 @@ def _joined(parts: list[LabelledPart]) -> NDArray[Any] | None:
     """Join the labels of several layers; where two have some, those of the later one count."""
     if not parts:
         return None
-    labels = parts[0].whole()
-    for part in parts[1:]:
-        later = part.whole()
-        labels = np.where(later != 0, later, labels)
-    return labels
+    return reduce(
+        lambda labels, later: np.where(later != 0, later, labels), (part.whole() for part in parts)
+    )
 
 
 def _labelled(labels: NDArray[Any] | None) -> list[list[int]]:
     """List the planes along the first axis that have labels, each as a list of its own."""
     if labels is None:
         return []
-    if labels.ndim == 2:
-        return [[0]] if labels.any() else []
-    return [[int(i)] for i in np.flatnonzero(labels.any(axis=tuple(range(1, labels.ndim))))]
+    planes = labels if labels.ndim == 3 else labels[np.newaxis]
+    return np.argwhere(planes.any(axis=(1, 2))).tolist()

@@ -50,15 +50,24 @@ class ImageWork:
     written: int = 0
     owed: Callable[[], SavedSession] | None = None
 
-    @property
-    def frame(self) -> int | None:
-        """Point in time, of a series."""
-        return self.key.frame
-
 
 @dataclass(frozen=True)
 class SavedSession:
-    """What a thread tells of a session that it saved."""
+    """What a thread tells of a session that it saved.
+
+    Attributes
+    ----------
+    folder : Path
+    number : int
+        Of the write.
+    work : ImageWork
+        What was saved.
+    record : ImageRecord
+    changes : int
+        Edits that it holds.
+    by_hand : bool
+        Whether the user saved it.
+    """
 
     folder: Path
     number: int
@@ -70,7 +79,16 @@ class SavedSession:
 
 @dataclass(frozen=True)
 class Restored:
-    """What was brought back, into which work, and after which save: a later one holds it."""
+    """What was brought back, and where to.
+
+    Attributes
+    ----------
+    found : RecoverableSession
+    work : ImageWork
+        What it was brought into.
+    save : int
+        Number of the last write before: a later one holds it.
+    """
 
     found: RecoverableSession
     work: ImageWork
@@ -78,7 +96,18 @@ class Restored:
 
 
 def has_work(workspace: Workspace, image: Image) -> bool:
-    """Check whether there is anything in the layers that could be lost."""
+    """Check whether there is anything in the layers that could be lost.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    image : Image
+        The workspace's.
+
+    Returns
+    -------
+    bool
+    """
     return bool(
         any(workspace.prompts.planes(axis) for axis in image.axes)
         or workspace.prompts.touched()

@@ -25,9 +25,8 @@ from napari_cam_sam.plugin.session.recovery import (
     forget,
     own_folder,
 )
-from napari_cam_sam.plugin.session.restore import restore_session
+from napari_cam_sam.plugin.session.restore import check_choices, restore_session
 from napari_cam_sam.plugin.session.save_queue import SaveQueue
-from napari_cam_sam.plugin.session.viewer_choices import check_choices
 from napari_cam_sam.plugin.session.work_monitor import WorkMonitor
 from napari_cam_sam.plugin.state.preferences import preferences
 from napari_cam_sam.plugin.state.shown_image import PixelsKey
@@ -271,7 +270,7 @@ class SessionManager(QObject):
         window, living, known = self._window, self._living(), work.record
 
         def look() -> tuple[ImageWork, ImageRecord, RecoverableSession | None]:
-            record = known or record_of(image, work.frame)
+            record = known or record_of(image, work.key.frame)
             return work, record, find_recoverable(record, window, living) if offer else None
 
         self._looker.ask(look)

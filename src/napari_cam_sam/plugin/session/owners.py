@@ -60,7 +60,13 @@ def _start(pid: int) -> int:
 
 
 def me() -> str:
-    """Return the name of this process."""
+    """Return the name of this process.
+
+    Returns
+    -------
+    str
+        Boot, number and start, joined by dots.
+    """
     return f"{_boot()}.{os.getpid()}.{_start(os.getpid())}"
 
 
@@ -87,6 +93,10 @@ def hold(folder: Path) -> None:
 def owner_in(name: str) -> str | None:
     """Find the name of the process at the beginning of what follows an image in a folder's name.
 
+    Parameters
+    ----------
+    name : str
+
     Returns
     -------
     str or None
@@ -105,6 +115,11 @@ def is_alive(folder: Path, owner: str) -> bool:
         Of the autosaves.
     owner : str
         From `owner_in`.
+
+    Returns
+    -------
+    bool
+        True also for a name of another kind: what is not ours is left alone.
     """
     if owner == me() or _is_locked(_lock_file(folder, owner)):
         return True

@@ -53,22 +53,17 @@ class RecoverableSession:
     older: tuple[RecoverableSession, ...] = ()
 
     def words(self) -> str:
-        """Return what it holds, in words."""
-        return f"Unsaved work on this image from {self.summary()}."
-
-    def summary(self) -> str:
-        """Return of when it is, and what it holds, without a sentence around it."""
+        """Return of when it is, and what it holds, in a sentence."""
         session = self.session
-        planes = len(session.prompts)
         tags = len(session.choices.get("docks", {}).get("plane tags", {}).get("planes", ()))
         tagged = f", {tags} tagged for training" if tags else ""
         masks = len(session.choices.get("masks", ()))
         waiting = f", masks on {masks} not accepted" if masks else ""
         when = datetime.fromisoformat(session.saved_at).astimezone()
         return (
-            f"{when:%Y-%m-%d %H:%M} was found: prompts on "
-            f"{counted(planes, 'slice')}, {len(session.touched)} edited, "
-            f"{len(session.accepted)} accepted{waiting}{tagged}"
+            f"Unsaved work on this image from {when:%Y-%m-%d %H:%M} was found: prompts on "
+            f"{counted(len(session.prompts), 'slice')}, {len(session.touched)} edited, "
+            f"{len(session.accepted)} accepted{waiting}{tagged}."
         )
 
     def whole(self) -> Session:
@@ -83,7 +78,13 @@ class RecoverableSession:
 
 
 def autosave_folder() -> Path:
-    """Return the folder in which autosaves lie, one folder each."""
+    """Return the folder in which autosaves lie, one folder each.
+
+    Returns
+    -------
+    Path
+        What `FOLDER_VARIABLE` says; else one of the user's for this program.
+    """
     moved = os.environ.get(FOLDER_VARIABLE)
     return Path(moved) if moved else user_data_path("napari-cam-sam") / "autosaves"
 
@@ -98,6 +99,10 @@ def own_folder(window: int, record: ImageRecord, line: int) -> Path:
     record : ImageRecord
     line : int
         Counts the lines of work of a window.
+
+    Returns
+    -------
+    Path
     """
     return autosave_folder() / f"{_start(record)}{owners.me()}-{window}-{line}"
 
@@ -148,6 +153,14 @@ def forget(found: RecoverableSession, window: int, living: Collection[int]) -> N
     """Delete an autosave, and what of the same folder holds no more than it does.
 
     What holds more stays, and what another window works on.
+
+    Parameters
+    ----------
+    found : RecoverableSession
+    window : int
+        Tells apart the windows of this process.
+    living : collection of int
+        The lines of this window whose work is in the layers.
     """
     record = found.session.image
     if found.folder not in list(_not_in_use(record, window, living)):

@@ -59,7 +59,7 @@ class SaveQueue(QObject):
             Without an image.
         """
         # The viewer may show another frame already, of which nobody has heard.
-        with self._workspace.shown.at_frame(work.frame):
+        with self._workspace.shown.at_frame(work.key.frame):
             image = self._workspace.image()
             take = capture_session(self._workspace, image, work.record)
         changes, window = work.changes, self._window

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,6 @@ class SessionPanel(QWidget):
 
     def __init__(self, workspace: Workspace, sessions: SessionManager) -> None:
         super().__init__()
-        self._sessions = sessions
         self._found: RecoverableSession | None = None
         self.save = button(
             "Save session…", "Saves choices, prompts, accepted labels and scores into a folder."
@@ -56,30 +56,23 @@ class SessionPanel(QWidget):
         whole.addWidget(self.words)
         self.offer.hide()
 
-        self.save.clicked.connect(self._save)
-        self.open.clicked.connect(self._open)
+        save, opened = "Choose a folder for the session", "Choose the folder of a session"
+        self.save.clicked.connect(lambda: self._with_folder(save, sessions.save))
+        self.open.clicked.connect(lambda: self._with_folder(opened, sessions.open))
         self.which.chosen.connect(self._tell)
-        self.restore.clicked.connect(self._restore)
-        self.discard.clicked.connect(self._discard)
-        self._sessions.saved.connect(self.words.setText)
+        self.restore.clicked.connect(lambda: self._answer(sessions.take))
+        self.discard.clicked.connect(lambda: self._answer(sessions.discard))
+        sessions.saved.connect(self.words.setText)
         workspace.docks.register(OFFER, self._offer)
         workspace.image_changed.connect(self.offer.hide)
-        if self._sessions.left is not None:
-            self._offer(self._sessions.left)
+        if sessions.left is not None:
+            self._offer(sessions.left)
 
-    def _save(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self, "Choose a folder for the session")
-        if folder:
+    def _with_folder(self, title: str, action: Callable[[str], None]) -> None:
+        """Ask for a folder, and do something with it."""
+        if folder := QFileDialog.getExistingDirectory(self, title):
             try:
-                self._sessions.save(folder)
-            except CamSamError as error:
-                self.words.setText(str(error))
-
-    def _open(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self, "Choose the folder of a session")
-        if folder:
-            try:
-                self._sessions.open(folder)
+                action(folder)
             except CamSamError as error:
                 self.words.setText(str(error))
 
@@ -102,17 +95,12 @@ class SessionPanel(QWidget):
         found = self._found
         return None if found is None else (found, *found.older)[self.which.value() or 0]
 
-    def _restore(self) -> None:
+    def _answer(self, action: Callable[[RecoverableSession], None]) -> None:
+        """Hide the offer, and do with what is chosen what the user wants."""
         found, self._found = self._chosen(), None
         self.offer.hide()
         if found is not None:
-            self._sessions.take(found)
-
-    def _discard(self) -> None:
-        found, self._found = self._chosen(), None
-        self.offer.hide()
-        if found is not None:
-            self._sessions.discard(found)
+            action(found)
 
 
 def _when(saved_at: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from qtpy.QtCore import QObject, Signal
@@ -39,7 +39,6 @@ class DockRegistry(QObject):
         self._actions: dict[str, list[Any]] = {}
         self._states: set[str] = set()
         self._cached: dict[str, Any] = {}
-        self._rows: list[dict[str, Any]] = []
 
     def register(self, action: str, method: Any) -> None:
         """Set a dock's method for an action; of the docks that are open the last one handles it."""
@@ -60,13 +59,11 @@ class DockRegistry(QObject):
         """Return the method of the dock opened last that is still there."""
         for held in reversed(self._actions.get(action, [])):
             method = held()
-            try:
-                holder = None if method is None else method.__self__
+            dock = getattr(method, "__self__", None)
+            with suppress(RuntimeError):  # Qt has deleted that dock
                 # What is no dock but the workspace's own is always there.
-                if method is not None and (not isinstance(holder, QWidget) or holder.isEnabled()):
+                if method is not None and (not isinstance(dock, QWidget) or dock.isEnabled()):
                     return method
-            except RuntimeError:
-                continue  # Qt has deleted that dock
         return None
 
     def register_state(self, name: str, give: Any, take: Any) -> None:
@@ -115,17 +112,8 @@ class DockRegistry(QObject):
 
     def score_rows(self) -> list[dict[str, Any]]:
         """Return the rows of the score table; of a closed dock those it last gave."""
-        rows = self._handler("score rows")
-        if rows is not None:
-            self._rows = rows()
-        return self._rows
+        return self.state_of("score rows") or []
 
     def forget_scores(self) -> None:
         """Drop the scores of a dock that is closed: another image is worked on."""
-        self._rows = []
-
-    def restore_score_rows(self, rows: Iterable[dict[str, Any]]) -> None:
-        """Restore the rows of a session in the score table."""
-        take = self._handler("take score rows")
-        if take is not None:
-            take(rows)
+        self._cached.pop("score rows", None)

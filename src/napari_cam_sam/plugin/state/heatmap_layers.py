@@ -11,7 +11,6 @@ from qtpy.QtCore import QObject, Signal
 from napari_cam_sam.plugin.layers.layer_axes import mark_of
 from napari_cam_sam.plugin.state.heatmap_record import HeatmapRecord
 from napari_cam_sam.plugin.state.own_layers import OwnLayers
-from napari_cam_sam.plugin.state.shown_image import ShownImage
 
 __all__ = ["HeatmapLayers"]
 
@@ -21,18 +20,17 @@ class HeatmapLayers(QObject):
 
     Parameters
     ----------
-    shown : ShownImage
     own : OwnLayers
     parent : QObject
     """
 
     changed = Signal()
 
-    def __init__(self, shown: ShownImage, own: OwnLayers, parent: QObject) -> None:
+    def __init__(self, own: OwnLayers, parent: QObject) -> None:
         super().__init__(parent)
-        self._shown, self._own = shown, own
+        self._shown, self._own = own.shown, own
         self.records: dict[tuple[str, int], HeatmapRecord] = {}
-        shown.pixels_replaced.connect(self._forget)
+        own.shown.pixels_replaced.connect(self._forget)
 
     def layer(self, axis: int, create: bool = False) -> Any:
         """Find, or add, the layer of heatmaps along an axis; planes not computed are 0."""
@@ -87,8 +85,8 @@ class HeatmapLayers(QObject):
 
     def values(self, axis: int, index: int) -> NDArray[np.float32] | None:
         """Return the heatmap of a plane; None where it was not computed."""
-        layer = self._own.find("heatmap", axis)
-        if layer is None or self.record(axis, index) is None:
+        layer: Any = self._own.find("heatmap", axis)
+        if self.record(axis, index) is None:
             return None
         return np.asarray(layer.data[self._shown.image().plane_index(axis, index)])
 

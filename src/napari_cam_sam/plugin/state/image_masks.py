@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.plugin.state.kept_masks import KeptPlane, keep_plane
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks
-from napari_cam_sam.sam.run_length import encode_mask
-from napari_cam_sam.session import Acceptance, Overlap
+from napari_cam_sam.session import Acceptance
 
-__all__ = ["Accepted", "ImageMasks", "pixels", "record_of_masks"]
+__all__ = ["Accepted", "ImageMasks"]
 
 UNDO_BYTES = 64 * 2**20
 """What the masks behind the undo of acceptances may take, of one image."""
@@ -24,11 +23,21 @@ UNDO_BYTES = 64 * 2**20
 
 @dataclass(frozen=True, eq=False)
 class Accepted:
-    """An acceptance, and what it wrote on its plane, to take it back or see whether it shows."""
+    """An acceptance, and what it wrote on its plane, to take it back or see whether it shows.
+
+    Attributes
+    ----------
+    record : Acceptance
+    layer : napari layer
+        The labels that it wrote into.
+    where : ndarray of uint32
+        Pixels of the plane, numbered row after row: small, for many planes are kept.
+    before, after : ndarray
+        What these held, and hold since.
+    """
 
     record: Acceptance
     layer: Any
-    # Pixels of the plane, row after row: small, for many planes are kept.
     where: NDArray[np.uint32]
     before: NDArray[Any]
     after: NDArray[Any]
@@ -108,25 +117,3 @@ class ImageMasks:
         sizes = [step.bytes for step in self.undo]
         while len(sizes) > 1 and sum(sizes) > UNDO_BYTES:
             del self.undo[0], sizes[0]
-
-
-def pixels(which: NDArray[Any]) -> NDArray[np.uint32]:
-    """List the pixels of a plane that are not zero, row after row."""
-    return np.flatnonzero(which).astype(np.uint32)
-
-
-def record_of_masks(masks: PlaneMasks, overlap: Overlap) -> Acceptance:
-    """Record an acceptance; masks that no prompt makes again are kept themselves."""
-    made = masks.source == "prompted"
-    kept = () if made else tuple(encode_mask(i, mask) for i, mask in masks.masks().items())
-    return Acceptance(
-        masks.prompts,
-        masks.chosen if made else (),
-        overlap,
-        masks.segmenter,
-        masks.segmenter_sha256,
-        masks.window,
-        masks.source,
-        masks.precision,
-        kept,
-    )

@@ -4,25 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, get_args
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, Field
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.plugin.state.plane_masks import PlaneMasks
-from napari_cam_sam.prompts.data import PlanePrompts
+from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, candidates
 from napari_cam_sam.prompts.serialise import PlaneEntry, to_data
 from napari_cam_sam.sam.run_length import RunLengthMask, encode_mask
-from napari_cam_sam.sam.segmenter import MaskCandidates
-from napari_cam_sam.schemas import check_json
+from napari_cam_sam.schemas import check_json, check_schema
 from napari_cam_sam.session import MaskSource
 
-__all__ = ["KeptPlane", "data_of", "keep_plane", "lean", "plane_from"]
+__all__ = ["KeptPlane", "data_of", "keep_plane", "plane_from"]
 
 # What a number of a tuple takes, and what the rest of a mask does.
 _BYTES_A_RUN = 36
 _BYTES_A_MASK = 400
+
+_Runs = Annotated[str, Field(pattern=r"^\d{1,12}( \d{1,12})*$")]
+
+
+class _ObjectEntry(BaseModel):
+    object: Annotated[int, Field(ge=1)]
+    # Texts: of each number a line of its own would make a long file.
+    masks: Annotated[list[_Runs], Field(min_length=1)]
+    scores: list[float | None]
+
+
+class _PlaneEntry(BaseModel):
+    prompts: Any
+    objects: Annotated[list[_ObjectEntry], Field(min_length=1)]
+    chosen: list[int]
+    segmenter: str
+    segmenter_sha256: str
+    window: Annotated[list[float], Field(min_length=2, max_length=2)]
+    picked: bool
+    source: MaskSource
+    precision: str
+    about: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +67,7 @@ class KeptPlane:
     def masks(self) -> PlaneMasks:
         """Return the masks again."""
         found = tuple(
-            _candidates(kept[0].object_id, np.stack([one.mask() for one in kept]), scores)
+            candidates(kept[0].object_id, [one.mask() for one in kept], scores)
             for kept, scores in zip(self.candidates, self.scores, strict=True)
         )
         return replace(self.like, found=found)
@@ -59,7 +80,16 @@ class KeptPlane:
 
 
 def keep_plane(masks: PlaneMasks) -> KeptPlane:
-    """Return the masks of a plane in run lengths."""
+    """Return the masks of a plane in run lengths.
+
+    Parameters
+    ----------
+    masks : PlaneMasks
+
+    Returns
+    -------
+    KeptPlane
+    """
     return KeptPlane(
         replace(masks, found=()),
         tuple(tuple(encode_mask(f.object_id, mask) for mask in f.masks) for f in masks.found),
@@ -67,20 +97,18 @@ def keep_plane(masks: PlaneMasks) -> KeptPlane:
     )
 
 
-def lean(masks: PlaneMasks) -> PlaneMasks:
-    """Return masks without logits, which outweigh them and which nothing in the viewer uses."""
-    found = tuple(_candidates(f.object_id, f.masks, f.scores) for f in masks.found)
-    return replace(masks, found=found)
-
-
-def _candidates(
-    object_id: int, masks: NDArray[np.bool_], scores: NDArray[np.float32]
-) -> MaskCandidates:
-    return MaskCandidates(object_id, masks, scores, np.zeros((len(masks), 1, 1), np.float32))
-
-
 def data_of(masks: PlaneMasks) -> dict[str, Any]:
-    """Return the masks of a plane as plain data, for the choices of a session."""
+    """Return the masks of a plane as plain data, for the choices of a session.
+
+    Parameters
+    ----------
+    masks : PlaneMasks
+
+    Returns
+    -------
+    dict
+        What `plane_from` reads.
+    """
     kept = keep_plane(masks)
     return {
         "axis": masks.prompts.axis,
@@ -89,7 +117,6 @@ def data_of(masks: PlaneMasks) -> dict[str, Any]:
         "objects": [
             {
                 "object": one[0].object_id,
-                # A text: of each number a line of its own would make a long file.
                 "masks": [" ".join(map(str, mask.runs)) for mask in one],
                 "scores": [float(score) if np.isfinite(score) else None for score in scores],
             }
@@ -107,7 +134,7 @@ def data_of(masks: PlaneMasks) -> dict[str, Any]:
 
 
 def plane_from(data: Mapping[str, Any], shape: tuple[int, ...]) -> PlaneMasks:
-    """Read what `data_of` gave.
+    """Return the masks that `data_of` gave as data.
 
     Parameters
     ----------
@@ -115,56 +142,35 @@ def plane_from(data: Mapping[str, Any], shape: tuple[int, ...]) -> PlaneMasks:
     shape : tuple of int
         Of the image's grid.
 
+    Returns
+    -------
+    PlaneMasks
+
     Raises
     ------
     CamSamError
         If anything of it is wrong.
     """
-    try:
-        prompts = check_json(PlaneEntry, data["prompts"]).prompts()
-        rows, columns = _plane_shape(prompts, shape)
-        found = tuple(_object_from(one, rows, columns) for one in data["objects"])
-        chosen = tuple(int(c) for c in data["chosen"])
-        low, high = (float(limit) for limit in data["window"])
-        fits = all(0 <= c < len(f.masks) for c, f in zip(chosen, found, strict=True))
-        if not (found and fits and low < high and data["source"] in get_args(MaskSource)):
-            raise ValueError
-        if data["source"] == "prompted" and len(prompts.objects) != len(found):
-            raise ValueError
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise CamSamError("The masks that were not accepted cannot be read.") from error
-    source: MaskSource = data["source"]
-    return PlaneMasks(
-        prompts,
-        found,
-        chosen,
-        str(data["segmenter"]),
-        str(data["segmenter_sha256"]),
-        (low, high),
-        bool(data["picked"]),
-        source,
-        str(data["precision"]),
-        str(data["about"]),
-    )
-
-
-def _plane_shape(prompts: PlanePrompts, shape: tuple[int, ...]) -> tuple[int, int]:
-    counts = shape if len(shape) == 3 else (1,)
-    if not 0 <= prompts.index < counts[prompts.axis]:
-        raise ValueError
-    rows, columns = (n for i, n in enumerate(shape) if len(shape) == 2 or i != prompts.axis)
-    return rows, columns
-
-
-def _object_from(data: Mapping[str, Any], rows: int, columns: int) -> MaskCandidates:
-    object_id = data["object"]
-    if isinstance(object_id, bool) or not isinstance(object_id, int) or object_id < 1:
-        raise ValueError
-    kept = [
-        RunLengthMask(object_id, (rows, columns), tuple(int(run) for run in str(text).split()))
-        for text in data["masks"]
-    ]
-    scores = np.array([np.nan if s is None else float(s) for s in data["scores"]], np.float32)
-    if not kept or len(kept) != len(scores):
-        raise ValueError
-    return _candidates(object_id, np.stack([one.mask() for one in kept]), scores)
+    entry = check_schema(_PlaneEntry, data, "the masks of the session")
+    prompts = check_json(PlaneEntry, entry.prompts).prompts()
+    planes = shape if len(shape) == 3 else (1, *shape)
+    rows, columns = np.delete(planes, prompts.axis).tolist()
+    low, high = entry.window
+    counts = [len(one.masks) for one in entry.objects]
+    if not (
+        prompts.index < planes[prompts.axis]
+        and (len(shape) == 3 or prompts.axis == 0)
+        and counts == [len(one.scores) for one in entry.objects]
+        and len(counts) == len(entry.chosen)
+        and all(0 <= c < count for c, count in zip(entry.chosen, counts, strict=True))
+        and (entry.source != "prompted" or len(prompts.objects) == len(counts))
+        and low < high
+    ):
+        raise CamSamError("The masks that were not accepted cannot be read.")
+    found = []
+    for one in entry.objects:
+        runs = (tuple(map(int, text.split())) for text in one.masks)
+        masks = [RunLengthMask(one.object, (rows, columns), lengths).mask() for lengths in runs]
+        found.append(candidates(one.object, masks, one.scores))
+    rest = entry.model_dump(exclude={"prompts", "objects", "chosen", "window"})
+    return PlaneMasks(prompts, tuple(found), tuple(entry.chosen), window=(low, high), **rest)

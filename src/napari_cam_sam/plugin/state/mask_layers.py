@@ -12,15 +12,12 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.layers.layer_axes import mark_of
-from napari_cam_sam.plugin.state.image_masks import Accepted, ImageMasks, pixels, record_of_masks
-from napari_cam_sam.plugin.state.kept_masks import lean
-from napari_cam_sam.plugin.state.layer_list import LayerListGuard
-from napari_cam_sam.plugin.state.layer_visibility import LayerVisibility
+from napari_cam_sam.plugin.state.image_masks import Accepted, ImageMasks
 from napari_cam_sam.plugin.state.mask_preview import MaskPreview
 from napari_cam_sam.plugin.state.own_layers import OwnLayers
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks
 from napari_cam_sam.plugin.state.prompt_layers import PromptLayers
-from napari_cam_sam.plugin.state.shown_image import FrameKey, ShownImage
+from napari_cam_sam.plugin.state.shown_image import FrameKey
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.session import Acceptance, Overlap, place_masks
 
@@ -32,12 +29,9 @@ class MaskLayers(QObject):
 
     Parameters
     ----------
-    shown : ShownImage
     own : OwnLayers
     prompts : PromptLayers
         What masks may be out of date with.
-    layer_list : LayerListGuard
-    visibility : LayerVisibility
     parent : QObject
     """
 
@@ -46,26 +40,17 @@ class MaskLayers(QObject):
     labels_changed = Signal()
     """What the preview or the labels show is another."""
 
-    def __init__(
-        self,
-        shown: ShownImage,
-        own: OwnLayers,
-        prompts: PromptLayers,
-        layer_list: LayerListGuard,
-        visibility: LayerVisibility,
-        parent: QObject,
-    ) -> None:
+    def __init__(self, own: OwnLayers, prompts: PromptLayers, parent: QObject) -> None:
         super().__init__(parent)
-        self._shown, self._own, self._prompts = shown, own, prompts
-        self._preview = MaskPreview(
-            shown, own, layer_list, visibility, lambda: self._here.masks, self
-        )
+        self._shown, self._own, self._prompts = own.shown, own, prompts
+        self._preview = MaskPreview(own, lambda: self._here.masks, self)
         self._preview.drawn.connect(self.changed)
         # Looked up by the image and frame worked on whenever it is asked for: nobody can be given
         # the masks of another one, whichever hears first that the image changed.
         self._images: dict[FrameKey, ImageMasks] = {}
         self.taken_back_at = 0.0
         """When an acceptance was undone, if none followed, on the clock of `time.monotonic`."""
+        shown = own.shown
         shown.pixels_replaced.connect(self._forget_pixels)
         shown.image_changed.connect(self._image_changed)
         shown.axis_changed.connect(self._show_axis)
@@ -134,7 +119,7 @@ class MaskLayers(QObject):
             same &= [len(f.masks) for f in before.found] == [len(f.masks) for f in masks.found]
             if same:
                 masks = replace(masks, chosen=before.chosen, picked=True)
-        self._here.masks[key] = lean(masks)
+        self._here.masks[key] = masks.lean()
         self._redraw(key)
 
     def credit(self, prompts: PlanePrompts) -> None:
@@ -195,10 +180,9 @@ class MaskLayers(QObject):
             masks = here.masks[axis, index]
             before = np.array(layer.data[image.plane_index(axis, index)])
             after = place_masks(before, masks.masks(), overlap)
-            where = pixels(before != after)
+            where = np.flatnonzero(before != after).astype(np.uint32)
             written = before.take(where), after.take(where)
-            one = Accepted(record_of_masks(masks, overlap), layer, where, *written)
-            together.append((one, masks))
+            together.append((Accepted(masks.acceptance(overlap), layer, where, *written), masks))
         for one, _ in together:
             one.write(image, one.where, one.after)
             here.accepted.append(one)
@@ -305,10 +289,10 @@ class MaskLayers(QObject):
                 ids = {o.object_id for o in prompts.objects} | {m.object_id for m in record.masks}
                 plane = np.asarray(layer.data[image.plane_index(prompts.axis, prompts.index)])
                 # Most planes of a volume may hold nothing; to look for ids takes far longer.
-                where = pixels(np.isin(plane, list(ids)) if plane.any() else plane)
+                there = np.isin(plane, list(ids)) if plane.any() else plane
+                where = np.flatnonzero(there).astype(np.uint32)
                 after = plane.take(where)
-                one = Accepted(record, layer, where, np.zeros_like(after), after)
-                here.accepted.append(one)
+                here.accepted.append(Accepted(record, layer, where, np.zeros_like(after), after))
         self._accepted_changed()
 
     def _accepted_changed(self) -> None:

@@ -10,11 +10,8 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.layers.layer_axes import mark_of
-from napari_cam_sam.plugin.state.layer_list import LayerListGuard
-from napari_cam_sam.plugin.state.layer_visibility import LayerVisibility
 from napari_cam_sam.plugin.state.own_layers import OwnLayers
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks
-from napari_cam_sam.plugin.state.shown_image import ShownImage
 from napari_cam_sam.session import place_masks
 
 __all__ = ["MaskPreview"]
@@ -25,10 +22,7 @@ class MaskPreview(QObject):
 
     Parameters
     ----------
-    shown : ShownImage
     own : OwnLayers
-    layer_list : LayerListGuard
-    visibility : LayerVisibility
     masks : callable
         Returns by axis and index the masks of the image and frame worked on.
     parent : QObject
@@ -39,16 +33,12 @@ class MaskPreview(QObject):
 
     def __init__(
         self,
-        shown: ShownImage,
         own: OwnLayers,
-        layer_list: LayerListGuard,
-        visibility: LayerVisibility,
         masks: Callable[[], Mapping[tuple[int, int], PlaneMasks]],
         parent: QObject,
     ) -> None:
         super().__init__(parent)
-        self._shown, self._own, self._masks = shown, own, masks
-        self._layer_list, self._visibility = layer_list, visibility
+        self._shown, self._own, self._masks = own.shown, own, masks
         self._axis = 0
 
     def draw(self, keys: Iterable[tuple[int, int]]) -> None:
@@ -59,7 +49,7 @@ class MaskPreview(QObject):
         masks = self._masks()
         layer = self._own.find("preview")
         if layer is None and masks:
-            if self._layer_list.busy:
+            if self._own.layer_list.busy:
                 self.draw_all_soon()
                 return
             layer = self._own.labels("preview")
@@ -85,7 +75,7 @@ class MaskPreview(QObject):
 
     def draw_all_soon(self) -> None:
         """Show the preview of the image and frame worked on alone, as its masks are."""
-        self._layer_list.when_quiet(self._draw_all)
+        self._own.layer_list.when_quiet(self._draw_all)
 
     def _draw_all(self) -> None:
         mine = self._own.find("preview") or self._take_over()
@@ -115,7 +105,6 @@ class MaskPreview(QObject):
             if image is not None and mark_of(layer).get("of") == image.unique_id:
                 mark_of(layer)["frame"] = self._shown.frame()
                 layer.data[:] = 0
-                with suppress(CamSamError):  # in three dimensions no plane is shown
-                    self._visibility.show()
+                self._own.show_fitting()
                 return layer
         return None

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 from napari.layers import Labels
 
-from napari_cam_sam.plugin.layers.conversion import own_layer
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.plugin.layers.conversion import is_own, own_layer
 from napari_cam_sam.plugin.layers.layer_axes import KEY, mark_of
 from napari_cam_sam.plugin.layers.layer_geometry import spatial_transform
 from napari_cam_sam.plugin.layers.styles import HEATMAP, LABELS
 from napari_cam_sam.plugin.qt.plain_text import escape_markup
+from napari_cam_sam.plugin.state.layer_list import LayerListGuard
 from napari_cam_sam.plugin.state.shown_image import ShownImage
 
 __all__ = ["OwnLayers"]
@@ -31,32 +33,36 @@ class OwnLayers:
     Parameters
     ----------
     shown : ShownImage
+        The image that they lie over.
+    layer_list : LayerListGuard
+        Knows when layers may come and go.
     """
 
-    def __init__(self, shown: ShownImage) -> None:
-        self._shown = shown
+    def __init__(self, shown: ShownImage, layer_list: LayerListGuard) -> None:
+        self.shown, self.layer_list = shown, layer_list
+        self._put_away: set[Any] = set()
 
     def find(self, role: str, axis: int | None = None) -> Any | None:
         """Find the layer with a role for the image, the axis and the frame shown."""
-        shown = self._shown
+        shown = self.shown
         if shown.layer is None:
             return None
         return own_layer(shown.viewer, role, shown.layer, axis, shown.frame())
 
     def of_role(self, role: str) -> list[Any]:
         """List the layers with a role, whatever image, axis or frame they are of."""
-        return [x for x in self._shown.viewer.layers if mark_of(x).get("role") == role]
+        return [x for x in self.shown.viewer.layers if mark_of(x).get("role") == role]
 
     def mark(self, role: str, axis: int | None = None) -> dict[str, Any]:
         """Return the metadata of a new layer over the image."""
-        source: Any = self._shown.layer
+        source: Any = self.shown.layer
         known = {k: v for k, v in mark_of(source).items() if k == "image"}
-        own = {"role": role, "of": source.unique_id, "axis": axis, "frame": self._shown.frame()}
+        own = {"role": role, "of": source.unique_id, "axis": axis, "frame": self.shown.frame()}
         return {KEY: known | own}
 
     def placement(self) -> dict[str, Any]:
         """Return the transform of a new layer over the image, without its time."""
-        return spatial_transform(self._shown.layer, len(self._shown.image().spatial_shape))
+        return spatial_transform(self.shown.layer, len(self.shown.image().spatial_shape))
 
     def add(self, role: str, axis: int | None = None) -> Any:
         """Add a layer of zeros below the image's points and boxes; the user keeps what is active.
@@ -68,11 +74,11 @@ class OwnLayers:
         axis : int, optional
             Along which its planes lie, for roles that have one layer an axis.
         """
-        layers, image = self._shown.viewer.layers, self._shown.image()
+        layers, image = self.shown.viewer.layers, self.shown.image()
         active, (name, dtype) = layers.selection.active, _NEW[role]
         style = HEATMAP if role == "heatmap" else LABELS[role]
         layer = style.add(
-            self._shown.viewer,
+            self.shown.viewer,
             np.zeros(image.spatial_shape, dtype),
             name=escape_markup(f"{name} of {image.name}" + (f", axis {axis}" if axis else "")),
             metadata=self.mark(role, axis),
@@ -93,16 +99,41 @@ class OwnLayers:
 
         napari's button for new labels copies what is shown, which is not all that a file holds.
         """
-        image = self._shown.layer
+        image = self.shown.layer
         source = {} if image is None else mark_of(image)
         if not isinstance(layer, Labels) or "image" not in source:
             return
-        if "image" not in mark_of(layer) and self._shown.mismatch(layer) is None:
+        if "image" not in mark_of(layer) and self.shown.mismatch(layer) is None:
             layer.metadata.setdefault(KEY, {})["image"] = source["image"]
+
+    def show_fitting(self, _: object = None) -> None:
+        """Hide layers that are of another frame, or that lie across the view as bands.
+
+        They come back with their frame and axis. What the user has hidden stays hidden, and what
+        is of another image than the one worked on is left alone. Where no single plane is shown,
+        as in three dimensions, nothing changes.
+        """
+        image: Any = self.shown.layer
+        try:
+            axis, frame = self.shown.plane()[0], self.shown.frame()
+        except CamSamError:
+            return
+        for layer in self.shown.viewer.layers:
+            mark = mark_of(layer)
+            if not is_own(layer) or mark.get("of") != image.unique_id:
+                continue
+            across = mark["role"] in ("heatmap", "explained") and mark.get("axis") != axis
+            if across or mark.get("frame") != frame:
+                if layer.visible:
+                    layer.visible = False
+                    self._put_away.add(layer.unique_id)
+            elif layer.unique_id in self._put_away:
+                layer.visible = True
+                self._put_away.remove(layer.unique_id)
 
     def _put_below_prompts(self, layer: Any) -> None:
         """Move a new layer below the prompts; it stays above its image, be other prompts below."""
-        layers, image = self._shown.viewer.layers, self._shown.layer
+        layers, image = self.shown.viewer.layers, self.shown.layer
         assert image is not None
         prompts = [
             i for i, mark in enumerate(map(mark_of, layers))

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_cam_sam.prompts.data import PlanePrompts
+from napari_cam_sam.sam.run_length import encode_mask
 from napari_cam_sam.sam.segmenter import MaskCandidates
-from napari_cam_sam.session import MaskSource, chosen_masks
+from napari_cam_sam.session import Acceptance, MaskSource, Overlap, chosen_masks
 
 __all__ = [
     "PlaneMasks",
+    "candidates",
     "drop_objects",
     "join_plane_masks",
     "listed",
@@ -61,27 +63,105 @@ class PlaneMasks:
         """Return the mask shown of each object."""
         return chosen_masks(self.found, self.chosen)
 
+    def acceptance(self, overlap: Overlap) -> Acceptance:
+        """Return the record of their acceptance; those that no prompt makes again are in it."""
+        made = self.source == "prompted"
+        return Acceptance(
+            self.prompts,
+            self.chosen if made else (),
+            overlap,
+            self.segmenter,
+            self.segmenter_sha256,
+            self.window,
+            self.source,
+            self.precision,
+            () if made else tuple(encode_mask(i, mask) for i, mask in self.masks().items()),
+        )
+
+    def lean(self) -> PlaneMasks:
+        """Return them without logits, which outweigh them and which nothing in the viewer uses."""
+        found = tuple(candidates(one.object_id, one.masks, one.scores) for one in self.found)
+        return replace(self, found=found)
+
     def is_stale(self, now: PlanePrompts) -> bool:
         """Check whether they are of prompts that lay elsewhere than those on their plane now."""
         return self.source == "prompted" and self.prompts.coordinates() != now.coordinates()
 
 
+def candidates(
+    object_id: int,
+    masks: Sequence[NDArray[np.bool_]] | NDArray[np.bool_],
+    scores: Sequence[float | None] | NDArray[np.float32],
+) -> MaskCandidates:
+    """Return the candidates of an object on a plane, without logits.
+
+    Parameters
+    ----------
+    object_id : int
+    masks : sequence of ndarray of bool, shape (rows, columns)
+    scores : sequence of float
+        One a mask; None for unknown ones.
+
+    Returns
+    -------
+    MaskCandidates
+    """
+    known = np.array(scores, np.float32)
+    return MaskCandidates(
+        object_id, np.asarray(masks), known, np.zeros((len(known), 1, 1), np.float32)
+    )
+
+
 def single_candidate(
     object_id: int, mask: NDArray[np.bool_], score: float | None
 ) -> MaskCandidates:
-    """Return a mask that is the only one of its object on a plane."""
-    scores = np.array([np.nan if score is None else score], np.float32)
-    return MaskCandidates(object_id, mask[np.newaxis], scores, np.zeros((1, 1, 1), np.float32))
+    """Return a mask that is the only one of its object on a plane.
+
+    Parameters
+    ----------
+    object_id : int
+    mask : ndarray of bool, shape (rows, columns)
+    score : float or None
+
+    Returns
+    -------
+    MaskCandidates
+        Without logits.
+    """
+    return candidates(object_id, mask[np.newaxis], [score])
 
 
 def listed(noun: str, numbers: Collection[int]) -> str:
-    """Return things with their numbers, e.g. ``"plane 3"``, ``"planes 3, 4 and 9"``."""
+    """Return things with their numbers.
+
+    Parameters
+    ----------
+    noun : str
+        Of one of them.
+    numbers : collection of int
+        At least one.
+
+    Returns
+    -------
+    str
+        E.g. ``"slice 3"``, ``"slices 3, 4 and 9"``.
+    """
     *first, last = (str(n) for n in sorted(numbers))
     return f"{noun}s {', '.join(first)} and {last}" if first else f"{noun} {last}"
 
 
 def these_planes(indices: Collection[int]) -> str:
-    """Return the numbers of planes in words, or how many they are where that is too long."""
+    """Return planes in words.
+
+    Parameters
+    ----------
+    indices : collection of int
+
+    Returns
+    -------
+    str
+        Their numbers, or how many they are where there are five or more.
+    """
     return listed("slice", indices) if len(indices) < 5 else f"{len(indices)} slices"
 
 
@@ -119,7 +199,19 @@ def join_plane_masks(
 
 
 def drop_objects(known: PlaneMasks, ids: Collection[int]) -> PlaneMasks | None:
-    """Return the masks of a plane without some objects; None where no other is left."""
+    """Return the masks of a plane without some objects.
+
+    Parameters
+    ----------
+    known : PlaneMasks
+    ids : collection of int
+        The objects to drop.
+
+    Returns
+    -------
+    PlaneMasks or None
+        None where no other object is left.
+    """
     masks = known.masks()
     others = {i: mask for i, mask in masks.items() if i not in ids}
     if len(others) == len(masks):

@@ -10,6 +10,10 @@ __all__ = ["slider_label"]
 def slider_label(shown: ShownImage) -> str:
     """Return what napari's slider shows on this plane, where that is not the plane's number.
 
+    Parameters
+    ----------
+    shown : ShownImage
+
     Returns
     -------
     str

@@ -51,7 +51,13 @@ class Preferences:
 
 
 def preferences() -> Preferences:
-    """Read the preferences; the defaults where napari is too old to hold any."""
+    """Read the preferences.
+
+    Returns
+    -------
+    Preferences
+        The defaults where napari is too old to hold any.
+    """
     try:
         from napari.settings import get_plugin_settings
     except ImportError:  # before 0.9
@@ -60,9 +66,5 @@ def preferences() -> Preferences:
         settings: Any = get_plugin_settings("napari-cam-sam").general
     except (KeyError, AttributeError):  # the manifest that napari read is another
         return Preferences()
-    found: dict[str, Any] = {}
-    for field in fields(Preferences):
-        value = getattr(settings, field.name, None)
-        if value is not None:
-            found[field.name] = value
-    return Preferences(**found)
+    found = {one.name: getattr(settings, one.name, None) for one in fields(Preferences)}
+    return Preferences(**{name: value for name, value in found.items() if value is not None})

@@ -9,22 +9,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QTimer
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.layers.boxes_layer import LEAST_SIDE, too_small
 from napari_cam_sam.plugin.layers.layer_axes import mark_of
-from napari_cam_sam.plugin.layers.prompt_provenance import complete, table_from
+from napari_cam_sam.plugin.layers.layer_geometry import axis_steps
+from napari_cam_sam.plugin.layers.prompt_provenance import complete
 from napari_cam_sam.plugin.layers.prompt_table import Plane, places_of, planes_of
 from napari_cam_sam.plugin.state.heatmap_layers import HeatmapLayers
 from napari_cam_sam.plugin.state.prompt_history import PromptHistory
-from napari_cam_sam.plugin.state.prompt_layer_pair import PromptLayerPair
+from napari_cam_sam.plugin.state.prompt_layer_pair import PromptLayerPair, remove_rows, touched_in
 from napari_cam_sam.plugin.state.shown_image import ShownImage
 
 __all__ = ["UserEdits"]
 
 
-class UserEdits(QObject):
+class UserEdits:
     """Listens to both layers: what is drawn, moved, pasted or deleted there is the user's.
 
     Parameters
@@ -37,12 +38,6 @@ class UserEdits(QObject):
         Is told before each edit.
     """
 
-    edited = Signal()
-    ignored = Signal(str)
-    """Why what the user drew is no prompt."""
-    moving = Signal()
-    """A prompt is being dragged; `edited` follows when it is let go."""
-
     def __init__(
         self,
         pair: PromptLayerPair,
@@ -50,7 +45,6 @@ class UserEdits(QObject):
         heatmaps: HeatmapLayers,
         history: PromptHistory,
     ) -> None:
-        super().__init__(pair)
         self._pair, self._shown, self._heatmaps, self._history = pair, shown, heatmaps, history
         # Along which axis prompts are placed while the viewer shows three dimensions.
         self._axis = 0
@@ -112,30 +106,33 @@ class UserEdits(QObject):
         if self._pair.writing:
             return
         layer, ignored = event.source, 0
-        if layer not in self._pair.there():
-            self._edited_elsewhere(layer, event)
-            return
-        self._history.edit()
+        ours = layer in self._pair.there()
+        if ours:
+            self._history.edit()
         count = _length(layer)
+        rows = sorted({int(i) % count for i in event.data_indices}) if count else []
         if self._amid:
             if action == "removing":
-                rows = {int(i) % count for i in event.data_indices}
                 self._left = planes_of(layer.data, layer.features, rows)
             return
+        left, self._left = self._left, set()
+        if not ours:
+            self._edited_elsewhere(layer, [] if action == "removed" else rows, left)
+            return
         if action == "removed":
-            self._pair.set_touched(self._pair.touched() | self._left)
+            self._pair.set_touched(self._pair.touched() | left)
         elif action == "added":
             # Of several shapes napari names only the last, and of a path that was given up after
             # its first vertex the one before it.
             first = self._known[str(layer.unique_id)]
             ignored = self._drawn(layer, first) if _drawing(layer) else 0
             self._added(layer, range(first, count - ignored))
-        elif count:
-            self._moved(layer, sorted({int(i) % count for i in event.data_indices}))
+        elif rows:
+            self._moved(layer, rows)
         self._count(layer)
-        self.edited.emit()
+        self._pair.changed.emit()
         if ignored:
-            self.ignored.emit(
+            self._pair.ignored.emit(
                 f"A box with a side below {LEAST_SIDE} pixels is ignored: drag to its other corner."
             )
 
@@ -147,17 +144,14 @@ class UserEdits(QObject):
         int
             How many were taken away.
         """
-        new = range(first, _length(layer))
         # napari begins a box at a size that can be seen: of a click the way says that it is none.
         dragged = str(layer.mode) in ("add_rectangle", "add_ellipse") and len(self._way) > 0
-        if dragged and too_small(np.array(self._way)):
-            small = list(new)
-        else:
-            small = [i for i in new if too_small(layer.data[i])]
+        clicked = dragged and too_small(np.array(self._way))
+        new = range(first, _length(layer))
+        small = [i for i in new if clicked or too_small(layer.data[i])]
         if small:
             with self._pair.as_ours():
-                layer.selected_data = set(small)
-                layer.remove_selected()
+                remove_rows(layer, small)
         else:
             # napari is not done with the box: in the middle of it the mode cannot be another.
             QTimer.singleShot(0, partial(_select, layer))
@@ -173,26 +167,17 @@ class UserEdits(QObject):
         self._history.edit()
         self._added(layer, new, pasted=True)
         self._count(layer)
-        self.edited.emit()
+        self._pair.changed.emit()
 
-    def _edited_elsewhere(self, layer: Any, event: Any) -> None:
+    def _edited_elsewhere(self, layer: Any, rows: list[int], planes: set[Plane]) -> None:
         """Mark prompts of an image that is not the one worked on: in their own layer alone."""
-        count = _length(layer)
-        action = str(getattr(event.action, "value", event.action))
-        if action == "removing":
-            rows = {int(i) % count for i in event.data_indices}
-            self._left = planes_of(layer.data, layer.features, rows)
-        elif not self._amid:
-            planes, self._left = self._left, set()
-            if action != "removed" and count:
-                rows = {int(i) % count for i in event.data_indices}
-                table = complete(layer.features, count)
-                table.loc[sorted(rows), "source"] = "user"
-                self._pair.set_features(layer, table)
-                planes = planes_of(layer.data, table, rows)
-            before = {(int(axis), int(index)) for axis, index in layer.metadata.get("touched", ())}
-            layer.metadata["touched"] = sorted(before | planes)
-            self._count(layer)
+        if rows:
+            table = complete(layer.features, _length(layer))
+            table.loc[rows, "source"] = "user"
+            self._pair.set_features(layer, table)
+            planes = planes_of(layer.data, table, rows)
+        layer.metadata["touched"] = sorted(touched_in(layer) | planes)
+        self._count(layer)
 
     def _dragged(self, layer: Any, event: Any) -> Iterator[None]:
         """Emit that a shape is being dragged: its layer tells only at the end."""
@@ -204,7 +189,7 @@ class UserEdits(QObject):
             while event.type == "mouse_move":
                 self._way[1] = layer.world_to_data(event.position)
                 if layer.selected_data:
-                    self.moving.emit()
+                    self._pair.moving.emit()
                 yield
         finally:
             self._history.let_go()
@@ -220,7 +205,7 @@ class UserEdits(QObject):
             if len(held.data) == len(data):
                 # Whoever sets all data at once names every row: those that differ were edited.
                 rows = [i for i in rows if not np.array_equal(held.data[i], data[i])]
-                left = planes_of(held.data, table_from(held.features), rows)
+                left = planes_of(held.data, held.features, rows)
         if rows:
             self.mark(layer, rows, complete(layer.features, len(layer.data)), left)
 
@@ -236,7 +221,7 @@ class UserEdits(QObject):
             axis, shown = self._shown.plane()
         except CamSamError:
             # In three dimensions no plane is shown: along the axis that was, where it was put.
-            axis = self._axis
+            axis = self._axis if layer.ndim == 3 else 0
             shown = round(float(np.atleast_2d(layer.data[rows[0]])[0][axis]))
         self._axis = axis
         if layer.ndim == 3:
@@ -262,8 +247,7 @@ class UserEdits(QObject):
         without its slant, but turns the cursor's place into data with it. What is pasted has its
         place on the plane from what was copied.
         """
-        origin = np.array(layer.data_to_world(np.zeros(3)))
-        steps = np.array([np.array(layer.data_to_world(e)) - origin for e in np.eye(3)]).T
+        steps, _ = axis_steps(layer)
         inside = [a for a in range(3) if a != axis]
         back = np.linalg.inv(steps[np.ix_(inside, inside)]).T
         data = layer.data
@@ -278,28 +262,26 @@ class UserEdits(QObject):
                 moved[i] = put
         if not moved:
             return
+        all_of_them = [moved.get(i, np.atleast_2d(one)) for i, one in enumerate(data)]
+        points = _role(layer) == "points"
         with self._pair.as_ours():
-            if _role(layer) == "points":
-                whole = np.array(data, float)
-                whole[list(moved)] = np.concatenate(list(moved.values()))
-                layer.data = whole
-            else:
-                shapes = [moved.get(i, vertices) for i, vertices in enumerate(data)]
-                layer.data = list(zip(shapes, layer.shape_type, strict=True))
+            layer.data = (
+                np.concatenate(all_of_them)
+                if points
+                else list(zip(all_of_them, layer.shape_type, strict=True))
+            )
 
     def _score(self, vertices: NDArray[Any], axis: int, index: int) -> float:
         """Return the heatmap's value at a point, or its mean in a box; NaN without heatmap."""
-        image = self._shown.image()
-        if not 0 <= index < image.n_planes(axis):
-            return float("nan")
         values = self._heatmaps.values(axis, index)
         if values is None:
             return float("nan")
         vertices = np.atleast_2d(np.asarray(vertices, float))
         in_plane = np.delete(vertices, axis, axis=1) if vertices.shape[1] == 3 else vertices
-        low = np.clip(np.round(in_plane.min(axis=0)).astype(int), 0, np.array(values.shape) - 1)
-        high = np.clip(np.round(in_plane.max(axis=0)).astype(int), low, np.array(values.shape) - 1)
-        return float(values[low[0] : high[0] + 1, low[1] : high[1] + 1].mean())
+        pixels = np.clip(np.rint(in_plane), 0, np.array(values.shape) - 1).astype(int)
+        top, left = pixels.min(axis=0)
+        bottom, right = pixels.max(axis=0)
+        return float(values[top : bottom + 1, left : right + 1].mean())
 
 
 def _drawing(layer: Any) -> bool:

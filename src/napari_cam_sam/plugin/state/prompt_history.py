@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
-from napari_cam_sam.plugin.layers.prompt_provenance import columns
+from napari_cam_sam.plugin.layers.prompt_provenance import complete
 from napari_cam_sam.plugin.layers.prompt_table import Plane, Vertices
 from napari_cam_sam.plugin.qt.timers import single_shot_timer
 
@@ -25,70 +25,79 @@ _PAUSE_MS = 250
 
 @dataclass(frozen=True, eq=False)
 class Held:
-    """What one layer holds: coordinates, of shapes their kinds, and features.
+    """What one layer holds.
 
-    Copied by whole columns: a step of the history is a copy of all prompts of a volume.
+    Attributes
+    ----------
+    data : ndarray or list of ndarray
+        Coordinates of points, or vertices of shapes.
+    kinds : tuple of str
+        Of shapes.
+    features : pandas.DataFrame
+        Complete.
     """
 
     data: Vertices
     kinds: tuple[str, ...]
-    features: dict[str, NDArray[Any]]
+    features: pd.DataFrame
 
     def same_rows(self, other: Held) -> int:
         """Count the rows from the first on that lie where those of another do."""
-        if isinstance(self.data, np.ndarray) and isinstance(other.data, np.ndarray):
-            n = min(len(self.data), len(other.data))
-            if not n:
-                return 0
-            differ = np.flatnonzero((self.data[:n] != other.data[:n]).any(axis=1))
-            return int(differ[0]) if len(differ) else n
-        both = zip(self.data, other.data, self.kinds, other.kinds, strict=False)
-        n = 0
-        for one, two, kind, other_kind in both:
-            if kind != other_kind or not np.array_equal(one, two):
-                break
-            n += 1
-        return n
+        n = min(len(self.data), len(other.data))
+        if n and isinstance(self.data, np.ndarray) and isinstance(other.data, np.ndarray):
+            differ = (self.data[:n] != other.data[:n]).any(axis=1)
+            return int(np.append(differ, True).argmax())
+        shapes = zip(self.data, other.data, self.kinds, other.kinds, strict=False)
+        same = (kind == other_kind and np.array_equal(a, b) for a, b, kind, other_kind in shapes)
+        return next((i for i, both in enumerate(same) if not both), n)
 
-    def same(self, other: Held) -> bool:
+    def __eq__(self, other: object) -> bool:
         """Check whether nothing differs."""
-        if not len(self.data) == len(other.data) == self.same_rows(other):
-            return False
-        return all(
-            np.array_equal(values, other.features[name], equal_nan=values.dtype.kind == "f")
-            for name, values in self.features.items()
-        )
+        if not isinstance(other, Held):
+            return NotImplemented
+        same = len(self.data) == len(other.data) == self.same_rows(other)
+        return same and self.features.equals(other.features)
 
 
 def held_by(layer: Any | None, points: bool) -> Held:
-    """Copy what a layer holds; a layer that is not there holds nothing."""
-    none: Vertices = np.zeros((0, 2)) if points else []
+    """Return a copy of what a layer holds.
+
+    Parameters
+    ----------
+    layer : napari layer or None
+        None holds nothing.
+    points : bool
+        Whether it is the points layer, and not that of the boxes.
+
+    Returns
+    -------
+    Held
+    """
     if layer is None:
-        return Held(none, (), columns(pd.DataFrame(), 0))
+        return Held(np.zeros((0, 2)) if points else [], (), complete(pd.DataFrame(), 0))
     if points:
         data: NDArray[np.float64] = np.array(layer.data, float)
-        return Held(data, (), columns(layer.features, len(data)))
+        return Held(data, (), complete(layer.features, len(data)))
     # A shape that is dragged is moved in place.
     shapes = [np.array(vertices, float) for vertices in layer.data]
     kinds = tuple(str(kind) for kind in layer.shape_type)
-    return Held(shapes, kinds, columns(layer.features, len(shapes)))
+    return Held(shapes, kinds, complete(layer.features, len(shapes)))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class State:
-    """Both layers at one moment, and the planes that are the user's."""
+    """Both layers at one moment.
+
+    Attributes
+    ----------
+    points, boxes : Held
+    touched : frozenset of tuple
+        The planes that are the user's.
+    """
 
     points: Held
     boxes: Held
     touched: frozenset[Plane]
-
-    def same(self, other: State) -> bool:
-        """Check whether nothing differs."""
-        return (
-            self.points.same(other.points)
-            and self.boxes.same(other.boxes)
-            and self.touched == other.touched
-        )
 
 
 class PromptHistory(QObject):
@@ -171,7 +180,7 @@ class PromptHistory(QObject):
             return
         before, self.before = self.before, None
         self._last = self._take()
-        if not before.same(self._last):
+        if before != self._last:
             self._undo.append((self._changed_at, before))
             del self._undo[:-_UNDO_LEVELS]
             self._redo.clear()

@@ -13,15 +13,14 @@ from qtpy.QtCore import QObject, Signal
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.layers.boxes_layer import BoxesLayer
 from napari_cam_sam.plugin.layers.layer_axes import mark_of
-from napari_cam_sam.plugin.layers.prompt_provenance import COLUMNS, table_from, table_of
+from napari_cam_sam.plugin.layers.prompt_provenance import COLUMNS, table_of
 from napari_cam_sam.plugin.layers.prompt_table import Plane, places_of
 from napari_cam_sam.plugin.layers.styles import PROMPTS
 from napari_cam_sam.plugin.qt.plain_text import escape_markup
 from napari_cam_sam.plugin.state.own_layers import OwnLayers
 from napari_cam_sam.plugin.state.prompt_history import Held, State, held_by
-from napari_cam_sam.plugin.state.shown_image import ShownImage
 
-__all__ = ["PromptLayerPair", "remove_rows"]
+__all__ = ["PromptLayerPair", "remove_rows", "touched_in"]
 
 
 class PromptLayerPair(QObject):
@@ -29,19 +28,24 @@ class PromptLayerPair(QObject):
 
     Parameters
     ----------
-    shown : ShownImage
     own : OwnLayers
     parent : QObject
     """
 
+    changed = Signal()
+    """Whatever changed the prompts: the user, a new extraction, undo."""
+    ignored = Signal(str)
+    """Why what the user drew is no prompt."""
+    moving = Signal()
+    """A prompt is being dragged; `changed` follows when it is let go."""
     found = Signal(object)
     """A layer is ours that was not before: a new one, or one of a session or a drop."""
     written = Signal()
     """What the docks wrote is in the layers."""
 
-    def __init__(self, shown: ShownImage, own: OwnLayers, parent: QObject) -> None:
+    def __init__(self, own: OwnLayers, parent: QObject) -> None:
         super().__init__(parent)
-        self._shown, self._own = shown, own
+        self._shown, self._own = own.shown, own
         self._known: list[Any] = []
         self.writing = False
         """Whether layers are changed by the docks, not by the user."""
@@ -97,7 +101,7 @@ class PromptLayerPair(QObject):
         return {
             "ndim": ndim,
             "name": escape_markup(f"{role} of {image}"),
-            "features": table_of(0),
+            "features": table_of([]),
             "feature_defaults": self._defaults(),
             "metadata": self._own.mark(role),
             **self._own.placement(),
@@ -118,13 +122,6 @@ class PromptLayerPair(QObject):
         self._known.append(layer)
         self.found.emit(layer)
 
-    def drop(self, layer: Any) -> bool:
-        """Forget a layer that is gone; False where it was none of ours."""
-        if layer not in self._known:
-            return False
-        self._known.remove(layer)
-        return True
-
     # What they hold
 
     def held(self) -> list[tuple[Any, pd.DataFrame]]:
@@ -133,8 +130,7 @@ class PromptLayerPair(QObject):
 
     def touched(self) -> set[Plane]:
         """Return the planes on which the user added, changed or deleted prompts."""
-        notes = (plane for layer in self.there() for plane in layer.metadata.get("touched", ()))
-        return {(int(axis), int(index)) for axis, index in notes}
+        return {plane for layer in self.there() for plane in touched_in(layer)}
 
     def set_touched(self, planes: Iterable[Plane]) -> None:
         """Write into the layers which planes are the user's."""
@@ -217,12 +213,33 @@ class PromptLayerPair(QObject):
         if same < len(wanted.data):
             kinds = {"shape_type": list(wanted.kinds[same:])} if wanted.kinds else {}
             layer.add(wanted.data[same:], **kinds)
-        if not now.same(wanted):
-            self.set_features(layer, table_from(wanted.features))
+        if now != wanted:
+            self.set_features(layer, wanted.features)
         layer.selected_data = set()
 
 
+def touched_in(layer: Any) -> set[Plane]:
+    """Return the planes that are noted in a layer as the user's.
+
+    Parameters
+    ----------
+    layer : napari layer
+
+    Returns
+    -------
+    set of tuple
+        Axis and index of each.
+    """
+    return {(int(axis), int(index)) for axis, index in layer.metadata.get("touched", ())}
+
+
 def remove_rows(layer: Any, rows: Iterable[int]) -> None:
-    """Remove prompts from a layer."""
+    """Remove prompts from a layer.
+
+    Parameters
+    ----------
+    layer : napari layer
+    rows : iterable of int
+    """
     layer.selected_data = set(rows)
     layer.remove_selected()

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
 from qtpy.QtCore import QObject, Signal
 
-from napari_cam_sam.plugin.layers.prompt_provenance import complete, frame
+from napari_cam_sam.plugin.layers.prompt_provenance import complete, table_of
 from napari_cam_sam.plugin.layers.prompt_table import (
     Plane,
     box_rows,
@@ -28,7 +27,6 @@ from napari_cam_sam.plugin.state.prompt_owners import (
     owners,
     row_owners,
 )
-from napari_cam_sam.plugin.state.shown_image import ShownImage
 from napari_cam_sam.prompts.data import PlanePrompts
 
 __all__ = ["Conflict", "PromptLayers"]
@@ -43,34 +41,23 @@ class PromptLayers(PromptLayerPair):
 
     Parameters
     ----------
-    shown : ShownImage
     own : OwnLayers
     heatmaps : HeatmapLayers
         Give what the user draws its score.
     parent : QObject
     """
 
-    changed = Signal()
-    """Whatever changed the prompts: the user, a new extraction, undo."""
-    ignored = Signal(str)
-    """Why what the user drew is no prompt."""
     object_chosen = Signal(int)
     """The object that new prompts belong to is another."""
-    moving = Signal()
-    """A prompt is being dragged; `changed` follows when it is let go."""
     settled = Signal()
-    """The same, once a drag or a burst is over."""
+    """As `changed`, once a drag or a burst is over."""
 
-    def __init__(
-        self, shown: ShownImage, own: OwnLayers, heatmaps: HeatmapLayers, parent: QObject
-    ) -> None:
-        super().__init__(shown, own, parent)
+    def __init__(self, own: OwnLayers, heatmaps: HeatmapLayers, parent: QObject) -> None:
+        super().__init__(own, parent)
+        shown = own.shown
         self._history = PromptHistory(self.state, self.set_state, self)
         self._history.settled.connect(self.settled)
-        self._edits = UserEdits(self, shown, heatmaps, self._history)
-        self._edits.edited.connect(self.changed)
-        self._edits.ignored.connect(self.ignored)
-        self._edits.moving.connect(self.moving)
+        self._edits = UserEdits(self, own.shown, heatmaps, self._history)
         shown.image_changed.connect(self._forget)
         shown.axis_changed.connect(self.show_axis)
         events = shown.viewer.layers.events
@@ -101,7 +88,8 @@ class PromptLayers(PromptLayerPair):
             self._history.edit()
 
     def _layer_removed(self, event: Any) -> None:
-        if self.drop(event.value):
+        if event.value in self._known:
+            self._known.remove(event.value)
             self.changed.emit()
 
     def _forget(self) -> None:
@@ -187,16 +175,14 @@ class PromptLayers(PromptLayerPair):
             self._remove_planes(cleared, extraction_id)
             if conflict == "replace":
                 touched -= cleared - objects_of_the_user(self.held()).keys()
-            places, rows = point_rows(wanted, points.ndim)
-            if places:
-                table = _table_with(points, rows, extraction_id or 0)
-                points.add(np.array(places))
-                self.set_features(points, table)
-            drawn, rows = box_rows(wanted, boxes.ndim)
-            if drawn:
-                table = _table_with(boxes, rows, extraction_id or 0)
-                boxes.add(drawn, shape_type="rectangle")
-                self.set_features(boxes, table)
+            for layer, rows_of in ((points, point_rows), (boxes, box_rows)):
+                new = rows_of(wanted, layer.ndim)
+                if new:
+                    there = complete(layer.features, len(layer.data))
+                    rows = table_of([row for _, row in new])
+                    layer.add([place for place, _ in new])
+                    rows["extraction_id"] = extraction_id or 0
+                    self.set_features(layer, pd.concat([there, rows]))
             # napari selects what is added: T, Delete and the object's number would mean all of it.
             points.selected_data = boxes.selected_data = set()
             self.set_touched(touched)
@@ -243,7 +229,7 @@ class PromptLayers(PromptLayerPair):
         for layer in self.there() if planes else ():
             gone = [
                 i
-                for i, (plane, object_id, _) in enumerate(row_owners(layer.data, layer.features))
+                for i, (plane, object_id, *_) in enumerate(row_owners(layer.data, layer.features))
                 if plane in planes
                 and (extraction_id is None or of[plane][object_id] == extraction_id)
             ]
@@ -286,9 +272,3 @@ class PromptLayers(PromptLayerPair):
             self.changed.emit()
             self.settled.emit()
         return stepped
-
-
-def _table_with(layer: Any, rows: list[dict[str, Any]], extraction_id: int) -> pd.DataFrame:
-    """Return the features of what a layer holds and of new rows, placed from an object."""
-    there = complete(layer.features, len(layer.data))
-    return pd.concat([there, frame(rows).assign(extraction_id=extraction_id)])

@@ -17,23 +17,48 @@ __all__ = ["check_object_free", "objects_of_the_user", "owners", "row_owners"]
 Layers = Iterable[tuple[Vertices, pd.DataFrame]]
 
 
-def row_owners(data: Vertices, features: pd.DataFrame) -> Iterator[tuple[Plane, int, int]]:
-    """Return of each prompt its plane, its object, and the first of what placed it with it."""
-    ids = np.maximum(1, column(features, "object", len(data))).tolist()
-    extraction = column(features, "extraction_id", len(data)).tolist()
+def row_owners(data: Vertices, features: pd.DataFrame) -> Iterator[tuple[Plane, int, int, bool]]:
+    """Return whose each prompt of a layer is.
+
+    Parameters
+    ----------
+    data : ndarray or list of ndarray
+        Coordinates of points, or vertices of shapes.
+    features : pandas.DataFrame
+
+    Returns
+    -------
+    iterator of tuple
+        Its plane, its object, the first object of the extraction that placed it (0 where that is
+        not known), and whether the user did.
+    """
+    ids, extraction, source = (
+        column(features, name, len(data)) for name in ("object", "extraction_id", "source")
+    )
     places = map(tuple, places_of(data, features).tolist())
-    return zip(places, ids, extraction, strict=True)
+    mine = (source == "user").tolist()
+    return zip(places, np.maximum(1, ids).tolist(), extraction.tolist(), mine, strict=True)
 
 
 def owners(layers: Layers) -> dict[Plane, dict[int, int]]:
-    """Return of which extraction each object on a plane is, by the first object that it makes.
+    """Return of which extraction each object on a plane is.
 
     What the user draws beside prompts of an object goes with them; an object of which no
     extraction is known stands for itself.
+
+    Parameters
+    ----------
+    layers : iterable of tuple
+        Coordinates and features of each.
+
+    Returns
+    -------
+    dict
+        By plane and object, the first object that the extraction makes.
     """
     found: dict[Plane, dict[int, int]] = {}
     for data, features in layers:
-        for plane, object_id, extraction_id in row_owners(data, features):
+        for plane, object_id, extraction_id, _ in row_owners(data, features):
             of = found.setdefault(plane, {})
             if extraction_id or object_id not in of:
                 of[object_id] = extraction_id or object_id
@@ -41,11 +66,21 @@ def owners(layers: Layers) -> dict[Plane, dict[int, int]]:
 
 
 def objects_of_the_user(layers: Layers) -> dict[Plane, set[int]]:
-    """Return the objects of which prompts of the user's lie on each plane."""
+    """Return the objects of which prompts of the user's lie on each plane.
+
+    Parameters
+    ----------
+    layers : iterable of tuple
+        Coordinates and features of each.
+
+    Returns
+    -------
+    dict
+        Planes without any are left out.
+    """
     found: dict[Plane, set[int]] = {}
     for data, features in layers:
-        users = column(features, "source", len(data)) == "user"
-        for mine, (plane, object_id, _) in zip(users, row_owners(data, features), strict=True):
+        for plane, object_id, _, mine in row_owners(data, features):
             if mine:
                 found.setdefault(plane, set()).add(object_id)
     return found
@@ -54,11 +89,21 @@ def objects_of_the_user(layers: Layers) -> dict[Plane, set[int]]:
 def check_object_free(
     planes: Iterable[PlanePrompts], extraction_id: int, of: Mapping[Plane, Mapping[int, int]]
 ) -> None:
-    """Refuse prompts of an object that has others on the plane than were placed from the first.
+    """Check that no object to place has prompts of another extraction on its plane.
+
+    Parameters
+    ----------
+    planes : iterable of PlanePrompts
+        To place.
+    extraction_id : int
+        The first object that their extraction makes.
+    of : mapping
+        From `owners`.
 
     Raises
     ------
     CamSamError
+        If one has; it names an object that is free.
     """
     for plane in planes:
         there = of.get((plane.axis, plane.index), {})

@@ -11,7 +11,6 @@ from napari_cam_sam.plugin.qt.dock import DeletedByQt
 from napari_cam_sam.plugin.state.dock_registry import DockRegistry
 from napari_cam_sam.plugin.state.heatmap_layers import HeatmapLayers
 from napari_cam_sam.plugin.state.layer_list import LayerListGuard
-from napari_cam_sam.plugin.state.layer_visibility import LayerVisibility
 from napari_cam_sam.plugin.state.mask_layers import MaskLayers
 from napari_cam_sam.plugin.state.own_layers import OwnLayers
 from napari_cam_sam.plugin.state.plane_tags import PlaneTags
@@ -27,6 +26,10 @@ __all__ = ["Workspace"]
 
 class Workspace(DeletedByQt, QObject):
     """The state of one viewer, put together from its parts.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer or napari.components.ViewerModel
 
     Attributes
     ----------
@@ -67,20 +70,17 @@ class Workspace(DeletedByQt, QObject):
         # Who is told first of a change is who is made first.
         self.layer_list = LayerListGuard(viewer, self)
         self.shown = ShownImage(viewer, self)
-        self.layers = OwnLayers(self.shown)
+        self.layers = OwnLayers(self.shown, self.layer_list)
         self.truth_layer = TruthLayer(self.shown, self)
-        self._visibility = LayerVisibility(self.shown)
-        self.shown.frame_changed.connect(self._visibility.show)
+        self.shown.frame_changed.connect(self.layers.show_fitting)
         self.docks = DockRegistry(self)
         self.shown.image_chosen.connect(self.docks.forget_scores)
         self.shown.frame_changed.connect(self.docks.forget_scores)
         self.tags = PlaneTags(self.shown, self.docks, self)
-        self.heatmaps = HeatmapLayers(self.shown, self.layers, self)
-        self.prompts = PromptLayers(self.shown, self.layers, self.heatmaps, self)
-        self.masks = MaskLayers(
-            self.shown, self.layers, self.prompts, self.layer_list, self._visibility, self
-        )
-        self.shown.axis_changed.connect(self._visibility.show)
+        self.heatmaps = HeatmapLayers(self.layers, self)
+        self.prompts = PromptLayers(self.layers, self.heatmaps, self)
+        self.masks = MaskLayers(self.layers, self.prompts, self)
+        self.shown.axis_changed.connect(self.layers.show_fitting)
         self._name_parts()
         viewer.layers.events.inserted.connect(self._layer_inserted)
         viewer.layers.events.removed.connect(self._layer_removed)

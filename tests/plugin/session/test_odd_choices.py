@@ -11,7 +11,7 @@ import pytest
 from napari.components import ViewerModel
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.plugin.session.viewer_choices import check_choices
+from napari_cam_sam.plugin.session.restore import check_choices
 from napari_cam_sam.plugin.viewer.attach import workspace_of
 from napari_cam_sam.prompts.data import ObjectPrompt, PlanePrompts, Point
 from napari_cam_sam.session import ImageRecord, Session
