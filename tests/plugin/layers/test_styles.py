@@ -34,9 +34,9 @@ def test_a_heatmap_lies_transparent_over_the_image() -> None:
 
 
 def test_prompts_can_be_seen_on_small_images_and_grow_with_large_ones() -> None:
-    assert PROMPTS.size((5, 64, 64)) == 3
-    assert PROMPTS.size((5, 1000, 2000)) == 25
-    assert PROMPTS.edge_width((64, 64)) == 1
-    assert PROMPTS.edge_width((480, 480)) == 2
-    assert PROMPT_PREVIEW.edge_width((64, 64)) == 0.4
+    assert PROMPTS.points((5, 64, 64))["size"] == 3
+    assert PROMPTS.points((5, 1000, 2000))["size"] == 25
+    assert PROMPTS.boxes((64, 64))["edge_width"] == 1
+    assert PROMPTS.boxes((480, 480))["edge_width"] == 2
+    assert PROMPT_PREVIEW.shapes((64, 64))["edge_width"] == 0.4
     assert np.ptp(PROMPT_PREVIEW.circle((600, 900)), axis=0) == pytest.approx([20, 20], abs=0.8)

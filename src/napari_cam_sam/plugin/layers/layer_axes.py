@@ -6,6 +6,7 @@ space, lies over an image whose own three axes of space come last; time or chann
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from napari.layers import Image as ImageLayer
+from scipy.linalg import block_diag
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.axes import Axes, ChosenAxes, choose_axes, letters_of
@@ -223,8 +225,7 @@ def put_in_order(layer: Any) -> None:
     if np.any(layer.shear):
         raise CamSamError(f"{layer.name} is sheared: put its axes in order before it is opened.")
     turn = np.eye(layer.ndim)[list(order)]
-    whole = np.eye(layer.ndim + 1)
-    whole[:-1, :-1] = turn
+    whole = block_diag(turn, 1.0)
     where = {
         "scale": np.asarray(layer.scale)[list(order)],
         "translate": np.asarray(layer.translate)[list(order)],
@@ -269,23 +270,16 @@ def one_channel(layer: Any, channel: int) -> tuple[Any, dict[str, Any]]:
     if not 0 <= channel < count:
         raise CamSamError(f"{layer.name} has no channel {channel}: they are 0 to {count - 1}.")
     order = [p for p in _order(roles) if p != roles.channels]
-    at = tuple(channel if p == roles.channels else slice(None) for p in range(layer.ndim))
-    rest = [p for p in range(layer.ndim) if p != roles.channels]
-
-    def taken(data: Any) -> Any:
-        return _transposed(data[at], tuple(rest.index(p) for p in order))
-
+    front = (roles.channels, *order)
     letters = "".join(roles.letters[p] for p in order)
-    return _each(layer, taken), {
+    return _each(layer, lambda data: _transposed(data, front)[channel]), {
         "name": f"{layer.name} channel {channel}",
         "scale": np.asarray(layer.scale)[order],
         "translate": np.asarray(layer.translate)[order],
         "units": [layer.units[p] for p in order],
         "axis_labels": [letter.lower() for letter in letters],
         "rgb": bool(layer.rgb),
-        "metadata": {
-            KEY: {"axes": letters, "file_axes": roles.letters, "channel": channel},
-        },
+        "metadata": {KEY: {"axes": letters, "file_axes": roles.letters, "channel": channel}},
     }
 
 
@@ -314,20 +308,13 @@ def _data(layer: Any) -> Any:
 
 
 def _of_file(path: str, shape: tuple[int, ...]) -> str | None:
-    """Letters of a TIFF file's axes, where its array is the layer's."""
-    try:
-        changed = Path(path).stat().st_mtime_ns
-    except OSError:
-        return None
-    found = _read(path, changed)
-    if found is None or found[1] != shape:
-        return None
-    letters = found[0].removesuffix("S")
-    try:
+    """Return the letters of a TIFF file's axes, where its array is the layer's and they say it."""
+    with suppress(OSError, CamSamError):
+        letters, found = _read(path, Path(path).stat().st_mtime_ns) or ("", ())
+        letters = letters.removesuffix("S")
         choose_axes(letters)
-    except CamSamError:
-        return None
-    return letters
+        return letters if found == shape else None
+    return None
 
 
 @lru_cache(maxsize=64)

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import block_diag
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.geometry import Geometry, spacing_from_affine, upright
@@ -190,9 +191,7 @@ def placed(geometry: Geometry, shape: Sequence[int], frames: bool = False) -> di
     units = ["mm" if geometry.unit == "mm" else "pixel"] * ndim
     if frames:
         spacing = np.concatenate([[1.0], spacing])
-        larger = np.eye(ndim + 2)
-        larger[1:, 1:] = rest
-        rest, units = larger, ["pixel", *units]
+        rest, units = block_diag(1.0, rest), ["pixel", *units]
     return {"scale": spacing, "affine": rest, "units": units}
 
 

@@ -96,13 +96,22 @@ class PromptStyle:
     edges: Mapping[str, str]
     border_width: float
 
-    def size(self, shape: Sequence[int]) -> float:
-        """Return the size of points, in pixels, over an image of a shape."""
-        return max(3.0, min(shape[-2:]) / 40)
+    def points(self, shape: Sequence[int]) -> dict[str, Any]:
+        """Return the keywords of a points layer over an image of a shape."""
+        return {
+            "face_color": self.colours["positive"],
+            "border_color": self.edges["user"],
+            "border_width": self.border_width,
+            "size": max(3.0, min(shape[-2:]) / 40),
+        }
 
-    def edge_width(self, shape: Sequence[int]) -> float:
-        """Return the width of a box's edge, in pixels, over an image of a shape."""
-        return max(1.0, self.size(shape) / 6)
+    def boxes(self, shape: Sequence[int]) -> dict[str, Any]:
+        """Return the keywords of a shapes layer over an image of a shape."""
+        return {
+            "face_color": "transparent",
+            "edge_color": self.edges["user"],
+            "edge_width": max(1.0, min(shape[-2:]) / 240),
+        }
 
 
 @dataclass(frozen=True)
@@ -120,9 +129,10 @@ class PromptPreviewStyle:
     colour: str
     opacity: float
 
-    def edge_width(self, shape: Sequence[int]) -> float:
-        """Return the width of outlines, in pixels, over an image of a shape."""
-        return max(0.4, min(shape[-2:]) / 250)
+    def shapes(self, shape: Sequence[int]) -> dict[str, Any]:
+        """Return the keywords of a shapes layer over an image of a shape."""
+        width = max(0.4, min(shape[-2:]) / 250)
+        return {"face_color": "transparent", "edge_width": width, "opacity": self.opacity}
 
     def circle(self, shape: Sequence[int]) -> NDArray[np.float64]:
         """Return a point at the origin as a polygon, shape (12, 2), for a plane of a shape."""

@@ -128,9 +128,7 @@ class PreviewLayer:
                 None,
                 ndim=image.spatial_ndim,
                 name="prompt preview",
-                face_color="transparent",
-                edge_width=PROMPT_PREVIEW.edge_width(image.spatial_shape),
-                opacity=PROMPT_PREVIEW.opacity,
+                **PROMPT_PREVIEW.shapes(image.spatial_shape),
                 metadata=workspace.mark("sketch"),
                 **workspace.placement(),
             )

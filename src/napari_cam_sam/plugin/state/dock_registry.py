@@ -74,11 +74,8 @@ class DockRegistry(QObject):
 
     def states(self) -> dict[str, Any]:
         """Return the choices of the docks, as plain data; of a closed one those it last gave."""
-        return {
-            name: given
-            for name in sorted(self._states)
-            if (given := self.state_of(name)) is not None
-        }
+        found = {name: self.state_of(name) for name in sorted(self._states)}
+        return {name: given for name, given in found.items() if given is not None}
 
     def state_of(self, name: str) -> Any | None:
         """Return the choices of a dock, of a closed one those it last gave; None for none."""

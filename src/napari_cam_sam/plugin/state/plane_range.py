@@ -7,6 +7,7 @@ from typing import Any
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QVBoxLayout, QWidget
+from superqt.utils import signals_blocked
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.qt.widgets import SpinBox, ValueComboBox
@@ -81,9 +82,8 @@ class PlaneRange(QWidget):
         except CamSamError:
             end = 0
         if not self._picked:
-            self.scope.blockSignals(True)
-            self.scope.set_value(_ALL if 0 < end < self._few else _SHOWN)
-            self.scope.blockSignals(False)
+            with signals_blocked(self.scope):
+                self.scope.set_value(_ALL if 0 < end < self._few else _SHOWN)
         at_end = self.last.value() == self.last.maximum()
         self.first.setMaximum(end)
         self.last.setMaximum(end)
@@ -92,10 +92,7 @@ class PlaneRange(QWidget):
 
     def state(self) -> dict[str, Any]:
         """Return the choice as plain data, for the session."""
-        return {
-            "planes": self.scope.value(),
-            "range": [self.first.value(), self.last.value()],
-        }
+        return {"planes": self.scope.value(), "range": [self.first.value(), self.last.value()]}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Set the choice from a session."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -236,10 +237,8 @@ def single_planes(samples: SampleSet, parts: int) -> SampleSet | None:
     SampleSet or None
         None where each class is in as many images as there are parts.
     """
-    groups: dict[str, set[str]] = {}
-    for sample in samples.samples:
-        groups.setdefault(sample.label, set()).add(sample.group)
-    if all(len(found) >= parts for found in groups.values()):
+    images = Counter(label for label, _ in {(one.label, one.group) for one in samples.samples})
+    if all(count >= parts for count in images.values()):
         return None
     alone = tuple(replace(sample, group="") for sample in samples.samples)
     return replace(samples, samples=alone)

@@ -11,6 +11,7 @@ import pandas as pd
 from qtpy.QtCore import QObject, Signal
 
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.images.image import Image
 from napari_cam_sam.plugin.layers.boxes_layer import BoxesLayer
 from napari_cam_sam.plugin.layers.layer_axes import mark_of
 from napari_cam_sam.plugin.layers.prompt_provenance import COLUMNS, table_of
@@ -71,36 +72,21 @@ class PromptLayerPair(QObject):
     def create(self) -> tuple[Any, Any]:
         """Return both layers, added where they are not there; the boxes lie below the points."""
         viewer, image = self._shown.viewer, self._shown.image()
-        ndim = len(image.spatial_shape)
-        boxes, points = self.boxes, self.points
-        if boxes is None:
-            drawn = BoxesLayer(
-                None,
-                face_color="transparent",
-                edge_color=PROMPTS.edges["user"],
-                edge_width=PROMPTS.edge_width(image.spatial_shape),
-                **self._made("boxes", image.name, ndim),
-            )
-            drawn.plane_shown = self._shown.plane
-            boxes = viewer.add_layer(drawn)
-            self._take(boxes)
-        if points is None:
-            points = viewer.add_points(
-                np.zeros((0, ndim)),
-                face_color=PROMPTS.colours["positive"],
-                border_color=PROMPTS.edges["user"],
-                border_width=PROMPTS.border_width,
-                size=PROMPTS.size(image.spatial_shape),
-                **self._made("points", image.name, ndim),
-            )
-            self._take(points)
-        return points, boxes
+        shape = image.spatial_shape
+        if self.boxes is None:
+            boxes = BoxesLayer(None, **PROMPTS.boxes(shape), **self._made("boxes", image))
+            boxes.plane_shown = self._shown.plane
+            viewer.add_layer(boxes)
+        if self.points is None:
+            none = np.zeros((0, len(shape)))
+            viewer.add_points(none, **PROMPTS.points(shape), **self._made("points", image))
+        return self.points, self.boxes
 
-    def _made(self, role: str, image: str, ndim: int) -> dict[str, Any]:
+    def _made(self, role: str, image: Image) -> dict[str, Any]:
         """Return what both layers are made of."""
         return {
-            "ndim": ndim,
-            "name": escape_markup(f"{role} of {image}"),
+            "ndim": len(image.spatial_shape),
+            "name": escape_markup(f"{role} of {image.name}"),
             "features": table_of([]),
             "feature_defaults": self._defaults(),
             "metadata": self._own.mark(role),
@@ -115,12 +101,9 @@ class PromptLayerPair(QObject):
     def _find(self, role: str) -> Any | None:
         layer = self._own.find(role)
         if layer is not None and layer not in self._known:
-            self._take(layer)
+            self._known.append(layer)
+            self.found.emit(layer)
         return layer
-
-    def _take(self, layer: Any) -> None:
-        self._known.append(layer)
-        self.found.emit(layer)
 
     # What they hold
 
