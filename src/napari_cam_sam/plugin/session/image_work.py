@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from napari_cam_sam.plugin.session.recovery import RecoverableSession
     from napari_cam_sam.plugin.state.workspace import Workspace
 
-__all__ = ["ImageWork", "Restored", "SavedSession", "has_work"]
+__all__ = ["ImageWork", "SavedSession", "has_work"]
 
 
 @dataclass(eq=False)
@@ -37,6 +37,8 @@ class ImageWork:
         Numbers of the last write that was asked for, and of the last that was done.
     owed : callable or None
         What could not be written while the image was not worked on any more.
+    restored : RecoverableSession or None
+        What was brought back into it, until a later save than number `restored_after` holds it.
     """
 
     key: PixelsKey
@@ -49,6 +51,8 @@ class ImageWork:
     asked_last: int = 0
     written: int = 0
     owed: Callable[[], SavedSession] | None = None
+    restored: RecoverableSession | None = None
+    restored_after: int = 0
 
 
 @dataclass(frozen=True)
@@ -75,24 +79,6 @@ class SavedSession:
     record: ImageRecord
     changes: int
     by_hand: bool
-
-
-@dataclass(frozen=True)
-class Restored:
-    """What was brought back, and where to.
-
-    Attributes
-    ----------
-    found : RecoverableSession
-    work : ImageWork
-        What it was brought into.
-    save : int
-        Number of the last write before: a later one holds it.
-    """
-
-    found: RecoverableSession
-    work: ImageWork
-    save: int
 
 
 def has_work(workspace: Workspace, image: Image) -> bool:

@@ -18,7 +18,7 @@ from napari_cam_sam.plugin.qt.latest import LatestOnly
 from napari_cam_sam.plugin.qt.plain_text import show_info, show_warning
 from napari_cam_sam.plugin.qt.timers import single_shot_timer
 from napari_cam_sam.plugin.session.capture import record_of
-from napari_cam_sam.plugin.session.image_work import ImageWork, Restored, SavedSession, has_work
+from napari_cam_sam.plugin.session.image_work import ImageWork, SavedSession, has_work
 from napari_cam_sam.plugin.session.recovery import (
     RecoverableSession,
     find_recoverable,
@@ -82,7 +82,6 @@ class SessionManager(QObject):
         self._monitor = WorkMonitor(workspace, self)
         self._monitor.changed.connect(self._changed)
         self.left: RecoverableSession | None = None
-        self._restored: Restored | None = None
         # Why it could not be saved, as it was last told.
         self._trouble = ""
         workspace.image_changed.connect(self._image_changed)
@@ -211,11 +210,10 @@ class SessionManager(QObject):
             if done.number == work.asked_last:
                 autosave = own_folder(self._window, done.record, work.number)
                 shutil.rmtree(autosave, ignore_errors=True)
-        restored = self._restored
-        # A save of another image, or of other work on it, does not hold it.
-        if restored is not None and work is restored.work and done.number > restored.save:
-            self._restored = None
-            self.discard(restored.found)
+        restored = work.restored
+        if restored is not None and done.number > work.restored_after:
+            work.restored = None
+            self.discard(restored)
 
     def _say_saved(self, done: SavedSession) -> None:
         if done.by_hand:
@@ -395,5 +393,5 @@ class SessionManager(QObject):
         work.record = session.image
         self.saved.emit(restore_session(self._workspace, session) + also)
         if found is not None:
-            self._restored = Restored(found, work, self._queue.asked)
+            work.restored, work.restored_after = found, self._queue.asked
             self._changed()

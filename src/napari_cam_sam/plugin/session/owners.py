@@ -147,20 +147,18 @@ def tidy(folder: Path) -> None:
         Of the autosaves.
     """
     with suppress(OSError):
-        names = [path.name for path in folder.iterdir()]
-        for name in names:
-            begun = re.match(r"\.[0-9a-f]{16}-\d+-", name)
-            owner = None if begun is None else owner_in(name[begun.end() :])
-            if owner is not None and not is_alive(folder, owner):
-                shutil.rmtree(folder / name, ignore_errors=True)
-        names = [path.name for path in folder.iterdir()]
-        for name in names:
-            match = re.fullmatch(r"\.(.+)\.lock", name)
-            owner = None if match is None else owner_in(match[1])
-            if owner is None or any(f"-{owner}-" in other for other in names):
-                continue
-            if not is_alive(folder, owner):
-                (folder / name).unlink(missing_ok=True)
+        for path in list(folder.iterdir()):
+            begun = re.match(r"\.[0-9a-f]{16}-\d+-", path.name)
+            owner = begun and owner_in(path.name[begun.end() :])
+            if owner and not is_alive(folder, owner):
+                shutil.rmtree(path, ignore_errors=True)
+        left = list(folder.iterdir())
+        for path in left:
+            match = re.fullmatch(r"\.(.+)\.lock", path.name)
+            owner = match and owner_in(match[1])
+            owns = any(f"-{owner}-" in other.name for other in left)
+            if owner and not owns and not is_alive(folder, owner):
+                path.unlink(missing_ok=True)
 
 
 def _lock_file(folder: Path, owner: str) -> Path:

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.plugin.qt.widgets import ValueComboBox, WrappingLabel, button, hbox
+from napari_cam_sam.plugin.qt.widgets import ValueComboBox, WrappingLabel, button, hbox, vbox
 from napari_cam_sam.plugin.session.manager import OFFER, SessionManager
 from napari_cam_sam.plugin.session.recovery import RecoverableSession
 
@@ -44,16 +44,8 @@ class SessionPanel(QWidget):
         )
         self.restore = button("Restore", "Restores prompts, labels and choices.")
         self.discard = button("Discard", "Deletes this autosave; others that hold more stay.")
-        offer = QVBoxLayout(self.offer)
-        offer.setContentsMargins(0, 0, 0, 0)
-        offer.addWidget(self.question)
-        offer.addWidget(self.which)
-        offer.addLayout(hbox(self.restore, self.discard))
-        whole = QVBoxLayout(self)
-        whole.setContentsMargins(0, 0, 0, 0)
-        whole.addWidget(self.offer)
-        whole.addLayout(hbox(self.save, self.open))
-        whole.addWidget(self.words)
+        vbox(self.offer, self.question, self.which, hbox(self.restore, self.discard))
+        vbox(self, self.offer, hbox(self.save, self.open), self.words)
         self.offer.hide()
 
         save, opened = "Choose a folder for the session", "Choose the folder of a session"

@@ -69,10 +69,9 @@ class HeatmapLayers(QObject):
             if key[0] == name and other.made_by != record.made_by:
                 image = image or self._shown.image()
                 axis = mark_of(layer)["axis"]
-                layer.data[image.plane_index(axis, key[1])] = 0
-                outline = self._own.find("explained", axis)
-                if outline is not None:
-                    outline.data[image.plane_index(axis, key[1])] = 0
+                for one in (layer, self._own.find("explained", axis)):
+                    if one is not None:
+                        one.data[image.plane_index(axis, key[1])] = 0
                 del self.records[key]
         self.records[name, index] = record
 

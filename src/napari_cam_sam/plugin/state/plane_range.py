@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QWidget
 from superqt.utils import signals_blocked
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.plugin.qt.widgets import SpinBox, ValueComboBox
+from napari_cam_sam.plugin.qt.widgets import SpinBox, ValueComboBox, vbox
 from napari_cam_sam.plugin.state.shown_image import ShownImage
 
 __all__ = ["PlaneRange"]
@@ -43,10 +43,7 @@ class PlaneRange(QWidget):
             spin.valueChanged.connect(self.changed)
         self.setToolTip(self.scope.toolTip())
         # Below one another: beside each other they are wider than a dock beside an image may be.
-        whole = QVBoxLayout(self)
-        whole.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.scope, self.first, self.last):
-            whole.addWidget(widget)
+        vbox(self, self.scope, self.first, self.last)
         self.scope.offer([("this slice", _SHOWN), ("from … to …", _RANGE), ("all", _ALL)])
         self.scope.currentIndexChanged.connect(self._scope_changed)
         self._show_range()
