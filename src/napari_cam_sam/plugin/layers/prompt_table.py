@@ -53,19 +53,23 @@ def places_of(data: Vertices, features: pd.DataFrame) -> NDArray[np.intp]:
     Returns
     -------
     ndarray of int, shape (prompts, 2)
-        Axis and index; both 0 in 2D.
+        Axis and index, both 0 in 2D; the index is -1 where a coordinate is not finite.
     """
     return _places(data if isinstance(data, np.ndarray) else extents(data)[2], features)
 
 
 def _places(centres: NDArray[Any], features: pd.DataFrame) -> NDArray[np.intp]:
     places = np.zeros((len(centres), 2), np.intp)
+    # As a script may write them: they lie on no plane, and must not hinder the others.
+    nowhere = ~np.isfinite(centres).all(axis=1)
     if centres.shape[1] == 3:
         axes = column(features, "axis", len(centres))
         # What names no axis says as little as a gap.
         axes[(axes < 0) | (axes > 2)] = COLUMNS["axis"]
         places[:, 0] = axes
-        places[:, 1] = np.rint(np.take_along_axis(centres, places[:, :1], axis=1)[:, 0])
+        along = np.take_along_axis(centres, places[:, :1], axis=1)[:, 0]
+        places[:, 1] = np.rint(np.where(nowhere, -1, along))
+    places[nowhere, 1] = -1
     return places
 
 

@@ -88,12 +88,8 @@ def _unknown(image: Image, frame: int | None) -> ImageRecord:
 
 def _without_labels(workspace: Workspace, image: Image, record: ImageRecord) -> Session:
     # One that lies off every plane is no part of the work, and must not hinder its saving.
-    prompts = (
-        plane
-        for axis in image.axes
-        for plane in workspace.prompts.read_all(axis)
-        if 0 <= plane.index < image.n_planes(axis)
-    )
+    there = {(axis, index) for axis in image.axes for index in range(image.n_planes(axis))}
+    prompts = (plane for axis in image.axes for plane in workspace.prompts.read_all(axis))
     choices: dict[str, Any] = {"docks": copy.deepcopy(workspace.docks.states())}
     layer = workspace.image_layer
     if layer is not None and not getattr(layer, "rgb", False):
@@ -103,8 +99,8 @@ def _without_labels(workspace: Workspace, image: Image, record: ImageRecord) -> 
     return Session(
         record,
         choices,
-        tuple(prompts),
-        tuple(sorted(workspace.prompts.touched())),
+        tuple(plane for plane in prompts if (plane.axis, plane.index) in there),
+        tuple(sorted(workspace.prompts.touched() & there)),
         workspace.masks.standing(),
         tuple(copy.deepcopy(workspace.docks.score_rows())),
     )

@@ -38,7 +38,9 @@ class ImageWork:
     owed : callable or None
         What could not be written while the image was not worked on any more.
     restored : RecoverableSession or None
-        What was brought back into it, until a later save than number `restored_after` holds it.
+        What was brought back into it, until a later save holds it.
+    restored_after : int
+        Number of the last write that was asked for before.
     """
 
     key: PixelsKey

@@ -135,9 +135,7 @@ class PlaneTags(QObject):
 
     def tag_of(self, axis: int, index: int) -> str | None:
         """Return the class of a plane of the image worked on."""
-        if self._shown.layer is None:
-            return None
-        return self._tags.get(self._where(), {}).get((axis, index))
+        return self._here().get((axis, index))
 
     def counts(self) -> dict[str, int]:
         """Count the planes of each class, over all images that are there."""
@@ -186,11 +184,8 @@ class PlaneTags(QObject):
 
     def state(self) -> dict[str, Any]:
         """Return the tags of the image worked on as plain data, for the session."""
-        tags = {} if self._shown.layer is None else self._tags.get(self._where(), {})
-        return {
-            "classes": list(self._classes),
-            "planes": [[axis, index, name] for (axis, index), name in sorted(tags.items())],
-        }
+        planes = [[*plane, name] for plane, name in sorted(self._here().items())]
+        return {"classes": list(self._classes), "planes": planes}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Set the tags of a session for the image worked on, in place of those it has."""
@@ -209,6 +204,10 @@ class PlaneTags(QObject):
     def _where(self) -> _Where:
         layer: Any = self._shown.layer
         return str(layer.unique_id), self._shown.frame()
+
+    def _here(self) -> dict[_Plane, str]:
+        """Return the tags of the image worked on; none without an image."""
+        return {} if self._shown.layer is None else self._tags.get(self._where(), {})
 
     def _there(self) -> Iterator[tuple[Any, int | None, dict[_Plane, str]]]:
         """Return layer, frame and tags of images that are still in the viewer."""

@@ -1,0 +1,33 @@
+"""What a session is gathered from: no prompt, wherever it lies, keeps the others from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+
+from napari_cam_sam.plugin.session.capture import capture_session
+from napari_cam_sam.plugin.viewer.attach import workspace_of
+from napari_cam_sam.prompts.data import ObjectPrompt, PlanePrompts, Point
+from napari_cam_sam.session import read_session, write_session
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning:napari")
+@pytest.mark.parametrize("where", [np.nan, np.inf, -3.0, 99.0])
+@pytest.mark.parametrize("shape", [(4, 20, 24), (20, 24)])
+def test_a_prompt_that_lies_nowhere_does_not_hinder_saving(
+    qapp: Any, tmp_path: Path, shape: tuple[int, ...], where: float
+) -> None:
+    viewer = ViewerModel()
+    viewer.add_image(np.zeros(shape))
+    workspace = workspace_of(viewer)
+    workspace.prompts.write([PlanePrompts(0, 0, (ObjectPrompt(1, (Point(2, 3),)),))])
+    points, _ = workspace.prompts.create()
+    points.data = [points.data[0], np.full(len(shape), where)]
+    image = workspace.image()
+    write_session(tmp_path / "session", capture_session(workspace, image, None)(), image)
+    (plane,) = read_session(tmp_path / "session").prompts
+    assert plane.objects[0].points[0].column == 3
