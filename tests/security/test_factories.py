@@ -170,7 +170,7 @@ from qtpy.QtWidgets import QApplication
 app = QApplication([])
 from napari_cam_sam.images.reading import read_image
 from napari_cam_sam.plugin.heatmap.heatmap_dock import HeatmapDock
-from napari_cam_sam.plugin.layers.conversion import KEY
+from napari_cam_sam.plugin.layers.layer_axes import KEY
 from napari_cam_sam.plugin.session.session_panel import SessionPanel
 from napari_cam_sam.plugin.viewer.attach import workspace_of
 from superqt.utils import WorkerBase

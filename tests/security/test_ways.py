@@ -217,7 +217,7 @@ def test_a_matplotlibrc_beside_the_files_changes_nothing(
 
 
 def test_what_a_layer_suggests_is_no_code() -> None:
-    from napari_cam_sam.plugin.layers.conversion import KEY
+    from napari_cam_sam.plugin.layers.layer_axes import KEY
     from napari_cam_sam.plugin.state.shown_image import ShownImage
 
     for value in ("helpers:make", 3, None, ["helpers:make"]):

@@ -10,6 +10,7 @@ import pytest
 from napari.components import ViewerModel
 
 from napari_cam_sam.plugin.session.capture import capture_session
+from napari_cam_sam.plugin.session.restore import check_choices
 from napari_cam_sam.plugin.viewer.attach import workspace_of
 from napari_cam_sam.prompts.data import ObjectPrompt, PlanePrompts, Point
 from napari_cam_sam.session import read_session, write_session
@@ -31,3 +32,16 @@ def test_a_prompt_that_lies_nowhere_does_not_hinder_saving(
     write_session(tmp_path / "session", capture_session(workspace, image, None)(), image)
     (plane,) = read_session(tmp_path / "session").prompts
     assert plane.objects[0].points[0].column == 3
+
+
+def test_infinite_contrast_limits_do_not_keep_a_session_from_being_opened(qapp: Any) -> None:
+    viewer = ViewerModel()
+    layer = viewer.add_image(np.random.default_rng(0).random((4, 20, 24)))
+    workspace = workspace_of(viewer)
+    layer.contrast_limits = (0, np.inf)
+    session = capture_session(workspace, workspace.image(), None)()
+    check_choices(session)
+    assert "contrast_limits" not in session.choices
+    layer.contrast_limits = (0.25, 0.75)
+    session = capture_session(workspace, workspace.image(), None)()
+    assert session.choices["contrast_limits"] == [0.25, 0.75]

@@ -93,7 +93,9 @@ def _without_labels(workspace: Workspace, image: Image, record: ImageRecord) -> 
     choices: dict[str, Any] = {"docks": copy.deepcopy(workspace.docks.states())}
     layer = workspace.image_layer
     if layer is not None and not getattr(layer, "rgb", False):
-        choices["contrast_limits"] = [float(v) for v in layer.contrast_limits]
+        limits = [float(limit) for limit in layer.contrast_limits]
+        if np.isfinite(limits).all():  # else it could not be opened again
+            choices["contrast_limits"] = limits
     with suppress(CamSamError):  # in three dimensions no plane is shown
         choices["plane"] = list(workspace.plane())
     return Session(
