@@ -31,6 +31,7 @@ class SessionPanel(QWidget):
 
     def __init__(self, workspace: Workspace, sessions: SessionManager) -> None:
         super().__init__()
+        self._sessions = sessions
         self._found: RecoverableSession | None = None
         self.save = button(
             "Save session…", "Saves choices, prompts, accepted labels and scores into a folder."
@@ -48,17 +49,22 @@ class SessionPanel(QWidget):
         vbox(self, self.offer, hbox(self.save, self.open), self.words)
         self.offer.hide()
 
-        save, opened = "Choose a folder for the session", "Choose the folder of a session"
-        self.save.clicked.connect(lambda: self._with_folder(save, sessions.save))
-        self.open.clicked.connect(lambda: self._with_folder(opened, sessions.open))
+        self.save.clicked.connect(self._save)
+        self.open.clicked.connect(self._open)
         self.which.chosen.connect(self._tell)
-        self.restore.clicked.connect(lambda: self._answer(sessions.take))
-        self.discard.clicked.connect(lambda: self._answer(sessions.discard))
+        self.restore.clicked.connect(self._restore)
+        self.discard.clicked.connect(self._discard)
         sessions.saved.connect(self.words.setText)
         workspace.docks.register(OFFER, self._offer)
         workspace.image_changed.connect(self.offer.hide)
         if sessions.left is not None:
             self._offer(sessions.left)
+
+    def _save(self) -> None:
+        self._with_folder("Choose a folder for the session", self._sessions.save)
+
+    def _open(self) -> None:
+        self._with_folder("Choose the folder of a session", self._sessions.open)
 
     def _with_folder(self, title: str, action: Callable[[str], None]) -> None:
         """Ask for a folder, and do something with it."""
@@ -86,6 +92,12 @@ class SessionPanel(QWidget):
         """Return what is meant of all that was found."""
         found = self._found
         return None if found is None else (found, *found.older)[self.which.value() or 0]
+
+    def _restore(self) -> None:
+        self._answer(self._sessions.take)
+
+    def _discard(self) -> None:
+        self._answer(self._sessions.discard)
 
     def _answer(self, action: Callable[[RecoverableSession], None]) -> None:
         """Hide the offer, and do with what is chosen what the user wants."""
