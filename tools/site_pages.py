@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+def on_page_markdown(markdown: str, page: Any, config: MkDocsConfig, **_: Any) -> str:
     """Turn links to files of the repository into links to pages of the site."""
     here = PAGES.get(page.file.src_uri, f"docs/{page.file.src_uri}")
     pages = {source: target for target, source in PAGES.items()}
@@ -87,11 +88,33 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
             return found[0]  # MkDocs names it as broken
         return f"]({ADDRESS}/blob/main/{path}{anchor})"
 
-    return re.sub(r"\]\((?P<target>[^)#\s]*)(?P<anchor>#[^)\s]*)?\)", link, markdown)
+    linked = re.sub(r"\]\((?P<target>[^)#\s]*)(?P<anchor>#[^)\s]*)?\)", link, markdown)
+    titles = {page: title for title, page in nav_entries(config.nav)}
+
+    def titled(found: re.Match[str]) -> str:
+        """Name a page by its title where the text of a link, as on GitHub, names its file."""
+        page = pages.get(found[1], found[1].removeprefix("docs/"))
+        return f"[{titles.get(page, found[1])}]"
+
+    return re.sub(r"\[([\w/-]+\.md)\](?=\([^)\s]+\.md)", titled, linked)
+
+
+def nav_entries(nav: list[Any]) -> Iterator[tuple[str, str]]:
+    """Yield title and page of each entry of a navigation, and of its sections."""
+    for entry in nav:
+        for title, what in entry.items():
+            if isinstance(what, str):
+                yield title, what
+            else:
+                yield from nav_entries(what)
 
 
 def on_page_content(html: str, **_: Any) -> str:
-    """Show the roles of docstrings, as ``:func:``, as the name that they hold."""
+    """Show the roles of docstrings, as ``:func:``, as the name that they hold.
+
+    A parameter whose type says all has no dash behind it.
+    """
+    html = re.sub(r"\s*–\s*(<div class=\"doc-md-description\">\s*</div>)", r"\1", html)
     return re.sub(r":[a-z]+:<code>~?(?:[\w.]+\.)?(\w+)</code>", r"<code>\1</code>", html)
 
 
