@@ -11,6 +11,7 @@ from qtpy.QtGui import QWheelEvent
 from qtpy.QtWidgets import QApplication, QLabel, QVBoxLayout, QWidget
 
 from napari_cam_sam.plugin.qt.parameter_form import ParameterForm
+from napari_cam_sam.plugin.qt.task_progress import TaskProgress
 from napari_cam_sam.plugin.qt.widgets import (
     FractionSlider,
     SpinBox,
@@ -254,3 +255,40 @@ def test_what_is_copied_of_a_text_is_as_it_was_set(qtbot: Any) -> None:
     words.setSelection(0, len(QLabel.text(words)))
     qtbot.keyClick(words, Qt.Key.Key_C, Qt.KeyboardModifier.ControlModifier)
     assert QApplication.clipboard().text() == "Saved to /a/folder_of_mine"
+
+
+def test_a_line_that_comes_or_goes_moves_nothing_below(qtbot: Any) -> None:
+    dock, words, below = QWidget(), WrappingLabel("a few words"), button("Below", "")
+    rows = QVBoxLayout(dock)
+    rows.addWidget(words)
+    rows.addWidget(below)
+    rows.addStretch()
+    qtbot.addWidget(dock)
+    dock.resize(200, 600)
+    dock.show()
+    qtbot.waitExposed(dock)
+    one_line = below.y()
+    words.setText("so many words that they need a line more")
+    qtbot.waitUntil(lambda: below.y() > one_line)
+    more = below.y()
+    for text in ("a few words", "", "so many words that they need one more"):
+        words.setText(text)
+        QApplication.processEvents()
+        assert below.y() == more
+    # A very long one leaves no hole.
+    words.setText("very many words " * 60)
+    QApplication.processEvents()
+    words.setText("")
+    QApplication.processEvents()
+    assert below.y() <= one_line + 3 * words.fontMetrics().lineSpacing()
+
+
+def test_the_bar_of_a_task_leaves_its_room_when_it_goes(qtbot: Any) -> None:
+    row = TaskProgress()
+    qtbot.addWidget(row)
+    row.show()
+    row.start(lambda: iter([1]), 1, "work", lambda _: None)
+    high = row.sizeHint().height()
+    qtbot.waitUntil(lambda: not row.busy)
+    assert not row.bar.isVisible()
+    assert row.sizeHint().height() == high

@@ -192,8 +192,13 @@ class TaskProgress(QWidget):
             self._held.task.cancel()
 
     def _show_bar(self, shown: bool) -> None:
-        self.bar.setVisible(shown)
-        self.cancel.setVisible(shown)
+        for one in (self.bar, self.cancel):
+            one.setVisible(shown)
+            if shown:
+                # What lies below moves at most once.
+                policy = one.sizePolicy()
+                policy.setRetainSizeWhenHidden(True)
+                one.setSizePolicy(policy)
 
     def _stepped(self, done: int, total: int) -> None:
         now = time.monotonic()

@@ -163,6 +163,9 @@ class ValueComboBox(_LeavesWheel, ElidedComboBox):
 class WrappingLabel(Label):
     """A text that wraps where the dock ends; a long one, or a long path, asks for no wider dock.
 
+    It keeps the height of what it showed, up to three lines, so that a shorter text does not move
+    the buttons below.
+
     Parameters
     ----------
     text : str
@@ -178,6 +181,19 @@ class WrappingLabel(Label):
     def setText(self, text: str) -> None:  # noqa: N802 - Qt calls it so
         """Show a text, which may break after each part of a path."""
         super().setText(re.sub(r"([/\\_])", "\\1\u200b", text))
+        self._keep_height()
+
+    def resizeEvent(self, event: Any) -> None:  # noqa: N802 - Qt calls it so
+        """Begin anew with the height at another width."""
+        super().resizeEvent(event)
+        if event.size().width() != event.oldSize().width():
+            self.setMinimumHeight(0)
+            self._keep_height()
+
+    def _keep_height(self) -> None:
+        if self.isVisible():
+            height = min(self.heightForWidth(self.width()), 3 * self.fontMetrics().lineSpacing())
+            self.setMinimumHeight(max(self.minimumHeight(), height))
 
     def text(self) -> str:
         """Return the text as it was set."""

@@ -11,7 +11,7 @@ from napari_cam_sam.plugin.prompts.prompts_dock import PromptsDock
 from napari_cam_sam.plugin.qt.dock import Dock
 from napari_cam_sam.plugin.qt.plain_text import RichLabel
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress, duration
-from napari_cam_sam.plugin.qt.widgets import Message, Section, WrappingLabel, button, hbox, vbox
+from napari_cam_sam.plugin.qt.widgets import Section, WrappingLabel, button, hbox, vbox
 from napari_cam_sam.plugin.scores.scores_dock import ScoresDock
 from napari_cam_sam.plugin.segment.segment_dock import SegmentDock
 from napari_cam_sam.plugin.session.session_panel import SessionPanel
@@ -55,7 +55,7 @@ class WorkflowDock(Dock):
         )
         self.stop = button("Stop", "Stops the step that is running. Results so far are kept.")
         self.stop.setEnabled(False)
-        self.plan, self.words = WrappingLabel(), Message()
+        self.plan, self.words = WrappingLabel(), WrappingLabel()
         rows = (f"<tr><td><b>{k}</b>&nbsp;</td><td>{t}</td></tr>" for k, (_, t) in KEYS.items())
         keys = RichLabel(f"<table>{''.join(rows)}</table>")
         keys.setWordWrap(True)
