@@ -1,18 +1,17 @@
-"""Check the docstrings of the public names, and count by room how many are complete.
+"""Check the docstrings of the public names: ``python tools/docstrings.py``.
 
-``python tools/docstrings.py`` prints the share of each room and, for the face of the package and
-the command line, every gap; it ends with 1 if there is one. ``--room ROOM`` prints the gaps of
-another room. Which checks count stands in pyproject.toml under ``tool.numpydoc_validation``.
+Prints every gap and each room's share of complete ones; ends with 1 if there is a gap. Which checks
+count stands in pyproject.toml under ``tool.numpydoc_validation``.
 """
 
 from __future__ import annotations
 
-import argparse
 import ast
 import importlib
 import inspect
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import is_dataclass
 from pathlib import Path
@@ -23,33 +22,23 @@ from numpydoc.validate import validate
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "napari_cam_sam"
-STRICT = ("face", "cli")
 
 
 def main() -> None:
-    """Print the shares, and the gaps of what has to be complete."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--room", help="print the gaps of this room too")
-    chosen = parser.parse_args().room
+    """Print the gaps and the shares."""
     rules = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["numpydoc_validation"]
     checks = set(rules["checks"])
-    counts: dict[str, list[int]] = {}
-    failed = 0
+    complete: Counter[str] = Counter()
+    names: Counter[str] = Counter()
     for room, name in [*face(), *public()]:
         gaps = gaps_of(name, checks | ({"EX01"} if room == "face" else set()))
-        count = counts.setdefault(room, [0, 0])
-        count[0] += not gaps
-        count[1] += 1
-        if room in (*STRICT, chosen):
-            for gap in gaps:
-                print(f"{name}: {gap}")
-        failed += bool(gaps) and room in STRICT
-    for room, (complete, all_names) in sorted(counts.items()):
-        print(f"{room:<12} {complete:4} of {all_names:4}  {complete / all_names:4.0%}")
-    rest = [count for room, count in counts.items() if room not in ("face", "plugin")]
-    complete, all_names = (sum(numbers) for numbers in zip(*rest, strict=True))
-    print(f"{'core':<12} {complete:4} of {all_names:4}  {complete / all_names:4.0%}")
-    sys.exit(failed > 0)
+        names[room] += 1
+        complete[room] += not gaps
+        for gap in gaps:
+            print(f"{name}: {gap}")
+    for room, count in sorted(names.items()):
+        print(f"{room:<12} {complete[room]:4} of {count:4}  {complete[room] / count:4.0%}")
+    sys.exit(complete != names)
 
 
 def face() -> list[tuple[str, str]]:
