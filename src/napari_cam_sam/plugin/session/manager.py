@@ -23,7 +23,7 @@ from napari_cam_sam.plugin.session.recovery import (
     RecoverableSession,
     find_recoverable,
     forget,
-    own_folder,
+    work_folder,
 )
 from napari_cam_sam.plugin.session.restore import check_choices, restore_session
 from napari_cam_sam.plugin.session.save_queue import SaveQueue
@@ -208,7 +208,7 @@ class SessionManager(QObject):
         if done.by_hand:
             work.by_hand = done.changes
             if done.number == work.asked_last:
-                autosave = own_folder(self._window, done.record, work.number)
+                autosave = work_folder(self._window, done.record, work.number)
                 shutil.rmtree(autosave, ignore_errors=True)
         restored = work.restored
         if restored is not None and done.number > work.restored_after:

@@ -25,7 +25,7 @@ __all__ = [
     "autosave_folder",
     "find_recoverable",
     "forget",
-    "own_folder",
+    "work_folder",
 ]
 
 FOLDER_VARIABLE = "NAPARI_CAM_SAM_SESSIONS"
@@ -89,7 +89,7 @@ def autosave_folder() -> Path:
     return Path(moved) if moved else user_data_path("napari-cam-sam") / "autosaves"
 
 
-def own_folder(window: int, record: ImageRecord, line: int) -> Path:
+def work_folder(window: int, record: ImageRecord, line: int) -> Path:
     """Return the folder of one line of work on an image.
 
     Parameters

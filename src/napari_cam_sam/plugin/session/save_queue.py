@@ -13,7 +13,7 @@ from napari_cam_sam.plugin.qt.latest import LatestOnly
 from napari_cam_sam.plugin.session.capture import capture_session
 from napari_cam_sam.plugin.session.image_work import ImageWork, SavedSession
 from napari_cam_sam.plugin.session.owners import hold
-from napari_cam_sam.plugin.session.recovery import own_folder
+from napari_cam_sam.plugin.session.recovery import work_folder
 from napari_cam_sam.plugin.state.workspace import Workspace
 from napari_cam_sam.session import write_session
 from napari_cam_sam.session.generations import write_generation
@@ -68,7 +68,7 @@ class SaveQueue(QObject):
 
         def write() -> SavedSession:
             session = take()
-            where = folder or own_folder(window, session.image, work.number)
+            where = folder or work_folder(window, session.image, work.number)
             with self._writing:  # whichever thread comes first
                 if folder is not None:
                     write_session(where, session, image)
