@@ -52,7 +52,7 @@ def train(window: Window, folder: Path) -> Iterator[str]:
     begin = time.monotonic()
     window.press(dock.run)
     # The page of the picture: what is learned, and how far it is.
-    form.parentWidget().parentWidget().title.setChecked(False)
+    dock.sections[1].title.setChecked(False)
     window.wait(lambda: "Epoch 9" in dock.row.words.text(), 600)
     window.picture("training-1-curves")
     window.press(dock.row.cancel)

@@ -292,3 +292,9 @@ def test_the_bar_of_a_task_leaves_its_room_when_it_goes(qtbot: Any) -> None:
     qtbot.waitUntil(lambda: not row.busy)
     assert not row.bar.isVisible()
     assert row.sizeHint().height() == high
+
+
+def test_two_numbers_stay_side_by_side(qapp: Any) -> None:
+    dock, numbers = QWidget(), [SpinBox(), SpinBox()]
+    dock.setLayout(hbox(*numbers))
+    assert dock.minimumSizeHint().width() >= 2 * numbers[0].minimumSizeHint().width()

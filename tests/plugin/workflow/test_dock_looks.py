@@ -9,8 +9,10 @@ import pytest
 from napari.settings import get_settings
 from qtpy.QtGui import QFontInfo
 from qtpy.QtWidgets import (
+    QAbstractSpinBox,
     QApplication,
     QDockWidget,
+    QLineEdit,
     QMainWindow,
     QTabBar,
     QTableWidget,
@@ -80,6 +82,12 @@ def test_titles_and_tables_have_the_viewers_size_of_text(viewer: Any, font_size:
         QApplication.processEvents()
         parts = [one.title for dock in docks for one in dock.findChildren(Section)]
         parts += [one for dock in docks for one in dock.findChildren(QTableWidget)]
+        parts += [
+            one
+            for dock in docks
+            for one in dock.findChildren(QLineEdit)
+            if not isinstance(one.parent(), QAbstractSpinBox)
+        ]
         assert len(parts) > 4
         # One more than the setting, as napari's labels have.
         assert {QFontInfo(one.font()).pointSize() for one in parts} == {points + 1}

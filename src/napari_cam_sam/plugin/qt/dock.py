@@ -22,9 +22,9 @@ from qtpy.QtWidgets import (
 __all__ = ["DeletedByQt", "Dock", "connect_to_layers", "connect_until_destroyed", "when_destroyed"]
 
 # What napari's own style sheet leaves at the size of text of the desktop.
-_SHEET = "QToolButton, QTableView, QHeaderView, QProgressBar {{ font-size: {}pt; }}"
+_SHEET = "QToolButton, QTableView, QHeaderView, QProgressBar, QLineEdit {{ font-size: {}pt; }}"
 # In pixels: of a dock with small text.
-_WIDTH = 340
+_WIDTH = 380
 _ANSWERS: set[Callable[..., None]] = set()
 
 

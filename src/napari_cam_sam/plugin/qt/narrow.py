@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 _LEAST = 10  # characters of a button that are always seen
+_FIELD = 17  # characters of a form that are always seen: a slider, a number and its buttons
 
 
 class _Elided:
@@ -239,5 +240,7 @@ class FormLayout(QFormLayout):
             return True
         labels, fields = zip(*pairs, strict=True)
         label = max(one.sizeHint().width() for one in labels)
-        field = max(one.minimumSize().width() for one in fields)
+        # napari lets a number be narrower than its digits.
+        least = _FIELD * labels[0].widget().fontMetrics().averageCharWidth()
+        field = max(least, *(one.minimumSize().width() for one in fields))
         return label + max(0, self.horizontalSpacing()) + field <= width

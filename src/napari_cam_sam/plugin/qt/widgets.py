@@ -10,6 +10,7 @@ from typing import Any
 from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtGui import QGuiApplication, QKeySequence
 from qtpy.QtWidgets import (
+    QBoxLayout,
     QCheckBox,
     QComboBox,
     QDoubleSpinBox,
@@ -94,7 +95,7 @@ class _Slider(_LeavesWheel, QSlider):
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt calls it so
         """Ask for room beside a number in a narrow dock."""
-        return super().sizeHint().boundedTo(QSize(60, 100))
+        return super().sizeHint().boundedTo(QSize(30, 100))
 
     minimumSizeHint = sizeHint  # noqa: N815 - Qt calls it so
 
@@ -389,8 +390,8 @@ def checkbox(text: str, hint: str, checked: bool = False) -> QCheckBox:
     return made
 
 
-def hbox(*widgets: QWidget, parent: QWidget | None = None) -> Row:
-    """Lay out widgets side by side where there is room; buttons share what is left of it.
+def hbox(*widgets: QWidget, parent: QWidget | None = None) -> QBoxLayout:
+    """Lay out widgets side by side; buttons share the room, and lie below each other without it.
 
     Parameters
     ----------
@@ -400,14 +401,15 @@ def hbox(*widgets: QWidget, parent: QWidget | None = None) -> Row:
 
     Returns
     -------
-    Row
+    QBoxLayout
         Without margins.
     """
-    made = Row(parent)
+    buttons = [one for one in widgets if isinstance(one, QPushButton)]
+    made = Row(parent) if buttons else QHBoxLayout(parent)
     made.setContentsMargins(0, 0, 0, 0)
+    for one in buttons:
+        one.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
     for widget in widgets:
-        if isinstance(widget, QPushButton):
-            widget.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         made.addWidget(widget)
     return made
 
