@@ -38,8 +38,16 @@ from napari_cam_sam.metrics.scoring import score_heatmap, score_masks
 from napari_cam_sam.models.classifiers import load_classifier
 from napari_cam_sam.pipeline import RunParameters, RunResult, run_image
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
-from napari_cam_sam.prompts.parameters import PromptParameters, strategy_parameters
-from napari_cam_sam.prompts.strategies import prompts_from_heatmap, pseudo_mask
+from napari_cam_sam.prompts.parameters import (
+    PromptParameters,
+    strategy_parameters,
+    truth_parameters,
+)
+from napari_cam_sam.prompts.strategies import (
+    prompts_from_heatmap,
+    prompts_from_mask,
+    pseudo_mask,
+)
 from napari_cam_sam.sam.cache.embeddings import EmbeddingCache
 from napari_cam_sam.sam.loading import load_segmenter
 from napari_cam_sam.sam.segmenter import Embedding, Segmenter
@@ -154,6 +162,19 @@ def test_the_users_prompts_and_labels_are_the_edited_ones(
     accepted = replace(one, labels=labels)
     masks = compare_plane(accepted, segmenter, planes.encode, PromptParameters())
     np.testing.assert_array_equal(masks[EDITED], labels > 0)
+
+
+def test_the_truth_prompts_every_part_of_an_object(planes: Planes, segmenter: Segmenter) -> None:
+    given = next(planes())
+    two = np.zeros_like(given.truth)
+    two[20:40, 20:40] = two[70:80, 70:80] = two[100, 100] = 1
+    given = replace(given, truth=two)
+    rule = replace(PromptParameters(), kind="box", min_area=2)
+    mask = compare_plane(given, segmenter, planes.encode, rule)[TRUTH_PROMPTS]
+    assert mask[20:40, 20:40].any()
+    assert mask[70:80, 70:80].any()
+    parts = prompts_from_mask(two, truth_parameters("truth-box", margin=0, min_area=2)).objects
+    assert [(one.object_id, one.box.row_min) for one in parts if one.box] == [(1, 20), (1, 70)]
 
 
 def test_planes_with_nothing_count_for_nothing(planes: Planes, segmenter: Segmenter) -> None:

@@ -1,9 +1,9 @@
-"""Four ways to a mask of a plane, compared with the truth."""
+"""Ways to a mask of a plane, compared with the truth."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,12 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.metrics.overlap import OverlapCounts, overlap
 from napari_cam_sam.metrics.summary import percent_of_reference
 from napari_cam_sam.prompts.data import PlanePrompts
-from napari_cam_sam.prompts.parameters import PromptParameters
+from napari_cam_sam.prompts.parameters import PromptParameters, truth_parameters
 from napari_cam_sam.prompts.strategies import (
     add_adaptive_negatives,
     prompts_from_heatmap,
     prompts_from_mask,
     pseudo_mask,
-    strategy_parameters,
 )
 from napari_cam_sam.sam.labels import segment_plane
 from napari_cam_sam.sam.mask_choice import MaskChoice
@@ -29,6 +28,7 @@ __all__ = [
     "CAM_ALONE",
     "CAM_TO_SAM",
     "EDITED",
+    "FROM_HEATMAPS",
     "TRUTH_PROMPTS",
     "VARIANTS",
     "ComparedPlane",
@@ -44,8 +44,10 @@ Encode = Callable[[NDArray[np.uint8]], Embedding]
 CAM_ALONE = "CAM alone"
 CAM_TO_SAM = "CAM → SAM"
 EDITED = "edited"
-TRUTH_PROMPTS = "truth prompts"
+TRUTH_PROMPTS = "same segmenter, prompts from the truth"
 VARIANTS = (CAM_ALONE, CAM_TO_SAM, EDITED, TRUTH_PROMPTS)
+FROM_HEATMAPS = (CAM_ALONE, CAM_TO_SAM)
+"""The variants that mean nothing where no plane has a heatmap."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,16 +190,12 @@ def compare_plane(
         edited = given.labels != 0
     elif given.prompts is not None:
         edited = segment(given.prompts)
-    # With the kind of prompt and the margin of the rule that it is to be the bound of. Several
-    # components of a label are parts of it, as in a run with prompts from the truth.
-    bound = replace(
-        strategy_parameters("truth-box-point"),
-        kind=parameters.kind,
-        margin=parameters.margin,
-        one_object=True,
+    # With the kind of prompt and the margin of the rule that it stands beside.
+    rule = truth_parameters(
+        f"truth-{parameters.kind}", margin=parameters.margin, min_area=parameters.min_area
     )
     whole = given.truth.dtype == np.bool_
-    from_truth = segment(prompts_from_mask(given.truth, bound), by_label=not whole)
+    from_truth = segment(prompts_from_mask(given.truth, rule), by_label=not whole)
     return dict(zip(VARIANTS, (alone, from_cam, edited, from_truth), strict=True))
 
 

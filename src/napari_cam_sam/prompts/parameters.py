@@ -18,6 +18,7 @@ __all__ = [
     "PromptParameters",
     "ThresholdRule",
     "strategy_parameters",
+    "truth_parameters",
 ]
 
 Kind = Literal["box", "point", "box-point"]
@@ -172,6 +173,38 @@ TRUTH_PRESETS: dict[str, PromptParameters] = {
     "truth-box-point": replace(_S1, kind="box-point"),
 }
 """Prompts from a truth mask, the upper bound that Dhamale and Pawar compare with."""
+
+
+# Specks by the thousand are no objects, and as many boxes would stop the window.
+_MOST_PARTS = 1000
+
+
+def truth_parameters(name: str, *, margin: float, min_area: int = 0) -> PromptParameters:
+    """Return a rule that prompts every part of an object of a truth, not the largest alone.
+
+    Parameters
+    ----------
+    name : str
+        A key of `TRUTH_PRESETS`.
+    margin : float
+        Of the boxes.
+    min_area : int
+        Parts with fewer pixels are left out.
+
+    Returns
+    -------
+    PromptParameters
+        The parts of a label stay one object; beyond a thousand the smallest are left out.
+
+    Raises
+    ------
+    CamSamError
+        As `strategy_parameters`.
+    """
+    return replace(
+        strategy_parameters(name), margin=margin, min_area=min_area,
+        one_object=True, max_objects=_MOST_PARTS,
+    )  # fmt: skip
 
 
 def strategy_parameters(name: str) -> PromptParameters:

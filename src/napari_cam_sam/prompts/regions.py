@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,9 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.prompts.data import Box, Source
 from napari_cam_sam.prompts.parameters import Components, PointRule, PromptParameters
 
-__all__ = ["Region", "distance_centre", "find_regions", "foreground_threshold", "region_box"]
+__all__ = [
+    "Region", "distance_centre", "find_regions", "foreground_threshold", "part_sizes", "region_box",
+]  # fmt: skip
 
 _EIGHT = np.ones((3, 3), dtype=bool)
 
@@ -88,6 +91,26 @@ def distance_centre(mask: NDArray[np.bool_]) -> tuple[int, int]:
     distance = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
     best = distance >= distance.max() - 1e-9
     return _nearest(best, np.argwhere(best).mean(axis=0))
+
+
+def part_sizes(labels: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the areas of the parts that the prompts of a mask are taken from.
+
+    Parameters
+    ----------
+    labels : ndarray of bool or int, shape (rows, columns)
+        The parts are the 8-connected components of each positive value.
+
+    Returns
+    -------
+    ndarray of int
+        In pixels.
+    """
+    sizes = [np.zeros(0, np.int64)]
+    for value in np.unique(labels[labels > 0]):
+        parts, count = ndimage.label(labels == value, structure=_EIGHT)
+        sizes.append(np.bincount(parts.ravel(), minlength=count + 1)[1:])
+    return np.concatenate(sizes)
 
 
 def region_box(region: Region, margin: float, source: Source, score: float | None) -> Box:

@@ -214,6 +214,34 @@ def test_the_truth_of_all_planes_gives_what_the_core_takes_from_it(
     assert f"Prompts on {filled} slices, none on {len(planes) - filled}" in dock.row.words.text()
 
 
+def test_every_part_of_the_truth_above_a_size_is_prompted(
+    model: ViewerModel, dock: PromptsDock, finish: Finish
+) -> None:
+    image = model.layers["scan"]
+    truth = np.zeros(image.data.shape, np.uint8)
+    truth[2, 2:8, 3:9] = truth[2, 12:15, 14:20] = truth[2, 18, 1] = 1
+    truth[3, 5, 5] = 1
+    model.add_labels(truth, name="truth", scale=image.scale, affine=image.affine, units="mm")
+    dock.truth.margin.setValue(0)
+
+    def placed(index: int = 2) -> list[tuple[int, float]]:
+        dock.truth.place_all.click()
+        finish(dock.row)
+        objects = dock.workspace.prompts.read(0, index).objects
+        return [(one.object_id, one.box.row_min) for one in objects if one.box is not None]
+
+    assert placed() == [(1, 2), (1, 12), (1, 18)]
+    assert dock.row.words.text().startswith("Prompts on 2 slices, none on 4")
+    dock.rule.set_value(_with(dock.rule.value(), min_area=2))
+    assert placed() == [(1, 2), (1, 12)]
+    assert dock.row.words.text().endswith("2 parts below 2 pixels were left out.")
+    # What a heatmap gives leaves nothing of the truth out.
+    put_heatmap(dock.workspace, 0, 4, hill((20, 24), 6, 8))
+    dock.extract(everywhere=True)
+    finish(dock.row)
+    assert "left out" not in dock.row.words.text()
+
+
 @pytest.mark.parametrize("margin", [0, 2])
 def test_the_margin_of_truth_boxes_is_chosen_and_goes_with_the_session(
     model: ViewerModel, dock: PromptsDock, finish: Callable[[Any], None], margin: int

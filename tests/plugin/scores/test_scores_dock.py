@@ -244,7 +244,7 @@ def test_what_is_missing_is_said(viewer: Any, qtbot: Any) -> None:
     assert dock.table.as_data() == []
     viewer.add_labels(np.zeros((4, 30, 30), np.uint8), name="mine")
     assert dock.run.isEnabled()
-    assert "Compute heatmaps" in dock.comparison.row.words.text()
+    assert "Load a segmenter" in dock.comparison.row.words.text()
     qtbot.waitUntil(lambda: settled(dock), timeout=WAIT)
 
 
@@ -420,7 +420,6 @@ def test_csv_and_clipboard(viewer: Any, dock: ScoresDock, qtbot: Any, tmp_path: 
 
 def test_the_four_ways_to_a_mask(viewer: Any, dock: ScoresDock, qtbot: Any) -> None:
     workspace, words = dock.workspace, dock.comparison.row.words
-    assert "Compute heatmaps" in words.text()
     heat = np.asarray(add_heatmaps(dock, viewer).data)
     assert "Load a segmenter" in words.text()
     workspace.segmenter = segmenter = load_segmenter("compact-sam")
@@ -449,6 +448,40 @@ def test_the_four_ways_to_a_mask(viewer: Any, dock: ScoresDock, qtbot: Any) -> N
     qtbot.waitUntil(lambda: settled(dock), timeout=WAIT)
     assert dock.comparison.lines[2].dice == 1
     assert dock.comparison.lines[1] == expected[1]
+
+
+def test_without_heatmaps_the_ways_that_need_none_are_compared(
+    viewer: Any, dock: ScoresDock, qtbot: Any
+) -> None:
+    workspace, words = dock.workspace, dock.comparison.row.words
+    workspace.segmenter = segmenter = load_segmenter("compact-sam")
+    workspace.segmenter_changed.emit()
+    left_out = "CAM alone and CAM → SAM are left out: they need heatmaps (step 1)."
+    assert words.text().endswith(left_out)
+    prompts = PlanePrompts(0, 11, (ObjectPrompt(1, (), Box(40, 40, 60, 60)),))
+    workspace.prompts.write([prompts])
+    dock.comparison.button.click()
+    qtbot.waitUntil(lambda: settled(dock), timeout=WAIT)
+    mine, truth = (np.asarray(x.data) for x in dock.choices.layers()[:2])
+    snapshot = workspace.snapshot()
+    planes = [
+        PlaneToCompare(int(i), snapshot.plane(int(i)), None, truth[i], prompts if i == 11 else None)
+        for i in np.flatnonzero((truth + mine).any(axis=(1, 2)))
+    ]
+    found = list(compare_planes(planes, segmenter, segmenter.encode, PromptParameters()))
+    assert dock.comparison.lines == summarise_comparison(found)[2:]
+    table = dock.comparison.table
+    assert [table.item(i, 0).text() for i in range(table.rowCount())] == [
+        "edited", "same segmenter, prompts from the truth",
+    ]  # fmt: skip
+    counted = f"{len(planes)} slices with ground truth or masks"
+    assert words.text() == f"{counted}. {left_out}"
+    # With a heatmap all rows are there again.
+    add_heatmaps(dock, viewer)
+    qtbot.waitUntil(lambda: words.text().endswith("Out of date: compare again."))
+    dock.comparison.button.click()
+    qtbot.waitUntil(lambda: settled(dock), timeout=WAIT)
+    assert [table.item(i, 0).text() for i in range(4)] == list(VARIANTS)
 
 
 def test_a_comparison_from_before_a_change_says_so(

@@ -57,6 +57,8 @@ class PromptsDock(Dock):
         self._placed_on: tuple[int, int] | None = None
         # What is known of the heatmaps that the last prompts were taken from.
         self._evidence: tuple[HeatmapRecord, ...] = ()
+        # What the last prompts leave out, in words.
+        self._left_out: Callable[[], str] = str
         self._build()
         self._connect()
         self.rule.set_value(self.workspace.prompt_parameters)
@@ -227,7 +229,10 @@ class PromptsDock(Dock):
 
         def place() -> bool:
             jobs = self.truth.jobs(everywhere)
-            return self._extract(jobs, "Prompts from ground truth", self.truth.label.value())
+            if not self._extract(jobs, "Prompts from ground truth", self.truth.label.value()):
+                return False
+            self._left_out = self.truth.left_out.words
+            return True
 
         return self._attempt(place)
 
@@ -272,6 +277,7 @@ class PromptsDock(Dock):
         notes: Collection[HeatmapRecord] = (),
     ) -> bool:
         workspace, snapshot = self.workspace, self.workspace.snapshot()
+        self._left_out = str
         found: list[PlanePrompts] = []
 
         def keep(plane: PlanePrompts) -> None:
@@ -294,13 +300,14 @@ class PromptsDock(Dock):
         of, other = self._evidence_words()
         if len(planes) == 1 and empty:
             words = f"No prompts{of} on slice {planes[0].index}: {planes[0].reason}".rstrip(".")
-            self.row.set_message(f"{words}. {other}".rstrip())
+            words = f"{words}. {other}"
         else:
             reasons = {plane.reason for plane in empty}
             why = f": {reasons.pop()}" if len(reasons) == 1 else " without evidence"
             without = f", none on {len(empty)}{why}".rstrip(".") if empty else ""
             where = counted(count, "slice")
-            self.row.set_message(f"Prompts{of} on {where}{without}. {other}".rstrip())
+            words = f"Prompts{of} on {where}{without}. {other}"
+        self.row.set_message(f"{words.rstrip()} {self._left_out()}".rstrip())
 
     def _evidence_words(self) -> tuple[str, str]:
         """Return the class of the prompts in words, and whether another is chosen now."""

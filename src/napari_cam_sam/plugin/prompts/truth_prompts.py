@@ -1,13 +1,14 @@
-"""Prompts from a truth: the best that prompts of a kind can be."""
+"""Prompts from a truth."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QWidget
 
@@ -21,9 +22,11 @@ from napari_cam_sam.plugin.qt.widgets import (
     hbox,
     vbox,
 )
+from napari_cam_sam.plugin.qt.wording import counted
 from napari_cam_sam.plugin.state.label_choice import LabelChoice
 from napari_cam_sam.prompts.data import PlanePrompts
-from napari_cam_sam.prompts.parameters import TRUTH_PRESETS
+from napari_cam_sam.prompts.parameters import TRUTH_PRESETS, truth_parameters
+from napari_cam_sam.prompts.regions import part_sizes
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.state.workspace import Workspace
@@ -35,6 +38,36 @@ _RULES = (
     ("a point", "truth-point"),
     ("a box and a point", "truth-box-point"),
 )
+_PARTS = "Each part of an object gets its own, from Min area in Rule settings on."
+
+
+@dataclass(frozen=True)
+class _LeftOut:
+    """How many parts of the truth are too small to be prompted, by plane.
+
+    Attributes
+    ----------
+    least : int
+        Pixels that a part needs.
+    parts : dict of int to int
+    """
+
+    least: int
+    parts: dict[int, int]
+
+    def count(self, plane: NDArray[Any], index: int) -> None:
+        """Count those of a plane; in a thread."""
+        if self.least > 1:
+            sizes = part_sizes(plane)
+            self.parts[index] = int((sizes < self.least).sum())
+
+    def words(self) -> str:
+        """Return it as a sentence; empty where nothing was left out."""
+        number = sum(self.parts.values())
+        if not number:
+            return ""
+        verb = "was" if number == 1 else "were"
+        return f"{counted(number, 'part')} below {self.least} pixels {verb} left out."
 
 
 class TruthPrompts(QWidget):
@@ -43,6 +76,11 @@ class TruthPrompts(QWidget):
     Parameters
     ----------
     workspace : Workspace
+
+    Attributes
+    ----------
+    left_out : _LeftOut
+        Of the last prompts.
     """
 
     wanted = Signal(bool)
@@ -56,12 +94,13 @@ class TruthPrompts(QWidget):
             workspace, "The label to use; each label becomes the object of its number."
         )
         self.rule = ValueComboBox("The prompt to place on each object.")
+        self.left_out = _LeftOut(0, {})
         self.place = button(
-            "Place on this slice", "Places prompts from the ground truth of this slice."
+            "Place on this slice", f"Places prompts from the ground truth of this slice. {_PARTS}"
         )
         self.place_all = button(
             "…on all with ground truth",
-            "Places prompts on every slice with ground truth along this axis.",
+            f"Places prompts on every slice with ground truth along this axis. {_PARTS}",
         )
         self.rule.offer((text, name, name) for text, name in _RULES)
         usual = int(TRUTH_PRESETS["truth-box"].margin)
@@ -93,12 +132,13 @@ class TruthPrompts(QWidget):
         CamSamError
             Without a truth, or where it does not lie on the image's grid.
         """
-        from napari_cam_sam.prompts.strategies import prompts_from_mask, strategy_parameters
+        from napari_cam_sam.prompts.strategies import prompts_from_mask
 
         label, (axis, shown) = self.label.value(), self._workspace.plane()
         truth = self._workspace.truth_layer.read(self.layer.value())
-        rule = strategy_parameters(self.rule.value())
-        rule = replace(rule, one_object=True, margin=self.margin.value())
+        least = self._workspace.prompt_parameters.min_area
+        rule = truth_parameters(self.rule.value(), margin=self.margin.value(), min_area=least)
+        left_out = self.left_out = _LeftOut(least, {})
 
         def one(index: int) -> PlanePrompts:
             plane = np.asarray(truth.plane(axis, index))
@@ -107,6 +147,7 @@ class TruthPrompts(QWidget):
                 if not plane.any():
                     reason = f"the ground truth has no label {label} there"
                     return PlanePrompts(axis, index, (), reason)
+            left_out.count(plane, index)
             return prompts_from_mask(plane, rule, axis=axis, index=index)
 
         indices = range(truth.n_planes(axis)) if everywhere else [shown]

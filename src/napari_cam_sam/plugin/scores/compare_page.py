@@ -21,6 +21,7 @@ from napari_cam_sam.plugin.qt.tables import (
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
 from napari_cam_sam.plugin.qt.torch_import import import_torch
 from napari_cam_sam.plugin.qt.widgets import button, vbox
+from napari_cam_sam.plugin.qt.wording import counted
 from napari_cam_sam.prompts.data import PlanePrompts
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["ComparePage"]
 
 _BEFORE = ". Out of date: compare again."
+_NO_HEATMAPS = "CAM alone and CAM → SAM are left out: they need heatmaps (step 1)."
 
 
 class ComparePage(QWidget):
@@ -47,7 +49,7 @@ class ComparePage(QWidget):
         self._found: list[ComparedPlane] = []
         self.button = button(
             "Compare with ground-truth prompts",
-            "Segments each slice with a heatmap, from its prompts and from ground-truth prompts.",
+            "Segments each slice from its prompts and from prompts of the ground truth.",
         )
         self.row = TaskProgress()
         self.table = QTableWidget(0, 5)
@@ -58,7 +60,7 @@ class ComparePage(QWidget):
             ("Dice", "Mean Dice over the slices with ground truth or with any mask."),
             ("IoU", "Mean IoU over the same slices."),
             ("Volume", "Dice of these slices taken as one volume."),
-            ("% of truth", "Mean Dice as a percentage of that from ground-truth prompts."),
+            ("% of truth", "Mean Dice as a percentage of the last row's, prompts from the truth."),
         ]
         set_headers(self.table, heads)
         vbox(self, self.button, self.row, self.table).setContentsMargins(0, 4, 0, 0)
@@ -70,7 +72,7 @@ class ComparePage(QWidget):
         """Show nothing."""
         self._found = []
         self._of: tuple[Any, ...] = ()
-        self._edited, self._words = False, ""
+        self._edited, self._words, self._has_cam = False, "", True
         self.lines: tuple[VariantSummary, ...] = ()
         self.table.setRowCount(0)
 
@@ -84,21 +86,25 @@ class ComparePage(QWidget):
         key : tuple or None
             What is chosen to be compared.
         """
-        if problem is None and not self._workspace.heatmaps.computed_planes(
-            self._workspace.plane()[0]
-        ):
-            problem = "Compute heatmaps along this axis first (step 1)."
         if problem is None and self._workspace.segmenter is None:
-            problem = "Load a segmenter first (step 3)."
+            problem = "Load a segmenter first (step 3): draw a box, or press S."
         self.button.setEnabled(problem is None and not self.row.busy)
         if self.row.busy:
             return
         if problem is None and self.lines:
             self._show_age(key)
             return
-        self.row.set_message(
-            problem or "CAM alone, CAM → SAM, edited prompts or accepted labels, ground truth."
-        )
+        self.row.set_message(problem or self._plan())
+
+    def _plan(self) -> str:
+        """Return in words which rows there will be."""
+        rows = "edited prompts or accepted labels, and the same segmenter with prompts from the "
+        if self._with_heatmaps(self._workspace.plane()[0]):
+            return f"Compares CAM alone, CAM → SAM, {rows}truth."
+        return f"Compares {rows}truth. {_NO_HEATMAPS}"
+
+    def _with_heatmaps(self, axis: int) -> list[int]:
+        return list(self._workspace.heatmaps.computed_planes(axis))
 
     def mark_edited(self) -> None:
         """Take note that labels were edited: what was compared is of those before."""
@@ -121,17 +127,23 @@ class ComparePage(QWidget):
     def _placed(self, axis: int) -> dict[int, PlanePrompts]:
         """Return the prompts of the planes that the user edited, by plane."""
         prompts = self._workspace.prompts
+        if not self._with_heatmaps(axis):  # nothing but the user placed them
+            return {one.index: one for one in prompts.read_all(axis)}
         edited = {index for at, index in prompts.touched() if at == axis}
         placed = {one.index: one for one in prompts.read_all(axis) if one.index in edited}
         # Also where the user deleted them all.
         return {index: placed.get(index, PlanePrompts(axis, index)) for index in edited}
 
     def start(self, job: ScoringInput, key: tuple[Any, ...]) -> bool:
-        """Compare the planes with a heatmap, and with truth or prediction, in the background."""
+        """Compare planes with truth or prediction in the background.
+
+        Where some have a heatmap, those alone: every row is of the same planes.
+        """
         workspace, axis = self._workspace, job.axis
-        snapshot, planes = workspace.snapshot(), workspace.heatmaps.computed_planes(axis)
+        snapshot, with_heatmaps = workspace.snapshot(), self._with_heatmaps(axis)
+        planes = with_heatmaps or range(job.image.n_planes(axis))
         segmenter, parameters = workspace.segmenter, workspace.prompt_parameters
-        known = {i: workspace.heatmaps.evidence(axis, i) for i in planes}
+        known = {i: workspace.heatmaps.evidence(axis, i) for i in with_heatmaps}
         heat = {i: None if one is None else one[1] for i, one in known.items()}
         placed, accepted = self._placed(axis), self._accepted(job)
         embeddings = workspace.embeddings
@@ -145,7 +157,9 @@ class ComparePage(QWidget):
                     continue
                 labels = None if accepted is None else accepted[job.image.plane_index(axis, i)]
                 labels = labels if labels is not None and labels.any() else None
-                yield PlaneToCompare(i, snapshot.plane(i), heat[i], truth, placed.get(i), labels)
+                yield PlaneToCompare(
+                    i, snapshot.plane(i), heat.get(i), truth, placed.get(i), labels
+                )
 
         def steps() -> Generator[Any]:
             import_torch()
@@ -155,7 +169,7 @@ class ComparePage(QWidget):
             yield from compare_planes(given(), segmenter, encode, parameters)
 
         self.clear()
-        self._of = self._made_from(key)
+        self._of, self._has_cam = self._made_from(key), bool(with_heatmaps)
         self.button.setEnabled(False)
         self.row.set_message(f"Comparing with {segmenter.name}…")
         return self.row.start(
@@ -176,13 +190,21 @@ class ComparePage(QWidget):
     def _ended(self, complete: bool) -> None:
         self.button.setEnabled(True)
         if not self._found:
-            self.row.set_message(
-                "No slice with a heatmap has a ground truth or a prediction." if complete else ""
-            )
+            which = "slice with a heatmap" if self._has_cam else "slice"
+            words = f"No {which} has a ground truth or a prediction."
+            self.row.set_message(words if complete else "")
             return
-        from napari_cam_sam.evaluation.comparison import summarise_comparison
+        from napari_cam_sam.evaluation.comparison import (
+            FROM_HEATMAPS,
+            TRUTH_PROMPTS,
+            summarise_comparison,
+        )
 
-        self.lines = summarise_comparison(self._found)
+        self.lines = tuple(
+            line
+            for line in summarise_comparison(self._found)
+            if self._has_cam or line.variant not in FROM_HEATMAPS
+        )
         rows = []
         for line in self.lines:
             share = line.percent_of_truth_prompts
@@ -190,6 +212,12 @@ class ComparePage(QWidget):
             rows.append((line.variant, line.dice, line.iou, line.volume_dice, last))
         set_rows(self.table, rows)
         self.table.resizeColumnsToContents()
-        words = f"{self.lines[0].n_planes} slices with ground truth or masks"
+        # The longest name in two lines: the scores beside it are to be seen without scrolling.
+        room = self.table.fontMetrics().horizontalAdvance(f" {TRUTH_PROMPTS} ")
+        self.table.setColumnWidth(0, min(self.table.columnWidth(0), round(0.7 * room)))
+        self.table.resizeRowsToContents()
+        words = f"{counted(self.lines[0].n_planes, 'slice')} with ground truth or masks"
+        if not self._has_cam:
+            words += f". {_NO_HEATMAPS}".rstrip(".")
         self._words = words if complete else f"Stopped after {words}"
         self.row.set_message(f"{self._words}.")

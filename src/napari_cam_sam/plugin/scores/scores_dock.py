@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["ScoresDock"]
 
 _PAUSE_MS = 300
+_NO_CURVES = "Curves are of a heatmap: compute or choose one, then press Score."
 _RESTORED = "Scores are from the session: press Score for new ones."
 
 
@@ -99,7 +100,11 @@ class ScoresDock(Dock):
             (self.table, "Table", "One row for each slice, each object, and the volume."),
             (self.curves, "Curves", "ROC and precision–recall of the heatmap."),
             (self.along, "Slices", "Dice and AUROC of each slice."),
-            (self.comparison, "Compare", "CAM alone, CAM → SAM, edited and ground-truth prompts."),
+            (
+                self.comparison,
+                "Compare",
+                "CAM alone, CAM → SAM, edited, and the same segmenter with prompts from the truth.",
+            ),
             (self.trust, "Trust", "Tests of the heatmap on this slice, without a ground truth."),
         ):
             self.tabs.setTabToolTip(self.tabs.addTab(page, name), hint)
@@ -148,7 +153,7 @@ class ScoresDock(Dock):
         self._state = None
         self.table.set_rows([], None)
         self.comparison.clear()
-        self.curves.show_message("Choose a heatmap, then press Score.")
+        self.curves.show_message(_NO_CURVES)
         self.along.show_message("Press Score.")
         self._refresh()
 
@@ -265,7 +270,7 @@ class ScoresDock(Dock):
         state = self._state
         volume = None if state is None else state.volume
         if state is None or volume is None or volume.roc is None or volume.precision_recall is None:
-            self.curves.show_message("Choose a heatmap, then press Score.")
+            self.curves.show_message(_NO_CURVES)
         elif not volume.roc.x.size:
             self.curves.show_message("Curves need pixels inside and outside the ground truth.")
         else:
