@@ -127,12 +127,15 @@ def autosaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     monkeypatch.setenv(FOLDER_VARIABLE, str(folder))
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     yield folder
-    # A viewer that is closed may not be collected yet: its timers must not save into the next test.
+    QThreadPool.globalInstance().waitForDone(TIMEOUT)
+    WorkerBase.await_workers(TIMEOUT)
+    # A viewer that is closed may not be collected yet. What its threads told is heard now, and its
+    # timers are stopped then: neither must save into the next test.
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.MetaCall)
     for one in list(_WORKSPACES.values()):
         for timer in one.findChildren(QTimer):
             timer.stop()
     QThreadPool.globalInstance().waitForDone(TIMEOUT)
-    WorkerBase.await_workers(TIMEOUT)
 
 
 @pytest.fixture
