@@ -144,6 +144,23 @@ def test_masks_taken_back_lie_not_across_another_axis(workspace: ViewerWorkspace
     assert seen(workspace) == [2, 3]
 
 
+def test_a_newer_mask_stays_where_an_acceptance_is_undone(workspace: ViewerWorkspace) -> None:
+    masks = workspace.masks
+    put(workspace, 2, 3)
+    masks.accept(0, [2, 3], "keep")
+    newer = np.zeros(workspace.image().plane_shape(0), bool)
+    newer[0, 0] = True
+    found = (single_candidate(1, newer, None),)
+    masks.put(PlaneMasks(PlanePrompts(0, 2), found, (0,), "seeded", "0" * 64, (0.0, 1.0)))
+    assert masks.undo_accept() == 2
+    assert not workspace.own("labels").data.any()
+    shown = masks.get(0, 2)
+    assert shown is not None
+    np.testing.assert_array_equal(shown.masks()[1], newer)
+    np.testing.assert_array_equal(workspace.own("preview").data[2], newer)
+    assert seen(workspace) == masks.planes(0) == [2, 3]
+
+
 def test_a_mask_that_is_dropped_just_as_the_view_turns_is_not_left_across(
     workspace: ViewerWorkspace,
 ) -> None:

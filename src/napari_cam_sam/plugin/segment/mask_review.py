@@ -62,7 +62,8 @@ class MaskReview(QWidget):
             "since.",
         )
         self.undo = button(
-            "Undo acceptance", "Restores the labels and puts the masks back into the preview."
+            "Undo acceptance",
+            "Restores the labels and puts the masks back into the preview, where no newer one is.",
         )
 
         flip = QHBoxLayout()

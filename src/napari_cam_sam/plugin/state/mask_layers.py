@@ -197,7 +197,8 @@ class MaskLayers(QObject):
     def undo_accept(self) -> int:
         """Undo what was accepted last: labels as they were, masks in the preview again.
 
-        Pixels that were painted over since then stay.
+        Pixels that were painted over since then stay, and so do newer masks in the preview: what
+        was accepted can be made again, but nothing brings back a mask that is written over.
 
         Returns
         -------
@@ -227,7 +228,7 @@ class MaskLayers(QObject):
             if holds:
                 ours = one.now(image) == one.after
                 one.write(image, one.where[ours], one.before[ours])
-            here.masks[one.plane] = masks.masks()
+            here.masks.setdefault(one.plane, masks.masks())
         if holds:
             layer.refresh(extent=False)
         self._preview.draw(one.plane for one, _ in together)
