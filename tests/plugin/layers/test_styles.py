@@ -26,6 +26,11 @@ def test_outlines_are_thicker_on_larger_planes(side: int, contour: int) -> None:
     assert LABELS["labels"].add(ViewerModel(), np.zeros((side, side), int)).contour == 0
 
 
+def test_the_image_shows_through_the_outline_of_explained_pixels() -> None:
+    layer = LABELS["explained"].add(ViewerModel(), np.zeros((8, 8), np.uint8))
+    assert (layer.opacity, layer.contour) == (0.7, 1)
+
+
 def test_a_heatmap_lies_transparent_over_the_image() -> None:
     layer = HEATMAP.add(ViewerModel(), np.zeros((8, 8), np.float32), name="x")
     assert (layer.name, layer.colormap.name, layer.blending) == ("x", "inferno", "additive")

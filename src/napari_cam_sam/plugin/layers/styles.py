@@ -147,7 +147,7 @@ LABELS = {
     # An outline: what is accepted is filled, and the two must not be taken for each other. What
     # the brush did here would be lost with the next mask, and not be accepted.
     "preview": LabelsStyle(outlined=True, editable=False),
-    "explained": LabelsStyle(colours={1: "white"}, outlined=True),
+    "explained": LabelsStyle(opacity=0.7, colours={1: "white"}, outlined=True),
     # Found by both, by the prediction, by the truth: all eyes tell these apart, also on gray.
     "comparison": LabelsStyle(opacity=0.7, colours={1: "#00c08b", 2: "#e8622c", 3: "#56b4e9"}),
 }
