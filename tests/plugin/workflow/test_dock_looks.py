@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from napari.settings import get_settings
+from qtpy.QtCore import Qt
 from qtpy.QtGui import QFontInfo
 from qtpy.QtWidgets import (
     QAbstractSpinBox,
@@ -106,6 +107,25 @@ def test_a_second_dock_is_a_tab_of_the_first(make_napari_viewer: Any, qtbot: Any
     qtbot.waitUntil(lambda: first.visibleRegion().isEmpty())
     assert not second.visibleRegion().isEmpty()
     assert second.height() > height - 60
+
+
+def test_a_dock_stays_where_the_user_drops_it(make_napari_viewer: Any, qtbot: Any) -> None:
+    viewer = make_napari_viewer(show=True)
+    frame, _ = _open(viewer, "Heatmap")
+    other, _ = _open(viewer, "Scores")
+    window = frame.parent()
+    assert isinstance(window, QMainWindow)
+    qtbot.waitUntil(lambda: window.tabifiedDockWidgets(frame) == [other])
+    other.setFloating(True)
+    qtbot.wait(50)
+    window.addDockWidget(window.dockWidgetArea(frame), other, Qt.Orientation.Vertical)
+    other.setFloating(False)
+    qtbot.wait(50)
+    assert not window.tabifiedDockWidgets(frame)
+    for hidden in (True, False):
+        other.setHidden(hidden)
+        qtbot.wait(50)
+    assert not window.tabifiedDockWidgets(frame)
 
 
 @pytest.mark.parametrize("name", DOCKS)

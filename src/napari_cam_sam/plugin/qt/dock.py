@@ -50,7 +50,7 @@ class DeletedByQt:
 class Dock(DeletedByQt, QWidget):
     """A widget that a viewer docks; closed, it ends, and so does its work.
 
-    It scrolls, has the viewer's size of text in all its parts, and comes as a tab where another of
+    It scrolls, has the viewer's size of text in all its parts, and opens as a tab where another of
     ours is open. napari takes it out of its window when it is closed and leaves it to Python, where
     it would go on listening to the viewer: until the collector comes by, or under PySide for ever.
 
@@ -62,6 +62,7 @@ class Dock(DeletedByQt, QWidget):
 
     def __init__(self) -> None:
         super().__init__()
+        self._has_place = False
         self._sample = QLabel("", self)
         self.scroll = QScrollArea(self)
         self.scroll.setWidgetResizable(True)
@@ -78,7 +79,8 @@ class Dock(DeletedByQt, QWidget):
             self._scroll()
         elif kind == QEvent.Type.StyleChange:
             self._size_text()
-        elif kind == QEvent.Type.Show and isinstance(frame, QDockWidget):
+        elif kind == QEvent.Type.Show and isinstance(frame, QDockWidget) and not self._has_place:
+            self._has_place = True  # from now on it stays where the user puts it
             QTimer.singleShot(0, self._join_tabs)
         return bool(super().event(event))
 
