@@ -260,3 +260,25 @@ def test_the_new_classifier_goes_to_the_heatmap_dock(
     assert held.name == str(tmp_path / "pictures-classifier" / "model.safetensors")
     assert heatmap.classifier.name.value() == held.name
     assert held.card.class_names == ("blot", "none")
+
+
+def test_folder_settings_and_result_stay_when_the_dock_is_closed(
+    viewer: Any, pictures: Path, tmp_path: Path, qtbot: Any, finish: Finish
+) -> None:
+    shell, dock = viewer.window.add_plugin_dock_widget("napari-cam-sam", "Train")
+    small(dock, epochs=3)
+    choose(dock, pictures, qtbot)
+    dock.train()
+    finish(dock.row)
+    before, model = dock.state(), dock.model
+    said_before = [said(one) for one in (dock.row.words, dock.report.words, dock.plan)]
+    viewer.window.remove_dock_widget(shell)
+    _, again = viewer.window.add_plugin_dock_widget("napari-cam-sam", "Train")
+    assert again is not dock
+    assert again.state() == before
+    qtbot.waitUntil(lambda: "2 classes" in again.plan.text(), timeout=20_000)
+    assert [said(one) for one in (again.row.words, again.report.words, again.plan)] == said_before
+    assert again.sections[3].isVisibleTo(again)
+    assert again.curves.isVisibleTo(again)
+    assert again.use.isEnabled()
+    assert again.model == model == tmp_path / "pictures-classifier" / "model.safetensors"

@@ -60,6 +60,9 @@ class Dock(DeletedByQt, QWidget):
         Holds what the dock holds, once a window has docked it; not where it is a part of another.
     """
 
+    closed = Signal()
+    """The window let go of it: what is to be kept of it is asked for now."""
+
     def __init__(self) -> None:
         super().__init__()
         self._has_place = False
@@ -74,6 +77,7 @@ class Dock(DeletedByQt, QWidget):
         """Fit into the window, and end when taken out of it; otherwise as Qt does."""
         kind, frame = event.type(), self.parent()
         if kind == QEvent.Type.ParentChange and frame is None:
+            self.closed.emit()
             self.deleteLater()
         elif kind == QEvent.Type.ParentChange and isinstance(frame, QDockWidget):
             self._scroll()

@@ -21,7 +21,7 @@ from napari_cam_sam.plugin.qt.task_progress import TaskProgress
 from napari_cam_sam.plugin.qt.widgets import button, vbox
 from napari_cam_sam.text import shown
 
-__all__ = ["Saving", "SavingRow", "heatmap_saving", "labels_saving"]
+__all__ = ["Saving", "SavingRow", "file_name", "heatmap_saving", "labels_saving"]
 
 _NIFTI = (("NIfTI, compressed (*.nii.gz)", ".nii.gz"), ("NIfTI (*.nii)", ".nii"))
 _TIFF, _PNG = ("TIFF (*.tif)", ".tif"), ("PNG (*.png)", ".png")
@@ -113,8 +113,7 @@ def ask_path(parent: QWidget, saving: Saving) -> Path | None:
     after a question: the dialog's own, or ours where the dialog saw the name without its suffix.
     """
     first = saving.kinds[0][1]
-    # What no file system takes, or would take for a folder, is no part of a name.
-    name = re.sub(r'[\x00-\x1f/\\:*?"<>|]+', "_", saving.name).strip(" .") or saving.what
+    name = file_name(saving.name, saving.what)
     start = str((saving.folder or Path()) / f"{name}{first}")
     filters = ";;".join(words for words, _ in saving.kinds)
     chosen, kind = QFileDialog.getSaveFileName(parent, f"Save {saving.what}", start, filters)
@@ -134,6 +133,23 @@ def ask_path(parent: QWidget, saving: Saving) -> Path | None:
     ):
         return None
     return path
+
+
+def file_name(text: str, otherwise: str) -> str:
+    """Return a text as the name of a file, without what no file system takes.
+
+    Parameters
+    ----------
+    text : str
+        E.g. a layer's name.
+    otherwise : str
+        The name where nothing is left of it.
+
+    Returns
+    -------
+    str
+    """
+    return re.sub(r'[\x00-\x1f/\\:*?"<>|]+', "_", text).strip(" .") or otherwise
 
 
 def _mended(path: Path) -> Path:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.plugin.qt.paths import ask_new_folder
+from napari_cam_sam.plugin.qt.saving import file_name
 from napari_cam_sam.plugin.qt.widgets import ValueComboBox, WrappingLabel, button, hbox, vbox
 from napari_cam_sam.plugin.session.manager import OFFER, SessionManager
 from napari_cam_sam.plugin.session.recovery import RecoverableSession
@@ -31,10 +34,13 @@ class SessionPanel(QWidget):
 
     def __init__(self, workspace: Workspace, sessions: SessionManager) -> None:
         super().__init__()
-        self._sessions = sessions
+        self._workspace, self._sessions = workspace, sessions
+        # Where the session of this image was saved last.
+        self._folder: Path | None = None
         self._found: RecoverableSession | None = None
         self.save = button(
-            "Save session…", "Saves choices, prompts, accepted labels and scores into a folder."
+            "Save session…",
+            "Saves choices, prompts, accepted labels and scores into a folder that you name.",
         )
         self.open = button("Open session…", "Opens a session of this image.")
         self.words = WrappingLabel()
@@ -56,23 +62,34 @@ class SessionPanel(QWidget):
         self.discard.clicked.connect(self._discard)
         sessions.saved.connect(self.words.setText)
         workspace.docks.register(OFFER, self._offer)
-        workspace.image_changed.connect(self.offer.hide)
+        workspace.image_changed.connect(self._image_changed)
         if sessions.left is not None:
             self._offer(sessions.left)
 
     def _save(self) -> None:
-        self._with_folder("Choose a folder for the session", self._sessions.save)
+        try:
+            image = self._workspace.image()
+            beside = Path.home() if image.path is None else image.path.parent
+            start = self._folder or beside / f"{file_name(image.name, 'image')}-session"
+            words = "Save the session into this folder; it is made where there is none:"
+            folder = ask_new_folder(self, "Save session", words, start)
+            if folder is not None:
+                self._sessions.save(folder)
+                self._folder = folder
+        except CamSamError as error:
+            self.words.setText(str(error))
 
     def _open(self) -> None:
-        self._with_folder("Choose the folder of a session", self._sessions.open)
-
-    def _with_folder(self, title: str, action: Callable[[str], None]) -> None:
-        """Ask for a folder, and do something with it."""
-        if folder := QFileDialog.getExistingDirectory(self, title):
+        title, before = "Choose the folder of a session", str(self._folder or "")
+        if folder := QFileDialog.getExistingDirectory(self, title, before):
             try:
-                action(folder)
+                self._sessions.open(folder)
             except CamSamError as error:
                 self.words.setText(str(error))
+
+    def _image_changed(self) -> None:
+        self.offer.hide()
+        self._folder = None
 
     def _offer(self, found: RecoverableSession) -> None:
         self._found = found

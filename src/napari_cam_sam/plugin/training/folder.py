@@ -33,7 +33,7 @@ def is_unfinished(folder: Path) -> bool:
     return (folder / _CHECKPOINT).exists()
 
 
-def free_folder(first: Path, *, anew: bool) -> Path:
+def free_folder(first: Path, *, anew: bool, shown: Path | None = None) -> Path:
     """Return a folder, or the first of those numbered after it, that holds no classifier.
 
     Parameters
@@ -41,6 +41,8 @@ def free_folder(first: Path, *, anew: bool) -> Path:
     first : Path
     anew : bool
         Whether one with an unfinished training will not do, either.
+    shown : Path, optional
+        One that will do whatever it holds: the folder of the result that is shown.
 
     Returns
     -------
@@ -51,7 +53,7 @@ def free_folder(first: Path, *, anew: bool) -> Path:
     return next(
         folder
         for folder in chain([first], numbered)
-        if not (anew if is_unfinished(folder) else (folder / _MODEL).exists())
+        if folder == shown or not (anew if is_unfinished(folder) else (folder / _MODEL).exists())
     )
 
 

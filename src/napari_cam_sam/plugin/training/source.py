@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFileDialog, QLineEdit, QWidget
+from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.qt.dock import connect_until_destroyed
 from napari_cam_sam.plugin.qt.latest import LatestOnly
+from napari_cam_sam.plugin.qt.paths import PathRow
 from napari_cam_sam.plugin.qt.timers import single_shot_timer
-from napari_cam_sam.plugin.qt.widgets import ValueComboBox, button, form_layout, hbox, vbox
+from napari_cam_sam.plugin.qt.widgets import ValueComboBox, form_layout, vbox
 from napari_cam_sam.plugin.qt.wording import counted
 from napari_cam_sam.plugin.state.plane_tags import single_planes
 from napari_cam_sam.plugin.training.tagging_panel import TaggingPanel
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from napari_cam_sam.models.training.samples import SampleSet
     from napari_cam_sam.plugin.state.workspace import Workspace
 
-__all__ = ["FOLDER", "PLANES", "TABLE", "PathRow", "TrainingSource"]
+__all__ = ["FOLDER", "PLANES", "TABLE", "TrainingSource"]
 
 FOLDER, TABLE, PLANES = "folder", "table", "planes"
 _TYPED_MS = 400
@@ -36,41 +37,6 @@ _KINDS = (
 "and truth: slices of volumes, labelled by whether the ground truth is in them."),
     ("slices in this viewer", PLANES, "Tag slices with classes, one by one or by a ground truth."),
 )  # fmt: skip
-
-
-class PathRow(QWidget):
-    """A path that is typed, pasted or looked for.
-
-    Parameters
-    ----------
-    hint : str
-    browse : callable
-        Asks for a path, and gives an empty text where none was chosen.
-    """
-
-    changed = Signal()
-
-    def __init__(self, hint: str, browse: Callable[[], str]) -> None:
-        super().__init__()
-        self.text = QLineEdit()
-        self.text.setToolTip(hint)
-        self.setToolTip(hint)
-        self.browse = button("Browse…", hint)
-        self._ask = browse
-        row = hbox(self.text, self.browse, parent=self)
-        row.setStretch(0, 1)
-        self.text.textChanged.connect(self.changed)
-        self.browse.clicked.connect(self._browse)
-
-    def path(self) -> Path | None:
-        """Return the path, None where there is none."""
-        text = self.text.text().strip()
-        return Path(text).expanduser() if text else None
-
-    def _browse(self) -> None:
-        found = self._ask()
-        if found:
-            self.text.setText(found)
 
 
 class TrainingSource(QWidget):

@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.models.training.results import TrainingResult
 from napari_cam_sam.plugin.qt.dock import Dock
+from napari_cam_sam.plugin.qt.paths import PathRow
 from napari_cam_sam.plugin.qt.plain_text import Label, show_error
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress, duration
 from napari_cam_sam.plugin.qt.timers import single_shot_timer
@@ -25,7 +26,7 @@ from napari_cam_sam.plugin.training.form import TrainingForm
 from napari_cam_sam.plugin.training.plan import NEIGHBOURS, count_parts, network_words
 from napari_cam_sam.plugin.training.report import TrainingReport
 from napari_cam_sam.plugin.training.run import TrainingJob, training_steps
-from napari_cam_sam.plugin.training.source import PLANES, PathRow, TrainingSource
+from napari_cam_sam.plugin.training.source import PLANES, TrainingSource
 from napari_cam_sam.plugin.viewer.attach import workspace_of
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ class TrainingDock(Dock):
         self._epochs: list[Epoch] = []
         self._begun: tuple[float, int] | None = None
         self._remark = ""
+        self._asked_epochs = 0
+        self._result: TrainingResult | None = None
         self._suggested = ""
         self.model: Path | None = None
 
@@ -62,10 +65,16 @@ class TrainingDock(Dock):
         self.curves.hide()
         self.sections[3].hide()
         docks = self.workspace.docks
-        before = docks.state_of("training")
+        before, shown = docks.state_of("training"), docks.state_of("training result")
         docks.register_state("training", self.state, self.set_state)
+        docks.register("give training result", self._shown)
+        if shown is not None:
+            self._remark, self._asked_epochs, self._result = shown
+            self.model = self._result.model
         if before is not None:
             docks.restore({"training": before})
+        if self._result is not None:
+            self._show_result(self._result)
         self._source_changed()
 
     def _build(self, viewer: napari.viewer.Viewer) -> None:
@@ -119,6 +128,7 @@ class TrainingDock(Dock):
         self.row.cancel.clicked.connect(self.cancel)
         self.row.ended.connect(self._ended)
         self.use.clicked.connect(self.use_for_heatmaps)
+        self.closed.connect(self._keep)
 
     # What will happen
 
@@ -131,7 +141,7 @@ class TrainingDock(Dock):
         self._refresh()
 
     def _suggest_folder(self, anew: bool = False) -> None:
-        """Name a folder that holds no classifier yet, unless the user named one.
+        """Name a folder that holds no classifier but the one shown, unless the user named one.
 
         Parameters
         ----------
@@ -142,7 +152,8 @@ class TrainingDock(Dock):
             return
         name = re.sub(r"[^\w.-]+", "-", self.source.name()).strip("-.") or "images"
         first = self.source.place() / f"{name}-classifier"
-        self._suggested = str(free_folder(first, anew=anew))
+        shown = None if self.model is None or anew else self.model.parent
+        self._suggested = str(free_folder(first, anew=anew, shown=shown))
         self.output.text.setText(self._suggested)
 
     def _refresh(self) -> None:
@@ -201,6 +212,7 @@ class TrainingDock(Dock):
         if not started:
             return
         self._job = job
+        self._asked_epochs, self._result = parameters.epochs, None
         self.row.cancel.setEnabled(True)
         self.row.set_message("Loading PyTorch and listing the images…")
         self.sections[3].hide()
@@ -241,6 +253,8 @@ class TrainingDock(Dock):
         """Show an epoch, or the result."""
         if isinstance(step, TrainingResult):
             self._show_result(step)
+            # What came out is what one waited for: bring it into view.
+            self._result_is_new.start()
             return
         self._epochs = [e for e in self._epochs if e.number < step.number] + [step]
         self._draw()
@@ -254,11 +268,13 @@ class TrainingDock(Dock):
             )
 
     def _draw(self) -> None:
-        if self._job is not None and self._epochs:
-            self.curves.show_epochs(self._epochs, self._job.parameters.epochs)
+        if self._epochs:
+            self.curves.show_epochs(self._epochs, self._asked_epochs)
 
     def _show_result(self, result: TrainingResult) -> None:
+        self._result = result
         self._epochs = list(result.epochs)
+        self.curves.setVisible(bool(self._epochs))
         self._draw()
         self.model = result.model
         self.use.setEnabled(result.model is not None)
@@ -267,7 +283,6 @@ class TrainingDock(Dock):
         self.sections[3].title.setChecked(True)
         done = f"{duration(result.seconds).removeprefix('about ')} in all"
         if not result.epochs:
-            self.curves.hide()
             self.row.set_message("Stopped before the first epoch was complete.")
         elif result.finished:
             self.row.set_message(f"Done, {done}. The classifier is in {self.output.text.text()}.")
@@ -275,8 +290,6 @@ class TrainingDock(Dock):
             self.row.set_message(
                 f"Stopped after epoch {len(result.epochs)}, {done}. Resume continues from there."
             )
-        # What came out is what one waited for: bring it into view.
-        self._result_is_new.start()
 
     def _look_at_result(self, *_: int) -> None:
         if self._result_is_new.isActive():
@@ -334,7 +347,16 @@ class TrainingDock(Dock):
             workspace.docks.dispatch("use classifier", path)
         self.row.set_message(f"{path} is selected in the Heatmap dock.")
 
-    # The session
+    # What stays
+
+    def _keep(self) -> None:
+        """Leave choices and result to the dock that is opened next."""
+        self.workspace.docks.state_of("training")
+        self.workspace.docks.state_of("training result")
+
+    def _shown(self) -> tuple[str, int, TrainingResult] | None:
+        result = self._result
+        return None if result is None else (self._remark, self._asked_epochs, result)
 
     def state(self) -> dict[str, Any]:
         """Return the choices as plain data, for the session."""
