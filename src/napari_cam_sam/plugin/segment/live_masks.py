@@ -100,6 +100,9 @@ class LiveMasks(ElidedCheckBox):
                 if known is not None and known.source == "prompted":
                     masks.drop(axis, index)
                 return
+            if known is None and masks.stands_for(prompts):
+                # Nothing changed: another candidate may have been accepted than comes first.
+                return
             segmenter = self._segmenter.loaded()
             if not self.isChecked() or segmenter is None or self._row.busy:
                 return

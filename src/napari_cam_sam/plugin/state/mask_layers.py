@@ -243,6 +243,28 @@ class MaskLayers(QObject):
         """
         return tuple(one.record for one in self._showing())
 
+    def stands_for(self, prompts: PlanePrompts) -> bool:
+        """Check whether the labels show a mask that was accepted from these prompts.
+
+        Parameters
+        ----------
+        prompts : PlanePrompts
+            Of one plane.
+
+        Returns
+        -------
+        bool
+            False where any of them was moved, added or removed since.
+        """
+        where = prompts.axis, prompts.index, prompts.coordinates()
+        image = self._shown.image()
+        return any(
+            (*one.plane, one.record.prompts.coordinates()) == where
+            and self._fits(one.layer)
+            and one.shows(image)
+            for one in self._here.accepted
+        )
+
     def work_layers(self) -> list[Any]:
         """List the layers that hold the work on the image: ours, and others accepted into.
 

@@ -285,6 +285,29 @@ def test_accepted_saved_read_and_replayed(
     np.testing.assert_array_equal(replay(session, dock.workspace.image()), shown)
 
 
+def test_an_accepted_slice_gets_no_mask_again_from_its_own_prompts(
+    dock: SegmentDock, truth: Any, finish: Finish, qtbot: Any
+) -> None:
+    """Its mask of all candidates was chosen by hand: *Accept all slices* must not replace it."""
+    place(dock, 12, truth_box(truth, 0, 12))
+    dock.workspace.show_plane(0, 12)
+    dock.segment()
+    finish(dock.row)
+    dock.review.flip(-1)
+    dock.review.accept.click()
+    labels = dock.workspace.own("labels").data.copy()
+    for index in (11, 12):
+        dock.workspace.show_plane(0, index)
+        qtbot.wait(50)
+    go(dock, finish)
+    for index in (11, 12):
+        dock.workspace.show_plane(0, index)
+        qtbot.wait(200)
+    assert dock.workspace.masks.get(0, 12) is None
+    dock.review.accept_all.click()
+    np.testing.assert_array_equal(dock.workspace.own("labels").data[12], labels[12])
+
+
 def test_what_was_accepted_is_left_alone(dock: SegmentDock, truth: Any, finish: Finish) -> None:
     place(dock, 11, truth_box(truth, 0, 11))
     go(dock, finish)
