@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from qtpy.QtCore import QPoint, QPointF, Qt
-from qtpy.QtGui import QWheelEvent
-from qtpy.QtWidgets import QApplication, QLabel, QVBoxLayout, QWidget
+from qtpy.QtGui import QContextMenuEvent, QWheelEvent
+from qtpy.QtWidgets import QApplication, QLabel, QMenu, QVBoxLayout, QWidget
 
 from napari_cam_sam.plugin.qt.parameter_form import ParameterForm
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
@@ -255,6 +255,23 @@ def test_what_is_copied_of_a_text_is_as_it_was_set(qtbot: Any) -> None:
     words.setSelection(0, len(QLabel.text(words)))
     qtbot.keyClick(words, Qt.Key.Key_C, Qt.KeyboardModifier.ControlModifier)
     assert QApplication.clipboard().text() == "Saved to /a/folder_of_mine"
+
+
+def test_a_text_that_cannot_be_selected_has_no_menu_to_copy_it(
+    qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[object] = []
+    monkeypatch.setattr(QMenu, "exec", lambda *given: opened.append(given))
+    words = WrappingLabel("Saved to /a/folder_of_mine")
+    qtbot.addWidget(words)
+    event = QContextMenuEvent(QContextMenuEvent.Reason.Mouse, QPoint(2, 2), QPoint(2, 2))
+    words.contextMenuEvent(event)
+    # The window's own menu opens then.
+    assert not opened
+    assert not event.isAccepted()
+    words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    words.contextMenuEvent(event)
+    assert len(opened) == 1
 
 
 def test_a_line_that_comes_or_goes_moves_nothing_below(qtbot: Any) -> None:

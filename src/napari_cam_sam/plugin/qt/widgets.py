@@ -208,8 +208,12 @@ class WrappingLabel(Label):
             super().keyPressEvent(event)
 
     def contextMenuEvent(self, event: Any) -> None:  # noqa: N802 - Qt calls it so
-        """Offer to copy what is selected."""
+        """Offer to copy what is selected, where one can select."""
+        if not self.textInteractionFlags() & Qt.TextInteractionFlag.TextSelectableByMouse:
+            super().contextMenuEvent(event)
+            return
         menu = QMenu(self)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         menu.addAction("Copy", self._copy).setEnabled(self.hasSelectedText())
         menu.exec(event.globalPos())
 
