@@ -41,7 +41,7 @@ _BY_DEFAULT = {2: "YX", 3: "ZYX", 4: "TZYX"}
 
 
 def mark_of(layer: Any) -> dict[str, Any]:
-    """Return our entry in a layer's metadata; an empty one, of which nothing is kept, for none.
+    """Return our entry in a layer's metadata, or an empty one that is not kept where there is none.
 
     Parameters
     ----------

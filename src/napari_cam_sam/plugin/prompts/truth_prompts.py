@@ -38,7 +38,9 @@ _RULES = (
     ("a point", "truth-point"),
     ("a box and a point", "truth-box-point"),
 )
-_PARTS = "Each part of an object gets its own, from Min area in Rule settings on."
+_PARTS = (
+    "Each part of an object gets its own prompt; parts below Min area (Rule settings) get none."
+)
 
 
 @dataclass(frozen=True)

@@ -89,11 +89,11 @@ class Dock(DeletedByQt, QWidget):
         return bool(super().event(event))
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt calls it so
-        """Ask for room for a dock with small text, or for all of its width."""
+        """Ask for the usual width of a dock, or for more where its parts need it."""
         return super().sizeHint().expandedTo(self.minimumSizeHint()).expandedTo(QSize(_WIDTH, 0))
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt calls it so
-        """Ask for room for all of its width: what is below is scrolled to."""
+        """Ask for the width that its parts need; a dock that is too low is scrolled."""
         hint, inside = super().minimumSizeHint(), self.scroll.widget()
         if inside is not None:
             bar = self.scroll.verticalScrollBar().sizeHint().width()

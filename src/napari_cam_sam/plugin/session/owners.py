@@ -91,16 +91,17 @@ def hold(folder: Path) -> None:
 
 
 def owner_in(name: str) -> str | None:
-    """Find the name of the process at the beginning of what follows an image in a folder's name.
+    """Return the name of the process with which the rest of a folder's name begins.
 
     Parameters
     ----------
     name : str
+        What follows the image in the name of a folder.
 
     Returns
     -------
     str or None
-        None where it is none of ours.
+        None where the name is of another form than ours.
     """
     match = _NAME.match(name) or _OLD_NAME.match(name)
     return None if match is None else match[0]

@@ -53,7 +53,7 @@ class RecoverableSession:
     older: tuple[RecoverableSession, ...] = ()
 
     def words(self) -> str:
-        """Return of when it is, and what it holds, in a sentence."""
+        """Return when it was saved and what it holds, in a sentence."""
         session = self.session
         tags = len(session.choices.get("docks", {}).get("plane tags", {}).get("planes", ()))
         tagged = f", {tags} tagged for training" if tags else ""

@@ -132,7 +132,7 @@ class OwnLayers:
                 self._put_away.remove(layer.unique_id)
 
     def _put_below_prompts(self, layer: Any) -> None:
-        """Move a new layer below the prompts; it stays above its image, be other prompts below."""
+        """Move a new layer below the prompts of its image, but never below the image itself."""
         layers, image = self.shown.viewer.layers, self.shown.layer
         assert image is not None
         prompts = [
