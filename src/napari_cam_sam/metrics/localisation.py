@@ -264,12 +264,14 @@ def _chunks(
     heat: NDArray[np.floating], true: NDArray[np.bool_], *, in_order: bool = False
 ) -> Iterator[tuple[NDArray[np.floating], NDArray[np.bool_]]]:
     """Yield parts of both, flat; `in_order` those of sums, whose last digit hangs on the order."""
+    heat, true = np.atleast_1d(heat, true)
     if not in_order and heat.flags.f_contiguous and true.flags.f_contiguous:
         # NIfTI arrays come in Fortran order; their transposes are flat without a copy.
         heat, true = heat.T, true.T
-    # `flat` is slow, but copies no more than a part.
-    flat_heat = heat.reshape(-1) if heat.flags.c_contiguous else heat.flat
-    flat_true = true.reshape(-1) if true.flags.c_contiguous else true.flat
+    each = heat.size // len(heat)
     for start in range(0, heat.size, _CHUNK):
-        part = slice(start, start + _CHUNK)
-        yield flat_heat[part], flat_true[part]
+        stop = min(start + _CHUNK, heat.size)
+        # Of an array that lies in another order no more than these is copied.
+        first, last = start // each, -(-stop // each)
+        part = slice(start - first * each, stop - first * each)
+        yield heat[first:last].reshape(-1)[part], true[first:last].reshape(-1)[part]

@@ -15,7 +15,7 @@ from napari_cam_sam.metrics.localisation import (
     rank,
     thresholded_iou,
 )
-from napari_cam_sam.metrics.masks import TRUTH_EMPTY
+from napari_cam_sam.metrics.masks import TRUTH_EMPTY, mask_pair
 from napari_cam_sam.metrics.overlap import overlap
 from napari_cam_sam.metrics.surface import DEFAULT_TOLERANCE, nsd, surface_distances
 
@@ -76,7 +76,8 @@ def score_masks(
     >>> scores.values["iou"], round(scores.values["dice"], 3)
     (0.5, 0.667)
     """
-    return score_window(prediction, truth, spacing, tolerance)
+    # Labels are compared with 0 once, not by each score.
+    return score_window(*mask_pair(prediction, truth), spacing, tolerance)
 
 
 def score_window(
