@@ -31,6 +31,15 @@ def test_cuda_index_out_of_range(monkeypatch: pytest.MonkeyPatch) -> None:
         choose_device("cuda:2")
 
 
+def test_the_cpu_asks_no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> bool:
+        raise AssertionError("a broken driver warns")
+
+    monkeypatch.setattr(torch.cuda, "is_available", broken)
+    monkeypatch.setattr(torch.backends.mps, "is_available", broken)
+    assert choose_device("cpu") == torch.device("cpu")
+
+
 @pytest.mark.parametrize("name", ["gpu", "", "cuda:", "cuda:-1", "CPU"])
 def test_unknown_name(name: str) -> None:
     with pytest.raises(CamSamError, match="device"):

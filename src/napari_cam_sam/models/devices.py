@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import torch
 
@@ -29,15 +30,19 @@ def choose_device(name: str = "auto") -> torch.device:
     CamSamError
         If the name is unknown, or the device is not available on this machine.
     """
-    there = {"cpu": True}
-    there |= {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    # Asked only where it counts: a driver that is broken warns, even of work on the CPU.
+    there: dict[str, Callable[[], bool]] = {
+        "cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available,
+        "cpu": lambda: True,
+    }  # fmt: skip
     if name == "auto":
-        return torch.device("cuda:0" if there["cuda"] else "mps" if there["mps"] else "cpu")
+        kind = next(one for one, ask in there.items() if ask())
+        return torch.device("cuda:0" if kind == "cuda" else kind)
     match = re.fullmatch(r"cpu|mps|cuda(?::(\d+))?", name)
     if match is None:
         raise unknown_name("device", name, ["auto", "cpu", "cuda", "cuda:0", "mps"])
     kind = name.partition(":")[0]
-    if not there[kind]:
+    if not there[kind]():
         raise CamSamError(f"Device {name!r} is not available on this machine; use auto or cpu.")
     if kind != "cuda":
         return torch.device(kind)
