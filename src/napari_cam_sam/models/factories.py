@@ -86,9 +86,17 @@ def call_factory(name: str, *, working_folder: bool = True) -> nn.Module:
 @contextmanager
 def _path(working_folder: bool) -> Iterator[None]:
     """Search the working folder last, as ``python -m`` finds modules, or not at all."""
-    kept = list(sys.path)
+    here = os.getcwd()
+    if working_folder:
+        sys.path.append(here)
+        try:
+            yield
+        finally:  # not as it was: what the factory's module added, it may need when it runs
+            sys.path.remove(here)
+        return
     # "" stands for the working folder in an interactive Python.
-    sys.path[:] = [*kept, os.getcwd()] if working_folder else [entry for entry in kept if entry]
+    kept = list(sys.path)
+    sys.path[:] = [entry for entry in kept if entry]
     try:
         yield
     finally:
