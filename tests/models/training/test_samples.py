@@ -56,6 +56,21 @@ def test_links_that_lead_back_show_no_image_twice(tmp_path: Path) -> None:
     assert names(found, tmp_path) == [("a/1.png", "a"), ("b/1.png", "b")]
 
 
+def test_links_in_a_circle_have_an_end(tmp_path: Path) -> None:
+    picture(tmp_path / "a" / "1.png")
+    picture(tmp_path / "b" / "1.png")
+    try:
+        (tmp_path / "a" / "self").symlink_to("self")
+        (tmp_path / "a" / "to-b").symlink_to(tmp_path / "b", target_is_directory=True)
+        (tmp_path / "b" / "to-a").symlink_to(tmp_path / "a", target_is_directory=True)
+    except OSError:
+        pytest.skip("links need a right here")
+    found = samples_from_folder(tmp_path)
+    assert names(found, tmp_path) == [
+        ("a/1.png", "a"), ("a/to-b/1.png", "a"), ("b/1.png", "b"), ("b/to-a/1.png", "b"),
+    ]  # fmt: skip
+
+
 def test_masks_and_what_a_run_wrote_are_no_images_to_learn_from(tmp_path: Path) -> None:
     for name in (
         "a/one (1).png", "a/one (1)_mask.png", "a/one (1)_mask_1.png", "a/unmasked_mask.png",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -213,9 +214,12 @@ def _visible(folder: Path) -> list[Path]:
         inside = [path for path in folder.iterdir() if not path.name.startswith(".")]
     except OSError as error:
         raise refusal(f"This could not be read: {error.strerror}", folder) from error
-    above = (folder.resolve(), *folder.resolve().parents)
     # A link back would show every image again, and as another class.
-    inside = [path for path in inside if not (path.is_symlink() and path.resolve() in above)]
+    here = folder.absolute()
+    above = {os.path.realpath(one) for one in (here, *here.parents, *here.resolve().parents)}
+    inside = [
+        path for path in inside if not (path.is_symlink() and os.path.realpath(path) in above)
+    ]
     return sorted(inside, key=_natural_order)
 
 
