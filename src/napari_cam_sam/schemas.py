@@ -30,6 +30,7 @@ _SHOULD = {
     "greater_than_equal": "be {ge} or more",
     "int_from_float": "be a whole number",
     "int_type": "be a whole number",
+    "invalid_key": "be the text of a field's name",
     "less_than": "be below {lt}",
     "less_than_equal": "be {le} or less",
     "list_type": "be a list",

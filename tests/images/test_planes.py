@@ -49,6 +49,8 @@ def test_agrees_with_slices(numbers):
         ("a:b", "no choice"),
         ("1:2:3", "no choice"),
         ("1 2", "no choice"),
+        ("9" * 5000, "no choice"),
+        (":" + "9" * 5000, "no choice"),
         ("1.5", "no choice"),
     ],
 )

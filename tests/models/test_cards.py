@@ -115,6 +115,12 @@ def test_a_field_that_is_nearly_called_so_is_named(tmp_path: Path) -> None:
         load_model("phantom-unet", class_name=["a", "b"])
 
 
+def test_a_key_that_is_no_text_is_refused_with_a_sentence() -> None:
+    found = card_in_metadata({"architecture": "x", b"layers": 1}, "file")
+    with pytest.raises(CamSamError, match=r"b'layers' should be the text of a field's name, not"):
+        merge_cards([("file", found)], "x", (8, 8))
+
+
 def test_entries_of_other_programs_are_passed_over() -> None:
     assert card_in_metadata({"layer": 3, "input-size": 8, "class_names": ["a"]}, "f") == {
         "class_names": ["a"]

@@ -32,7 +32,7 @@ def parse_planes(text: str | None, n: int) -> range:
     """
     if text is None:
         return range(n)
-    match = re.fullmatch(r"\s*(?:(\d+)|(\d*)\s*:\s*(\d*))\s*", text, flags=re.ASCII)
+    match = re.fullmatch(r"\s*(?:(\d{1,18})|(\d{0,18})\s*:\s*(\d{0,18}))\s*", text, flags=re.ASCII)
     if match is None:
         raise CamSamError(
             f"{text!r} is no choice of slices: write A:B (B not included) or one index, "
