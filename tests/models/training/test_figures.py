@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from sklearn.metrics import (
@@ -7,7 +9,10 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
+from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.models.training.figures import figures_of
+from napari_cam_sam.models.training.record import figures_in
+from napari_cam_sam.records.values import plain
 
 
 def test_figures_agree_with_scikit_learn() -> None:
@@ -50,3 +55,14 @@ def test_a_class_that_is_absent_or_never_predicted() -> None:
     assert np.isnan(found.classes[2].auroc)
     assert found.f1 == pytest.approx((2 / 3 + 0) / 2)
     assert found.auroc == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [({"part": 3}, "part should be a text, not 3"), ({"confusion": []}, "2 rows and columns")],
+)
+def test_a_damaged_record_is_refused_by_its_name(wrong: dict[str, Any], words: str) -> None:
+    found = figures_of("test", np.eye(2, dtype=np.float32), np.array([0, 1]), ("a", "b"))
+    assert figures_in({"figures": plain(found)}) == found
+    with pytest.raises(CamSamError, match=rf"{words}.* \(the record of its training\)\.$"):
+        figures_in({"figures": plain(found) | wrong})

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, model_validator
 from torch import Tensor
 
-from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.errors import CamSamError, refusal
 from napari_cam_sam.models.training.figures import Figures
 from napari_cam_sam.models.training.results import Epoch
 from napari_cam_sam.schemas import check_json
@@ -79,10 +79,14 @@ def figures_in(record: Mapping[str, Any]) -> Figures | None:
     found = record.get("figures") or record.get("validation")
     if not found:
         return None
-    figures = check_json(Figures, _with_nan(found))
+    source = "the record of its training"
+    try:
+        figures = check_json(Figures, _with_nan(found))
+    except CamSamError as error:
+        raise refusal(str(error), source) from None
     n = len(figures.classes)
     if len(figures.confusion) != n or any(len(row) != n for row in figures.confusion):
-        raise CamSamError(f"The confusion should have {n} rows and columns, one a class.")
+        raise refusal(f"The confusion should have {n} rows and columns, one a class", source)
     return figures
 
 
