@@ -163,7 +163,8 @@ def without_wrappers(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Returns
     -------
     dict
-        The same tensors; under their old names where two new ones would be equal.
+        The same tensors, without the count of an AveragedModel; under their old names where two
+        new ones would be equal.
     """
     names = {key: _WRAPPERS.sub("", key) for key in weights}
     while True:

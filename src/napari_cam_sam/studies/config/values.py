@@ -90,7 +90,7 @@ def set_fields(
     readers : mapping of str to callable, optional
         What reads a field; others are read by their types.
     without : collection of str
-        Fields that the mapping does not give.
+        Fields that stay, whatever the mapping holds.
 
     Returns
     -------

@@ -153,7 +153,7 @@ def _with_copies_joined(cases: Sequence[Case]) -> list[Case]:
             continue
         if image.spatial_ndim != 2:
             raise CamSamError(
-                f"{case.image_id} is a volume: copies are looked for among single planes; give "
+                f"{case.image_id} is a volume: copies are looked for among single slices; give "
                 "groups instead."
             )
         window = resolve_window(image, WindowParameters())

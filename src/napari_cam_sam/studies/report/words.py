@@ -192,7 +192,7 @@ def provenance(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     encodes = record.get("encodes") or {}
     if encodes:
         rows.append(
-            ("Encoded planes", f"{encodes.get('done', 0)}, and {encodes.get('found', 0)} found")
+            ("Encoded slices", f"{encodes.get('done', 0)}, and {encodes.get('found', 0)} found")
         )
     rows += [
         ("Device", record.get("device")),

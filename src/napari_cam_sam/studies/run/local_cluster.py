@@ -80,7 +80,7 @@ def local_cluster(workers: int) -> Iterator[Any]:
     Yields
     ------
     LocalCluster
-        With the number of worker processes that were ``starts`` until now.
+        Its ``starts`` counts the worker processes that were started until now.
 
     Raises
     ------

@@ -176,7 +176,7 @@ class CaseRows:
             labels, truth, image.geometry.spacing, run.axis, indices,
             label=run.truth_label, labels_of_truth=known,
         )  # fmt: skip
-        status, said = ("ok", "") if prompted else ("no-prompt", "No plane has prompts.")
+        status, said = ("ok", "") if prompted else ("no-prompt", "No slice has prompts.")
         found = {run.truth_label or 0: whole, **by_label}
         self._add_scores(setting.columns(), run.axis, -1, status, said, found)
 
