@@ -16,6 +16,7 @@ from napari_cam_sam.plugin.heatmap.classifier_panel import ClassifierPanel
 from napari_cam_sam.plugin.heatmap.found_words import found_words
 from napari_cam_sam.plugin.heatmap.heatmap_run import HeatmapPlan, HeatmapRun, HeatmapSettings, span
 from napari_cam_sam.plugin.heatmap.pixel_set_panel import PixelSetPanel
+from napari_cam_sam.plugin.heatmap.view_buttons import ViewButtons
 from napari_cam_sam.plugin.heatmap.window_choice import WindowChoice
 from napari_cam_sam.plugin.qt.dock import Dock, connect_to_layers
 from napari_cam_sam.plugin.qt.parameter_form import ParameterForm
@@ -80,6 +81,7 @@ class HeatmapDock(Dock):
     def _build(self) -> None:
         self.image = ValueComboBox("The image to work on.")
         self.axes = AxesPanel(self.workspace)
+        self.views = ViewButtons(self.workspace)
         self.window = WindowChoice(self.workspace)
         self.classifier = ClassifierPanel(self.workspace, self)
         self.code = self.classifier.code
@@ -111,6 +113,7 @@ class HeatmapDock(Dock):
         self._rows = form_layout(
             (
                 ("Image", self.image),
+                ("View", self.views),
                 ("Window", self.window),
                 ("Classifier", self.classifier.name),
                 ("Class", self.classifier.target),
@@ -171,6 +174,7 @@ class HeatmapDock(Dock):
 
     def _image_changed(self) -> None:
         self._list_images()
+        self._rows.setRowVisible(self.views, self.views.useful)
         # Another image, not new pixels in the same: what suits it is chosen, once.
         layer = self.workspace.image_layer
         if layer is not self._chosen_for:

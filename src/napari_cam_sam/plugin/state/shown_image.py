@@ -24,6 +24,7 @@ from napari_cam_sam.plugin.layers.conversion import (
 )
 from napari_cam_sam.plugin.layers.layer_axes import mark_of
 from napari_cam_sam.plugin.layers.layer_geometry import misplaced, true_geometry
+from napari_cam_sam.plugin.layers.views import View
 from napari_cam_sam.plugin.qt.timers import single_shot_timer
 from napari_cam_sam.plugin.state.snapshot import Snapshot
 
@@ -255,15 +256,9 @@ class ShownImage(QObject):
         layer = self._layer
         if layer is None or layer.ndim == 2:
             return
+        # The two axes that are shown keep their order: no view comes out transposed.
+        self._turn(axis, [a for a in range(3) if a != axis])
         dims = self.viewer.dims
-        if dims.ndisplay != 2:
-            dims.ndisplay = 2
-        *front, _, _, _ = range(dims.ndim)
-        space = range(dims.ndim - 3, dims.ndim)
-        if [d for d in dims.not_displayed if d in space] != [space[axis]]:
-            # The two axes that are shown keep their order: no view comes out transposed.
-            shown = (d for d in space if d != space[axis])
-            dims.order = (*front, space[axis], *shown)
         middle = [(n - 1) / 2 for n in self.image().spatial_shape]
         middle[axis] = index
         frames = [float(self.frame() or 0)]
@@ -272,6 +267,23 @@ class ShownImage(QObject):
         if dims.units is not None:
             world = in_units(world, layer.units, dims.units[-layer.ndim :])
         dims.set_point(range(offset, dims.ndim), [float(v) for v in world])
+
+    def turn(self, view: View) -> None:
+        """Look along another axis, at the slice last seen there, the right way up."""
+        # Newer versions of napari have the camera in the scene, and warn where it was.
+        camera = getattr(self.viewer, "scene", self.viewer).camera
+        camera.orientation2d = ("down", "right")
+        self._turn(view.axis, [view.down, view.right], anew=True)
+
+    def _turn(self, axis: int, shown: list[int], anew: bool = False) -> None:
+        """Show planes along an axis; what shows them already is left as it is, unless anew."""
+        dims = self.viewer.dims
+        if dims.ndisplay != 2:
+            dims.ndisplay = 2
+        *front, _, _, _ = range(dims.ndim)
+        space = range(dims.ndim - 3, dims.ndim)
+        if anew or [d for d in dims.not_displayed if d in space] != [space[axis]]:
+            dims.order = (*front, space[axis], *(space[a] for a in shown))
 
     def look_at_plane(self) -> None:
         """Emit which plane is shown, if it is another than before."""

@@ -7,13 +7,14 @@ from typing import Any
 
 from napari_cam_sam.plugin.session.manager import SessionManager
 from napari_cam_sam.plugin.state.workspace import Workspace
+from napari_cam_sam.plugin.viewer.edge_letters import EdgeLetters
 from napari_cam_sam.plugin.viewer.key_bindings import KeyBindings
 
 __all__ = ["ViewerWorkspace", "workspace_of"]
 
 
 class ViewerWorkspace(Workspace):
-    """A viewer's workspace with its session manager and its keys; get it by `workspace_of`.
+    """A viewer's workspace with its session manager, keys and letters; get it by `workspace_of`.
 
     Parameters
     ----------
@@ -25,6 +26,7 @@ class ViewerWorkspace(Workspace):
         self.sessions = SessionManager(self)
         # What is bound to the viewer's keys holds the workspace: it lives as long as the viewer.
         self.keys = KeyBindings(self)
+        self.letters = EdgeLetters(self)
 
 
 _WORKSPACES: weakref.WeakValueDictionary[int, ViewerWorkspace] = weakref.WeakValueDictionary()
