@@ -242,6 +242,36 @@ def test_every_part_of_the_truth_above_a_size_is_prompted(
     assert "left out" not in dock.row.words.text()
 
 
+def test_margins_are_said_in_mm_of_the_slice_that_is_shown(
+    model: ViewerModel, dock: PromptsDock
+) -> None:
+    # Of 3, 1 and 0.5 mm.
+    assert dock.truth.in_mm.text() == "5 pixels are 5 mm above and below, 2.5 mm left and right."
+    assert dock.in_mm.text() == ""
+    dock.choose_strategy("s1")
+    dock.truth.margin.setValue(1)
+    assert dock.in_mm.text() == "5 pixels are 5 mm above and below, 2.5 mm left and right."
+    assert dock.truth.in_mm.text() == "1 pixel is 1 mm above and below, 0.5 mm left and right."
+    for order in ((1, 0, 2), (1, 2, 0)):
+        model.dims.order = order
+        sides = ["15 mm", "2.5 mm"] if order[1] == 0 else ["2.5 mm", "15 mm"]
+        words = f"5 pixels are {sides[0]} above and below, {sides[1]} left and right."
+        assert dock.in_mm.text() == words
+    dock.truth.margin.setValue(0)
+    assert dock.truth.in_mm.text() == ""
+    model.dims.ndisplay = 3
+    dock.workspace.shown.look_at_plane()
+    assert dock.in_mm.text() == ""
+    model.dims.ndisplay = 2
+    dock.workspace.choose_image(model.add_image(np.zeros((8, 9)), scale=(2, 2), units="mm"))
+    assert dock.in_mm.text() == ""  # the volume beside it is turned, and it is seen from its side
+    model.dims.order = (0, 1, 2)
+    dock.workspace.choose_image(model.add_image(np.zeros((8, 9)), scale=(0.4, 0.4), units="mm"))
+    assert dock.in_mm.text() == "5 pixels are 2 mm on each side."
+    dock.workspace.choose_image(model.add_image(np.zeros((8, 9))))
+    assert dock.in_mm.text() == ""
+
+
 @pytest.mark.parametrize("margin", [0, 2])
 def test_the_margin_of_truth_boxes_is_chosen_and_goes_with_the_session(
     model: ViewerModel, dock: PromptsDock, finish: Callable[[Any], None], margin: int

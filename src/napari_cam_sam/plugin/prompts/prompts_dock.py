@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtWidgets import QVBoxLayout
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 from superqt.utils import signals_blocked
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.prompts.conflict_panel import ConflictPanel
+from napari_cam_sam.plugin.prompts.margin_words import MarginWords
 from napari_cam_sam.plugin.prompts.strategy_names import STRATEGIES, UNITS
 from napari_cam_sam.plugin.prompts.strategy_preview import StrategyPreview
 from napari_cam_sam.plugin.prompts.truth_prompts import TruthPrompts
@@ -29,6 +30,7 @@ from napari_cam_sam.plugin.qt.widgets import (
     button,
     form_layout,
     hbox,
+    vbox,
 )
 from napari_cam_sam.plugin.qt.wording import counted
 from napari_cam_sam.plugin.state.heatmap_record import HeatmapRecord
@@ -76,6 +78,7 @@ class PromptsDock(Dock):
             "or a quantile, as chosen under Rule settings."
         )
         self.rule = ParameterForm(PromptParameters)
+        self.in_mm = MarginWords(self.workspace, lambda: self.workspace.prompt_parameters.margin)
         self.place = button("Place on this slice", "Places prompts from the heatmap of this slice.")
         self.place_all = button(
             "…on all with heatmaps", "Places prompts on every slice with a heatmap along this axis."
@@ -105,7 +108,9 @@ class PromptsDock(Dock):
         )
         whole = QVBoxLayout(self)
         whole.addLayout(form_layout((("Strategy", self.strategy), ("Threshold", self.threshold))))
-        whole.addWidget(Section("Rule settings", self.rule, opened=False))
+        settings = QWidget()
+        vbox(settings, self.rule, self.in_mm)
+        whole.addWidget(Section("Rule settings", settings, opened=False))
         whole.addWidget(self.preview)
         whole.addLayout(hbox(self.place, self.place_all))
         whole.addWidget(Section("From ground truth", self.truth, opened=False))
@@ -183,6 +188,7 @@ class PromptsDock(Dock):
             return
         self.row.set_message("")
         self.workspace.prompt_parameters = parameters
+        self.in_mm.look()
         with signals_blocked(self.threshold):
             self.threshold.set_value(parameters.threshold)
         self.threshold.setEnabled(parameters.threshold_rule in UNITS)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QWidget
 
+from napari_cam_sam.plugin.prompts.margin_words import MarginWords
 from napari_cam_sam.plugin.qt.dock import connect_to_layers
 from napari_cam_sam.plugin.qt.widgets import (
     Message,
@@ -110,15 +111,17 @@ class TruthPrompts(QWidget):
         self.margin.setToolTip(
             "Added on every side of each box; use fewer along an axis of thick slices."
         )
+        self.in_mm = MarginWords(workspace, self.margin.value)
         self.remark = Message()
         self.remark.hide()
         rows = (
             ("Ground truth", self.layer), ("Label", self.label), ("Prompt", self.rule),
             ("Margin", self.margin),
         )  # fmt: skip
-        vbox(self, form_layout(rows), self.remark, hbox(self.place, self.place_all))
+        vbox(self, form_layout(rows), self.in_mm, self.remark, hbox(self.place, self.place_all))
         self.place.clicked.connect(lambda: self.wanted.emit(False))
         self.place_all.clicked.connect(lambda: self.wanted.emit(True))
+        self.margin.valueChanged.connect(self.in_mm.look)
         self.label.found.connect(lambda: self.remark.setText(self.label.remark))
         self.layer.chosen.connect(self._layer_chosen)
         workspace.truth_changed.connect(self._list)
