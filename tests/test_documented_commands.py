@@ -12,7 +12,8 @@ from napari_cam_sam.cli.commands import _parser
 from napari_cam_sam.errors import CamSamError
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
+DOCKS = ROOT / "src/napari_cam_sam/plugin/qt/docks.md"
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), DOCKS]
 BLOCK = re.compile(r"^```(?:bash|sh|console)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INDENTED = re.compile(r"^ {4}(napari-cam-sam .*)$", re.MULTILINE)
 INLINE = re.compile(r"`napari-cam-sam ([a-z][^`]*)`")

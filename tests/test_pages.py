@@ -11,7 +11,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ADDRESS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Source"]
 LINK = re.compile(r"\]\(([^)#\s]+)(#[^)\s]+)?\)")
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md")), ROOT / "benchmarks/README.md"]
+# The help of the docks comes with the package.
+DOCKS = ROOT / "src/napari_cam_sam/plugin/qt/docks.md"
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "benchmarks/README.md", DOCKS]
+PAGES.sort()
 # What tools/site_pages.py makes, so that only the site has it.
 MADE = {"command-line.md", "python.md", "examples.md"}
 
@@ -31,8 +34,10 @@ def test_every_link_leads_to_a_file(page: Path) -> None:
         assert found is None or found.exists() or found.name in MADE, target
 
 
-def test_the_readme_stands_alone() -> None:
-    links = LINK.findall((ROOT / "README.md").read_text())
+@pytest.mark.parametrize("page", [ROOT / "README.md", DOCKS], ids=lambda page: page.name)
+def test_what_is_read_elsewhere_stands_alone(page: Path) -> None:
+    links = LINK.findall(page.read_text())
+    assert links
     assert all(target.startswith("https://") for target, _ in links)
 
 

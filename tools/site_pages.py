@@ -26,6 +26,7 @@ ROOT = Path(__file__).parents[1]
 ADDRESS = "https://github.com/napari-cam-sam/napari-cam-sam"
 PAGES = {
     "index.md": "README.md",
+    "docks.md": "src/napari_cam_sam/plugin/qt/docks.md",
     "benchmarks.md": "benchmarks/README.md",
     "contributing.md": "CONTRIBUTING.md",
     "changelog.md": "CHANGELOG.md",

@@ -21,7 +21,7 @@ class OcclusionParameters:
     stride : int
         Step from one square to the next, at most its side.
     fill : float or None
-        Gray value of the square, 0 to 255; None for the mean of each plane.
+        Gray value of the square, 0 to 255; without one, the mean of each plane.
 
     Raises
     ------

@@ -49,40 +49,40 @@ class PromptParameters:
     kind : {"box", "point", "box-point"}
         What each object gets.
     threshold_rule : {"fixed", "fraction-of-max", "otsu", "percentile", "k-means"}
-        What counts as foreground of a heatmap: values above ``threshold``, above ``threshold``
-        times the maximum, above Otsu's threshold, above the quantile ``threshold``, or in the
-        highest of ``clusters`` k-means clusters of the values. Masks are not thresholded.
+        Which values of a heatmap count: those above the threshold, above that part of the maximum,
+        above Otsu's threshold, above that percentile, or in the highest of several clusters
+        (k-means). Masks are not thresholded.
     threshold : float
-        In [0, 1]; the percentile as a fraction (0.9 for the 90th). Not used by the other rules.
+        From 0 to 1; a percentile as a fraction, 0.9 for the 90th. Otsu and k-means do without it.
     clusters : int
-        Clusters of ``"k-means"``, 2 or more.
+        How many clusters k-means makes, 2 or more.
     components : {"largest", "most-energy", "with-maximum", "all"}
-        In which order the 8-connected components of the foreground are taken: by area, by the
-        sum of the heatmap, by the highest value; ``"all"`` takes them together as one region.
+        Which regions come first: the largest, those with the largest sum of the heatmap, or those
+        with its highest value. All takes them together as one region. Pixels that touch at a
+        corner are of one region.
     max_objects : int
-        How many components are taken at most (top-k), each as one object.
+        How many regions are taken at most, each as one object.
     one_object : bool
-        True makes the components parts of one object: points go into one prompt; several boxes
-        become entries with the same object id, whose masks are to be united.
+        Take the regions as parts of one object: their points go into one prompt; several boxes
+        become prompts with the same object number, whose masks are to be united.
     min_area : int
-        Components with fewer pixels are left out.
+        Regions with fewer pixels are left out.
     point : {"argmax", "mass-centre", "mass-centre-snapped", "distance-centre", "box-centre"}
         The positive point of a region: its first highest value; its centre of mass, which may
         lie outside; the pixel of the region nearest to that; the pixel farthest from the
         region's edge; or the centre of the box before its margin, rounded down.
     grid : int
-        Positive points are a square of ``grid`` × ``grid`` around that point; odd.
+        How many positive points lie along each side of a square around that point; an odd number.
     grid_step : int
-        Distance between them.
+        Distance between them, in pixels.
     negatives : {"none", "extremes", "around", "adaptive"}
-        Negative points: none; the top-, bottom-, left- and right-most pixel of
-        {heatmap < ``negative_threshold``}; the nearest such pixel outwards from each side of the
-        object's box; or none at first, and later where the first mask leaks
-        (`adaptive_negatives`).
+        Negative points: none; the top-, bottom-, left- and right-most pixel where the heatmap is
+        low; the nearest such pixel outwards from each side of the object's box; or none at first,
+        and later where the first mask leaks.
     negative_threshold : float
-        In [0, 1], in values of the heatmap.
+        The heatmap is low below this value, from 0 to 1.
     margin : float
-        Added to each side of a box, which may thus leave the plane.
+        Added to each side of a box, in pixels; the box may then leave the plane.
 
     Raises
     ------

@@ -41,7 +41,7 @@ class AugmentationParameters:
     zoom : float
         Largest change of scale, between 1 / (1 + zoom) and 1 + zoom.
     aspect : float
-        Largest stretch of rows against columns, as the logarithm of the ratio of their scales.
+        Largest stretch of rows against columns, as a logarithm: 0.15 is up to 16 %.
     shift : float
         Largest shift, as a fraction of the input's side, 0 to 1.
     flip : bool
@@ -49,7 +49,7 @@ class AugmentationParameters:
     upside_down : bool
         Mirror half of the images top to bottom: for microscopy, not for ultrasound.
     gamma : float
-        Largest gamma correction, as the logarithm of the exponent.
+        Largest gamma correction, as a logarithm: 0.4 is a gamma from 0.67 to 1.5.
     gain : float
         Largest change of brightness, as a fraction, 0 to below 1.
     blur : float
@@ -59,7 +59,8 @@ class AugmentationParameters:
     erase : float
         Fraction of the images in which a square, a quarter of the side wide, is erased.
     mixup : float
-        Parameter of the beta distribution that mixes pairs of images and labels; 0 for none.
+        How much pairs of images and their labels are mixed; 0 for not at all. It is the parameter
+        of a beta distribution.
 
     Raises
     ------
@@ -111,8 +112,8 @@ class TrainingParameters:
         Leave out the last downsampling, where the architecture allows it, so that heatmaps have
         twice as many rows and columns.
     head : {"linear", "extra"}
-        The architecture's own last layer (linear), or ReLU, dropout and a linear layer behind
-        its 1000 outputs, as in S1 (extra).
+        The network's own last layer (linear), or a further layer with dropout behind its 1000
+        outputs, as in S1 (extra).
     dropout : float
         Dropout of the extra head, 0 to below 1.
     epochs : int
@@ -120,20 +121,20 @@ class TrainingParameters:
     batch_size : int
         Images per step, 2 or more.
     learning_rate : float
-        Highest learning rate of AdamW, which follows half a cosine down.
+        Highest learning rate of the optimiser, AdamW; it falls along half a cosine.
     backbone_rate : float or None
-        Highest learning rate of all layers but the head; none for the same.
+        Highest learning rate of all layers but the last; without one, the same.
     weight_decay : float
-        Weight decay of AdamW.
+        How much AdamW holds large weights back.
     warm_up : float
         Fraction of the training in which the learning rate rises, 0 to below 1.
     label_smoothing : float
-        Label smoothing of the cross-entropy, 0 to below 1.
+        How much the labels are softened, 0 to below 1: against a network that is too sure.
     balance : {"sampling", "weights", "none"}
         What to do about classes of different size: show each as often (sampling), weigh their
         errors (weights), or nothing (none).
     patience : int or None
-        Stop after this many epochs without a better one; none for never.
+        Stop after this many epochs without a better one; without a number, never.
     validation_part : float
         Fraction of the images that chooses the best epoch; 0 keeps the last epoch.
     test_part : float

@@ -55,6 +55,8 @@ class HeatmapDock(Dock):
     napari_viewer : napari.viewer.Viewer
     """
 
+    help_section = "Heatmap"
+
     computed = Signal(bool)
     """A computation is over; True if it ran to its end."""
     planned = Signal()

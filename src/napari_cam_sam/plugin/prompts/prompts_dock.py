@@ -53,6 +53,8 @@ class PromptsDock(Dock):
     napari_viewer : napari.viewer.Viewer
     """
 
+    help_section = "Prompts"
+
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.workspace = workspace_of(napari_viewer)

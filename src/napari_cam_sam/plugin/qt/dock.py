@@ -19,6 +19,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_cam_sam.plugin.qt.help import HelpWindow
+from napari_cam_sam.plugin.qt.widgets import button
+
 __all__ = ["DeletedByQt", "Dock", "connect_to_layers", "connect_until_destroyed", "when_destroyed"]
 
 # What napari's own style sheet leaves at the size of text of the desktop.
@@ -59,6 +62,9 @@ class Dock(DeletedByQt, QWidget):
     scroll : QScrollArea
         Holds what the dock holds, once a window has docked it; not where it is a part of another.
     """
+
+    help_section = ""
+    """Which section of the page on the docks is its help; empty for none."""
 
     closed = Signal()
     """The window let go of it: what is to be kept of it is asked for now."""
@@ -126,8 +132,18 @@ class Dock(DeletedByQt, QWidget):
             self.scroll.setWidget(inside)
             whole = QVBoxLayout(self)
             whole.setContentsMargins(0, 0, 0, 0)
+            whole.setSpacing(0)
+            if self.help_section:
+                asked = button("?", "What this dock does, and how to use it.")
+                asked.setMinimumWidth(28)
+                asked.clicked.connect(self.show_help)
+                whole.addWidget(asked, 0, Qt.AlignmentFlag.AlignRight)
             whole.addWidget(self.scroll)
             self.scroll.show()
+
+    def show_help(self) -> None:
+        """Show the help in a window beside the viewer."""
+        HelpWindow(self, self.help_section).show()
 
     def _join_tabs(self) -> None:
         """Become a tab of another dock of ours: below one another, none has room."""

@@ -54,6 +54,8 @@ class ScoresDock(Dock):
     napari_viewer : napari.viewer.Viewer
     """
 
+    help_section = "Scores"
+
     scored = Signal()
     """The table is new as a whole."""
 

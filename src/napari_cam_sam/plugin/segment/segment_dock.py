@@ -48,6 +48,8 @@ class SegmentDock(Dock):
     napari_viewer : napari.viewer.Viewer
     """
 
+    help_section = "Segment"
+
     segmented = Signal(bool)
     """A run is over; True if it ran to its end."""
 

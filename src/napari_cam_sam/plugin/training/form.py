@@ -72,7 +72,10 @@ class TrainingForm(QWidget):
             (_PRESETS[name][0], name, _PRESETS[name][1]) if name in _PRESETS else (name, name)
             for name in PRESETS
         )
-        self.architecture = ValueComboBox(helps["architecture"])
+        self.architecture = ValueComboBox(
+            "The network that is trained. small-cnn and resnet18-narrow are small and quick; the "
+            "others are torchvision's."
+        )
         self.architecture.offer((name, name) for name in (*TORCHVISION_NAMES, *OWN_NAMES))
         self.rows = SpinBox(minimum=16, maximum=4096, singleStep=32)
         self.columns = SpinBox(minimum=16, maximum=4096, singleStep=32)
@@ -85,9 +88,9 @@ class TrainingForm(QWidget):
         self.epochs = SpinBox(minimum=1, maximum=10_000, toolTip=helps["epochs"])
         self.seed = SpinBox(minimum=0, maximum=2**31 - 1)
         self.seed.setToolTip(f"{helps['seed']} The same seed gives the same classifier on the CPU.")
-        self.channels = ValueComboBox(helps["channels"])
+        self.channels = ValueComboBox("Whether the network sees gray or colour.")
         self.channels.offer((("same as the images", 0), ("1, gray", 1), ("3, colour", 3)))
-        self.device = ValueComboBox(helps["device"])
+        self.device = ValueComboBox("Where the network is trained.")
         devices = {"GPU if available": "auto", "CPU": "cpu", "CUDA": "cuda", "Apple GPU": "mps"}
         self.device.offer(devices.items())
         self.window = ValueComboBox(helps["window"])

@@ -48,6 +48,8 @@ class TrainingDock(Dock):
     napari_viewer : napari.viewer.Viewer
     """
 
+    help_section = "Train"
+
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.workspace = workspace_of(napari_viewer)

@@ -35,6 +35,8 @@ class WorkflowDock(Dock):
     napari_viewer : napari.viewer.Viewer
     """
 
+    help_section = "CAM → SAM"
+
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.workspace = workspace_of(napari_viewer)

@@ -41,9 +41,10 @@ class AutomaticParameters:
     predicted_iou : float
         Masks are kept where the model's own estimate of their IoU is above this; 0 keeps all.
     stability : float
-        Masks are kept where the IoU of the logits cut above and below 0 is at least this, 0 to 1.
+        Masks are kept that hardly depend on the cut-off: the IoU of the mask cut above and below
+        it is at least this, from 0 to 1.
     stability_offset : float
-        How far above and below, in logits.
+        How far above and below, in units of the model's output.
     box_overlap : float
         Of two masks whose boxes have a greater IoU than this, the better one is kept, 0 to 1.
     crop_layers : int
@@ -51,11 +52,12 @@ class AutomaticParameters:
         crop is encoded, which takes as long as encoding the plane. 0 is the plane alone, 5 is the
         most.
     crop_box_overlap : float
-        As ``box_overlap``, between masks of different crops; those of smaller crops are kept.
+        Of two masks of different crops whose boxes have a greater IoU than this, that of the
+        smaller crop is kept, 0 to 1.
     crop_overlap : float
         How much crops overlap, as a fraction of the plane's shorter side, in the first layer.
     crop_points_divisor : int
-        The points along a side are divided by this once a layer.
+        In each further layer the points along a side are divided by this.
     min_area : int
         Holes and separate parts with fewer pixels are removed from the masks; 0 leaves them.
 

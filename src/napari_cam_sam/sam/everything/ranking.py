@@ -38,10 +38,10 @@ class RankingParameters:
     Attributes
     ----------
     rule : {"cosine", "dice", "mean", "energy"}
-        What a mask scores, each in [0, 1]: the cosine between heatmap and mask, which is highest
-        for the mask that, times a constant, is nearest to the heatmap in least squares; the Dice
-        coefficient with the heatmap as a soft mask; the mean heatmap value inside, which favours
-        small masks; the fraction of the heatmap's sum that lies inside, which favours large ones.
+        What a mask scores, from 0 to 1: the cosine between heatmap and mask, highest for the mask
+        whose shape is most like the heatmap; the Dice coefficient with the heatmap as a soft mask;
+        the mean of the heatmap inside, which favours small masks; or the part of the heatmap's sum
+        that lies inside, which favours large ones.
     union : float
         Masks that score at least this fraction of the best score are united, 0 to 1; 1 takes
         the best mask alone.

@@ -24,16 +24,17 @@ class PropagationParameters:
     Attributes
     ----------
     rule : {"box", "points", "mask", "mask+box"}
-        What a mask makes of itself for its neighbour: its box; points deepest inside; its logits
-        and the deepest point; its logits and its box.
+        What a mask gives its neighbour as a prompt: its box; points deep inside it; its shape and
+        the deepest point; its shape and its box.
     margin : float
         Added to each side of the box, in pixels of the plane.
     points : int
-        Positive points of the rule ``points``: the maxima of the mask's distance transform.
+        How many positive points the rule of that name gives, each as deep inside the mask as can
+        be.
     negatives : bool
-        Whether ``points`` come with negative ones, outside each side of the box and its margin.
+        Give the points negative ones too, outside each side of the box and its margin.
     follow_brightness : bool
-        Whether the mask is first fitted to what is as bright as the object on the neighbour.
+        Fit the mask first to what is as bright as the object on the neighbour.
     mask_choice : {"single", "first", "best"}
         Which of the segmenter's candidates is taken.
     min_contrast : float or None
@@ -52,7 +53,7 @@ class PropagationParameters:
     max_distance_mm : float or None
         Stop this many millimetres from the prompted plane.
     fill_gaps : bool
-        Whether planes between two prompted ones that neither way reaches are interpolated.
+        Interpolate planes between two prompted ones that neither way reaches.
 
     Raises
     ------
