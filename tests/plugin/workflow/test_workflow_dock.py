@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from npe2 import PluginManifest
+from qtpy.QtCore import QPoint
 from qtpy.QtWidgets import QScrollArea
 
 from napari_cam_sam.cam.heatmaps import CamParameters
@@ -24,6 +25,7 @@ from napari_cam_sam.models.classifiers import load_classifier
 from napari_cam_sam.pipeline import RunParameters, run_image
 from napari_cam_sam.plugin.state.preferences import Preferences, preferences
 from napari_cam_sam.plugin.workflow.workflow_dock import WorkflowDock
+from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
 from napari_cam_sam.sam.loading import load_segmenter
 
 
@@ -336,3 +338,80 @@ def test_docks_open_without_pytorch(tmp_path: Path) -> None:
         env={**os.environ, **environment},
     )
     assert done.stdout.split()[:2] == ["False", "False"], done.stderr[-2000:]
+
+
+def _top_of(way: Any, widget: Any) -> int:
+    return int(widget.mapTo(way.scroll.widget(), QPoint(0, 0)).y())
+
+
+def test_the_end_of_a_run_is_told_below_its_button_and_moves_nothing(
+    make_napari_viewer: Any, qtbot: Any
+) -> None:
+    viewer = make_napari_viewer(show=True)
+    viewer.open_sample("napari-cam-sam", "ct")
+    way = WorkflowDock(viewer)
+    viewer.window.add_dock_widget(way)
+    way.heatmap.load()
+    qtbot.waitUntil(lambda: not way.heatmap.row.busy, timeout=120_000)
+    way.heatmap.planes.scope.set_value("range")
+    way.heatmap.planes.first.setValue(8)
+    way.heatmap.planes.last.setValue(9)
+    qtbot.wait(50)
+    places = {_top_of(way, way.sections[0])}
+    way.run.click()
+    while way._step:
+        qtbot.wait(20)
+        places.add(_top_of(way, way.sections[0]))
+    assert way.words.isVisible()
+    assert not way.plan.isVisible()
+    assert way.words.text().startswith("Done for 2 of 24 slices; ")
+    dice = {row["number"]: row["dice"] for row in way.scores.table.as_data()[:9]}
+    said = f"Mean Dice {dice[9] / 2:.3f} on 2 slices. Missed: slice 8. Next: draw a box"
+    assert said in way.words.text()
+    assert _top_of(way, way.words) < _top_of(way, way.sections[0])
+    qtbot.wait(50)
+    places.add(_top_of(way, way.sections[0]))
+    assert len(places) == 1
+    # What the button would do is said again once that is something else.
+    way.prompts.choose_strategy("s4-mode3")
+    assert way.plan.isVisible()
+    assert way.words.text().startswith("Done for 2")
+    # Its slices are those of this axis.
+    with qtbot.waitSignal(way.workspace.plane_changed):
+        way.workspace.show_plane(1, 3)
+    assert way.words.text() == ""
+
+
+def test_what_a_run_asks_is_asked_below_its_button(viewer: Any, way: Any, qtbot: Any) -> None:
+    way.workspace.show_plane(0, 11)
+    way.heatmap.planes.scope.set_value("shown")
+    for answer in (True, False):
+        box = ObjectPrompt(1, (), Box(50, 50, 60, 60))
+        way.workspace.prompts.write((PlanePrompts(0, 11, (box,)),), "add")
+        way.workspace.prompts.clear(0, 11)
+        way.run.click()
+        question = way.prompts.question
+        qtbot.waitUntil(lambda q=question: q.asking, timeout=120_000)
+        assert way.top.isAncestorOf(question)
+        assert way.words.text() == "Step 2 of 4: prompts. Answer to go on:"
+        if answer:
+            question.replace.click()
+            qtbot.waitUntil(way.run.isEnabled, timeout=120_000)
+            assert way.words.text().startswith("Done for 1 of 24 slices")
+        else:
+            way.stop.click()
+            assert way.words.text() == "Stopped. Results so far are kept."
+        assert way.prompts.isAncestorOf(question)
+
+
+def test_not_scored_is_said_until_there_is_a_truth(viewer: Any, way: Any, qtbot: Any) -> None:
+    truth = way.scores.choices.truth.value()
+    viewer.layers.remove(truth)
+    way.workspace.show_plane(0, 11)
+    way.heatmap.planes.scope.set_value("shown")
+    way.run.click()
+    qtbot.waitUntil(way.run.isEnabled, timeout=120_000)
+    assert way.words.text().startswith("Done: masks on 1 slice. Not scored, as there is no ground")
+    viewer.add_layer(truth)
+    assert way.words.text() == ""
+    assert "scores against CT-like phantom, truth" in way.plan.text()

@@ -104,6 +104,7 @@ class PromptsDock(Dock):
         self.preview = StrategyPreview(self.workspace, self.row)
         self.truth = TruthPrompts(self.workspace)
         self.question = ConflictPanel(self.workspace)
+        self.asks = vbox(None, self.question)
 
         self.strategy.offer(
             (text, name, f"{name}: {hint}") for name, (text, hint) in STRATEGIES.items()
@@ -120,7 +121,7 @@ class PromptsDock(Dock):
         whole.addLayout(hbox(self.draw_box, self.add_point))
         whole.addLayout(hbox(self.polarity, self.clear))
         whole.addLayout(hbox(self.undo, self.redo))
-        whole.addWidget(self.question)
+        whole.addLayout(self.asks)
         whole.addWidget(self.row)
         whole.addWidget(self.found)
         whole.addStretch()

@@ -36,8 +36,8 @@ class _Held:
 class TaskProgress(QWidget):
     """Runs one task at a time and shows how far it is.
 
-    An error stays in its line until the next action in the dock: what the dock would say of its
-    state meanwhile waits until then.
+    An error stays in its line until the next action in the dock, or until what it is of is another:
+    what the dock would say of its state meanwhile waits until then.
     """
 
     started = Signal()
@@ -51,6 +51,8 @@ class TaskProgress(QWidget):
         self._starting, self._begin, self._told = False, 0.0, 0.0
         self._description, self._counts = "", True
         self._waiting: str | None = None
+        self._state: Callable[[], object] | None = None
+        self._state_then: object = None
         self.bar = QProgressBar()
         self.cancel = button("Cancel", "Stops within one slice; results so far are kept.")
         self.cancel.clicked.connect(self.stop)
@@ -89,18 +91,32 @@ class TaskProgress(QWidget):
         self.clear_error()
         self.set_message(text)
 
-    def show_error(self, text: str) -> None:
-        """Show an error, which stays until the next action in the dock."""
+    def show_error(self, text: str, state: Callable[[], object] | None = None) -> None:
+        """Show an error, which stays until the next action in the dock.
+
+        Parameters
+        ----------
+        text : str
+        state : callable, optional
+            Returns what the error is of, e.g. the slice shown. Once that is another, `look_again`
+            lets go of the error.
+        """
+        self._state, self._state_then = state, None if state is None else state()
         if self._waiting is None:
             # The words before were of the state that the error is of, and come back after it.
             self._waiting = self.words.text()
             QApplication.instance().installEventFilter(self)
         self._show(text)
 
-    def refuse(self, text: str) -> None:
+    def refuse(self, text: str, state: Callable[[], object] | None = None) -> None:
         """Show why nothing was started, also where the dock is scrolled away, as by a key."""
-        self.show_error(text)
+        self.show_error(text, state)
         show_info(text)
+
+    def look_again(self) -> None:
+        """Let go of an error that is of another state than the one that there is now."""
+        if self._state is not None and self._state() != self._state_then:
+            self.clear_error()
 
     @property
     def has_error(self) -> bool:
@@ -110,7 +126,7 @@ class TaskProgress(QWidget):
     def clear_error(self) -> None:
         """Let go of an error: something else is done now."""
         if self._waiting is not None:
-            text, self._waiting = self._waiting, None
+            text, self._waiting, self._state = self._waiting, None, None
             QApplication.instance().removeEventFilter(self)
             self._show(text)
 

@@ -142,13 +142,15 @@ class MaskReview(QWidget):
         else:
             self.refused.emit("Nothing to undo: no mask was accepted.")
 
-    def refresh(self, also: str = "") -> None:
+    def refresh(self, also: str = "", awaited: bool = False) -> None:
         """Show what lies on the plane shown, and offer what can be done with it.
 
         Parameters
         ----------
         also : str
             What else is to be said of this plane.
+        awaited : bool
+            Whether a run is to make masks of it.
 
         Raises
         ------
@@ -162,7 +164,7 @@ class MaskReview(QWidget):
         self.accept_all.setEnabled(bool(self._masks.planes(axis)))
         ids = [] if masks is None else sorted({one.object_id for one in masks.found})
         self.which.offer([("all objects", None), *((f"object {i}", i) for i in ids)])
-        words = self._words(axis, index) if masks is None else self._words_of(masks)
+        words = self._words(axis, index, awaited) if masks is None else self._words_of(masks)
         self.shown.setText(f"{words} {also}".rstrip())
 
     def clear(self) -> None:
@@ -181,7 +183,7 @@ class MaskReview(QWidget):
     def _target_chosen(self) -> None:
         self._masks.target = self.target.value()
 
-    def _words(self, axis: int, index: int) -> str:
+    def _words(self, axis: int, index: int, awaited: bool) -> str:
         """Return in words why no mask is shown."""
         accepted = {(a.prompts.axis, a.prompts.index) for a in self._masks.accepted}
         # What stands is asked for only where it may matter: it compares whole planes.
@@ -190,6 +192,8 @@ class MaskReview(QWidget):
         ):
             return "Mask accepted on this slice; press S for a new one."
         prompted = self._workspace.prompts.read(axis, index).objects
+        if prompted and awaited:
+            return "The mask of this slice is being made…"
         return "No mask on this slice yet: press S." if prompted else "No prompts on this slice."
 
     def _words_of(self, masks: PlaneMasks) -> str:

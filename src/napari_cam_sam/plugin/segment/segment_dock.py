@@ -34,6 +34,8 @@ from napari_cam_sam.plugin.viewer.attach import workspace_of
 if TYPE_CHECKING:
     import napari
 
+    from napari_cam_sam.prompts.data import PlanePrompts
+
 __all__ = ["SegmentDock"]
 
 _REFRESH_MS = 100
@@ -60,7 +62,8 @@ class SegmentDock(Dock):
         self._chosen_for: object = None
         # What came of the last press of a button; the plan takes its place once that is past.
         self._outcome = ""
-        self._planeless = False
+        self._outcome_axis: int | None = None
+        self._awaited: frozenset[tuple[int, int]] = frozenset()
         self._asked = 0
         self._left_out: list[SkippedPlane] = []
         self._build()
@@ -107,7 +110,7 @@ class SegmentDock(Dock):
         # By a key, too, what comes out of it is to be read.
         self.through.started.connect(lambda: self._volume.title.setChecked(True))
         self.review.done.connect(self._conclude)
-        self.review.refused.connect(self.row.show_error)
+        self.review.refused.connect(self._refused)
         self.row.started.connect(self._started)
         self.row.ended.connect(self._ended)
         self.ahead.ahead.shown_encoded.connect(self.live.decode)
@@ -163,10 +166,9 @@ class SegmentDock(Dock):
         workspace = self.workspace
         try:
             snapshot = workspace.snapshot()
-            index = None if everywhere else snapshot.index
-            todo = read_prompts(workspace.prompts, snapshot.axis, index)
+            todo = self._todo(everywhere)
         except CamSamError as error:
-            self.row.refuse(str(error))
+            self.row.refuse(str(error), lambda: self._problem(everywhere))
             return False
         self.live.drop()
         self.ahead.ahead.give_way([plane.index for plane in todo])
@@ -193,9 +195,23 @@ class SegmentDock(Dock):
         )
         if started:
             self._asked = len(todo)
+            self._awaited = frozenset((plane.axis, plane.index) for plane in todo)
             self.row.set_message(f"Loading {job.name}…" if job.loads else self._at_work(len(todo)))
-        self._enable()
+        self._refresh()
         return started
+
+    def _todo(self, everywhere: bool) -> tuple[PlanePrompts, ...]:
+        """Return the prompts that masks are to be made of."""
+        axis, index = self.workspace.plane()
+        return read_prompts(self.workspace.prompts, axis, None if everywhere else index)
+
+    def _problem(self, everywhere: bool) -> str:
+        """Return in words why no masks can be made; empty where they can."""
+        try:
+            self._todo(everywhere)
+        except CamSamError as error:
+            return str(error)
+        return ""
 
     def _show(self, masks: PlaneMasks) -> None:
         """Put masks into the preview, unless their prompts were edited or cleared meanwhile."""
@@ -225,7 +241,7 @@ class SegmentDock(Dock):
         self._left_out = []
 
     def _ended(self, complete: bool) -> None:
-        left_out = self._left_out
+        left_out, self._awaited = self._left_out, frozenset()
         if left_out:
             self._conclude(skipped_words(left_out, self._asked))
         if any(one.reason != _EDITED for one in left_out):
@@ -262,8 +278,25 @@ class SegmentDock(Dock):
 
     def _conclude(self, words: str) -> None:
         """Show what came of it, until the plan is another."""
-        self._outcome = words
+        self._outcome, self._outcome_axis = words, self._axis()
         self.row.set_result(words)
+
+    def _refused(self, words: str) -> None:
+        """Show why nothing was done, until it may be done."""
+        self.row.show_error(words, self._masks_there)
+
+    def _axis(self) -> int | None:
+        with suppress(CamSamError):
+            return self.workspace.plane()[0]
+        return None
+
+    def _masks_there(self) -> object:
+        """Return which slices have masks, and how often masks were accepted."""
+        try:
+            axis, _ = self.workspace.plane()
+        except CamSamError as error:
+            return str(error)
+        return axis, set(self.masks.planes(axis)), len(self.masks.accepted)
 
     def _prompts_changed(self) -> None:
         self._outcome = ""
@@ -280,20 +313,19 @@ class SegmentDock(Dock):
         """Show what lies on this plane, and what pressing the button would do."""
         self._enable()
         self.through.refresh()
+        self.row.look_again()
         try:
             axis, index = self.workspace.plane()
             n_planes = len(self.workspace.prompts.planes(axis))
-            self.review.refresh(self.through.ended(axis, index))
+            awaited = self.through.running or (axis, index) in self._awaited
+            self.review.refresh(self.through.ended(axis, index), awaited)
         except CamSamError as error:
-            self._planeless = True
             self.row.set_message(str(error))
             self.review.clear()
             self._enable(False)
             return
-        if self._planeless:
-            # What failed of that is over.
-            self._planeless = False
-            self.row.clear_error()
+        if axis != self._outcome_axis:
+            self._outcome = ""  # its slices are numbered along another axis
         if not self.row.busy:
             self.row.set_message(self._outcome or self._plan(n_planes))
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtWidgets import QWidget
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.heatmap.heatmap_dock import HeatmapDock
@@ -17,6 +19,7 @@ from napari_cam_sam.plugin.segment.segment_dock import SegmentDock
 from napari_cam_sam.plugin.session.session_panel import SessionPanel
 from napari_cam_sam.plugin.viewer.attach import workspace_of
 from napari_cam_sam.plugin.viewer.key_bindings import KEYS
+from napari_cam_sam.plugin.workflow.run_words import masks_words, scores_words
 
 if TYPE_CHECKING:
     import napari
@@ -25,6 +28,33 @@ __all__ = ["WorkflowDock"]
 
 # A first run covers the volume, unless that would take long: thin slices are hundreds.
 _FEW_PLANES = 64
+
+
+class _Top(QWidget):
+    """What is said below the buttons; it keeps its height, so that nothing below moves.
+
+    Parameters
+    ----------
+    *labels : QWidget
+    """
+
+    def __init__(self, *labels: QWidget) -> None:
+        super().__init__()
+        self.place = vbox(self, *labels)
+        self.place.addStretch()
+
+    def keep_height(self) -> None:
+        """Ask for no less room from now on than for what is shown now."""
+        if self.isVisible():
+            now = self.place.totalHeightForWidth(self.width())
+            self.setMinimumHeight(max(self.minimumHeight(), now))
+
+    def resizeEvent(self, event: Any) -> None:  # noqa: N802 - Qt calls it so
+        """Begin anew with the height at another width."""
+        super().resizeEvent(event)
+        if event.size().width() != event.oldSize().width():
+            self.setMinimumHeight(0)
+            self.keep_height()
 
 
 class WorkflowDock(Dock):
@@ -46,9 +76,13 @@ class WorkflowDock(Dock):
         self.scores = ScoresDock(napari_viewer)
         self.heatmap.planes.prefer_all(_FEW_PLANES)
         self._step = 0
+        # What came of the last run, the slices that it is of, and what was chosen for it.
+        self._outcome = ""
+        self._outcome_of: object = None
+        self._ran: object = None
         self._build()
         self._connect()
-        self._finish("")
+        self._refresh()
 
     def _build(self) -> None:
         self.run = button(
@@ -64,6 +98,7 @@ class WorkflowDock(Dock):
 
         both = hbox(self.run, self.stop)
         both.setStretch(0, 1)
+        self.top = _Top(self.words, self.plan)
         self.sections = [
             Section("1  Heatmap", self.heatmap),
             Section("2  Prompts", self.prompts),
@@ -72,7 +107,7 @@ class WorkflowDock(Dock):
             Section("Keyboard shortcuts", keys, opened=False),
         ]
         vbox(
-            self, both, self.plan, self.words,
+            self, both, self.top,
             SessionPanel(self.workspace, self.workspace.sessions), *self.sections,
             margins=(4, 4, 8, 4),
         ).addStretch()  # fmt: skip
@@ -82,7 +117,7 @@ class WorkflowDock(Dock):
         self.stop.clicked.connect(self.cancel)
         self.heatmap.computed.connect(self._heatmaps_done)
         self.prompts.row.ended.connect(self._prompts_done)
-        self.prompts.question.answered.connect(lambda: self._prompts_done(True))
+        self.prompts.question.answered.connect(self._answered)
         self.prompts.question.refused.connect(self._prompts_refused)
         self.segment.segmented.connect(self._masks_done)
         self.scores.row.ended.connect(self._scores_done)
@@ -95,30 +130,63 @@ class WorkflowDock(Dock):
             self.workspace.segmenter_changed,
             self.scores.choices.changed,
         ):
-            signal.connect(self._show_plan)
+            signal.connect(self._refresh)
 
     def _image_changed(self) -> None:
         if self._step:
             self._finish("Stopped: another image was chosen.")
         else:
-            self.words.setText("")
+            self._outcome = ""
+            self._refresh()
 
-    # What will happen, in words
+    # What state it is in, in words
 
-    def _show_plan(self, _: object = None) -> None:
-        """Show what the button would do; while it is done, what was said before stays."""
-        if self._step:
-            return
+    def _refresh(self, _: object = None) -> None:
+        """Show what is done, or what came out, and what the button would do then."""
+        if self._outcome_of != self._run_is_of():
+            self._outcome = ""
+        self.stop.setEnabled(self._step > 0)
+        self.run.setEnabled(False)
+        ran = False
+        if not self._step:
+            try:
+                words, choices = self._plan(), self._choices()
+                self.run.setEnabled(True)
+            except CamSamError as error:
+                words, choices = str(error), None
+            ran = bool(self._outcome) and (choices == self._ran or words == self._outcome)
+            self.plan.setText(words)
+        self.words.setText(self._sentence())
+        self.words.setVisible(bool(self.words.text()))
+        # What was done just now need not be said twice.
+        self.plan.setVisible(not self._step and not ran)
+        self.top.keep_height()
+
+    def _sentence(self) -> str:
+        """Return how far the run is, or what came of it; empty where none was."""
+        if not self._step:
+            return self._outcome
+        what = ("heatmaps", "prompts", "masks", "scores")[self._step - 1]
+        asks = self._step == 2 and self.prompts.question.asking
+        return f"Step {self._step} of 4: {what}{'. Answer to go on:' if asks else '…'}"
+
+    def _run_is_of(self) -> object:
+        """Return what the words on a run are of: slices along an axis, and a truth."""
         try:
-            words = self._plan()
+            axis, _ = self.workspace.plane()
         except CamSamError as error:
-            words = str(error)
-            self.run.setEnabled(False)
-        else:
-            self.run.setEnabled(True)
-        self.plan.setText(words)
+            return str(error)
+        return axis, self.scores.choices.truth.value()
+
+    def _choices(self) -> tuple[Any, ...]:
+        """Return what is chosen for a run."""
+        classifier, rule = self.heatmap.classifier, self.workspace.prompt_parameters
+        indices = tuple(self.heatmap.plan().indices)
+        made_with = classifier.name.value(), classifier.target_words(), self.heatmap.method.value()
+        return indices, *made_with, rule, self.segment.segmenter.value()
 
     def _plan(self) -> str:
+        """Return what the button would do, and how long that would take."""
         heat, segmenter = self.heatmap.plan(), self.segment.segmenter
         rule = self.prompts.strategy.currentText() or self.prompts.strategy.placeholderText()
         truth = self.scores.choices.truth.value()
@@ -146,7 +214,9 @@ class WorkflowDock(Dock):
         """Go from the image to the scores, step by step."""
         if self._step:
             return
-        self._begin(1, "heatmaps")
+        with suppress(CamSamError):  # step 1 says which
+            self._ran = self._choices()
+        self._begin(1)
         if not self.heatmap.compute():
             self._refused(self.heatmap.row)
 
@@ -164,9 +234,13 @@ class WorkflowDock(Dock):
         if not complete:
             self._finish("Stopped while computing heatmaps.")
             return
-        self._begin(2, "prompts")
+        self._begin(2)
         if not self.prompts.extract(everywhere=True):
             self._refused(self.prompts.row)
+
+    def _answered(self) -> None:
+        self.prompts.asks.addWidget(self.prompts.question)
+        self._prompts_done(True)
 
     def _prompts_refused(self, words: str) -> None:
         if self._step == 2:
@@ -179,13 +253,16 @@ class WorkflowDock(Dock):
             self._finish("Stopped while placing prompts.")
             return
         if self.prompts.question.asking:
-            self.words.setText("Step 2 of 4: answer the question in step 2 to continue.")
+            # Step 2 may be scrolled away, and the button that was pressed is here.
+            self.top.place.insertWidget(1, self.prompts.question)
+            self._refresh()
+            self.scroll.verticalScrollBar().setValue(0)
             return
         with suppress(CamSamError):  # step 3 says which
             if not self.workspace.prompts.planes(self.workspace.plane()[0]):
                 self._finish(f"{self.prompts.row.words.text()} Nothing to segment.")
                 return
-        self._begin(3, "masks")
+        self._begin(3)
         if not self.segment.segment_all():
             self._refused(self.segment.row)
 
@@ -196,9 +273,9 @@ class WorkflowDock(Dock):
             self._finish(self.segment.outcome or "Stopped while segmenting.")
             return
         if self.workspace.truth() is None:
-            self._finish("Masks are in the preview; not scored, as there is no ground truth.")
+            self._finish(masks_words(self.workspace.masks.planes(self.workspace.plane()[0])))
             return
-        self._begin(4, "scores")
+        self._begin(4)
         self.sections[3].title.setChecked(True)
         self.scores.choices.choose_prediction(self.workspace.own("preview"))
         if not self.scores.score():
@@ -212,15 +289,12 @@ class WorkflowDock(Dock):
             self._finish("Stopped while scoring.")
             return
         total = self.workspace.image().n_planes(subject.axis)
-        some = len(self.workspace.heatmaps.computed_planes(subject.axis))
-        part = f" for {some} of {total} slices; the volume scores count all slices" * (some < total)
-        self._finish(f"Done{part}. Review the slices (N, P), edit prompts, accept masks (C).")
+        computed = self.workspace.heatmaps.computed_planes(subject.axis)
+        self._finish(scores_words(self.scores.table.rows(), computed, total))
 
-    def _begin(self, step: int, what: str) -> None:
+    def _begin(self, step: int) -> None:
         self._step = step
-        self.run.setEnabled(False)
-        self.stop.setEnabled(True)
-        self.words.setText(f"Step {step} of 4: {what}…")
+        self._refresh()
 
     def _refused(self, row: TaskProgress) -> None:
         """End at a step that did not start: it says why, or is at work."""
@@ -229,6 +303,7 @@ class WorkflowDock(Dock):
 
     def _finish(self, words: str) -> None:
         self._step = 0
-        self.stop.setEnabled(False)
-        self.words.setText(words)
-        self._show_plan()
+        self._outcome, self._outcome_of = words, self._run_is_of()
+        # A question that was asked here, and was not answered, is step 2's.
+        self.prompts.asks.addWidget(self.prompts.question)
+        self._refresh()

@@ -86,7 +86,9 @@ class PropagationPanel(QWidget):
         super().__init__()
         self._workspace, self._segmenter, self._row, self._live = workspace, segmenter, row, live
         self._run: _Run | None = None
-        self._running = False
+        self.running = False
+        """Whether it is this run that the row shows."""
+        self._outcome = ""
         self._ends: dict[tuple[int, int], dict[int, PropagatedObject]] = {}
         self._build()
         self.go.clicked.connect(lambda: self.propagate())
@@ -142,12 +144,12 @@ class PropagationPanel(QWidget):
         try:
             run = self._prepared()
         except CamSamError as error:
-            self._row.refuse(str(error))
+            self._row.refuse(str(error), self._problem)
             return False
         job = run.job
         self._live.drop()
         self._run, self._running = run, True
-        self.result.setText("")
+        self._outcome = ""
         if job.run.loads:
             self._row.set_message(f"Loading {job.run.name}…")
 
@@ -160,7 +162,7 @@ class PropagationPanel(QWidget):
         # One plane more each way, on which it is said that the range ends.
         reached = reachable(job.snapshot.image, job.prompts, job.parameters, more=1)
         total = len(job.prompts) + len(reached)
-        self._running = self._row.start(
+        self.running = self._row.start(
             lambda: propagate_steps(job),
             total + job.run.loads + (job.sigma is not None),
             f"Propagating through {job.snapshot.image.name}",
@@ -170,7 +172,7 @@ class PropagationPanel(QWidget):
         )
         self.refresh()
         self.started.emit()
-        return self._running
+        return self.running
 
     def _prepared(self) -> _Run:
         """Read all that a run needs.
@@ -282,19 +284,20 @@ class PropagationPanel(QWidget):
             self._live.leave(run.standing.get(plane.index, plane))
 
     def _ended(self, complete: bool) -> None:
-        if not self._running or self._run is None:
+        if not self.running or self._run is None:
             return
-        self._running = False
+        self.running = False
         run = self._run
         if self._workspace.is_current(run.job.snapshot):
-            self.result.setText(self._result(run, complete))
+            self._outcome = self._result(run, complete)
         self.refresh()
 
     def _image_changed(self) -> None:
         if self._run is not None:
             self._run.job.run.stop.set()
         self._ends.clear()
-        self.result.setText("")
+        self._outcome = ""
+        self.refresh()
 
     # In words
 
@@ -303,6 +306,7 @@ class PropagationPanel(QWidget):
         try:
             image = self._workspace.image()
             axis, index = self._workspace.plane()
+            self._show_outcome(axis)
             prompts, parameters, _ = self._asked(image, axis, index)
         except CamSamError as error:
             self.plan.setText(str(error))
@@ -310,6 +314,19 @@ class PropagationPanel(QWidget):
             return
         self.go.setEnabled(not self._row.busy)
         self.plan.setText(self._plan(image, prompts, parameters))
+
+    def _show_outcome(self, axis: int) -> None:
+        """Show what came of the last run, where slices are numbered along the same axis."""
+        here = self._run is not None and self._run.job.snapshot.axis == axis
+        self.result.setText(self._outcome if here else "")
+
+    def _problem(self) -> str:
+        """Return in words why nothing can be propagated; empty where it can."""
+        try:
+            self._asked(self._workspace.image(), *self._workspace.plane())
+        except CamSamError as error:
+            return str(error)
+        return ""
 
     def _plan(
         self, image: Image, prompts: tuple[PlanePrompts, ...], parameters: PropagationParameters
