@@ -41,6 +41,11 @@ def test_what_is_read_elsewhere_stands_alone(page: Path) -> None:
     assert all(target.startswith("https://") for target, _ in links)
 
 
+def test_the_readme_installs_from_the_address_of_the_project() -> None:
+    found = re.findall(r"git\+([^\s\"`]+)", (ROOT / "README.md").read_text())
+    assert found == [ADDRESS]
+
+
 def test_every_picture_is_shown() -> None:
     shown = {Path(target).name for page in PAGES for target, _ in LINK.findall(page.read_text())}
     assert {one.name for one in ROOT.glob("docs/images/*")} <= shown
