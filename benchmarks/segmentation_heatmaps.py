@@ -126,7 +126,7 @@ def main() -> None:
     arguments = parser.parse_args()
     print(f"{platform.processor() or platform.machine()}, torch {torch.__version__}")
     loaded = load_network("phantom-unet", device="cpu")
-    network = replace(loaded, module=Double(loaded.module))
+    network = replace(loaded, module=Double(loaded.module), default_layers=())
     cases = make_cases(arguments.cases)
     print(f"{len(cases)} planes, prevalence {np.mean([c.truth.mean() for c in cases]):.3f}\n")
     print(" | ".join(["pixel set".ljust(17), "layer".ljust(10), *(s.ljust(13) for s in SCORES),
