@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, single_candidate
 from napari_cam_sam.plugin.viewer.attach import ViewerWorkspace, workspace_of
-from napari_cam_sam.prompts.data import PlanePrompts
+from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
 
 
 def put(workspace: ViewerWorkspace, *indices: int) -> None:
@@ -159,6 +159,24 @@ def test_a_newer_mask_stays_where_an_acceptance_is_undone(workspace: ViewerWorks
     np.testing.assert_array_equal(shown.masks()[1], newer)
     np.testing.assert_array_equal(workspace.own("preview").data[2], newer)
     assert seen(workspace) == masks.planes(0) == [2, 3]
+
+
+def test_the_mask_accepted_last_of_an_object_stands_for_its_prompts(
+    workspace: ViewerWorkspace,
+) -> None:
+    masks, shape = workspace.masks, workspace.image().plane_shape(0)
+
+    def accept(object_id: int, size: int) -> PlanePrompts:
+        square = np.zeros(shape, bool)
+        square[:size, :size] = True
+        box = ObjectPrompt(object_id, (), Box(0, 0, size, size))
+        prompts, found = PlanePrompts(0, 2, (box,)), (single_candidate(object_id, square, None),)
+        masks.put(PlaneMasks(prompts, found, (0,), "seeded", "0" * 64, (0.0, 1.0)))
+        assert masks.accept(0, [2], "overwrite") == 1
+        return prompts
+
+    large, small, other = accept(1, 9), accept(1, 5), accept(2, 2)
+    assert [masks.stands_for(one) for one in (large, small, other)] == [False, True, True]
 
 
 def test_a_mask_that_is_dropped_just_as_the_view_turns_is_not_left_across(

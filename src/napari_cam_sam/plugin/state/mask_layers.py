@@ -254,15 +254,23 @@ class MaskLayers(QObject):
         Returns
         -------
         bool
-            False where any of them was moved, added or removed since.
+            False where any of them was moved, added or removed since, or where another mask of
+            one of their objects was accepted after it.
         """
-        where = prompts.axis, prompts.index, prompts.coordinates()
-        image = self._shown.image()
-        return any(
-            (*one.plane, one.record.prompts.coordinates()) == where
-            and self._fits(one.layer)
-            and one.shows(image)
-            for one in self._here.accepted
+        ids = {one.object_id for one in prompts.objects}
+        last = next(
+            (
+                one
+                for one in reversed(self._here.accepted)
+                if one.plane == (prompts.axis, prompts.index) and ids & _object_ids(one.record)
+            ),
+            None,
+        )
+        return (
+            last is not None
+            and last.record.prompts.coordinates() == prompts.coordinates()
+            and self._fits(last.layer)
+            and last.shows(self._shown.image())
         )
 
     def work_layers(self) -> list[Any]:
@@ -309,10 +317,9 @@ class MaskLayers(QObject):
             image = self._shown.image()
             for record in accepted:
                 prompts = record.prompts
-                ids = {o.object_id for o in prompts.objects} | {m.object_id for m in record.masks}
                 plane = np.asarray(layer.data[image.plane_index(prompts.axis, prompts.index)])
                 # Most planes of a volume may hold nothing; to look for ids takes far longer.
-                there = np.isin(plane, list(ids)) if plane.any() else plane
+                there = np.isin(plane, list(_object_ids(record))) if plane.any() else plane
                 where = np.flatnonzero(there).astype(np.uint32)
                 after = plane.take(where)
                 here.accepted.append(Accepted(record, layer, where, np.zeros_like(after), after))
@@ -389,6 +396,12 @@ class MaskLayers(QObject):
         """Forget the work on images that are gone: the masks of many planes are large."""
         there = {layer.unique_id for layer in self._shown.viewer.layers}
         self._images = {of: one for of, one in self._images.items() if of.layer in there}
+
+
+def _object_ids(record: Acceptance) -> set[int]:
+    """Return the objects of which masks were accepted."""
+    prompted = {one.object_id for one in record.prompts.objects}
+    return prompted | {one.object_id for one in record.masks}
 
 
 def _check_editable(layer: Any) -> None:
