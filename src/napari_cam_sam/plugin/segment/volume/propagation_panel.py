@@ -15,7 +15,14 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.plugin.qt.plain_text import Label
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress, duration
-from napari_cam_sam.plugin.qt.widgets import Section, ValueComboBox, button, form_layout, vbox
+from napari_cam_sam.plugin.qt.widgets import (
+    Message,
+    Section,
+    ValueComboBox,
+    button,
+    form_layout,
+    vbox,
+)
 from napari_cam_sam.plugin.segment.live_masks import LiveMasks
 from napari_cam_sam.plugin.segment.segmenter_choice import SegmenterChoice
 from napari_cam_sam.plugin.segment.segmenter_job import read_prompts
@@ -112,7 +119,7 @@ class PropagationPanel(QWidget):
             "Carries masks from slice to slice into the preview until the object ends; accepted "
             "masks stay.",
         )
-        self.plan, self.result = Label(wraps=True), Label(wraps=True)
+        self.plan, self.result = Label(wraps=True), Message()
         self.rules = PropagationForm()
 
         rules = Section("Propagation and stopping rules", self.rules, opened=False)
