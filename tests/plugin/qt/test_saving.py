@@ -28,6 +28,7 @@ from napari_cam_sam.plugin.qt.saving import SavingRow
 from napari_cam_sam.plugin.scores.score_rows import Subject, as_text
 from napari_cam_sam.plugin.segment.segment_dock import SegmentDock
 from napari_cam_sam.plugin.viewer.attach import workspace_of
+from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
 
 AFFINE = np.array(
     [[0.88, 0.17, 0.3, -40], [-0.2, 1.05, 0.6, 12.5], [-0.1, -0.25, 2.9, 100], [0, 0, 0, 1]]
@@ -115,6 +116,34 @@ def test_labels_of_a_volume_are_saved_as_nifti_beside_it(
     dialog.answer, dialog.kind = "scan.v2", 1
     assert "scan.v2.nii," in press(dock.saving)
     assert (tmp_path / "scan.v2.nii").is_file()
+
+
+def test_masks_that_nobody_accepted_yet_are_saved_and_further_ones_are_not(
+    viewer: Any, tmp_path: Path, dialog: Dialog, press: Callable[[SavingRow], str], finish: Any
+) -> None:
+    open_volume(viewer, tmp_path)
+    dock = SegmentDock(viewer)
+    viewer.window.add_dock_widget(dock)
+    workspace = dock.workspace
+    dock.segmenter.choose("seeded")
+    dock.live.setChecked(False)
+    box = ObjectPrompt(1, (), Box(1, 1, 4, 4))
+    workspace.prompts.write((PlanePrompts(0, i, (box,)) for i in (2, 3)), "replace")
+    dock.run_all.click()
+    finish(dock.row)
+    assert workspace.masks.planes(0) == [2, 3]
+    dialog.answer = "first"
+    assert press(dock.saving) == f"Saved labels as first.nii.gz, in {tmp_path}."
+    saved = np.asarray(nib.load(tmp_path / "first.nii.gz").dataobj).T
+    assert [bool(plane.any()) for plane in saved] == [i in (2, 3) for i in range(len(saved))]
+    assert dock.outcome == "Accepted the masks of 2 slices; Ctrl-Z undoes it."
+    # From then on only what is accepted is saved.
+    workspace.prompts.write([PlanePrompts(0, 4, (box,))], "replace")
+    dock.run_all.click()
+    finish(dock.row)
+    dialog.answer = "second"
+    press(dock.saving)
+    np.testing.assert_array_equal(np.asarray(nib.load(tmp_path / "second.nii.gz").dataobj).T, saved)
 
 
 def test_what_cannot_be_saved_is_said_in_the_dock_and_stays(

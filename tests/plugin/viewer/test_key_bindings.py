@@ -356,6 +356,17 @@ def test_a_layer_that_the_user_edits_stays_active(qapp: Any, edited: str) -> Non
     assert set(selection) == before
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_r_begins_a_box_whatever_layer_is_active(
+    workspace: ViewerWorkspace, docks: Any, press: Press, kind: str
+) -> None:
+    activate(workspace, kind)
+    press("R")
+    boxes = workspace.own("boxes")
+    assert workspace.viewer.layers.selection.active == boxes
+    assert boxes.mode == "add_rectangle"
+
+
 def test_every_key_is_bound_on_the_viewer(workspace: ViewerWorkspace) -> None:
     bound = {
         str(key).replace("+", "-").replace("Ctrl", "Control") for key in workspace.viewer.keymap

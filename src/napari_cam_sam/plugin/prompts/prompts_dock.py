@@ -69,6 +69,7 @@ class PromptsDock(Dock):
         self._rule_changed()
         self._image_changed()
         docks = self.workspace.docks
+        docks.register("draw", self.begin_box)
         docks.register("clear", self.clear_plane)
         docks.register("switch", self.switch_polarity)
         docks.register_state("prompts", self.state, self.set_state)
@@ -90,7 +91,7 @@ class PromptsDock(Dock):
             "New and selected prompts belong to this object. Use another number for another "
             "class; prompts of other objects stay."
         )
-        self.draw_box = button("Draw a box", "Then drag one rectangle in the image.")
+        self.draw_box = button("Draw a box (R)", "Then drag one rectangle in the image.")
         self.add_point = button("Add a point", "Then click in the image.")
         self.polarity = button(
             "New points: positive (T)",
@@ -137,7 +138,7 @@ class PromptsDock(Dock):
         self.object.valueChanged.connect(prompts.set_object)
         prompts.object_chosen.connect(self._show_object)
         prompts.object_chosen.connect(self.preview.draw_soon)
-        self.draw_box.clicked.connect(lambda: self._edit_mode(1, "add_rectangle"))
+        self.draw_box.clicked.connect(self.begin_box)
         self.add_point.clicked.connect(lambda: self._edit_mode(0, "add"))
         self.polarity.clicked.connect(self.switch_polarity)
         self.clear.clicked.connect(self.clear_plane)
@@ -336,6 +337,10 @@ class PromptsDock(Dock):
             layer.mode = mode
 
         self._attempt(edit)
+
+    def begin_box(self) -> None:
+        """Let the next drag in the image draw a box."""
+        self._edit_mode(1, "add_rectangle")
 
     def switch_polarity(self) -> None:
         """Turn the selected points, or what new points will be."""

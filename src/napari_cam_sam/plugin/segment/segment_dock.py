@@ -83,7 +83,10 @@ class SegmentDock(Dock):
         )
         self.row = TaskProgress()
         self.saving = SavingRow(
-            "Save labels…", "Saves the accepted labels on the image grid.", self._to_save
+            "Save labels…",
+            "Saves the accepted labels on the image grid. Where nothing was accepted yet, the "
+            "masks of the preview are accepted first.",
+            self._to_save,
         )
         self.live = LiveMasks(workspace, self.segmenter, self.row)
         self.review = MaskReview(workspace, self.live)
@@ -255,7 +258,10 @@ class SegmentDock(Dock):
 
     def _to_save(self) -> Saving:
         workspace = self.workspace
-        image, layer = workspace.image(), self.masks.accept_layer()
+        image = workspace.image()
+        if self.masks.accept_layer() is None and self.masks.planes(workspace.plane()[0]):
+            self.review.accept_masks(everywhere=True)
+        layer = self.masks.accept_layer()
         if layer is None:
             raise CamSamError("No labels yet: accept a mask first.")
         reason = workspace.mismatch(layer)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["KEYS", "TAG_KEYS", "KeyBindings"]
 
 KEYS: dict[str, tuple[str, str]] = {
+    "R": ("draw", "Draw a box: then drag it in the image"),
     "S": ("segment", "Segment this slice"),
     "Shift-S": ("segment all", "Segment all slices with prompts"),
     "Shift-T": ("through", "Propagate through the volume"),
@@ -37,7 +38,7 @@ TAG_KEYS = {f"Control-{digit}": digit for digit in range(10)}
 _HISTORY = ("undo", "redo")
 _DOCKS = {
     "segment": "Segment", "segment all": "Segment", "through": "Segment", "accept": "Segment",
-    "switch": "Prompts", "clear": "Prompts", "tag": "Train",
+    "draw": "Prompts", "switch": "Prompts", "clear": "Prompts", "tag": "Train",
 }  # fmt: skip
 
 
