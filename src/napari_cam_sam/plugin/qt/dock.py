@@ -9,10 +9,13 @@ from typing import Any
 from weakref import WeakMethod
 
 from qtpy.QtCore import QEvent, QObject, QPoint, QSize, Qt, QTimer, Signal
+from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import (
+    QAbstractSpinBox,
     QDockWidget,
     QFrame,
     QLabel,
+    QLineEdit,
     QMainWindow,
     QScrollArea,
     QVBoxLayout,
@@ -93,6 +96,16 @@ class Dock(DeletedByQt, QWidget):
             self._has_place = True  # from now on it stays where the user puts it
             QTimer.singleShot(0, self._join_tabs)
         return bool(super().event(event))
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 - Qt calls it so
+        """Keep keys that a field for text did not take from the viewer, where they are actions.
+
+        The keys of all other parts go on to it: after a press of a button they still work.
+        """
+        if isinstance(self.focusWidget(), QLineEdit | QAbstractSpinBox):
+            event.accept()
+        else:
+            super().keyPressEvent(event)
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt calls it so
         """Ask for the usual width of a dock, or for more where its parts need it."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import QSize, Qt, Signal
-from qtpy.QtGui import QGuiApplication, QKeySequence
+from qtpy.QtGui import QGuiApplication, QKeyEvent, QKeySequence
 from qtpy.QtWidgets import (
     QBoxLayout,
     QCheckBox,
@@ -123,6 +123,13 @@ class ValueComboBox(_LeavesWheel, ElidedComboBox):
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.activated.connect(lambda _: self.chosen.emit())
         self.offer(items)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 - Qt calls it so
+        """Leave letters to the viewer: S segments, and must not choose what begins with it."""
+        if event.text().isalpha():
+            event.ignore()
+        else:
+            super().keyPressEvent(event)
 
     def offer(self, items: Iterable[Item]) -> None:
         """List items, each (text, value) or (text, value, hint); keep what was chosen."""
