@@ -20,10 +20,12 @@ from napari_cam_sam.images.colours import LUMA
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.volume import VolumeOnDisk
 
-__all__ = ["labels_of", "labels_remark", "palette_labels", "rounding"]
+__all__ = ["labels_of", "labels_remark", "mask_in", "palette_labels", "rounding"]
 
 _MOST_ROUNDING = 0.1
 _LISTED = 8
+_MOST_IN_A_MASK = 32
+"""Labels of what is taken for a mask though nobody said that it is one."""
 _FEW_PIXELS = 16
 _MANY = 4096
 _LOOKED_AT = 24
@@ -180,6 +182,49 @@ def labels_of(image: Image, *, exact: bool = False) -> Image:
             f"or clean the file, where {most} was meant as white or as pixels to ignore.",
         )
     return replace(image, notes=notes)
+
+
+def mask_in(image: Image) -> Image | None:
+    """Return the labels of an image that looks like a mask; None for any other image.
+
+    For what was opened as an image, where nobody said that it is a mask: by the rules of
+    `labels_of` it holds background and at most 32 labels, be they with gray rims as long as more
+    pixels are white than gray.
+
+    Parameters
+    ----------
+    image : Image
+        In memory; of three equal channels one is taken.
+
+    Returns
+    -------
+    Image or None
+        As `labels_of` gives it.
+    """
+    data = image.data
+    if not isinstance(data, np.ndarray) or data.size == 0:
+        return None
+    if image.rgb:
+        colours = data[..., :3]
+        if (colours != colours[..., :1]).any():
+            return None
+        image = replace(image, data=np.ascontiguousarray(colours[..., 0]), rgb=False)
+    # Most images are told by a part of a slice: they are not read through.
+    part = image.plane(0, image.n_planes(0) // 2)[::4, ::4]
+    there = np.unique(part)
+    if len(there) > 256 or there[0] < 0 or not (there == np.round(there)).all():
+        return None
+    try:
+        labels = labels_of(image)
+    except CamSamError:
+        return None
+    values = np.unique(labels.data)
+    if values[0] != 0 or not 2 <= len(values) <= _MOST_IN_A_MASK + 1:
+        return None
+    most = float(np.max(image.data))
+    white = np.count_nonzero(image.data >= 0.9 * most)
+    rims = len(values) == 2 and np.count_nonzero(image.data > 0.1 * most) - white
+    return None if rims > white else labels
 
 
 def labels_remark(image: Image) -> str | None:

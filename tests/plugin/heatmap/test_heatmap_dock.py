@@ -223,7 +223,7 @@ def test_what_is_missing_is_said_and_nothing_can_be_pressed(qapp: Any) -> None:
     assert not dock.run.isEnabled()
     assert "Open an image" in dock.row.words.text()
     viewer.add_image(np.random.default_rng(0).random((4, 40, 40)))
-    assert "Choose a classifier" in dock.row.words.text()
+    assert "No classifier? Go to step 2" in dock.row.words.text()
     dock.choose("lesion")
     assert dock.run.isEnabled()
     viewer.dims.ndisplay = 3

@@ -140,7 +140,7 @@ def test_without_an_image_it_says_what_is_missing(viewer: Any, qtbot: Any) -> No
     assert "Open an image" in way.plan.text()
     assert not way.run.isEnabled()
     viewer.add_image(np.random.default_rng(0).random((40, 40)))
-    assert "Choose a classifier" in way.plan.text()
+    assert "No classifier? Go to step 2" in way.plan.text()
     assert not way.run.isEnabled()
 
 

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 __all__ = ["HeatmapDock"]
 
 _FOLLOW_MS = 120
+_NO_CLASSIFIER = "No classifier? Go to step 2: draw a box, or take boxes from a truth."
 
 
 class HeatmapDock(Dock):
@@ -273,7 +274,7 @@ class HeatmapDock(Dock):
             self._occlusion = self.occlusion.value()
         name = self.classifier.name.value()
         if name is None:
-            raise CamSamError("Choose a classifier: your own checkpoint, or a shipped one to try.")
+            raise CamSamError(_NO_CLASSIFIER)
         total = image.n_planes(axis)
         if self._takes_volumes():
             indices, where = range(total), "the whole volume"

@@ -242,6 +242,7 @@ class PromptsDock(Dock):
             if not self._extract(jobs, "Prompts from ground truth", self.truth.label.value()):
                 return False
             self._left_out = self.truth.left_out.words
+            self.workspace.prompts.begun.emit()
             return True
 
         return self._attempt(place)

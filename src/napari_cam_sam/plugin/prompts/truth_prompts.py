@@ -25,6 +25,7 @@ from napari_cam_sam.plugin.qt.widgets import (
 )
 from napari_cam_sam.plugin.qt.wording import counted
 from napari_cam_sam.plugin.state.label_choice import LabelChoice
+from napari_cam_sam.plugin.state.truth_row import TruthRow
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.prompts.parameters import TRUTH_PRESETS, truth_parameters
 from napari_cam_sam.prompts.regions import part_sizes
@@ -93,6 +94,7 @@ class TruthPrompts(QWidget):
         super().__init__()
         self._workspace = workspace
         self.layer = ValueComboBox("The labels layer that holds the ground truth.")
+        self.truth_row = TruthRow(workspace, self.layer)
         self.label = LabelChoice(
             workspace, "The label to use; each label becomes the object of its number."
         )
@@ -115,8 +117,8 @@ class TruthPrompts(QWidget):
         self.remark = Message()
         self.remark.hide()
         rows = (
-            ("Ground truth", self.layer), ("Label", self.label), ("Prompt", self.rule),
-            ("Margin", self.margin),
+            ("Ground truth", self.truth_row), ("Label", self.label),
+            ("Prompt", self.rule), ("Margin", self.margin),
         )  # fmt: skip
         vbox(self, form_layout(rows), self.in_mm, self.remark, hbox(self.place, self.place_all))
         self.place.clicked.connect(lambda: self.wanted.emit(False))

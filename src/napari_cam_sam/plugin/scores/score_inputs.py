@@ -18,6 +18,7 @@ from napari_cam_sam.plugin.qt.dock import connect_to_layers, connect_until_destr
 from napari_cam_sam.plugin.qt.widgets import ValueComboBox, form_layout, vbox
 from napari_cam_sam.plugin.scores.score_rows import Subject
 from napari_cam_sam.plugin.state.label_choice import LabelChoice
+from napari_cam_sam.plugin.state.truth_row import TruthRow
 
 if TYPE_CHECKING:
     from napari_cam_sam.evaluation.score_steps import ScoringInput
@@ -56,12 +57,13 @@ class ScoreInputs(QWidget):
         self._heard: list[Any] = []
         self.prediction = ValueComboBox("The labels layer to score.")
         self.truth = ValueComboBox("The ground truth: a labels layer on the image's grid.")
+        self.truth_row = TruthRow(workspace, self.truth)
         self.heatmap = ValueComboBox(
             "A heatmap to score too: computed here, or a gray layer from 0 to 1."
         )
         self.label = LabelChoice(workspace, "The label to compare in both layers.")
         rows = (
-            ("Prediction", self.prediction), ("Ground truth", self.truth),
+            ("Prediction", self.prediction), ("Ground truth", self.truth_row),
             ("Heatmap", self.heatmap), ("Label", self.label),
         )  # fmt: skip
         vbox(self, form_layout(rows))
@@ -216,7 +218,9 @@ class ScoreInputs(QWidget):
         except CamSamError as error:
             return str(error)
         if truth is None:
-            return f"No ground truth: open a labels layer or a mask file on the grid of {name}."
+            return (
+                f"No ground truth: press Open mask…, or add a labels layer on the grid of {name}."
+            )
         if prediction is None:
             return "No prediction yet: make masks (step 3), or open a labels layer."
         if prediction == truth:

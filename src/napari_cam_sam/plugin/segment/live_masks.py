@@ -10,6 +10,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.qt.latest import LatestOnly
 from napari_cam_sam.plugin.qt.narrow import ElidedCheckBox
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
+from napari_cam_sam.plugin.segment.encode_ahead import is_instant
 from napari_cam_sam.plugin.segment.segment_run import decode
 from napari_cam_sam.plugin.segment.segmenter_choice import SegmenterChoice
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks
@@ -140,7 +141,7 @@ class LiveMasks(ElidedCheckBox):
         """
         last = self._last if self._last is not None and self._last.of == of else None
         expected = self._segmenter.seconds()
-        encodes = expected is not None and expected < _AT_ONCE_SECONDS
+        encodes = is_instant(name) or (expected is not None and expected < _AT_ONCE_SECONDS)
         embeddings = self._workspace.embeddings
 
         def question() -> _Decoded | None:

@@ -17,6 +17,7 @@ from napari_cam_sam.plugin.qt.widgets import Section, button, form_layout, vbox
 from napari_cam_sam.plugin.qt.wording import counted
 from napari_cam_sam.plugin.segment.automatic.automatic_panel import AutomaticPanel
 from napari_cam_sam.plugin.segment.encoding_status import EncodeAheadPanel
+from napari_cam_sam.plugin.segment.first_load import FirstLoad
 from napari_cam_sam.plugin.segment.live_masks import LiveMasks
 from napari_cam_sam.plugin.segment.mask_review import MaskReview
 from napari_cam_sam.plugin.segment.segment_run import (
@@ -89,6 +90,7 @@ class SegmentDock(Dock):
             self._to_save,
         )
         self.live = LiveMasks(workspace, self.segmenter, self.row)
+        self.first = FirstLoad(workspace, self.segmenter, self.row.show_error, self)
         self.review = MaskReview(workspace, self.live)
         self.through = PropagationPanel(workspace, self.segmenter, self.row, self.live)
         self.ahead = EncodeAheadPanel(workspace, self.segmenter, self.row)
@@ -117,6 +119,9 @@ class SegmentDock(Dock):
         self.row.started.connect(self._started)
         self.row.ended.connect(self._ended)
         self.ahead.ahead.shown_encoded.connect(self.live.decode)
+        workspace.prompts.begun.connect(self._begin)
+        self.first.changed.connect(self._refresh)
+        self.first.changed.connect(self.live.decode)
         workspace.prompts.changed.connect(self._prompts_changed)
         workspace.plane_changed.connect(self._refresh)
         workspace.image_changed.connect(self._image_changed)
@@ -173,6 +178,9 @@ class SegmentDock(Dock):
         except CamSamError as error:
             self.row.refuse(str(error), lambda: self._problem(everywhere))
             return False
+        if self.first.busy:
+            self.first.when_done(lambda: self.segment(everywhere))
+            return True
         self.live.drop()
         self.ahead.ahead.give_way([plane.index for plane in todo])
         job = self.segmenter.job(snapshot)
@@ -215,6 +223,11 @@ class SegmentDock(Dock):
         except CamSamError as error:
             return str(error)
         return ""
+
+    def _begin(self) -> None:
+        """Load the segmenter, so that the mask of the first prompt comes at once."""
+        if self.live.isChecked() and not self.row.busy:
+            self.first.start()
 
     def _show(self, masks: PlaneMasks) -> None:
         """Put masks into the preview, unless their prompts were edited or cleared meanwhile."""
@@ -342,6 +355,8 @@ class SegmentDock(Dock):
 
     def _plan(self, n_planes: int) -> str:
         words = self.segmenter.words()
+        if self.first.busy:
+            return f"Loading {words}…"
         if n_planes:
             words += f"; {counted(n_planes, 'slice')} with prompts"
             seconds = self.segmenter.seconds()

@@ -86,6 +86,11 @@ class SegmenterChoice(ValueComboBox):
         held = workspace.segmenter_held
         return workspace.segmenter if held == (self.value(), workspace.device) else None
 
+    def is_here(self) -> bool:
+        """Return whether what is chosen can be loaded without a download."""
+        name = str(self.value())
+        return name not in REGISTRY or is_installed(name, preferences().cache_folder or None)
+
     def job(self, snapshot: Snapshot) -> SegmenterJob:
         """Return what a thread needs to run the segmenter that is chosen over an image."""
         workspace = self._workspace

@@ -65,6 +65,7 @@ class UserEdits:
         self._count(layer)
         layer.events.data.connect(self._edited)
         layer.events.set_data.connect(self._refreshed)
+        layer.events.mode.connect(self._mode_chosen)
         layer.mouse_drag_callbacks.append(self._dragged)
 
     def _count_all(self) -> None:
@@ -99,6 +100,10 @@ class UserEdits:
         self._pair.set_touched(self._pair.touched() | now | set(left))
 
     # What napari says
+
+    def _mode_chosen(self, event: Any) -> None:
+        if str(event.source.mode).startswith("add") and event.source in self._pair.there():
+            self._pair.begun.emit()
 
     def _edited(self, event: Any) -> None:
         action = str(getattr(event.action, "value", event.action))

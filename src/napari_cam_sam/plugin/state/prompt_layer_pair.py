@@ -37,6 +37,8 @@ class PromptLayerPair(QObject):
     """Whatever changed the prompts: the user, a new extraction, undo."""
     ignored = Signal(str)
     """Why what the user drew is no prompt."""
+    begun = Signal()
+    """The user begins to draw prompts, or asked for those of the truth."""
     moving = Signal()
     """A prompt is being dragged; `changed` follows when it is let go."""
     found = Signal(object)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 from napari.layers import Image as ImageLayer
 from qtpy.QtCore import QObject, Signal
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
+from napari_cam_sam.images.labels import mask_in
 from napari_cam_sam.images.windows import Window, WindowParameters, parse_window
 from napari_cam_sam.models.names import is_factory
 from napari_cam_sam.plugin.layers.conversion import (
@@ -93,6 +96,9 @@ class ShownImage(QObject):
         self.changing = False
         """Whether another image is being chosen: what hears of it first must not ask the others."""
         self._layer: Any = None
+        self._chosen = False
+        # By layer: the array that was looked at, and whether it is a mask.
+        self._masks: dict[Any, tuple[Any, bool]] = {}
         self._opening = 0
         self._left_frame: int | None = None
         self._seen_frame: int | None = None
@@ -119,8 +125,31 @@ class ShownImage(QObject):
         """The image layer that is worked on."""
         return self._layer
 
+    def is_mask(self, layer: Any) -> bool:
+        """Return whether an image layer looks like a mask, see `mask_in`; the answer is kept."""
+        data = layer.data
+        seen, answer = self._masks.get(layer.unique_id, (None, False))
+        # Large files, which are not in memory, are not read through for it.
+        if not isinstance(data, np.ndarray) or layer.ndim > 3:
+            return False
+        if seen is None or seen() is not data:
+            try:
+                answer = mask_in(image_of(layer)) is not None
+            except CamSamError:
+                answer = False
+            self._masks[layer.unique_id] = weakref.ref(data), answer
+        return answer
+
+    def is_used(self, layer: Any) -> bool:
+        """Return whether layers of ours lie over an image layer: there is work on it."""
+        return any(mark_of(x).get("of") == layer.unique_id for x in self.viewer.layers)
+
     def choose(self, layer: Any | None) -> None:
-        """Work on another image layer."""
+        """Work on another image layer, because the user says so."""
+        self._chosen = True
+        self._choose(layer)
+
+    def _choose(self, layer: Any | None) -> None:
         if layer is self._layer:
             return
         self.image_about_to_change.emit()
@@ -138,10 +167,18 @@ class ShownImage(QObject):
         self._look.start()
 
     def choose_last(self) -> None:
-        """Work on the image added last, where the one worked on is gone."""
-        if self._layer is None or self._layer not in self.viewer.layers:
-            there = self.images()
-            self.choose(there[-1] if there else None)
+        """Work on the image added last, where the one worked on is gone or turns out as a mask.
+
+        A mask is worked on only where there is no other image, or where the user chose it.
+        """
+        layer, there = self._layer, self.images()
+        gone = layer is None or layer not in self.viewer.layers
+        if not gone and (len(there) < 2 or self._chosen):
+            return
+        if gone or (self.is_mask(layer) and not self.is_used(layer)):
+            proper = [one for one in there if not self.is_mask(one)] if len(there) > 1 else there
+            self._chosen = False
+            self._choose((proper or there or [None])[-1])
 
     def renew(self, _: object = None) -> None:
         """Forget what was found on the image: its pixels are others, or its axes mean others."""

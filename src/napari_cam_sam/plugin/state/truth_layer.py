@@ -82,7 +82,9 @@ class TruthLayer(QObject):
             Without a layer, or where it does not lie on the image's grid.
         """
         if layer is None or layer not in self._shown.viewer.layers:
-            raise CamSamError("No ground truth: open a labels layer on the image's grid.")
+            raise CamSamError(
+                "No ground truth: press Open mask…, or add labels on the image's grid."
+            )
         reason = self._shown.mismatch(layer)
         if reason is not None:
             raise CamSamError(reason)

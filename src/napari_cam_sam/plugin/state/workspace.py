@@ -11,6 +11,7 @@ from napari_cam_sam.plugin.qt.dock import DeletedByQt
 from napari_cam_sam.plugin.state.dock_registry import DockRegistry
 from napari_cam_sam.plugin.state.heatmap_layers import HeatmapLayers
 from napari_cam_sam.plugin.state.layer_list import LayerListGuard
+from napari_cam_sam.plugin.state.mask_images import MaskImages
 from napari_cam_sam.plugin.state.mask_layers import MaskLayers
 from napari_cam_sam.plugin.state.own_layers import OwnLayers
 from napari_cam_sam.plugin.state.plane_tags import PlaneTags
@@ -81,6 +82,7 @@ class Workspace(DeletedByQt, QObject):
         self.prompts = PromptLayers(self.layers, self.heatmaps, self)
         self.masks = MaskLayers(self.layers, self.prompts, self)
         self.shown.axis_changed.connect(self.layers.show_fitting)
+        self._masks = MaskImages(self.shown, self.layer_list, self)
         self._name_parts()
         viewer.layers.events.inserted.connect(self._layer_inserted)
         viewer.layers.events.removed.connect(self._layer_removed)

@@ -1,0 +1,114 @@
+"""The choice of a truth, with a button that opens one from disk."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from napari.layers import Labels
+from qtpy.QtWidgets import QFileDialog, QWidget
+
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.images.formats import JPEG, NIFTI, PILLOW, TIFF
+from napari_cam_sam.images.image import Image
+from napari_cam_sam.images.reading import check_same_grid, read_labels
+from napari_cam_sam.plugin.layers.layer_geometry import file_of
+from napari_cam_sam.plugin.qt.latest import LatestOnly
+from napari_cam_sam.plugin.qt.plain_text import escape_markup
+from napari_cam_sam.plugin.qt.widgets import Message, ValueComboBox, button, hbox, vbox
+from napari_cam_sam.plugin.state.mask_images import add_truth
+
+if TYPE_CHECKING:
+    from napari_cam_sam.plugin.state.shown_image import FrameKey
+    from napari_cam_sam.plugin.state.workspace import Workspace
+
+__all__ = ["TruthRow"]
+
+_SUFFIXES = (*NIFTI, *(one for one in PILLOW if one not in JPEG), *TIFF)
+_FILES = f"Masks ({' '.join(f'*{suffix}' for suffix in _SUFFIXES)});;All files (*)"
+
+
+class TruthRow(QWidget):
+    """A list of labels layers, beside a button that adds one from a file and makes it the truth.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    layer : ValueComboBox
+        The list.
+    """
+
+    def __init__(self, workspace: Workspace, layer: ValueComboBox) -> None:
+        super().__init__()
+        self._workspace = workspace
+        self.setToolTip(layer.toolTip())
+        self.open = button(
+            "Open mask…", "Opens a mask on the image's grid: NIfTI, PNG or TIFF, 0 for background."
+        )
+        self.words = Message()
+        self.words.hide()
+        vbox(self, hbox(layer, self.open), self.words)
+        self._latest = LatestOnly(self._opened, self.words.setText, self)
+        self.open.clicked.connect(self._ask)
+        layer.chosen.connect(self._forget)
+        workspace.image_changed.connect(self._forget)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a file is being read."""
+        return self._latest.busy
+
+    def open_file(self, path: str | Path) -> None:
+        """Read a mask in a thread, add it over the image and choose it; an error stays here.
+
+        Parameters
+        ----------
+        path : str or Path
+        """
+        try:
+            self._workspace.image()
+        except CamSamError as error:
+            self.words.setText(str(error))
+            return
+        self.words.setText(f"Opening {Path(path).name}…")
+        key = self._workspace.shown.frame_key()
+        self._latest.ask(partial(_read, Path(path), key))
+
+    def _ask(self) -> None:
+        image = self._workspace.image_layer
+        file = None if image is None else file_of(image)
+        known = image.source.path if image is not None and file is None else file and file.path
+        folder = str(Path(known).parent) if known else ""
+        path, _ = QFileDialog.getOpenFileName(self, "Open a mask", folder, _FILES)
+        if path:
+            self.open_file(path)
+
+    def _opened(self, found: tuple[Image, FrameKey]) -> None:
+        mask, key = found
+        workspace = self._workspace
+        if key != workspace.shown.frame_key():
+            self.words.setText("Another image was chosen: open its mask again.")
+            return
+        try:
+            check_same_grid(workspace.image(), mask)
+        except CamSamError as error:
+            self.words.setText(str(error))
+            return
+        # Where the image is, also if that was moved in the viewer.
+        labels = Labels(mask.data, name=escape_markup(mask.name), **workspace.placement())
+        add_truth(workspace.shown, labels)
+        workspace.choose_truth(labels)
+        self.words.setText(" ".join(mask.notes))
+
+    def _forget(self) -> None:
+        self._latest.drop()
+        self.words.setText("")
+
+
+def _read(path: Path, key: FrameKey) -> tuple[Image, FrameKey]:
+    """Read all of a mask, in a thread."""
+    mask = read_labels(path)
+    return replace(mask, data=np.array(mask.data)), key
