@@ -212,9 +212,10 @@ class ComparePage(QWidget):
             rows.append((line.variant, line.dice, line.iou, line.volume_dice, last))
         set_rows(self.table, rows)
         self.table.resizeColumnsToContents()
-        # The longest name in two lines: the scores beside it are to be seen without scrolling.
-        room = self.table.fontMetrics().horizontalAdvance(f" {TRUTH_PROMPTS} ")
-        self.table.setColumnWidth(0, min(self.table.columnWidth(0), round(0.7 * room)))
+        # The longest name in several lines: the scores beside it are seen without scrolling.
+        first_words = TRUTH_PROMPTS.split(" prompts")[0]
+        room = self.table.fontMetrics().horizontalAdvance(f"  {first_words}  ")
+        self.table.setColumnWidth(0, min(self.table.columnWidth(0), room))
         self.table.resizeRowsToContents()
         words = f"{counted(self.lines[0].n_planes, 'slice')} with ground truth or masks"
         if not self._has_cam:

@@ -336,7 +336,7 @@ class SegmentDock(Dock):
         try:
             axis, index = self.workspace.plane()
             n_planes = len(self.workspace.prompts.planes(axis))
-            awaited = self.through.running or (axis, index) in self._awaited
+            awaited = self.through.running or (axis, index) in self._awaited or self.first.busy
             self.review.refresh(self.through.ended(axis, index), awaited)
         except CamSamError as error:
             self.row.set_message(str(error))

@@ -69,10 +69,8 @@ class MaskImages(QObject):
         where = spatial_transform(layer, len(labels.spatial_shape))
         add_truth(self._shown, Labels(labels.data, name=name, metadata={KEY: known}, **where))
         layer.visible = False
-        notes = " ".join(labels.notes)
-        show_info(
-            f"{labels.name} is a mask: it is there as labels now, and hidden as an image. {notes}"
-        )
+        said = f"{labels.name} is a mask: it is labels now, and hidden as an image."
+        show_info(" ".join((said, *labels.notes)))
 
 
 def add_truth(shown: ShownImage, labels: Any) -> None:
