@@ -165,6 +165,27 @@ def test_letters_follow_whoever_turns_the_view(qapp: Any, tmp_path: Path) -> Non
     assert shown_letters(viewer) == ""
 
 
+@needs_letters
+def test_a_volume_that_is_turned_by_hand_loses_its_letters(qapp: Any, tmp_path: Path) -> None:
+    viewer = ViewerModel()
+    first = opened(viewer, saved("RAS", tmp_path))
+    placed = first.affine
+    for name, value in (("scale", (-2, 1.5, 1)), ("rotate", (0, 0, 90)), ("affine", np.eye(4))):
+        before = getattr(first, name)
+        setattr(first, name, value)
+        assert shown_letters(viewer) == "", name
+        setattr(first, name, before)
+        assert shown_letters(viewer) == "APRL", name
+    # Of one that is no longer worked on nothing is heard.
+    opened(viewer, saved("LAS", tmp_path))
+    first.affine = np.eye(4)
+    assert shown_letters(viewer) == "APRL"
+    workspace_of(viewer).choose_image(first)
+    assert shown_letters(viewer) == ""
+    first.affine = placed
+    assert shown_letters(viewer) == "APRL"
+
+
 def test_volumes_without_an_orientation_are_named_by_axis(qapp: Any) -> None:
     viewer = ViewerModel()
     viewer.add_image(np.zeros((4, 5, 6)), scale=(3, 1, 1), units="mm")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EdgeLetters"]
 
+_MOVED = ("scale", "translate", "rotate", "shear", "affine")
 _PLACES = ("top_center", "bottom_center", "middle_left", "middle_right")
 
 
@@ -36,7 +37,8 @@ class EdgeLetters(QObject):
         if not hasattr(getattr(canvas, "overlay_tiling", None), "middle_left"):
             return
         self._camera = viewer.scene.camera
-        workspace.image_changed.connect(self.show)
+        self._followed: Any = None
+        workspace.image_changed.connect(self._follow)
         for event in (
             viewer.dims.events.order,
             viewer.dims.events.ndisplay,
@@ -44,6 +46,18 @@ class EdgeLetters(QObject):
             self._camera.events.orientation,
         ):
             event.connect(self.show)
+        self._follow()
+
+    def _follow(self) -> None:
+        """Hear where the image is moved or turned by hand: then nothing says its sides."""
+        layer = self._workspace.image_layer
+        if layer is not self._followed:
+            for name in _MOVED:
+                if self._followed is not None:
+                    getattr(self._followed.events, name).disconnect(self.show)
+                if layer is not None:
+                    getattr(layer.events, name).connect(self.show)
+            self._followed = layer
         self.show()
 
     def show(self, _: object = None) -> None:
