@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.colours import LUMA
-from napari_cam_sam.images.image import Image
+from napari_cam_sam.images.image import Image, image_from_array
 from napari_cam_sam.images.volume import VolumeOnDisk
 
 __all__ = ["labels_of", "labels_remark", "mask_in", "palette_labels", "rounding"]
@@ -209,22 +209,29 @@ def mask_in(image: Image) -> Image | None:
         if (colours != colours[..., :1]).any():
             return None
         image = replace(image, data=np.ascontiguousarray(colours[..., 0]), rgb=False)
-    # Most images are told by a part of a slice: they are not read through.
-    part = image.plane(0, image.n_planes(0) // 2)[::4, ::4]
-    there = np.unique(part)
-    if len(there) > 256 or there[0] < 0 or not (there == np.round(there)).all():
+    # Most images are told by their middle slice: they are not read through.
+    middle = image_from_array(image.plane(0, image.n_planes(0) // 2))
+    if _few_labels(middle) is None or (found := _few_labels(image)) is None:
         return None
+    labels, values = found
+    if values[0] != 0 or len(values) < 2:
+        return None
+    if len(values) == 2:
+        most = float(np.max(image.data))
+        white = np.count_nonzero(image.data >= 0.9 * most)
+        if np.count_nonzero(image.data > 0.1 * most) > 2 * white:
+            return None
+    return labels
+
+
+def _few_labels(image: Image) -> tuple[Image, NDArray[Any]] | None:
+    """Return the labels of an image, and which these are; None where it has none, or too many."""
     try:
         labels = labels_of(image)
     except CamSamError:
         return None
-    values = np.unique(labels.data)
-    if values[0] != 0 or not 2 <= len(values) <= _MOST_IN_A_MASK + 1:
-        return None
-    most = float(np.max(image.data))
-    white = np.count_nonzero(image.data >= 0.9 * most)
-    rims = len(values) == 2 and np.count_nonzero(image.data > 0.1 * most) - white
-    return None if rims > white else labels
+    values = _survey(labels).values
+    return (labels, values) if 0 < len(values) <= _MOST_IN_A_MASK + 1 else None
 
 
 def labels_remark(image: Image) -> str | None:

@@ -258,7 +258,7 @@ class PromptsDock(Dock):
         given = {i: v for i in indices if (v := heatmaps.values(axis, i)) is not None}
         if not given:
             which = "on any slice" if everywhere else "on this slice"
-            raise CamSamError(f"No heatmap {which}: compute one first (step 1).")
+            raise CamSamError(f"No heatmap {which}: compute one first (step 1), or draw a box.")
         notes = {i: n for i in given if (n := heatmaps.record(axis, i)) is not None}
 
         def one(index: int, heat: NDArray[np.float32]) -> PlanePrompts:
