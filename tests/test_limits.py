@@ -8,17 +8,10 @@ import numpy as np
 import pytest
 import yaml
 
-from napari_cam_sam import limits
+from napari_cam_sam import parsing
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.limits import (
-    DEPTH,
-    check_array,
-    check_expansion,
-    memory_bound,
-    parse_json,
-    parse_yaml,
-    read_text,
-)
+from napari_cam_sam.limits import DEPTH, check_array, check_expansion, memory_bound
+from napari_cam_sam.parsing import parse_json, parse_yaml, read_text
 
 
 def test_sound_text_means_what_the_plain_parsers_say():
@@ -82,7 +75,7 @@ def test_bombs_and_broken_text_are_refused_at_once(parse, text, reason):
 def test_values_that_the_memory_cannot_hold_are_refused(monkeypatch):
     text = "[" + "0," * 10_000 + "0]"
     assert len(parse_json(text, "x")) == 10_001
-    monkeypatch.setattr(limits, "memory_bound", lambda: 2**20)
+    monkeypatch.setattr(parsing, "memory_bound", lambda: 2**20)
     with pytest.raises(CamSamError, match=r"need some 1\.9 MiB, and half of the free"):
         parse_json(text * 2, "x")
 

@@ -362,7 +362,7 @@ def _json_of(path: Path) -> Any:
 
 
 def _prompts(folder: Path) -> Reader:
-    from napari_cam_sam.limits import read_text
+    from napari_cam_sam.parsing import read_text
     from napari_cam_sam.prompts.serialise import from_json, to_data
 
     point = {"row": 3.5, "column": 2, "positive": True, "source": "cam", "score": 0.5}
@@ -501,8 +501,8 @@ def _study(folder: Path) -> Reader:
 
 
 def _tables(folder: Path) -> Reader:
-    from napari_cam_sam.limits import parse_csv, read_text
     from napari_cam_sam.models.training.samples import samples_from_csv
+    from napari_cam_sam.parsing import parse_csv, read_text
     from napari_cam_sam.studies.data.datasets import read_dataset
 
     one = (

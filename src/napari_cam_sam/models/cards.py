@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from napari_cam_sam.errors import CamSamError, refusal
-from napari_cam_sam.limits import parse_json, read_text
+from napari_cam_sam.parsing import parse_json, read_text
 
 __all__ = [
     "NETWORK_FIELDS",

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_cam_sam.errors import CamSamError, refusal, unknown_name
-from napari_cam_sam.limits import parse_json
 from napari_cam_sam.models.cards import (
     ClassifierCard,
     merge_cards,
@@ -40,6 +39,7 @@ from napari_cam_sam.models.model import Layer, LoadedModel, list_layers
 from napari_cam_sam.models.names import classifier_names, shipped_classifiers
 from napari_cam_sam.models.outputs import unwrap_logits
 from napari_cam_sam.models.plane_order import follow_plane_order
+from napari_cam_sam.parsing import parse_json
 
 __all__ = [
     "Classifier",

@@ -24,7 +24,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.limits import parse_json
+from napari_cam_sam.parsing import parse_json
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts, Point
 from napari_cam_sam.schemas import check_json
 

@@ -40,7 +40,8 @@ from napari_cam_sam.images.hashing import file_hash
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.reading import read_labels
 from napari_cam_sam.images.writing import labels_dtype, labels_suffix, write_labels, write_text
-from napari_cam_sam.limits import SESSION_BYTES, parse_json, read_text
+from napari_cam_sam.limits import SESSION_BYTES
+from napari_cam_sam.parsing import parse_json, read_text
 from napari_cam_sam.records.folders import folder_lock, write_folder
 from napari_cam_sam.records.values import PACKAGES, package_versions, plain
 from napari_cam_sam.session.data import ImageRecord, Session

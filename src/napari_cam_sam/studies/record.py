@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, field_validator
 
-from napari_cam_sam.limits import parse_json, read_text
+from napari_cam_sam.parsing import parse_json, read_text
 from napari_cam_sam.schemas import check_schema
 
 __all__ = ["read_record"]

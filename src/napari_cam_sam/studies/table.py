@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.writing import write_atomically
-from napari_cam_sam.limits import parse_json
+from napari_cam_sam.parsing import parse_json
 from napari_cam_sam.schemas import check_schema
 from napari_cam_sam.text import cell_text
 

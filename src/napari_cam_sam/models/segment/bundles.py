@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from napari_cam_sam.errors import CamSamError, refusal
-from napari_cam_sam.limits import parse_json, parse_yaml, read_text
 from napari_cam_sam.models.checkpoints import Checkpoint, read_checkpoint
 from napari_cam_sam.models.preparation import Preparation
 from napari_cam_sam.models.preparation_fields import read_preparation
+from napari_cam_sam.parsing import parse_json, parse_yaml, read_text
 
 __all__ = ["read_bundle"]
 

@@ -14,7 +14,7 @@ from napari_cam_sam.errors import CamSamError, refusal
 from napari_cam_sam.images.formats import suffix_of
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.reading import check_same_grid, read_image, read_labels
-from napari_cam_sam.limits import parse_csv, read_text
+from napari_cam_sam.parsing import parse_csv, read_text
 from napari_cam_sam.text import find_file, plain_cell, recorded
 
 __all__ = [

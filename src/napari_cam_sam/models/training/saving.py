@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from napari_cam_sam.errors import refusal
 from napari_cam_sam.images.writing import write_atomically
-from napari_cam_sam.limits import parse_json
 from napari_cam_sam.models.cards import ClassifierCard
 from napari_cam_sam.models.checkpoints import check_archive
 from napari_cam_sam.models.training.parameters import TrainingParameters
 from napari_cam_sam.models.training.record import StateRecord
 from napari_cam_sam.models.training.results import Epoch
+from napari_cam_sam.parsing import parse_json
 from napari_cam_sam.records.folders import remove_unfinished, write_folder
 from napari_cam_sam.records.values import package_versions, plain
 from napari_cam_sam.schemas import check_schema

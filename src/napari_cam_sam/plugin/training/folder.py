@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_cam_sam.errors import refusal
-from napari_cam_sam.limits import parse_json, read_text
+from napari_cam_sam.parsing import parse_json, read_text
 from napari_cam_sam.plugin.training.form import parameters_from
 
 if TYPE_CHECKING:

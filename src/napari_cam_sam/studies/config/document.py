@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import yaml
 
 from napari_cam_sam.errors import CamSamError, refusal, unknown_name
-from napari_cam_sam.limits import compose_yaml, read_text
+from napari_cam_sam.parsing import compose_yaml, read_text
 
 __all__ = ["Entry", "read_document"]
 

@@ -19,7 +19,7 @@ from napari_cam_sam.images.formats import stem_of, suffix_of
 from napari_cam_sam.images.geometry import Geometry
 from napari_cam_sam.images.image import image_from_array
 from napari_cam_sam.images.writing import write_image, write_labels
-from napari_cam_sam.limits import parse_csv, parse_json, read_text
+from napari_cam_sam.parsing import parse_csv, parse_json, read_text
 from napari_cam_sam.prompts.data import Box
 from napari_cam_sam.schemas import check_schema
 from napari_cam_sam.studies.cases import Case, Dataset
