@@ -106,6 +106,12 @@ class Acceptance:
     precision: str = "float32"
     masks: tuple[RunLengthMask, ...] = ()
 
+    @property
+    def object_ids(self) -> set[int]:
+        """The objects of which masks were accepted."""
+        prompted = {one.object_id for one in self.prompts.objects}
+        return prompted | {one.object_id for one in self.masks}
+
 
 @dataclass(frozen=True, eq=False)
 class Session:

@@ -60,8 +60,7 @@ def replay(
     """
     check_session_image(session, image, session.image.frame)
     segmenters = _load_segmenters(session, load or _load)
-    ids = [prompt.object_id for one in session.accepted for prompt in one.prompts.objects]
-    ids += [kept.object_id for one in session.accepted for kept in one.masks]
+    ids = [i for one in session.accepted for i in one.object_ids]
     labels = np.zeros(image.spatial_shape, labels_dtype(max(ids, default=0)))
     embeddings = EmbeddingCache()
     for done, acceptance in enumerate(session.accepted, start=1):

@@ -110,6 +110,13 @@ class ImageMasks:
     undo: list[AcceptedTogether] = field(default_factory=list)
     target: Any = None
 
+    def last_accepted(self, plane: tuple[int, int], ids: set[int]) -> Accepted | None:
+        """Find what was accepted last on a plane of any of these objects."""
+        return next(
+            (x for x in reversed(self.accepted) if x.plane == plane and ids & x.record.object_ids),
+            None,
+        )
+
     def remember(self, together: Iterable[tuple[Accepted, PlaneMasks]]) -> None:
         """Keep masks that were accepted for undo; the oldest give way beyond the budget."""
         kept = [(one, keep_plane(masks)) for one, masks in together]

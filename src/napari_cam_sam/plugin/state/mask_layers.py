@@ -258,14 +258,7 @@ class MaskLayers(QObject):
             one of their objects was accepted after it.
         """
         ids = {one.object_id for one in prompts.objects}
-        last = next(
-            (
-                one
-                for one in reversed(self._here.accepted)
-                if one.plane == (prompts.axis, prompts.index) and ids & _object_ids(one.record)
-            ),
-            None,
-        )
+        last = self._here.last_accepted((prompts.axis, prompts.index), ids)
         return (
             last is not None
             and last.record.prompts.coordinates() == prompts.coordinates()
@@ -319,7 +312,7 @@ class MaskLayers(QObject):
                 prompts = record.prompts
                 plane = np.asarray(layer.data[image.plane_index(prompts.axis, prompts.index)])
                 # Most planes of a volume may hold nothing; to look for ids takes far longer.
-                there = np.isin(plane, list(_object_ids(record))) if plane.any() else plane
+                there = np.isin(plane, list(record.object_ids)) if plane.any() else plane
                 where = np.flatnonzero(there).astype(np.uint32)
                 after = plane.take(where)
                 here.accepted.append(Accepted(record, layer, where, np.zeros_like(after), after))
@@ -396,12 +389,6 @@ class MaskLayers(QObject):
         """Forget the work on images that are gone: the masks of many planes are large."""
         there = {layer.unique_id for layer in self._shown.viewer.layers}
         self._images = {of: one for of, one in self._images.items() if of.layer in there}
-
-
-def _object_ids(record: Acceptance) -> set[int]:
-    """Return the objects of which masks were accepted."""
-    prompted = {one.object_id for one in record.prompts.objects}
-    return prompted | {one.object_id for one in record.masks}
 
 
 def _check_editable(layer: Any) -> None:

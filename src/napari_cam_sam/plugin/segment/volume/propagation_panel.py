@@ -207,8 +207,7 @@ class PropagationPanel(QWidget):
         accepted: dict[int, set[int]] = {}
         for one in workspace.masks.standing():
             if one.prompts.axis == snapshot.axis:
-                ids = {o.object_id for o in one.prompts.objects} | {k.object_id for k in one.masks}
-                accepted.setdefault(one.prompts.index, set()).update(ids)
+                accepted.setdefault(one.prompts.index, set()).update(one.object_ids)
         standing = {p.index: p for p in workspace.prompts.read_all(snapshot.axis)}
         return _Run(job, _ids(prompts), standing, accepted)
 
