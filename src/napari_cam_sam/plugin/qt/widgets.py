@@ -187,8 +187,9 @@ class WrappingLabel(Label):
         self.setText(text)
 
     def setText(self, text: str) -> None:  # noqa: N802 - Qt calls it so
-        """Show a text, which may break after each part of a path."""
-        super().setText(re.sub(r"([/\\_])", "\\1\u200b", text))
+        """Show a text, which may break after each part of a path, and within a very long word."""
+        broken = re.sub(r"([/\\_])", "\\1\u200b", text)
+        super().setText(re.sub(r"([^\s\u200b]{20})(?=[^\s\u200b]{20})", "\\1\u200b", broken))
         self._keep_height()
 
     def resizeEvent(self, event: Any) -> None:  # noqa: N802 - Qt calls it so

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainingReport", "result_words"]
 
+# How many columns of the confusion share the width of the dock.
+_STRETCHED = 8
 # From few to all of a class: one hue, lighter to darker, which all eyes tell apart.
 _FEW, _ALL = (222, 235, 247), (8, 69, 148)
 
@@ -107,7 +109,10 @@ class TrainingReport(QWidget):
                 said = f"images of {names[row]} were predicted as {names[column]}."
                 item.setToolTip(plain_tip(f"{count} of {sum(counts)} {said}"))
                 table.setItem(row, column, item)
-        table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+        # Many columns are scrolled: stretched, each would be a few pixels wide.
+        stretched = len(names) <= _STRETCHED
+        mode = QHeaderView.ResizeMode.Stretch if stretched else QHeaderView.ResizeMode.Interactive
+        table.horizontalHeader().setSectionResizeMode(mode)
         _fit(table)
 
 

@@ -28,6 +28,8 @@ __all__ = ["FOLDER", "PLANES", "TABLE", "TrainingSource"]
 
 FOLDER, TABLE, PLANES = "folder", "table", "planes"
 _TYPED_MS = 400
+# How many classes are named in the line on what was found.
+_NAMED = 8
 
 _KINDS = (
     ("a folder, one subfolder per class", FOLDER,
@@ -110,7 +112,10 @@ class TrainingSource(QWidget):
         if not counts:
             return _ASK[kind]
         n, what = sum(counts.values()), "slice" if kind == PLANES else "image"
-        each = ", ".join(f"{name} {count}" for name, count in counts.items())
+        named = [f"{name} {count}" for name, count in counts.items()]
+        each = ", ".join(named[:_NAMED])
+        if len(named) > _NAMED:
+            each += f" and {len(named) - _NAMED} more"
         left_out = len(self._found.left_out)
         more = f"; {counted(left_out, 'other file')} skipped" if left_out else ""
         classes = f"{len(counts)} class{'es' * (len(counts) > 1)}"

@@ -50,6 +50,8 @@ class TaggingPanel(QWidget):
         super().__init__()
         self._workspace, self._tags = workspace, workspace.tags
         self._runs: list[TagRun] = []
+        # By class the label that says how many slices have it.
+        self._counted: dict[str, Label] = {}
         self.shown = RichLabel()
         self.shown.setWordWrap(True)
         self.name = QLineEdit(placeholderText="class name, e.g. lesion")
@@ -189,22 +191,11 @@ class TaggingPanel(QWidget):
 
     def _show(self, _: object = None) -> None:
         """List classes and tagged planes."""
-        while (item := self._grid.takeAt(0)) is not None:
-            # Qt deletes it when it comes to it; nobody is to see it until then.
-            item.widget().hide()
-            item.widget().deleteLater()
-        for number, (name, count) in enumerate(self._tags.counts().items(), start=1):
-            key = f" (Ctrl-{number}: this slice)" if number <= _KEYS else ""
-            words = "Tag as " + name.replace("&", "&&")
-            chooser = button(words, f"Tags the slices chosen above{key}.")
-            chooser.clicked.connect(lambda _=False, name=name: self.tag(name))
-            tagged = Label(counted(count, "slice"))
-            forget = QToolButton()
-            forget.setText("×")
-            forget.setToolTip(plain_tip(f"Deletes the class {name} and all its tags."))
-            forget.clicked.connect(lambda _=False, name=name: self._tags.remove_class(name))
-            for column, widget in enumerate((chooser, tagged, forget)):
-                self._grid.addWidget(widget, number - 1, column)
+        counts = self._tags.counts()
+        if list(counts) != list(self._counted):
+            self._list_classes(list(counts))
+        for name, count in counts.items():
+            self._counted[name].setText(counted(count, "slice"))
         self._runs = self._tags.runs()
         several_axes = len({run.axis for run in self._runs}) > 1
         rows = []
@@ -220,3 +211,23 @@ class TaggingPanel(QWidget):
         self.remove.setVisible(bool(self._runs))
         self._offer_remove()
         self._show_tag()
+
+    def _list_classes(self, names: list[str]) -> None:
+        """Make a row of buttons for each class."""
+        while (item := self._grid.takeAt(0)) is not None:
+            # Qt deletes it when it comes to it; nobody is to see it until then.
+            item.widget().hide()
+            item.widget().deleteLater()
+        self._counted = {}
+        for number, name in enumerate(names, start=1):
+            key = f" (Ctrl-{number}: this slice)" if number <= _KEYS else ""
+            words = "Tag as " + name.replace("&", "&&")
+            chooser = button(words, f"Tags the slices chosen above{key}.")
+            chooser.clicked.connect(lambda _=False, name=name: self.tag(name))
+            tagged = self._counted[name] = Label()
+            forget = QToolButton()
+            forget.setText("×")
+            forget.setToolTip(plain_tip(f"Deletes the class {name} and all its tags."))
+            forget.clicked.connect(lambda _=False, name=name: self._tags.remove_class(name))
+            for column, widget in enumerate((chooser, tagged, forget)):
+                self._grid.addWidget(widget, number - 1, column)
