@@ -223,8 +223,18 @@ def test_what_is_missing_is_said_and_nothing_can_be_pressed(qapp: Any) -> None:
     assert not dock.run.isEnabled()
     assert "Open an image" in dock.row.words.text()
     viewer.add_image(np.random.default_rng(0).random((4, 40, 40)))
-    assert "No classifier? Go to step 2" in dock.row.words.text()
+    assert dock.row.words.text() == (
+        "No classifier? Go to step 2: draw a box, or take boxes from a truth."
+    )
+    # What only a classifier needs is not in the way to step 2.
+    for_classifiers = (
+        dock.classifier.target, dock.least, dock.method, dock.classifier.layer, dock.planes,
+        dock.follow,
+    )  # fmt: skip
+    assert not any(one.isVisibleTo(dock) for one in for_classifiers)
+    assert dock.classifier.device.isVisibleTo(dock)
     dock.choose("lesion")
+    assert all(one.isVisibleTo(dock) for one in for_classifiers)
     assert dock.run.isEnabled()
     viewer.dims.ndisplay = 3
     workspace_of(viewer).plane_changed.emit()

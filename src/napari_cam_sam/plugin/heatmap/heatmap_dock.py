@@ -194,8 +194,6 @@ class HeatmapDock(Dock):
         loaded = self.classifier.loaded()
         self._rows.setRowVisible(self.pixels, loaded is not None and loaded.segments)
         self._rows.setRowVisible(self.classifier.order, loaded is not None and loaded.has_order)
-        self._rows.setRowVisible(self.planes, not self._takes_volumes())
-        self.follow.setVisible(not self._takes_volumes())
         if self._takes_volumes():
             self.follow.setChecked(False)
 
@@ -290,7 +288,14 @@ class HeatmapDock(Dock):
         return HeatmapPlan(indices, total, words, None if pace is None else pace * len(indices))
 
     def _refresh(self, _: object = None) -> None:
-        self.occlusion.setVisible(self.method.value() == "occlusion")
+        # Without a classifier only what images and boxes need is there.
+        chosen = self.classifier.name.value() is not None
+        for one in (self.classifier.target, self.least, self.method, self.classifier.layer):
+            self._rows.setRowVisible(one, chosen)
+        of_planes = chosen and not self._takes_volumes()
+        self._rows.setRowVisible(self.planes, of_planes)
+        self.follow.setVisible(of_planes)
+        self.occlusion.setVisible(chosen and self.method.value() == "occlusion")
         self.classifier.layer.setEnabled(self.method.value() not in WITHOUT_LAYERS)
         self._show_plan()
         self.planned.emit()

@@ -60,7 +60,7 @@ class ComparePage(QWidget):
             ("Dice", "Mean Dice over the slices with ground truth or with any mask."),
             ("IoU", "Mean IoU over the same slices."),
             ("Volume", "Dice of these slices taken as one volume."),
-            ("% of truth", "Mean Dice as a percentage of the last row's, prompts from the truth."),
+            ("% truth", "Mean Dice as a percentage of the last row's, prompts from the truth."),
         ]
         set_headers(self.table, heads)
         vbox(self, self.button, self.row, self.table).setContentsMargins(0, 4, 0, 0)
@@ -214,7 +214,7 @@ class ComparePage(QWidget):
         self.table.resizeColumnsToContents()
         # The longest name in several lines: the scores beside it are seen without scrolling.
         first_words = TRUTH_PROMPTS.split(" prompts")[0]
-        room = self.table.fontMetrics().horizontalAdvance(f"  {first_words}  ")
+        room = self.table.fontMetrics().horizontalAdvance(f" {first_words} ")
         self.table.setColumnWidth(0, min(self.table.columnWidth(0), room))
         self.table.resizeRowsToContents()
         words = f"{counted(self.lines[0].n_planes, 'slice')} with ground truth or masks"
