@@ -214,3 +214,18 @@ def test_what_reading_decided_is_said(tmp_path: Path, monkeypatch: pytest.Monkey
         "scan: 4 bytes follow its voxels and are not read: see whether the header declares all "
         "slices and frames."
     ]
+
+
+def test_an_mr_is_opened_at_percentiles_and_not_dark_for_a_few_bright_voxels(
+    tmp_path: Path,
+) -> None:
+    data = np.random.default_rng(0).integers(0, 900, (30, 40, 20), dtype=np.int16)
+    data[0, 0, :10] = 30000
+    layer = read(save(tmp_path / "scan.nii", data, AFFINES["LAS"]))
+    assert isinstance(layer, ImageLayer)
+    low, high = layer.contrast_limits
+    assert 0 <= low <= 20
+    assert 880 <= high <= 900
+    # What has no values to choose limits by can still be looked at.
+    empty = np.full((3, 4, 5), np.nan, np.float32)
+    assert np.isnan(read(save(tmp_path / "empty.nii", empty, AFFINES["LAS"])).data).all()

@@ -101,7 +101,7 @@ def marked_plane(values: NDArray[Any], axis: int) -> int:
 def test_the_overview_hangs_as_the_viewer_does(code: str, viewer: Any, tmp_path: Path) -> None:
     paths = saved(code, tmp_path)
     ((values, meta, _),) = read_nifti_layers(str(paths[0]))
-    viewer.add_image(values, **meta, contrast_limits=(0, 255))
+    viewer.add_image(values, **{**meta, "contrast_limits": (0, 255)})
     viewer.show()
     for axis in range(3):
         index = marked_plane(np.asarray(values), axis)

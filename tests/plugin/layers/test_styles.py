@@ -1,10 +1,35 @@
 from __future__ import annotations
 
+import runpy
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from napari.components import ViewerModel
+from napari.layers import Labels
+from napari.utils.colormaps.standardize_color import transform_color
+from skimage.color import deltaE_ciede2000, rgb2lab
 
-from napari_cam_sam.plugin.layers.styles import HEATMAP, LABELS, PROMPT_PREVIEW, PROMPTS
+from napari_cam_sam.plugin.layers.outlined_labels import OutlinedLabels
+from napari_cam_sam.plugin.layers.styles import (
+    HEATMAP,
+    LABELS,
+    PROMPT_PREVIEW,
+    PROMPTS,
+    TRUTH,
+    line_width,
+    outline_width,
+)
+
+CONTRAST = runpy.run_path(str(Path(__file__).parents[3] / "benchmarks" / "contrast.py"))
+luminance, ratio = CONTRAST["luminance"], CONTRAST["ratio"]
+EYES = {"all cones": np.asarray, "no green cones": CONTRAST["without_green_cones"]}
+
+
+def rgb(colour: Any) -> Any:
+    return np.asarray(transform_color(colour)[0][:3], float)
 
 
 def test_a_labels_layer_has_the_colours_of_its_style_and_nothing_else_shows() -> None:
@@ -33,9 +58,119 @@ def test_the_image_shows_through_the_outline_of_explained_pixels() -> None:
 
 def test_a_heatmap_lies_transparent_over_the_image() -> None:
     layer = HEATMAP.add(ViewerModel(), np.zeros((8, 8), np.float32), name="x")
-    assert (layer.name, layer.colormap.name, layer.blending) == ("x", "inferno", "additive")
-    assert layer.opacity == 0.6
+    assert (layer.name, layer.colormap.name, layer.blending) == ("x", "heatmap", "translucent")
+    assert layer.opacity == 0.55
     assert tuple(layer.contrast_limits) == (0, 1)
+
+
+@pytest.mark.parametrize("eyes", EYES)
+def test_a_heatmap_is_seen_on_black_and_on_white_and_hides_nothing_without_evidence(
+    eyes: str,
+) -> None:
+    layer = HEATMAP.add(ViewerModel(), np.zeros((8, 8), np.float32))
+    *colours, opacity = layer.colormap.map(np.array([1.0]))[0]
+    opacity *= layer.opacity
+    for gray in (0.0, 1.0):
+        shown = opacity * np.array(colours) + (1 - opacity) * gray
+        assert ratio(luminance(EYES[eyes](shown)), gray) >= 1.8
+    alpha = layer.colormap.map(np.linspace(0, 1, 50))[:, 3]
+    assert alpha[0] == 0
+    assert (np.diff(alpha) >= 0).all()
+
+
+def test_contrast_and_deuteranopia_are_those_of_wcag_and_of_the_published_matrix() -> None:
+    assert ratio(luminance([1.0, 1, 1]), luminance([0.0, 0, 0])) == pytest.approx(21)
+    # As colorspacious 1.1.2 computes it.
+    seen = CONTRAST["without_green_cones"]([0.2, 0.5, 0.3])
+    assert seen == pytest.approx([0.4609706, 0.43236026, 0.31284234], abs=1e-6)
+
+
+@pytest.mark.parametrize("eyes", EYES)
+def test_an_outline_or_its_rim_stands_out_from_any_image(eyes: str) -> None:
+    layer = LABELS["preview"].add(ViewerModel(), np.zeros((8, 8), np.uint16))
+    rim = luminance(EYES[eyes](rgb(layer.get_color(65535))))
+    for label in range(1, 300):
+        line = luminance(EYES[eyes](rgb(layer.get_color(label))))
+        for around in np.linspace(0, 1, 21):
+            assert max(ratio(line, around), ratio(rim, around)) >= CONTRAST["LEAST"]
+
+
+@pytest.mark.parametrize("eyes", EYES)
+def test_colours_of_what_means_different_things_are_told_apart(eyes: str) -> None:
+    preview = LABELS["preview"].add(ViewerModel(), np.zeros((8, 8), np.uint16))
+    objects = [preview.get_color(label) for label in range(1, 6)]
+    accepted = LABELS["labels"].add(ViewerModel(), np.zeros((8, 8), np.uint16))
+    np.testing.assert_allclose([accepted.get_color(i) for i in range(1, 6)], objects, atol=1e-6)
+    for group in (
+        [*objects, TRUTH.colour],
+        [objects[0], PROMPT_PREVIEW.colour, *PROMPTS.edges.values()],
+    ):
+        labs = [rgb2lab(EYES[eyes](rgb(colour))) for colour in group]
+        assert min(deltaE_ciede2000(a, b) for a, b in combinations(labs, 2)) > 10
+
+
+def test_outlines_have_their_rim_outside_of_what_is_outlined() -> None:
+    data = np.zeros((3, 12, 12), np.uint16)
+    data[1, 3:8, 4:9], data[1, 3:8, 9:11] = 1, 2
+    layer = LABELS["preview"].add(ViewerModel(), data)
+    for axis, mask in ((0, data[1]), (1, data[:, 5])):
+        viewer = ViewerModel()
+        layer = LABELS["preview"].add(viewer, data)
+        viewer.dims.order = (axis, *(a for a in range(3) if a != axis))
+        viewer.dims.set_current_step(axis, (1, 5)[axis])
+        drawn = np.asarray(layer._slice.image.view)
+        rim = drawn == 65535
+        assert rim.any()
+        assert not (rim & (mask > 0)).any()
+        assert set(np.unique(drawn[mask > 0])) <= {0, 1, 2}
+    plain = Labels(data[1], colormap=layer.colormap)
+    plain.contour = 1
+    layer = OutlinedLabels(data[1], colormap=layer.colormap)
+    layer.contour = 1
+    drawn, usual = (np.asarray(x._slice.image.view) for x in (layer, plain))
+    assert (drawn[drawn != 65535] == usual[drawn != 65535]).all()
+    layer.rim_axes = (False, True)
+    layer.refresh()
+    rim = np.asarray(layer._slice.image.view) == 65535
+    assert rim.any(axis=0).tolist() == [c in (3, 11) for c in range(12)]
+
+
+def test_a_user_s_colours_and_filled_labels_have_no_rim() -> None:
+    data = np.zeros((12, 12), np.uint16)
+    data[3:8, 4:9] = 1
+    layer = LABELS["preview"].add(ViewerModel(), data)
+    layer.contour = 0
+    assert (np.asarray(layer._slice.image.view) == data).all()
+    layer.contour = 1
+    layer.colormap = Labels(data).colormap
+    assert np.asarray(layer._slice.image.view).max() == 1
+
+
+def test_the_truth_gets_its_look_where_the_user_gave_it_none() -> None:
+    data = np.arange(64).reshape(8, 8)
+    layer = Labels(data)
+    assert TRUTH.give(layer)
+    assert (layer.contour, layer.opacity) == (1, 1)
+    for label in (1, 7, 63):
+        assert layer.get_color(label)[:3] == pytest.approx(rgb(TRUTH.colour), abs=1e-6)
+    assert layer.data is data
+    assert not TRUTH.give(layer)
+    for of_the_user in ({"opacity": 0.4}, {"colormap": layer.colormap}):
+        layer = Labels(data, **of_the_user)
+        assert not TRUTH.give(layer)
+        assert layer.contour == 0
+    layer = Labels(data)
+    layer.contour = 2
+    assert not TRUTH.give(layer)
+
+
+def test_lines_keep_their_width_on_the_screen() -> None:
+    assert line_width((4, 4), 2) == 0.5
+    assert outline_width((1.5, 1.5), 3) == 2
+    assert outline_width((8, 8), 3) == 1
+    # Of long pixels the lines across them come out wider, so that the others can be seen.
+    assert line_width((32, 4), 2) == 0.25
+    assert line_width((0.5, 1), 2) == 2
 
 
 def test_prompts_can_be_seen_on_small_images_and_grow_with_large_ones() -> None:

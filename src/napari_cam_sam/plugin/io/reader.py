@@ -6,6 +6,7 @@ import math
 import re
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,9 @@ def _layer(path: Path) -> LayerData:
     import numpy as np
     from napari.utils.notifications import show_info
 
+    from napari_cam_sam.errors import CamSamError
     from napari_cam_sam.images.reading import read_image
+    from napari_cam_sam.images.windows import resolve_window
     from napari_cam_sam.plugin.layers.layer_axes import KEY
     from napari_cam_sam.plugin.layers.layer_geometry import placed
     from napari_cam_sam.plugin.qt.plain_text import escape_markup
@@ -99,6 +102,11 @@ def _layer(path: Path) -> LayerData:
         meta["axis_labels"] = ("t", "z", "y", "x")
     if not labels:
         meta["rgb"] = image.rgb
+        if not image.rgb and _bytes(image.data) <= _LAZY_BYTES:
+            # A few very bright voxels would leave all others of an MR dark.
+            with suppress(CamSamError):  # nothing but NaN has no limits
+                window = resolve_window(image)
+                meta["contrast_limits"] = (window.low, window.high)
     return data, meta, "labels" if labels else "image"
 
 

@@ -3,45 +3,95 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from napari.utils import DirectLabelColormap
+from napari.utils import Colormap, CyclicLabelColormap, DirectLabelColormap
+from napari.utils.colormaps import label_colormap
 from numpy.typing import NDArray
+
+from napari_cam_sam.plugin.layers.outlined_labels import OutlinedLabels, with_rim
 
 __all__ = [
     "HEATMAP",
     "LABELS",
     "PROMPTS",
     "PROMPT_PREVIEW",
+    "TRUTH",
     "HeatmapStyle",
     "LabelsStyle",
     "PromptPreviewStyle",
     "PromptStyle",
+    "TruthStyle",
+    "line_width",
+    "outline_width",
 ]
+
+
+def line_width(pixels: Sequence[float], wanted: float) -> float:
+    """Return the width of a shape's edges in pixels of the data, for one on the screen.
+
+    Where pixels are longer than wide, napari draws lines across them wider than lines along them:
+    the wider ones are as wanted, unless the others could not be seen then.
+
+    Parameters
+    ----------
+    pixels : sequence of float
+        Screen pixels that a pixel of the data takes, along the two axes shown.
+    wanted : float
+        In screen pixels.
+
+    Returns
+    -------
+    float
+    """
+    return max(wanted / max(pixels), min(1.0, wanted) / min(pixels))
+
+
+def outline_width(pixels: Sequence[float], wanted: float) -> int:
+    """Return the width of an outline of labels in pixels of the data, for one on the screen.
+
+    Parameters
+    ----------
+    pixels : sequence of float
+        Screen pixels that a pixel of the data takes, along the two axes shown.
+    wanted : float
+        In screen pixels.
+
+    Returns
+    -------
+    int
+        One at least.
+    """
+    return max(1, round(wanted / max(pixels)))
 
 
 @dataclass(frozen=True)
 class HeatmapStyle:
-    """How heatmaps look; the fields are those of an image layer.
+    """How heatmaps look.
 
     Attributes
     ----------
-    colormap, blending : str
+    colours : tuple of str
+        From 0 to 1, with their opacity.
     opacity : float
-        In [0, 1].
-    contrast_limits : tuple of float
+        In [0, 1], of all of it.
     """
 
-    colormap: str
-    blending: str
+    colours: tuple[str, ...]
     opacity: float
-    contrast_limits: tuple[float, float]
 
     def add(self, viewer: Any, data: NDArray[Any], **where: Any) -> Any:
         """Add a layer that looks so; `where` is what else ``add_image`` takes."""
-        return viewer.add_image(data, **asdict(self), **where)
+        return viewer.add_image(
+            data,
+            colormap=Colormap(list(self.colours), name="heatmap"),
+            blending="translucent",
+            opacity=self.opacity,
+            contrast_limits=(0, 1),
+            **where,
+        )
 
 
 @dataclass(frozen=True)
@@ -50,31 +100,65 @@ class LabelsStyle:
 
     Attributes
     ----------
+    colours : sequence of str, or mapping of int to str
+        Of labels 1, 2, ..., and those beyond begin with the first again; or by label, and all
+        others are transparent.
     opacity : float
         In [0, 1].
-    colours : mapping of int to str, optional
-        By label, all others transparent; napari's own colours if None.
-    outlined : bool
-        Whether labels are outlines, thicker on larger planes, and not filled.
+    line : float
+        Width of outlines in screen pixels, with a dark rim around them; 0 for labels that are
+        filled.
     editable : bool
         Whether the user may paint in it.
     """
 
+    colours: Sequence[str] | Mapping[int, str]
     opacity: float = 1.0
-    colours: Mapping[int | None, str] | None = None
-    outlined: bool = False
+    line: float = 0.0
     editable: bool = True
 
     def add(self, viewer: Any, data: NDArray[Any], **where: Any) -> Any:
         """Add a layer that looks so; `where` is what else ``add_labels`` takes."""
-        if self.colours is not None:
-            colours = {None: "transparent"} | dict(self.colours)
-            where["colormap"] = DirectLabelColormap(color_dict=colours)
-        layer = viewer.add_labels(data, opacity=self.opacity, **where)
-        if self.outlined:
+        if isinstance(self.colours, Mapping):
+            colours: dict[int | None, str] = {None: "transparent"}
+            where["colormap"] = DirectLabelColormap(color_dict=colours | dict(self.colours))
+        elif self.line:
+            where["colormap"] = with_rim(self.colours, data.dtype)
+        else:
+            where["colormap"] = CyclicLabelColormap(colors=["transparent", *self.colours])
+        layer = OutlinedLabels(data, opacity=self.opacity, **where)
+        if self.line:
+            # Until it is known how large its pixels are on the screen.
             layer.contour = max(1, round(min(data.shape[-2:]) / 256))
+        viewer.add_layer(layer)
         layer.editable = self.editable
         return layer
+
+
+@dataclass(frozen=True)
+class TruthStyle:
+    """How the layer looks that is the truth: an outline, of all labels in one colour.
+
+    Attributes
+    ----------
+    colour : str
+    line : float
+        Width in screen pixels.
+    """
+
+    colour: str
+    line: float
+
+    def give(self, layer: Any) -> bool:
+        """Set the look of a labels layer; say whether: one that the user gave a look keeps it."""
+        colours = label_colormap(49).colors
+        if layer.contour or layer.opacity != 0.7:
+            return False
+        if not np.array_equal(layer.colormap.colors, colours):
+            return False
+        layer.contour, layer.opacity = 1, 1.0
+        layer.colormap = DirectLabelColormap(color_dict={None: self.colour, 0: "transparent"})
+        return True
 
 
 @dataclass(frozen=True)
@@ -89,12 +173,15 @@ class PromptStyle:
         Colours of borders and boxes, by the source of the prompt.
     border_width : float
         Of a point's size.
+    line : float
+        Width of a box's lines in screen pixels.
     """
 
     colours: Mapping[str, str]
     symbols: Mapping[str, str]
     edges: Mapping[str, str]
     border_width: float
+    line: float
 
     def points(self, shape: Sequence[int]) -> dict[str, Any]:
         """Return the keywords of a points layer over an image of a shape."""
@@ -124,10 +211,13 @@ class PromptPreviewStyle:
         Of outlines and boxes.
     opacity : float
         In [0, 1].
+    line : float
+        Width of lines in screen pixels.
     """
 
     colour: str
     opacity: float
+    line: float
 
     def shapes(self, shape: Sequence[int]) -> dict[str, Any]:
         """Return the keywords of a shapes layer over an image of a shape."""
@@ -140,24 +230,37 @@ class PromptPreviewStyle:
         return max(1.0, min(shape) / 60) * np.stack([np.sin(turn), np.cos(turn)], axis=1)
 
 
-HEATMAP = HeatmapStyle("inferno", blending="additive", opacity=0.6, contrast_limits=(0, 1))
+# Violet to red of one lightness: on bright ultrasound it is darker than the image, on dark MR
+# brighter. Without evidence it is transparent, and the image is seen as it is.
+HEATMAP = HeatmapStyle(
+    ("#51127c00", "#51127c80", "#8c2981d0", "#b73779", "#de4968"),
+    opacity=0.55,
+)
+
+# All eyes tell these apart, and from the truth's cyan. Each is so bright that on any image either
+# it or the dark rim of outlines has a contrast of 3 at least.
+_OBJECTS = ("#ff9f1c", "#57c2a2", "#ffffcc", "#ffb0a8", "#fff200")
 
 LABELS = {
-    "labels": LabelsStyle(opacity=0.6),
+    "labels": LabelsStyle(_OBJECTS, opacity=0.6),
     # An outline: what is accepted is filled, and the two must not be taken for each other. What
     # the brush did here would be lost with the next mask, and not be accepted.
-    "preview": LabelsStyle(outlined=True, editable=False),
-    "explained": LabelsStyle(opacity=0.7, colours={1: "white"}, outlined=True),
+    "preview": LabelsStyle(_OBJECTS, line=3.0, editable=False),
+    "explained": LabelsStyle(("white",), opacity=0.7, line=2.0),
     # Found by both, by the prediction, by the truth: all eyes tell these apart, also on gray.
-    "comparison": LabelsStyle(opacity=0.7, colours={1: "#00c08b", 2: "#e8622c", 3: "#56b4e9"}),
+    "comparison": LabelsStyle({1: "#00c08b", 2: "#e8622c", 3: "#56b4e9"}, opacity=0.7),
 }
 """Of our labels layers, by their role."""
 
+TRUTH = TruthStyle("#00e5ff", line=1.5)
+
+# What is of heatmaps is pink, of the truth cyan, of the user white; orange is the mask.
 PROMPTS = PromptStyle(
     colours={"positive": "#21e05c", "negative": "#ff3d3d"},
     symbols={"positive": "disc", "negative": "x"},
-    edges={"cam": "#ffb000", "truth": "#35d0ff", "user": "#ffffff"},
+    edges={"cam": "#ff9ad5", "truth": "#35d0ff", "user": "#ffffff"},
     border_width=0.15,
+    line=2.0,
 )
-PROMPT_PREVIEW = PromptPreviewStyle("#e040fb", opacity=0.9)
+PROMPT_PREVIEW = PromptPreviewStyle("#e040fb", opacity=0.9, line=1.5)
 """In a colour of no prompt that is placed."""

@@ -80,7 +80,7 @@ class ScoresDock(Dock):
         self.overlay = checkbox(
             "Overlay", "Shows where prediction and ground truth agree and where they differ."
         )
-        colours = LABELS["comparison"].colours or {}
+        colours: Any = LABELS["comparison"].colours
         legend = RichLabel(
             " ".join(
                 f'<span style="color:{colours[value]}">■</span>&nbsp;{short}'

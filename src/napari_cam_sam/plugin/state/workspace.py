@@ -11,6 +11,7 @@ from napari_cam_sam.plugin.qt.dock import DeletedByQt
 from napari_cam_sam.plugin.state.dock_registry import DockRegistry
 from napari_cam_sam.plugin.state.heatmap_layers import HeatmapLayers
 from napari_cam_sam.plugin.state.layer_list import LayerListGuard
+from napari_cam_sam.plugin.state.looks import Looks
 from napari_cam_sam.plugin.state.mask_images import MaskImages
 from napari_cam_sam.plugin.state.mask_layers import MaskLayers
 from napari_cam_sam.plugin.state.own_layers import OwnLayers
@@ -42,6 +43,8 @@ class Workspace(DeletedByQt, QObject):
     heatmaps : HeatmapLayers
     prompts : PromptLayers
     masks : MaskLayers
+    looks : Looks
+        Follow the view with the widths of lines.
     tags : PlaneTags
     docks : DockRegistry
     layer_list : LayerListGuard
@@ -81,6 +84,7 @@ class Workspace(DeletedByQt, QObject):
         self.heatmaps = HeatmapLayers(self.layers, self)
         self.prompts = PromptLayers(self.layers, self.heatmaps, self)
         self.masks = MaskLayers(self.layers, self.prompts, self)
+        self.looks = Looks(self.shown, self.truth_layer, self.masks, self)
         self.shown.axis_changed.connect(self.layers.show_fitting)
         self._masks = MaskImages(self.shown, self.layer_list, self)
         self._name_parts()
