@@ -140,5 +140,9 @@ class OwnLayers:
             if mark.get("role") in ("points", "boxes") and mark.get("of") == image.unique_id
         ]  # fmt: skip
         place = max(min(prompts, default=len(layers)), layers.index(image) + 1)
+        if mark_of(layer)["role"] == "heatmap":
+            # It tints what lies below: the image, and not the colours of masks and truth.
+            while layers[place - 1] is layer or isinstance(layers[place - 1], Labels):
+                place -= 1
         if layers.index(layer) > place:
             layers.move(layers.index(layer), place)
