@@ -15,6 +15,10 @@ from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
 VOXELS = np.array([6.5, 0.78, 0.78])
 
 
+def camera(viewer: Any) -> Any:
+    return getattr(viewer, "scene", viewer).camera
+
+
 @pytest.fixture
 def viewer() -> Any:
     viewer = ViewerModel()
@@ -32,7 +36,7 @@ def test_boxes_of_a_volume_are_thin_lines_along_every_axis(
     workspace.prompts.write([PlanePrompts(axis, 5, (box,))])
     boxes = workspace.prompts.boxes
     workspace.show_plane(axis, 5)
-    viewer.camera.zoom = zoom
+    camera(viewer).zoom = zoom
     workspace.looks.look()
     (width,) = boxes.edge_width
     assert boxes.current_edge_width == width
@@ -46,14 +50,14 @@ def test_an_outline_follows_the_zoom_until_the_user_sets_its_width(viewer: Any) 
     workspace = workspace_of(viewer)
     preview = workspace.layers.labels("preview")
     for zoom, contour in ((0.5, 8), (1.3, 3), (50, 1), (0.5, 8)):
-        viewer.camera.zoom = zoom
+        camera(viewer).zoom = zoom
         workspace.looks.look()
         assert preview.contour == contour
     preview.contour = 0
     boxes = workspace.prompts.create()[1]
     workspace.looks.look()
     boxes.current_edge_width = 4
-    viewer.camera.zoom = 1.3
+    camera(viewer).zoom = 1.3
     workspace.looks.look()
     assert preview.contour == 0
     assert boxes.current_edge_width == 4
@@ -74,15 +78,15 @@ def test_rims_are_left_out_where_pixels_are_long(viewer: Any) -> None:
 def test_zooming_is_followed_by_itself(viewer: Any, qtbot: Any) -> None:
     workspace = workspace_of(viewer)
     preview = workspace.layers.labels("preview")
-    viewer.camera.zoom = 0.5
+    camera(viewer).zoom = 0.5
     qtbot.waitUntil(lambda: preview.contour == 8)
-    viewer.camera.zoom = 20
+    camera(viewer).zoom = 20
     qtbot.waitUntil(lambda: preview.contour == 1)
 
 
 def test_labels_get_the_look_of_the_truth_once_they_are_it(viewer: Any) -> None:
     workspace = workspace_of(viewer)
-    looks, viewer.camera.zoom = workspace.looks, 1.0
+    looks, camera(viewer).zoom = workspace.looks, 1.0
     lesion = np.zeros((25, 256, 256), np.uint8)
     empty = viewer.add_labels(lesion.copy(), scale=VOXELS, name="mine")
     looks.look()
@@ -95,7 +99,7 @@ def test_labels_get_the_look_of_the_truth_once_they_are_it(viewer: Any) -> None:
     assert truth.get_color(1)[:3] == pytest.approx([0, 0xE5 / 255, 1], abs=1e-6)
     assert truth.data is lesion
     truth.contour = 0
-    viewer.camera.zoom = 0.5
+    camera(viewer).zoom = 0.5
     looks.look()
     assert truth.contour == 0
     assert empty.contour == 0

@@ -65,7 +65,9 @@ class Looks(QObject):
         self._looked_at: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
         self._timer = single_shot_timer(self, self.look, _WAIT)
         viewer = shown.viewer
-        for event in (viewer.camera.events.zoom, viewer.layers.events.inserted):
+        # napari before 0.9 has no scene.
+        self._camera = getattr(viewer, "scene", viewer).camera
+        for event in (self._camera.events.zoom, viewer.layers.events.inserted):
             event.connect(self.soon)
         for signal in (shown.axis_changed, shown.image_changed, truth.changed):
             signal.connect(self.soon)
@@ -104,7 +106,7 @@ class Looks(QObject):
         if viewer.dims.units is not None:
             have, want = image.units[-len(steps) :], viewer.dims.units[-len(steps) :]
             steps = np.stack([in_units(step, have, want) for step in steps.T], axis=1)
-        sizes = np.linalg.norm(steps, axis=0) * viewer.camera.zoom
+        sizes = np.linalg.norm(steps, axis=0) * self._camera.zoom
         if len(sizes) == 2:
             return list(sizes)
         shown = [d - viewer.dims.ndim + 3 for d in viewer.dims.displayed]
