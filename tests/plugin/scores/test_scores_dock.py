@@ -397,6 +397,22 @@ def test_plots_follow_the_theme_and_take_clicks(viewer: Any, dock: ScoresDock, q
     qtbot.waitUntil(lambda: dock.along._line.get_xdata()[0] == 9, timeout=WAIT)
 
 
+def test_scores_of_a_heatmap_are_there_where_one_is_scored(
+    viewer: Any, dock: ScoresDock, qtbot: Any
+) -> None:
+    def heads() -> list[str]:
+        table = dock.table
+        shown = [i for i in range(table.columnCount()) if not table.isColumnHidden(i)]
+        return [table.horizontalHeaderItem(i).text() for i in shown]
+
+    assert dock.row.words.text().endswith("no heatmap, so none is scored.")
+    score(dock, qtbot)
+    assert heads() == ["Scored", "Dice", "IoU", "HD95 mm", "ASSD mm", "NSD", "Remarks"]
+    add_heatmaps(dock, viewer)
+    score(dock, qtbot)
+    assert heads()[6:] == ["AUROC", "AUPRC", "Pointing", "Energy", "Remarks"]
+
+
 def test_csv_and_clipboard(viewer: Any, dock: ScoresDock, qtbot: Any, tmp_path: Path) -> None:
     assert not dock.save.isEnabled()
     rows = score(dock, qtbot)

@@ -260,7 +260,8 @@ class ScoreInputs(QWidget):
         along = f", {image.n_planes(axis)} slices along axis {axis}"
         return (
             f"{self.prediction.currentText()} against {self.truth.currentText()}"
-            f"{along if image.spatial_ndim == 3 else ''}, distances in {_unit(image)}."
+            f"{along if image.spatial_ndim == 3 else ''}, distances in {_unit(image)}"
+            f"{'; no heatmap, so none is scored' * (self.heatmap.value() is None)}."
         )
 
     def to_score(self) -> ScoringInput:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "METRICS",
+    "OF_HEATMAPS",
     "OLDER",
     "Key",
     "Subject",
@@ -62,6 +63,9 @@ METRICS = {
     ),
 }
 """A score's name to the head of its column and what it means; {unit} is mm or px."""
+
+OF_HEATMAPS = ("auc_judd", "auprc", "pointing_hit", "energy_inside")
+"""Those of `METRICS` that say how good a heatmap is."""
 
 _WORDS = {
     "both-empty": "both empty",

@@ -13,6 +13,7 @@ from napari_cam_sam.plugin.qt.plain_text import plain_tip
 from napari_cam_sam.plugin.qt.tables import NumberItem, format_score, make_read_only, set_headers
 from napari_cam_sam.plugin.scores.score_rows import (
     METRICS,
+    OF_HEATMAPS,
     OLDER,
     Key,
     Subject,
@@ -77,6 +78,8 @@ class ScoreTable(QTableWidget):
         self._rows = {key(row): row for row in rows}
         if subject is not None:
             self._set_unit(subject.unit)
+            for column, metric in enumerate(METRICS, start=1):
+                self.setColumnHidden(column, subject.heatmap is None and metric in OF_HEATMAPS)
         self._fill()
         self.resizeColumnsToContents()
 
