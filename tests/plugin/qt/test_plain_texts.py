@@ -16,9 +16,9 @@ from safetensors.torch import save_file
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.models.classifiers import load_classifier
+from napari_cam_sam.plugin.qt.messages import WrappingLabel
 from napari_cam_sam.plugin.qt.plain_text import Label, RichLabel, escape_markup, plain_tip
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
-from napari_cam_sam.plugin.qt.widgets import WrappingLabel
 from napari_cam_sam.plugin.training.training_dock import TrainingDock
 from napari_cam_sam.plugin.viewer.attach import workspace_of
 from napari_cam_sam.plugin.workflow.workflow_dock import WorkflowDock

@@ -10,6 +10,7 @@ from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QContextMenuEvent, QWheelEvent
 from qtpy.QtWidgets import QApplication, QLabel, QMenu, QVBoxLayout, QWidget
 
+from napari_cam_sam.plugin.qt.messages import WrappingLabel
 from napari_cam_sam.plugin.qt.parameter_form import ParameterForm
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
 from napari_cam_sam.plugin.qt.widgets import (
@@ -17,7 +18,6 @@ from napari_cam_sam.plugin.qt.widgets import (
     SpinBox,
     Tabs,
     ValueComboBox,
-    WrappingLabel,
     button,
     checkbox,
     hbox,

@@ -20,7 +20,8 @@ from napari_cam_sam.plugin.layers.layer_axes import (
     one_channel,
     put_in_order,
 )
-from napari_cam_sam.plugin.qt.widgets import Message, SpinBox, ValueComboBox, button, hbox, vbox
+from napari_cam_sam.plugin.qt.messages import Message
+from napari_cam_sam.plugin.qt.widgets import SpinBox, ValueComboBox, button, hbox, vbox
 from napari_cam_sam.plugin.state.workspace import Workspace
 
 __all__ = ["AxesPanel"]

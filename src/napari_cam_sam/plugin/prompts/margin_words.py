@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.plugin.qt.widgets import Message
+from napari_cam_sam.plugin.qt.messages import Message
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.state.workspace import Workspace

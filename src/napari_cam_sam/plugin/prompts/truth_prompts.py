@@ -14,15 +14,8 @@ from qtpy.QtWidgets import QWidget
 
 from napari_cam_sam.plugin.prompts.margin_words import MarginWords
 from napari_cam_sam.plugin.qt.dock import connect_to_layers
-from napari_cam_sam.plugin.qt.widgets import (
-    Message,
-    SpinBox,
-    ValueComboBox,
-    button,
-    form_layout,
-    hbox,
-    vbox,
-)
+from napari_cam_sam.plugin.qt.messages import Message
+from napari_cam_sam.plugin.qt.widgets import SpinBox, ValueComboBox, button, form_layout, hbox, vbox
 from napari_cam_sam.plugin.qt.wording import counted
 from napari_cam_sam.plugin.state.label_choice import LabelChoice
 from napari_cam_sam.plugin.state.truth_row import TruthRow

@@ -11,9 +11,10 @@ from qtpy.QtCore import QEvent, QObject, Qt, Signal
 from qtpy.QtWidgets import QApplication, QHBoxLayout, QProgressBar, QWidget
 
 from napari_cam_sam.plugin.qt.dock import Dock, when_destroyed
+from napari_cam_sam.plugin.qt.messages import WrappingLabel
 from napari_cam_sam.plugin.qt.plain_text import show_info
 from napari_cam_sam.plugin.qt.tasks import Steps, Task
-from napari_cam_sam.plugin.qt.widgets import WrappingLabel, button, vbox
+from napari_cam_sam.plugin.qt.widgets import button, vbox
 
 __all__ = ["TaskProgress", "duration"]
 

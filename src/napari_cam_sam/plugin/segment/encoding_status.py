@@ -9,9 +9,10 @@ from qtpy.QtGui import QColor, QPainter
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from napari_cam_sam.plugin.qt.dock import connect_until_destroyed
+from napari_cam_sam.plugin.qt.messages import Message
 from napari_cam_sam.plugin.qt.plots import theme_colours
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
-from napari_cam_sam.plugin.qt.widgets import Message, checkbox, vbox
+from napari_cam_sam.plugin.qt.widgets import checkbox, vbox
 from napari_cam_sam.plugin.segment.encode_ahead import EncodeAhead, Readiness, is_instant
 from napari_cam_sam.plugin.segment.segmenter_choice import SegmenterChoice
 from napari_cam_sam.plugin.state.workspace import Workspace

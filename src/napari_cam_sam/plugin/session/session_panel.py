@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.plugin.qt.messages import WrappingLabel
 from napari_cam_sam.plugin.qt.paths import ask_new_folder
 from napari_cam_sam.plugin.qt.saving import file_name
-from napari_cam_sam.plugin.qt.widgets import ValueComboBox, WrappingLabel, button, hbox, vbox
+from napari_cam_sam.plugin.qt.widgets import ValueComboBox, button, hbox, vbox
 from napari_cam_sam.plugin.session.manager import OFFER, SessionManager
 from napari_cam_sam.plugin.session.recovery import RecoverableSession
 

@@ -17,8 +17,9 @@ from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.reading import check_same_grid, read_labels
 from napari_cam_sam.plugin.layers.layer_geometry import file_of
 from napari_cam_sam.plugin.qt.latest import LatestOnly
+from napari_cam_sam.plugin.qt.messages import Message
 from napari_cam_sam.plugin.qt.plain_text import escape_markup
-from napari_cam_sam.plugin.qt.widgets import Message, ValueComboBox, button, hbox, vbox
+from napari_cam_sam.plugin.qt.widgets import ValueComboBox, button, hbox, vbox
 from napari_cam_sam.plugin.state.mask_images import add_truth
 
 if TYPE_CHECKING:

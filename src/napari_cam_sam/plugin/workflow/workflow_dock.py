@@ -11,9 +11,10 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.heatmap.heatmap_dock import HeatmapDock
 from napari_cam_sam.plugin.prompts.prompts_dock import PromptsDock
 from napari_cam_sam.plugin.qt.dock import Dock
+from napari_cam_sam.plugin.qt.messages import WrappingLabel
 from napari_cam_sam.plugin.qt.plain_text import RichLabel
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress, duration
-from napari_cam_sam.plugin.qt.widgets import Section, WrappingLabel, button, hbox, vbox
+from napari_cam_sam.plugin.qt.widgets import Section, button, hbox, vbox
 from napari_cam_sam.plugin.scores.scores_dock import ScoresDock
 from napari_cam_sam.plugin.segment.segment_dock import SegmentDock
 from napari_cam_sam.plugin.session.session_panel import SessionPanel

@@ -12,10 +12,10 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QLineEdit, QWidget
 
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.plugin.qt.messages import Message
 from napari_cam_sam.plugin.qt.torch_import import import_torch
 from napari_cam_sam.plugin.qt.widgets import (
     FractionSlider,
-    Message,
     ValueComboBox,
     button,
     form_layout,

@@ -13,16 +13,10 @@ from qtpy.QtWidgets import QWidget
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
+from napari_cam_sam.plugin.qt.messages import Message
 from napari_cam_sam.plugin.qt.plain_text import Label
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress, duration
-from napari_cam_sam.plugin.qt.widgets import (
-    Message,
-    Section,
-    ValueComboBox,
-    button,
-    form_layout,
-    vbox,
-)
+from napari_cam_sam.plugin.qt.widgets import Section, ValueComboBox, button, form_layout, vbox
 from napari_cam_sam.plugin.segment.live_masks import LiveMasks
 from napari_cam_sam.plugin.segment.segmenter_choice import SegmenterChoice
 from napari_cam_sam.plugin.segment.segmenter_job import read_prompts
