@@ -59,6 +59,7 @@ class LiveMasks(ElidedCheckBox):
         self._workspace, self._segmenter, self._row = workspace, segmenter, row
         self._shown_at = self._moved_at = 0.0
         self._asked: tuple[Any, ...] = ()
+        self._begun = False
         self._left: dict[tuple[Any, ...], tuple[Any, ...]] = {}
         self._last: _Decoded | None = None
         self._latest = LatestOnly(self._decoded, row.show_error, self)
@@ -77,6 +78,10 @@ class LiveMasks(ElidedCheckBox):
         """Forget the masks that are on their way, and the plane that was decoded last."""
         self._last, self._asked = None, ()
         self._latest.drop()
+
+    def begin(self) -> None:
+        """Encode the plane shown, too, where that takes no time: the user draws a prompt."""
+        self._begun = True
 
     def leave(self, prompts: PlanePrompts) -> None:
         """Let masks stand that are not of their plane's prompts, until these are others."""
@@ -141,7 +146,8 @@ class LiveMasks(ElidedCheckBox):
         """
         last = self._last if self._last is not None and self._last.of == of else None
         expected = self._segmenter.seconds()
-        encodes = is_instant(name) or (expected is not None and expected < _AT_ONCE_SECONDS)
+        encodes = expected is not None and expected < _AT_ONCE_SECONDS
+        encodes |= self._begun and is_instant(name)
         embeddings = self._workspace.embeddings
 
         def question() -> _Decoded | None:

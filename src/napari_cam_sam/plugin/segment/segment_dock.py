@@ -226,6 +226,7 @@ class SegmentDock(Dock):
 
     def _begin(self) -> None:
         """Load the segmenter, so that the mask of the first prompt comes at once."""
+        self.live.begin()
         if self.live.isChecked() and not self.row.busy:
             self.first.start()
 
