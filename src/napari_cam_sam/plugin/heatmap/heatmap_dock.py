@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer, Signal
@@ -32,6 +33,7 @@ from napari_cam_sam.plugin.qt.widgets import (
     form_layout,
     vbox,
 )
+from napari_cam_sam.plugin.qt.wording import why_not
 from napari_cam_sam.plugin.state.plane_range import PlaneRange
 from napari_cam_sam.plugin.state.plane_words import slider_label
 from napari_cam_sam.plugin.state.preferences import preferences
@@ -110,6 +112,7 @@ class HeatmapDock(Dock):
             "Saves the heatmaps along this axis on the image grid; slices that were not computed "
             "are 0.",
             self._to_save,
+            lambda: why_not(self._to_save),
         )
         self._run = HeatmapRun(self.workspace, self.classifier, self.row, self)
 
@@ -297,6 +300,8 @@ class HeatmapDock(Dock):
         self.follow.setVisible(of_planes)
         self.occlusion.setVisible(chosen and self.method.value() == "occlusion")
         self.classifier.layer.setEnabled(self.method.value() not in WITHOUT_LAYERS)
+        for row in (self.row, self.saving.row):
+            row.look_again()
         self._show_plan()
         self.planned.emit()
 
@@ -358,7 +363,8 @@ class HeatmapDock(Dock):
             snapshot, indices = self.workspace.snapshot(), self.planes.indices()
             settings = self._settings(snapshot)
         except CamSamError as error:
-            self.row.show_error(str(error))
+            why = partial(why_not, lambda: self._settings(self.workspace.snapshot()))
+            self.row.show_error(str(error), why)
             return False
         started = self._run.start(settings, snapshot, indices)
         if started:

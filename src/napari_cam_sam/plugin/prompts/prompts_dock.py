@@ -18,7 +18,7 @@ from napari_cam_sam.plugin.prompts.margin_words import MarginWords
 from napari_cam_sam.plugin.prompts.strategy_names import STRATEGIES, UNITS
 from napari_cam_sam.plugin.prompts.strategy_preview import StrategyPreview
 from napari_cam_sam.plugin.prompts.truth_prompts import TruthPrompts
-from napari_cam_sam.plugin.qt.dock import Dock
+from napari_cam_sam.plugin.qt.dock import Dock, connect_to_layers
 from napari_cam_sam.plugin.qt.parameter_form import ParameterForm
 from napari_cam_sam.plugin.qt.plain_text import Label
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
@@ -32,7 +32,7 @@ from napari_cam_sam.plugin.qt.widgets import (
     hbox,
     vbox,
 )
-from napari_cam_sam.plugin.qt.wording import counted
+from napari_cam_sam.plugin.qt.wording import counted, why_not
 from napari_cam_sam.plugin.state.heatmap_record import HeatmapRecord
 from napari_cam_sam.plugin.state.plane_words import slider_label
 from napari_cam_sam.plugin.viewer.attach import workspace_of
@@ -58,7 +58,9 @@ class PromptsDock(Dock):
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.workspace = workspace_of(napari_viewer)
+        # Where prompts were placed last, and which slices had prompts then.
         self._placed_on: tuple[int, int] | None = None
+        self._placed_then: set[int] = set()
         # What is known of the heatmaps that the last prompts were taken from.
         self._evidence: tuple[HeatmapRecord, ...] = ()
         # What the last prompts leave out, in words.
@@ -154,6 +156,8 @@ class PromptsDock(Dock):
         workspace = self.workspace
         workspace.plane_changed.connect(self._plane_changed)
         workspace.heatmaps_changed.connect(self._refresh)
+        workspace.truth_changed.connect(self._refresh)
+        connect_to_layers(self, workspace.viewer, self._refresh)
         workspace.image_changed.connect(self._image_changed)
 
     # What there is to choose from
@@ -173,6 +177,10 @@ class PromptsDock(Dock):
             return self.workspace.plane()
         except CamSamError:
             return None
+
+    def _with_prompts(self) -> set[int]:
+        plane = self._plane()
+        return set() if plane is None else set(self.workspace.prompts.planes(plane[0]))
 
     def _strategy_chosen(self) -> None:
         self.rule.set_value(PRESETS[self.strategy.value()])
@@ -233,7 +241,9 @@ class PromptsDock(Dock):
         bool
             False where nothing could be started; why is said.
         """
-        return self._attempt(lambda: self._extract_from_heatmaps(everywhere))
+        return self._attempt(
+            lambda: self._extract_from_heatmaps(everywhere), lambda: self._heatmaps(everywhere)
+        )
 
     def extract_from_truth(self, everywhere: bool = False) -> bool:
         """Place prompts from the truth of the plane shown, or of all planes; as `extract`."""
@@ -246,14 +256,11 @@ class PromptsDock(Dock):
             self.workspace.prompts.begun.emit()
             return True
 
-        return self._attempt(place)
+        return self._attempt(place, lambda: self.truth.jobs(everywhere))
 
-    def _extract_from_heatmaps(self, everywhere: bool) -> bool:
-        from napari_cam_sam.prompts.strategies import prompts_from_heatmap
-
-        heatmaps, first = self.workspace.heatmaps, self.workspace.prompts.object_id
-        axis, shown = self.workspace.plane()
-        parameters = self._parameters()
+    def _heatmaps(self, everywhere: bool) -> dict[int, NDArray[np.float32]]:
+        """Return the heatmaps to take prompts from, by slice."""
+        heatmaps, (axis, shown) = self.workspace.heatmaps, self.workspace.plane()
         indices = heatmaps.computed_planes(axis) if everywhere else [shown]
         given = {i: v for i in indices if (v := heatmaps.values(axis, i)) is not None}
         if not given:
@@ -272,13 +279,22 @@ class PromptsDock(Dock):
         jobs = [partial(one, i, v) for i, v in given.items()]
         return self._extract(jobs, "Prompts from heatmaps", first, notes.values())
 
-    def _attempt(self, action: Callable[[], object]) -> bool:
-        """Do something, in place of what was said of the action before; show why it cannot be."""
+    def _attempt(
+        self, action: Callable[[], object], check: Callable[[], object] | None = None
+    ) -> bool:
+        """Do something, in place of what was said of the action before; show why it cannot be.
+
+        Parameters
+        ----------
+        action : callable
+        check : callable, optional
+            Raises the error for as long as it is so.
+        """
         self.row.clear_error()
         try:
             return action() is not False
         except CamSamError as error:
-            self.row.show_error(str(error))
+            self.row.show_error(str(error), None if check is None else partial(why_not, check))
             return False
 
     def _extract(
@@ -307,6 +323,7 @@ class PromptsDock(Dock):
         """Select what was placed, and say how much it is."""
         self.preview.leave_rule()
         self._placed_on = self._plane()
+        self._placed_then = self._with_prompts()
         self._edit_mode(1 if any(o.box for p in planes for o in p.objects) else 0, "select")
         empty = [plane for plane in planes if not plane.objects]
         of, other = self._evidence_words()
@@ -359,8 +376,13 @@ class PromptsDock(Dock):
     def _show_polarity(self) -> None:
         self.polarity.setText(f"New points: {self.workspace.prompts.polarity} (T)")
 
-    def _refresh(self) -> None:
-        """Show what lies on the plane shown."""
+    def _refresh(self, _: object = None) -> None:
+        """Show what lies on the plane shown, and what to do next where that is nothing."""
+        self.row.look_again()
+        if not self.row.busy and self._placed_then - self._with_prompts():
+            # What was said of them is past: they were cleared, or are along another axis.
+            self._placed_then = set()
+            self.row.set_message("")
         try:
             axis, index = self.workspace.plane()
             prompts = self.workspace.prompts.read(axis, index)
@@ -378,7 +400,15 @@ class PromptsDock(Dock):
         text += f"{_count(boxes, 'box', 'boxes')}, {_count(points, 'point')}"
         if planes:
             text += f"; {_count(len(planes), 'slice')} with prompts"
-        self.found.setText(text + ".")
+        self.found.setText(f"{text}. {'' if prompts.objects else self._next(note)}".rstrip())
+
+    def _next(self, note: HeatmapRecord | None) -> str:
+        """Return in words how this slice comes by prompts."""
+        if note is not None and note.reason is None:
+            return "Press Place on this slice, or draw a box."
+        if self.workspace.truth() is not None:
+            return "Draw a box, or place boxes From ground truth."
+        return "Draw a box."
 
 
 def _count(number: int, one: str, many: str = "") -> str:

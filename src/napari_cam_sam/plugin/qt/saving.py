@@ -61,11 +61,19 @@ class SavingRow(QWidget):
         Of the button.
     what : callable
         Gives what is to be saved now; its `CamSamError` is said.
+    state : callable, optional
+        What such an error is of, as `TaskProgress.show_error` takes it.
     """
 
-    def __init__(self, text: str, hint: str, what: Callable[[], Saving]) -> None:
+    def __init__(
+        self,
+        text: str,
+        hint: str,
+        what: Callable[[], Saving],
+        state: Callable[[], object] | None = None,
+    ) -> None:
         super().__init__()
-        self._what = what
+        self._what, self._state = what, state
         self.button = button(text, hint)
         self.row = TaskProgress()
         vbox(self, self.button, self.row)
@@ -88,7 +96,7 @@ class SavingRow(QWidget):
             saving = self._what()
             path = ask_path(self, saving)
         except CamSamError as error:
-            self.row.show_error(str(error))
+            self.row.show_error(str(error), self._state)
             return
         if path is None:
             return

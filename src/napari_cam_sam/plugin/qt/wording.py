@@ -1,8 +1,12 @@
-"""Words that several docks use: counts, and where a model runs."""
+"""Words that several docks use: counts, where a model runs, and why something cannot be done."""
 
 from __future__ import annotations
 
-__all__ = ["counted", "device_words"]
+from collections.abc import Callable
+
+from napari_cam_sam.errors import CamSamError
+
+__all__ = ["counted", "device_words", "why_not"]
 
 _WORDS = {"cpu": "CPU", "auto": "GPU if available, else the CPU"}
 
@@ -36,3 +40,22 @@ def counted(number: int, noun: str) -> str:
     str
     """
     return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def why_not(check: Callable[[], object]) -> str:
+    """Return why something cannot be done; empty where it can.
+
+    Parameters
+    ----------
+    check : callable
+        Raises a `CamSamError` that says so.
+
+    Returns
+    -------
+    str
+    """
+    try:
+        check()
+    except CamSamError as error:
+        return str(error)
+    return ""

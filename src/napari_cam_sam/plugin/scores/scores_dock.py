@@ -180,8 +180,11 @@ class ScoresDock(Dock):
         if problem is not None:
             self.row.set_message(problem)
             return
-        if state is None:
-            words = _RESTORED if self.table.subject is not None else self.choices.words()
+        subject, axis = self.table.subject, self.workspace.plane()[0]
+        if subject is not None and subject.axis != axis:
+            words = f"Scores are of slices along axis {subject.axis}: press Score for axis {axis}."
+        elif state is None:
+            words = self.choices.words() if subject is None else _RESTORED
         elif self._is_of_choices(state):
             words = state.words
         else:

@@ -14,7 +14,7 @@ from napari_cam_sam.plugin.qt.saving import Saving, SavingRow, labels_saving
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress, duration
 from napari_cam_sam.plugin.qt.timers import single_shot_timer
 from napari_cam_sam.plugin.qt.widgets import Section, button, form_layout, vbox
-from napari_cam_sam.plugin.qt.wording import counted
+from napari_cam_sam.plugin.qt.wording import counted, why_not
 from napari_cam_sam.plugin.segment.automatic.automatic_panel import AutomaticPanel
 from napari_cam_sam.plugin.segment.encoding_status import EncodeAheadPanel
 from napari_cam_sam.plugin.segment.first_load import FirstLoad
@@ -88,6 +88,7 @@ class SegmentDock(Dock):
             "Saves the accepted labels on the image grid. Where nothing was accepted yet, the "
             "masks of the preview are accepted first.",
             self._to_save,
+            self._masks_there,
         )
         self.live = LiveMasks(workspace, self.segmenter, self.row)
         self.first = FirstLoad(workspace, self.segmenter, self.row.show_error, self)
@@ -176,7 +177,7 @@ class SegmentDock(Dock):
             snapshot = workspace.snapshot()
             todo = self._todo(everywhere)
         except CamSamError as error:
-            self.row.refuse(str(error), lambda: self._problem(everywhere))
+            self.row.refuse(str(error), lambda: why_not(lambda: self._todo(everywhere)))
             return False
         if self.first.busy:
             self.first.when_done(lambda: self.segment(everywhere))
@@ -215,14 +216,6 @@ class SegmentDock(Dock):
         """Return the prompts that masks are to be made of."""
         axis, index = self.workspace.plane()
         return read_prompts(self.workspace.prompts, axis, None if everywhere else index)
-
-    def _problem(self, everywhere: bool) -> str:
-        """Return in words why no masks can be made; empty where they can."""
-        try:
-            self._todo(everywhere)
-        except CamSamError as error:
-            return str(error)
-        return ""
 
     def _begin(self) -> None:
         """Load the segmenter, so that the mask of the first prompt comes at once."""
@@ -334,6 +327,7 @@ class SegmentDock(Dock):
         self._enable()
         self.through.refresh()
         self.row.look_again()
+        self.saving.row.look_again()
         try:
             axis, index = self.workspace.plane()
             n_planes = len(self.workspace.prompts.planes(axis))

@@ -40,10 +40,13 @@ from napari_cam_sam.session import (
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.state.workspace import Workspace
 
-__all__ = ["OFFER", "SessionManager"]
+__all__ = ["AUTOSAVED", "OFFER", "SessionManager"]
 
 OFFER = "offer what was left"
 """What an open dock with a `SessionPanel` answers."""
+
+AUTOSAVED = "Autosaved."
+"""What is told after each autosave of the image that is worked on."""
 
 # How long the end of the program waits for what is still being written.
 _LAST_SAVE_MS = 30_000
@@ -65,6 +68,8 @@ class SessionManager(QObject):
 
     saved = Signal(str)
     """In words: what was saved where, or why it could not be."""
+    changed = Signal()
+    """There is work that is not saved yet."""
 
     def __init__(self, workspace: Workspace) -> None:
         super().__init__(workspace)
@@ -219,7 +224,7 @@ class SessionManager(QObject):
         if done.by_hand:
             self.saved.emit(f"Saved to {done.folder}.")
         elif done.work is self._work:
-            self.saved.emit("Autosaved.")
+            self.saved.emit(AUTOSAVED)
         else:
             self.saved.emit(f"The work on {done.record.name} was autosaved.")
 
@@ -235,6 +240,7 @@ class SessionManager(QObject):
     def _changed(self) -> None:
         if self._work is not None:
             self._work.changes += 1
+            self.changed.emit()
         # A timer that runs would begin anew: steady work would never be saved.
         if not self._timer.isActive():
             self._timer.start(int(preferences().autosave_seconds * 1000))

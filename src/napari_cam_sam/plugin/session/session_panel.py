@@ -14,13 +14,15 @@ from napari_cam_sam.plugin.qt.messages import WrappingLabel
 from napari_cam_sam.plugin.qt.paths import ask_new_folder
 from napari_cam_sam.plugin.qt.saving import file_name
 from napari_cam_sam.plugin.qt.widgets import ValueComboBox, button, hbox, vbox
-from napari_cam_sam.plugin.session.manager import OFFER, SessionManager
+from napari_cam_sam.plugin.session.manager import AUTOSAVED, OFFER, SessionManager
 from napari_cam_sam.plugin.session.recovery import RecoverableSession
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.state.workspace import Workspace
 
 __all__ = ["SessionPanel"]
+
+_SAVED = "Saved to "
 
 
 class SessionPanel(QWidget):
@@ -39,6 +41,8 @@ class SessionPanel(QWidget):
         # Where the session of this image was saved last.
         self._folder: Path | None = None
         self._found: RecoverableSession | None = None
+        # What was told last, and whether something was done since.
+        self._told, self._changed = "", False
         self.save = button(
             "Save session…",
             "Saves choices, prompts, accepted labels and scores into a folder that you name.",
@@ -61,7 +65,8 @@ class SessionPanel(QWidget):
         self.which.chosen.connect(self._tell)
         self.restore.clicked.connect(self._restore)
         self.discard.clicked.connect(self._discard)
-        sessions.saved.connect(self.words.setText)
+        sessions.saved.connect(self._tell_saved)
+        sessions.changed.connect(self._work_changed)
         workspace.docks.register(OFFER, self._offer)
         workspace.image_changed.connect(self._image_changed)
         if sessions.left is not None:
@@ -78,7 +83,7 @@ class SessionPanel(QWidget):
                 self._sessions.save(folder)
                 self._folder = folder
         except CamSamError as error:
-            self.words.setText(str(error))
+            self._tell_saved(str(error))
 
     def _open(self) -> None:
         title, before = "Choose the folder of a session", str(self._folder or "")
@@ -86,11 +91,28 @@ class SessionPanel(QWidget):
             try:
                 self._sessions.open(folder)
             except CamSamError as error:
-                self.words.setText(str(error))
+                self._tell_saved(str(error))
 
     def _image_changed(self) -> None:
+        self._found = self._folder = None
         self.offer.hide()
-        self._folder = None
+        self._tell_saved("")
+
+    def _tell_saved(self, words: str) -> None:
+        self._told, self._changed = words, False
+        self.words.setText(self._sentence())
+
+    def _work_changed(self) -> None:
+        self._changed = True
+        self.words.setText(self._sentence())
+
+    def _sentence(self) -> str:
+        """Return what is saved of the work on this image, as far as that is known."""
+        if self._told == AUTOSAVED and self._found is not None:
+            return "What you do now is autosaved, apart from the work that was found."
+        if self._told.startswith(_SAVED) and self._changed:
+            return f"{self._told} You changed something since."
+        return self._told
 
     def _offer(self, found: RecoverableSession) -> None:
         self._found = found
@@ -100,6 +122,7 @@ class SessionPanel(QWidget):
         self.which.setVisible(bool(found.older))
         self._tell()
         self.offer.show()
+        self.words.setText(self._sentence())
 
     def _tell(self) -> None:
         one = self._chosen()
@@ -121,6 +144,7 @@ class SessionPanel(QWidget):
         """Hide the offer, and do with what is chosen what the user wants."""
         found, self._found = self._chosen(), None
         self.offer.hide()
+        self.words.setText(self._sentence())
         if found is not None:
             action(found)
 

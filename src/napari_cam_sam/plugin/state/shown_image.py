@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from napari.layers import Image as ImageLayer
+from napari.layers import Labels
 from qtpy.QtCore import QObject, Signal
 
 from napari_cam_sam.errors import CamSamError
@@ -34,6 +35,7 @@ from napari_cam_sam.plugin.state.snapshot import Snapshot
 __all__ = ["FrameKey", "PixelsKey", "ShownImage"]
 
 NO_IMAGE = "Open an image first: drop a file, or File → Open Sample."
+ONLY_A_MASK = "Open the image of this mask: drop its file."
 
 
 class FrameKey(NamedTuple):
@@ -111,7 +113,10 @@ class ShownImage(QObject):
         # Scrolling sends several events a step: one look after them all.
         self._look = single_shot_timer(self, self.look_at_plane)
         dims = viewer.dims.events
-        for event in (dims.order, dims.ndisplay, dims.current_step):
+        layers = viewer.layers.events
+        for event in (
+            dims.order, dims.ndisplay, dims.current_step, layers.inserted, layers.removed
+        ):  # fmt: skip
             event.connect(self._plane_may_differ)
 
     # The image
@@ -214,8 +219,13 @@ class ShownImage(QObject):
             If there is none, or its layer is none that can be worked on.
         """
         if self._layer is None:
-            raise CamSamError(NO_IMAGE)
+            raise CamSamError(self._no_image())
         return image_of(self._layer, self.frame())
+
+    def _no_image(self) -> str:
+        """Return in words what to open."""
+        masks = any(isinstance(x, Labels) and not is_own(x) for x in self.viewer.layers)
+        return ONLY_A_MASK if masks else NO_IMAGE
 
     def frame(self) -> int | None:
         """Return the point in time shown, of a series; else None."""
@@ -285,7 +295,7 @@ class ShownImage(QObject):
             Without an image, or where the viewer shows no single plane of it.
         """
         if self._layer is None:
-            raise CamSamError(NO_IMAGE)
+            raise CamSamError(self._no_image())
         return plane_shown(self.viewer, self._layer)
 
     def show_plane(self, axis: int, index: int) -> None:

@@ -16,7 +16,7 @@ from napari_cam_sam.plugin.qt.latest import LatestOnly
 from napari_cam_sam.plugin.qt.paths import PathRow
 from napari_cam_sam.plugin.qt.timers import single_shot_timer
 from napari_cam_sam.plugin.qt.widgets import ValueComboBox, form_layout, vbox
-from napari_cam_sam.plugin.qt.wording import counted
+from napari_cam_sam.plugin.qt.wording import counted, why_not
 from napari_cam_sam.plugin.state.plane_tags import single_planes
 from napari_cam_sam.plugin.training.tagging_panel import TaggingPanel
 
@@ -72,6 +72,7 @@ class TrainingSource(QWidget):
         self.table.changed.connect(self._typed.start)
         self.tagging.refused.connect(self._refused)
         workspace.tags.changed.connect(self._tags_changed)
+        workspace.image_changed.connect(self._tags_changed)
         events = workspace.viewer.layers.events
         for event in (events.removed, events.renamed):
             connect_until_destroyed(self, event, self._tags_changed)
@@ -110,6 +111,8 @@ class TrainingSource(QWidget):
             return _ASK[kind] if self._path() is None else f"Reading {self._path()}…"
         counts = Counter(sample.label for sample in self._found.samples)
         if not counts:
+            if kind == PLANES and self._workspace.image_layer is None:
+                return why_not(self._workspace.image)
             return _ASK[kind]
         n, what = sum(counts.values()), "slice" if kind == PLANES else "image"
         named = [f"{name} {count}" for name, count in counts.items()]

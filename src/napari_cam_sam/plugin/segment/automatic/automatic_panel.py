@@ -13,7 +13,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.qt.parameter_form import ParameterForm
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
 from napari_cam_sam.plugin.qt.widgets import Section, button, hbox, vbox
-from napari_cam_sam.plugin.qt.wording import counted
+from napari_cam_sam.plugin.qt.wording import counted, why_not
 from napari_cam_sam.plugin.segment.automatic.automatic_run import (
     Picked,
     Search,
@@ -153,7 +153,7 @@ class AutomaticPanel(QWidget):
             snapshot = self._workspace.snapshot()
             return self._start(snapshot, [snapshot.index], {})
         except CamSamError as error:
-            self.row.show_error(str(error))
+            self.row.show_error(str(error), lambda: why_not(self._workspace.snapshot))
             return False
 
     def pick_masks(self, everywhere: bool = False) -> bool:
@@ -169,21 +169,22 @@ class AutomaticPanel(QWidget):
         workspace = self._workspace
         try:
             snapshot = workspace.snapshot()
-            axis = snapshot.axis
-            noted = workspace.heatmaps.computed_planes(axis) if everywhere else [snapshot.index]
-            # A copy: the layer may be written meanwhile.
-            heatmaps = {
-                index: heatmap[1].copy()
-                for index in noted
-                if (heatmap := workspace.heatmaps.evidence(axis, index)) is not None
-            }
-            if not heatmaps:
-                which = "No slice along this axis has" if everywhere else "This slice has no"
-                raise CamSamError(f"{which} heatmap with evidence: compute one first (step 1).")
+            heatmaps = self._heatmaps(everywhere)
             return self._start(snapshot, list(heatmaps), heatmaps)
         except CamSamError as error:
-            self.row.show_error(str(error))
+            self.row.show_error(str(error), lambda: why_not(lambda: self._heatmaps(everywhere)))
             return False
+
+    def _heatmaps(self, everywhere: bool) -> dict[int, NDArray[Any]]:
+        """Return copies of the heatmaps to pick by: the layer may be written meanwhile."""
+        heatmaps, (axis, shown) = self._workspace.heatmaps, self._workspace.plane()
+        indices = heatmaps.computed_planes(axis) if everywhere else [shown]
+        known = {index: heatmaps.evidence(axis, index) for index in indices}
+        found = {index: one[1].copy() for index, one in known.items() if one is not None}
+        if not found:
+            which = "No slice along this axis has" if everywhere else "This slice has no"
+            raise CamSamError(f"{which} heatmap with evidence: compute one first (step 1).")
+        return found
 
     def _start(
         self, snapshot: Snapshot, indices: list[int], heatmaps: dict[int, NDArray[Any]]
@@ -346,6 +347,7 @@ class AutomaticPanel(QWidget):
 
     def _fill(self) -> None:
         """List the masks of the plane shown."""
+        self.row.look_again()
         shown = self._shown()
         names = None if shown is None else shown[0].labels
         self.naming.offer(names)

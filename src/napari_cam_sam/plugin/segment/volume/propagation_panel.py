@@ -17,6 +17,7 @@ from napari_cam_sam.plugin.qt.messages import Message
 from napari_cam_sam.plugin.qt.plain_text import Label
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress, duration
 from napari_cam_sam.plugin.qt.widgets import Section, ValueComboBox, button, form_layout, vbox
+from napari_cam_sam.plugin.qt.wording import why_not
 from napari_cam_sam.plugin.segment.live_masks import LiveMasks
 from napari_cam_sam.plugin.segment.segmenter_choice import SegmenterChoice
 from napari_cam_sam.plugin.segment.segmenter_job import read_prompts
@@ -145,7 +146,7 @@ class PropagationPanel(QWidget):
         try:
             run = self._prepared()
         except CamSamError as error:
-            self._row.refuse(str(error), self._problem)
+            self._row.refuse(str(error), lambda: why_not(self._prepared))
             return False
         job = run.job
         self._live.drop()
@@ -319,14 +320,6 @@ class PropagationPanel(QWidget):
         """Show what came of the last run, where slices are numbered along the same axis."""
         here = self._run is not None and self._run.job.snapshot.axis == axis
         self.result.setText(self._outcome if here else "")
-
-    def _problem(self) -> str:
-        """Return in words why nothing can be propagated; empty where it can."""
-        try:
-            self._asked(self._workspace.image(), *self._workspace.plane())
-        except CamSamError as error:
-            return str(error)
-        return ""
 
     def _plan(
         self, image: Image, prompts: tuple[PlanePrompts, ...], parameters: PropagationParameters

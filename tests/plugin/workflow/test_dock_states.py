@@ -1,0 +1,314 @@
+"""What each dock says in each state: a table. A sentence that outlives its state fails here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+
+from napari_cam_sam.cam import heatmaps
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.evaluation import score_steps
+from napari_cam_sam.plugin.segment import segment_run
+from napari_cam_sam.plugin.training.training_dock import TrainingDock
+from napari_cam_sam.plugin.workflow.workflow_dock import WorkflowDock
+from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
+
+OPEN = "Open an image first: drop a file, or File → Open Sample."
+MASK = "Open the image of this mask: drop its file."
+FOLDER = "Choose a folder with one subfolder of images per class."
+CHOOSE = "No classifier? Go to step 2: draw a box, or take boxes from a truth."
+PLAN = "Heatmap of … for all 3 slices along axis 0, on the CPU"
+ONLY_A_TRY = " Trained on phantoms only: for trying out, not for patient images."
+ANYWHERE = "seeded on the CPU"
+# What the docks say beside it is left out: "…" stands for it.
+TABLE = {
+    "nothing open": {
+        "CAM → SAM": OPEN, "Heatmap": OPEN, "Prompts": OPEN, "Segment": OPEN, "Scores": OPEN,
+        "Train": FOLDER,
+    },
+    "truth alone": {
+        "CAM → SAM": MASK, "Heatmap": MASK, "Prompts": MASK, "Segment": MASK, "Scores": MASK,
+        "Train": FOLDER,
+    },
+    "image alone": {
+        "CAM → SAM": CHOOSE,
+        "Heatmap": CHOOSE,
+        "Prompts": "Slice 1: no boxes, no points. Draw a box.",
+        "Segment": f"No prompts on this slice. {ANYWHERE}.",
+        "Scores": "No ground truth: press Open mask…, or add a labels layer on the grid of scan.",
+        "Train": FOLDER,
+    },
+    "no classifier": {
+        "CAM → SAM": CHOOSE,
+        "Heatmap": CHOOSE,
+        "Prompts": "Slice 1: no boxes, no points. Draw a box, or place boxes From ground truth.",
+        "Segment": f"No prompts on this slice. {ANYWHERE}.",
+        "Scores": "No prediction yet: make masks (step 3), or open a labels layer.",
+    },
+    "a box": {
+        "Prompts": "Slice 1: 1 box, no points; 1 slice with prompts.",
+        "Segment": f"No mask on this slice yet: press S. {ANYWHERE}; 1 slice with prompts.",
+        "Scores": "No prediction yet: make masks (step 3), or open a labels layer.",
+    },
+    "running": {
+        "CAM → SAM": "Step 4 of 4: scores…",
+        "Heatmap": f"{PLAN}.{ONLY_A_TRY}",
+        "Segment": f"The mask of this slice is being made… Masks of 3 slices: {ANYWHERE}, …",
+        "Scores": "Scoring mask preview of scan against truth…",
+    },
+    "done": {
+        "CAM → SAM": "Done. Mean Dice …",
+        "Heatmap": f"{PLAN}, …",
+        "Prompts": "Prompts of … on 3 slices. Slice 1: heatmap of …, 1 box, 1 point; 3 slices …",
+        "Segment": f"Preview (C accepts): … {ANYWHERE}; 3 slices with prompts, …",
+        "Scores": "Dice …, 3 of 3 slices are not empty.",
+    },
+    "stale": {
+        "Segment": "Preview (C accepts): … Out of date: prompts changed. Press S. …",
+        "Scores": "Scores are out of date: press Score.",
+    },
+    "another axis": {
+        "CAM → SAM": "Heatmaps of …",
+        "Prompts": "Slice 12: no boxes, no points. Draw a box, or place boxes From ground truth.",
+        "Segment": f"No prompts on this slice. {ANYWHERE}.",
+        "Scores": "Scores are of slices along axis 0: press Score for axis 1.",
+    },
+    "failed": {
+        "CAM → SAM": "Stopped while computing heatmaps.",
+        "Heatmap": "The model is damaged.",
+        "Segment": "The segmenter is damaged.",
+        "Scores": "The scores are damaged.",
+    },
+    "refused": {
+        "Prompts": "No heatmap on this slice: compute one first (step 1). Slice 1: …",
+        "Segment": "No prompts on this slice. This slice has no prompts: place some (step 2), or …",
+    },
+}  # fmt: skip
+
+
+class Docks(NamedTuple):
+    """All docks of a viewer, and what each says."""
+
+    viewer: ViewerModel
+    way: WorkflowDock
+    train: TrainingDock
+    finish: Callable[[Any], None]
+    until: Callable[[Callable[[], bool]], None]
+    hold: Callable[[Any, str], Any]
+    patch: pytest.MonkeyPatch
+
+    def says(self, *names: str) -> dict[str, str]:
+        """Return the sentences of the docks, of all where none is named."""
+        way, review = self.way, self.way.segment.review
+        parts = {
+            "CAM → SAM": (way.words if way.words.text() else way.plan,),
+            "Heatmap": (way.heatmap.row.words,),
+            "Prompts": (way.prompts.row.words, way.prompts.found),
+            "Segment": (review.shown, way.segment.row.words),
+            "Scores": (way.scores.row.words,),
+            "Train": (self.train.plan,),
+        }
+        said = {
+            name: " ".join(one.text() for one in labels if one.text())
+            for name, labels in parts.items()
+        }
+        return {name: said[name] for name in names or said}
+
+    def open_image(self) -> None:
+        pixels = np.random.default_rng(0).random((3, 24, 24))
+        self.viewer.add_image(pixels, name="scan")
+        self.settle()
+
+    def open_truth(self) -> None:
+        truth = np.zeros((3, 24, 24), int)
+        truth[:, 4:14, 4:14] = 1
+        self.viewer.add_labels(truth, name="truth")
+        self.settle()
+
+    def settle(self) -> None:
+        """Let the docks hear at once of what they would hear of in a moment."""
+        self.way.workspace.prompts.settle()
+        self.way.workspace.shown.look_at_plane()
+        self.way.segment._refresh()
+
+    def draw_box(self) -> None:
+        box = ObjectPrompt(1, (), Box(4, 4, 13, 13))
+        self.way.workspace.prompts.write((PlanePrompts(0, 1, (box,)),), "add")
+        self.settle()
+
+    def run(self) -> None:
+        self.open_image()
+        self.open_truth()
+        self.way.heatmap.choose("lesion")
+        self.way.heatmap.load()
+        self.finish(self.way.heatmap.row)
+        self.way.run.click()
+
+    def wait_for_end(self) -> None:
+        self.until(self.way.run.isEnabled)
+        self.settle()
+
+
+def nothing_open(docks: Docks) -> dict[str, str]:
+    return docks.says()
+
+
+def truth_alone(docks: Docks) -> dict[str, str]:
+    docks.open_truth()
+    return docks.says()
+
+
+def image_alone(docks: Docks) -> dict[str, str]:
+    docks.open_truth()
+    docks.viewer.layers.clear()
+    docks.open_image()
+    return docks.says()
+
+
+def no_classifier(docks: Docks) -> dict[str, str]:
+    docks.open_image()
+    docks.way.prompts.extract_from_truth()
+    assert "No ground truth" in docks.says("Prompts")["Prompts"]
+    docks.open_truth()
+    return docks.says()
+
+
+def a_box(docks: Docks) -> dict[str, str]:
+    docks.open_image()
+    docks.open_truth()
+    docks.draw_box()
+    return docks.says()
+
+
+def running(docks: Docks) -> dict[str, str]:
+    way, said = docks.way, {}
+    gates = {
+        "Heatmap": docks.hold(heatmaps, "compute_heatmaps"),
+        "Segment": docks.hold(segment_run, "decode"),
+        "Scores": docks.hold(score_steps, "score_slice"),
+    }
+    docks.run()
+    for step, (name, gate) in zip((1, 3, 4), gates.items(), strict=True):
+        docks.until(gate.entered.is_set)
+        docks.until(lambda: "Loading" not in way.segment.row.words.text())
+        docks.settle()
+        assert way.words.text().startswith(f"Step {step} of 4: ")
+        said |= docks.says("CAM → SAM", name)
+        gate.open()
+    docks.wait_for_end()
+    return said
+
+
+def done(docks: Docks) -> dict[str, str]:
+    docks.run()
+    docks.wait_for_end()
+    return docks.says()
+
+
+def stale(docks: Docks) -> dict[str, str]:
+    done(docks)
+    docks.way.segment.live.setChecked(False)
+    docks.draw_box()
+    docks.way.scores.choices.heatmap.set_value(None)
+    docks.way.scores.choices.changed.emit()
+    return docks.says("Segment", "Scores")
+
+
+def another_axis(docks: Docks) -> dict[str, str]:
+    done(docks)
+    docks.way.segment.review.accept_masks()
+    docks.way.workspace.show_plane(1, 12)
+    docks.settle()
+    return docks.says()
+
+
+def failed(docks: Docks) -> dict[str, str]:
+    way, said = docks.way, {}
+
+    def breaks(owner: Any, name: str, words: str) -> None:
+        def fail(*_: Any, **__: Any) -> Any:
+            raise CamSamError(words)
+
+        docks.patch.setattr(owner, name, fail)
+
+    breaks(heatmaps, "compute_heatmaps", "The model is damaged.")
+    docks.run()
+    docks.wait_for_end()
+    said |= docks.says("CAM → SAM", "Heatmap")
+    docks.draw_box()
+    breaks(segment_run, "encode", "The segmenter is damaged.")
+    way.segment.segment()
+    docks.finish(way.segment.row)
+    said["Segment"] = way.segment.row.words.text()
+    docks.viewer.add_labels(np.ones((3, 24, 24), int), name="other")
+    breaks(score_steps, "score_steps", "The scores are damaged.")
+    way.scores.score()
+    docks.finish(way.scores.row)
+    return said | docks.says("Scores")
+
+
+def refused(docks: Docks) -> dict[str, str]:
+    docks.open_image()
+    docks.way.prompts.extract()
+    docks.way.segment.segment()
+    said = docks.says("Prompts", "Segment")
+    # Each goes once it is no longer so, whichever dock it was done in.
+    docks.way.workspace.show_plane(0, 0)
+    docks.settle()
+    assert "No heatmap" in docks.says("Prompts")["Prompts"]
+    assert "This slice has no prompts" in docks.says("Segment")["Segment"]
+    docks.way.heatmap.choose("lesion")
+    docks.way.heatmap.compute()
+    docks.finish(docks.way.heatmap.row)
+    assert "No heatmap" not in docks.says("Prompts")["Prompts"]
+    docks.draw_box()
+    docks.way.workspace.show_plane(0, 1)
+    docks.settle()
+    assert "This slice has no prompts" not in docks.says("Segment")["Segment"]
+    return said
+
+
+STATES = {
+    "nothing open": nothing_open, "truth alone": truth_alone, "image alone": image_alone,
+    "no classifier": no_classifier, "a box": a_box, "running": running, "done": done,
+    "stale": stale, "another axis": another_axis, "failed": failed, "refused": refused,
+}  # fmt: skip
+
+
+@pytest.fixture
+def docks(qapp: Any, qtbot: Any, finish: Any, hold: Any, monkeypatch: pytest.MonkeyPatch) -> Docks:
+    viewer = ViewerModel()
+    way, train = WorkflowDock(viewer), TrainingDock(viewer)
+    for dock in (way, train):
+        qtbot.addWidget(dock)
+    way.workspace.device = "cpu"
+    way.segment.segmenter.choose("seeded")
+
+    def until(so: Callable[[], bool]) -> None:
+        qtbot.waitUntil(so, timeout=120_000)
+
+    return Docks(viewer, way, train, finish, until, hold, monkeypatch)
+
+
+@pytest.mark.parametrize("state", TABLE)
+def test_each_dock_says_the_state_that_it_is_in(docks: Docks, state: str) -> None:
+    said = STATES[state](docks)
+    for name, sentence in TABLE[state].items():
+        assert _is(said[name], sentence), f"{name} says: {said[name]}"
+
+
+def _is(said: str, sentence: str) -> bool:
+    """Check a sentence, in which "…" between words stands for anything."""
+    at = 0
+    parts = sentence.replace("made…", "made...").replace("scores…", "scores...")
+    said = said.replace("made…", "made...").replace("scores…", "scores...")
+    for part in parts.split("…"):
+        found = said.find(part, at)
+        if found < 0 or (at == 0 and found > 0):
+            return False
+        at = found + len(part)
+    return sentence.endswith("…") or at == len(said)
