@@ -18,7 +18,7 @@ from napari_cam_sam.plugin.workflow.workflow_dock import WorkflowDock
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
 
 OPEN = "Open an image first: drop a file, or File → Open Sample."
-MASK = "Open the image of this mask: drop its file."
+MASK = "Open an image first: only a mask is open."
 FOLDER = "Choose a folder with one subfolder of images per class."
 CHOOSE = "No classifier? Go to step 2: draw a box, or take boxes from a truth."
 PLAN = "Heatmap of … for all 3 slices along axis 0, on the CPU"
@@ -84,7 +84,7 @@ TABLE = {
         "Scores": "The scores are damaged.",
     },
     "refused": {
-        "Prompts": "No heatmap on this slice: compute one first (step 1). Slice 1: …",
+        "Prompts": "No heatmap on this slice: compute one first (step 1), or draw a box. Slice …",
         "Segment": "No prompts on this slice. This slice has no prompts: place some (step 2), or …",
     },
 }  # fmt: skip

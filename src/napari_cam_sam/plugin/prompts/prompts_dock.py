@@ -266,6 +266,14 @@ class PromptsDock(Dock):
         if not given:
             which = "on any slice" if everywhere else "on this slice"
             raise CamSamError(f"No heatmap {which}: compute one first (step 1), or draw a box.")
+        return given
+
+    def _extract_from_heatmaps(self, everywhere: bool) -> bool:
+        from napari_cam_sam.prompts.strategies import prompts_from_heatmap
+
+        first = self.workspace.prompts.object_id
+        heatmaps, (axis, _) = self.workspace.heatmaps, self.workspace.plane()
+        parameters, given = self._parameters(), self._heatmaps(everywhere)
         notes = {i: n for i in given if (n := heatmaps.record(axis, i)) is not None}
 
         def one(index: int, heat: NDArray[np.float32]) -> PlanePrompts:

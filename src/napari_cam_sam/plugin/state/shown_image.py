@@ -35,7 +35,7 @@ from napari_cam_sam.plugin.state.snapshot import Snapshot
 __all__ = ["FrameKey", "PixelsKey", "ShownImage"]
 
 NO_IMAGE = "Open an image first: drop a file, or File → Open Sample."
-ONLY_A_MASK = "Open the image of this mask: drop its file."
+ONLY_A_MASK = "Open an image first: only a mask is open."
 
 
 class FrameKey(NamedTuple):

@@ -73,9 +73,12 @@ class TrainingSource(QWidget):
         self.tagging.refused.connect(self._refused)
         workspace.tags.changed.connect(self._tags_changed)
         workspace.image_changed.connect(self._tags_changed)
+        workspace.truth_changed.connect(self._try_again)
+        workspace.plane_changed.connect(self._try_again)
         events = workspace.viewer.layers.events
         for event in (events.removed, events.renamed):
             connect_until_destroyed(self, event, self._tags_changed)
+        connect_until_destroyed(self, events.inserted, self._try_again)
         self._kind_changed()
 
     def _ask_folder(self) -> str:
@@ -111,8 +114,8 @@ class TrainingSource(QWidget):
             return _ASK[kind] if self._path() is None else f"Reading {self._path()}…"
         counts = Counter(sample.label for sample in self._found.samples)
         if not counts:
-            if kind == PLANES and self._workspace.image_layer is None:
-                return why_not(self._workspace.image)
+            if kind == PLANES and not self._workspace.tags.classes:
+                return why_not(self._workspace.image) or _ASK[kind]
             return _ASK[kind]
         n, what = sum(counts.values()), "slice" if kind == PLANES else "image"
         named = [f"{name} {count}" for name, count in counts.items()]
@@ -213,6 +216,11 @@ class TrainingSource(QWidget):
     def _tags_changed(self, _: object = None) -> None:
         if self.kind.value() == PLANES:
             self.look()
+
+    def _try_again(self, _: object = None) -> None:
+        """Let go of why slices could not be tagged: it may be past."""
+        if self._problem:
+            self._tags_changed()
 
     def _looked(self, found: SampleSet) -> None:
         self._found, self._problem = found, ""

@@ -60,6 +60,8 @@ class TrainingDock(Dock):
         self._asked_epochs = 0
         self._result: TrainingResult | None = None
         self._suggested = ""
+        # The classifier that was given to the Heatmap dock last.
+        self._handed = ""
         self.model: Path | None = None
 
         self._build(napari_viewer)
@@ -130,6 +132,7 @@ class TrainingDock(Dock):
         self.row.cancel.clicked.connect(self.cancel)
         self.row.ended.connect(self._ended)
         self.use.clicked.connect(self.use_for_heatmaps)
+        self.workspace.classifier_changed.connect(self._classifier_changed)
         self.closed.connect(self._keep)
 
     # What will happen
@@ -347,7 +350,16 @@ class TrainingDock(Dock):
             shell.show()
             shell.raise_()
             workspace.docks.dispatch("use classifier", path)
+        self._handed = path
         self.row.set_message(f"{path} is selected in the Heatmap dock.")
+
+    def _classifier_changed(self) -> None:
+        """Say no longer that the new classifier is selected, where another is."""
+        held = self.workspace.classifier
+        if self._handed and held is not None and held.name != self._handed:
+            self._handed = ""
+            if not self.row.busy:
+                self.row.set_message("")
 
     # What stays
 

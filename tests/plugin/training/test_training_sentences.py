@@ -1,0 +1,48 @@
+"""What the Train dock says goes once it is no longer so."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+
+from napari_cam_sam.plugin.training.source import PLANES
+from napari_cam_sam.plugin.training.training_dock import TrainingDock
+
+
+@pytest.fixture
+def dock(qapp: Any, qtbot: Any) -> TrainingDock:
+    dock = TrainingDock(ViewerModel())
+    qtbot.addWidget(dock)
+    return dock
+
+
+def test_a_truth_is_asked_for_until_there_is_one(dock: TrainingDock) -> None:
+    dock.source.kind.set_value(PLANES)
+    assert dock.plan.text().startswith("Open an image first")
+    dock.workspace.viewer.add_image(np.zeros((3, 8, 9)))
+    assert dock.plan.text().startswith("Add two classes or more")
+    dock.source.tagging.tag_by_truth()
+    assert dock.plan.text().startswith("No ground truth")
+    dock.workspace.viewer.add_labels(np.ones((3, 8, 9), int), name="truth")
+    assert dock.plan.text().startswith("Add two classes or more")
+
+
+def test_selected_is_said_until_another_classifier_is(dock: TrainingDock, tmp_path: Any) -> None:
+    class Taker:
+        def take(self, path: str) -> None:
+            dock.workspace.classifier = SimpleNamespace(name=path)
+            dock.workspace.classifier_changed.emit()
+
+    taker = Taker()
+    dock.workspace.docks.register("use classifier", taker.take)
+    dock.model = tmp_path / "model.safetensors"
+    dock.use_for_heatmaps()
+    assert dock.row.words.text() == f"{dock.model} is selected in the Heatmap dock."
+    taker.take(str(dock.model))
+    assert dock.row.words.text() == f"{dock.model} is selected in the Heatmap dock."
+    taker.take("lesion")
+    assert dock.row.words.text() == ""
