@@ -58,7 +58,8 @@ class LayerListGuard(QObject):
             action()
         elif action not in self._waiting:
             self._waiting.append(action)
-            self._rest.start()
+            if not self._rest.isActive():  # who else waits is not put off
+                self._rest.start()
 
     def _removing(self, event: Any) -> None:
         if is_shown_alone(self._layers[event.index]):
