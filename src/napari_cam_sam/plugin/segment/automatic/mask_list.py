@@ -142,7 +142,9 @@ class MaskList(QWidget):
         if n:
             rows = self._rows()
             first = rows[0] if rows else (-1 if step > 0 else 0)
-            self.table.selectRow((first + step) % n)
+            # selectRow would add the row where a modifier key is held.
+            flags = QItemSelectionModel.SelectionFlag
+            self.table.setCurrentCell((first + step) % n, 0, flags.ClearAndSelect | flags.Rows)
 
     def _rows(self) -> list[int]:
         return sorted(index.row() for index in self.table.selectionModel().selectedRows())
