@@ -55,7 +55,8 @@ class MaskImages(QObject):
             # What was taken once is not taken again: the user may have deleted the labels.
             if layer == shown.layer or layer.unique_id in self._taken or shown.is_used(layer):
                 continue
-            if shown.is_mask(layer) and shown.mismatch(layer) is None:
+            # Where it lies is known at once; whether it is a mask, once all of it was read.
+            if shown.mismatch(layer) is None and shown.is_mask(layer):
                 self._taken.add(layer.unique_id)
                 with suppress(CamSamError):
                     self._add_labels(layer)
