@@ -1,0 +1,1 @@
+"""DICOM: series found, stacked and read; segmentations and contours read and written."""
