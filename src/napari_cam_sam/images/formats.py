@@ -7,7 +7,17 @@ from pathlib import Path
 from napari_cam_sam.errors import reason_of, refusal
 from napari_cam_sam.limits import check_regular
 
-__all__ = ["JPEG", "NIFTI", "PILLOW", "TIFF", "check_file", "is_file", "stem_of", "suffix_of"]
+__all__ = [
+    "JPEG",
+    "NIFTI",
+    "PILLOW",
+    "TIFF",
+    "check_file",
+    "has_suffix",
+    "is_file",
+    "stem_of",
+    "suffix_of",
+]
 
 NIFTI = (".nii", ".nii.gz")
 JPEG = (".jpg", ".jpeg")
@@ -32,15 +42,33 @@ def suffix_of(path: Path) -> str:
     CamSamError
         If the suffix is none of the supported ones.
     """
+    suffix = _known_suffix(path)
+    if suffix is None:
+        raise refusal(
+            "This is not an image that can be read or written here: "
+            "use .nii, .nii.gz, .png, .jpg, .jpeg, .tif or .tiff",
+            path,
+        )
+    return suffix
+
+
+def has_suffix(path: Path) -> bool:
+    """Return whether a path has the suffix of a supported image file.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    bool
+    """
+    return _known_suffix(path) is not None
+
+
+def _known_suffix(path: Path) -> str | None:
     name = path.name.lower()
-    for suffix in (*NIFTI, *PILLOW, *TIFF):
-        if name.endswith(suffix):
-            return suffix
-    raise refusal(
-        "This is not an image that can be read or written here: "
-        "use .nii, .nii.gz, .png, .jpg, .jpeg, .tif or .tiff",
-        path,
-    )
+    return next((one for one in (*NIFTI, *PILLOW, *TIFF) if name.endswith(one)), None)
 
 
 def stem_of(path: Path) -> str:

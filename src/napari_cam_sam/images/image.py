@@ -41,6 +41,8 @@ class Image:
     notes : tuple of str
         Sentences on what reading decided, e.g. which unit was taken: for `run` and the docks to
         show, and for records.
+    windows : tuple of (str, float, float)
+        Presets of the file: a name, perhaps empty, and the values that become black and white.
 
     Raises
     ------
@@ -61,6 +63,7 @@ class Image:
     path: Path | None = None
     source: object | None = field(default=None, repr=False)
     notes: tuple[str, ...] = ()
+    windows: tuple[tuple[str, float, float], ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", shown(self.name))

@@ -9,7 +9,18 @@ from pathlib import Path
 import numpy as np
 
 from napari_cam_sam.errors import CamSamError, reads, refusal
-from napari_cam_sam.images.formats import JPEG, NIFTI, PILLOW, TIFF, check_file, suffix_of
+from napari_cam_sam.images.dicom.files import is_dicom_path
+from napari_cam_sam.images.dicom.reading import read_dicom
+from napari_cam_sam.images.dicom.stacking import Spacing
+from napari_cam_sam.images.formats import (
+    JPEG,
+    NIFTI,
+    PILLOW,
+    TIFF,
+    check_file,
+    has_suffix,
+    suffix_of,
+)
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.labels import labels_of
 from napari_cam_sam.images.nifti import read_nifti
@@ -27,6 +38,8 @@ def read_image(
     *,
     channel: int | None = None,
     axes: str | None = None,
+    series: str | None = None,
+    spacing: Spacing = "refuse",
 ) -> Image:
     """Read an image or a volume.
 
@@ -34,13 +47,20 @@ def read_image(
     ----------
     path : path-like
         ``.nii`` and ``.nii.gz`` (opened, not loaded), ``.png``, ``.jpg``, ``.jpeg``, ``.tif`` or
-        ``.tiff``.
+        ``.tiff``; or DICOM (opened, not loaded): a file, a folder with all below it, a DICOMDIR
+        or a zip.
     frame : int or None
-        Which frame of a 4D NIfTI or a TIFF series; needed where there are several.
+        Which frame of a 4D NIfTI, a TIFF series or a DICOM series over time; needed where there
+        are several.
     channel : int or None
         Which channel of a TIFF file; ``frame`` may say it where there is no time.
     axes : str or None
         What the axes of a TIFF file are, where it does not say, see `read_tiff`.
+    series : str or None
+        Id or UID of the DICOM series, needed where there are several; see `find_series`.
+    spacing : {"refuse", "as-is", "even"}
+        What is done with slices of a DICOM series that are not evenly spaced: they are refused,
+        taken as if they were even, or resampled.
 
     Returns
     -------
@@ -50,7 +70,7 @@ def read_image(
     Raises
     ------
     CamSamError
-        If the file is missing, empty, a folder, damaged, or no such image.
+        If the file is missing, empty, damaged, or no such image.
 
     Examples
     --------
@@ -60,7 +80,13 @@ def read_image(
     >>> image.name, image.spatial_shape
     ('slice', (48, 64))
     """
-    return _read(Path(path), frame, channel, axes, labels=False)
+    path = Path(path)
+    if not has_suffix(path) and is_dicom_path(path):
+        _check_flat(path, channel, axes)
+        return read_dicom(path, frame, series=series, spacing=spacing)
+    if series is not None or spacing != "refuse":
+        raise refusal("Series and spacing can be chosen of DICOM alone, not of this", path)
+    return _read(path, frame, channel, axes, labels=False)
 
 
 @reads("labels")
@@ -176,13 +202,18 @@ def _read(
     suffix = suffix_of(path)
     if suffix in TIFF:
         return read_tiff(path, frame, channel=channel, axes=axes, labels=labels)
-    if channel is not None or axes is not None:
-        raise refusal("Channels and axes can be chosen of TIFF files alone, not of this", path)
+    _check_flat(path, channel, axes)
     if suffix in NIFTI:
         return read_nifti(path, frame)
     if frame not in (None, 0):
         raise refusal(f"This has no frame {frame}: it is a single image", path)
     return read_pillow(path, labels=labels)
+
+
+def _check_flat(path: Path, channel: int | None, axes: str | None) -> None:
+    """Refuse a choice of channels or axes of what is no TIFF file."""
+    if channel is not None or axes is not None:
+        raise refusal("Channels and axes can be chosen of TIFF files alone, not of this", path)
 
 
 def _size(image: Image) -> str:

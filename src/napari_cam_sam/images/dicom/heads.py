@@ -1,0 +1,343 @@
+"""What the header of a DICOM file says of its frames: as much as stacking and decoding need.
+
+Nothing of it names the patient. Files are read up to their pixels, and only some tags of them.
+"""
+
+from __future__ import annotations
+
+import stat
+import struct
+import warnings
+import zlib
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.images.dicom.frame_values import (
+    FRAME_TAGS,
+    FrameValues,
+    PixelWindow,
+    frame_values,
+)
+from napari_cam_sam.images.dicom.suv import SUV_TAGS, Suv, suv_of
+from napari_cam_sam.images.dicom.values import text, whole
+from napari_cam_sam.limits import EXPANSION, SMALL_BYTES
+
+__all__ = ["FileHead", "FrameHead", "looks_like_dicom", "open_data", "read_heads"]
+
+DEFLATED = "1.2.840.10008.1.2.1.99"
+EXPLICIT = "1.2.840.10008.1.2.1"
+BIG_ENDIAN = "1.2.840.10008.1.2.2"
+IMPLICIT = "1.2.840.10008.1.2"
+NATIVE = (EXPLICIT, BIG_ENDIAN, IMPLICIT, DEFLATED)
+_ENVELOPED = bytes.fromhex("06092a864886f70d010703")  # the object identifier of enveloped data
+
+_TAGS = [
+    "SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID",
+    "SeriesInstanceUID", "FrameOfReferenceUID", "Modality", "SeriesDescription",
+    "ProtocolName", "SeriesNumber", "SeriesDate", "StudyDate", "AcquisitionDate",
+    "InstanceNumber", "ImageType", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel",
+    "PhotometricInterpretation", "PlanarConfiguration", "BitsAllocated", "BitsStored",
+    "PixelRepresentation", "ModalityLUTSequence", "TotalPixelMatrixRows",
+    "EncryptedAttributesSequence", "RescaleType", "Units",
+]  # fmt: skip
+_PIXELS = {
+    0x7FE00010: "PixelData",
+    0x7FE00008: "FloatPixelData",
+    0x7FE00009: "DoubleFloatPixelData",
+}
+_MOST_FRAMES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class FileHead:
+    """One file, without a word about the patient.
+
+    Attributes
+    ----------
+    path : Path
+    transfer_syntax, sop_class_uid, sop_instance_uid : str
+    series_uid, study_uid, frame_of_reference_uid : str
+    modality, description, date : str
+        The last as ``2026-01-31``; empty where the file has none.
+    series_number, instance_number : int or None
+    image_type : tuple of str
+    rows, columns, samples, frames : int
+    photometric : str
+    planar : int
+    bits_allocated, bits_stored : int
+    signed : bool
+    pixel_keyword : str
+        ``"PixelData"`` or one of the two for floating values; empty where there is none.
+    pixel_vr : str
+    pixel_start, pixel_length : int
+        First byte of its value, in the inflated part of a deflated file; -1 of unknown length.
+    size : int
+        Bytes that there are, to compare with.
+    lookup : bool
+        Whether a table turns stored values into the modality's.
+    suv : Suv or None
+        Of PET.
+    encrypted, tiled : bool
+        Whether parts of it are encrypted, and whether its frames are tiles of one picture.
+    """
+
+    path: Path
+    transfer_syntax: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_uid: str
+    study_uid: str
+    frame_of_reference_uid: str
+    modality: str
+    description: str
+    date: str
+    series_number: int | None
+    instance_number: int | None
+    image_type: tuple[str, ...]
+    rows: int
+    columns: int
+    samples: int
+    frames: int
+    photometric: str
+    planar: int
+    bits_allocated: int
+    bits_stored: int
+    signed: bool
+    pixel_keyword: str
+    pixel_vr: str
+    pixel_start: int
+    pixel_length: int
+    size: int
+    lookup: bool
+    suv: Suv | None
+    encrypted: bool = False
+    tiled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FrameHead:
+    """One frame of pixels.
+
+    Attributes
+    ----------
+    file : FileHead
+    number : int
+        In its file, from 1.
+    values : FrameValues
+        What the header says of this frame alone.
+    """
+
+    file: FileHead
+    number: int
+    values: FrameValues
+
+    @property
+    def windows(self) -> tuple[PixelWindow, ...]:
+        """The presets of the frame."""
+        return self.values.windows
+
+
+def looks_like_dicom(path: Path) -> bool:
+    """Return whether a file begins as DICOM does, also one of the old kind without a preamble.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    bool
+
+    Raises
+    ------
+    CamSamError
+        If the file is encrypted as a whole.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        return False
+    with path.open("rb") as file:
+        begin = file.read(132)
+    if begin[128:] == b"DICM":
+        return True
+    if begin[:1] == b"\x30" and _ENVELOPED in begin[:40]:
+        raise CamSamError("This is DICOM in an encrypted envelope: decrypt it first")
+    if len(begin) < 16:
+        return False
+    group, element = struct.unpack("<HH", begin[:4])
+    if group in (0x0200, 0x0800):  # big endian
+        group, element = struct.unpack(">HH", begin[:4])
+    if group not in (0x0002, 0x0008) or element > 0x0100:
+        return False
+    if begin[4:6].isalpha() and begin[4:6].isupper():
+        return True
+    return int.from_bytes(begin[4:8], "little") < 128
+
+
+def open_data(path: Path) -> tuple[BinaryIO, bool]:
+    """Open a file where its data set can be read from, inflated where it is deflated.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    file : binary file
+        To be closed by the caller.
+    deflated : bool
+        Whether it is the inflated data set alone, in explicit little endian.
+    """
+    file = path.open("rb")
+    try:
+        begin = file.read(1024)
+        if DEFLATED.encode() not in begin or begin[128:136] != b"DICM\x02\x00\x00\x00":
+            file.seek(0)
+            return file, False
+        file.seek(144 + int.from_bytes(begin[140:144], "little"))
+        packed = file.read()
+    except BaseException:
+        file.close()
+        raise
+    file.close()
+    most = max(SMALL_BYTES, min(len(packed) * EXPANSION, 2**31))
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        found = inflater.decompress(packed, most)
+    except zlib.error as error:
+        raise CamSamError(f"This is truncated or damaged: {error}") from error
+    if inflater.unconsumed_tail:
+        raise CamSamError("This unpacks to more than it can hold: it is damaged")
+    return BytesIO(found), True
+
+
+def read_heads(path: Path) -> list[FrameHead]:
+    """Read what a file says of its frames.
+
+    Parameters
+    ----------
+    path : Path
+        Of a file that looks like DICOM.
+
+    Returns
+    -------
+    list of FrameHead
+        In the order of the file; a file without pixels has one, whose ``pixel_keyword`` is empty.
+
+    Raises
+    ------
+    CamSamError
+        If the header is broken.
+    """
+    import pydicom
+
+    file, deflated = open_data(path)
+    with file, warnings.catch_warnings():
+        # They quote the header.
+        warnings.simplefilter("ignore")
+        try:
+            data = pydicom.dcmread(
+                file, stop_before_pixels=True, force=True, specific_tags=_all_tags()
+            )
+            file_head = _file_head(path, data, file, deflated)
+            return [
+                FrameHead(file_head, i + 1, values)
+                for i, values in enumerate(
+                    frame_values(data, file_head.frames, file_head.image_type)
+                )
+            ]
+        except CamSamError:
+            raise
+        except RecursionError as error:
+            raise CamSamError(
+                "The header is broken: its sequences lie in one another without end"
+            ) from error
+        except MemoryError:
+            raise
+        except Exception as error:  # pydicom fails on a broken header in a dozen ways
+            raise CamSamError("This is truncated, or its header is broken") from error
+
+
+def _all_tags() -> list[Any]:
+    return [*_TAGS, *FRAME_TAGS, *SUV_TAGS]
+
+
+def _file_head(path: Path, data: Any, file: BinaryIO, deflated: bool) -> FileHead:
+    keyword, vr, start, length = _pixels(data, file)
+    size = file.seek(0, 2)
+    meta = getattr(data, "file_meta", {})
+    implicit, little = data.original_encoding
+    syntax = str(meta.get("TransferSyntaxUID", "") or "")
+    if deflated:
+        syntax = EXPLICIT
+    elif not syntax:
+        syntax = IMPLICIT if implicit else EXPLICIT if little else BIG_ENDIAN
+    frames = whole(data, "NumberOfFrames") or 1
+    if not 1 <= frames <= _MOST_FRAMES:
+        raise CamSamError(f"The header is broken: it declares {frames} frames")
+    modality = text(data, "Modality").upper()
+    stored = whole(data, "BitsAllocated") or 0
+    return FileHead(
+        path=path,
+        transfer_syntax=syntax,
+        sop_class_uid=text(data, "SOPClassUID"),
+        sop_instance_uid=text(data, "SOPInstanceUID"),
+        series_uid=text(data, "SeriesInstanceUID"),
+        study_uid=text(data, "StudyInstanceUID"),
+        frame_of_reference_uid=text(data, "FrameOfReferenceUID"),
+        modality=modality,
+        description=text(data, "SeriesDescription") or text(data, "ProtocolName"),
+        date=_date(data),
+        series_number=whole(data, "SeriesNumber"),
+        instance_number=whole(data, "InstanceNumber"),
+        image_type=tuple(part.strip().upper() for part in text(data, "ImageType").split("\\")),
+        rows=whole(data, "Rows") or 0,
+        columns=whole(data, "Columns") or 0,
+        samples=whole(data, "SamplesPerPixel") or 1,
+        frames=frames,
+        photometric=text(data, "PhotometricInterpretation").upper() or "MONOCHROME2",
+        planar=whole(data, "PlanarConfiguration") or 0,
+        bits_allocated=stored,
+        bits_stored=whole(data, "BitsStored") or stored,
+        signed=whole(data, "PixelRepresentation") == 1,
+        pixel_keyword=keyword,
+        pixel_vr=vr,
+        pixel_start=start,
+        pixel_length=length,
+        size=size,
+        lookup="ModalityLUTSequence" in data and bool(data["ModalityLUTSequence"].value),
+        suv=suv_of(data) if modality == "PT" else None,
+        encrypted="EncryptedAttributesSequence" in data,
+        tiled="TotalPixelMatrixRows" in data or "MOSAIC" in text(data, "ImageType").upper(),
+    )
+
+
+def _pixels(data: Any, file: BinaryIO) -> tuple[str, str, int, int]:
+    """Return which element of pixels the file stands before, and where its value lies."""
+    implicit, little = data.original_encoding
+    order = "<" if little else ">"
+    begin = file.read(12)
+    if len(begin) < 12:
+        return "", "", 0, 0
+    group, element = struct.unpack(f"{order}HH", begin[:4])
+    keyword = _PIXELS.get(group << 16 | element, "")
+    if not keyword:
+        return "", "", 0, 0
+    # Some writers switch to implicit types within a file.
+    if implicit or not begin[4:6].isalpha():
+        start, vr = file.tell() - 4, "OW"
+        (length,) = struct.unpack(f"{order}L", begin[4:8])
+    else:
+        start, vr = file.tell(), begin[4:6].decode("ascii", "replace")
+        (length,) = struct.unpack(f"{order}L", begin[8:12])
+    return keyword, vr, start, -1 if length == 0xFFFFFFFF else length
+
+
+def _date(data: Any) -> str:
+    for keyword in ("SeriesDate", "AcquisitionDate", "StudyDate"):
+        digits = text(data, keyword).replace(".", "")[:8]
+        if len(digits) == 8 and digits.isdigit():
+            return f"{digits[:4]}-{digits[4:6]}-{digits[6:]}"
+    return ""
