@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.geometry import Geometry, default_geometry
+from napari_cam_sam.images.segments import Segment
 from napari_cam_sam.text import shown
 
 __all__ = ["Image", "choose_frame", "image_from_array", "more_images_note"]
@@ -43,6 +44,8 @@ class Image:
         show, and for records.
     windows : tuple of (str, float, float)
         Presets of the file: a name, perhaps empty, and the values that become black and white.
+    segments : tuple of Segment
+        What the labels of its file are called, where it says so.
 
     Raises
     ------
@@ -64,6 +67,7 @@ class Image:
     source: object | None = field(default=None, repr=False)
     notes: tuple[str, ...] = ()
     windows: tuple[tuple[str, float, float], ...] = ()
+    segments: tuple[Segment, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", shown(self.name))
