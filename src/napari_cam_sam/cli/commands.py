@@ -16,6 +16,7 @@ from napari_cam_sam.cli.printing import warnings_as_notes
 from napari_cam_sam.cli.prompts import add_prompts_command
 from napari_cam_sam.cli.replay import add_replay_command
 from napari_cam_sam.cli.run import add_run_command
+from napari_cam_sam.cli.series import add_series_command
 from napari_cam_sam.cli.shared import Parser
 from napari_cam_sam.cli.study import add_study_command
 from napari_cam_sam.cli.study_report import add_report_command
@@ -33,6 +34,7 @@ _COMMANDS = (
     add_trust_command,
     add_metrics_command,
     add_prompts_command,
+    add_series_command,
     add_replay_command,
     add_models_command,
     add_cache_commands,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import fields, replace
@@ -16,13 +17,15 @@ from napari_cam_sam.cli.printing import print_json, print_note, print_notes, pro
 from napari_cam_sam.cli.report import report
 from napari_cam_sam.cli.shared import (
     CLASSIFIER_HELP,
+    IMAGE_HELP,
+    IMAGE_OPTIONS,
     RULES_HELP,
     WINDOW_HELP,
     add_shared,
     read_given,
 )
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.images.formats import stem_of
+from napari_cam_sam.images.formats import has_suffix, stem_of
 from napari_cam_sam.images.planes import parse_planes
 from napari_cam_sam.images.reading import check_same_grid
 from napari_cam_sam.models.names import classifier_names, shipped_networks
@@ -67,11 +70,9 @@ def add_run_command(commands: Any) -> None:
         "the masks. The options are the usual settings; --config takes all of them.",
     )
     run.moved = _moved
-    run.add_argument(
-        "image", type=Path, nargs="?", metavar="IMAGE", help="NIfTI, TIFF, PNG or JPEG file"
-    )
+    run.add_argument("image", type=Path, nargs="?", metavar="IMAGE", help=IMAGE_HELP)
     image = run.add_argument_group("image")
-    add_shared(image, "frame", "channel", "axes", "axis", "planes", default=None)
+    add_shared(image, *IMAGE_OPTIONS, "axis", "planes", default=None)
     window = WINDOW_HELP.format("a network's own window; ")
     add_shared(image, "window", default=None, help=window)
 
@@ -213,7 +214,7 @@ def _run(arguments: argparse.Namespace) -> None:
         check_same_grid(image, truth)
     region = None if settings.region is None else ncs.read_labels(settings.region)
     print_notes(truth, region)
-    output = arguments.output or arguments.image.with_name(f"{stem_of(arguments.image)}-cam-sam")
+    output = arguments.output or _results_folder(arguments.image, arguments.series)
     inputs = [p for p in (arguments.image, arguments.truth, settings.region) if p is not None]
     check_output(output, image, inputs)
     parameters = replace(
@@ -238,6 +239,15 @@ def _run(arguments: argparse.Namespace) -> None:
             arguments, output, image, segmenter, classifier, parameters, truth, embeddings,
             region, settings.seed,
         )  # fmt: skip
+
+
+def _results_folder(image: Path, series: str | None) -> Path:
+    """Return the folder of results beside an image, or beside the folder of its series."""
+    if has_suffix(image):
+        return image.with_name(f"{stem_of(image)}-cam-sam")
+    place = image.resolve()  # of "." too
+    stem = place.name if place.is_dir() else re.sub(r"\.(dcm|dicom|zip)$", "", place.name)
+    return place.with_name(f"{stem}-{series}-cam-sam" if series else f"{stem}-cam-sam")
 
 
 def _read_truth(arguments: argparse.Namespace) -> ncs.Image | None:

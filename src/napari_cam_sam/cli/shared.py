@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CLASSIFIER_HELP",
+    "IMAGE_HELP",
+    "IMAGE_OPTIONS",
     "RULES_HELP",
     "SHARED",
     "WINDOW_HELP",
@@ -46,6 +48,8 @@ CLASSIFIER_HELP = (
     "classifier or segmentation network: a name, a checkpoint, the folder of a MONAI bundle, or "
     "package.module:function"
 )
+IMAGE_HELP = "NIfTI, TIFF, PNG or JPEG file, or DICOM: a file, a folder, a DICOMDIR or a zip"
+IMAGE_OPTIONS = ("frame", "channel", "axes", "series", "spacing")
 RULES_HELP = f"strategy: {', '.join(PRESETS)}; from the truth: {', '.join(TRUTH_PRESETS)}"
 WINDOW_HELP = (
     "intensities that become black and white: auto ({}8-bit images as they are, others by their "
@@ -60,6 +64,15 @@ SHARED: dict[str, dict[str, Any]] = {
         "metavar": "TZYX",
         "help": "axes of a TIFF file that does not name them: T time, C channels, Z slices, "
         "Y rows, X columns",
+    },
+    "series": {
+        "metavar": "ID",
+        "help": "which series of a DICOM folder, as napari-cam-sam series lists them",
+    },
+    "spacing": {
+        "choices": ["as-is", "even"],
+        "help": "open a DICOM series whose slices are not evenly spaced: as it is, or resampled "
+        "to even spacing (default: it is refused)",
     },
     "allow-factory": {
         "action": "append",
@@ -325,8 +338,8 @@ def add_image(parser: argparse.ArgumentParser) -> None:
     ----------
     parser : argparse.ArgumentParser
     """
-    parser.add_argument("image", type=Path, metavar="IMAGE", help="NIfTI, TIFF, PNG or JPEG file")
-    add_shared(parser, "frame", "channel", "axes")
+    parser.add_argument("image", type=Path, metavar="IMAGE", help=IMAGE_HELP)
+    add_shared(parser, *IMAGE_OPTIONS)
 
 
 def read_given(arguments: argparse.Namespace) -> ncs.Image:
@@ -341,7 +354,12 @@ def read_given(arguments: argparse.Namespace) -> ncs.Image:
     Image
     """
     image = ncs.read_image(
-        arguments.image, arguments.frame, channel=arguments.channel, axes=arguments.axes
+        arguments.image,
+        arguments.frame,
+        channel=arguments.channel,
+        axes=arguments.axes,
+        series=arguments.series,
+        spacing=arguments.spacing or "refuse",
     )
     print_notes(image)
     return image

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from napari_cam_sam.errors import refusal
+from napari_cam_sam.images.dicom.source import DicomSource
 from napari_cam_sam.images.hashing import image_hash
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.writing import heatmap_suffix, labels_suffix, write_heatmap, write_labels
@@ -199,6 +200,7 @@ def _source(image: Image) -> dict[str, Any]:
         "shape": image.spatial_shape,
         "spacing": image.geometry.spacing,
         "unit": image.geometry.unit,
+        **({"series": image.source.series_uid} if isinstance(image.source, DicomSource) else {}),
         **({"notes": list(image.notes)} if image.notes else {}),
     }
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pydicom
 from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.encaps import encapsulate
 from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
 CT_CLASS = "1.2.840.10008.5.1.4.1.1.2"
@@ -40,7 +41,9 @@ def make_file(path: Path, values: np.ndarray, **tags: Any) -> Path:
     data.HighBit = data.BitsStored - 1
     data.PixelRepresentation = int(values.dtype.kind == "i")
     data.PixelSpacing = [0.5, 0.75]
-    data.PixelData = values.tobytes() + b"\0" * (values.nbytes % 2)
+    data.StudyTime, data.StudyID = "120000", "1"
+    pixels = values.tobytes() + b"\0" * (values.nbytes % 2)
+    data.PixelData = encapsulate([pixels]) if meta.TransferSyntaxUID.is_compressed else pixels
     for name, value in tags.items():
         if value is None:
             if name in data:

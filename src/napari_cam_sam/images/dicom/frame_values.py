@@ -14,6 +14,7 @@ from typing import Any
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.dicom.flat_spacing import SPACING_TAGS, flat_spacing
 from napari_cam_sam.images.dicom.values import item, number, numbers, text
+from napari_cam_sam.text import shown
 
 __all__ = ["FRAME_TAGS", "FrameValues", "PixelWindow", "Vector", "frame_values", "normal_of"]
 
@@ -282,8 +283,12 @@ def _windows(data: Any) -> tuple[PixelWindow, ...]:
     for i, (centre, width) in enumerate(zip(centres, widths, strict=False)):
         low, high = centre - width / 2, centre + width / 2
         if width > 0 and low < high and (low, high) not in found:
-            found[low, high] = PixelWindow(names[i].strip() if i < len(names) else "", low, high)
+            found[low, high] = PixelWindow(_title(names, i), low, high)
     return tuple(found.values())
+
+
+def _title(names: list[str], index: int) -> str:
+    return shown(names[index].strip())[:40] if index < len(names) else ""
 
 
 def _b_value(data: Any) -> float | None:

@@ -10,6 +10,7 @@ import struct
 import warnings
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -260,13 +261,19 @@ def read_heads(path: Path) -> list[FrameHead]:
             raise CamSamError("This is truncated, or its header is broken") from error
 
 
+@lru_cache(maxsize=1)
 def _all_tags() -> list[Any]:
-    return [*_TAGS, *FRAME_TAGS, *SUV_TAGS]
+    from pydicom.tag import Tag
+
+    return [Tag(one) for one in (*_TAGS, *FRAME_TAGS, *SUV_TAGS)]
 
 
 def _file_head(path: Path, data: Any, file: BinaryIO, deflated: bool) -> FileHead:
+    end = file.tell()
     keyword, vr, start, length = _pixels(data, file)
     size = file.seek(0, 2)
+    if not keyword and (end > size or not text(data, "SOPClassUID")):
+        raise CamSamError("This is truncated: its header ends early")
     meta = getattr(data, "file_meta", {})
     implicit, little = data.original_encoding
     syntax = str(meta.get("TransferSyntaxUID", "") or "")

@@ -15,7 +15,13 @@ from napari_cam_sam.images.dicom.heads import FrameHead
 from napari_cam_sam.images.dicom.pixels import Scale, check_pixels, read_frame, scale_of
 from napari_cam_sam.images.dicom.series import DicomSeries, choose_series, find_series
 from napari_cam_sam.images.dicom.source import DicomFrame, DicomSource
-from napari_cam_sam.images.dicom.stacking import SPACINGS, Spacing, Stack, stack_frames
+from napari_cam_sam.images.dicom.stacking import (
+    SPACINGS,
+    Spacing,
+    Stack,
+    check_orientation,
+    stack_frames,
+)
 from napari_cam_sam.images.dicom.volume import SeriesOnDisk
 from napari_cam_sam.images.image import Image, choose_frame
 
@@ -97,14 +103,16 @@ def read_series(
         notes = (*notes, _frame_note(series, frame or 0))
     data = _data(stack, scale, where)
     return Image(
-        data, scale.rgb, stack.geometry, _name(series), None, _source(series, stack), notes,
+        data, scale.rgb, stack.geometry, _name(series), where, _source(series, stack), notes,
         _windows(stack, scale),
     )  # fmt: skip
 
 
 def _frame(series: DicomSeries, frame: int | None) -> int:
+    first = series.volumes[0][0]
+    if first.values.orientation is not None:
+        check_orientation(first.values.orientation)
     if frame is None and series.frames > 1:
-        first = series.volumes[0][0]
         last = series.frames - 1
         if series.slices == 1 and first.values.position is not None:
             raise CamSamError(
@@ -120,7 +128,7 @@ def _frame(series: DicomSeries, frame: int | None) -> int:
 
 
 def _frame_note(series: DicomSeries, frame: int) -> str:
-    name = series.frame_names[frame]
+    name = series.frame_names[frame] if series.frame_names else ""
     return f"Frame {frame} of 0 to {series.frames - 1} is read{f': {name}' if name else ''}."
 
 

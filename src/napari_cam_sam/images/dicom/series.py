@@ -206,9 +206,9 @@ def _read_all(
             update(index, len(listed.files))
         try:
             heads += read_heads(path)
-        except CamSamError:
+        except CamSamError as error:
             if len(listed.files) == 1:
-                raise
+                raise refusal(str(error), where) from error.__cause__
             broken += 1
         except OSError:
             if len(listed.files) == 1:
@@ -221,7 +221,7 @@ def _nothing(listed: DicomFiles, heads: Sequence[FrameHead], broken: int) -> str
     """Say why there is no image."""
     if not listed.files:
         one = listed.others == 1
-        files = "its one file is none" if one else f"none of {listed.others} files is"
+        files = "its one file is none" if one else f"none of its {listed.others} files is"
         return f"There is no DICOM here: {files}"
     if broken and not heads:
         return f"All {broken} DICOM files here are truncated or damaged"
@@ -294,7 +294,7 @@ def _entry(group: Group, where: Path, notes: tuple[str, ...]) -> DicomSeries:
         columns=file.columns,
         slices=len(volume),
         frames=len(group.frames),
-        frame_names=group.names,
+        frame_names=group.names if any(group.names) else (),
         spacing=spacing,
         trouble=trouble,
         files=len({frame.file.path for frames in group.frames for frame in frames}),

@@ -196,7 +196,7 @@ def _doubled(along: NDArray[np.float64]) -> str:
 
 def _uneven(along: NDArray[np.float64]) -> str:
     steps = np.diff(along)
-    choice = 'open it as it is with the spacing "as-is", or resampled to even spacing with "even"'
+    choice = 'to open them all the same, choose the spacing "as-is", or "even" to resample them'
     usual = float(np.median(steps))
     wide = steps > 1.5 * usual
     times = steps / usual

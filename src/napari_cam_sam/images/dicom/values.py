@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 from napari_cam_sam.errors import CamSamError
@@ -10,13 +11,43 @@ from napari_cam_sam.errors import CamSamError
 __all__ = ["item", "number", "numbers", "text", "whole"]
 
 _MOST_TEXT = 256
+_PADDING = "\x00 \n\r\t"
+_NUMBERS = frozenset(("DS", "IS"))
+_TEXTS = frozenset(("CS", "UI", "DA", "TM", "DT", "SH", "LO"))
+
+
+@lru_cache(maxsize=512)
+def _tag(keyword: Any) -> tuple[Any, str]:
+    """Return the tag of a keyword, and the type that the standard gives it."""
+    from pydicom.datadict import dictionary_VR
+    from pydicom.tag import Tag
+
+    tag = Tag(keyword)
+    try:
+        return tag, dictionary_VR(tag)
+    except KeyError:
+        return tag, ""
+
+
+def _written(data: Any, keyword: Any, kinds: frozenset[str]) -> bytes | None:
+    """Return what is written for an element, if it is plain text that nothing converted yet.
+
+    pydicom checks each value that it converts, which takes most of the time of a header.
+    """
+    tag, usual = _tag(keyword)
+    element = data.get_item(tag) if tag in data else None
+    value = getattr(element, "value", None)
+    if not isinstance(value, bytes) or not hasattr(element, "value_tell"):
+        return None
+    return value if (element.VR or usual) in kinds and value.isascii() else None
 
 
 def _value(data: Any, keyword: Any) -> Any:
     try:
-        if keyword not in data:
+        tag = _tag(keyword)[0]
+        if tag not in data:
             return None
-        value = data[keyword].value
+        value = data[tag].value
     except MemoryError:
         raise
     except Exception as error:  # pydicom converts a value when it is asked for
@@ -38,6 +69,9 @@ def text(data: Any, keyword: str) -> str:
     -------
     str
     """
+    written = _written(data, keyword, _TEXTS)
+    if written is not None:
+        return written.decode("ascii").strip(_PADDING)[:_MOST_TEXT]
     try:
         value = _value(data, keyword)
     except CamSamError:
@@ -46,7 +80,7 @@ def text(data: Any, keyword: str) -> str:
         return ""
     if not isinstance(value, str | bytes) and hasattr(value, "__iter__"):
         value = "\\".join(str(part) for part in value)
-    return str(value).strip("\x00 \n\r\t")[:_MOST_TEXT]
+    return str(value).strip(_PADDING)[:_MOST_TEXT]
 
 
 def numbers(data: Any, keyword: Any, count: int | None = None) -> tuple[float, ...] | None:
@@ -69,8 +103,10 @@ def numbers(data: Any, keyword: Any, count: int | None = None) -> tuple[float, .
     CamSamError
         If they are no finite numbers, or not so many.
     """
-    value = _value(data, keyword)
+    value = _written(data, keyword, _NUMBERS)
     if value is None:
+        value = _value(data, keyword)
+    if value is None or (isinstance(value, bytes) and not value.strip(b"\x00 ")):
         return None
     if isinstance(value, bytes):  # of a private element whose type nobody knows
         value = value.decode("ascii", "replace").strip("\x00 ").split("\\")

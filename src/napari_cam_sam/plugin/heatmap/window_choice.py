@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_cam_sam.images.windows import CT_PRESETS, WindowParameters
+from napari_cam_sam.plugin.layers.layer_geometry import file_of
 from napari_cam_sam.plugin.qt.widgets import ValueComboBox
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ _DISPLAYED = "displayed"
 
 
 class WindowChoice(ValueComboBox):
-    """The list of windows: of the image, of its layer, and for CT.
+    """The list of windows: of the image, of its layer and its file, and for CT.
 
     Parameters
     ----------
@@ -33,8 +34,10 @@ class WindowChoice(ValueComboBox):
     def fill(self) -> None:
         """List the windows there are for the image, and show the one that is chosen."""
         presets = [(name, WindowParameters(name)) for name in CT_PRESETS]
+        presets[:0] = self._of_file()
         chosen = self._workspace.window_parameters
-        if chosen is not None and chosen.kind == "limits":
+        known = [parameters for _, parameters in presets]
+        if chosen is not None and chosen.kind == "limits" and chosen not in known:
             presets.insert(0, (f"{chosen.low:g} to {chosen.high:g}", chosen))
         self.offer(
             [
@@ -45,6 +48,15 @@ class WindowChoice(ValueComboBox):
             ]
         )
         self.set_value(chosen)
+
+    def _of_file(self) -> list[tuple[str, WindowParameters]]:
+        """Return the presets that the file of the image proposes, as DICOM does."""
+        layer = self._workspace.image_layer
+        file = None if layer is None else file_of(layer)
+        return [
+            (f"{name or 'file'}: {low:g} to {high:g}", WindowParameters("limits", low, high))
+            for name, low, high in (() if file is None else file.windows)
+        ]
 
     def _take(self) -> None:
         chosen, layer = self.value(), self._workspace.image_layer

@@ -63,7 +63,8 @@ def image_of(layer: Any, frame: int | None = None) -> Image:
         data = data[frame]
     rgb = bool(getattr(layer, "rgb", False))
     notes = notes_of(layer) if file is None else file.notes
-    return Image(data, rgb, geometry, unescape_markup(layer.name), path, source, notes)
+    windows = () if file is None else file.windows
+    return Image(data, rgb, geometry, unescape_markup(layer.name), path, source, notes, windows)
 
 
 def plane_shown(viewer: Any, layer: Any) -> tuple[int, int]:
