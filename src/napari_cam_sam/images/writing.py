@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import uuid
 import warnings
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_cam_sam.errors import CamSamError, reason_of, refusal
+from napari_cam_sam.errors import CamSamError, refusal
+from napari_cam_sam.images.atomic import write_atomically
 from napari_cam_sam.images.formats import JPEG, NIFTI, PILLOW, TIFF, suffix_of
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.nifti import write_nifti
@@ -30,40 +28,6 @@ __all__ = [
     "write_labels",
     "write_text",
 ]
-
-
-def write_atomically(path: str | os.PathLike[str], writer: Callable[[Path], object]) -> None:
-    """Write a file so that it is there whole or not at all.
-
-    The writer fills a hidden file in the same folder, which takes the place of ``path`` only
-    once it is on disk. What stood there before stays until then, and stays if writing fails.
-
-    Parameters
-    ----------
-    path : path-like
-        File to write or to replace.
-    writer : callable
-        Takes the path of the hidden file, which has the suffix of ``path``, and writes it.
-
-    Raises
-    ------
-    CamSamError
-        If the folder is missing or may not be written, the disk is full, or ``path`` is a folder.
-    """
-    path = Path(path)
-    if path.is_dir():
-        raise refusal("This could not be written: it is a folder", path)
-    hidden = path.with_name(f".{uuid.uuid4().hex[:12]}-{path.name}")
-    try:
-        writer(hidden)
-        with hidden.open("rb+") as file:
-            os.fsync(file.fileno())  # a full disk may show only here
-        os.replace(hidden, path)
-    except OSError as error:
-        raise refusal(f"This could not be written: {reason_of(error)}", path) from error
-    finally:
-        with suppress(OSError):
-            hidden.unlink(missing_ok=True)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -1,0 +1,156 @@
+"""DICOM files opened with a sentence where they cannot be, and no word about the patient."""
+
+from __future__ import annotations
+
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from napari_cam_sam.errors import CamSamError, refusal
+from napari_cam_sam.images.dicom.source import DicomSource
+from napari_cam_sam.images.formats import check_file
+
+__all__ = ["damaged", "headers_of", "object_kind", "opened", "quiet"]
+
+SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+"""Segmentation Storage, and Label Map Segmentation Storage."""
+STRUCTURES = "1.2.840.10008.5.1.4.1.1.481.3"
+"""RT Structure Set Storage."""
+_BROKEN = (
+    AttributeError, EOFError, IndexError, KeyError, NotImplementedError, OverflowError,
+    RecursionError, RuntimeError, TypeError, ValueError, struct.error,
+)  # fmt: skip
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep back the warnings of pydicom and highdicom, which quote names and dates.
+
+    Yields
+    ------
+    None
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def damaged(path: Path, what: str) -> Iterator[None]:
+    """Turn what a library raises on a damaged file into one sentence without its values.
+
+    Parameters
+    ----------
+    path : Path
+    what : str
+        What it should be, e.g. ``"a segmentation"``.
+
+    Yields
+    ------
+    None
+        While it is read, without warnings.
+
+    Raises
+    ------
+    CamSamError
+        If something inside fails as libraries do on what they cannot understand.
+    """
+    try:
+        with quiet():
+            yield
+    except CamSamError:
+        raise
+    except AttributeError as error:
+        lacks = f": it lacks {error.name}" if error.name and error.name[:1].isupper() else ""
+        raise refusal(f"This is damaged, or no {what} that can be read{lacks}", path) from error
+    except _BROKEN as error:
+        raise refusal(
+            f"This is damaged, or no {what} that can be read ({type(error).__name__})", path
+        ) from error
+
+
+def opened(path: Path, *, pixels: bool = True) -> Any:
+    """Read a DICOM file.
+
+    Parameters
+    ----------
+    path : Path
+    pixels : bool
+        Whether to read pixels, too.
+
+    Returns
+    -------
+    pydicom.FileDataset
+
+    Raises
+    ------
+    CamSamError
+        If it is none, or damaged.
+    """
+    from pydicom import dcmread
+    from pydicom.errors import InvalidDicomError
+
+    check_file(path)
+    with damaged(path, "DICOM file"):
+        try:
+            return dcmread(path, stop_before_pixels=not pixels)
+        except InvalidDicomError:
+            raise refusal("This is not DICOM: its header is missing", path) from None
+
+
+def object_kind(path: Path) -> str:
+    """Return what a DICOM file holds.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    {"segmentation", "contours", "other", ""}
+        Empty where it is no DICOM file.
+    """
+    try:
+        with path.open("rb") as file:
+            if file.read(132)[128:] != b"DICM":
+                return ""
+    except (OSError, ValueError):
+        return ""
+    from pydicom import dcmread
+
+    with damaged(path, "DICOM file"):
+        header = dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"])
+        known = str(header.get("SOPClassUID", header.file_meta.get("MediaStorageSOPClassUID", "")))
+    if known in SEGMENTATIONS:
+        return "segmentation"
+    return "contours" if known == STRUCTURES else "other"
+
+
+def headers_of(source: DicomSource) -> list[Any]:
+    """Read the headers of a series again: one for each slice, one object for one file.
+
+    Parameters
+    ----------
+    source : DicomSource
+
+    Returns
+    -------
+    list of pydicom.FileDataset
+        Without pixels.
+
+    Raises
+    ------
+    CamSamError
+        If a file is gone, changed or damaged.
+    """
+    read: dict[Path, Any] = {}
+    for frame in source.frames:
+        if frame.path not in read:
+            header = opened(frame.path, pixels=False)
+            if str(header.get("SOPInstanceUID", "")) != frame.sop_instance_uid:
+                raise refusal("This file of the series has changed since it was read", frame.path)
+            read[frame.path] = header
+    return [read[frame.path] for frame in source.frames]
