@@ -35,7 +35,7 @@ def _written(data: Any, keyword: Any, kinds: frozenset[str]) -> bytes | None:
     pydicom checks each value that it converts, which takes most of the time of a header.
     """
     tag, usual = _tag(keyword)
-    element = data.get_item(tag) if tag in data else None
+    element: Any = data.get_item(tag) if tag in data else None
     value = getattr(element, "value", None)
     if not isinstance(value, bytes) or not hasattr(element, "value_tell"):
         return None
@@ -103,7 +103,7 @@ def numbers(data: Any, keyword: Any, count: int | None = None) -> tuple[float, .
     CamSamError
         If they are no finite numbers, or not so many.
     """
-    value = _written(data, keyword, _NUMBERS)
+    value: Any = _written(data, keyword, _NUMBERS)
     if value is None:
         value = _value(data, keyword)
     if value is None or (isinstance(value, bytes) and not value.strip(b"\x00 ")):
