@@ -755,7 +755,119 @@ def _resume(folder: Path) -> Reader:
     return Reader([("checkpoint.pt", sound)], damage, read, differs)
 
 
+def _dicom_slices() -> list[Any]:
+    """Return four small slices of one series."""
+    import pydicom
+    from pydicom.data import get_testdata_file
+
+    sources = []
+    for index in range(4):
+        data = pydicom.dcmread(str(get_testdata_file("CT_small.dcm")))
+        data.ImagePositionPatient = [-158.1, -179.0, -75.7 + 2.5 * index]
+        data.SOPInstanceUID = f"1.2.3.{index + 1}"
+        data.Rows = data.Columns = 16
+        data.PixelData = data.PixelData[64 * index :][:512]
+        sources.append(data)
+    return sources
+
+
+def _dicom_series(folder: Path) -> Reader:
+    import zipfile
+
+    seeds = []
+    for name, syntax in (("plain", None), ("packed", "1.2.840.10008.1.2.5")):
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w") as archive:
+            for index, data in enumerate(_dicom_slices()):
+                if syntax is not None:
+                    data.compress(syntax, generate_instance_uid=False)
+                stream = io.BytesIO()
+                data.save_as(stream)
+                archive.writestr(zipfile.ZipInfo(f"{index}.dcm"), stream.getvalue())
+        seeds.append((f"{name}.zip", out.getvalue()))
+
+    def read(path: Path) -> Any:
+        from napari_cam_sam.images.dicom import files
+
+        try:
+            return _read_dicom(path)
+        finally:
+            for unpacked in files._UNPACKED.values():
+                unpacked.cleanup()
+            files._UNPACKED.clear()
+
+    return Reader(seeds, m.inside_zip(m.damage_dicom), read, lambda found, path, name: None)
+
+
+def _dicom_seeds(folder: Path) -> list[tuple[str, bytes]]:
+    import highdicom
+    from pydicom.data import get_testdata_file
+
+    names = (
+        "CT_small.dcm", "MR_small_RLE.dcm", "MR_small_implicit.dcm", "MR_small_bigendian.dcm",
+        "MR_small_jp2klossless.dcm", "MR_small_jpeg_ls_lossless.dcm", "SC_rgb_small_odd_jpeg.dcm",
+        "SC_rgb_rle_2frame.dcm", "rtdose.dcm", "image_dfl.dcm", "SC_rgb_jpeg_gdcm.dcm",
+    )  # fmt: skip
+    seeds = [(name, Path(str(get_testdata_file(name))).read_bytes()) for name in names]
+    make = highdicom.legacy.LegacyConvertedEnhancedCTImage
+    make(_dicom_slices(), "1.2.9", 1, "1.2.9.1", 1).save_as(folder / "enhanced.dcm")
+    return [*seeds, ("enhanced.dcm", (folder / "enhanced.dcm").read_bytes())]
+
+
+def _dicom(folder: Path) -> Reader:
+    seeds = _dicom_seeds(folder)
+    damage = m.one_of(m.damage_dicom, m.damage_dicom, m.splicing([seed for _, seed in seeds]))
+    return Reader(seeds, damage, _read_dicom, _differs_from_pydicom)
+
+
+def _read_dicom(path: Path) -> Any:
+    from napari_cam_sam.images.dicom.reading import read_series
+    from napari_cam_sam.images.dicom.series import find_series
+
+    found = []
+    for series in find_series(path):
+        image = read_series(series, 0)
+        found.append((image, np.array(image.data)))
+    return found
+
+
+def _differs_from_pydicom(found: Any, path: Path, name: str) -> str | None:
+    """Compare the first series with what pydicom reads, where it reads it."""
+    import pydicom
+    from pydicom.pixels import apply_modality_lut
+
+    image, values = found[0]
+    if image.rgb or len(found) > 1:
+        return None
+    try:
+        data = pydicom.dcmread(path, force=True)
+    except Exception:
+        return None
+    if "PixelData" not in data or data.get("PhotometricInterpretation") == "MONOCHROME1":
+        return None
+    if "PerFrameFunctionalGroupsSequence" in data or "DoseGridScaling" in data:
+        return None
+    if not data.file_meta.get("TransferSyntaxUID"):
+        return None
+    try:
+        other = np.asarray(apply_modality_lut(data.pixel_array, data))
+    except Exception:
+        return None  # it reads less than it could: lengths and offsets that it does not need
+    if int(data.get("NumberOfFrames") or 1) > 1:
+        other = np.stack([other[frame.number - 1] for frame in image.source.frames])
+    elif other.ndim > 2:
+        other = other[0]  # pydicom reads frames, too, that are not declared
+    ours, other = values.squeeze(), other.squeeze()
+    if ours.shape != other.shape:
+        return f"shape {values.shape}, pydicom's {other.shape}"
+    with np.errstate(all="ignore"):
+        same = np.allclose(ours.astype(float), other.astype(float), rtol=1e-5, atol=1e-5)
+    return None if same else "values are not pydicom's"
+
+
 READERS: dict[str, Callable[[Path], Reader]] = {
+    "dicom": _dicom,
+    "dicom series": _dicom_series,
     "nifti": _nifti(packed=False),
     "nifti-gz": _nifti(packed=True),
     "png": _picture(".png"),

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import copy
 import gzip
+import io
 import json
 import struct
+import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -116,6 +118,26 @@ def inside_gzip(mutation: Mutation) -> Mutation:
     return damage
 
 
+def inside_zip(mutation: Mutation) -> Mutation:
+    """Damage one or two of the files in a zip, or the zip itself."""
+
+    def damage(rng: Random, data: bytes) -> bytes:
+        if rng.random() < 0.15:
+            return damage_bytes(rng, data)
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            files = [archive.read(name) for name in archive.namelist()]
+        for _ in range(1 + int(rng.integers(2))):
+            i = int(rng.integers(len(files)))
+            files[i] = mutation(rng, files[i])
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w") as archive:
+            for i, content in enumerate(files):
+                archive.writestr(zipfile.ZipInfo(f"{i}.dcm"), content)
+        return out.getvalue()
+
+    return damage
+
+
 def damage_png(rng: Random, data: bytes) -> bytes:
     """Damage chunks of a PNG and make their check sums right again."""
     chunks, at = [], 8
@@ -185,6 +207,68 @@ def damage_tiff(rng: Random, data: bytes) -> bytes:
         else:
             struct.pack_into(order + "I", found, entry + 8, int(_odd_number(rng, "I")))
     return bytes(found)
+
+
+_DICOM = {  # tags of pixels, places and scaling: the type, and odd values
+    (0x0028, 0x0010): "US", (0x0028, 0x0011): "US", (0x0028, 0x0002): "US", (0x0028, 0x0100): "US",
+    (0x0028, 0x0101): "US", (0x0028, 0x0103): "US", (0x0028, 0x0006): "US", (0x0028, 0x0008): "IS",
+    (0x0028, 0x0004): "CS", (0x0028, 0x0030): "DS", (0x0028, 0x1052): "DS", (0x0028, 0x1053): "DS",
+    (0x0020, 0x0032): "DS", (0x0020, 0x0037): "DS", (0x0018, 0x0050): "DS", (0x0018, 0x0088): "DS",
+    (0x0008, 0x0060): "CS", (0x0002, 0x0010): "UI", (0x0020, 0x000E): "UI", (0x0008, 0x0018): "UI",
+    (0x3004, 0x000C): "DS", (0x0020, 0x0013): "IS", (0x0028, 0x1050): "DS", (0x0008, 0x0008): "CS",
+}  # fmt: skip
+_DICOM_TEXTS = (
+    b"", b"0", b"-1", b"1", b"2", b"1e308", b"nan", b"inf", b"65000", b"2147483648", b"1.5",
+    b"0\\0", b"-1\\1", b"1\\0\\0\\0\\1\\0", b"0\\0\\0\\0\\0\\0", b"1\\2\\3", b"x", b"\\",
+    b"RGB", b"MONOCHROME1", b"YBR_FULL_422", b"PALETTE COLOR", b"PT", b"RTDOSE", b"1" * 64,
+    b"1.2.840.10008.1.2", b"1.2.840.10008.1.2.1", b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.2",
+    b"1.2.840.10008.1.2.4.50", b"1.2.840.10008.1.2.4.90", b"1.2.840.10008.1.2.4.201",
+    b"1.2.840.10008.1.2.5", b"1.2.840.10008.1.2.4.100", b"9" * 400,
+)  # fmt: skip
+
+
+def damage_dicom(rng: Random, data: bytes) -> bytes:
+    """Write odd values into elements of a DICOM file, take some away, or nest sequences."""
+    tags = list(_DICOM)
+    found = data
+    for _ in range(1 + int(rng.integers(3))):
+        tag = tags[int(rng.integers(len(tags)))]
+        at = found.find(struct.pack("<HH", *tag), 132)
+        big = at < 0
+        if big:
+            at = found.find(struct.pack(">HH", *tag), 132)
+        if at < 0 or at + 8 > len(found):
+            continue
+        order = ">" if big else "<"
+        kind = _DICOM[tag]
+        explicit = found[at + 4 : at + 6] == kind.encode()
+        size = found[at + 6 : at + 8] if explicit else found[at + 4 : at + 8]
+        length = int.from_bytes(size, "big" if big else "little")
+        end = min(at + 8 + length, len(found))
+        choice = int(rng.integers(8))
+        if choice == 0:
+            found = found[:at] + found[end:]
+            continue
+        if choice == 1:
+            depth = int(rng.choice([3, 40, 1000, 3000]))
+            begin = struct.pack(order + "HH", 0x0040, 0x0275)
+            begin += b"SQ\0\0" if explicit else b""
+            begin += b"\xff" * 4 + struct.pack(order + "HHI", 0xFFFE, 0xE000, 0xFFFFFFFF)
+            stop = struct.pack(order + "HHIHHI", 0xFFFE, 0xE00D, 0, 0xFFFE, 0xE0DD, 0)
+            found = found[:at] + begin * depth + stop * depth + found[at:]
+            continue
+        if choice == 2:
+            wrong = struct.pack(order + ("H" if explicit else "I"), int(_odd_number(rng, "H")))
+            found = found[: at + 8 - len(wrong)] + wrong + found[at + 8 :]
+            continue
+        if kind == "US":
+            value = struct.pack(order + "H", int(_odd_number(rng, "H")))
+        else:
+            value = _DICOM_TEXTS[int(rng.integers(len(_DICOM_TEXTS)))]
+            value += b" " * (len(value) % 2)
+        new = struct.pack(order + ("H" if explicit else "I"), len(value))
+        found = found[: at + 8 - len(new)] + new + value + found[end:]
+    return damage_bytes(rng, found) if rng.random() < 0.1 else found
 
 
 def damage_tree(rng: Random, tree: Any) -> Any:

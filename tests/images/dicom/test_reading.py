@@ -280,7 +280,7 @@ def test_no_decoder_names_the_package(write, monkeypatch):
     from pydicom.pixels.decoders import base
 
     paths = write(TransferSyntaxUID="1.2.840.10008.1.2.4.80")
-    monkeypatch.setattr(base.Decoder, "is_available", property(lambda self: False))
+    monkeypatch.setattr(base.Decoder, "available_plugins", property(lambda self: ()))
     refused(paths[0], "no decoder is installed: pip install pyjpegls")
 
 

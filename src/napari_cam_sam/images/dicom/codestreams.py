@@ -1,18 +1,116 @@
-"""What a packed frame says of its own size, before a decoder makes room for it."""
+"""Packed frames: checked before a decoder makes room for them, some unpacked here.
+
+pydicom unpacks run lengths, JPEG-LS and the usual JPEG. Lossless JPEG and JPEG 2000 it leaves to
+GDCM, of which damaged data end the process; JPEG of 12 bits and high-throughput JPEG 2000 to
+packages that are not free enough or not there. All of them imagecodecs knows.
+"""
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.images.dicom.heads import FileHead
+from napari_cam_sam.images.dicom.heads import FileHead, open_data
 
-__all__ = ["check_frame"]
+__all__ = ["check_fragments", "check_frame", "is_ours", "unpacked"]
 
 _RLE = "1.2.840.10008.1.2.5"
+_EXTENDED = "1.2.840.10008.1.2.4.51"
+_LOSSLESS = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
+_WAVELETS = tuple(f"1.2.840.10008.1.2.4.{n}" for n in (90, 91, 201, 202, 203))
 # Frames of JPEG, lossless JPEG and JPEG-LS; not tables, restarts and arithmetic conditioning.
 _SIZES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 _ALONE = {0x01, *range(0xD0, 0xD9)}
+_ITEM, _END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
+
+
+def is_ours(file: FileHead) -> bool:
+    """Return whether a file's frames are unpacked here.
+
+    Parameters
+    ----------
+    file : FileHead
+
+    Returns
+    -------
+    bool
+    """
+    twelve = file.transfer_syntax == _EXTENDED and file.bits_stored > 8 and file.samples == 1
+    return twelve or file.transfer_syntax in (*_LOSSLESS, *_WAVELETS)
+
+
+def unpacked(encoded: bytes, file: FileHead) -> NDArray[Any]:
+    """Unpack a frame of JPEG or JPEG 2000.
+
+    Parameters
+    ----------
+    encoded : bytes
+        That `check_frame` has passed.
+    file : FileHead
+
+    Returns
+    -------
+    ndarray, shape (row, column) or (row, column, 3)
+        As stored; colours as RGB.
+
+    Raises
+    ------
+    CamSamError
+        If it is damaged.
+    """
+    import imagecodecs
+
+    decode: Callable[[bytes], Any] = imagecodecs.jpeg_decode
+    if file.transfer_syntax in _WAVELETS:
+        decode = imagecodecs.jpeg2k_decode
+    elif b"\xff\xd9" not in encoded[-16:]:  # libjpeg fills up what is missing
+        raise CamSamError("This is truncated or damaged: a frame of it ends early")
+    found: NDArray[Any] = np.asarray(decode(encoded))
+    if found.shape != (file.rows, file.columns, file.samples)[: 2 + (file.samples > 1)]:
+        raise CamSamError("This is damaged: its frames are not of the size that it declares")
+    if file.samples == 3 and file.photometric.startswith("YBR_FULL"):
+        from pydicom.pixels.processing import convert_color_space
+
+        found = convert_color_space(found, file.photometric, "RGB")
+    if file.signed and found.dtype.kind == "u":
+        shift = max(0, 8 * found.dtype.itemsize - file.bits_stored)
+        found = (found << shift).view(f"i{found.dtype.itemsize}") >> shift
+    return found
+
+
+def check_fragments(file: FileHead) -> None:
+    """Check that the packed frames of a file lie in it.
+
+    Parameters
+    ----------
+    file : FileHead
+
+    Raises
+    ------
+    CamSamError
+        If one of them ends after the file.
+    """
+    data, _ = open_data(file.path)
+    with data:
+        at, count = file.pixel_start, -1  # the first item is a table
+        while at + 8 <= file.size:
+            data.seek(at)
+            item = data.read(8)
+            if item[:4] != _ITEM:
+                break
+            at += 8 + int.from_bytes(item[4:], "little")
+            count += 1
+        else:
+            item = b""
+    if at > file.size or (item[:4] != _END and count < file.frames):
+        raise CamSamError(
+            "This is truncated or damaged: its packed pixels end early, or lie not where it says"
+        )
 
 
 def check_frame(encoded: bytes, file: FileHead) -> None:

@@ -43,7 +43,16 @@ class DicomFiles:
 
 
 def is_zip(path: Path) -> bool:
-    """Return whether a path names a zip."""
+    """Return whether a path names a zip.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    bool
+    """
     return path.name.lower().endswith(".zip")
 
 

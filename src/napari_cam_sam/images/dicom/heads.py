@@ -5,13 +5,13 @@ Nothing of it names the patient. Files are read up to their pixels, and only som
 
 from __future__ import annotations
 
+import io
 import stat
 import struct
 import warnings
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache
-from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -50,6 +50,7 @@ _PIXELS = {
     0x7FE00009: "DoubleFloatPixelData",
 }
 _MOST_FRAMES = 1_000_000
+_BUFFER = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +178,22 @@ def looks_like_dicom(path: Path) -> bool:
     return int.from_bytes(begin[4:8], "little") < 128
 
 
+class _File(io.BufferedReader):
+    """A file of which no more is read than there is: a length in it may be anything.
+
+    Python makes room for all that is asked for before it reads.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self._size = path.stat().st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _BUFFER:
+            size = max(0, min(size, self._size - self.tell()))
+        return super().read(size)
+
+
 def open_data(path: Path) -> tuple[BinaryIO, bool]:
     """Open a file where its data set can be read from, inflated where it is deflated.
 
@@ -191,7 +208,7 @@ def open_data(path: Path) -> tuple[BinaryIO, bool]:
     deflated : bool
         Whether it is the inflated data set alone, in explicit little endian.
     """
-    file = path.open("rb")
+    file = _File(path)
     try:
         begin = file.read(1024)
         if DEFLATED.encode() not in begin or begin[128:136] != b"DICM\x02\x00\x00\x00":
@@ -211,7 +228,7 @@ def open_data(path: Path) -> tuple[BinaryIO, bool]:
         raise CamSamError(f"This is truncated or damaged: {error}") from error
     if inflater.unconsumed_tail:
         raise CamSamError("This unpacks to more than it can hold: it is damaged")
-    return BytesIO(found), True
+    return io.BytesIO(found), True
 
 
 def read_heads(path: Path) -> list[FrameHead]:

@@ -12,18 +12,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.images.dicom.codestreams import check_frame
+from napari_cam_sam.images.dicom.codestreams import (
+    check_fragments,
+    check_frame,
+    is_ours,
+    unpacked,
+)
 from napari_cam_sam.images.dicom.heads import NATIVE, FileHead, FrameHead, open_data
 from napari_cam_sam.limits import EXPANSION, check_array, size_text
 
-__all__ = ["Scale", "check_pixels", "read_frame", "scale_of"]
+__all__ = ["Scale", "check_pixels", "inverted_sum", "read_frame", "scale_of"]
 
 _UNITS = ("CT", "PT", "RTDOSE")
 """Modalities whose values are measured in a unit, so that they are never inverted."""
 _COLOURS = ("RGB", "PALETTE COLOR")
-_PACKAGES = {"1.2.840.10008.1.2.4.80": "pyjpegls", "1.2.840.10008.1.2.4.81": "pyjpegls"}
-_EXTENDED = "1.2.840.10008.1.2.4.51"
-_HIGH_THROUGHPUT = tuple(f"1.2.840.10008.1.2.4.{n}" for n in (201, 202, 203))
+# Of pydicom's decoders those that refuse damaged data: GDCM's ends the process at some.
+_DECODERS = {
+    "1.2.840.10008.1.2.4.50": "pillow", "1.2.840.10008.1.2.4.51": "pillow",
+    "1.2.840.10008.1.2.4.80": "pyjpegls", "1.2.840.10008.1.2.4.81": "pyjpegls",
+    "1.2.840.10008.1.2.5": "pydicom",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -49,8 +57,7 @@ class Scale:
     notes: tuple[str, ...]
 
 
-def is_colour(file: FileHead) -> bool:
-    """Return whether a file's pixels are colours."""
+def _is_colour(file: FileHead) -> bool:
     return file.samples in (3, 4) or file.photometric == "PALETTE COLOR"
 
 
@@ -70,7 +77,7 @@ def scale_of(frames: Sequence[FrameHead]) -> Scale:
     """
     files = list({id(frame.file): frame.file for frame in frames}.values())
     first = files[0]
-    if is_colour(first):
+    if _is_colour(first):
         bits = max(file.bits_allocated for file in files)
         wide = first.photometric != "PALETTE COLOR" and bits > 8
         return Scale(np.dtype(np.uint16 if wide else np.uint8), True, False, 1.0, ())
@@ -117,9 +124,25 @@ def _stored_range(file: FileHead) -> tuple[int, int]:
     if file.lookup:
         return 0, 65535
     bits = min(max(file.bits_stored, 1), max(file.bits_allocated, 1))
+    if file.transfer_syntax not in NATIVE:
+        bits = max(file.bits_allocated, 1)  # of the packed ones, some have more than they declare
     if file.signed:
         return -(1 << bits - 1), (1 << bits - 1) - 1
     return 0, (1 << bits) - 1
+
+
+def inverted_sum(file: FileHead) -> int:
+    """Return the sum of a stored value and its inverse.
+
+    Parameters
+    ----------
+    file : FileHead
+
+    Returns
+    -------
+    int
+    """
+    return -1 if file.signed else (1 << min(file.bits_stored, file.bits_allocated)) - 1
 
 
 def check_pixels(file: FileHead) -> None:
@@ -172,6 +195,7 @@ def check_pixels(file: FileHead) -> None:
         check_array(shape[1:], f"u{max(1, _bits(file) // 8)}", None, file.path)
         return
     _check_decoder(file)
+    check_fragments(file)
     frame_bytes = math.prod(shape[1:]) * max(1, _bits(file) // 8)
     if frame_bytes > max(there * EXPANSION, 1):
         raise CamSamError(
@@ -190,21 +214,20 @@ def _check_decoder(file: FileHead) -> None:
     from pydicom.pixels.decoders.base import get_decoder
     from pydicom.uid import UID
 
-    if _by_imagecodecs(file):
+    if is_ours(file):
         return
     syntax = UID(file.transfer_syntax)
-    name = syntax.name if syntax.is_valid else "which is not known"
-    try:
-        decoder = get_decoder(syntax)
-    except NotImplementedError:
+    plugin = _DECODERS.get(str(syntax))
+    if plugin is None:
+        name = f" ({syntax.name})" if syntax.is_valid and syntax.name != syntax else ""
         raise CamSamError(
-            f"Its pixels are packed in a way that nothing here can unpack ({name}): convert it "
-            "first, e.g. with dcmdjpeg or ffmpeg"
-        ) from None
-    if not decoder.is_available:
-        package = _PACKAGES.get(str(syntax), "python-gdcm")
+            f"Its pixels are packed in a way that nothing here can unpack{name}: convert it first, "
+            "e.g. with dcmdjpeg or ffmpeg"
+        )
+    if plugin not in get_decoder(syntax).available_plugins:
         raise CamSamError(
-            f"Its pixels are packed as {name}, and no decoder is installed: pip install {package}"
+            f"Its pixels are packed as {syntax.name}, and no decoder is installed: pip install "
+            f"{plugin}"
         )
 
 
@@ -271,11 +294,14 @@ def _decoded(frame: FrameHead) -> NDArray[Any]:
         if file.transfer_syntax not in NATIVE:
             encoded = _encoded(data, frame)
             check_frame(encoded, file)
-            if _by_imagecodecs(file):
-                return _unpacked(encoded, file)
+            if is_ours(file):
+                return unpacked(encoded, file)
             data.seek(file.pixel_start)
         found, _ = get_decoder(UID(file.transfer_syntax)).as_array(
-            data, index=frame.number - 1, **options
+            data,
+            index=frame.number - 1,
+            decoding_plugin=_DECODERS.get(file.transfer_syntax, ""),
+            **options,
         )
     return np.asarray(found)
 
@@ -286,36 +312,13 @@ def _encoded(data: BinaryIO, frame: FrameHead) -> bytes:
     return get_frame(data, frame.number - 1, number_of_frames=frame.file.frames)
 
 
-def _by_imagecodecs(file: FileHead) -> bool:
-    """Return whether pixels are packed as pydicom's decoders of free licences do not know it."""
-    twelve = file.transfer_syntax == _EXTENDED and file.bits_stored > 8 and file.samples == 1
-    return twelve or file.transfer_syntax in _HIGH_THROUGHPUT
-
-
-def _unpacked(encoded: bytes, file: FileHead) -> NDArray[Any]:
-    """Unpack JPEG of 12 bits, and high-throughput JPEG 2000."""
-    import imagecodecs
-
-    twelve = file.transfer_syntax == _EXTENDED
-    decode = imagecodecs.jpeg_decode if twelve else imagecodecs.jpeg2k_decode
-    found = np.asarray(decode(encoded))
-    if found.shape != (file.rows, file.columns, file.samples)[: 2 + (file.samples > 1)]:
-        raise CamSamError("This is damaged: its packed frames are not of the size that it declares")
-    if file.signed and found.dtype.kind == "u":
-        shift = 8 * found.dtype.itemsize - file.bits_stored
-        signed = (found << shift).view(f"i{found.dtype.itemsize}")
-        found = signed >> shift
-    return found
-
-
 def _values(stored: NDArray[Any], frame: FrameHead, scale: Scale) -> NDArray[Any]:
     file, values = frame.file, frame.values
     if scale.inverted:
         if stored.dtype.kind == "f":
             stored = -stored
         else:
-            low, high = _stored_range(file) if not file.lookup else (0, stored.max())
-            stored = (low + high) - stored.astype(np.int64)
+            stored = inverted_sum(file) - stored.astype(np.int64)
     if file.lookup:
         stored = _looked_up(stored, file)
     elif np.dtype(scale.dtype).kind == "f" and (values.slope, values.intercept) != (1.0, 0.0):

@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 
 from napari_cam_sam.errors import CamSamError, reads, refusal, unknown_name
 from napari_cam_sam.images.dicom.heads import FrameHead
-from napari_cam_sam.images.dicom.pixels import Scale, check_pixels, read_frame, scale_of
+from napari_cam_sam.images.dicom.pixels import (
+    Scale,
+    check_pixels,
+    inverted_sum,
+    read_frame,
+    scale_of,
+)
 from napari_cam_sam.images.dicom.series import DicomSeries, choose_series, find_series
 from napari_cam_sam.images.dicom.source import DicomFrame, DicomSource
 from napari_cam_sam.images.dicom.stacking import (
@@ -210,6 +216,5 @@ def _windows(stack: Stack, scale: Scale) -> tuple[tuple[str, float, float], ...]
 
 def _inverted_sum(frame: FrameHead) -> float:
     """Return the sum of a value and its inverse."""
-    file, values = frame.file, frame.values
-    stored = -1 if file.signed else (1 << file.bits_stored) - 1
-    return values.slope * stored + 2 * values.intercept
+    values = frame.values
+    return values.slope * inverted_sum(frame.file) + 2 * values.intercept

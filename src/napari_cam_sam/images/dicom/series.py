@@ -58,6 +58,12 @@ class DicomSeries:
     trouble : str
         Why it cannot be opened as it is; empty where it can.
     files : int
+    volumes : tuple of (tuple of FrameHead)
+        The frames, each as its slices in no order.
+    where : Path
+        What was searched.
+    notes : tuple of str
+        Sentences on what was found beside it, e.g. damaged files.
     """
 
     id: str
