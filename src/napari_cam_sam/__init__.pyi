@@ -6,6 +6,7 @@ from .cam.pixel_sets import PixelSet
 from .cam.trust import assess_trust
 from .cam.volume_heatmaps import compute_volume_heatmap
 from .errors import CamSamError
+from .images.dicom.series import find_series
 from .images.geometry import Geometry
 from .images.image import Image, image_from_array
 from .images.reading import read_image, read_labels
@@ -67,6 +68,7 @@ __all__ = [
     "compute_heatmaps",
     "compute_volume_heatmap",
     "find_consensus",
+    "find_series",
     "image_from_array",
     "load_classifier",
     "load_model",

@@ -182,6 +182,28 @@ def test_one_uid_with_other_geometry_is_two_volumes(write):
     assert [one.part for one in find_series(folder)] == ["0.5 mm", "0.9 mm"]
 
 
+def test_other_frames_of_reference_split_what_lies_at_the_same_places_alone(write):
+    write(FrameOfReferenceUID="1.2.3.6")
+    folder = write(FrameOfReferenceUID="1.2.3.7")[0].parent
+    assert [(one.part, one.slices) for one in find_series(folder)] == [("part 1", 4), ("part 2", 4)]
+    folder = write("own", each=lambda i: {"FrameOfReferenceUID": f"1.2.3.{i + 6}"})[0].parent
+    assert read_image(folder).spatial_shape == (4, 5, 4)
+
+
+def test_a_slice_that_was_taken_again_is_a_volume_of_its_own(write):
+    write(AcquisitionNumber=1)
+    folder = write(at=(2.0,), AcquisitionNumber=2)[0].parent
+    assert [(one.part, one.slices) for one in find_series(folder)] == [
+        ("1 slice", 1), ("4 slices", 4),
+    ]  # fmt: skip
+
+
+def test_a_mosaic_is_refused(write):
+    folder = write(ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"])[0].parent
+    refused(folder, "are tiles of a larger one")
+    assert "tiles" in find_series(folder)[0].trouble
+
+
 def test_a_file_that_is_there_twice_is_read_once(write):
     path = write()[0]
     shutil.copy(path, path.with_name("copy"))

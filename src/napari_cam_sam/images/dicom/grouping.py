@@ -51,6 +51,10 @@ def _tidy(value: Any) -> str:
 
 
 _SERIES_KEYS = (
+    # Some programs that take names away give each file identifiers of its own: these alone split
+    # nothing.
+    _Key(lambda f: f.file.frame_of_reference_uid, lambda v: ""),
+    _Key(lambda f: f.file.study_uid, lambda v: ""),
     _Key(lambda f: f.values.stack, lambda v: f"stack {v}"),
     _Key(lambda f: f.values.kind or None, lambda v: str(v).replace("\\", " ").lower()),
     _Key(lambda f: f.values.echo, lambda v: f"echo {_tidy(v)} ms"),
@@ -90,7 +94,9 @@ def group_frames(frames: Sequence[FrameHead]) -> list[Group]:
     labels = _grid_labels(grids)
     found: list[Group] = []
     for grid, label in zip(grids, labels, strict=True):
-        for more, inside in _split(grid):
+        parts = _split(grid)
+        names = _told_apart([name for name, _ in parts])
+        for more, (_, inside) in zip(names, parts, strict=True):
             found += _complete(" ".join(filter(None, (label, more))), _over_time(inside))
     return found
 
@@ -101,8 +107,7 @@ def _grids(frames: Sequence[FrameHead]) -> list[list[FrameHead]]:
     for frame in frames:
         file = frame.file
         key = (
-            file.study_uid, file.frame_of_reference_uid, file.rows, file.columns, file.samples,
-            file.photometric.startswith("MONOCHROME"), file.pixel_keyword,
+            file.rows, file.columns, file.samples, file.photometric.startswith("MONOCHROME"), file.pixel_keyword,
             None if frame.values.spacing is None
             else tuple(float(f"{s:.4g}") for s in frame.values.spacing),
         )  # fmt: skip
@@ -262,7 +267,7 @@ def _complete(label: str, volumes: list[tuple[str, list[FrameHead]]]) -> list[Gr
         same = [(name, frames) for name, frames in volumes if len(frames) == size]
         words = label
         if len(sizes) > 1:
-            words = f"{label} {size} slices".strip()
+            words = f"{label} {size} slice{'s' * (size > 1)}".strip()
         groups.append(
             Group(
                 words, tuple(tuple(frames) for _, frames in same), tuple(name for name, _ in same)

@@ -13,6 +13,7 @@ from napari_cam_sam.errors import CamSamError, reads, refusal
 from napari_cam_sam.images.dicom.files import DicomFiles, Update, dicom_files
 from napari_cam_sam.images.dicom.grouping import Group, group_frames
 from napari_cam_sam.images.dicom.heads import FrameHead, read_heads
+from napari_cam_sam.images.dicom.pixels import check_pixels
 from napari_cam_sam.images.dicom.stacking import stack_frames
 
 __all__ = ["DicomSeries", "choose_series", "find_series"]
@@ -116,6 +117,13 @@ def find_series(
     ------
     CamSamError
         If there is no image, or the path cannot be read.
+
+    Examples
+    --------
+    >>> from pydicom.data import get_testdata_file
+    >>> (series,) = ncs.find_series(get_testdata_file("CT_small.dcm"))
+    >>> series.id, series.title, series.slices, series.spacing
+    ('f5b37f91', 'CT 1', 1, (5.0, 0.661468, 0.661468))
     """
     where = Path(path)
     listed = dicom_files(where, update)
@@ -228,7 +236,7 @@ def _nothing(listed: DicomFiles, heads: Sequence[FrameHead], broken: int) -> str
     if not listed.files:
         one = listed.others == 1
         files = "its one file is none" if one else f"none of its {listed.others} files is"
-        return f"There is no DICOM here: {files}"
+        return f"There is no DICOM here: {files}. Of other formats name one file"
     if broken and not heads:
         return f"All {broken} DICOM files here are truncated or damaged"
     what = "This" if len(listed.files) == 1 else "All DICOM here"
@@ -283,6 +291,7 @@ def _entry(group: Group, where: Path, notes: tuple[str, ...]) -> DicomSeries:
     spacing: tuple[float, ...] | None = None
     trouble = ""
     try:
+        check_pixels(file)
         stack = stack_frames(volume)
         spacing = stack.geometry.spacing if stack.geometry.unit == "mm" else None
     except CamSamError as error:
