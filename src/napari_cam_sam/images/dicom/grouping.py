@@ -107,7 +107,8 @@ def _grids(frames: Sequence[FrameHead]) -> list[list[FrameHead]]:
     for frame in frames:
         file = frame.file
         key = (
-            file.rows, file.columns, file.samples, file.photometric.startswith("MONOCHROME"), file.pixel_keyword,
+            file.rows, file.columns, file.samples, file.pixel_keyword,
+            file.photometric.startswith("MONOCHROME"),
             None if frame.values.spacing is None
             else tuple(float(f"{s:.4g}") for s in frame.values.spacing),
         )  # fmt: skip
