@@ -15,6 +15,7 @@ from napari_cam_sam.cli.report import distance_rule
 from napari_cam_sam.cli.shared import SHARED, add_shared
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.evaluation.truth import check_truth_label, keep_label
+from napari_cam_sam.images.dicom.drawn import is_drawn
 from napari_cam_sam.images.reading import check_same_grid
 
 if TYPE_CHECKING:
@@ -47,6 +48,14 @@ def add_metrics_command(commands: Any) -> None:
     metrics.add_argument(
         "--truth-label", type=int, metavar="N", help="score this label alone (default: all as one)"
     )
+    add_shared(metrics, "truth-segment")
+    metrics.add_argument(
+        "--image",
+        type=Path,
+        metavar="FILE",
+        help="image that DICOM segmentations and contours lie on (default: the grid of the other "
+        "file)",
+    )
     metrics.add_argument(
         "--spacing",
         type=float,
@@ -65,13 +74,23 @@ def add_metrics_command(commands: Any) -> None:
     metrics.set_command(_metrics)
 
 
+def _both(arguments: argparse.Namespace) -> tuple[ncs.Image, ncs.Image]:
+    """Read truth and prediction: what was drawn on slices gets their grid, or the other's."""
+    like = None if arguments.image is None else ncs.read_image(arguments.image)
+    segments = arguments.truth_segment
+    if like is None and is_drawn(arguments.truth):
+        prediction = ncs.read_labels(arguments.prediction)
+        return ncs.read_labels(arguments.truth, like=prediction, segments=segments), prediction
+    truth = ncs.read_labels(arguments.truth, like=like, segments=segments)
+    return truth, ncs.read_labels(arguments.prediction, like=like or truth)
+
+
 def _metrics(arguments: argparse.Namespace) -> None:
 
     from napari_cam_sam.evaluation.image_scores import score_image
     from napari_cam_sam.metrics.surface import DEFAULT_TOLERANCE
 
-    truth = ncs.read_labels(arguments.truth)
-    prediction = ncs.read_labels(arguments.prediction)
+    truth, prediction = _both(arguments)
     check_same_grid(prediction, truth)
     print_notes(prediction, truth)
     check_truth_label(truth, arguments.truth_label)

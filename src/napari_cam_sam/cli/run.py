@@ -129,6 +129,7 @@ def add_run_command(commands: Any) -> None:
     scores.add_argument(
         "--truth-label", type=int, metavar="N", help="score this label alone (default: all)"
     )
+    add_shared(scores, "truth-segment")
 
     more = run.add_argument_group("settings and output")
     more.add_argument(
@@ -209,10 +210,10 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.image is None:
         raise CamSamError("The image is missing: give its file (see napari-cam-sam run --help).")
     image = read_given(arguments)
-    truth = _read_truth(arguments)
+    truth = _read_truth(arguments, image)
     if truth is not None:
         check_same_grid(image, truth)
-    region = None if settings.region is None else ncs.read_labels(settings.region)
+    region = None if settings.region is None else ncs.read_labels(settings.region, like=image)
     print_notes(truth, region)
     output = arguments.output or _results_folder(arguments.image, arguments.series)
     inputs = [p for p in (arguments.image, arguments.truth, settings.region) if p is not None]
@@ -250,16 +251,17 @@ def _results_folder(image: Path, series: str | None) -> Path:
     return place.with_name(f"{stem}-{series}-cam-sam" if series else f"{stem}-cam-sam")
 
 
-def _read_truth(arguments: argparse.Namespace) -> ncs.Image | None:
+def _read_truth(arguments: argparse.Namespace, image: ncs.Image) -> ncs.Image | None:
     """Read the truth; of a series the frame of the image."""
     if arguments.truth is None:
         return None
+    segments = arguments.truth_segment
     if arguments.frame is not None:
         try:
-            return ncs.read_labels(arguments.truth, arguments.frame)
+            return ncs.read_labels(arguments.truth, arguments.frame, like=image, segments=segments)
         except CamSamError:
             pass  # a truth of one frame, which is read below, or fails there for its own reason
-    return ncs.read_labels(arguments.truth)
+    return ncs.read_labels(arguments.truth, like=image, segments=segments)
 
 
 def run_and_report(

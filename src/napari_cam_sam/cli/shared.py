@@ -74,6 +74,12 @@ SHARED: dict[str, dict[str, Any]] = {
         "help": "open a DICOM series whose slices are not evenly spaced: as it is, or resampled "
         "to even spacing (default: it is refused)",
     },
+    "truth-segment": {
+        "action": "append",
+        "metavar": "NAME",
+        "help": "segment of a truth that names its segments, by name or number; may be repeated "
+        "(default: all)",
+    },
     "allow-factory": {
         "action": "append",
         "default": [],

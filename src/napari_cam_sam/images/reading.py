@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from napari_cam_sam.errors import CamSamError, reads, refusal
+from napari_cam_sam.images.dicom.drawn import is_drawn, read_drawn
 from napari_cam_sam.images.dicom.files import is_dicom_path
 from napari_cam_sam.images.dicom.reading import read_dicom
 from napari_cam_sam.images.dicom.stacking import Spacing
@@ -97,6 +99,8 @@ def read_labels(
     channel: int | None = None,
     axes: str | None = None,
     exact: bool = False,
+    like: Image | None = None,
+    segments: Sequence[str | int] | None = None,
 ) -> Image:
     """Read a labels file: whole numbers, 0 for background.
 
@@ -108,12 +112,18 @@ def read_labels(
     Parameters
     ----------
     path : path-like
-        As for `read_image`, but no JPEG.
+        As for `read_image`, but no JPEG; or a DICOM segmentation or RT structure set.
     frame, channel, axes
         As for `read_image`.
     exact : bool
         Whether whole numbers stay what they are, whatever they look like: for files that this
         package wrote.
+    like : Image or None
+        The image that they are of. A DICOM segmentation is placed on its slices, and has a grid
+        of its own without it; contours need it.
+    segments : sequence of str or int, or None
+        Names or numbers of the segments to read, where the file names any; needed where they
+        overlap. None for all.
 
     Returns
     -------
@@ -134,19 +144,31 @@ def read_labels(
     array([0, 2], dtype=uint8)
     """
     path = Path(path)
-    if suffix_of(path) in JPEG:
-        check_file(path)
-        raise CamSamError(
-            "JPEG alters values, so it cannot hold labels: save them as PNG, TIFF or NIfTI "
-            f"({path})."
-        )
-    image = _read(path, frame, channel, axes, labels=True)
+    if not has_suffix(path) and is_dicom_path(path):
+        if is_drawn(path):
+            return read_drawn(path, like, segments)
+        image = read_dicom(path, frame)
+    else:
+        image = _read_labels(path, frame, channel, axes)
+    if segments is not None:
+        raise refusal("This names no segments, so that none of them can be chosen", path)
     if image.rgb:
         colours = np.asarray(image.data)[..., :3]
         if (colours != colours[..., :1]).any():
             raise CamSamError(f"Colours are no labels: save one whole number a pixel ({path}).")
         image = replace(image, data=np.ascontiguousarray(colours[..., 0]), rgb=False)
     return labels_of(image, exact=exact)
+
+
+def _read_labels(path: Path, frame: int | None, channel: int | None, axes: str | None) -> Image:
+    """Read the pixels of a file of labels that is none of DICOM."""
+    if suffix_of(path) in JPEG:
+        check_file(path)
+        raise CamSamError(
+            "JPEG alters values, so it cannot hold labels: save them as PNG, TIFF or NIfTI "
+            f"({path})."
+        )
+    return _read(path, frame, channel, axes, labels=True)
 
 
 def asked_of(path: Path) -> Asked:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_cam_sam.errors import CamSamError, refusal
 from napari_cam_sam.images.atomic import write_atomically
+from napari_cam_sam.images.dicom.drawn import write_drawn
 from napari_cam_sam.images.formats import JPEG, NIFTI, PILLOW, TIFF, suffix_of
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.nifti import write_nifti
 from napari_cam_sam.images.raster import write_pillow
+from napari_cam_sam.images.segments import Segment
 from napari_cam_sam.images.tiff import holds_spacing, write_tiff
 
 __all__ = [
@@ -103,7 +106,12 @@ def heatmap_suffix(image: Image) -> str:
 
 
 def write_labels(
-    path: str | os.PathLike[str], labels: ArrayLike, like: Image, *, warn: bool = True
+    path: str | os.PathLike[str],
+    labels: ArrayLike,
+    like: Image,
+    *,
+    segments: Sequence[Segment] = (),
+    warn: bool = True,
 ) -> None:
     """Write labels on the grid of their image.
 
@@ -111,13 +119,16 @@ def write_labels(
     ----------
     path : path-like
         ``.nii`` or ``.nii.gz`` for an image with an affine (see `write_nifti` for what is kept of
-        its header), else ``.png`` in 2D, or ``.tif``.
+        its header), else ``.png`` in 2D, or ``.tif``. Of an image from DICOM also ``.dcm`` for a
+        segmentation of its series, or what `write_drawn` knows by the name.
     labels : array of integers or booleans, shape of ``like.spatial_shape``
         Written as the smallest of uint8, uint16 and int32 that holds them.
     like : Image
         The image that was segmented.
+    segments : sequence of Segment
+        What the labels are called, for formats that hold it; by default those of ``like``.
     warn : bool
-        Whether to warn where the format cannot hold the spacing.
+        Whether to warn where the format cannot hold the spacing, or the numbers of the labels.
 
     Raises
     ------
@@ -138,6 +149,9 @@ def write_labels(
     if array.dtype.kind not in "biu":
         raise CamSamError(f"Labels are whole numbers, but these are of type {array.dtype}.")
     _check_shape(array, like, "labels")
+    if Path(path).name.lower().endswith(".dcm"):
+        write_drawn(Path(path), array, like, segments or like.segments, warn=warn)
+        return
     lowest, highest = int(array.min()), int(array.max())
     dtype = labels_dtype(highest, lowest)
     if suffix_of(Path(path)) in JPEG:

@@ -162,7 +162,7 @@ def boxes_of_mask(mask: NDArray[Any]) -> tuple[Box, ...]:
 
 
 def _read_mask(path: Path, image: Image) -> Image:
-    labels = read_labels(path)
+    labels = read_labels(path, like=image)
     check_same_grid(image, labels)
     # 0 and 255 is how pictures of masks are saved; 255, in 16 bit 65535, is then no label.
     if isinstance(labels.data, np.ndarray):

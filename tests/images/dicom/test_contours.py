@@ -119,7 +119,7 @@ def test_inner_contours_are_holes_and_parts_are_parts(tmp_path, series):
     (found,) = read_contours(path, series)
     # The keyhole runs through centres of pixels, from (2, 2) to the hole: they belong.
     assert np.array_equal(found.data[1], expected)
-    assert found.notes == ()
+    assert found.notes == ("Its labels are 1 (A).",)
 
 
 def test_overlapping_regions_are_kept_apart(tmp_path, series):
@@ -136,7 +136,7 @@ def test_a_contour_that_crosses_itself_is_filled_and_said(tmp_path, series):
     tie = np.array([(2.0, 2.0), (18.0, 18.0), (18.0, 2.0), (2.0, 18.0)]) + 0.3
     path = write_rt(tmp_path / "rt.dcm", series, [("A", [(1, tie)])])
     (found,) = read_contours(path, series)
-    assert "A contour of 1 (A) crosses itself (slice 1)" in found.notes[0]
+    assert "A contour of 1 (A) crosses itself (slice 1)" in found.notes[1]
     both = found.data[1]
     assert (both[5, 10], both[15, 10], both[10, 5]) == (1, 1, 0)
 
@@ -188,7 +188,7 @@ def test_open_contours_enclose_nothing(tmp_path, series, kind):
     data.save_as(path)
     (found,) = read_contours(path, series)
     assert [one.name for one in found.segments] == ["B"]
-    assert "The region 1 (A) has no area" in found.notes[0]
+    assert "The region 1 (A) has no area" in found.notes[1]
     with pytest.raises(CamSamError, match=r"The region 1 \(A\) has no area"):
         read_contours(path, series, ["A"])
     data.ROIContourSequence[1].ContourSequence[0].ContourGeometricType = kind
@@ -200,7 +200,7 @@ def test_open_contours_enclose_nothing(tmp_path, series, kind):
 def test_regions_without_contours_are_left_out_and_said(tmp_path, series):
     path = write_rt(tmp_path / "rt.dcm", series, [("A", [(1, SQUARE)]), ("Planned", [])])
     (found,) = read_contours(path, series)
-    assert found.notes == ("The region 2 (Planned) has no area, it is empty: it is left out.",)
+    assert found.notes[1:] == ("The region 2 (Planned) has no area, it is empty: it is left out.",)
     path = write_rt(tmp_path / "rt.dcm", series, [("Planned", [])])
     with pytest.raises(CamSamError, match="No region of this structure set has an area"):
         read_contours(path, series)
@@ -277,7 +277,7 @@ def test_real_structure_sets():
     image = read_dicom(DATA)
     (found,) = read_contours(DATA / "rt.dcm", image)
     assert found.data.sum(axis=(1, 2)).tolist() == [1443, 0]
-    assert "another frame of reference" in found.notes[0]
+    assert "another frame of reference" in found.notes[1]
     for name in ("invalid_reference_rt.dcm", "non_existent_reference_rt.dcm"):
         with pytest.raises(CamSamError, match=r"image 2\.16.*which the series does not hold"):
             read_contours(DATA / name, image)

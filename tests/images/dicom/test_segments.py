@@ -137,10 +137,10 @@ def test_fractions_are_cut_at_a_threshold_that_is_said(tmp_path, series, labels,
     path = write_seg(tmp_path / "seg.dcm", series, soft, "FRACTIONAL", fractional_type=what)
     (found,) = read_segmentation(path, series)
     assert np.array_equal(found.data, labels == 1)
-    assert "50 % or more" in found.notes[0]
+    assert "50 % or more" in found.notes[1]
     (found,) = read_segmentation(path, series, threshold=0.3)
     assert np.array_equal(found.data, labels > 0)
-    assert "30 %" in found.notes[0]
+    assert "30 %" in found.notes[1]
 
 
 def test_frames_turned_and_cut_are_placed_rightly(tmp_path, series):

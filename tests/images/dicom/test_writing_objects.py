@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from dicom_series import LPS, write_series
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.dicom.contour_writing import write_contours
 from napari_cam_sam.images.dicom.contours import read_contours
+from napari_cam_sam.images.dicom.drawn import drawn_segments
 from napari_cam_sam.images.dicom.naming import KNOWN, codes_for, colour_for
 from napari_cam_sam.images.dicom.reading import read_dicom
 from napari_cam_sam.images.dicom.segmentation_writing import write_segmentation
@@ -26,7 +28,9 @@ from napari_cam_sam.images.dicom.segments import read_segmentation
 from napari_cam_sam.images.dicom.source import DicomFrame, DicomSource
 from napari_cam_sam.images.geometry import Geometry, spacing_from_affine
 from napari_cam_sam.images.image import Image, image_from_array
+from napari_cam_sam.images.reading import read_labels
 from napari_cam_sam.images.segments import Segment
+from napari_cam_sam.images.writing import write_labels
 
 AFFINE = LPS @ np.array([[0, 0, 0.7, -30], [0, 0.7, 0, -20], [2.5, 0, 0, 40], [0, 0, 0, 1.0]])
 SEGMENTS = (Segment(1, "Left kidney 2", (1, 200, 30)), Segment(2, "Läsion"))
@@ -294,3 +298,80 @@ def test_dciodvfy_finds_no_error(tmp_path, series, labels, kind):
     path = write(tmp_path / "out.dcm", kind, labels, series, SEGMENTS)
     said = subprocess.run(["dciodvfy", "-new", path], capture_output=True, text=True).stderr
     assert "Error" not in said, said
+
+
+@pytest.mark.parametrize("name", ["seg.dcm", "labelmap.dcm", "my-rtstruct.dcm"])
+def test_write_labels_and_read_labels_know_dicom_by_name_and_content(
+    tmp_path, series, labels, name
+):
+    write_labels(tmp_path / name, labels, series, segments=SEGMENTS)
+    kinds = {"seg.dcm": "SEG", "labelmap.dcm": "SEG", "my-rtstruct.dcm": "RTSTRUCT"}
+    data: Any = pydicom.dcmread(tmp_path / name)
+    assert data.Modality == kinds[name]
+    assert data.get("SegmentationType") == {"seg.dcm": "BINARY", "labelmap.dcm": "LABELMAP"}.get(
+        name
+    )
+    (tmp_path / name).rename(tmp_path / "no-suffix")
+    found = read_labels(tmp_path / "no-suffix", like=series)
+    assert np.array_equal(found.data, labels)
+    assert found.notes == ("Its labels are 1 (Left kidney 2) and 2 (Läsion).",)
+    found = read_labels(tmp_path / "no-suffix", like=series, segments=["läsion"])
+    assert np.array_equal(found.data, np.where(labels == 2, 2, 0))
+    # What was read keeps its names.
+    write_labels(tmp_path / "again.dcm", found.data, found, warn=False)
+    assert drawn_segments(tmp_path / "again.dcm")[0].name == "Läsion"
+    if name == "my-rtstruct.dcm":
+        with pytest.raises(CamSamError, match="Contours lie on the slices of an image: name it"):
+            read_labels(tmp_path / "no-suffix")
+
+
+def test_segments_that_overlap_are_named_with_the_way_to_choose(tmp_path, series, labels):
+    write_contours(tmp_path / "rt.dcm", labels, series, SEGMENTS)
+    data: Any = pydicom.dcmread(tmp_path / "rt.dcm")
+    data.ROIContourSequence[1].ContourSequence = data.ROIContourSequence[0].ContourSequence
+    data.save_as(tmp_path / "rt.dcm")
+    with pytest.raises(CamSamError, match=r"Segments 1 \(Left kidney 2\) and 2 \(Läsion\) overlap"):
+        read_labels(tmp_path / "rt.dcm", like=series)
+    found = read_labels(tmp_path / "rt.dcm", like=series, segments=[2])
+    assert np.array_equal(found.data, np.where(labels == 1, 2, 0))
+
+
+def test_files_without_segments_offer_no_choice(tmp_path, series, labels):
+    write_labels(tmp_path / "labels.nii.gz", labels, series)
+    with pytest.raises(CamSamError, match="This names no segments"):
+        read_labels(tmp_path / "labels.nii.gz", segments=[1])
+
+
+def test_the_command_line_takes_segmentations_and_contours_as_truth(
+    tmp_path, series, labels, capsys
+):
+    from napari_cam_sam.cli import main
+
+    write_labels(tmp_path / "seg.dcm", labels, series, segments=SEGMENTS)
+    write_labels(tmp_path / "rtstruct.dcm", labels, series, segments=SEGMENTS)
+    write_labels(tmp_path / "labels.nii.gz", labels, series)
+    for prediction, truth, more in (
+        ("labels.nii.gz", "seg.dcm", []),
+        ("labels.nii.gz", "rtstruct.dcm", []),
+        ("seg.dcm", "labels.nii.gz", []),
+        ("seg.dcm", "seg.dcm", []),
+        ("rtstruct.dcm", "seg.dcm", ["--image", str(tmp_path / "series")]),
+    ):
+        both = ["--prediction", str(tmp_path / prediction), "--truth", str(tmp_path / truth)]
+        assert main(["metrics", *both, *more, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["dice"] == 1
+    both = ["--prediction", str(tmp_path / "labels.nii.gz"), "--truth", str(tmp_path / "seg.dcm")]
+    assert main(["metrics", *both, "--truth-segment", "Läsion", "--json"]) == 0
+    assert 0 < json.loads(capsys.readouterr().out)["dice"] < 1
+    run = ["run", str(tmp_path / "series"), "--segmenter", "seeded", "--prompts", "truth-box"]
+    run += ["--truth", str(tmp_path / "rtstruct.dcm"), "--truth-segment", "2", "--planes", "2"]
+    assert main([*run, "--output", str(tmp_path / "out"), "--json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["scores"]
+    written = [one for one in (tmp_path / "out").rglob("*") if one.is_file()]
+    assert written
+    everything = (
+        said.out + said.err + "".join(one.read_bytes().decode("utf-8", "ignore") for one in written)
+    )
+    for secret in ("Müller", "Jörg", "PID-4711", "19500203", "20200102", "ACC1", "Ref^Dr"):
+        assert secret not in everything

@@ -24,10 +24,10 @@ from napari_cam_sam.images.dicom.objects import (
     series_headers,
     source_of,
 )
-from napari_cam_sam.images.dicom.polygons import outlines
 from napari_cam_sam.images.dicom.slices import Slices, slices_of
 from napari_cam_sam.images.dicom.source import DicomFrame, DicomSource
 from napari_cam_sam.images.image import Image
+from napari_cam_sam.images.polygons import outlines
 from napari_cam_sam.images.segments import Segment
 
 __all__ = ["write_contours"]

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from napari_cam_sam.errors import refusal
 from napari_cam_sam.images.dicom.datasets import STRUCTURES, damaged, opened
 from napari_cam_sam.images.dicom.placing import check_belongs, first_fit, on_image, slice_numbers
-from napari_cam_sam.images.dicom.polygons import crosses_itself, fill
 from napari_cam_sam.images.dicom.slices import NEAR, Slices, slices_of
 from napari_cam_sam.images.dicom.source import DicomSource
 from napari_cam_sam.images.image import Image
+from napari_cam_sam.images.polygons import crosses_itself, fill
 from napari_cam_sam.images.segments import Segment, choose_segments, segments_in_words
 from napari_cam_sam.limits import check_array
 

@@ -14,7 +14,7 @@ from napari_cam_sam.errors import refusal
 from napari_cam_sam.images.dicom.slices import Slices, nearest_slices
 from napari_cam_sam.images.dicom.source import DicomSource
 from napari_cam_sam.images.image import Image
-from napari_cam_sam.images.segments import Segment
+from napari_cam_sam.images.segments import Segment, segments_in_words
 
 __all__ = ["check_belongs", "first_fit", "on_image", "slice_numbers"]
 
@@ -126,6 +126,7 @@ def on_image(
         notes += ("Each slice of the resampled image has the labels of the nearest one measured.",)
     if target.spatial_ndim == 2:
         labels = labels[0]
+    notes = (f"Its labels are {segments_in_words(held)}.", *notes)
     names = ", ".join(one.name for one in held)
     name = names if len(names) <= 60 else f"{len(held)} segments"
     return replace(

@@ -366,7 +366,9 @@ def samples_from_volumes(
         name = name_of(image_source)
         try:
             image = image_source if isinstance(image_source, Image) else read_image(image_source)
-            truth = truth_source if isinstance(truth_source, Image) else read_labels(truth_source)
+            truth = truth_source
+            if not isinstance(truth, Image):
+                truth = read_labels(truth, like=image)
             check_same_grid(image, truth)
             own = name if isinstance(image_source, Path) else f"{index}: {name}"
             group = (groups[index] if groups else "") or own

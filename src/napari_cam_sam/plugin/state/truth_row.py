@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TruthRow"]
 
-_SUFFIXES = (*NIFTI, *(one for one in PILLOW if one not in JPEG), *TIFF)
+_SUFFIXES = (*NIFTI, *(one for one in PILLOW if one not in JPEG), *TIFF, ".dcm")
 _FILES = f"Masks ({' '.join(f'*{suffix}' for suffix in _SUFFIXES)});;All files (*)"
 
 
@@ -70,13 +70,13 @@ class TruthRow(QWidget):
         path : str or Path
         """
         try:
-            self._workspace.image()
+            image = self._workspace.image()
         except CamSamError as error:
             self.words.setText(str(error))
             return
         self.words.setText(f"Opening {Path(path).name}…")
         key = self._workspace.shown.frame_key()
-        self._latest.ask(partial(_read, Path(path), key))
+        self._latest.ask(partial(_read, Path(path), key, image))
 
     def _ask(self) -> None:
         image = self._workspace.image_layer
@@ -109,7 +109,7 @@ class TruthRow(QWidget):
         self.words.setText("")
 
 
-def _read(path: Path, key: FrameKey) -> tuple[Image, FrameKey]:
+def _read(path: Path, key: FrameKey, image: Image) -> tuple[Image, FrameKey]:
     """Read all of a mask, in a thread."""
-    mask = read_labels(path)
+    mask = read_labels(path, like=image)
     return replace(mask, data=np.array(mask.data)), key

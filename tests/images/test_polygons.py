@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 from skimage.measure import grid_points_in_poly
 
-from napari_cam_sam.images.dicom.polygons import crosses_itself, fill, outlines
+from napari_cam_sam.images.polygons import crosses_itself, fill, outlines
 
 SQUARE = np.array([(1.0, 1.0), (1.0, 5.0), (5.0, 5.0), (5.0, 1.0)])
 
