@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from napari_cam_sam.errors import CamSamError, refusal
 from napari_cam_sam.images.atomic import write_atomically
 from napari_cam_sam.images.dicom.drawn import write_drawn
+from napari_cam_sam.images.dicom.map_writing import write_map
 from napari_cam_sam.images.formats import JPEG, NIFTI, PILLOW, TIFF, suffix_of
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.nifti import write_nifti
@@ -165,7 +166,8 @@ def write_heatmap(path: str | os.PathLike[str], values: ArrayLike, like: Image) 
     Parameters
     ----------
     path : path-like
-        ``.nii`` or ``.nii.gz`` for an image with an affine, else ``.tif``.
+        ``.nii`` or ``.nii.gz`` for an image with an affine, else ``.tif``. Of an image from DICOM
+        also ``.dcm``, for a parametric map of its series.
     values : array of float, shape of ``like.spatial_shape``
     like : Image
 
@@ -176,6 +178,9 @@ def write_heatmap(path: str | os.PathLike[str], values: ArrayLike, like: Image) 
     """
     array = np.asarray(values)
     _check_shape(array, like, "heatmap")
+    if Path(path).name.lower().endswith(".dcm"):
+        write_map(Path(path), array, like)
+        return
     if suffix_of(Path(path)) in PILLOW:
         raise refusal(
             "This format cannot hold a heatmap: use .tif, or NIfTI for a NIfTI image", path
