@@ -9,9 +9,14 @@ from napari_cam_sam.limits import check_regular
 
 __all__ = [
     "JPEG",
+    "METAIMAGE",
+    "MGH",
     "NIFTI",
+    "NRRD",
     "PILLOW",
+    "SEG_NRRD",
     "TIFF",
+    "VOLUMES",
     "check_file",
     "has_suffix",
     "is_file",
@@ -20,6 +25,12 @@ __all__ = [
 ]
 
 NIFTI = (".nii", ".nii.gz")
+SEG_NRRD = ".seg.nrrd"
+NRRD = (SEG_NRRD, ".nrrd", ".nhdr")
+METAIMAGE = (".mha", ".mhd")
+MGH = (".mgz", ".mgh")
+VOLUMES = (*NIFTI, *NRRD, *METAIMAGE, *MGH)
+"""Suffixes of what holds an image's place in the world."""
 JPEG = (".jpg", ".jpeg")
 PILLOW = (".png", *JPEG)
 TIFF = (".tif", ".tiff")
@@ -35,7 +46,7 @@ def suffix_of(path: Path) -> str:
     Returns
     -------
     str
-        In lower case; ``.nii.gz`` counts as one.
+        In lower case; ``.nii.gz`` and ``.seg.nrrd`` count as one.
 
     Raises
     ------
@@ -46,7 +57,8 @@ def suffix_of(path: Path) -> str:
     if suffix is None:
         raise refusal(
             "This is not an image that can be read or written here: "
-            "use .nii, .nii.gz, .png, .jpg, .jpeg, .tif or .tiff",
+            "use .nii, .nii.gz, .nrrd, .nhdr, .seg.nrrd, .mha, .mhd, .mgz, .mgh, .png, .jpg, "
+            ".jpeg, .tif or .tiff",
             path,
         )
     return suffix
@@ -68,7 +80,7 @@ def has_suffix(path: Path) -> bool:
 
 def _known_suffix(path: Path) -> str | None:
     name = path.name.lower()
-    return next((one for one in (*NIFTI, *PILLOW, *TIFF) if name.endswith(one)), None)
+    return next((one for one in (*VOLUMES, *PILLOW, *TIFF) if name.endswith(one)), None)
 
 
 def stem_of(path: Path) -> str:

@@ -16,6 +16,7 @@ __all__ = [
     "Geometry",
     "Hanging",
     "default_geometry",
+    "geometry_from_affine",
     "hanging",
     "spacing_from_affine",
     "standing_affine",
@@ -255,6 +256,53 @@ def standing_affine(geometry: Geometry) -> Geometry:
     affine = np.eye(4)
     affine[:3, :3] = -np.diag(steps)[::-1]
     return Geometry(geometry.spacing, affine, geometry.unit)
+
+
+def geometry_from_affine(
+    affine: NDArray[np.float64], shape: Sequence[int], mm: float = 1.0
+) -> tuple[Geometry, tuple[str, ...]]:
+    """Return the geometry of a file whose fastest axis comes first.
+
+    Parameters
+    ----------
+    affine : ndarray of float64, shape (4, 4)
+        Maps (i, j, k, 1), of which i is the fastest in the file, to RAS+ in its unit.
+    shape : sequence of int
+        (i, j) or (i, j, k).
+    mm : float
+        Millimetres in the file's unit.
+
+    Returns
+    -------
+    geometry : Geometry
+        In mm, of an array with the axes (k, j, i).
+    notes : tuple of str
+        On what was put right.
+
+    Raises
+    ------
+    CamSamError
+        If the affine is no sound one.
+    """
+    if not np.isfinite(affine).all():
+        raise CamSamError("The affine in the header is not finite, so the header is broken.")
+    affine = affine.copy()
+    notes: tuple[str, ...] = ()
+    thin = [axis for axis in range(3) if (shape[axis] if axis < len(shape) else 1) == 1]
+    empty = [axis for axis in thin if not affine[:3, axis].any()]
+    if len(empty) == 1:
+        # A single slice may well have no thickness: its two axes say where it lies.
+        first, second = (affine[:3, axis] for axis in range(3) if axis != empty[0])
+        across = np.cross(first, second)
+        length = np.sqrt((across**2).sum())
+        if length > 0:
+            affine[:3, empty[0]] = across / length / mm
+            if empty[0] < len(shape):
+                notes = ("Its one slice has no thickness: 1 mm is taken.",)
+    world = np.diag([mm, mm, mm, 1.0]) @ affine[:, [2, 1, 0, 3]]
+    steps = spacing_from_affine(world)
+    spacing = tuple(float(s) for s in steps[-len(shape) :])
+    return Geometry(spacing=spacing, affine=world, unit="mm"), notes
 
 
 def spacing_from_affine(affine: NDArray[np.float64]) -> NDArray[np.float64]:

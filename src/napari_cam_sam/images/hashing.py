@@ -11,6 +11,7 @@ import numpy as np
 from napari_cam_sam.errors import refusal
 from napari_cam_sam.images.dicom.source import DicomSource
 from napari_cam_sam.images.image import Image
+from napari_cam_sam.images.stored import DetachedSource
 from napari_cam_sam.limits import check_regular
 
 __all__ = ["file_hash", "file_states", "image_hash"]
@@ -27,15 +28,15 @@ def image_hash(image: Image) -> str:
     -------
     str
         Hexadecimal SHA-256: of the file's bytes where the image has a path (the same as
-        ``sha256sum FILE``), else, as of a DICOM series, of the array's type, shape and values,
-        read plane by plane.
+        ``sha256sum FILE``), else, as of a DICOM series or a header whose values lie in another
+        file, of the array's type, shape and values, read plane by plane.
 
     Raises
     ------
     CamSamError
         If the file can no longer be read.
     """
-    if image.path is not None and not isinstance(image.source, DicomSource):
+    if image.path is not None and not isinstance(image.source, DicomSource | DetachedSource):
         return file_hash(image.path)
     digest = hashlib.sha256(f"{np.dtype(image.data.dtype).name} {image.data.shape}".encode())
     for plane in image.planes(0):

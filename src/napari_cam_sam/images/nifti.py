@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gzip
 import math
-import tempfile
 import zlib
 from dataclasses import dataclass
 from importlib import import_module
@@ -21,15 +20,15 @@ from numpy.typing import NDArray
 
 from napari_cam_sam.errors import CamSamError, reason_of, refusal
 from napari_cam_sam.images.formats import stem_of
-from napari_cam_sam.images.geometry import Geometry, spacing_from_affine
+from napari_cam_sam.images.geometry import geometry_from_affine
 from napari_cam_sam.images.image import Image, choose_frame
+from napari_cam_sam.images.unpacking import extra_bytes_note, unpack
 from napari_cam_sam.images.volume import VolumeOnDisk
 from napari_cam_sam.limits import EXPANSION, SMALL_BYTES, check_array
 
 __all__ = ["NiftiSource", "read_nifti", "write_nifti"]
 
 _MM_PER_UNIT = {0: 1.0, 1: 1e3, 2: 1.0, 3: 1e-3}  # not stated, m, mm, µm: codes of NIfTI
-_COPY_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,10 +97,10 @@ def read_nifti(path: Path, frame: int | None = None) -> Image:
     offset = start + chosen * n_bytes
     file: Path | IO[bytes] = path
     if packed:
-        file, more = _unpack(path, offset, n_bytes, to_the_end=chosen == frames - 1)
+        file, more = unpack(path, "gzip", offset, n_bytes, to_the_end=chosen == frames - 1)
         offset = 0
     else:
-        more = _extra(size - start - frames * n_bytes)
+        more = extra_bytes_note(size - start - frames * n_bytes)
     data = VolumeOnDisk(
         file,
         dtype=np.dtype(np.uint8) if channels else stored,
@@ -118,7 +117,7 @@ def read_nifti(path: Path, frame: int | None = None) -> Image:
     )
     try:
         mm, said = _unit(image.header)
-        geometry, remarks = _geometry(source.affine, mm, spatial)
+        geometry, remarks = geometry_from_affine(source.affine, spatial, mm)
     except CamSamError as error:
         raise refusal(str(error), path) from None
     notes = (*notes, *more, *said, *remarks)
@@ -186,7 +185,7 @@ def write_nifti(path: Path, values: NDArray[Any], like: Image) -> None:
         result = like.source.image_class(array, like.source.affine, header)
     elif like.geometry.affine is not None:
         affine = like.geometry.affine[:, [2, 1, 0, 3]]
-        result = nibabel.Nifti1Image(values.T, affine)
+        result = nibabel.Nifti1Image(values.T, affine, dtype=values.dtype)
         result.header.set_xyzt_units("mm" if like.geometry.unit == "mm" else "unknown")
     else:
         raise refusal(f"{like.name} has no affine, so save it as .tif or .png", path)
@@ -275,105 +274,9 @@ def _check_extensions(file: Any, at: int, end: int, order: str, path: Path) -> N
         at += length
 
 
-def _extra(n_bytes: int) -> tuple[str, ...]:
-    if n_bytes <= 0:
-        return ()
-    return (
-        f"{n_bytes} bytes follow its voxels and are not read: see whether the header declares all "
-        "slices and frames.",
-    )
-
-
-def _unpack(
-    path: Path, offset: int, n_bytes: int, *, to_the_end: bool
-) -> tuple[IO[bytes], tuple[str, ...]]:
-    """Copy a part of a gzip file's content to a temporary file, and note what follows it."""
-    notes: tuple[str, ...] = ()
-    try:
-        # Unnamed where the system can, so that even a kill leaves nothing behind.
-        target = tempfile.TemporaryFile(prefix="napari-cam-sam-")  # noqa: SIM115
-    except OSError as error:
-        raise refusal(f"This cannot be unpacked, no temporary file: {error}", path) from error
-    try:
-        with gzip.open(path, "rb") as packed:
-            skip, wanted = offset, n_bytes
-            while wanted > 0:
-                chunk = packed.read(min(_COPY_BYTES, skip or wanted))
-                if not chunk:
-                    raise EOFError("the data end early")
-                if skip:
-                    skip -= len(chunk)
-                    continue
-                wanted -= len(chunk)
-                _write(target, chunk, path)
-            # The check sum stands at the end, and is compared only when the end is read.
-            notes = _rest(packed, path, max(SMALL_BYTES, 4 * n_bytes)) if to_the_end else ()
-    except (OSError, EOFError, zlib.error) as error:
-        target.close()
-        raise refusal(f"This is truncated or damaged: {error}", path) from error
-    except BaseException:
-        target.close()
-        raise
-    target.flush()
-    return target, notes
-
-
-def _rest(packed: gzip.GzipFile, path: Path, most: int) -> tuple[str, ...]:
-    """Read what follows the voxels, up to a number of bytes: it may be packed without end."""
-    extra = 0
-    try:
-        while chunk := packed.read(_COPY_BYTES):
-            extra += len(chunk)
-            if extra > most:
-                raise refusal("More follows its voxels than the header can explain", path)
-    except gzip.BadGzipFile as error:
-        # What is no further part of a gzip file, after one whose check sum fits.
-        if "Not a gzipped file" not in str(error):
-            raise
-        return (*_extra(extra), "What follows its compressed part in the file is passed over.")
-    return _extra(extra)
-
-
-def _write(target: IO[bytes], chunk: bytes, path: Path) -> None:
-    try:
-        target.write(chunk)
-        target.flush()
-    except OSError as error:
-        raise refusal(
-            f"This cannot be unpacked to {tempfile.gettempdir()}: {error.strerror}; set TMPDIR to "
-            "a folder with room",
-            path,
-        ) from error
-
-
 def _unit(header: Any) -> tuple[float, tuple[str, ...]]:
     """Return the mm in the header's unit of space, and a note where it names none that exists."""
     code = int(header["xyzt_units"]) & 7
     if code in _MM_PER_UNIT:
         return _MM_PER_UNIT[code], ()
     return 1.0, (f"Its unit of length has the code {code}, which is not defined: mm is taken.",)
-
-
-def _geometry(
-    affine: NDArray[np.float64], mm: float, shape: tuple[int, ...]
-) -> tuple[Geometry, tuple[str, ...]]:
-    """Return the geometry in mm for an array in (k, j, i) order, from the shape (i, j[, k])."""
-    if not np.isfinite(affine).all():
-        raise CamSamError("The affine in the header is not finite, so the header is broken.")
-    affine = affine.copy()
-    notes: tuple[str, ...] = ()
-    thin = [axis for axis in range(3) if (shape[axis] if axis < len(shape) else 1) == 1]
-    empty = [axis for axis in thin if not affine[:3, axis].any()]
-    if len(empty) == 1:
-        # A single slice may well have no thickness: its two axes say where it lies.
-        first, second = (affine[:3, axis] for axis in range(3) if axis != empty[0])
-        across = np.cross(first, second)
-        length = np.sqrt((across**2).sum())
-        if length > 0:
-            affine[:3, empty[0]] = across / length / mm
-            if empty[0] < len(shape):
-                notes = ("Its one slice has no thickness: 1 mm is taken.",)
-    world = np.diag([mm, mm, mm, 1.0]) @ affine[:, [2, 1, 0, 3]]
-    steps = spacing_from_affine(world)
-    spacing = tuple(float(s) for s in steps[-len(shape) :])
-    return Geometry(spacing=spacing, affine=world, unit="mm"), notes

@@ -10,13 +10,17 @@ from pathlib import Path
 import numpy as np
 
 from napari_cam_sam.errors import CamSamError, reads, refusal
+from napari_cam_sam.images.cropped import on_whole_grid
 from napari_cam_sam.images.dicom.drawn import is_drawn, read_drawn
 from napari_cam_sam.images.dicom.files import is_dicom_path
 from napari_cam_sam.images.dicom.reading import read_dicom
 from napari_cam_sam.images.dicom.stacking import Spacing
 from napari_cam_sam.images.formats import (
     JPEG,
+    METAIMAGE,
+    MGH,
     NIFTI,
+    NRRD,
     PILLOW,
     TIFF,
     check_file,
@@ -25,7 +29,10 @@ from napari_cam_sam.images.formats import (
 )
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.labels import labels_of
+from napari_cam_sam.images.metaimage import read_metaimage
+from napari_cam_sam.images.mgh import read_mgh
 from napari_cam_sam.images.nifti import read_nifti
+from napari_cam_sam.images.nrrd import read_nrrd, read_nrrd_labels
 from napari_cam_sam.images.orientation import Asked
 from napari_cam_sam.images.raster import orientation_of, read_pillow
 from napari_cam_sam.images.tiff import read_tiff, tiff_asks
@@ -48,11 +55,11 @@ def read_image(
     Parameters
     ----------
     path : path-like
-        ``.nii`` and ``.nii.gz`` (opened, not loaded), ``.png``, ``.jpg``, ``.jpeg``, ``.tif`` or
-        ``.tiff``; or DICOM (opened, not loaded): a file, a folder with all below it, a DICOMDIR
-        or a zip.
+        ``.nii``, ``.nii.gz``, ``.nrrd``, ``.nhdr``, ``.mha``, ``.mhd``, ``.mgz`` and ``.mgh``
+        (opened, not loaded), ``.png``, ``.jpg``, ``.jpeg``, ``.tif`` or ``.tiff``; or DICOM
+        (opened, not loaded): a file, a folder with all below it, a DICOMDIR or a zip.
     frame : int or None
-        Which frame of a 4D NIfTI, a TIFF series or a DICOM series over time; needed where there
+        Which frame of a 4D volume, a TIFF series or a DICOM series over time; needed where there
         are several.
     channel : int or None
         Which channel of a TIFF file; ``frame`` may say it where there is no time.
@@ -112,7 +119,8 @@ def read_labels(
     Parameters
     ----------
     path : path-like
-        As for `read_image`, but no JPEG; or a DICOM segmentation or RT structure set.
+        As for `read_image`, but no JPEG; or a DICOM segmentation or RT structure set. A NRRD file
+        that names its segments, as ``.seg.nrrd`` does, is read by them.
     frame, channel, axes
         As for `read_image`.
     exact : bool
@@ -120,7 +128,7 @@ def read_labels(
         package wrote.
     like : Image or None
         The image that they are of. A DICOM segmentation is placed on its slices, and has a grid
-        of its own without it; contours need it.
+        of its own without it; so has what 3D Slicer cut to a part of its grid. Contours need it.
     segments : sequence of str or int, or None
         Names or numbers of the segments to read, where the file names any; needed where they
         overlap. None for all.
@@ -149,18 +157,26 @@ def read_labels(
             return read_drawn(path, like, segments)
         image = read_dicom(path, frame)
     else:
-        image = _read_labels(path, frame, channel, axes)
-    if segments is not None:
+        image = _read_labels(path, frame, channel, axes, segments)
+        if image.segments and like is not None:
+            image = on_whole_grid(image, like)
+    if segments is not None and not image.segments:
         raise refusal("This names no segments, so that none of them can be chosen", path)
     if image.rgb:
         colours = np.asarray(image.data)[..., :3]
         if (colours != colours[..., :1]).any():
             raise CamSamError(f"Colours are no labels: save one whole number a pixel ({path}).")
         image = replace(image, data=np.ascontiguousarray(colours[..., 0]), rgb=False)
-    return labels_of(image, exact=exact)
+    return labels_of(image, exact=exact or bool(image.segments))
 
 
-def _read_labels(path: Path, frame: int | None, channel: int | None, axes: str | None) -> Image:
+def _read_labels(
+    path: Path,
+    frame: int | None,
+    channel: int | None,
+    axes: str | None,
+    segments: Sequence[str | int] | None,
+) -> Image:
     """Read the pixels of a file of labels that is none of DICOM."""
     if suffix_of(path) in JPEG:
         check_file(path)
@@ -168,6 +184,10 @@ def _read_labels(path: Path, frame: int | None, channel: int | None, axes: str |
             "JPEG alters values, so it cannot hold labels: save them as PNG, TIFF or NIfTI "
             f"({path})."
         )
+    if suffix_of(path) in NRRD:
+        check_file(path)
+        _check_flat(path, channel, axes)
+        return read_nrrd_labels(path, frame, segments)
     return _read(path, frame, channel, axes, labels=True)
 
 
@@ -227,6 +247,12 @@ def _read(
     _check_flat(path, channel, axes)
     if suffix in NIFTI:
         return read_nifti(path, frame)
+    if suffix in NRRD:
+        return read_nrrd(path, frame)
+    if suffix in METAIMAGE:
+        return read_metaimage(path, frame)
+    if suffix in MGH:
+        return read_mgh(path, frame)
     if frame not in (None, 0):
         raise refusal(f"This has no frame {frame}: it is a single image", path)
     return read_pillow(path, labels=labels)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from napari_cam_sam.errors import CamSamError, unknown_name
 
-__all__ = ["Segment", "choose_segments", "segments_in_words"]
+__all__ = ["Segment", "choose_segments", "segments_in_words", "segments_of"]
 
 _LISTED = 8
 
@@ -63,6 +63,26 @@ def choose_segments(
         return tuple(known)
     numbers = {_number(known, one, what) for one in wanted}
     return tuple(one for one in known if one.number in numbers)
+
+
+def segments_of(numbers: Iterable[int], segments: Sequence[Segment]) -> tuple[Segment, ...]:
+    """Return a segment for each label, those without a name called by their number.
+
+    Parameters
+    ----------
+    numbers : iterable of int
+        Labels that there are, without the background.
+    segments : sequence of Segment
+        What is known of them; those without a pixel are kept, too.
+
+    Returns
+    -------
+    tuple of Segment
+        By their number.
+    """
+    known = {number: Segment(number, f"Label {number}") for number in numbers}
+    known |= {one.number: one for one in segments}
+    return tuple(known[number] for number in sorted(known))
 
 
 def segments_in_words(segments: Iterable[Segment]) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from napari_cam_sam.errors import refusal
 
-__all__ = ["VolumeOnDisk"]
+__all__ = ["PartOnDisk", "VolumeOnDisk"]
 
 _BLOCK_BYTES = 32 * 2**20
 
@@ -81,12 +81,7 @@ class VolumeOnDisk:
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
         """Read a part: integers, slices and an ellipsis, as numpy does."""
-        keys = list(key) if isinstance(key, tuple) else [key]
-        for position, item in enumerate(keys):
-            if item is Ellipsis:
-                missing = self.ndim - len(keys) + 1
-                keys[position : position + 1] = [slice(None)] * missing
-                break
+        keys = _without_ellipsis(key, self.ndim)
         first, rest = (keys[0], tuple(keys[1:])) if keys else (slice(None), ())
         if not isinstance(first, slice):
             index = range(len(self))[first]
@@ -120,3 +115,55 @@ class VolumeOnDisk:
         if self._scaled:
             return np.asarray(block.astype(np.float64) * self.slope + self.inter)
         return np.array(block, dtype=self.dtype)
+
+
+class PartOnDisk:
+    """What lies at one index along some axes of a volume on disk, with numpy's basic indexing.
+
+    For frames and components whose values lie between those of others.
+
+    Parameters
+    ----------
+    volume : VolumeOnDisk
+    fixed : dict of int to int
+        Index along each axis that the part has no more.
+
+    Attributes
+    ----------
+    shape : tuple of int
+    ndim : int
+        Number of axes.
+    dtype : dtype
+    """
+
+    def __init__(self, volume: VolumeOnDisk, fixed: dict[int, int]) -> None:
+        self._volume, self._fixed = volume, dict(sorted(fixed.items()))
+        self.shape = tuple(n for axis, n in enumerate(volume.shape) if axis not in fixed)
+        self.ndim = len(self.shape)
+        self.dtype = volume.dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """Read everything."""
+        if copy is False:
+            raise ValueError("A volume on disk cannot be an array without a copy.")
+        return self[...] if dtype is None else self[...].astype(dtype, copy=False)
+
+    def __getitem__(self, key: Any) -> NDArray[Any]:
+        """Read a part: integers, slices and an ellipsis, as numpy does."""
+        keys = _without_ellipsis(key, self.ndim)
+        keys += [slice(None)] * (self.ndim - len(keys))
+        for axis, index in self._fixed.items():
+            keys.insert(axis, index)
+        return self._volume[tuple(keys)]
+
+
+def _without_ellipsis(key: Any, ndim: int) -> list[Any]:
+    keys = list(key) if isinstance(key, tuple) else [key]
+    for position, item in enumerate(keys):
+        if item is Ellipsis:
+            keys[position : position + 1] = [slice(None)] * (ndim - len(keys) + 1)
+            break
+    return keys

@@ -14,13 +14,12 @@ from numpy.typing import ArrayLike, NDArray
 from napari_cam_sam.errors import CamSamError, refusal
 from napari_cam_sam.images.atomic import write_atomically
 from napari_cam_sam.images.dicom.drawn import write_drawn
-from napari_cam_sam.images.dicom.map_writing import write_map
-from napari_cam_sam.images.formats import JPEG, NIFTI, PILLOW, TIFF, suffix_of
+from napari_cam_sam.images.formats import JPEG, PILLOW, SEG_NRRD, TIFF, VOLUMES, suffix_of
 from napari_cam_sam.images.image import Image
-from napari_cam_sam.images.nifti import write_nifti
 from napari_cam_sam.images.raster import write_pillow
 from napari_cam_sam.images.segments import Segment
 from napari_cam_sam.images.tiff import holds_spacing, write_tiff
+from napari_cam_sam.images.volume_writing import lost_in, write_volume
 
 __all__ = [
     "heatmap_suffix",
@@ -119,9 +118,10 @@ def write_labels(
     Parameters
     ----------
     path : path-like
-        ``.nii`` or ``.nii.gz`` for an image with an affine (see `write_nifti` for what is kept of
-        its header), else ``.png`` in 2D, or ``.tif``. Of an image from DICOM also ``.dcm`` for a
-        segmentation of its series, or what `write_drawn` knows by the name.
+        ``.nii``, ``.nii.gz``, ``.mgz`` or ``.mgh`` for an image with an affine (see `write_nifti`
+        for what is kept of its header); ``.nrrd``, ``.nhdr``, ``.seg.nrrd``, ``.mha`` or ``.mhd``;
+        else ``.png`` in 2D, or ``.tif``. Of an image from DICOM also ``.dcm`` for a segmentation
+        of its series, or what `write_drawn` knows by the name.
     labels : array of integers or booleans, shape of ``like.spatial_shape``
         Written as the smallest of uint8, uint16 and int32 that holds them.
     like : Image
@@ -129,7 +129,8 @@ def write_labels(
     segments : sequence of Segment
         What the labels are called, for formats that hold it; by default those of ``like``.
     warn : bool
-        Whether to warn where the format cannot hold the spacing, or the numbers of the labels.
+        Whether to warn where the format cannot hold the spacing, or the names or numbers of the
+        labels.
 
     Raises
     ------
@@ -157,7 +158,8 @@ def write_labels(
     dtype = labels_dtype(highest, lowest)
     if suffix_of(Path(path)) in JPEG:
         raise refusal("JPEG cannot hold labels, as it alters values: use .png or .tif", path)
-    _write(Path(path), array.astype(dtype, copy=False), like, warn=warn)
+    segments = segments or like.segments
+    _write(Path(path), array.astype(dtype, copy=False), like, segments=segments, warn=warn)
 
 
 def write_heatmap(path: str | os.PathLike[str], values: ArrayLike, like: Image) -> None:
@@ -166,8 +168,7 @@ def write_heatmap(path: str | os.PathLike[str], values: ArrayLike, like: Image) 
     Parameters
     ----------
     path : path-like
-        ``.nii`` or ``.nii.gz`` for an image with an affine, else ``.tif``. Of an image from DICOM
-        also ``.dcm``, for a parametric map of its series.
+        As for `write_labels`, but no picture and no ``.seg.nrrd``.
     values : array of float, shape of ``like.spatial_shape``
     like : Image
 
@@ -178,9 +179,6 @@ def write_heatmap(path: str | os.PathLike[str], values: ArrayLike, like: Image) 
     """
     array = np.asarray(values)
     _check_shape(array, like, "heatmap")
-    if Path(path).name.lower().endswith(".dcm"):
-        write_map(Path(path), array, like)
-        return
     if suffix_of(Path(path)) in PILLOW:
         raise refusal(
             "This format cannot hold a heatmap: use .tif, or NIfTI for a NIfTI image", path
@@ -194,8 +192,9 @@ def write_image(path: str | os.PathLike[str], image: Image) -> None:
     Parameters
     ----------
     path : path-like
-        ``.nii`` or ``.nii.gz`` for gray with an affine, ``.tif``, or for 8-bit 2D images ``.png``
-        or ``.jpg``; 16-bit gray may be ``.png``.
+        ``.nii``, ``.nii.gz``, ``.mgz`` or ``.mgh`` for gray with an affine; ``.nrrd``, ``.nhdr``,
+        ``.mha``, ``.mhd`` or ``.tif``; or for 8-bit 2D images ``.png`` or ``.jpg``; 16-bit gray
+        may be ``.png``.
     image : Image
 
     Raises
@@ -204,25 +203,29 @@ def write_image(path: str | os.PathLike[str], image: Image) -> None:
         If the format cannot hold the image, or the file cannot be written.
     """
     array = np.asarray(image.data)
+    if suffix_of(Path(path)) == SEG_NRRD:
+        raise refusal("This format holds labels alone: use .nrrd", path)
     if array.dtype.kind == "b":
         array = array.astype(np.uint8)
     _write(Path(path), array, image, rgb=image.rgb)
 
 
 def _write(
-    path: Path, array: NDArray[Any], like: Image, *, rgb: bool = False, warn: bool = True
+    path: Path,
+    array: NDArray[Any],
+    like: Image,
+    *,
+    rgb: bool = False,
+    segments: Sequence[Segment] = (),
+    warn: bool = True,
 ) -> None:
     suffix = suffix_of(path)
     if like.path is not None and path.exists() and like.path.exists() and path.samefile(like.path):
         raise refusal("This is the image itself, which would be lost: name another file", path)
-    if suffix in NIFTI:
-        if rgb:
-            raise refusal("NIfTI cannot hold colour here: use .tif or .png", path)
-        if like.geometry.affine is None:
-            raise refusal(
-                f"NIfTI needs an affine, and {like.name} has none: use .tif, or .png in 2D", path
-            )
-        write_atomically(path, lambda hidden: write_nifti(hidden, array, like))
+    for lost in lost_in(suffix, array, like, rgb=rgb, segments=segments) if warn else ():
+        warnings.warn(f"{lost} ({path}).", UserWarning, stacklevel=3)
+    if suffix in VOLUMES:
+        write_volume(path, suffix, array, like, rgb=rgb, segments=segments)
         return
     if like.geometry.affine is not None and not rgb:
         raise refusal(
