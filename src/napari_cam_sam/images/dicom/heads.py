@@ -24,7 +24,7 @@ from napari_cam_sam.images.dicom.frame_values import (
 )
 from napari_cam_sam.images.dicom.suv import SUV_TAGS, Suv, suv_of
 from napari_cam_sam.images.dicom.values import text, whole
-from napari_cam_sam.limits import EXPANSION, SMALL_BYTES
+from napari_cam_sam.limits import SMALL_BYTES, memory_bound
 
 __all__ = ["FileHead", "FrameHead", "looks_like_dicom", "open_data", "read_heads"]
 
@@ -51,6 +51,8 @@ _PIXELS = {
 }
 _MOST_FRAMES = 1_000_000
 _BUFFER = 1 << 16
+_DEFLATION = 64
+"""How many bytes of a header and pixels one deflated byte may stand for, in large files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +222,7 @@ def open_data(path: Path) -> tuple[BinaryIO, bool]:
         file.close()
         raise
     file.close()
-    most = max(SMALL_BYTES, min(len(packed) * EXPANSION, 2**31))
+    most = max(SMALL_BYTES, min(len(packed) * _DEFLATION, memory_bound()))
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         found = inflater.decompress(packed, most)
@@ -299,7 +301,7 @@ def _file_head(path: Path, data: Any, file: BinaryIO, deflated: bool) -> FileHea
     elif not syntax:
         syntax = IMPLICIT if implicit else EXPLICIT if little else BIG_ENDIAN
     frames = whole(data, "NumberOfFrames") or 1
-    if not 1 <= frames <= _MOST_FRAMES:
+    if not 1 <= frames <= _MOST_FRAMES or (keyword and frames > size):
         raise CamSamError(f"The header is broken: it declares {frames} frames")
     modality = text(data, "Modality").upper()
     stored = whole(data, "BitsAllocated") or 0

@@ -104,7 +104,8 @@ def read_series(
         scale = scale_of(frames)
     except CamSamError as error:
         raise refusal(str(error), where) from error.__cause__
-    notes = (*series.notes, *stack.notes, *scale.notes)
+    sizes = frames[0].values.spacing_note
+    notes = (*series.notes, *stack.notes, *((sizes,) if sizes else ()), *scale.notes)
     if series.frames > 1:
         notes = (*notes, _frame_note(series, frame or 0))
     data = _data(stack, scale, where)

@@ -197,7 +197,7 @@ def _doubled(along: NDArray[np.float64]) -> str:
 def _uneven(along: NDArray[np.float64]) -> str:
     steps = np.diff(along)
     choice = 'to open them all the same, choose the spacing "as-is", or "even" to resample them'
-    usual = float(np.median(steps))
+    usual = _usual(steps)
     wide = steps > 1.5 * usual
     times = steps / usual
     if wide.any() and (np.abs(times - np.round(times)) <= 0.1).all() and (~wide).any():
@@ -214,11 +214,16 @@ def _uneven(along: NDArray[np.float64]) -> str:
     )
 
 
+def _usual(steps: NDArray[np.float64]) -> float:
+    """Return the median, of two the smaller."""
+    return float(np.sort(steps)[(len(steps) - 1) // 2])
+
+
 def _resampled(
     frames: list[FrameHead], along: NDArray[np.float64], positions: NDArray[np.float64]
 ) -> Stack:
     """Return a stack of evenly spaced slices, each between two frames or on one."""
-    step = float(np.median(np.diff(along)))
+    step = _usual(np.diff(along))
     extent = float(along[-1] - along[0])
     count = round(extent / step) + 1
     if count > 4 * len(frames) + 16:
@@ -256,10 +261,9 @@ def _flat(frames: Sequence[FrameHead]) -> Stack:
             f"This is no volume: its {len(frames)} images have no position in the patient"
         )
     values = frames[0].values
-    notes = (values.spacing_note,) if values.spacing_note else ()
     if values.spacing is None:
-        return Stack((frames[0],), default_geometry(2), None, notes)
-    return Stack((frames[0],), Geometry(values.spacing, None, "mm"), None, notes)
+        return Stack((frames[0],), default_geometry(2))
+    return Stack((frames[0],), Geometry(values.spacing, None, "mm"))
 
 
 def _geometry(first: FrameHead, across: NDArray[np.float64]) -> Geometry:
