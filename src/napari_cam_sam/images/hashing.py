@@ -36,7 +36,8 @@ def image_hash(image: Image) -> str:
     CamSamError
         If the file can no longer be read.
     """
-    if image.path is not None and not isinstance(image.source, DicomSource | DetachedSource):
+    of_file = not isinstance(image.source, DicomSource | DetachedSource)
+    if image.path is not None and of_file and not image.path.is_dir():
         return file_hash(image.path)
     digest = hashlib.sha256(f"{np.dtype(image.data.dtype).name} {image.data.shape}".encode())
     for plane in image.planes(0):

@@ -107,7 +107,7 @@ def _grids(frames: Sequence[FrameHead]) -> list[list[FrameHead]]:
     for frame in frames:
         file = frame.file
         key = (
-            file.rows, file.columns, file.samples, file.pixel_keyword,
+            frame.rows, frame.columns, file.samples, file.pixel_keyword,
             file.photometric.startswith("MONOCHROME"),
             None if frame.values.spacing is None
             else tuple(float(f"{s:.4g}") for s in frame.values.spacing),
@@ -133,7 +133,7 @@ def _grid_labels(grids: list[list[FrameHead]]) -> list[str]:
     firsts = [grid[0] for grid in grids]
     ways: tuple[Callable[[FrameHead], str], ...] = (
         lambda f: _plane(f.values.orientation),
-        lambda f: f"{f.file.rows}×{f.file.columns}",
+        lambda f: f"{f.rows}×{f.columns}",
         lambda f: "" if f.values.spacing is None else f"{f.values.spacing[0]:.4g} mm",
     )
     parts = [[way(f) for f in firsts] for way in ways]

@@ -10,7 +10,7 @@ import stat
 import struct
 import warnings
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,6 +22,7 @@ from napari_cam_sam.images.dicom.frame_values import (
     PixelWindow,
     frame_values,
 )
+from napari_cam_sam.images.dicom.mosaic import Tile, tiles_of
 from napari_cam_sam.images.dicom.suv import SUV_TAGS, Suv, suv_of
 from napari_cam_sam.images.dicom.values import text, whole
 from napari_cam_sam.limits import SMALL_BYTES, memory_bound
@@ -132,11 +133,24 @@ class FrameHead:
         In its file, from 1.
     values : FrameValues
         What the header says of this frame alone.
+    tile : Tile or None
+        Where it lies in a mosaic, of which it then is a part.
     """
 
     file: FileHead
     number: int
     values: FrameValues
+    tile: Tile | None = None
+
+    @property
+    def rows(self) -> int:
+        """Of the frame: in a mosaic fewer than the file's."""
+        return self.file.rows if self.tile is None else self.tile.rows
+
+    @property
+    def columns(self) -> int:
+        """Of the frame."""
+        return self.file.columns if self.tile is None else self.tile.columns
 
     @property
     def windows(self) -> tuple[PixelWindow, ...]:
@@ -262,12 +276,10 @@ def read_heads(path: Path) -> list[FrameHead]:
                 file, stop_before_pixels=True, force=True, specific_tags=_all_tags()
             )
             file_head = _file_head(path, data, file, deflated)
-            return [
-                FrameHead(file_head, i + 1, values)
-                for i, values in enumerate(
-                    frame_values(data, file_head.frames, file_head.image_type)
-                )
-            ]
+            values = frame_values(data, file_head.frames, file_head.image_type)
+            if "MOSAIC" in file_head.image_type and len(values) == 1:
+                return _tiles(file_head, values[0])
+            return [FrameHead(file_head, i + 1, one) for i, one in enumerate(values)]
         except CamSamError:
             raise
         except RecursionError as error:
@@ -278,6 +290,17 @@ def read_heads(path: Path) -> list[FrameHead]:
             raise
         except Exception as error:  # pydicom fails on a broken header in a dozen ways
             raise CamSamError("This is truncated, or its header is broken") from error
+
+
+def _tiles(file: FileHead, values: FrameValues) -> list[FrameHead]:
+    """Return the slices of a mosaic; the mosaic itself, which is refused, if they are not known."""
+    tiles = tiles_of(file.path)
+    if not tiles or values.orientation is None:
+        return [FrameHead(replace(file, tiled=True), 1, values)]
+    return [
+        FrameHead(file, k + 1, replace(values, position=tile.position), tile)
+        for k, tile in enumerate(tiles)
+    ]
 
 
 @lru_cache(maxsize=1)
@@ -336,7 +359,7 @@ def _file_head(path: Path, data: Any, file: BinaryIO, deflated: bool) -> FileHea
         lookup="ModalityLUTSequence" in data and bool(data["ModalityLUTSequence"].value),
         suv=suv_of(data) if modality == "PT" else None,
         encrypted="EncryptedAttributesSequence" in data,
-        tiled="TotalPixelMatrixRows" in data or "MOSAIC" in text(data, "ImageType").upper(),
+        tiled="TotalPixelMatrixRows" in data,
     )
 
 

@@ -159,8 +159,8 @@ def check_pixels(file: FileHead) -> None:
     """
     if file.tiled:
         raise CamSamError(
-            "Its pictures are tiles of a larger one (a mosaic or a slide), which is not read: "
-            "convert it first"
+            "Its pictures are tiles of a larger one (of a slide, or a mosaic without its private "
+            "header), which is not read: convert it first"
         )
     if file.pixel_keyword == "PixelData" and (
         file.bits_allocated not in (1, 8, 16, 32, 64)
@@ -256,6 +256,9 @@ def read_frame(frame: FrameHead, scale: Scale) -> NDArray[Any]:
         warnings.simplefilter("ignore")
         try:
             stored = _decoded(frame)
+            if frame.tile is not None:
+                tile = frame.tile
+                stored = stored[tile.top :, tile.left :][: tile.rows, : tile.columns]
             if scale.rgb:
                 return _colours(stored, frame, scale)
             return _values(stored, frame, scale)
@@ -299,7 +302,7 @@ def _decoded(frame: FrameHead) -> NDArray[Any]:
             data.seek(file.pixel_start)
         found, _ = get_decoder(UID(file.transfer_syntax)).as_array(
             data,
-            index=frame.number - 1,
+            index=_index(frame),
             decoding_plugin=_DECODERS.get(file.transfer_syntax, ""),
             **options,
         )
@@ -309,7 +312,11 @@ def _decoded(frame: FrameHead) -> NDArray[Any]:
 def _encoded(data: BinaryIO, frame: FrameHead) -> bytes:
     from pydicom.encaps import get_frame
 
-    return get_frame(data, frame.number - 1, number_of_frames=frame.file.frames)
+    return get_frame(data, _index(frame), number_of_frames=frame.file.frames)
+
+
+def _index(frame: FrameHead) -> int:
+    return 0 if frame.tile is not None else frame.number - 1
 
 
 def _values(stored: NDArray[Any], frame: FrameHead, scale: Scale) -> NDArray[Any]:

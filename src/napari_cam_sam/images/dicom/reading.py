@@ -106,6 +106,8 @@ def read_series(
         raise refusal(str(error), where) from error.__cause__
     sizes = frames[0].values.spacing_note
     notes = (*series.notes, *stack.notes, *((sizes,) if sizes else ()), *scale.notes)
+    if frames[0].tile is not None:
+        notes = (*notes, "It is a mosaic that is taken apart: no segmentation can refer to it.")
     if series.frames > 1:
         notes = (*notes, _frame_note(series, frame or 0))
     data = _data(stack, scale, where)
@@ -145,8 +147,10 @@ def _name(series: DicomSeries) -> str:
     return " ".join(kept.split())[:80].strip(" .") or "DICOM"
 
 
-def _source(series: DicomSeries, stack: Stack) -> DicomSource:
+def _source(series: DicomSeries, stack: Stack) -> DicomSource | None:
     first = stack.frames[0].file
+    if stack.frames[0].tile is not None:
+        return None  # nothing in DICOM can refer to a part of a frame
     return DicomSource(
         frames=tuple(
             DicomFrame(one.file.path, one.file.sop_class_uid, one.file.sop_instance_uid, one.number)
@@ -161,8 +165,8 @@ def _source(series: DicomSeries, stack: Stack) -> DicomSource:
 
 
 def _data(stack: Stack, scale: Scale, where: Path) -> Any:
-    file = stack.frames[0].file
-    plane_shape = (file.rows, file.columns, *((3,) if scale.rgb else ()))
+    first = stack.frames[0]
+    plane_shape = (first.rows, first.columns, *((3,) if scale.rgb else ()))
 
     def decode(index: int) -> NDArray[Any]:
         return _decoded(stack.frames[index], scale, where)
