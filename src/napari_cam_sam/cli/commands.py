@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from napari_cam_sam import __version__
 from napari_cam_sam.cli.cache import add_cache_commands
 from napari_cam_sam.cli.demo import add_demo_command
+from napari_cam_sam.cli.measure import add_measure_command
 from napari_cam_sam.cli.metrics import add_metrics_command
 from napari_cam_sam.cli.models import add_models_command
 from napari_cam_sam.cli.printing import warnings_as_notes
@@ -33,6 +34,7 @@ _COMMANDS = (
     add_run_command,
     add_trust_command,
     add_metrics_command,
+    add_measure_command,
     add_prompts_command,
     add_series_command,
     add_replay_command,

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from napari_cam_sam.errors import CamSamError, refusal
 from napari_cam_sam.images.atomic import write_atomically
 from napari_cam_sam.images.dicom.drawn import write_drawn
+from napari_cam_sam.images.dicom.map_writing import write_map
 from napari_cam_sam.images.formats import JPEG, PILLOW, SEG_NRRD, TIFF, VOLUMES, suffix_of
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.raster import write_pillow
@@ -168,7 +169,8 @@ def write_heatmap(path: str | os.PathLike[str], values: ArrayLike, like: Image) 
     Parameters
     ----------
     path : path-like
-        As for `write_labels`, but no picture and no ``.seg.nrrd``.
+        As for `write_labels`, but no picture and no ``.seg.nrrd``; ``.dcm`` is a parametric map
+        of the series that the image was read from.
     values : array of float, shape of ``like.spatial_shape``
     like : Image
 
@@ -179,6 +181,9 @@ def write_heatmap(path: str | os.PathLike[str], values: ArrayLike, like: Image) 
     """
     array = np.asarray(values)
     _check_shape(array, like, "heatmap")
+    if Path(path).name.lower().endswith(".dcm"):
+        write_map(Path(path), array, like)
+        return
     if suffix_of(Path(path)) in PILLOW:
         raise refusal(
             "This format cannot hold a heatmap: use .tif, or NIfTI for a NIfTI image", path

@@ -19,10 +19,12 @@ from napari_cam_sam.images.segments import Segment
 __all__ = [
     "PROGRAM",
     "identity",
+    "name_frames",
     "named",
     "on_series",
     "program_version",
     "series_headers",
+    "slice_places",
     "source_of",
 ]
 
@@ -230,3 +232,58 @@ def named(labels: NDArray[Any], segments: Sequence[Segment], path: Path) -> list
         )
     known = {one.number: one for one in segments}
     return [known.get(n, Segment(n, f"Label {n}")) for n in numbers]
+
+
+def slice_places(like: Image, count: int, path: Path) -> list[Any]:
+    """Return the positions of the slices of a file of several frames.
+
+    Parameters
+    ----------
+    like : Image
+    count : int
+        Of the slices.
+    path : Path
+        File to write.
+
+    Returns
+    -------
+    list of highdicom.PlanePositionSequence
+
+    Raises
+    ------
+    CamSamError
+        If they have none.
+    """
+    from highdicom import PlanePositionSequence
+
+    grid = slices_of(like)
+    if grid is None or len(grid.positions) != count:
+        raise refusal(
+            f"The slices of {like.name} have no place in the patient, so that nothing in DICOM "
+            "can be placed on them",
+            path,
+        )
+    return [PlanePositionSequence("PATIENT", position) for position in grid.positions]
+
+
+def name_frames(data: Any, source: DicomSource, like: Image) -> None:
+    """Leave each frame one source: of a series in time more frames than the own have its place.
+
+    Parameters
+    ----------
+    data : pydicom.Dataset
+        Changed in place.
+    source : DicomSource
+    like : Image
+    """
+    grid = slices_of(like)
+    assert grid is not None
+    for group in data.PerFrameFunctionalGroupsSequence:
+        place = np.array([float(v) for v in group.PlanePositionSequence[0].ImagePositionPatient])
+        number = int(np.abs(grid.positions - place).sum(axis=1).argmin())
+        items = group.DerivationImageSequence[0].SourceImageSequence
+        own = [
+            one for one in items if one.get("ReferencedFrameNumber") == source.frames[number].number
+        ]
+        if own:
+            group.DerivationImageSequence[0].SourceImageSequence = own[:1]

@@ -11,20 +11,20 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_cam_sam.errors import refusal
 from napari_cam_sam.images.atomic import write_atomically
 from napari_cam_sam.images.dicom.datasets import quiet
 from napari_cam_sam.images.dicom.naming import codes_for, colour_for
 from napari_cam_sam.images.dicom.objects import (
     PROGRAM,
     identity,
+    name_frames,
     named,
     on_series,
     program_version,
     series_headers,
+    slice_places,
     source_of,
 )
-from napari_cam_sam.images.dicom.slices import slices_of
 from napari_cam_sam.images.dicom.source import DicomSource
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.segments import Segment
@@ -125,7 +125,7 @@ def _segmentation(
             )
         )
     headers = series_headers(source)
-    places = _places(like, len(array), path) if len(headers) < len(array) else None
+    places = slice_places(like, len(array), path) if len(headers) < len(array) else None
     data = Segmentation(
         headers,
         array,
@@ -138,34 +138,5 @@ def _segmentation(
     )
     data.ContentCreatorName = ""
     if places is not None:
-        _name_frames(data, source, like)
+        name_frames(data, source, like)
     return data
-
-
-def _places(like: Image, count: int, path: Path) -> list[Any]:
-    """Return the positions of the slices of a file of several frames."""
-    from highdicom import PlanePositionSequence
-
-    grid = slices_of(like)
-    if grid is None or len(grid.positions) != count:
-        raise refusal(
-            f"The slices of {like.name} have no place in the patient, so that a DICOM segmentation "
-            "cannot be placed on them",
-            path,
-        )
-    return [PlanePositionSequence("PATIENT", position) for position in grid.positions]
-
-
-def _name_frames(data: Any, source: DicomSource, like: Image) -> None:
-    """Leave each frame one source: of a series in time more frames than the own have its place."""
-    grid = slices_of(like)
-    assert grid is not None
-    for group in data.PerFrameFunctionalGroupsSequence:
-        place = np.array([float(v) for v in group.PlanePositionSequence[0].ImagePositionPatient])
-        number = int(np.abs(grid.positions - place).sum(axis=1).argmin())
-        items = group.DerivationImageSequence[0].SourceImageSequence
-        own = [
-            one for one in items if one.get("ReferencedFrameNumber") == source.frames[number].number
-        ]
-        if own:
-            group.DerivationImageSequence[0].SourceImageSequence = own[:1]
