@@ -6,10 +6,13 @@ from .cam.pixel_sets import PixelSet
 from .cam.trust import assess_trust
 from .cam.volume_heatmaps import compute_volume_heatmap
 from .errors import CamSamError
+from .images.dicom.drawn import read_label_sets
 from .images.dicom.series import find_series
 from .images.geometry import Geometry
 from .images.image import Image, image_from_array
+from .images.measurements import Measurement, measure_labels
 from .images.reading import read_image, read_labels
+from .images.segments import Segment
 from .images.windows import Window, WindowParameters, apply_window, resolve_window
 from .images.writing import write_labels
 from .metrics.scoring import score_heatmap, score_masks
@@ -47,6 +50,7 @@ __all__ = [
     "Geometry",
     "Heatmap",
     "Image",
+    "Measurement",
     "ObjectPrompt",
     "OcclusionParameters",
     "PixelSet",
@@ -55,6 +59,7 @@ __all__ = [
     "PromptParameters",
     "PropagationParameters",
     "RunParameters",
+    "Segment",
     "Session",
     "TrainingParameters",
     "TrustParameters",
@@ -73,11 +78,13 @@ __all__ = [
     "load_classifier",
     "load_model",
     "load_segmenter",
+    "measure_labels",
     "open_cache",
     "prompts_from_heatmap",
     "prompts_from_mask",
     "propagate",
     "read_image",
+    "read_label_sets",
     "read_labels",
     "read_session",
     "read_study",

@@ -57,9 +57,7 @@ def test_large_values_lose_no_digits():
 def test_what_cannot_be_known_is_not_a_number():
     labels = np.ones((4, 5), int)
     (found,) = measure_labels(labels, image_from_array(np.zeros((4, 5, 3), np.uint8), rgb=True))
-    assert all(
-        math.isnan(v) for v in (found.mean, found.sd, found.volume_ml, found.longest_mm)
-    )
+    assert all(math.isnan(v) for v in (found.mean, found.sd, found.volume_ml, found.longest_mm))
     (found,) = measure_labels(labels, image_from_array(np.full((4, 5), np.nan)))
     assert math.isnan(found.mean)
     assert measure_labels(labels * 0, image_from_array(np.zeros((4, 5)))) == ()
@@ -68,9 +66,7 @@ def test_what_cannot_be_known_is_not_a_number():
 
 
 def test_rows_have_a_column_for_each_measure():
-    (row,) = measurements_rows(
-        measure_labels(np.ones((2, 3, 4), int), volume(np.zeros((2, 3, 4))))
-    )
+    (row,) = measurements_rows(measure_labels(np.ones((2, 3, 4), int), volume(np.zeros((2, 3, 4)))))
     assert list(row) == [
         "label", "name", "voxels", "volume_ml", "longest_mm", "perpendicular_mm", "slice", "mean",
         "sd",

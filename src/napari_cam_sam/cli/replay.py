@@ -12,6 +12,7 @@ import napari_cam_sam as ncs
 from napari_cam_sam.cli.printing import print_json, progress
 from napari_cam_sam.cli.shared import add_shared
 from napari_cam_sam.errors import CamSamError, refusal
+from napari_cam_sam.images.dicom.source import DicomSource
 from napari_cam_sam.images.formats import NIFTI, TIFF, suffix_of
 from napari_cam_sam.sam.segmenter import Segmenter
 from napari_cam_sam.text import shown
@@ -112,7 +113,8 @@ def _check_labels_file(path: Path, image: ncs.Image, session: Path) -> None:
     """Refuse a file that labels cannot be written to, before anything is computed."""
     pictures = (".png", *TIFF) if image.spatial_ndim == 2 else TIFF
     fitting = pictures if image.geometry.affine is None else NIFTI
-    if suffix_of(path) not in fitting:
+    dicom = isinstance(image.source, DicomSource)
+    if not (dicom and path.name.lower().endswith(".dcm")) and suffix_of(path) not in fitting:
         raise refusal(
             f"This format cannot hold the labels of {image.name}: use {' or '.join(fitting)}", path
         )

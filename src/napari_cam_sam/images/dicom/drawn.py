@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_cam_sam.errors import CamSamError, refusal
+from napari_cam_sam.errors import CamSamError, reads, refusal
 from napari_cam_sam.images.dicom.contour_writing import write_contours
 from napari_cam_sam.images.dicom.contours import read_contours, regions_of
 from napari_cam_sam.images.dicom.datasets import object_kind
@@ -58,14 +59,17 @@ def drawn_segments(path: Path) -> tuple[Segment, ...]:
     return regions_of(path) if object_kind(path) == "contours" else segments_of(path)
 
 
+@reads("labels")
 def read_label_sets(
-    path: Path, like: Image | None = None, segments: Sequence[str | int] | None = None
+    path: str | os.PathLike[str],
+    like: Image | None = None,
+    segments: Sequence[str | int] | None = None,
 ) -> tuple[Image, ...]:
     """Read a DICOM segmentation or an RT structure set, what overlaps apart.
 
     Parameters
     ----------
-    path : Path
+    path : path-like
     like : Image or None
         The image that it was drawn on; contours need it.
     segments : sequence of str or int, or None
@@ -81,6 +85,7 @@ def read_label_sets(
     CamSamError
         As these do.
     """
+    path = Path(path)
     if object_kind(path) != "contours":
         return read_segmentation(path, like, segments)
     if like is None:
