@@ -38,6 +38,13 @@ class Measurement:
     mean, sd : float
         Of the image's values, in its own unit (HU of CT); the standard deviation is that of all
         its voxels. NaN in colour, and where values are not finite.
+
+    Examples
+    --------
+    >>> image = ncs.image_from_array(np.arange(24.0).reshape(4, 6))
+    >>> (found,) = ncs.measure_labels((image.data > 20).astype(np.uint8), image)
+    >>> found.label, found.voxels, found.mean
+    (1, 3, 22.0)
     """
 
     label: int
@@ -73,6 +80,16 @@ def measure_labels(
     ------
     CamSamError
         If the shapes differ.
+
+    Examples
+    --------
+    >>> geometry = ncs.Geometry(spacing=(2.0, 0.5, 0.5), unit="mm")
+    >>> image = ncs.image_from_array(np.full((10, 40, 40), 60), geometry=geometry)
+    >>> labels = np.zeros((10, 40, 40), np.uint8)
+    >>> labels[2:6, 10:20, 10:30] = 1
+    >>> (found,) = ncs.measure_labels(labels, image, [ncs.Segment(1, "Liver")])
+    >>> found.name, round(found.volume_ml, 3), round(found.longest_mm, 1), found.mean
+    ('Liver', 0.4, 11.0, 60.0)
     """
     if labels.shape != image.spatial_shape:
         raise CamSamError(

@@ -26,6 +26,17 @@ class Segment:
         Red, green and blue, 0 to 255; None where the file says none, or to choose one.
     category, kind : tuple of str or None
         Code value, coding scheme and meaning of what it is, as read; None where nothing is known.
+
+    Examples
+    --------
+    >>> from pydicom.data import get_testdata_file
+    >>> image = ncs.read_image(get_testdata_file("CT_small.dcm"))
+    >>> labels = np.zeros(image.spatial_shape, np.uint8)
+    >>> labels[..., 40:60, 40:60] = 1
+    >>> ncs.write_labels("seg.dcm", labels, image, segments=[ncs.Segment(1, "Liver")])
+    >>> segment = ncs.read_labels("seg.dcm", like=image).segments[0]
+    >>> segment.number, segment.name, segment.kind
+    (1, 'Liver', ('10200004', 'SCT', 'Liver'))
     """
 
     number: int

@@ -84,6 +84,16 @@ def read_label_sets(
     ------
     CamSamError
         As these do.
+
+    Examples
+    --------
+    >>> from pydicom.data import get_testdata_file
+    >>> image = ncs.read_image(get_testdata_file("CT_small.dcm"))
+    >>> labels = np.zeros(image.spatial_shape, np.uint8)
+    >>> labels[..., 40:60, 40:60] = 1
+    >>> ncs.write_labels("rtstruct.dcm", labels, image, segments=[ncs.Segment(1, "Liver")])
+    >>> [labels.name for labels in ncs.read_label_sets("rtstruct.dcm", image)]
+    ['Liver']
     """
     path = Path(path)
     if object_kind(path) != "contours":
