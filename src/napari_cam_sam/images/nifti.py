@@ -26,7 +26,7 @@ from napari_cam_sam.images.unpacking import extra_bytes_note, unpack
 from napari_cam_sam.images.volume import VolumeOnDisk
 from napari_cam_sam.limits import EXPANSION, SMALL_BYTES, check_array
 
-__all__ = ["NiftiSource", "read_nifti", "write_nifti"]
+__all__ = ["NiftiSource", "nifti_frames", "read_nifti", "write_nifti"]
 
 _MM_PER_UNIT = {0: 1.0, 1: 1e3, 2: 1.0, 3: 1e-3}  # not stated, m, mm, µm: codes of NIfTI
 
@@ -122,6 +122,25 @@ def read_nifti(path: Path, frame: int | None = None) -> Image:
         raise refusal(str(error), path) from None
     notes = (*notes, *more, *said, *remarks)
     return Image(data, bool(channels), geometry, stem_of(path), path, source, notes)
+
+
+def nifti_frames(path: Path) -> int:
+    """Count the frames of a NIfTI file.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    CamSamError
+        If the header is broken.
+    """
+    return math.prod(_shape(path, _load(path)[0])[3:])
 
 
 def _shape(path: Path, image: Any) -> tuple[int, ...]:

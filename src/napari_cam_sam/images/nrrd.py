@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_cam_sam.errors import CamSamError, reason_of, refusal
+from napari_cam_sam.errors import CamSamError, reads, reason_of, refusal
 from napari_cam_sam.images.geometry import (
     Geometry,
     default_geometry,
@@ -26,7 +26,7 @@ from napari_cam_sam.images.nrrd_segments import labels_in_layers, slicer_segment
 from napari_cam_sam.images.stored import StoredArray, detached_file, image_of
 from napari_cam_sam.images.units import mm_in
 
-__all__ = ["nrrd_header", "nrrd_stored", "read_nrrd", "read_nrrd_labels"]
+__all__ = ["nrrd_header", "nrrd_stored", "read_nrrd", "read_nrrd_label_sets", "read_nrrd_labels"]
 
 _HEADER_BYTES = 4 * 2**20
 """The longest header: of a segmentation with thousands of segments."""
@@ -109,6 +109,35 @@ def read_nrrd_labels(
     if segments is not None:
         raise refusal("This names no segments, so that none of them can be chosen", path)
     return read_nrrd(path, frame)
+
+
+@reads("labels")
+def read_nrrd_label_sets(path: Path) -> tuple[Image, ...]:
+    """Read the segments that a NRRD file names, layer by layer: those that overlap apart.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    tuple of Image
+        Labels, one for each layer; none of a file that names no segments.
+
+    Raises
+    ------
+    CamSamError
+        If it is broken.
+    """
+    known = slicer_segments(nrrd_header(path)[0], path)
+    stored = nrrd_stored(path)
+    layers = sorted({one.layer for one in known})
+    if len(layers) == 1:
+        return (labels_in_layers(stored, known),)
+    return tuple(
+        labels_in_layers(stored, known, [one.segment.number for one in known if one.layer == layer])
+        for layer in layers
+    )
 
 
 def nrrd_stored(path: Path) -> StoredArray:

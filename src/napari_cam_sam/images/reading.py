@@ -29,15 +29,15 @@ from napari_cam_sam.images.formats import (
 )
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.labels import labels_of
-from napari_cam_sam.images.metaimage import read_metaimage
-from napari_cam_sam.images.mgh import read_mgh
-from napari_cam_sam.images.nifti import read_nifti
-from napari_cam_sam.images.nrrd import read_nrrd, read_nrrd_labels
+from napari_cam_sam.images.metaimage import metaimage_stored, read_metaimage
+from napari_cam_sam.images.mgh import mgh_stored, read_mgh
+from napari_cam_sam.images.nifti import nifti_frames, read_nifti
+from napari_cam_sam.images.nrrd import nrrd_stored, read_nrrd, read_nrrd_labels
 from napari_cam_sam.images.orientation import Asked
 from napari_cam_sam.images.raster import orientation_of, read_pillow
 from napari_cam_sam.images.tiff import read_tiff, tiff_asks
 
-__all__ = ["asked_of", "check_same_grid", "read_image", "read_labels"]
+__all__ = ["asked_of", "check_same_grid", "count_frames", "read_image", "read_labels"]
 
 
 @reads("an image")
@@ -189,6 +189,31 @@ def _read_labels(
         _check_flat(path, channel, axes)
         return read_nrrd_labels(path, frame, segments)
     return _read(path, frame, channel, axes, labels=True)
+
+
+@reads("an image")
+def count_frames(path: Path) -> int:
+    """Count the frames of a volume, of which `read_image` reads one.
+
+    Parameters
+    ----------
+    path : Path
+        Of one of the suffixes in `VOLUMES`.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    CamSamError
+        If its header is broken.
+    """
+    suffix = suffix_of(path)
+    if suffix in NIFTI:
+        return nifti_frames(path)
+    headers = {NRRD: nrrd_stored, METAIMAGE: metaimage_stored, MGH: mgh_stored}
+    return next(read(path).frames for suffixes, read in headers.items() if suffix in suffixes)
 
 
 def asked_of(path: Path) -> Asked:

@@ -184,6 +184,95 @@ def test_what_cannot_be_read_or_written_is_said(tmp_path: Path) -> None:
     assert {p.name for p in tmp_path.iterdir()} == {"bad.nii"}
 
 
+@pytest.mark.parametrize("suffix", [".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh"])
+def test_other_formats_are_shown_and_saved_in_their_place(tmp_path: Path, suffix: str) -> None:
+    data = np.random.default_rng(0).integers(0, 900, (5, 6, 7), dtype=np.int16)
+    first = read(save(tmp_path / "scan.nii", data, AFFINES["oblique"]))
+    values, meta, _ = first.as_layer_data_tuple()
+    assert write_image_layer(str(tmp_path / f"b{suffix}"), values, meta)
+    layer = read(tmp_path / f"b{suffix}")
+    np.testing.assert_array_equal(layer.data, data.transpose())
+    np.testing.assert_allclose(
+        layer.data_to_world((1, 2, 3)), first.data_to_world((1, 2, 3)), atol=1e-3
+    )
+    assert geometry_of(layer).matches(geometry_of(first)) is None
+
+    painted = Labels(np.ones(layer.data.shape, np.uint8), **transform_of(layer))
+    painted.metadata.update(layer.metadata)
+    values, meta, _ = painted.as_layer_data_tuple()
+    write_labels_layer(str(tmp_path / f"mask{suffix}"), values, meta)
+    back = read(tmp_path / f"mask{suffix}")
+    assert isinstance(back, Labels)  # by its name
+    np.testing.assert_array_equal(back.data, painted.data)
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mgz"])
+def test_frames_of_other_formats_are_the_first_axis(tmp_path: Path, suffix: str) -> None:
+    import nrrd
+
+    values = np.random.default_rng(0).integers(0, 900, (2, 3, 4, 5)).astype(np.int16)
+    path = tmp_path / f"series{suffix}"
+    if suffix == ".nrrd":  # a list in front, whose frames lie between one another
+        header = {"kinds": ["list", "domain", "domain", "domain"]}
+        nrrd.write(str(path), np.moveaxis(values, 0, -1), header, index_order="C")
+    else:
+        nib.save(nib.MGHImage(values.T, np.eye(4)), path)
+    layer = read(path)
+    assert layer.data.shape == (2, 3, 4, 5)
+    assert layer.axis_labels == ("t", "z", "y", "x")
+    np.testing.assert_array_equal(np.asarray(layer.data), values)
+
+
+def test_segments_of_3d_slicer_have_names_and_colours(tmp_path: Path) -> None:
+    from napari_cam_sam.images.image import image_from_array
+    from napari_cam_sam.images.reading import read_labels
+    from napari_cam_sam.images.segments import Segment
+    from napari_cam_sam.images.writing import write_labels
+
+    labels = np.zeros((3, 4, 5), np.uint8)
+    labels[1, 1], labels[2, 2] = 1, 7
+    segments = (Segment(1, "Liver", (255, 0, 0)), Segment(7, "Lesion", (0, 0, 255)))
+    geometry = geometry_of(read(save(tmp_path / "scan.nii", labels.T, AFFINES["LAS"])))
+    write_labels(
+        tmp_path / "scan.seg.nrrd", labels, image_from_array(labels, geometry=geometry),
+        segments=segments,
+    )  # fmt: skip
+    layer = read(tmp_path / "scan.seg.nrrd")
+    assert isinstance(layer, Labels)
+    assert layer.name == "scan"
+    np.testing.assert_array_equal(layer.data, labels)
+    np.testing.assert_allclose(layer.get_color(1), (1, 0, 0, 1))
+    np.testing.assert_allclose(layer.get_color(7), (0, 0, 1, 1))
+    assert layer.get_color(3)[3] == 1  # what is painted later is seen
+    said = layer.get_status(layer.data_to_world((2, 2, 0)), world=True)
+    assert "name: Lesion" in said["coordinates"]
+    # Saved again with its names.
+    values, meta, _ = layer.as_layer_data_tuple()
+    write_labels_layer(str(tmp_path / "again.seg.nrrd"), values, meta)
+    assert read_labels(tmp_path / "again.seg.nrrd").segments == segments
+
+
+def test_segments_that_overlap_become_layers(tmp_path: Path) -> None:
+    values = np.zeros((3, 4, 5, 2), np.uint8)
+    values[1:, ..., 0] = values[:2, ..., 1] = 1
+    head = (
+        "NRRD0004\ntype: uchar\ndimension: 4\nspace: left-posterior-superior\nsizes: 2 5 4 3\n"
+        "space directions: none (1,0,0) (0,1,0) (0,0,1)\nkinds: list domain domain domain\n"
+        "encoding: raw\n"
+    )
+    for n, name in enumerate(("Liver", "Lesion")):
+        head += f"Segment{n}_ID:=S{n}\nSegment{n}_Name:={name}\nSegment{n}_Layer:={n}\n"
+        head += f"Segment{n}_LabelValue:=1\n"
+    path = tmp_path / "ct.seg.nrrd"
+    path.write_bytes(head.encode() + b"\n" + values.tobytes())
+    found = reader.read_volume_layers(str(path))
+    assert [(meta["name"], kind) for _, meta, kind in found] == [
+        ("ct: Liver", "labels"), ("ct: Lesion", "labels"),
+    ]  # fmt: skip
+    np.testing.assert_array_equal(found[0][0], values[..., 0])
+    np.testing.assert_array_equal(found[1][0], 2 * values[..., 1])
+
+
 @pytest.mark.parametrize("sample", [ct_sample, ultrasound_sample, shapes_sample])
 def test_samples_come_with_a_truth_in_the_same_place(sample) -> None:  # type: ignore[no-untyped-def]
     (data, image_meta, first), (truth, truth_meta, second) = sample()

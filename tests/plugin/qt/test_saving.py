@@ -101,8 +101,8 @@ def test_labels_of_a_volume_are_saved_as_nifti_beside_it(
     said = press(dock.saving)
     assert said == f"Saved labels as mine.nii.gz, in {tmp_path}."
     assert dialog.start == tmp_path / "scan-labels.nii.gz"
-    assert dialog.kinds[0].endswith("(*.nii.gz)")
-    assert len(dialog.kinds) == 2  # no other format keeps its place
+    suffixes = [kind.partition("*")[2] for kind in dialog.kinds]
+    assert suffixes == [".nii.gz)", ".nii)", ".seg.nrrd)", ".mha)"]  # no other keeps its place
     back = nib.load(tmp_path / "mine.nii.gz")
     np.testing.assert_array_equal(np.asarray(back.dataobj).T, layer.data)
     np.testing.assert_allclose(back.affine, AFFINE, atol=1e-5)
@@ -183,7 +183,8 @@ def test_pictures_and_stacks_can_be_saved_as_nifti_too(
     read = np.array(Pillow.open("first.png")) if unit == "pixel" else tifffile.imread("first.tif")
     np.testing.assert_array_equal(read, layer.data)
     assert dialog.start.name == f"a_b_ _i_c-labels.{suffix}"
-    dialog.kind, dialog.answer = len(dialog.kinds) - 2, "second"
+    dialog.kind = next(line for line, kind in enumerate(dialog.kinds) if ".nii.gz" in kind)
+    dialog.answer = "second"
     assert "second.nii.gz" in press(dock.saving)
     back = nib.load("second.nii.gz")
     np.testing.assert_array_equal(np.asarray(back.dataobj).T, layer.data)
@@ -243,6 +244,10 @@ def test_no_cell_of_scores_is_a_formula() -> None:
     [
         (3, 1, "scan-labels.nii.nii", "scan-labels.nii"),
         (3, 2, "scan-labels.nii.tif", "scan-labels.tif"),
+        (3, 3, "scan-labels.nii.nrrd", "scan-labels.seg.nrrd"),
+        (3, 4, "scan-labels.nii.mha", "scan-labels.mha"),
+        (3, 0, "scan-labels.seg.gz", "scan-labels.nii.gz"),
+        (3, 4, "scan-labels.seg.mha", "scan-labels.mha"),
         (2, 2, "scan-labels.gz", "scan-labels.nii.gz"),
         (2, 0, "case.nii.png", "case.png"),
     ],

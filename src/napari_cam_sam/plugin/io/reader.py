@@ -1,4 +1,4 @@
-"""NIfTI files as layers, in the right place and lazily where they are large."""
+"""Volumes as layers, in the right place and lazily where they are large."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-__all__ = ["LayerData", "get_reader", "read_nifti_layers"]
+__all__ = ["LayerData", "get_reader", "read_nifti_layers", "read_volume_layers"]
 
 LayerData = tuple[Any, dict[str, Any], str]
 
 # Larger files are read a plane at a time, as the viewer shows it.
 _LAZY_BYTES = 256 * 2**20
+_UNNAMED = "yellow"  # of labels that are painted later
 _LABELS = re.compile(r"(?:^|[^a-z])(?:labels?|masks?|seg|segmentation|truth|gt)(?:[^a-z]|$)")
 
 
 def get_reader(
     path: str | Sequence[str],
 ) -> Callable[[str | Sequence[str]], list[LayerData]] | None:
-    """Return the reader of NIfTI files.
+    """Return the reader of volumes: NIfTI, NRRD, MetaImage and MGH.
 
     Parameters
     ----------
@@ -32,19 +33,22 @@ def get_reader(
     Returns
     -------
     callable or None
-        `read_nifti_layers`; None where a path is of another format.
+        `read_volume_layers`; None where a path is of another format.
     """
+    from napari_cam_sam.images.formats import VOLUMES
+
     paths = [path] if isinstance(path, str) else list(path)
-    if not paths or not all(str(p).lower().endswith((".nii", ".nii.gz")) for p in paths):
+    if not paths or not all(str(p).lower().endswith(VOLUMES) for p in paths):
         return None
-    return read_nifti_layers
+    return read_volume_layers
 
 
-def read_nifti_layers(path: str | Sequence[str]) -> list[LayerData]:
-    """Read NIfTI files as layers, one each.
+def read_volume_layers(path: str | Sequence[str]) -> list[LayerData]:
+    """Read volumes as layers, one each; of segments that overlap one for each layer of the file.
 
-    Files of whole numbers that say they hold labels, by the header's intent or by their name
-    (label, mask, seg, truth, gt), become labels layers, all others image layers.
+    Files of whole numbers that say they hold labels, by names of segments, by the header's intent
+    or by their own name (label, mask, seg, truth, gt), become labels layers, all others image
+    layers.
 
     Parameters
     ----------
@@ -60,46 +64,94 @@ def read_nifti_layers(path: str | Sequence[str]) -> list[LayerData]:
     CamSamError
         If a file cannot be read.
     """
-    return [_layer(Path(p)) for p in ([path] if isinstance(path, str) else path)]
+    paths = [path] if isinstance(path, str) else path
+    return [layer for one in paths for layer in _segments(Path(one)) or [_layer(Path(one))]]
+
+
+read_nifti_layers = read_volume_layers
+"""Its first name, which scripts have."""
+
+
+def _segments(path: Path) -> list[LayerData]:
+    """Return labels layers of the segments that a file names, none where it names none."""
+    import numpy as np
+    from napari.utils import DirectLabelColormap
+
+    from napari_cam_sam.images.dicom.naming import colour_for
+    from napari_cam_sam.images.formats import NRRD
+    from napari_cam_sam.images.nrrd import read_nrrd_label_sets
+    from napari_cam_sam.plugin.layers.layer_geometry import placed
+
+    if not path.name.lower().endswith(NRRD):
+        return []
+    found = read_nrrd_label_sets(path)
+    layers: list[LayerData] = []
+    for labels in found:
+        names = ", ".join(one.name for one in labels.segments)
+        name = labels.name if len(found) == 1 else f"{labels.name}: {names[:60]}"
+        colours: dict[int | None, Any] = {None: _UNNAMED, 0: "transparent"}
+        colours |= {one.number: np.array(colour_for(one)) / 255 for one in labels.segments}
+        data = np.asarray(labels.data)
+        meta = {
+            **_shown(labels, name, data),
+            **placed(labels.geometry, labels.spatial_shape),
+            "colormap": DirectLabelColormap(color_dict=colours),
+            # The viewer shows what is under the pointer.
+            "features": {
+                "index": [0, *(one.number for one in labels.segments)],
+                "name": ["background", *(one.name for one in labels.segments)],
+            },
+        }
+        layers.append((data, meta, "labels"))
+    return layers
+
+
+def _shown(image: Any, name: str, data: Any) -> dict[str, Any]:
+    """Say what reading decided, and return a layer's name and where it came from."""
+    from napari.utils.notifications import show_info
+
+    from napari_cam_sam.plugin.layers.layer_axes import KEY
+    from napari_cam_sam.plugin.qt.plain_text import escape_markup
+
+    if image.notes:
+        show_info(f"{image.name}: {' '.join(image.notes)}")
+    return {
+        "name": escape_markup(name),
+        "metadata": {KEY: {"image": image, "read": weakref.ref(data)}},
+    }
 
 
 def _layer(path: Path) -> LayerData:
-    import nibabel
     import numpy as np
-    from napari.utils.notifications import show_info
 
     from napari_cam_sam.errors import CamSamError
-    from napari_cam_sam.images.reading import read_image
+    from napari_cam_sam.images.nifti import NiftiSource
+    from napari_cam_sam.images.reading import count_frames, read_image
     from napari_cam_sam.images.windows import resolve_window
-    from napari_cam_sam.plugin.layers.layer_axes import KEY
     from napari_cam_sam.plugin.layers.layer_geometry import placed
-    from napari_cam_sam.plugin.qt.plain_text import escape_markup
 
     # The core's reader says what is wrong with a broken file; frame 0 is there in any other.
     image = read_image(path, frame=0)
-    header: Any = nibabel.load(path).header
-    shape = header.get_data_shape()
-    frames = math.prod(int(n) for n in shape[3:])
+    frames = count_frames(path)
     if frames > 1:
         data = _series(path, frames, image)
     else:
         data = _lazy(image.data) if _bytes(image.data) > _LAZY_BYTES else np.asarray(image.data)
-    named = bool(_LABELS.search(image.name.lower())) or header.get_intent()[0] == "label"
+    named = bool(_LABELS.search(image.name.lower()))
+    if isinstance(image.source, NiftiSource):
+        named |= image.source.header.get_intent()[0] == "label"
     kind = np.dtype(data.dtype).kind
     # A large file of whole numbers is not read through as it is opened.
     through = kind == "f" or (kind in "iu" and _bytes(data) <= _LAZY_BYTES)
     if named and frames == 1 and not image.rgb and through:
         image, data = _as_labels(path, image, data)
     labels = named and np.dtype(data.dtype).kind in "iu" and not image.rgb
-    if image.notes:
-        show_info(f"{image.name}: {' '.join(image.notes)}")
     meta: dict[str, Any] = {
-        "name": escape_markup(image.name),
+        **_shown(image, image.name, data),
         **placed(image.geometry, image.spatial_shape, frames=frames > 1),
-        "metadata": {KEY: {"image": image, "read": weakref.ref(data)}},
     }
     if frames > 1:
-        meta["axis_labels"] = ("t", "z", "y", "x")
+        meta["axis_labels"] = ("t", *("z", "y", "x")[-image.spatial_ndim :])
     if not labels:
         meta["rgb"] = image.rgb
         if not image.rgb and _bytes(image.data) <= _LAZY_BYTES:

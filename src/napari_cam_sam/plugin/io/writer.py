@@ -1,4 +1,4 @@
-"""Layers as NIfTI files on the grid of the file that they belong to."""
+"""Layers as files of volumes, on the grid of the file that they belong to."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ __all__ = ["write_image_layer", "write_labels_layer"]
 
 
 def write_labels_layer(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
-    """Write a labels layer as NIfTI.
+    """Write a labels layer as NIfTI, NRRD, MetaImage or MGH, by the suffix.
 
     With the header, grid and orientation of the file from which the layer, or the layer that it
-    was derived from, was read; else with the affine that its place in the viewer means.
+    was derived from, was read; else with the affine that its place in the viewer means. Names of
+    segments that were read go back with it.
 
     Parameters
     ----------
@@ -42,7 +43,7 @@ def write_labels_layer(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
 
 
 def write_image_layer(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
-    """Write an image layer, e.g. a heatmap, as NIfTI; as `write_labels_layer` does.
+    """Write an image layer, e.g. a heatmap; as `write_labels_layer` does.
 
     Parameters
     ----------
@@ -79,11 +80,11 @@ def _like(data: Any, meta: dict[str, Any], kind: str) -> Image:
 
     name = str(meta.get("name", "layer"))
     if isinstance(data, list | tuple) or meta.get("multiscale"):
-        raise CamSamError(f"{name} is multiscale: only a layer of one scale is written as NIfTI.")
+        raise CamSamError(f"{name} is multiscale: only a layer of one scale is written here.")
     shape = tuple(data.shape)
     if len(shape) != 3 or meta.get("rgb"):
         raise CamSamError(
-            f"{name} has shape {shape}; a volume of gray values or labels is written as NIfTI."
+            f"{name} has shape {shape}; a volume of gray values or labels is written here."
         )
     known = {key: meta[key] for key in TRANSFORM if key in meta}
     # A layer of one cell's memory: only its transform is asked for.
@@ -93,8 +94,8 @@ def _like(data: Any, meta: dict[str, Any], kind: str) -> Image:
     geometry = geometry_of(layer)
     if geometry.affine is None:
         raise CamSamError(
-            f"{name} has no units of length, and a NIfTI needs millimetres: set the layer's units, "
-            "or save it as TIFF."
+            f"{name} has no units of length, and this format needs millimetres: set the layer's "
+            "units, or save it as TIFF."
         )
     source = meta.get("metadata", {}).get(KEY, {}).get("image")
     if (

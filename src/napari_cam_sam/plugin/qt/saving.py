@@ -25,6 +25,9 @@ __all__ = ["Saving", "SavingRow", "file_name", "heatmap_saving", "labels_saving"
 
 _NIFTI = (("NIfTI, compressed (*.nii.gz)", ".nii.gz"), ("NIfTI (*.nii)", ".nii"))
 _TIFF, _PNG = ("TIFF (*.tif)", ".tif"), ("PNG (*.png)", ".png")
+_METAIMAGE = ("MetaImage (*.mha)", ".mha")
+_LABELS = (("NRRD with names, of 3D Slicer (*.seg.nrrd)", ".seg.nrrd"), _METAIMAGE)
+_HEATMAPS = (("NRRD (*.nrrd)", ".nrrd"), _METAIMAGE)
 
 
 @dataclass(frozen=True)
@@ -165,7 +168,13 @@ def _mended(path: Path) -> Path:
 
     Of ``a.nii.gz`` it makes ``a.nii.nii`` or ``a.nii.tif``, and of ``a.png`` ``a.gz``.
     """
-    name = re.sub(r"\.nii(\.(?:nii|tif|png))$", r"\1", path.name, flags=re.IGNORECASE)
+    name = re.sub(
+        r"\.(?:nii|seg)(\.(?:nii|gz|tif|png|mha))$",
+        lambda found: found[0] if found[0].lower() == ".nii.gz" else found[1],
+        path.name,
+        flags=re.IGNORECASE,
+    )
+    name = re.sub(r"\.nii\.nrrd$", ".seg.nrrd", name, flags=re.IGNORECASE)
     name = re.sub(r"(?<!\.nii)\.gz$", ".nii.gz", name, flags=re.IGNORECASE)
     return path.with_name(name)
 
@@ -195,7 +204,7 @@ def labels_saving(layer: Any, image: Image) -> Saving:
     values = np.array(layer.data[0] if getattr(layer, "multiscale", False) else layer.data)
     pixels = image.spatial_ndim == 2 and image.geometry.unit == "pixel"
     flat = (_PNG, _TIFF) if pixels else (_TIFF,)
-    return _saving("labels", values, image, flat, write_labels)
+    return _saving("labels", values, image, flat, _LABELS, write_labels)
 
 
 def heatmap_saving(layer: Any, image: Image) -> Saving:
@@ -211,7 +220,7 @@ def heatmap_saving(layer: Any, image: Image) -> Saving:
     -------
     Saving
     """
-    return _saving("heatmap", np.array(layer.data), image, (_TIFF,), write_heatmap)
+    return _saving("heatmap", np.array(layer.data), image, (_TIFF,), _HEATMAPS, write_heatmap)
 
 
 def _saving(
@@ -219,11 +228,13 @@ def _saving(
     values: Any,
     image: Image,
     flat: Sequence[tuple[str, str]],
+    others: Sequence[tuple[str, str]],
     write: Callable[[Path, Any, Image], object],
 ) -> Saving:
-    kinds: Sequence[tuple[str, str]] = _NIFTI  # other formats would lose the affine
+    kinds: Sequence[tuple[str, str]] = _NIFTI  # pictures would lose the affine
     if image.geometry.affine is None:
         kinds = (*flat, *_NIFTI) if image.spatial_ndim == 2 else (*_NIFTI, *flat)
+    kinds = (*kinds, *others)
 
     def to(path: Path) -> None:
         like = image

@@ -12,7 +12,7 @@ from napari.layers import Labels
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.images.formats import JPEG, NIFTI, PILLOW, TIFF
+from napari_cam_sam.images.formats import JPEG, PILLOW, TIFF, VOLUMES
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.reading import check_same_grid, read_labels
 from napari_cam_sam.plugin.layers.layer_geometry import file_of
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TruthRow"]
 
-_SUFFIXES = (*NIFTI, *(one for one in PILLOW if one not in JPEG), *TIFF, ".dcm")
+_SUFFIXES = (*VOLUMES, *(one for one in PILLOW if one not in JPEG), *TIFF, ".dcm")
 _FILES = f"Masks ({' '.join(f'*{suffix}' for suffix in _SUFFIXES)});;All files (*)"
 
 
@@ -47,7 +47,8 @@ class TruthRow(QWidget):
         self._workspace = workspace
         self.setToolTip(layer.toolTip())
         self.open = button(
-            "Open mask…", "Opens a mask on the image's grid: NIfTI, PNG or TIFF, 0 for background."
+            "Open mask…",
+            "Opens a mask on the image's grid, 0 for background: NIfTI, NRRD, DICOM, PNG, TIFF…",
         )
         self.words = Message()
         self.words.hide()
