@@ -85,6 +85,19 @@ def test_only_the_slice_that_is_read_is_decoded(write, monkeypatch):
     assert sorted(read) == [1, 2, 3, 4]
 
 
+def test_threads_read_the_same_slices(write):
+    from concurrent.futures import ThreadPoolExecutor
+
+    values = stored(40, (64, 64))
+    image = read_image(write(at=np.arange(40.0), values=values)[0].parent)
+    order = np.random.default_rng(5).permutation(np.arange(40).repeat(4))
+    with ThreadPoolExecutor(8) as pool:
+        planes = list(pool.map(lambda k: image.plane(0, int(k)), order))
+        cuts = list(pool.map(lambda k: image.plane(1, int(k)), range(64)))
+    assert all(np.array_equal(p, values[k]) for p, k in zip(planes, order, strict=True))
+    assert all(np.array_equal(cut, values[:, k]) for k, cut in enumerate(cuts))
+
+
 def test_one_file_is_a_volume_of_one_slice(write):
     path = write(at=(0.0,), SliceThickness=3)[0]
     image = read_image(path)

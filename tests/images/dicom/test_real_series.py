@@ -31,6 +31,24 @@ def test_voxels_and_affine_are_those_of_the_expected_nifti(name: str) -> None:
     np.testing.assert_allclose(ours.affine, expected.affine, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "name", ["ct_3slice", "ct_rtstruct", "mr_ge", "mr_compressed_j2k", "mr_non_isotropic"]
+)
+def test_simpleitk_reads_the_same(name: str) -> None:
+    import SimpleITK
+
+    image = read_image(DATA / name)
+    assert isinstance(image.source, DicomSource)
+    other = SimpleITK.ReadImage([str(frame.path) for frame in image.source.frames])
+    np.testing.assert_allclose(image.data, SimpleITK.GetArrayFromImage(other), rtol=1e-5)
+    affine = np.eye(4)
+    affine[:3, :3] = np.reshape(other.GetDirection(), (3, 3)) * other.GetSpacing()
+    affine[:3, 3] = other.GetOrigin()
+    affine[:2] *= -1
+    # It makes unit vectors of directions that were rounded.
+    np.testing.assert_allclose(image.geometry.affine[:, [2, 1, 0, 3]], affine, atol=1e-4)
+
+
 def test_single_frames_and_one_file_of_several_are_the_same_volume() -> None:
     single = read_image(DATA / "ct_oblique_23x38x3")
     several = read_image(DATA / "ct_oblique_23x38x3_multiframe.dcm")

@@ -53,12 +53,12 @@ class SeriesOnDisk(VolumeOnDisk):
         self._out = file
 
     def _map(self, start: int, stop: int) -> NDArray[Any]:
-        if not self._there[start:stop].all():
-            with self._lock:
-                for index in range(start, stop):
-                    if not self._there[index]:
-                        self._fetch(index)
-        return super()._map(start, stop)
+        # Mapping moves the file's position, between whose setting and a write it must not fall.
+        with self._lock:
+            for index in range(start, stop):
+                if not self._there[index]:
+                    self._fetch(index)
+            return super()._map(start, stop)
 
     def _fetch(self, index: int) -> None:
         plane = np.ascontiguousarray(self._decode(index), dtype=self.stored)
