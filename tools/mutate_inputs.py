@@ -865,8 +865,38 @@ def _differs_from_pydicom(found: Any, path: Path, name: str) -> str | None:
     return None if same else "values are not pydicom's"
 
 
+def _drawn(folder: Path) -> Reader:
+    """Segmentations and contours on a series that is sound."""
+    from dicom_series import LPS, write_series
+    from napari_cam_sam.images.dicom.drawn import read_label_sets
+    from napari_cam_sam.images.dicom.segmentation_writing import write_segmentation
+    from napari_cam_sam.images.reading import read_image
+    from napari_cam_sam.images.writing import write_labels
+
+    affine = LPS @ np.diag([2.0, 0.7, 0.7, 1.0])[[2, 1, 0, 3]]
+    image = read_image(write_series(folder / "series", np.zeros((4, 12, 16), np.int16), affine))
+    labels = np.zeros((4, 12, 16), np.uint8)
+    labels[1:3, 2:8, 3:9], labels[2, 8:11, 10:15], labels[1, 4, 5] = 1, 2, 0
+    for name in ("seg.dcm", "labelmap.dcm", "rtstruct.dcm"):
+        write_labels(folder / name, labels, image)
+    write_segmentation(folder / "one.dcm", labels == 1, image)
+    names = ("seg.dcm", "labelmap.dcm", "rtstruct.dcm", "one.dcm")
+    seeds = [(name, (folder / name).read_bytes()) for name in names]
+
+    def read(path: Path) -> Any:
+        return [np.asarray(one.data) for one in read_label_sets(path, image)]
+
+    def differs(found: Any, path: Path, name: str) -> str | None:
+        alike = all(one.shape == labels.shape and one.dtype.kind in "iu" for one in found)
+        return None if found and alike else "labels of another shape or type"
+
+    damage = m.one_of(m.damage_dicom, m.damage_dicom, m.splicing([seed for _, seed in seeds]))
+    return Reader(seeds, damage, read, differs)
+
+
 READERS: dict[str, Callable[[Path], Reader]] = {
     "dicom": _dicom,
+    "dicom drawn": _drawn,
     "dicom series": _dicom_series,
     "nifti": _nifti(packed=False),
     "nifti-gz": _nifti(packed=True),

@@ -322,6 +322,36 @@ def test_broken_headers_are_refused(tmp_path, series, labels, broken):
         read_segmentation(path, series)
 
 
+@pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
+def test_what_is_missing_and_not_needed_is_not_missed(tmp_path, series, labels, kind):
+    path = write_seg(tmp_path / "seg.dcm", series, labels, kind)
+
+    def bare(data: Any) -> None:
+        for item in data.SegmentSequence:
+            for key in ("SegmentAlgorithmType", "SegmentedPropertyTypeCodeSequence"):
+                del item[key]
+        del data.DimensionIndexSequence, data.FrameOfReferenceUID
+
+    change(path, bare)
+    (found,) = read_segmentation(path, series)
+    assert np.array_equal(found.data, labels)
+
+
+def test_frames_without_a_position_go_to_the_image_that_they_name(tmp_path, series, labels):
+    path = write_seg(tmp_path / "seg.dcm", series, labels)
+
+    def nowhere(data: Any) -> None:
+        for group in data.PerFrameFunctionalGroupsSequence:
+            del group.PlanePositionSequence
+
+    change(path, nowhere)
+    (found,) = read_segmentation(path, series)
+    assert np.array_equal(found.data, labels)
+    flat = replace(series, geometry=Geometry((1.0, 1.0, 1.0)))
+    (found,) = read_segmentation(path, flat)
+    assert np.array_equal(found.data, labels)
+
+
 def test_a_segment_without_frames_is_empty(tmp_path, series, labels):
     path = write_seg(tmp_path / "seg.dcm", series, labels)
     change(path, lambda data: setattr(data.SegmentSequence[1], "SegmentNumber", 9))

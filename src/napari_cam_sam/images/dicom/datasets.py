@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
 import struct
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,7 @@ STRUCTURES = "1.2.840.10008.5.1.4.1.1.481.3"
 """RT Structure Set Storage."""
 _BROKEN = (
     AttributeError, EOFError, IndexError, KeyError, NotImplementedError, OverflowError,
-    RecursionError, RuntimeError, TypeError, ValueError, struct.error,
+    RecursionError, RuntimeError, TypeError, ValueError, sqlite3.Error, struct.error, zlib.error,
 )  # fmt: skip
 
 
@@ -66,7 +69,9 @@ def damaged(path: Path, what: str) -> Iterator[None]:
     except AttributeError as error:
         lacks = f": it lacks {error.name}" if error.name and error.name[:1].isupper() else ""
         raise refusal(f"This is damaged, or no {what} that can be read{lacks}", path) from error
-    except _BROKEN as error:
+    except Exception as error:
+        if not isinstance(error, _BROKEN) and not type(error).__module__.startswith("pydicom."):
+            raise
         raise refusal(
             f"This is damaged, or no {what} that can be read ({type(error).__name__})", path
         ) from error
@@ -96,9 +101,17 @@ def opened(path: Path, *, pixels: bool = True) -> Any:
     check_file(path)
     with damaged(path, "DICOM file"):
         try:
-            return dcmread(path, stop_before_pixels=not pixels)
+            # Of a file a value is read with the length that it claims, be it 4 GB; of memory not.
+            with _mapped(path) as content:
+                return dcmread(content, stop_before_pixels=not pixels)
         except InvalidDicomError:
             raise refusal("This is not DICOM: its header is missing", path) from None
+
+
+@contextmanager
+def _mapped(path: Path) -> Iterator[Any]:
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+        yield content
 
 
 def object_kind(path: Path) -> str:
@@ -122,7 +135,8 @@ def object_kind(path: Path) -> str:
     from pydicom import dcmread
 
     with damaged(path, "DICOM file"):
-        header = dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"])
+        with _mapped(path) as content:
+            header = dcmread(content, stop_before_pixels=True, specific_tags=["SOPClassUID"])
         known = str(header.get("SOPClassUID", header.file_meta.get("MediaStorageSOPClassUID", "")))
     if known in SEGMENTATIONS:
         return "segmentation"

@@ -15,6 +15,7 @@ from napari_cam_sam.errors import refusal
 from napari_cam_sam.images.dicom.datasets import SEGMENTATIONS, damaged, opened
 from napari_cam_sam.images.dicom.placing import check_belongs, first_fit, on_image, slice_numbers
 from napari_cam_sam.images.dicom.slices import LPS, NEAR, Slices, slices_of
+from napari_cam_sam.images.dicom.source import DicomSource
 from napari_cam_sam.images.geometry import Geometry, spacing_from_affine
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.segments import Segment, choose_segments
@@ -85,7 +86,7 @@ def read_segmentation(
         _check_pixels(data, path)
         place = str(data.get("FrameOfReferenceUID", "") or "")
         check_belongs(_series_of(data), _instances_of(data), place, like, path, "segmentation")
-        seg = _parsed(data)
+        seg = _parsed(data, like)
         grid, target = _grid(seg, like, path)
         dtype = np.uint8 if max(one.number for one in known) < 256 else np.uint16
         shape = (len(grid.positions), *grid.shape) if grid else _flat_shape(like, path)
@@ -192,17 +193,23 @@ def _sources(group: Any) -> Iterator[tuple[str, int]]:
                 yield str(item.get("ReferencedSOPInstanceUID", "")), int(one)
 
 
-def _parsed(data: Any) -> Any:
-    from highdicom.seg import Segmentation
+def _parsed(data: Any, like: Image | None) -> Any:
+    """Return what decodes and places frames; its class for any image asks less than for this."""
+    from highdicom import Image as Frames
 
-    return Segmentation.from_dataset(data, copy=False)
+    source = like.source if like is not None else None
+    if not data.get("FrameOfReferenceUID") and isinstance(source, DicomSource):
+        data.FrameOfReferenceUID = source.frame_of_reference_uid or "2.25.1"
+    # Frames are placed by what each says itself: an index that is wrong does no harm.
+    data.pop("DimensionIndexSequence", None)
+    return Frames.from_dataset(data, copy=False)
 
 
 def _grid(seg: Any, like: Image | None, path: Path) -> tuple[Slices | None, Image]:
     """Return the slices to place frames on, and the image whose grid the labels get."""
     if like is not None:
         return slices_of(like), like
-    geometry = seg.get_volume_geometry()
+    geometry = seg.get_volume_geometry(allow_missing_positions=True)
     if geometry is None:
         raise refusal(
             "The slices of this segmentation are not evenly spaced: name the series that it was "
@@ -299,7 +306,8 @@ class _Reader:
         self, labels: NDArray[Any], frame: int, pixels: NDArray[Any]
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return the part of the labels that a frame covers, and its pixels as they lie there."""
-        if self.grid is None:
+        placed = any("PlanePositionSequence" in group for group in self._groups(frame))
+        if self.grid is None or not placed:
             return labels[self._slice_by_name(frame)], self._same_size(pixels, frame)
         begin, rows, columns = self._corners(frame, pixels.shape)
         return _covered(labels, begin, rows, columns, pixels, self._refuse(frame))
