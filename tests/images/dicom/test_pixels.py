@@ -80,6 +80,13 @@ def test_a_table_of_values(tmp_path):
     assert image.data.tolist() == [[7, 900], [30, 65000]]
 
 
+def test_a_slope_of_zero_is_passed_over(tmp_path):
+    values = np.array([[0, 100, 4095]], np.uint16)
+    image = one(tmp_path, values, RescaleSlope=0, RescaleIntercept=-5)
+    assert image.data.tolist() == [[-5, 95, 4090]]
+    assert "A slope of 0" in image.notes[0]
+
+
 # Colours
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -160,12 +161,14 @@ def _of_directory(path: Path) -> DicomFiles | None:
         with path.open("rb") as file:
             if _DIRECTORY.encode() not in file.read(1024):
                 return None
-        data = pydicom.dcmread(path, specific_tags=["DirectoryRecordSequence"])
-        names = [
-            _parts(record.ReferencedFileID)
-            for record in data.get("DirectoryRecordSequence") or ()
-            if record.get("ReferencedFileID")
-        ]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they quote what is in the file
+            data = pydicom.dcmread(path, specific_tags=["DirectoryRecordSequence"])
+            names = [
+                _parts(record.ReferencedFileID)
+                for record in data.get("DirectoryRecordSequence") or ()
+                if record.get("ReferencedFileID")
+            ]
     except CamSamError:
         raise
     except RecursionError as error:

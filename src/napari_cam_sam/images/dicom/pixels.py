@@ -88,6 +88,8 @@ def scale_of(frames: Sequence[FrameHead]) -> Scale:
         inverted = False
     elif inverted:
         notes.append("Its low values mean bright (MONOCHROME1): they are inverted.")
+    if any(frame.values.slope == 0 for frame in frames):
+        notes.append("A slope of 0 would make all values the same: 1 is taken.")
     suvs = [file.suv for file in files if file.suv is not None]
     factor = 1.0
     if suvs and len(suvs) == len(files):
@@ -103,7 +105,9 @@ def _gray_dtype(
 ) -> np.dtype[Any]:
     if any(file.pixel_keyword == "DoubleFloatPixelData" for file in files):
         return np.dtype(np.float64)
-    whole = all(frame.values.slope == 1 and frame.values.intercept.is_integer() for frame in frames)
+    whole = all(
+        frame.values.slope in (0, 1) and frame.values.intercept.is_integer() for frame in frames
+    )
     floating = any(file.pixel_keyword != "PixelData" for file in files)
     if floating or factor != 1 or not (whole or all(file.lookup for file in files)):
         return np.dtype(np.float32)
@@ -321,7 +325,7 @@ def _index(frame: FrameHead) -> int:
 
 def _values(stored: NDArray[Any], frame: FrameHead, scale: Scale) -> NDArray[Any]:
     file, values = frame.file, frame.values
-    if scale.inverted:
+    if scale.inverted and file.photometric == "MONOCHROME1":
         if stored.dtype.kind == "f":
             stored = -stored
         else:
@@ -329,7 +333,7 @@ def _values(stored: NDArray[Any], frame: FrameHead, scale: Scale) -> NDArray[Any
     if file.lookup:
         stored = _looked_up(stored, file)
     elif np.dtype(scale.dtype).kind == "f" and (values.slope, values.intercept) != (1.0, 0.0):
-        stored = stored.astype(np.float64) * values.slope + values.intercept
+        stored = stored.astype(np.float64) * (values.slope or 1.0) + values.intercept
     elif values.intercept:
         stored = stored.astype(np.int64) + int(values.intercept)
     if scale.factor != 1:

@@ -212,7 +212,7 @@ def _windows(stack: Stack, scale: Scale) -> tuple[tuple[str, float, float], ...]
     found = []
     for window in frame.windows:
         low, high = window.low, window.high
-        if scale.inverted:
+        if scale.inverted and frame.file.photometric == "MONOCHROME1":
             ends = _inverted_sum(frame)
             low, high = ends - high, ends - low
         found.append((window.name, low * scale.factor, high * scale.factor))

@@ -245,7 +245,9 @@ def _nothing(listed: DicomFiles, heads: Sequence[FrameHead], broken: int) -> str
     modalities = Counter(head.file.modality for head in heads)
     names = [_NO_IMAGES[m] for m, _ in modalities.most_common(3) if m in _NO_IMAGES]
     if names:
-        return f"{what} holds no image: it is {', '.join(names)}"
+        labels = {"SEG", "RTSTRUCT"} & set(modalities)
+        how = ", which opens as labels" if labels and len(names) == 1 else ""
+        return f"{what} holds no image: it is {', '.join(names)}{how}"
     return f"{what} holds no pixel data"
 
 
