@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,8 @@ class Case:
         A mask that somebody else made, to be scored as it is.
     frame : int or None
         Which frame or channel of a file that holds several.
+    segments : tuple of str
+        Names or numbers of those that are the truth, where its file names segments; all if none.
     """
 
     image_id: str
@@ -56,6 +59,7 @@ class Case:
     split: str | None = None
     prediction: Path | None = None
     frame: int | None = None
+    segments: tuple[str, ...] = ()
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -104,7 +108,7 @@ def read_case(case: Case) -> tuple[Image, Image | None]:
     """
     image = read_image(case.image, case.frame)
     if case.truths:
-        read = [_read_mask(path, image) for path in case.truths]
+        read = [_read_mask(path, image, case.segments) for path in case.truths]
         if len(read) == 1:
             return image, read[0]
         notes = tuple(dict.fromkeys(note for one in read for note in one.notes))
@@ -161,8 +165,8 @@ def boxes_of_mask(mask: NDArray[Any]) -> tuple[Box, ...]:
     )
 
 
-def _read_mask(path: Path, image: Image) -> Image:
-    labels = read_labels(path, like=image)
+def _read_mask(path: Path, image: Image, segments: Sequence[str] = ()) -> Image:
+    labels = read_labels(path, like=image, segments=segments or None)
     check_same_grid(image, labels)
     # 0 and 255 is how pictures of masks are saved; 255, in 16 bit 65535, is then no label.
     if isinstance(labels.data, np.ndarray):

@@ -375,3 +375,19 @@ def test_the_command_line_takes_segmentations_and_contours_as_truth(
     )
     for secret in ("Müller", "Jörg", "PID-4711", "19500203", "20200102", "ACC1", "Ref^Dr"):
         assert secret not in everything
+
+
+def test_a_table_of_a_study_names_segments(tmp_path, labels):
+    from napari_cam_sam.studies.cases import read_case
+    from napari_cam_sam.studies.data.datasets import read_dataset
+
+    write_series(tmp_path / "one", np.zeros((1, 24, 26), np.int16), AFFINE)
+    image = read_dicom(tmp_path / "one")
+    write_labels(tmp_path / "seg.dcm", labels[2:3], image, segments=SEGMENTS)
+    (file,) = (tmp_path / "one").iterdir()
+    table = tmp_path / "cases.csv"
+    table.write_text(f"image,truth,segments\none/{file.name},seg.dcm,Läsion\n", encoding="utf-8")
+    (case,) = read_dataset("csv", table).cases
+    assert case.segments == ("Läsion",)
+    _, truth = read_case(case)
+    assert np.array_equal(truth.data, np.where(labels[2:3] == 2, 2, 0))

@@ -70,7 +70,10 @@ def damaged(path: Path, what: str) -> Iterator[None]:
         lacks = f": it lacks {error.name}" if error.name and error.name[:1].isupper() else ""
         raise refusal(f"This is damaged, or no {what} that can be read{lacks}", path) from error
     except Exception as error:
-        if not isinstance(error, _BROKEN) and not type(error).__module__.startswith("pydicom."):
+        theirs = type(error).__module__.startswith("pydicom.") or (
+            isinstance(error, OSError) and error.errno is None
+        )
+        if not theirs and not isinstance(error, _BROKEN):
             raise
         raise refusal(
             f"This is damaged, or no {what} that can be read ({type(error).__name__})", path

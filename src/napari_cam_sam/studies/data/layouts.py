@@ -204,10 +204,10 @@ def bbbc041(
 def csv_table(path: Path) -> Dataset:
     """List cases from a CSV file with a row an image.
 
-    The columns are ``image`` and, where wanted, ``id``, ``truth``, ``boxes``, ``label``,
-    ``group``, ``split`` and ``prediction``. Paths are relative to the file; several truths, and
-    several boxes ``row_min column_min row_max column_max`` (ends exclusive), are separated by
-    semicolons.
+    The columns are ``image`` and, where wanted, ``id``, ``truth``, ``segments``, ``boxes``,
+    ``label``, ``group``, ``split`` and ``prediction``. Paths are relative to the file; several
+    truths, several segments of a truth that names them, and several boxes
+    ``row_min column_min row_max column_max`` (ends exclusive), are separated by semicolons.
 
     Parameters
     ----------
@@ -217,7 +217,9 @@ def csv_table(path: Path) -> Dataset:
     -------
     Dataset
     """
-    known = ("image", "id", "truth", "boxes", "label", "group", "split", "prediction")
+    known = (
+        "image", "id", "truth", "segments", "boxes", "label", "group", "split", "prediction",
+    )  # fmt: skip
     columns, rows = parse_csv(read_text(path, "a table of images"), path)
     if "image" not in columns:
         raise refusal(
@@ -247,6 +249,7 @@ def csv_table(path: Path) -> Dataset:
                 cell["group"] or None,
                 cell["split"] or None,
                 find_file(path.parent, cell["prediction"]) if cell["prediction"] else None,
+                segments=tuple(part.strip() for part in _parts(cell["segments"])),
             )
         )
     return Dataset(recorded(path.stem), tuple(cases), tuple(problems))

@@ -85,8 +85,11 @@ def case_stamp(case: Case, models: Mapping[str, str]) -> dict[str, Any]:
     dict
         ``case``, ``models``, ``versions`` of packages and ``rules`` of scores.
     """
+    made_of = plain(case)
+    if not case.segments:  # so that results from before there were any stay those of today
+        del made_of["segments"]
     return {
-        "case": _hash(plain(case)), "models": dict(models), "versions": package_versions(),
+        "case": _hash(made_of), "models": dict(models), "versions": package_versions(),
         "rules": SCORING_RULES,
     }  # fmt: skip
 
