@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from napari_cam_sam import __version__
 from napari_cam_sam.cli.cache import add_cache_commands
+from napari_cam_sam.cli.convert import add_convert_command
 from napari_cam_sam.cli.demo import add_demo_command
 from napari_cam_sam.cli.measure import add_measure_command
 from napari_cam_sam.cli.metrics import add_metrics_command
@@ -37,6 +38,7 @@ _COMMANDS = (
     add_measure_command,
     add_prompts_command,
     add_series_command,
+    add_convert_command,
     add_replay_command,
     add_models_command,
     add_cache_commands,

@@ -13,7 +13,7 @@ from napari_cam_sam.cli.printing import print_json, progress
 from napari_cam_sam.cli.shared import add_shared
 from napari_cam_sam.errors import CamSamError, refusal
 from napari_cam_sam.images.dicom.source import DicomSource
-from napari_cam_sam.images.formats import NIFTI, TIFF, suffix_of
+from napari_cam_sam.images.formats import TIFF, VOLUMES, suffix_of
 from napari_cam_sam.sam.segmenter import Segmenter
 from napari_cam_sam.text import shown
 
@@ -112,7 +112,7 @@ def _session_image(session: ncs.Session, given: Path | None) -> ncs.Image:
 def _check_labels_file(path: Path, image: ncs.Image, session: Path) -> None:
     """Refuse a file that labels cannot be written to, before anything is computed."""
     pictures = (".png", *TIFF) if image.spatial_ndim == 2 else TIFF
-    fitting = pictures if image.geometry.affine is None else NIFTI
+    fitting = pictures if image.geometry.affine is None else VOLUMES
     dicom = isinstance(image.source, DicomSource)
     if not (dicom and path.name.lower().endswith(".dcm")) and suffix_of(path) not in fitting:
         raise refusal(

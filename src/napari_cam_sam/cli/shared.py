@@ -48,7 +48,10 @@ CLASSIFIER_HELP = (
     "classifier or segmentation network: a name, a checkpoint, the folder of a MONAI bundle, or "
     "package.module:function"
 )
-IMAGE_HELP = "NIfTI, TIFF, PNG or JPEG file, or DICOM: a file, a folder, a DICOMDIR or a zip"
+IMAGE_HELP = (
+    "NIfTI, NRRD, MetaImage, MGH, TIFF, PNG or JPEG file, or DICOM: a file, a folder, a DICOMDIR "
+    "or a zip"
+)
 IMAGE_OPTIONS = ("frame", "channel", "axes", "series", "spacing")
 RULES_HELP = f"strategy: {', '.join(PRESETS)}; from the truth: {', '.join(TRUTH_PRESETS)}"
 WINDOW_HELP = (

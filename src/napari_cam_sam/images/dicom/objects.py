@@ -135,6 +135,12 @@ def series_headers(source: DicomSource) -> list[Any]:
         own = header.get("ImageOrientationPatient")
         if direction and own and np.abs(np.subtract(own, direction)).max() < _ENOUGH:
             header.ImageOrientationPatient = direction
+    # It may be missing or empty, and what is written states one.
+    places = [header.get("ImagePositionPatient") for header in headers[:2]]
+    apart = float(np.linalg.norm(np.subtract(*places))) if len(places) == 2 and all(places) else 1
+    for header in headers:
+        if "PixelSpacing" in header and not header.get("SliceThickness"):
+            header.SliceThickness = f"{apart or 1:.6g}"
     return headers
 
 
