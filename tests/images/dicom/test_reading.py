@@ -331,10 +331,28 @@ def test_a_truncated_file_in_the_middle_of_a_series(write):
     paths[1].write_bytes(whole[:-10])
     refused(paths[0].parent, "This is truncated: it declares 40 bytes of pixels, and 30 bytes")
     paths[1].write_bytes(whole[:200])
-    said = refused(paths[0].parent, "slice")
-    assert "missing" in said or "evenly" in said
+    assert "left out" in str(read_or_refuse(paths[0].parent))
     (series,) = find_series(paths[0].parent)
     assert series.notes == ("1 DICOM file is truncated or damaged, and left out.",)
+
+
+def read_or_refuse(path):
+    """Return notes, or the sentence: what is missing may have been at an end."""
+    try:
+        return read_image(path).notes
+    except CamSamError as error:
+        return error
+
+
+def test_a_file_without_pixels_in_the_middle_of_a_series(write):
+    paths = sorted(write(), key=height)
+    data = pydicom.dcmread(paths[1])
+    del data.PixelData
+    data.save_as(paths[1])
+    said = refused(paths[0].parent, "1 slice is missing")
+    assert "1 file of it holds no pixels" in said
+    (paths[0].parent / "empty.dcm").touch()
+    assert "1 DICOM file is truncated or damaged" in str(read_or_refuse(paths[0].parent))
 
 
 def test_what_is_no_dicom(tmp_path):

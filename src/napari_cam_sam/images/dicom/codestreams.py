@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.images.dicom.heads import FileHead, open_data
+from napari_cam_sam.images.dicom.heads import FileHead
+from napari_cam_sam.images.dicom.opening import open_data
 
 __all__ = ["check_fragments", "check_frame", "is_ours", "unpacked"]
 

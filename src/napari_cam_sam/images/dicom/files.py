@@ -13,13 +13,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from napari_cam_sam.errors import CamSamError, reason_of, refusal
-from napari_cam_sam.images.dicom.heads import looks_like_dicom
+from napari_cam_sam.images.dicom.opening import looks_like_dicom
 from napari_cam_sam.limits import EXPANSION, check_expansion, check_regular
 
 __all__ = ["DicomFiles", "dicom_files", "is_dicom_path", "is_zip"]
 
 _DIRECTORY = "1.2.840.10008.1.3.10"
 _MOST_FILES = 200_000
+_SUFFIXES = (".dcm", ".dicom", ".ima")
 
 Update = Callable[[int, int], None]
 
@@ -36,11 +37,14 @@ class DicomFiles:
         Files that are none.
     missing : int
         Files that a DICOMDIR names and that are not there.
+    broken : int
+        Files whose names say that they are, and that are none.
     """
 
     files: tuple[Path, ...]
     others: int = 0
     missing: int = 0
+    broken: int = 0
 
 
 def is_zip(path: Path) -> bool:
@@ -69,7 +73,7 @@ def is_dicom_path(path: Path) -> bool:
     bool
     """
     name = path.name.lower()
-    if name.endswith((".dcm", ".dicom", ".zip")) or name == "dicomdir":
+    if name.endswith((*_SUFFIXES, ".zip")) or name == "dicomdir":
         return True
     try:
         if path.is_dir():
@@ -125,7 +129,7 @@ def _of_folder(folder: Path, update: Update | None, where: Path | None = None) -
     paths = list(_walk(folder, where))
     if not paths:
         raise refusal("This folder is empty" if where == folder else "This zip is empty", where)
-    found, others = [], 0
+    found, others, broken = [], 0, 0
     for index, path in enumerate(paths):
         if update is not None and index % 64 == 0:
             update(index, len(paths))
@@ -135,9 +139,11 @@ def _of_folder(folder: Path, update: Update | None, where: Path | None = None) -
             good = False
         if good:
             found.append(path)
+        elif where == folder and path.name.lower().endswith(_SUFFIXES):
+            broken += 1
         else:
             others += 1
-    return DicomFiles(tuple(found), others)
+    return DicomFiles(tuple(found), others, broken=broken)
 
 
 def _walk(folder: Path, where: Path) -> Iterator[Path]:

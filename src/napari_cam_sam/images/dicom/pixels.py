@@ -18,7 +18,8 @@ from napari_cam_sam.images.dicom.codestreams import (
     is_ours,
     unpacked,
 )
-from napari_cam_sam.images.dicom.heads import NATIVE, FileHead, FrameHead, open_data
+from napari_cam_sam.images.dicom.heads import NATIVE, FileHead, FrameHead
+from napari_cam_sam.images.dicom.opening import open_data
 from napari_cam_sam.limits import EXPANSION, check_array, size_text
 
 __all__ = ["Scale", "check_pixels", "inverted_sum", "read_frame", "scale_of"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cam_sam.errors import CamSamError, reads, refusal, unknown_name
-from napari_cam_sam.images.dicom.heads import FrameHead
+from napari_cam_sam.images.dicom.heads import FileHead, FrameHead
 from napari_cam_sam.images.dicom.pixels import (
     Scale,
     check_pixels,
@@ -99,11 +99,11 @@ def read_series(
     try:
         frames = series.volumes[_frame(series, frame)]
         stack = stack_frames(frames, spacing)
-        for file in {id(one.file): one.file for one in frames}.values():
-            check_pixels(file)
+        _check_files(frames)
         scale = scale_of(frames)
     except CamSamError as error:
-        raise refusal(str(error), where) from error.__cause__
+        # What was left out may be what is missing.
+        raise refusal(". ".join((str(error), *series.notes)), where) from error.__cause__
     sizes = frames[0].values.spacing_note
     notes = (*series.notes, *stack.notes, *((sizes,) if sizes else ()), *scale.notes)
     if frames[0].tile is not None:
@@ -115,6 +115,21 @@ def read_series(
         data, scale.rgb, stack.geometry, _name(series), where, _source(series, stack), notes,
         _windows(stack, scale),
     )  # fmt: skip
+
+
+def _check_files(frames: Sequence[FrameHead]) -> None:
+    files = list({id(one.file): one.file for one in frames}.values())
+    for file in files:
+        try:
+            check_pixels(file)
+        except CamSamError as error:
+            raise CamSamError(f"{error}{_which(file) if len(files) > 1 else ''}") from error
+
+
+def _which(file: FileHead) -> str:
+    """Say which file it is; its name is not told, as it may be the patient's."""
+    number = file.instance_number
+    return "" if number is None else f", in the file of instance {number}"
 
 
 def _frame(series: DicomSeries, frame: int | None) -> int:
@@ -183,9 +198,7 @@ def _decoded(frame: FrameHead, scale: Scale, where: Path) -> NDArray[Any]:
     try:
         return read_frame(frame, scale)
     except CamSamError as error:
-        number = frame.file.instance_number
-        which = f", in the file of instance {number}" if number is not None else ""
-        raise refusal(str(error) + which, where) from error.__cause__
+        raise refusal(f"{error}{_which(frame.file)}", where) from error.__cause__
 
 
 def _between(

@@ -132,7 +132,9 @@ def find_series(
     kept = [head for head in images if "LOCALIZER" not in head.file.image_type] or images
     if not kept:
         raise refusal(_nothing(listed, heads, broken), where)
-    notes = _notes(listed, broken)
+    used = {head.file.series_uid for head in kept}
+    blank = sum(_is_blank(head) and head.file.series_uid in used for head in heads)
+    notes = _notes(listed, broken, blank)
     kept, again = _once(kept)
     by_series: dict[tuple[str, str], list[FrameHead]] = {}
     for head in kept:
@@ -214,7 +216,7 @@ def _read_all(
 ) -> tuple[list[FrameHead], int]:
     """Read the headers; one of a single file must be sound, of many the others are taken."""
     heads: list[FrameHead] = []
-    broken = 0
+    broken = listed.broken
     for index, path in enumerate(listed.files):
         if update is not None:
             update(index, len(listed.files))
@@ -233,6 +235,8 @@ def _read_all(
 
 def _nothing(listed: DicomFiles, heads: Sequence[FrameHead], broken: int) -> str:
     """Say why there is no image."""
+    if not listed.files and listed.broken and not listed.others:
+        return "There is no DICOM here, though names of files say so"
     if not listed.files:
         one = listed.others == 1
         files = "its one file is none" if one else f"none of its {listed.others} files is"
@@ -251,8 +255,15 @@ def _nothing(listed: DicomFiles, heads: Sequence[FrameHead], broken: int) -> str
     return f"{what} holds no pixel data"
 
 
-def _notes(listed: DicomFiles, broken: int) -> tuple[str, ...]:
+def _is_blank(head: FrameHead) -> bool:
+    return not head.file.pixel_keyword and head.file.modality not in _NO_IMAGES
+
+
+def _notes(listed: DicomFiles, broken: int, blank: int) -> tuple[str, ...]:
     notes: tuple[str, ...] = ()
+    if blank:
+        files = "1 file of it holds" if blank == 1 else f"{blank} files of it hold"
+        notes += (f"{files} no pixels.",)
     if broken:
         files = "1 DICOM file is" if broken == 1 else f"{broken} DICOM files are"
         notes += (f"{files} truncated or damaged, and left out.",)
