@@ -20,6 +20,7 @@ from napari_cam_sam.images.dicom.segments import read_segmentation, segments_of
 from napari_cam_sam.images.dicom.source import DicomFrame, DicomSource
 from napari_cam_sam.images.geometry import Geometry, spacing_from_affine
 from napari_cam_sam.images.image import Image
+from napari_cam_sam.images.reading import read_labels
 
 DATA = Path(__file__).parents[4] / "shared/data/dicom"
 AFFINE = LPS @ np.array([[0, 0, 0.7, -30], [0, 0.7, 0, -20], [2.5, 0, 0, 40], [0, 0, 0, 1.0]])
@@ -287,6 +288,19 @@ def test_a_single_slice_gets_its_labels(tmp_path, labels):
     assert np.array_equal(found.data, labels[2:3])
     (found,) = read_segmentation(path, flat)
     assert np.array_equal(found.data, labels[2])
+
+
+def test_deflated_and_without_a_preamble(tmp_path, series, labels):
+    path = write_seg(tmp_path / "seg.dcm", series, labels)
+    data = pydicom.dcmread(path)
+    data.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+    data.save_as(tmp_path / "deflated.dcm")
+    bare = pydicom.Dataset(pydicom.dcmread(path))
+    bare.save_as(tmp_path / "bare", implicit_vr=True, little_endian=True)
+    for name in ("deflated.dcm", "bare"):
+        (found,) = read_segmentation(tmp_path / name, series)
+        assert np.array_equal(found.data, labels), name
+        assert read_labels(tmp_path / name, like=series).segments == found.segments
 
 
 def test_what_is_none_is_refused(tmp_path, series, labels):

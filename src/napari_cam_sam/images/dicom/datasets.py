@@ -8,11 +8,17 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
 from napari_cam_sam.errors import CamSamError, refusal
+from napari_cam_sam.images.dicom.heads import (
+    BIG_ENDIAN,
+    EXPLICIT,
+    IMPLICIT,
+    looks_like_dicom,
+    open_data,
+)
 from napari_cam_sam.images.dicom.source import DicomSource
 from napari_cam_sam.images.formats import check_file
 
@@ -98,23 +104,32 @@ def opened(path: Path, *, pixels: bool = True) -> Any:
     CamSamError
         If it is none, or damaged.
     """
-    from pydicom import dcmread
-    from pydicom.errors import InvalidDicomError
-
     check_file(path)
     with damaged(path, "DICOM file"):
-        try:
-            # Of a file a value is read with the length that it claims, be it 4 GB; of memory not.
-            with _mapped(path) as content:
-                return dcmread(content, stop_before_pixels=not pixels)
-        except InvalidDicomError:
-            raise refusal("This is not DICOM: its header is missing", path) from None
+        return _data_set(path, stop_before_pixels=not pixels)
 
 
-@contextmanager
-def _mapped(path: Path) -> Iterator[Any]:
-    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
-        yield content
+def _data_set(path: Path, **how: Any) -> Any:
+    """Read a file with or without a preamble, deflated or not, as one that names its syntax."""
+    from pydicom import dcmread
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import UID
+
+    try:
+        if not looks_like_dicom(path):
+            raise CamSamError("This is not DICOM: its header is missing")
+        file, deflated = open_data(path)
+    except CamSamError as error:
+        raise refusal(str(error), path) from error.__cause__
+    with file:
+        data = dcmread(file, force=True, **how)
+    meta = getattr(data, "file_meta", None)
+    if deflated or not meta or "TransferSyntaxUID" not in meta:
+        implicit, little = data.original_encoding
+        data.file_meta = FileMetaDataset()
+        syntax = IMPLICIT if implicit else EXPLICIT if little else BIG_ENDIAN
+        data.file_meta.TransferSyntaxUID = UID(syntax)
+    return data
 
 
 def object_kind(path: Path) -> str:
@@ -130,17 +145,13 @@ def object_kind(path: Path) -> str:
         Empty where it is no DICOM file.
     """
     try:
-        with path.open("rb") as file:
-            if file.read(132)[128:] != b"DICM":
-                return ""
-    except (OSError, ValueError):
+        if not looks_like_dicom(path):
+            return ""
+    except (OSError, ValueError, CamSamError):
         return ""
-    from pydicom import dcmread
-
     with damaged(path, "DICOM file"):
-        with _mapped(path) as content:
-            header = dcmread(content, stop_before_pixels=True, specific_tags=["SOPClassUID"])
-        known = str(header.get("SOPClassUID", header.file_meta.get("MediaStorageSOPClassUID", "")))
+        header = _data_set(path, stop_before_pixels=True, specific_tags=["SOPClassUID"])
+        known = str(header.get("SOPClassUID") or "")
     if known in SEGMENTATIONS:
         return "segmentation"
     return "contours" if known == STRUCTURES else "other"
