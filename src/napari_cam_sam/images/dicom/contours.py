@@ -48,7 +48,11 @@ def regions_of(path: Path) -> tuple[Segment, ...]:
 
 
 def read_contours(
-    path: Path, like: Image, regions: Sequence[str | int] | None = None
+    path: Path,
+    like: Image,
+    regions: Sequence[str | int] | None = None,
+    *,
+    most: int | None = None,
 ) -> tuple[Image, ...]:
     """Read an RT structure set as labels, overlapping regions apart.
 
@@ -62,6 +66,8 @@ def read_contours(
         The image that it was drawn on, whose grid the labels get.
     regions : sequence of str or int, or None
         Names or numbers of those to read; None for all.
+    most : int or None
+        How many images to make: reading ends once there are so many. None for all.
 
     Returns
     -------
@@ -96,10 +102,12 @@ def read_contours(
             masks = reader.masks(region, item, notes, named=regions is not None)
             if not masks:
                 continue
-            labels, held = first_fit(sets, partial(_fits, masks), shape, dtype)
+            labels, held = first_fit(sets, partial(_fits, masks), shape, dtype, path)
             for index, mask in masks.items():
                 labels[index][mask] = region.number
             held.append(region)
+            if len(sets) == most:
+                break
         if not sets:
             raise refusal("No region of this structure set has an area", path)
         notes += _place_note(data, like)

@@ -95,12 +95,17 @@ def read_label_sets(
     >>> [labels.name for labels in ncs.read_label_sets("rtstruct.dcm", image)]
     ['Liver']
     """
-    path = Path(path)
+    return _sets(Path(path), like, segments, None)
+
+
+def _sets(
+    path: Path, like: Image | None, segments: Sequence[str | int] | None, most: int | None
+) -> tuple[Image, ...]:
     if object_kind(path) != "contours":
-        return read_segmentation(path, like, segments)
+        return read_segmentation(path, like, segments, most=most)
     if like is None:
         raise refusal("Contours lie on the slices of an image: name it as well", path)
-    return read_contours(path, like, segments)
+    return read_contours(path, like, segments, most=most)
 
 
 def read_drawn(
@@ -124,7 +129,7 @@ def read_drawn(
     CamSamError
         As `read_label_sets`, or if segments overlap.
     """
-    found = read_label_sets(path, like, segments)
+    found = _sets(path, like, segments, 2)
     if len(found) > 1:
         first, other = found[:2]
         above = other.segments[0]

@@ -15,6 +15,7 @@ from napari_cam_sam.images.dicom.slices import Slices, nearest_slices
 from napari_cam_sam.images.dicom.source import DicomSource
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.segments import Segment, segments_in_words
+from napari_cam_sam.limits import check_array
 
 __all__ = ["check_belongs", "first_fit", "on_image", "slice_numbers"]
 
@@ -140,6 +141,7 @@ def first_fit(
     fits: Callable[[NDArray[Any]], bool],
     shape: tuple[int, ...],
     dtype: DTypeLike,
+    path: Path,
 ) -> tuple[NDArray[Any], list[Segment]]:
     """Return the first labels that have room for a segment; new ones where none has.
 
@@ -151,13 +153,21 @@ def first_fit(
         Whether the segment overlaps nothing in some labels.
     shape, dtype
         Of new labels.
+    path : Path
+        Of the file.
 
     Returns
     -------
     labels, segments
+
+    Raises
+    ------
+    CamSamError
+        If the memory has no room for another set.
     """
     for one in sets:
         if fits(one[0]):
             return one
+    check_array(shape, dtype, None, path)
     sets.append((np.zeros(shape, dtype), []))
     return sets[-1]

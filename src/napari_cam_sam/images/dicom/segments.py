@@ -50,6 +50,7 @@ def read_segmentation(
     segments: Sequence[str | int] | None = None,
     *,
     threshold: float = 0.5,
+    most: int | None = None,
 ) -> tuple[Image, ...]:
     """Read a DICOM segmentation as labels, overlapping segments apart.
 
@@ -66,6 +67,8 @@ def read_segmentation(
         Names or numbers of those to read; None for all.
     threshold : float
         From which part of a voxel, or probability, on a fractional segment holds it.
+    most : int or None
+        How many images to make: reading ends once there are so many. None for all.
 
     Returns
     -------
@@ -96,7 +99,7 @@ def read_segmentation(
             labels = reader.label_map({one.number for one in wanted}, dtype)
             found = [(labels, wanted)]
         else:
-            found = reader.binary(wanted, dtype)
+            found = reader.binary(wanted, dtype, most)
         notes = _notes(seg, threshold)
     return tuple(on_image(labels, held, target, grid, path, notes) for labels, held in found)
 
@@ -261,7 +264,7 @@ class _Reader:
         return labels
 
     def binary(
-        self, wanted: Sequence[Segment], dtype: Any
+        self, wanted: Sequence[Segment], dtype: Any, most: int | None
     ) -> list[tuple[NDArray[Any], tuple[Segment, ...]]]:
         frames: dict[int, list[int]] = {}
         for frame in range(int(self.seg.NumberOfFrames)):
@@ -269,11 +272,13 @@ class _Reader:
         sets: list[tuple[NDArray[Any], list[Segment]]] = []
         for segment in wanted:
             masks = [self._mask(frame) for frame in frames.get(segment.number, ())]
-            labels, held = first_fit(sets, partial(self._fits, masks), self.shape, dtype)
+            labels, held = first_fit(sets, partial(self._fits, masks), self.shape, dtype, self.path)
             for frame, pixels in masks:
                 view, pixels = self._place(labels, frame, pixels)
                 view[pixels] = segment.number
             held.append(segment)
+            if len(sets) == most:
+                break
         return [(labels, tuple(held)) for labels, held in sets]
 
     def _fits(self, masks: list[tuple[int, NDArray[Any]]], labels: NDArray[Any]) -> bool:
