@@ -97,6 +97,9 @@ def test_a_folder_becomes_the_classifier_that_the_core_trains(
     figures = expected.figures
     assert figures is not None
     assert f"accuracy <b>{figures.accuracy:.3f}</b>" in said(dock.report.words)
+    # Two images or three cannot tell it from a guess.
+    assert expected.warning
+    assert f"<b>{expected.warning}</b>" in said(dock.report.words)
     table, counts = dock.report.classes, dock.report.confusion
     for row, one in enumerate(figures.classes):
         cells = [table.item(row, column).text() for column in range(5)]
@@ -260,6 +263,7 @@ def test_the_new_classifier_goes_to_the_heatmap_dock(
     assert held.name == str(tmp_path / "pictures-classifier" / "model.safetensors")
     assert heatmap.classifier.name.value() == held.name
     assert held.card.class_names == ("blot", "none")
+    assert "not clearly better than guessing" in said(heatmap.row.words)
 
 
 def test_folder_settings_and_result_stay_when_the_dock_is_closed(

@@ -33,6 +33,7 @@ _BROWSE = "Open a checkpoint…"
 _BUNDLE = "Open a MONAI bundle…"
 _CHOICES = ("target", "layer", "classifier_sha256", "plane_order")
 _ORDERS = (("rows, columns", "rows-columns"), ("columns, rows (nibabel)", "columns-rows"))
+_MAY_GUESS = " In training it was not clearly better than guessing: its heatmaps may mean nothing."
 _DEVICES = [("auto", "auto"), ("CPU", "cpu")]
 
 
@@ -166,9 +167,11 @@ class ClassifierPanel(QObject):
         return next((one for one in self.targets() if one is not None), "") or "the predicted class"
 
     def caution(self) -> str:
-        """Return what to know of a shipped model before it is used; empty for others."""
-        shipped = self.name.value() in (*shipped_classifiers(), *shipped_networks())
-        return " Trained on phantoms only: for trying out, not for patient images." * shipped
+        """Return what to know of a model before it is used; empty for nothing."""
+        if self.name.value() in (*shipped_classifiers(), *shipped_networks()):
+            return " Trained on phantoms only: for trying out, not for patient images."
+        loaded = self.loaded()
+        return _MAY_GUESS if loaded is not None and loaded.guesses else ""
 
     def adopt(self, loaded: LoadedClassifier) -> None:
         """Take a classifier that was loaded, and list what there is to choose of it."""

@@ -176,6 +176,8 @@ def result_words(result: TrainingResult, remark: str = "") -> str:
             f"On {figures.n} images {seen}: accuracy <b>{accuracy}</b>, mean F1 <b>{f1}</b>, "
             f"AUROC <b>{auroc}</b>, calibration error {ece}."
         )
+    if result.warning:
+        lines.append(f"<b>{result.warning}</b>")
     parts = ", ".join(f"{n} {_PARTS[name]}" for name, n in result.parts.items() if n)
     lines.append(f"Images: {parts}.")
     copies = result.copies
@@ -190,7 +192,7 @@ def result_words(result: TrainingResult, remark: str = "") -> str:
         lines.append(f"{n} skipped, e.g. {_short(one.name)}: {escape(one.reason)}")
     if remark:
         lines.append(remark)
-    return "<br>".join(one if one.endswith(".") else f"{one}." for one in lines)
+    return "<br>".join(one if one.endswith((".", "</b>")) else f"{one}." for one in lines)
 
 
 _PARTS = {"train": "for training", "validation": "for validation", "test": "for testing"}
