@@ -121,11 +121,13 @@ def test_a_heatmap_lies_below_masks_and_truth_which_keep_their_colours(viewer: A
     workspace = workspace_of(viewer)
     viewer.add_image(np.zeros((25, 256, 256), np.int16), scale=VOXELS, name="another")
     viewer.add_labels(np.ones((25, 256, 256), np.uint8), scale=VOXELS, name="truth")
+    viewer.add_shapes(ndim=3, scale=VOXELS, name="sketch")
     workspace.prompts.create()
     workspace.layers.labels("labels")
     workspace.heatmaps.layer(0, create=True)
     workspace.layers.labels("preview")
     names = [layer.name.split(" of ")[0] for layer in viewer.layers]
     assert names == [
-        "brain", "another", "heatmap", "truth", "labels", "mask preview", "boxes", "points"
+        "brain", "another", "heatmap", "truth", "sketch", "labels", "mask preview", "boxes",
+        "points",
     ]  # fmt: skip

@@ -10,9 +10,10 @@ from napari.layers import Labels
 from napari.utils import DirectLabelColormap
 from numpy.typing import DTypeLike, NDArray
 
+from napari_cam_sam.colours import RIM
+
 __all__ = ["OutlinedLabels", "with_rim"]
 
-_RIM = "black"
 # So many labels go through the colours; those beyond have the first.
 _COLOURED = 250
 
@@ -33,7 +34,7 @@ def with_rim(colours: Sequence[str], dtype: DTypeLike) -> DirectLabelColormap:
     """
     rim = int(np.iinfo(dtype).max)
     by_label = {i + 1: colours[i % len(colours)] for i in range(min(_COLOURED, rim - 1))}
-    others: dict[int | None, str] = {None: colours[0], 0: "transparent", rim: _RIM}
+    others: dict[int | None, str] = {None: colours[0], 0: "transparent", rim: RIM}
     return DirectLabelColormap(color_dict=others | by_label)
 
 

@@ -1,4 +1,7 @@
-"""How our layers look: every colour, width and opacity of them stands here."""
+"""How our layers look: every width of them stands here.
+
+The colours that pictures of a run have too are those of `napari_cam_sam.colours`.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from napari.utils import Colormap, CyclicLabelColormap, DirectLabelColormap
 from napari.utils.colormaps import label_colormap
 from numpy.typing import NDArray
 
+from napari_cam_sam import colours
 from napari_cam_sam.plugin.layers.outlined_labels import OutlinedLabels, with_rim
 
 __all__ = [
@@ -120,8 +124,8 @@ class LabelsStyle:
     def add(self, viewer: Any, data: NDArray[Any], **where: Any) -> Any:
         """Add a layer that looks so; `where` is what else ``add_labels`` takes."""
         if isinstance(self.colours, Mapping):
-            colours: dict[int | None, str] = {None: "transparent"}
-            where["colormap"] = DirectLabelColormap(color_dict=colours | dict(self.colours))
+            others: dict[int | None, str] = {None: "transparent"}
+            where["colormap"] = DirectLabelColormap(color_dict=others | dict(self.colours))
         elif self.line:
             where["colormap"] = with_rim(self.colours, data.dtype)
         else:
@@ -151,10 +155,10 @@ class TruthStyle:
 
     def give(self, layer: Any) -> bool:
         """Set the look of a labels layer; say whether: one that the user gave a look keeps it."""
-        colours = label_colormap(49).colors
+        usual = label_colormap(49).colors
         if layer.contour or layer.opacity != 0.7:
             return False
-        if not np.array_equal(layer.colormap.colors, colours):
+        if not np.array_equal(layer.colormap.colors, usual):
             return False
         layer.contour, layer.opacity = 1, 1.0
         layer.colormap = DirectLabelColormap(color_dict={None: self.colour, 0: "transparent"})
@@ -230,35 +234,25 @@ class PromptPreviewStyle:
         return max(1.0, min(shape) / 60) * np.stack([np.sin(turn), np.cos(turn)], axis=1)
 
 
-# Violet to red of one lightness: on bright ultrasound it is darker than the image, on dark MR
-# brighter. Without evidence it is transparent, and the image is seen as it is.
-HEATMAP = HeatmapStyle(
-    ("#51127c00", "#51127c80", "#8c2981d0", "#b73779", "#de4968"),
-    opacity=0.55,
-)
-
-# All eyes tell these apart, and from the truth's cyan. Each is so bright that on any image either
-# it or the dark rim of outlines has a contrast of 3 at least.
-_OBJECTS = ("#ff9f1c", "#57c2a2", "#ffffcc", "#ffb0a8", "#fff200")
+HEATMAP = HeatmapStyle(colours.HEATMAP, colours.HEATMAP_OPACITY)
 
 LABELS = {
-    "labels": LabelsStyle(_OBJECTS, opacity=0.6),
+    "labels": LabelsStyle(colours.MASKS, opacity=0.6),
     # An outline: what is accepted is filled, and the two must not be taken for each other. What
     # the brush did here would be lost with the next mask, and not be accepted.
-    "preview": LabelsStyle(_OBJECTS, line=3.0, editable=False),
+    "preview": LabelsStyle(colours.MASKS, line=3.0, editable=False),
     "explained": LabelsStyle(("white",), opacity=0.7, line=2.0),
     # Found by both, by the prediction, by the truth: all eyes tell these apart, also on gray.
     "comparison": LabelsStyle({1: "#00c08b", 2: "#e8622c", 3: "#56b4e9"}, opacity=0.7),
 }
 """Of our labels layers, by their role."""
 
-TRUTH = TruthStyle("#00e5ff", line=1.5)
+TRUTH = TruthStyle(colours.TRUTH, line=1.5)
 
-# What is of heatmaps is pink, of the truth cyan, of the user white; orange is the mask.
 PROMPTS = PromptStyle(
-    colours={"positive": "#21e05c", "negative": "#ff3d3d"},
+    colours=colours.POINTS,
     symbols={"positive": "disc", "negative": "x"},
-    edges={"cam": "#ff9ad5", "truth": "#35d0ff", "user": "#ffffff"},
+    edges=colours.SOURCES,
     border_width=0.15,
     line=2.0,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from napari.layers import Labels
+from napari.layers import Image, Labels
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.layers.conversion import is_own, own_layer
@@ -141,8 +141,9 @@ class OwnLayers:
         ]  # fmt: skip
         place = max(min(prompts, default=len(layers)), layers.index(image) + 1)
         if mark_of(layer)["role"] == "heatmap":
-            # It tints what lies below: the image, and not the colours of masks and truth.
-            while layers[place - 1] is layer or isinstance(layers[place - 1], Labels):
+            # It tints what lies below: the image, and not the colours of masks and truth. Below
+            # another image it would be hidden.
+            while layers[place - 1] is layer or not isinstance(layers[place - 1], Image):
                 place -= 1
         if layers.index(layer) > place:
             layers.move(layers.index(layer), place)

@@ -15,6 +15,7 @@ import pandas as pd
 
 from napari_cam_sam.errors import CamSamError, reads, refusal
 from napari_cam_sam.images.writing import write_atomically
+from napari_cam_sam.pipeline.overview import COLOUR_WORDS
 from napari_cam_sam.studies.record import read_record
 from napari_cam_sam.studies.report import figures as report_figures
 from napari_cam_sam.studies.report import parts as report_parts
@@ -283,6 +284,7 @@ def _content(results: Results, metric: str, seed: int) -> dict[str, Any]:
         "details": json.dumps(record, indent=2, ensure_ascii=False) if record else "",
         "seed": seed,
         "picture_setting": "",
+        "colour_words": COLOUR_WORDS,
     }
 
 
