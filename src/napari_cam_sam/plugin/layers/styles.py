@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from napari.layers import Labels
 from napari.utils import Colormap, CyclicLabelColormap, DirectLabelColormap
 from napari.utils.colormaps import label_colormap
 from numpy.typing import NDArray
@@ -29,7 +30,7 @@ __all__ = [
     "PromptStyle",
     "TruthStyle",
     "line_width",
-    "outline_width",
+    "outline_steps",
 ]
 
 
@@ -53,8 +54,10 @@ def line_width(pixels: Sequence[float], wanted: float) -> float:
     return max(wanted / max(pixels), min(1.0, wanted) / min(pixels))
 
 
-def outline_width(pixels: Sequence[float], wanted: float) -> int:
-    """Return the width of an outline of labels in pixels of the data, for one on the screen.
+def outline_steps(
+    pixels: Sequence[float], wanted: float, finest: Sequence[int]
+) -> tuple[int, tuple[int, ...]]:
+    """Return the width of an outline of labels for one on the screen, and the steps it is made of.
 
     Parameters
     ----------
@@ -62,13 +65,23 @@ def outline_width(pixels: Sequence[float], wanted: float) -> int:
         Screen pixels that a pixel of the data takes, along the two axes shown.
     wanted : float
         In screen pixels.
+    finest : sequence of int
+        The most steps that a pixel of the data can be cut into along each axis.
 
     Returns
     -------
-    int
-        One at least.
+    width : int
+        In steps, one at least.
+    parts : tuple of int
+        Steps that a pixel of the data is cut into along each axis, of half the width at most
+        where pixels are that large.
     """
-    return max(1, round(wanted / max(pixels)))
+    parts = tuple(
+        max(1, min(most, round(2 * size / wanted)))
+        for size, most in zip(pixels, finest, strict=True)
+    )
+    step = max(size / steps for size, steps in zip(pixels, parts, strict=True))
+    return max(1, round(wanted / step)), parts
 
 
 @dataclass(frozen=True)
@@ -156,12 +169,14 @@ class TruthStyle:
     def give(self, layer: Any) -> bool:
         """Set the look of a labels layer; say whether: one that the user gave a look keeps it."""
         usual = label_colormap(49).colors
-        if layer.contour or layer.opacity != 0.7:
+        if type(layer) not in (Labels, OutlinedLabels) or layer.contour or layer.opacity != 0.7:
             return False
         if not np.array_equal(layer.colormap.colors, usual):
             return False
+        # It stays the user's layer, with all that it holds: only its outlines are drawn by us.
+        layer.__class__ = OutlinedLabels
         layer.contour, layer.opacity = 1, 1.0
-        layer.colormap = DirectLabelColormap(color_dict={None: self.colour, 0: "transparent"})
+        layer.colormap = with_rim((self.colour,), layer.dtype)
         return True
 
 
@@ -202,6 +217,7 @@ class PromptStyle:
             "face_color": "transparent",
             "edge_color": self.edges["user"],
             "edge_width": max(1.0, min(shape[-2:]) / 240),
+            "opacity": 1.0,
         }
 
 
