@@ -77,11 +77,17 @@ class HeatmapDock(Dock):
         self._connect()
         self._fit_model()
         self._image_changed()
+        docks = self.workspace.docks
+        before, beside = docks.state_of("heatmap"), docks.state_of("heatmap beside")
+        docks.register_state("heatmap", self.state, self.set_state)
+        docks.register_kept("heatmap beside", self._beside)
+        docks.register("use classifier", self.choose)
+        self.closed.connect(docks.cache_states)
+        if before is not None and beside is not None:
+            self._begin_with(before, **beside)
         preferred = preferences().classifier
         if preferred and self.classifier.name.value() is None:
             self.choose(preferred)
-        self.workspace.docks.register_state("heatmap", self.state, self.set_state)
-        self.workspace.docks.register("use classifier", self.choose)
 
     def _build(self) -> None:
         self.image = ValueComboBox("The image to work on.")
@@ -182,15 +188,19 @@ class HeatmapDock(Dock):
         self._list_images()
         self._rows.setRowVisible(self.views, self.views.useful)
         # Another image, not new pixels in the same: what suits it is chosen, once.
-        layer = self.workspace.image_layer
-        if layer is not self._chosen_for:
-            self._chosen_for = layer
+        image = self._image_id()
+        if image != self._chosen_for:
+            self._chosen_for = image
             self.code.forget()
             suited = self.workspace.suggestion("classifier")
             if suited is not None:
                 self.choose(suited, self.workspace.suggestion("target"))
         self.window.fill()
         self._plane_changed()
+
+    def _image_id(self) -> object:
+        layer = self.workspace.image_layer
+        return None if layer is None else layer.unique_id
 
     def _fit_model(self) -> None:
         """Show what the model that is loaded needs to know: a classifier has no pixels."""
@@ -257,6 +267,28 @@ class HeatmapDock(Dock):
         self.least.set_value(state.get("at_least", 0.5))
         self.classifier.set_state(state)
         self._refresh()
+
+    def _beside(self) -> dict[str, Any]:
+        """Return what the next dock begins with, beside the choices, and for which image it is."""
+        return {
+            "image": self._chosen_for, "picked": self.planes.picked,
+            "follow": self.follow.isChecked(),
+        }  # fmt: skip
+
+    def _begin_with(self, state: dict[str, Any], image: object, picked: bool, follow: bool) -> None:
+        """Go on with the choices of the dock before; what is of its image alone stays with that."""
+        window, here = self.workspace.window_parameters, self._image_id()
+        self._chosen_for = here
+        state = {**state, "window": None if window is None else asdict(window)}
+        if not picked:
+            del state["planes"]
+        if image != here:
+            state["pixels"] = {**state["pixels"], "pixel": None}
+        self.set_state(state)
+        self.follow.setChecked(follow)
+        if image != here:
+            self._chosen_for = image
+            self._image_changed()
 
     # What will happen, in words
 

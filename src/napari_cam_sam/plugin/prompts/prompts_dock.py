@@ -74,7 +74,13 @@ class PromptsDock(Dock):
         docks.register("draw", self.begin_box)
         docks.register("clear", self.clear_plane)
         docks.register("switch", self.switch_polarity)
+        before, beside = docks.state_of("prompts"), docks.state_of("prompts beside")
         docks.register_state("prompts", self.state, self.set_state)
+        docks.register_kept("prompts beside", self._beside)
+        self.closed.connect(docks.cache_states)
+        if before is not None and beside is not None:
+            self.set_state(before)
+            self._begin_with(**beside)
 
     def _build(self) -> None:
         self.strategy = ValueComboBox("The rule that turns a heatmap into points and boxes.")
@@ -230,6 +236,14 @@ class PromptsDock(Dock):
             self.rule.set_value(PromptParameters(**state["rule"]))
         self.truth.rule.set_value(state.get("take"))
         self.truth.margin.setValue(int(state.get("margin", self.truth.margin.value())))
+
+    def _beside(self) -> dict[str, Any]:
+        """Return what the next dock begins with, beside the choices."""
+        return {"label": self.truth.label.value(), "preview": self.preview.isChecked()}
+
+    def _begin_with(self, label: int | None, preview: bool) -> None:
+        self.truth.label.expect(label)
+        self.preview.setChecked(preview)
 
     # Placing
 

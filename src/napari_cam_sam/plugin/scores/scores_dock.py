@@ -43,7 +43,6 @@ __all__ = ["ScoresDock"]
 
 _PAUSE_MS = 300
 _NO_CURVES = "Curves are of a heatmap: compute or choose one, then press Score."
-_RESTORED = "Scores are from the session: press Score for new ones."
 
 
 class ScoresDock(Dock):
@@ -65,12 +64,21 @@ class ScoresDock(Dock):
         self._state: ScoringRun | None = None
         self._next: ScoringRun | None = None
         self._overlaid = False
+        # Where rows are from that were not scored here.
+        self._rows_from = "the session"
         self._agreement = AgreementLayer(self.workspace)
         self._build(napari_viewer)
         self._connect()
         self._image_changed()
-        self.workspace.docks.register("give score rows", self.table.as_data)
-        self.workspace.docks.register("take score rows", self.take_rows)
+        docks = self.workspace.docks
+        before = docks.score_rows()
+        docks.register_kept("score rows", self.table.as_data)
+        docks.register("take score rows", self.take_rows)
+        self.closed.connect(docks.cache_states)
+        if before:
+            self.take_rows(before)
+            self._rows_from = "before"
+            self._refresh()
 
     def _build(self, viewer: napari.viewer.Viewer) -> None:
         self.choices = ScoreInputs(self.workspace)
@@ -184,13 +192,16 @@ class ScoresDock(Dock):
         if subject is not None and subject.axis != axis:
             words = f"Scores are of slices along axis {subject.axis}: press Score for axis {axis}."
         elif state is None:
-            words = self.choices.words() if subject is None else _RESTORED
+            words = self.choices.words() if subject is None else self._restored()
         elif self._is_of_choices(state):
             words = state.words
         else:
             words = "Scores are out of date: press Score."
         remarks = (self.choices.label.remark, self.choices.unit_remark())
         self.row.set_message(" ".join(filter(None, (words, *remarks))))
+
+    def _restored(self) -> str:
+        return f"Scores are from {self._rows_from}: press Score for new ones."
 
     def _is_of_choices(self, state: ScoringRun | None) -> TypeGuard[ScoringRun]:
         """Return whether a scoring is of what is chosen now."""
@@ -373,6 +384,7 @@ class ScoresDock(Dock):
             self.row.show_error(str(error))
             show_error(str(error))
         self._forget()
+        self._rows_from = "the session"
         self.overlay.setChecked(False)
         self.table.set_rows(rows, subject, older)
         self._plot_along()

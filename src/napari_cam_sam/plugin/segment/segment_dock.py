@@ -72,7 +72,13 @@ class SegmentDock(Dock):
         self._image_changed()
         workspace.docks.register("segment", self.segment)
         workspace.docks.register("segment all", self.segment_all)
-        workspace.docks.register_state("segment", self.state, self.set_state)
+        docks = workspace.docks
+        before, beside = docks.state_of("segment"), docks.state_of("segment beside")
+        docks.register_state("segment", self.state, self.set_state)
+        docks.register_kept("segment beside", self._beside)
+        self.closed.connect(docks.cache_states)
+        if before is not None and beside is not None:
+            self._begin_with(before, **beside)
 
     def _build(self) -> None:
         workspace = self.workspace
@@ -135,13 +141,17 @@ class SegmentDock(Dock):
         workspace.image_changed.connect(self.saving.forget)
 
     def _image_changed(self) -> None:
-        layer = self.workspace.image_layer
-        if layer is not self._chosen_for:
-            self._chosen_for = layer
+        image = self._image_id()
+        if image != self._chosen_for:
+            self._chosen_for = image
             suited = self.workspace.suggestion("segmenter")
             if suited is not None and self.segmenter.value() == "seeded":
                 self.segmenter.choose(suited)
         self._plan_again()
+
+    def _image_id(self) -> object:
+        layer = self.workspace.image_layer
+        return None if layer is None else layer.unique_id
 
     def state(self) -> dict[str, Any]:
         """Return the choices as plain data, for the session."""
@@ -161,6 +171,17 @@ class SegmentDock(Dock):
         self.live.setChecked(bool(state.get("live", True)))
         self.ahead.switch.setChecked(bool(state.get("ahead", True)))
         self.through.set_state(state.get("through", {}))
+
+    def _beside(self) -> dict[str, Any]:
+        """Return what the next dock begins with, beside the choices, and for which image it is."""
+        return {"image": self._chosen_for, "search": self.automatic.state()}
+
+    def _begin_with(self, state: dict[str, Any], image: object, search: dict[str, Any]) -> None:
+        """Go on with the choices of the dock before."""
+        self.set_state(state)
+        self.automatic.set_state(search)
+        self._chosen_for = image
+        self._image_changed()  # another image may have its own segmenter
 
     # Segmenting
 

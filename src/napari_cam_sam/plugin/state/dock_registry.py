@@ -38,6 +38,7 @@ class DockRegistry(QObject):
         super().__init__(parent)
         self._actions: dict[str, list[Any]] = {}
         self._states: set[str] = set()
+        self._kept: set[str] = set()
         self._cached: dict[str, Any] = {}
 
     def register(self, action: str, method: Any) -> None:
@@ -72,6 +73,14 @@ class DockRegistry(QObject):
         self.register(f"give {name}", give)
         self.register(f"take {name}", take)
 
+    def register_kept(self, name: str, give: Any) -> None:
+        """Set how a dock gives what the next of its kind begins with, beside its choices.
+
+        It need not be plain data: no session has it.
+        """
+        self._kept.add(name)
+        self.register(f"give {name}", give)
+
     def states(self) -> dict[str, Any]:
         """Return the choices of the docks, as plain data; of a closed one those it last gave."""
         found = {name: self.state_of(name) for name in sorted(self._states)}
@@ -86,8 +95,8 @@ class DockRegistry(QObject):
 
     def cache_states(self) -> None:
         """Keep what the docks give now: one that is closed cannot be asked any more."""
-        self.states()
-        self.score_rows()
+        for name in self._states | self._kept:
+            self.state_of(name)
 
     def restore(self, states: dict[str, Any]) -> list[str]:
         """Restore the choices of a session in the open docks.

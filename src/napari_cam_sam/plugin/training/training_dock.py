@@ -71,7 +71,7 @@ class TrainingDock(Dock):
         docks = self.workspace.docks
         before, shown = docks.state_of("training"), docks.state_of("training result")
         docks.register_state("training", self.state, self.set_state)
-        docks.register("give training result", self._shown)
+        docks.register_kept("training result", self._shown)
         if shown is not None:
             self._remark, self._asked_epochs, self._result = shown
             self.model = self._result.model
@@ -133,7 +133,7 @@ class TrainingDock(Dock):
         self.row.ended.connect(self._ended)
         self.use.clicked.connect(self.use_for_heatmaps)
         self.workspace.classifier_changed.connect(self._classifier_changed)
-        self.closed.connect(self._keep)
+        self.closed.connect(self.workspace.docks.cache_states)
 
     # What will happen
 
@@ -362,11 +362,6 @@ class TrainingDock(Dock):
                 self.row.set_message("")
 
     # What stays
-
-    def _keep(self) -> None:
-        """Leave choices and result to the dock that is opened next."""
-        self.workspace.docks.state_of("training")
-        self.workspace.docks.state_of("training result")
 
     def _shown(self) -> tuple[str, int, TrainingResult] | None:
         result = self._result

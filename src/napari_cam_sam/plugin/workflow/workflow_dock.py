@@ -123,6 +123,7 @@ class WorkflowDock(Dock):
         self.segment.segmented.connect(self._masks_done)
         self.scores.row.ended.connect(self._scores_done)
         self.workspace.image_changed.connect(self._image_changed)
+        self.closed.connect(self.workspace.docks.cache_states)
         for signal in (
             self.heatmap.planned,
             self.prompts.rule.changed,

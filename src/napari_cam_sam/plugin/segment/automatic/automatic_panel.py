@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -110,6 +111,19 @@ class AutomaticPanel(QWidget):
         workspace.plane_changed.connect(self._plane_changed)
         workspace.heatmaps_changed.connect(self._fill)
         workspace.masks.changed.connect(self._mark)
+
+    def state(self) -> dict[str, Any]:
+        """Return the settings, each as far as it can be: a number that is typed may not be."""
+        found = {}
+        for name in ("search", "ranking"):
+            with suppress(CamSamError):
+                found[name] = getattr(self, name).value()
+        return found
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take the settings of another panel."""
+        for name, value in state.items():
+            getattr(self, name).set_value(value)
 
     # What was found
 
