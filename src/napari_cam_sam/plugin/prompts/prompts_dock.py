@@ -32,12 +32,13 @@ from napari_cam_sam.plugin.qt.widgets import (
     hbox,
     vbox,
 )
-from napari_cam_sam.plugin.qt.wording import counted, why_not
+from napari_cam_sam.plugin.qt.wording import why_not
 from napari_cam_sam.plugin.state.heatmap_record import HeatmapRecord
 from napari_cam_sam.plugin.state.plane_words import slider_label
 from napari_cam_sam.plugin.viewer.attach import workspace_of
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.prompts.parameters import PRESETS, PromptParameters
+from napari_cam_sam.wording import counted
 
 if TYPE_CHECKING:
     import napari

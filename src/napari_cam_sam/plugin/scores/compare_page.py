@@ -21,8 +21,8 @@ from napari_cam_sam.plugin.qt.tables import (
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
 from napari_cam_sam.plugin.qt.torch_import import import_torch
 from napari_cam_sam.plugin.qt.widgets import button, vbox
-from napari_cam_sam.plugin.qt.wording import counted
 from napari_cam_sam.prompts.data import PlanePrompts
+from napari_cam_sam.wording import counted
 
 if TYPE_CHECKING:
     from napari_cam_sam.evaluation.comparison import ComparedPlane, PlaneToCompare, VariantSummary

@@ -23,7 +23,6 @@ from napari_cam_sam.plugin.qt.saving import Saving, SavingRow
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
 from napari_cam_sam.plugin.qt.timers import single_shot_timer
 from napari_cam_sam.plugin.qt.widgets import Tabs, button, checkbox, hbox
-from napari_cam_sam.plugin.qt.wording import counted
 from napari_cam_sam.plugin.scores.agreement_layer import AGREEMENT, AgreementLayer
 from napari_cam_sam.plugin.scores.compare_page import ComparePage
 from napari_cam_sam.plugin.scores.score_inputs import ScoreInputs
@@ -33,6 +32,7 @@ from napari_cam_sam.plugin.scores.score_table import ScoreTable
 from napari_cam_sam.plugin.scores.scoring_run import ScoringRun
 from napari_cam_sam.plugin.scores.trust_page import TrustPage
 from napari_cam_sam.plugin.viewer.attach import workspace_of
+from napari_cam_sam.wording import counted
 
 if TYPE_CHECKING:
     import napari

@@ -13,9 +13,9 @@ from napari_cam_sam.plugin.layers.conversion import frame_shown, image_of, is_ow
 from napari_cam_sam.plugin.qt.dock import connect_to_layers
 from napari_cam_sam.plugin.qt.plain_text import Label, show_info
 from napari_cam_sam.plugin.qt.widgets import ValueComboBox, button, form_layout, hbox, vbox
-from napari_cam_sam.plugin.qt.wording import counted
 from napari_cam_sam.plugin.segment.live_masks import LiveMasks
-from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, these_planes
+from napari_cam_sam.plugin.state.plane_masks import PlaneMasks
+from napari_cam_sam.wording import counted, these_planes
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.state.workspace import Workspace

@@ -14,7 +14,7 @@ from napari_cam_sam.plugin.qt.saving import Saving, SavingRow, labels_saving
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress, duration
 from napari_cam_sam.plugin.qt.timers import single_shot_timer
 from napari_cam_sam.plugin.qt.widgets import Section, button, form_layout, vbox
-from napari_cam_sam.plugin.qt.wording import counted, why_not
+from napari_cam_sam.plugin.qt.wording import why_not
 from napari_cam_sam.plugin.segment.automatic.automatic_panel import AutomaticPanel
 from napari_cam_sam.plugin.segment.encoding_status import EncodeAheadPanel
 from napari_cam_sam.plugin.segment.first_load import FirstLoad
@@ -31,6 +31,7 @@ from napari_cam_sam.plugin.segment.segmenter_job import read_prompts
 from napari_cam_sam.plugin.segment.volume.propagation_panel import PropagationPanel
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks
 from napari_cam_sam.plugin.viewer.attach import workspace_of
+from napari_cam_sam.wording import counted
 
 if TYPE_CHECKING:
     import napari

@@ -142,8 +142,10 @@ class OwnLayers:
         place = max(min(prompts, default=len(layers)), layers.index(image) + 1)
         if mark_of(layer)["role"] == "heatmap":
             # It tints what lies below: the image, and not the colours of masks and truth. Below
-            # another image it would be hidden.
-            while layers[place - 1] is layer or not isinstance(layers[place - 1], Image):
-                place -= 1
+            # another image it would be hidden. By index: the list of a dock is a proxy, and gives
+            # another object each time.
+            here = layers.index(layer)
+            images = [i for i in range(place) if i != here and isinstance(layers[i], Image)]
+            place = max(images) + 1
         if layers.index(layer) > place:
             layers.move(layers.index(layer), place)

@@ -14,7 +14,7 @@ from napari_cam_sam.plugin.qt.plain_text import Label, RichLabel, plain_tip
 from napari_cam_sam.plugin.qt.plots import Plot, ThemeColours, style_axes
 from napari_cam_sam.plugin.qt.tables import format_score, make_read_only, set_headers, set_rows
 from napari_cam_sam.plugin.qt.widgets import vbox
-from napari_cam_sam.plugin.qt.wording import counted
+from napari_cam_sam.wording import counted
 
 if TYPE_CHECKING:
     from napari_cam_sam.models.training.figures import Figures

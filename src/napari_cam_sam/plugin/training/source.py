@@ -16,9 +16,10 @@ from napari_cam_sam.plugin.qt.latest import LatestOnly
 from napari_cam_sam.plugin.qt.paths import PathRow
 from napari_cam_sam.plugin.qt.timers import single_shot_timer
 from napari_cam_sam.plugin.qt.widgets import ValueComboBox, form_layout, vbox
-from napari_cam_sam.plugin.qt.wording import counted, why_not
+from napari_cam_sam.plugin.qt.wording import why_not
 from napari_cam_sam.plugin.state.plane_tags import single_planes
 from napari_cam_sam.plugin.training.tagging_panel import TaggingPanel
+from napari_cam_sam.wording import counted
 
 if TYPE_CHECKING:
     from napari_cam_sam.models.training.samples import SampleSet

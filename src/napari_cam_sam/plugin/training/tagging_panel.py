@@ -21,10 +21,10 @@ from napari_cam_sam.plugin.qt.latest import LatestOnly
 from napari_cam_sam.plugin.qt.plain_text import Label, RichLabel, plain_tip, show_info
 from napari_cam_sam.plugin.qt.tables import make_read_only, set_rows
 from napari_cam_sam.plugin.qt.widgets import button, hbox, vbox
-from napari_cam_sam.plugin.qt.wording import counted
 from napari_cam_sam.plugin.state.plane_range import PlaneRange
 from napari_cam_sam.plugin.state.plane_tags import TagRun
 from napari_cam_sam.plugin.state.plane_words import slider_label
+from napari_cam_sam.wording import counted
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.state.workspace import Workspace

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QWidget
 
 from napari_cam_sam.errors import CamSamError
@@ -67,6 +68,9 @@ class WorkflowDock(Dock):
     """
 
     help_section = "CAM → SAM"
+
+    ended = Signal()
+    """A run of the four steps is over, at its end or before it."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
@@ -309,3 +313,4 @@ class WorkflowDock(Dock):
         # A question that was asked here, and was not answered, is step 2's.
         self.prompts.asks.addWidget(self.prompts.question)
         self._refresh()
+        self.ended.emit()

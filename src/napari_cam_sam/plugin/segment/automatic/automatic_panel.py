@@ -14,7 +14,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.qt.parameter_form import ParameterForm
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
 from napari_cam_sam.plugin.qt.widgets import Section, button, hbox, vbox
-from napari_cam_sam.plugin.qt.wording import counted, why_not
+from napari_cam_sam.plugin.qt.wording import why_not
 from napari_cam_sam.plugin.segment.automatic.automatic_run import (
     Picked,
     Search,
@@ -32,6 +32,7 @@ from napari_cam_sam.plugin.segment.automatic.text_labels import (
 from napari_cam_sam.plugin.segment.segmenter_choice import SegmenterChoice
 from napari_cam_sam.plugin.state.plane_masks import join_plane_masks
 from napari_cam_sam.sam.everything.ranking import RankingParameters
+from napari_cam_sam.wording import counted
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.segment.live_masks import LiveMasks

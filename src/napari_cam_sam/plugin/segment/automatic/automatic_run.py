@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_cam_sam.plugin.qt.wording import counted
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, single_candidate
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.sam.everything.ranking import (
@@ -20,6 +19,7 @@ from napari_cam_sam.sam.everything.ranking import (
 )
 from napari_cam_sam.sam.registry import knows_boxes_only
 from napari_cam_sam.sam.run_length import RunLengthMask, encode_mask
+from napari_cam_sam.wording import counted
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.segment.segmenter_job import SegmenterJob

@@ -28,16 +28,11 @@ from napari_cam_sam.plugin.segment.volume.propagation_run import (
     chosen_candidates,
     propagate_steps,
 )
-from napari_cam_sam.plugin.state.plane_masks import (
-    PlaneMasks,
-    drop_objects,
-    join_plane_masks,
-    listed,
-    these_planes,
-)
+from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, drop_objects, join_plane_masks
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.sam.volume.parameters import PropagationParameters
 from napari_cam_sam.sam.volume.propagation import PropagatedObject
+from napari_cam_sam.wording import listed, these_planes
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.state.workspace import Workspace
