@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -99,8 +99,8 @@ class ShownImage(QObject):
         """Whether another image is being chosen: what hears of it first must not ask the others."""
         self._layer: Any = None
         self._chosen = False
-        # By layer: the array that was looked at, and whether it is a mask.
-        self._masks: dict[Any, tuple[Any, bool]] = {}
+        # By layer: the array that was looked at, whether it is a mask, and the labels in it.
+        self._masks: dict[Any, tuple[Any, bool, Image | None]] = {}
         self._opening = 0
         self._left_frame: int | None = None
         self._seen_frame: int | None = None
@@ -132,18 +132,30 @@ class ShownImage(QObject):
 
     def is_mask(self, layer: Any) -> bool:
         """Return whether an image layer looks like a mask, see `mask_in`; the answer is kept."""
+        return self._looked_at(layer)[0]
+
+    def take_labels(self, layer: Any) -> Image | None:
+        """Return the labels of a layer that is a mask, once: they are not kept any longer."""
+        is_mask, labels = self._looked_at(layer)
+        if is_mask:
+            seen, _, _ = self._masks[layer.unique_id]
+            self._masks[layer.unique_id] = seen, True, None
+        return labels
+
+    def _looked_at(self, layer: Any) -> tuple[bool, Image | None]:
         data = layer.data
-        seen, answer = self._masks.get(layer.unique_id, (None, False))
         # Large files, which are not in memory, are not read through for it.
         if not isinstance(data, np.ndarray) or layer.ndim > 3:
-            return False
+            return False, None
+        seen, is_mask, labels = self._masks.get(layer.unique_id, (None, False, None))
         if seen is None or seen() is not data:
-            try:
-                answer = mask_in(image_of(layer)) is not None
-            except CamSamError:
-                answer = False
-            self._masks[layer.unique_id] = weakref.ref(data), answer
-        return answer
+            labels = None
+            with suppress(CamSamError):
+                labels = mask_in(image_of(layer))
+            is_mask = labels is not None
+            # To read through a volume takes a second: what came of it is kept until it is taken.
+            self._masks[layer.unique_id] = weakref.ref(data), is_mask, labels
+        return is_mask, labels
 
     def is_used(self, layer: Any) -> bool:
         """Return whether layers of ours lie over an image layer: there is work on it."""
