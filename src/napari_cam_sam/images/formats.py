@@ -7,12 +7,25 @@ from pathlib import Path
 from napari_cam_sam.errors import reason_of, refusal
 from napari_cam_sam.limits import check_regular
 
-__all__ = ["JPEG", "NIFTI", "PILLOW", "TIFF", "check_file", "is_file", "stem_of", "suffix_of"]
+__all__ = [
+    "JPEG",
+    "NIFTI",
+    "PILLOW",
+    "SAVED",
+    "TIFF",
+    "check_file",
+    "is_file",
+    "saved_from",
+    "stem_of",
+    "suffix_of",
+]
 
 NIFTI = (".nii", ".nii.gz")
 JPEG = (".jpg", ".jpeg")
 PILLOW = (".png", *JPEG)
 TIFF = (".tif", ".tiff")
+SAVED = ("labels", "heatmap")
+"""What docks save beside an image, as NAME-labels and NAME-heatmap."""
 
 
 def suffix_of(path: Path) -> str:
@@ -55,6 +68,26 @@ def stem_of(path: Path) -> str:
     str
     """
     return path.name[: -len(suffix_of(path))]
+
+
+def saved_from(path: Path) -> Path | None:
+    """Return the image beside which labels or heatmaps were saved as the docks name them.
+
+    Parameters
+    ----------
+    path : Path
+        E.g. ``scan-labels.png``.
+
+    Returns
+    -------
+    Path or None
+        E.g. ``scan.jpg``; None where the file has another name, or no such image lies beside it.
+    """
+    name, _, what = stem_of(path).rpartition("-")
+    if not name or what not in SAVED:
+        return None
+    beside = (path.with_name(name + suffix) for suffix in (*NIFTI, *PILLOW, *TIFF))
+    return next((one for one in beside if is_file(one)), None)
 
 
 def is_file(path: Path) -> bool:

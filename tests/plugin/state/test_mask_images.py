@@ -203,9 +203,7 @@ def test_what_is_wrong_with_a_mask_is_said_in_the_dock(
     assert "Open an image first" in line.words.text()
 
 
-def test_a_mask_is_read_through_once(
-    viewer: ViewerModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_mask_is_read_through_once(viewer: ViewerModel, monkeypatch: pytest.MonkeyPatch) -> None:
     read = []
 
     def counted(image: Any) -> Any:

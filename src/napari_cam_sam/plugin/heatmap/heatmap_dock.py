@@ -19,6 +19,7 @@ from napari_cam_sam.plugin.heatmap.heatmap_run import HeatmapPlan, HeatmapRun, H
 from napari_cam_sam.plugin.heatmap.pixel_set_panel import PixelSetPanel
 from napari_cam_sam.plugin.heatmap.view_buttons import ViewButtons
 from napari_cam_sam.plugin.heatmap.window_choice import WindowChoice
+from napari_cam_sam.plugin.layers.layer_geometry import path_of
 from napari_cam_sam.plugin.qt.dock import Dock, connect_to_layers
 from napari_cam_sam.plugin.qt.parameter_form import ParameterForm
 from napari_cam_sam.plugin.qt.plain_text import Label
@@ -432,7 +433,8 @@ class HeatmapDock(Dock):
         layer = self.workspace.own("heatmap", axis)
         if layer is None:
             raise CamSamError("No heatmap along this axis yet: compute one first.")
-        return heatmap_saving(layer, self.workspace.image())
+        image, file = self.workspace.image(), path_of(self.workspace.image_layer)
+        return heatmap_saving(layer, image, file)
 
     def _ended(self, complete: bool) -> None:
         self._following = self._loading = False

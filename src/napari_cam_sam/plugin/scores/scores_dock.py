@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QVBoxLayout
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.writing import write_text
-from napari_cam_sam.plugin.layers.layer_geometry import file_of
+from napari_cam_sam.plugin.layers.layer_geometry import path_of
 from napari_cam_sam.plugin.layers.styles import LABELS
 from napari_cam_sam.plugin.qt.dock import Dock, connect_until_destroyed
 from napari_cam_sam.plugin.qt.latest import LatestOnly
@@ -403,7 +403,7 @@ class ScoresDock(Dock):
         page, image = self._page(), self.workspace.image_layer
         what = "scores" if page is self.table else "trust"
         name = what if image is None else f"{unescape_markup(image.name)}-{what}"
-        file = None if image is None else file_of(image)
-        folder = None if file is None or file.path is None else file.path.parent
+        file = path_of(image)
+        folder = None if file is None else file.parent
         write = partial(write_text, text=page.as_csv())
         return Saving(what, name, folder, [("CSV (*.csv)", ".csv")], write)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Signal
 
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.plugin.layers.layer_geometry import path_of
 from napari_cam_sam.plugin.qt.dock import Dock
 from napari_cam_sam.plugin.qt.plain_text import show_error
 from napari_cam_sam.plugin.qt.saving import Saving, SavingRow, labels_saving
@@ -298,7 +299,7 @@ class SegmentDock(Dock):
             raise CamSamError(reason)
         if layer.ndim != image.spatial_ndim:
             raise CamSamError("The labels are a time series: save the labels of one frame.")
-        return labels_saving(layer, image)
+        return labels_saving(layer, image, path_of(workspace.image_layer))
 
     # In words
 

@@ -22,8 +22,9 @@ __all__ = ["check_choices", "restore_session"]
 
 
 def _check_limits(limits: list[float | None]) -> list[float | None]:
-    known = [one for one in limits if one is not None]
-    if len(limits) != 2 or not all(map(math.isfinite, known)) or known[1:] and known[0] >= known[1]:
+    known = [limit for limit in limits if limit is not None]
+    in_order = all(map(math.isfinite, known)) and sorted(set(known)) == known
+    if len(limits) != 2 or not in_order:
         raise ValueError("two numbers, low below high")
     return limits
 
