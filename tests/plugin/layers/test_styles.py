@@ -187,6 +187,18 @@ def test_what_is_painted_into_a_truth_is_shown_in_steps_too() -> None:
     assert layer.data[9, 6] == 0
 
 
+def test_a_truth_that_is_hidden_can_be_changed() -> None:
+    viewer = ViewerModel()
+    layer = viewer.add_labels(np.ones((3, 12, 12), np.uint8), visible=False)
+    assert TRUTH.give(layer)
+    for parts in ((1, 1), (4, 4)):
+        layer.outline(1, parts)
+        layer.data_setitem((np.array([0]), np.array([3]), np.array([3])), parts[0] + 1)
+        assert layer.data[0, 3, 3] == parts[0] + 1
+    layer.visible = True
+    assert layer._data_view.shape == (48, 48)
+
+
 def test_outlines_are_silent_in_three_dimensions() -> None:
     viewer = ViewerModel()
     data = np.zeros((4, 12, 12), np.uint8)

@@ -127,12 +127,11 @@ class OutlinedLabels(Labels):
 
     def _partial_labels_refresh(self) -> None:
         """Show what a brush changed."""
-        shown = self._slice.image
-        if shown.view.shape == shown.raw.shape:
-            super()._partial_labels_refresh()
-        elif self._updated_slice is not None:
+        if self.contour and max(self.parts) > 1:
             self._updated_slice = None
             self.refresh(extent=False)
+        else:
+            super()._partial_labels_refresh()
 
 
 # napari tells kinds of layers, also in files, by the name of their class.
