@@ -20,6 +20,7 @@ from napari_cam_sam.plugin.qt.widgets import (
     ValueComboBox,
     button,
     checkbox,
+    form_layout,
     hbox,
 )
 
@@ -315,3 +316,20 @@ def test_two_numbers_stay_side_by_side(qapp: Any) -> None:
     dock, numbers = QWidget(), [SpinBox(), SpinBox()]
     dock.setLayout(hbox(*numbers))
     assert dock.minimumSizeHint().width() >= 2 * numbers[0].minimumSizeHint().width()
+
+
+def test_two_numbers_side_by_side_are_shown_whole_in_a_narrow_form(qtbot: Any) -> None:
+    form, pair = QWidget(), QWidget()
+    numbers = SpinBox(maximum=4096), SpinBox(maximum=4096)
+    hbox(*numbers, parent=pair)
+    form.setLayout(form_layout([("Input size", pair)]))
+    qtbot.addWidget(form)
+    # What napari's theme does: numbers may be as narrow as one likes.
+    form.setStyleSheet("QSpinBox { min-width: 10px; padding: 2px 20px; }")
+    form.show()
+    letter = form.fontMetrics().averageCharWidth()
+    label = form.fontMetrics().horizontalAdvance("Input size")
+    for room, beside in ((18, False), (30, True)):
+        form.resize(label + room * letter, 200)
+        wanted = "DontWrapRows" if beside else "WrapAllRows"
+        qtbot.waitUntil(lambda wanted=wanted: form.layout().rowWrapPolicy().name == wanted)

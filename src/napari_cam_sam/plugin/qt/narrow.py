@@ -6,6 +6,7 @@ from typing import Any
 
 from qtpy.QtCore import QRect, QSize, Qt
 from qtpy.QtWidgets import (
+    QAbstractSpinBox,
     QBoxLayout,
     QCheckBox,
     QComboBox,
@@ -32,6 +33,7 @@ __all__ = [
 
 _LEAST = 10  # characters of a button that are always seen
 _FIELD = 17  # characters of a form that are always seen: a slider, a number and its buttons
+_NUMBER = 11  # characters of each of several numbers side by side
 
 
 class _Elided:
@@ -241,6 +243,7 @@ class FormLayout(QFormLayout):
         labels, fields = zip(*pairs, strict=True)
         label = max(one.sizeHint().width() for one in labels)
         # napari lets a number be narrower than its digits.
-        least = _FIELD * labels[0].widget().fontMetrics().averageCharWidth()
+        numbers = max(len(one.widget().findChildren(QAbstractSpinBox)) for one in fields)
+        least = max(_FIELD, numbers * _NUMBER) * labels[0].widget().fontMetrics().averageCharWidth()
         field = max(least, *(one.minimumSize().width() for one in fields))
         return label + max(0, self.horizontalSpacing()) + field <= width
