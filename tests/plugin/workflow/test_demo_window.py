@@ -6,12 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
+from skimage.color import rgb2hsv
 
 from napari_cam_sam.plugin.workflow.demo_window import open_demo
 
 
 @pytest.fixture
 def demo(viewer: Any, qtbot: Any) -> Any:
+    viewer.window.resize(1280, 800)
+    viewer.show()
     dock = open_demo(viewer, "ct")
     qtbot.waitUntil(lambda: dock.words.text().startswith("Done"), timeout=120_000)
     return dock
@@ -39,6 +43,24 @@ def test_it_ends_on_a_typical_slice_with_all_layers_and_the_result_in_words(
     assert shown == [
         "CT-like phantom", "heatmap", "CT-like phantom, truth", "mask preview", "boxes", "points"
     ]  # fmt: skip
+
+
+def test_mask_truth_and_heatmap_are_told_apart_on_a_thumbnail(
+    viewer: Any, demo: Any, qtbot: Any
+) -> None:
+    demo.workspace.looks.look()
+    shot = viewer.screenshot(canvas_only=True, flash=False)[..., :3]
+    # As much as a window of 1280 pixels is made smaller to be 240 wide.
+    size = [round(n * 240 / 1280) for n in shot.shape[1::-1]]
+    small = np.asarray(Image.fromarray(shot).resize(size, Image.Resampling.LANCZOS), float)
+    hue, saturation, _ = np.moveaxis(rgb2hsv(small / 255), -1, 0)
+
+    def seen(low: float, high: float) -> int:
+        return int(((hue * 360 > low) & (hue * 360 < high) & (saturation > 0.3)).sum())
+
+    assert seen(20, 45) > 15  # the mask's orange
+    assert seen(180, 220) > 10  # the truth's cyan, darker by its rim
+    assert seen(330, 360) > 25  # the heatmap's red
 
 
 def test_a_run_of_the_users_own_leaves_the_view_alone(demo: Any, viewer: Any, qtbot: Any) -> None:

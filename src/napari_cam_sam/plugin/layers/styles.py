@@ -263,7 +263,8 @@ LABELS = {
 }
 """Of our labels layers, by their role."""
 
-TRUTH = TruthStyle(colours.TRUTH, line=1.5)
+# Any thinner, and it is not seen on a thumbnail of the window.
+TRUTH = TruthStyle(colours.TRUTH, line=1.9)
 
 PROMPTS = PromptStyle(
     colours=colours.POINTS,
