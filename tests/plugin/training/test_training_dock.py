@@ -249,8 +249,9 @@ def test_the_new_classifier_goes_to_the_heatmap_dock(
     choose(dock, pictures, qtbot)
     dock.train()
     finish(dock.row)
-    # None is open: it is opened.
+    # None is open: all four steps are, since prompts and masks come next.
     dock.use.click()
+    assert "CAM → SAM (napari-cam-sam)" in viewer.window.dock_widgets
     workspace = workspace_of(viewer)
     # Docks of other tests may not be collected yet.
     docks = [w for w in QApplication.allWidgets() if isinstance(w, HeatmapDock)]
@@ -264,6 +265,23 @@ def test_the_new_classifier_goes_to_the_heatmap_dock(
     assert heatmap.classifier.name.value() == held.name
     assert held.card.class_names == ("blot", "none")
     assert "not clearly better than guessing" in said(heatmap.row.words)
+    # It says that it is chosen and what comes next, until that was done.
+    chosen = "pictures-classifier is chosen. Now press Compute heatmap."
+    assert said(heatmap.row.words).startswith(chosen)
+    heatmap.classifier.name.set_value("lesion")
+    heatmap._refresh()
+    assert "is chosen" not in said(heatmap.row.words)
+    dock.use.click()
+    heatmap.load()
+    finish(heatmap.row)
+    assert said(heatmap.row.words).startswith(chosen)
+    viewer.layers.clear()
+    assert said(heatmap.row.words).startswith("pictures-classifier is chosen. Open an image")
+    viewer.add_image(np.zeros((36, 36), np.uint8), name="picture")
+    assert said(heatmap.row.words).startswith(chosen)
+    assert heatmap.compute()
+    finish(heatmap.row)
+    assert "is chosen" not in said(heatmap.row.words)
 
 
 def test_folder_settings_and_result_stay_when_the_dock_is_closed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
@@ -73,6 +74,8 @@ class ClassifierPanel(QObject):
         # That is not on the list, as long as PyTorch was not asked which there are.
         self._wanted_device: str | None = None
         self._listed: str | None = None
+        # That was trained just now, until a heatmap is made with it.
+        self.trained = ""
         self._shown: HeatmapRecord | None = None
 
         self.code = CodeQuestion()
@@ -165,6 +168,15 @@ class ClassifierPanel(QObject):
     def target_words(self) -> str:
         """Return in words which class will be explained, as far as that is known."""
         return next((one for one in self.targets() if one is not None), "") or "the predicted class"
+
+    def trained_words(self) -> str:
+        """Return what to do with a classifier that was trained just now; empty for others."""
+        if not self.trained or self.name.value() != self.trained:
+            return ""
+        said = f"{Path(self.trained).parent.name} is chosen."
+        if self._workspace.image_layer is None:
+            return f"{said} Open an image like those that it learned from, then compute a heatmap."
+        return f"{said} Now press Compute heatmap. "
 
     def caution(self) -> str:
         """Return what to know of a model before it is used; empty for nothing."""

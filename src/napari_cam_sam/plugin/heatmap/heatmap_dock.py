@@ -82,7 +82,7 @@ class HeatmapDock(Dock):
         before, beside = docks.state_of("heatmap"), docks.state_of("heatmap beside")
         docks.register_state("heatmap", self.state, self.set_state)
         docks.register_kept("heatmap beside", self._beside)
-        docks.register("use classifier", self.choose)
+        docks.register("use classifier", self.take_trained)
         self.closed.connect(docks.cache_states)
         if before is not None and beside is not None:
             self._begin_with(before, **beside)
@@ -226,6 +226,12 @@ class HeatmapDock(Dock):
         self.classifier.choose(classifier, target)
         self._load_if_seen()
 
+    def take_trained(self, path: str) -> None:
+        """Choose a classifier that was trained just now, and show that it is chosen."""
+        self.classifier.trained = path
+        self.choose(path)
+        self.come_forward()
+
     def _load_if_seen(self) -> None:
         if self.isVisible():
             self.load()
@@ -343,11 +349,14 @@ class HeatmapDock(Dock):
             plan = self.plan()
         except CamSamError as error:
             self.run.setEnabled(False)
-            self.row.set_message(str(error))
+            no_image = self.workspace.image_layer is None
+            self.row.set_message((no_image and self.classifier.trained_words()) or str(error))
             return
         self.run.setEnabled(not (self.row.busy and not self._following))
         if not self.row.busy:
-            self.row.set_message(plan.sentence + self.classifier.caution())
+            self.row.set_message(
+                self.classifier.trained_words() + plan.sentence + self.classifier.caution()
+            )
 
     def _show_found(self) -> None:
         chosen = self.state() if self.classifier.loaded() is not None else {}
@@ -437,6 +446,8 @@ class HeatmapDock(Dock):
         return heatmap_saving(layer, image, file)
 
     def _ended(self, complete: bool) -> None:
+        if complete and not self._loading:
+            self.classifier.trained = ""  # it was seen to be chosen
         self._following = self._loading = False
         queued, self._queued = self._queued, False
         self._refresh()

@@ -100,7 +100,9 @@ class TrainingDock(Dock):
         )
         self.curves = TrainingCurves(viewer)
         self.report = TrainingReport(viewer)
-        self.use = button("Use for heatmaps", "Opens the Heatmap dock with the new classifier.")
+        self.use = button(
+            "Use for heatmaps", "Chooses the new classifier for heatmaps, and shows where."
+        )
 
         training, result = QWidget(), QWidget()
         folder, buttons = form_layout((("Folder", self.output),)), hbox(self.run, self.resume)
@@ -334,7 +336,7 @@ class TrainingDock(Dock):
     # Using it
 
     def use_for_heatmaps(self) -> None:
-        """Choose the new classifier in the Heatmap dock, which is opened where it is not."""
+        """Choose the new classifier for heatmaps, in CAM → SAM where no such dock is open."""
         if self.model is None:
             return
         workspace, path = self.workspace, str(self.model)
@@ -344,11 +346,8 @@ class TrainingDock(Dock):
             workspace.classifier = None
             workspace.classifier_changed.emit()
         if not workspace.docks.dispatch("use classifier", path):
-            shell, _ = workspace.viewer.window.add_plugin_dock_widget(
-                "napari-cam-sam", "Heatmap", tabify=True
-            )
-            shell.show()
-            shell.raise_()
+            # With its steps for prompts and masks, which come next.
+            workspace.viewer.window.add_plugin_dock_widget("napari-cam-sam", "CAM → SAM")
             workspace.docks.dispatch("use classifier", path)
         self._handed = path
         self.row.set_message(f"{path} is selected in the Heatmap dock.")
