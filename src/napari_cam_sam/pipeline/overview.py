@@ -208,7 +208,7 @@ def hang(
         )  # fmt: skip
 
 
-def draw_heatmap(axes: Any, heatmap: NDArray[np.float32], aspect: float) -> None:
+def draw_heatmap(axes: Any, heatmap: NDArray[np.float32], aspect: float = 1.0) -> None:
     """Lay a heatmap over an image, transparent where it is 0.
 
     Parameters
@@ -225,14 +225,16 @@ def draw_heatmap(axes: Any, heatmap: NDArray[np.float32], aspect: float) -> None
     axes.imshow(heatmap, cmap=colours, alpha=HEATMAP_OPACITY, vmin=0, vmax=1, aspect=aspect)
 
 
-def draw_contours(axes: Any, mask: NDArray[np.bool_], truth: NDArray[np.bool_] | None) -> None:
+def draw_contours(
+    axes: Any, mask: NDArray[np.bool_], truth: NDArray[np.bool_] | None = None
+) -> None:
     """Draw the outlines of a mask, wide with a dark rim, and of the truth, thin.
 
     Parameters
     ----------
     axes : matplotlib.axes.Axes
     mask, truth : ndarray of bool, shape (rows, columns)
-        The truth may be None.
+        The truth is optional.
     """
     _contour(axes, mask, RIM, 5.2)
     _contour(axes, mask, MASKS[0], 3.0)
