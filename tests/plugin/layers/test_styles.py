@@ -254,6 +254,8 @@ def test_lines_keep_their_width_on_the_screen() -> None:
         ((24, 3), (40, 4), (2, (16, 2))),
     ):
         assert outline_steps(pixels, 3, finest) == expected
+    # A rim is one step wide at least, and seen wherever it lies.
+    assert outline_steps((6.5, 6.5), 1.5, (40, 40)) == (1, (6, 6))
     # Of long pixels the lines across them come out wider, so that the others can be seen.
     assert line_width((32, 4), 2) == 0.25
     assert line_width((0.5, 1), 2) == 2

@@ -6,15 +6,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
-from qtpy.QtCore import QPoint, QPointF, Qt
-from qtpy.QtGui import QContextMenuEvent, QWheelEvent
-from qtpy.QtWidgets import QApplication, QLabel, QMenu, QVBoxLayout, QWidget
+from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
+from qtpy.QtGui import QContextMenuEvent, QHelpEvent, QWheelEvent
+from qtpy.QtWidgets import QApplication, QLabel, QMenu, QToolTip, QVBoxLayout, QWidget
 
 from napari_cam_sam.plugin.qt.messages import WrappingLabel
 from napari_cam_sam.plugin.qt.parameter_form import ParameterForm
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
 from napari_cam_sam.plugin.qt.widgets import (
     FractionSlider,
+    Section,
     SpinBox,
     Tabs,
     ValueComboBox,
@@ -333,3 +334,19 @@ def test_two_numbers_side_by_side_are_shown_whole_in_a_narrow_form(qtbot: Any) -
         form.resize(label + room * letter, 200)
         wanted = "DontWrapRows" if beside else "WrapAllRows"
         qtbot.waitUntil(lambda wanted=wanted: form.layout().rowWrapPolicy().name == wanted)
+
+
+def test_a_title_that_is_cut_is_told_whole_in_a_tooltip(qtbot: Any) -> None:
+    part = Section("Propagation and stopping rules", QLabel())
+    qtbot.addWidget(part)
+    part.show()
+    for width, told in ((120, "Propagation and stopping rules"), (600, "")):
+        QToolTip.hideText()
+        qtbot.waitUntil(lambda: not QToolTip.text())
+        part.resize(width, 60)
+        qtbot.waitUntil(lambda width=width: part.title.width() > width - 40)
+        at = part.title.rect().center()
+        QApplication.sendEvent(
+            part.title, QHelpEvent(QEvent.Type.ToolTip, at, part.title.mapToGlobal(at))
+        )
+        assert QToolTip.text() == told

@@ -73,11 +73,11 @@ def outline_steps(
     width : int
         In steps, one at least.
     parts : tuple of int
-        Steps that a pixel of the data is cut into along each axis, of half the width at most
-        where pixels are that large.
+        Steps that a pixel of the data is cut into along each axis: of half the width where pixels
+        are that large, but not below a pixel of the screen, which would not always be drawn.
     """
     parts = tuple(
-        max(1, min(most, round(2 * size / wanted)))
+        max(1, min(most, int(size), round(2 * size / wanted)))
         for size, most in zip(pixels, finest, strict=True)
     )
     step = max(size / steps for size, steps in zip(pixels, parts, strict=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from qtpy.QtCore import QRect, QSize, Qt
+from qtpy.QtCore import QEvent, QRect, QSize, Qt
 from qtpy.QtWidgets import (
     QAbstractSpinBox,
     QBoxLayout,
@@ -19,8 +19,11 @@ from qtpy.QtWidgets import (
     QStyleOptionToolButton,
     QStylePainter,
     QToolButton,
+    QToolTip,
     QWidget,
 )
+
+from napari_cam_sam.plugin.qt.plain_text import plain_tip
 
 __all__ = [
     "ElidedButton",
@@ -53,11 +56,24 @@ class _Elided:
         button: Any = self
         option = self._option()
         button.initStyleOption(option)
-        missing = button.sizeHint().width() - button.width()
+        missing = self._missing()
         if missing > 0:
             room = option.fontMetrics.horizontalAdvance(button.text()) - missing
             option.text = _elided(option, button.text(), room)
         self._paint_text(QStylePainter(button), option)
+
+    def event(self, event: Any) -> bool:
+        """Show the whole text in a tooltip, where it is cut and nothing else is told."""
+        button: Any = self
+        if event.type() == QEvent.Type.ToolTip and self._missing() > 0 and not button.toolTip():
+            QToolTip.showText(event.globalPos(), plain_tip(button.text()), button)
+            return True
+        parent: Any = super()
+        return bool(parent.event(event))
+
+    def _missing(self) -> int:
+        button: Any = self
+        return int(button.sizeHint().width() - button.width())
 
     def _paint_text(self, painter: Any, option: Any) -> None:
         painter.drawControl(QStyle.ControlElement.CE_PushButton, option)
