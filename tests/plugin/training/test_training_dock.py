@@ -74,10 +74,14 @@ def test_a_folder_becomes_the_classifier_that_the_core_trains(
     dock: TrainingDock, pictures: Path, tmp_path: Path, qtbot: Any, finish: Finish
 ) -> None:
     (pictures / "notes.txt").write_text("not an image")
+    shutil.copy(pictures / "blot" / "0.png", pictures / "blot" / "0_mask.png")
     assert not dock.run.isEnabled()
     choose(dock, pictures, qtbot)
     words = said(dock.plan)
-    assert "12 images, 2 classes: blot 6, none 6; 1 other file skipped." in words
+    assert (
+        "12 images, 2 classes: blot 6, none 6; 1 mask beside them skipped; 1 other file skipped."
+        in words
+    )
     assert "small-cnn from scratch at 32 × 32, 2 epochs on the CPU." in words
     assert dock.output.path() == tmp_path / "pictures-classifier"
     assert not dock.resume.isVisibleTo(dock)
