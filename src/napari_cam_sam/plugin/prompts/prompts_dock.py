@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,6 +65,8 @@ class PromptsDock(Dock):
         self._placed_then: set[int] = set()
         # What is known of the heatmaps that the last prompts were taken from.
         self._evidence: tuple[HeatmapRecord, ...] = ()
+        # By axis and slice, the heatmap that its prompts were taken from.
+        self._taken_from: dict[tuple[int, int], HeatmapRecord] = {}
         # What the last prompts leave out, in words.
         self._left_out: Callable[[], str] = str
         self._build()
@@ -154,6 +157,7 @@ class PromptsDock(Dock):
         self.clear.clicked.connect(self.clear_plane)
         self.undo.clicked.connect(lambda: prompts.undo())
         self.redo.clicked.connect(lambda: prompts.redo())
+        self.row.ended.connect(self._ended)
         self.question.placed.connect(self._placed)
         self.question.refused.connect(self.row.set_message)
         prompts.settled.connect(self._refresh)
@@ -171,6 +175,7 @@ class PromptsDock(Dock):
 
     def _image_changed(self) -> None:
         self.question.forget()
+        self._taken_from = {}
         self._refresh()
 
     def _plane_changed(self) -> None:
@@ -300,7 +305,7 @@ class PromptsDock(Dock):
             )
 
         jobs = [partial(one, i, v) for i, v in given.items()]
-        return self._extract(jobs, "Prompts from heatmaps", first, notes.values())
+        return self._extract(jobs, "Prompts from heatmaps", first, notes)
 
     def _attempt(
         self, action: Callable[[], object], check: Callable[[], object] | None = None
@@ -325,22 +330,34 @@ class PromptsDock(Dock):
         jobs: Sequence[Callable[[], PlanePrompts]],
         description: str,
         first: int | None,
-        notes: Collection[HeatmapRecord] = (),
+        notes: Mapping[int, HeatmapRecord] = MappingProxyType({}),
     ) -> bool:
         workspace, snapshot = self.workspace, self.workspace.snapshot()
+        axis = snapshot.axis
         self._left_out = str
         found: list[PlanePrompts] = []
 
         def keep(plane: PlanePrompts) -> None:
             found.append(plane)
             if len(found) == len(jobs):
-                self._evidence = tuple(notes)
+                self._evidence = tuple(notes.values())
+                for one in found:
+                    self._taken_from.pop((axis, one.index), None)
+                self._taken_from |= {(axis, index): note for index, note in notes.items()}
                 self.question.place(tuple(found), first)
 
-        return self.row.start(
+        started = self.row.start(
             lambda: (job() for job in jobs), len(jobs), description, keep,
             lambda: workspace.is_current(snapshot),
         )  # fmt: skip
+        if started:
+            self.row.set_message(f"{description} on {counted(len(jobs), 'slice')}…")
+        return started
+
+    def _ended(self, _: bool) -> None:
+        if self.row.has_error or self.row.words.text().endswith("…"):
+            self.row.set_message("")  # it is not at work any more
+        self._refresh()
 
     def _placed(self, planes: tuple[PlanePrompts, ...], count: int) -> None:
         """Select what was placed, and say how much it is."""
@@ -423,7 +440,14 @@ class PromptsDock(Dock):
         text += f"{_count(boxes, 'box', 'boxes')}, {_count(points, 'point')}"
         if planes:
             text += f"; {_count(len(planes), 'slice')} with prompts"
-        self.found.setText(f"{text}. {'' if prompts.objects else self._next(note)}".rstrip())
+        taken_from = self._taken_from.get((axis, index), note)
+        if not prompts.objects:
+            after = self._next(note)
+        elif note is not None and note != taken_from:
+            after = "The heatmap is newer than the prompts: press Place on this slice."
+        else:
+            after = ""
+        self.found.setText(f"{text}. {after}".rstrip())
 
     def _next(self, note: HeatmapRecord | None) -> str:
         """Return in words how this slice comes by prompts."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Collection, Generator, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeGuard
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["ScoresDock"]
 
 _PAUSE_MS = 300
-_NO_CURVES = "Curves are of a heatmap: compute or choose one, then press Score."
+_EDITED = "Scores are of before the last edit: press Score."
 
 
 class ScoresDock(Dock):
@@ -163,8 +163,8 @@ class ScoresDock(Dock):
         self._state = None
         self.table.set_rows([], None)
         self.comparison.clear()
-        self.curves.show_message(_NO_CURVES)
-        self.along.show_message("Press Score.")
+        self.curves.show_message("")
+        self.along.show_message("")
         self._refresh()
 
     def _forget(self) -> None:
@@ -179,6 +179,7 @@ class ScoresDock(Dock):
 
     def _refresh(self, _: object = None) -> None:
         problem, state = self.choices.problem(), self._state
+        self._say_what_lacks(problem)
         self.run.setEnabled(problem is None and self._next is None)
         self.comparison.refresh(problem, self.choices.key_or_none())
         for one in (self.copy, self.save):
@@ -195,10 +196,31 @@ class ScoresDock(Dock):
             words = self.choices.words() if subject is None else self._restored()
         elif self._is_of_choices(state):
             words = state.words
+            if state.heatmap_notes != self.choices.heatmap_notes():
+                words += " Heatmaps are newer than their scores: press Score."
         else:
             words = "Scores are out of date: press Score."
         remarks = (self.choices.label.remark, self.choices.unit_remark())
         self.row.set_message(" ".join(filter(None, (words, *remarks))))
+
+    def _say_what_lacks(self, problem: str | None) -> None:
+        """Say in the plots why they are empty."""
+        if not self.along.has_figure:
+            scored = self._is_of_choices(self._state) and self.table.subject is not None
+            nothing = "Nothing to plot: no slice has scores."
+            self.along.show_message(problem or (nothing if scored else "Press Score."))
+        if not self.curves.has_figure:
+            self.curves.show_message(problem or self._why_no_curves())
+
+    def _why_no_curves(self) -> str:
+        state = self._state
+        if self.choices.heatmap.value() is None:
+            return "Curves are of a heatmap: compute or choose one, then press Score."
+        if self._is_of_choices(state) and state.volume is not None and state.volume.roc is not None:
+            return "Curves need pixels inside and outside the ground truth."
+        if state is None and self.table.subject is not None:
+            return "Curves are not kept in a session: press Score."
+        return "Press Score."
 
     def _restored(self) -> str:
         return f"Scores are from {self._rows_from}: press Score for new ones."
@@ -225,7 +247,10 @@ class ScoresDock(Dock):
         image = job.image
         layers = [layer for layer in self.choices.layers() if layer is not None]
         agreement = np.zeros(image.spatial_shape, np.uint8)
-        found = self._next = ScoringRun(self.choices.key(), subject, job, agreement)
+        notes = self.choices.heatmap_notes()
+        found = self._next = ScoringRun(
+            self.choices.key(), subject, job, agreement, heatmap_notes=notes
+        )
 
         def steps() -> Generator[Any]:
             from napari_cam_sam.evaluation.score_steps import score_steps
@@ -274,7 +299,7 @@ class ScoresDock(Dock):
         subject = self.table.subject
         planes = [row for row in self.table.rows() if row.kind == "plane"]
         if subject is None or not planes:
-            self.along.show_message("Nothing to plot: no slice has scores.")
+            self.along.show_message("")
         else:
             dice, auroc = (
                 {r.number: r.scores.values.get(name, np.nan) for r in planes}
@@ -285,14 +310,15 @@ class ScoresDock(Dock):
     def _plot_curves(self) -> None:
         state = self._state
         volume = None if state is None else state.volume
-        if state is None or volume is None or volume.roc is None or volume.precision_recall is None:
-            self.curves.show_message(_NO_CURVES)
-        elif not volume.roc.x.size:
-            self.curves.show_message("Curves need pixels inside and outside the ground truth.")
+        roc, precision_recall = (
+            (None, None) if volume is None else (volume.roc, volume.precision_recall)
+        )
+        if state is None or roc is None or precision_recall is None or not roc.x.size:
+            self.curves.show_message("")
         else:
             slices = counted(len(state.job.heatmap_planes), "slice")
             title = f"{state.subject.heatmap}, {slices}"
-            self.curves.show_curves(volume.roc, volume.precision_recall, title)
+            self.curves.show_curves(roc, precision_recall, title)
 
     def _show_overlay(self, wanted: bool) -> None:
         self._overlaid = False
@@ -323,14 +349,31 @@ class ScoresDock(Dock):
 
     # Edits
 
-    def _edited(self, _: object = None) -> None:
-        self.table.set_older(planes=not self._is_of_choices(self._state))
+    def _edited(self, planes: Collection[int] | None = ()) -> None:
+        """Mark what is of before an edit; the plane shown is scored again in a moment.
+
+        Parameters
+        ----------
+        planes : collection of int or None
+            As of `ScoreInputs.edited`.
+        """
+        state, shown = self._state, None
+        with suppress(CamSamError):
+            shown = self.workspace.plane()[1]
+        if not self._is_of_choices(state):
+            self.table.set_older(None)
+        elif planes is None or set(planes) - {shown}:
+            state.words = _EDITED
+            self.table.set_older(planes if planes is None else set(planes) - {shown})
+            self._refresh()
+        else:
+            self.table.set_older()
         self._pause.start()
 
-    def _labels_changed(self) -> None:
+    def _labels_changed(self, plane: tuple[int, int] | None) -> None:
         preview = self.workspace.own("preview")
         if preview is not None and preview == self.choices.prediction.value():
-            self._edited()
+            self._edited(None if plane is None else {plane[1]})
         self._pause.start()
 
     def _rescore_shown(self) -> None:
@@ -357,11 +400,14 @@ class ScoresDock(Dock):
 
     def _plane_scored(self, answer: tuple[ScoringRun, int, SliceScores]) -> None:
         state, index, found = answer
-        if state is not self._state or state.marks.get(index) == found.mark:
+        if state is not self._state:
+            return
+        if state.marks.get(index) == found.mark:
+            self.table.set_current(index)
             return
         edited = index in state.marks  # else the scoring was stopped before it came here
         row, flat = state.replace_plane(index, found), state.job.image.spatial_ndim == 2
-        self.table.set_older(planes=False)
+        self.table.set_older()
         self.table.set_plane(index, row)
         self._agreement.refresh()
         self._plot_along()
@@ -388,7 +434,7 @@ class ScoresDock(Dock):
         self.overlay.setChecked(False)
         self.table.set_rows(rows, subject, older)
         self._plot_along()
-        self.curves.show_message("Curves are not kept in a session: press Score.")
+        self.curves.show_message("")
         self._mark_plane()
         self._refresh()
 

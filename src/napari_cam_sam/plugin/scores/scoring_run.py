@@ -42,6 +42,8 @@ class ScoringRun:
         That it was stopped, and where; empty where it was not.
     wanted : bool
         False once the table holds something else, e.g. another image's rows.
+    heatmap_notes : list
+        See `ScoreInputs.heatmap_notes`.
     """
 
     key: tuple[Any, ...]
@@ -54,6 +56,7 @@ class ScoringRun:
     words: str = ""
     stopped: str = ""
     wanted: bool = True
+    heatmap_notes: list[Any] = field(default_factory=list)
 
     def keep(self, step: Any) -> None:
         """Take a step of the scoring."""

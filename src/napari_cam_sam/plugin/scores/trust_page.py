@@ -168,7 +168,10 @@ class TrustPage(QWidget):
         if self.row.busy:
             return
         if self._subject is not None and self.found is not None:
-            self.row.set_message(f"Tested: {self._subject.words}. {problem}".strip())
+            one = self._subject
+            if self._workspace.heatmaps.record(one.axis, one.plane) != one.note:
+                problem = f"It was computed again, or removed, since. {problem}"
+            self.row.set_message(f"Tested: {one.words}. {problem}".strip())
         elif subject is None:
             self.row.set_message(problem)
         else:

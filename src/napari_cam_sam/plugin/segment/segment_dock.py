@@ -9,7 +9,7 @@ from qtpy.QtCore import Signal
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.layers.layer_geometry import path_of
-from napari_cam_sam.plugin.qt.dock import Dock
+from napari_cam_sam.plugin.qt.dock import Dock, connect_to_layers
 from napari_cam_sam.plugin.qt.plain_text import show_error
 from napari_cam_sam.plugin.qt.saving import Saving, SavingRow, labels_saving
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress, duration
@@ -135,6 +135,9 @@ class SegmentDock(Dock):
         workspace.plane_changed.connect(self._refresh)
         workspace.image_changed.connect(self._image_changed)
         workspace.segmenter_changed.connect(self._refresh)
+        self.review.truth_drawn.connect(self._refresh_timer.start)
+        workspace.truth_changed.connect(self._refresh_timer.start)
+        connect_to_layers(self, workspace.viewer, self._layers_changed)
         self.masks.changed.connect(self._refresh)
         # Of an acceptance that a key took back nothing is said any more.
         self.masks.accepted_changed.connect(self._plan_again)
@@ -333,6 +336,9 @@ class SegmentDock(Dock):
         except CamSamError as error:
             return str(error)
         return axis, set(self.masks.planes(axis)), len(self.masks.accepted)
+
+    def _layers_changed(self, _: object = None) -> None:
+        self._refresh_timer.start()  # a truth may have come or gone
 
     def _prompts_changed(self) -> None:
         self._outcome = ""

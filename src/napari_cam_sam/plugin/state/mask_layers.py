@@ -37,8 +37,8 @@ class MaskLayers(QObject):
 
     changed = Signal()
     accepted_changed = Signal()
-    labels_changed = Signal()
-    """What the preview or the labels show is another."""
+    labels_changed = Signal(object)
+    """What the preview or the labels show is another: axis and index of a plane, None for any."""
 
     def __init__(self, own: OwnLayers, prompts: PromptLayers, parent: QObject) -> None:
         super().__init__(parent)
@@ -321,12 +321,12 @@ class MaskLayers(QObject):
     def _accepted_changed(self) -> None:
         self.changed.emit()
         self.accepted_changed.emit()
-        self.labels_changed.emit()
+        self.labels_changed.emit(None)
 
     def _show_axis(self, _: object = None) -> None:
         """Show the masks along the axis that the viewer shows alone."""
         self._preview.draw(())
-        self.labels_changed.emit()
+        self.labels_changed.emit(None)
 
     def accept_layer(self) -> Any | None:
         """Return the labels layer that masks are accepted into: the user's choice, else ours."""
@@ -358,7 +358,7 @@ class MaskLayers(QObject):
     def _redraw(self, key: tuple[int, int]) -> None:
         """Write a plane of the preview, and tell of it."""
         self._preview.draw([key])
-        self.labels_changed.emit()
+        self.labels_changed.emit(key)
         self.changed.emit()
 
     def _forget_pixels(self) -> None:

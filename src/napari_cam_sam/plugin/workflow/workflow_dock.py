@@ -84,6 +84,8 @@ class WorkflowDock(Dock):
         # What came of the last run, the slices that it is of, and what was chosen for it.
         self._outcome = ""
         self._outcome_of: object = None
+        # Whether it has figures that are of the masks as they are.
+        self._outcome_scored = False
         self._ran: object = None
         self._build()
         self._connect()
@@ -127,6 +129,7 @@ class WorkflowDock(Dock):
         self.segment.segmented.connect(self._masks_done)
         self.scores.row.ended.connect(self._scores_done)
         self.workspace.image_changed.connect(self._image_changed)
+        self.workspace.labels_changed.connect(self._masks_changed)
         self.closed.connect(self.workspace.docks.cache_states)
         for signal in (
             self.heatmap.planned,
@@ -143,6 +146,13 @@ class WorkflowDock(Dock):
             self._finish("Stopped: another image was chosen.")
         else:
             self._outcome = ""
+            self._refresh()
+
+    def _masks_changed(self, plane: object) -> None:
+        """Say that figures are of before, where masks are others now."""
+        if self._outcome_scored and plane is not None:
+            self._outcome_scored = False
+            self._outcome = f"Before your last changes: {self._outcome.removeprefix('Done. ')}"
             self._refresh()
 
     # What state it is in, in words
@@ -297,6 +307,7 @@ class WorkflowDock(Dock):
         total = self.workspace.image().n_planes(subject.axis)
         computed = self.workspace.heatmaps.computed_planes(subject.axis)
         self._finish(scores_words(self.scores.table.rows(), computed, total))
+        self._outcome_scored = True
 
     def _begin(self, step: int) -> None:
         self._step = step
@@ -310,6 +321,7 @@ class WorkflowDock(Dock):
     def _finish(self, words: str) -> None:
         self._step = 0
         self._outcome, self._outcome_of = words, self._run_is_of()
+        self._outcome_scored = False
         # A question that was asked here, and was not answered, is step 2's.
         self.prompts.asks.addWidget(self.prompts.question)
         self._refresh()
