@@ -69,3 +69,6 @@ def test_without_a_truth_it_says_on_how_many_slices_there_are_masks() -> None:
         "Done: masks on 2 slices. Not scored, as there is no ground truth. Next: look through the "
         "slices (N, P), correct boxes, accept masks (C)."
     )
+    assert masks_words([0], flat=True) == (
+        "Done. Not scored, as there is no ground truth. Next: correct boxes, accept masks (C)."
+    )

@@ -35,6 +35,7 @@ from napari_cam_sam.plugin.qt.widgets import (
     vbox,
 )
 from napari_cam_sam.plugin.qt.wording import why_not
+from napari_cam_sam.plugin.state.image_notice import ImageNotice
 from napari_cam_sam.plugin.state.plane_range import PlaneRange
 from napari_cam_sam.plugin.state.plane_words import slider_label
 from napari_cam_sam.plugin.state.preferences import preferences
@@ -75,6 +76,7 @@ class HeatmapDock(Dock):
         # The last ones that can be: the form shows others while they are typed.
         self._occlusion = OcclusionParameters()
         self._build()
+        ImageNotice(self.workspace, self)
         self._connect()
         self._fit_model()
         self._image_changed()
@@ -188,6 +190,7 @@ class HeatmapDock(Dock):
     def _image_changed(self) -> None:
         self._list_images()
         self._rows.setRowVisible(self.views, self.views.useful)
+        self._fit_model()
         # Another image, not new pixels in the same: what suits it is chosen, once.
         image = self._image_id()
         if image != self._chosen_for:
@@ -207,7 +210,9 @@ class HeatmapDock(Dock):
         """Show what the model that is loaded needs to know: a classifier has no pixels."""
         loaded = self.classifier.loaded()
         self._rows.setRowVisible(self.pixels, loaded is not None and loaded.segments)
-        self._rows.setRowVisible(self.classifier.order, loaded is not None and loaded.has_order)
+        has_order = loaded is not None and loaded.has_order
+        picture = self.workspace.shown.is_picture
+        self._rows.setRowVisible(self.classifier.order, has_order and not picture)
         if self._takes_volumes():
             self.follow.setChecked(False)
 
@@ -334,7 +339,7 @@ class HeatmapDock(Dock):
         chosen = self.classifier.name.value() is not None
         for one in (self.classifier.target, self.least, self.method, self.classifier.layer):
             self._rows.setRowVisible(one, chosen)
-        of_planes = chosen and not self._takes_volumes()
+        of_planes = chosen and not self._takes_volumes() and not self.workspace.shown.is_picture
         self._rows.setRowVisible(self.planes, of_planes)
         self.follow.setVisible(of_planes)
         self.occlusion.setVisible(chosen and self.method.value() == "occlusion")

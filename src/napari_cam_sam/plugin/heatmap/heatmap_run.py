@@ -136,9 +136,11 @@ def span(indices: Sequence[int], image: Image, axis: int) -> str:
     -------
     str
     """
+    if image.spatial_ndim == 2:
+        return "the picture"
     n = len(indices)
     words = f"{'all ' * (n == image.n_planes(axis))}{n} slices" if n > 1 else f"slice {indices[0]}"
-    return f"{words} along axis {axis}" if image.spatial_ndim == 3 else words
+    return f"{words} along axis {axis}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QAbstractButton, QVBoxLayout, QWidget
 from superqt.utils import signals_blocked
 
 from napari_cam_sam.errors import CamSamError
@@ -35,7 +35,8 @@ from napari_cam_sam.plugin.qt.widgets import (
 )
 from napari_cam_sam.plugin.qt.wording import why_not
 from napari_cam_sam.plugin.state.heatmap_record import HeatmapRecord
-from napari_cam_sam.plugin.state.plane_words import slider_label
+from napari_cam_sam.plugin.state.image_notice import ImageNotice
+from napari_cam_sam.plugin.state.plane_words import PictureWords, picture_words, plane_label
 from napari_cam_sam.plugin.viewer.attach import workspace_of
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.prompts.parameters import PRESETS, PromptParameters
@@ -70,6 +71,15 @@ class PromptsDock(Dock):
         # What the last prompts leave out, in words.
         self._left_out: Callable[[], str] = str
         self._build()
+        ImageNotice(self.workspace, self)
+        truth = self.truth
+        all_slices: list[QWidget] = [self.place_all, truth.place_all]
+        of_pictures: dict[QAbstractButton, str] = {
+            self.place: "Place on this picture",
+            truth.place: "Place on this picture",
+            self.clear: "Clear prompts (Shift-C)",
+        }
+        PictureWords(self.workspace.shown, all_slices, of_pictures, self)
         self._connect()
         self.rule.set_value(self.workspace.prompt_parameters)
         self._rule_changed()
@@ -285,7 +295,8 @@ class PromptsDock(Dock):
         given = {i: v for i in indices if (v := heatmaps.values(axis, i)) is not None}
         if not given:
             which = "on any slice" if everywhere else "on this slice"
-            raise CamSamError(f"No heatmap {which}: compute one first (step 1), or draw a box.")
+            words = f"No heatmap {which}: compute one first (step 1), or draw a box."
+            raise CamSamError(picture_words(self.workspace.shown, words))
         return given
 
     def _extract_from_heatmaps(self, everywhere: bool) -> bool:
@@ -368,14 +379,15 @@ class PromptsDock(Dock):
         empty = [plane for plane in planes if not plane.objects]
         of, other = self._evidence_words()
         if len(planes) == 1 and empty:
-            words = f"No prompts{of} on slice {planes[0].index}: {planes[0].reason}".rstrip(".")
+            where = "" if self.workspace.shown.is_picture else f" on slice {planes[0].index}"
+            words = f"No prompts{of}{where}: {planes[0].reason}".rstrip(".")
             words = f"{words}. {other}"
         else:
             reasons = {plane.reason for plane in empty}
             why = f": {reasons.pop()}" if len(reasons) == 1 else " without evidence"
             without = f", none on {len(empty)}{why}".rstrip(".") if empty else ""
             where = counted(count, "slice")
-            words = f"Prompts{of} on {where}{without}. {other}"
+            words = picture_words(self.workspace.shown, f"Prompts{of} on {where}{without}. {other}")
         self.row.set_message(f"{words.rstrip()} {self._left_out()}".rstrip())
 
     def _evidence_words(self) -> tuple[str, str]:
@@ -428,17 +440,16 @@ class PromptsDock(Dock):
             prompts = self.workspace.prompts.read(axis, index)
             planes = self.workspace.prompts.planes(axis)
             note = self.workspace.heatmaps.record(axis, index)
-            slider = slider_label(self.workspace.shown)
+            text = plane_label(self.workspace.shown)
         except CamSamError as error:
             self.found.setText(str(error))
             return
         points = sum(len(prompt.points) for prompt in prompts.objects)
         boxes = sum(prompt.box is not None for prompt in prompts.objects)
-        text = f"Slice {index}{slider}: "
         if note is not None:
             text += f"heatmap of {note.target}, "
         text += f"{_count(boxes, 'box', 'boxes')}, {_count(points, 'point')}"
-        if planes:
+        if planes and not self.workspace.shown.is_picture:
             text += f"; {_count(len(planes), 'slice')} with prompts"
         taken_from = self._taken_from.get((axis, index), note)
         if not prompts.objects:
@@ -447,7 +458,8 @@ class PromptsDock(Dock):
             after = "The heatmap is newer than the prompts: press Place on this slice."
         else:
             after = ""
-        self.found.setText(f"{text}. {after}".rstrip())
+        words = f"{text[0].upper()}{text[1:]}. {after}".rstrip()
+        self.found.setText(picture_words(self.workspace.shown, words))
 
     def _next(self, note: HeatmapRecord | None) -> str:
         """Return in words how this slice comes by prompts."""

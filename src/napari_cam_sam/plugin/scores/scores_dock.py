@@ -31,6 +31,7 @@ from napari_cam_sam.plugin.scores.score_rows import from_data
 from napari_cam_sam.plugin.scores.score_table import ScoreTable
 from napari_cam_sam.plugin.scores.scoring_run import ScoringRun
 from napari_cam_sam.plugin.scores.trust_page import TrustPage
+from napari_cam_sam.plugin.state.image_notice import ImageNotice
 from napari_cam_sam.plugin.viewer.attach import workspace_of
 from napari_cam_sam.wording import counted
 
@@ -68,6 +69,9 @@ class ScoresDock(Dock):
         self._rows_from = "the session"
         self._agreement = AgreementLayer(self.workspace)
         self._build(napari_viewer)
+        ImageNotice(self.workspace, self)
+        self.workspace.image_changed.connect(self._fit_tabs)
+        self._fit_tabs()
         self._connect()
         self._image_changed()
         docks = self.workspace.docks
@@ -437,6 +441,11 @@ class ScoresDock(Dock):
         self.curves.show_message("")
         self._mark_plane()
         self._refresh()
+
+    def _fit_tabs(self) -> None:
+        """Hide the plot over slices where there are none."""
+        slices = self.tabs.indexOf(self.along)
+        self.tabs.setTabVisible(slices, not self.workspace.shown.is_picture)
 
     def _page(self) -> ScoreTable | TrustPage:
         """Return what is copied and saved: the table that is seen, else that of the scores."""

@@ -15,6 +15,7 @@ from napari_cam_sam.plugin.qt.plain_text import Label, show_info
 from napari_cam_sam.plugin.qt.widgets import ValueComboBox, button, form_layout, hbox, vbox
 from napari_cam_sam.plugin.segment.live_masks import LiveMasks
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks
+from napari_cam_sam.plugin.state.plane_words import picture_words
 from napari_cam_sam.wording import counted, these_planes
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ class MaskReview(QWidget):
         ids = [] if masks is None else sorted({one.object_id for one in masks.found})
         self.which.offer([("all objects", None), *((f"object {i}", i) for i in ids)])
         words = self._words(axis, index, awaited) if masks is None else self._words_of(masks)
-        self.shown.setText(f"{words} {also}".rstrip())
+        self.shown.setText(picture_words(self._workspace.shown, f"{words} {also}".rstrip()))
 
     def clear(self) -> None:
         """Show and offer nothing: the viewer shows no plane."""

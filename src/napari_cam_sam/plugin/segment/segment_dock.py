@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QAbstractButton, QWidget
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.layers.layer_geometry import path_of
@@ -30,7 +31,9 @@ from napari_cam_sam.plugin.segment.segment_run import (
 from napari_cam_sam.plugin.segment.segmenter_choice import SegmenterChoice
 from napari_cam_sam.plugin.segment.segmenter_job import read_prompts
 from napari_cam_sam.plugin.segment.volume.propagation_panel import PropagationPanel
+from napari_cam_sam.plugin.state.image_notice import ImageNotice
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks
+from napari_cam_sam.plugin.state.plane_words import PictureWords, picture_words
 from napari_cam_sam.plugin.viewer.attach import workspace_of
 from napari_cam_sam.wording import counted
 
@@ -70,6 +73,15 @@ class SegmentDock(Dock):
         self._asked = 0
         self._left_out: list[SkippedPlane] = []
         self._build()
+        ImageNotice(workspace, self)
+        review = self.review
+        all_slices: list[QWidget] = [self.run_all, review.accept_all, self._volume]
+        of_pictures: dict[QAbstractButton, str] = {
+            self.run: "Segment (S)",
+            review.accept: "Accept (C)",
+            self._everything.title: "All masks of this picture",
+        }
+        PictureWords(workspace.shown, all_slices, of_pictures, self)
         self._connect()
         self._image_changed()
         workspace.docks.register("segment", self.segment)
@@ -106,7 +118,9 @@ class SegmentDock(Dock):
         self.automatic = AutomaticPanel(workspace, self.segmenter, self.live)
 
         self._volume = Section("Propagate through volume", self.through, opened=False)
-        everything = Section("All masks of this slice", self.automatic, opened=False)
+        everything = self._everything = Section(
+            "All masks of this slice", self.automatic, opened=False
+        )
         everything.title.setToolTip("Finds masks without prompts; the heatmap ranks them.")
         vbox(
             self, form_layout((("Segmenter", self.segmenter),)), self.run, self.run_all, self.live,
@@ -203,7 +217,10 @@ class SegmentDock(Dock):
             snapshot = workspace.snapshot()
             todo = self._todo(everywhere)
         except CamSamError as error:
-            self.row.refuse(str(error), lambda: why_not(lambda: self._todo(everywhere)))
+            self.row.refuse(
+                picture_words(workspace.shown, str(error)),
+                lambda: why_not(lambda: self._todo(everywhere)),
+            )
             return False
         if self.first.busy:
             self.first.when_done(lambda: self.segment(everywhere))
@@ -381,7 +398,7 @@ class SegmentDock(Dock):
         words = self.segmenter.words()
         if self.first.busy:
             return f"Loading {words}…"
-        if n_planes:
+        if n_planes and not self.workspace.shown.is_picture:
             words += f"; {counted(n_planes, 'slice')} with prompts"
             seconds = self.segmenter.seconds()
             if seconds is not None:

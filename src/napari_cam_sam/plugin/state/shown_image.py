@@ -114,6 +114,7 @@ class ShownImage(QObject):
         self._look = single_shot_timer(self, self.look_at_plane)
         dims = viewer.dims.events
         layers = viewer.layers.events
+        layers.removed.connect(self._forget_mask)
         for event in (
             dims.order, dims.ndisplay, dims.current_step, layers.inserted, layers.removed
         ):  # fmt: skip
@@ -129,6 +130,11 @@ class ShownImage(QObject):
     def layer(self) -> Any | None:
         """The image layer that is worked on."""
         return self._layer
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether the image that is worked on has two axes: there are no slices to go through."""
+        return self._layer is not None and bool(self._layer.ndim == 2)
 
     def is_mask(self, layer: Any) -> bool:
         """Return whether an image layer looks like a mask, see `mask_in`; the answer is kept."""
@@ -157,6 +163,9 @@ class ShownImage(QObject):
             self._masks[layer.unique_id] = weakref.ref(data), is_mask, labels
         return is_mask, labels
 
+    def _forget_mask(self, event: Any) -> None:
+        self._masks.pop(event.value.unique_id, None)
+
     def is_used(self, layer: Any) -> bool:
         """Return whether layers of ours lie over an image layer: there is work on it."""
         return any(mark_of(x).get("of") == layer.unique_id for x in self.viewer.layers)
@@ -164,6 +173,11 @@ class ShownImage(QObject):
     def choose(self, layer: Any | None) -> None:
         """Work on another image layer, because the user says so."""
         self._chosen = True
+        self._choose(layer)
+
+    def follow(self, layer: Any) -> None:
+        """Work on another image layer, because the user looks at it."""
+        self._chosen = False
         self._choose(layer)
 
     def _choose(self, layer: Any | None) -> None:

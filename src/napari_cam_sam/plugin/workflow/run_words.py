@@ -14,24 +14,26 @@ if TYPE_CHECKING:
 __all__ = ["masks_words", "scores_words"]
 
 _REVIEW = "look through the slices (N, P), correct boxes, accept masks (C)"
+_REVIEW_PICTURE = "correct boxes, accept masks (C)"
 
 
-def masks_words(planes: Collection[int]) -> str:
+def masks_words(planes: Collection[int], flat: bool = False) -> str:
     """Return what came out where there is no truth.
 
     Parameters
     ----------
     planes : collection of int
         With masks.
+    flat : bool
+        Whether it is a picture, without slices.
 
     Returns
     -------
     str
     """
-    return (
-        f"Done: masks on {counted(len(planes), 'slice')}. Not scored, as there is no ground truth. "
-        f"Next: {_REVIEW}."
-    )
+    where = "" if flat else f": masks on {counted(len(planes), 'slice')}"
+    review = _REVIEW_PICTURE if flat else _REVIEW
+    return f"Done{where}. Not scored, as there is no ground truth. Next: {review}."
 
 
 def scores_words(rows: Iterable[ScoredRow], computed: Collection[int], n_planes: int) -> str:
@@ -66,5 +68,5 @@ def scores_words(rows: Iterable[ScoredRow], computed: Collection[int], n_planes:
         where = "" if flat else " there"
         next_step = f"Next: draw a box{where} or drag the one{where}, then accept masks (C)."
     elif flat:
-        next_step = "Next: correct boxes, accept masks (C)."
+        next_step = f"Next: {_REVIEW_PICTURE}."
     return f"{done} {result_words(planes, flat)} {next_step}"

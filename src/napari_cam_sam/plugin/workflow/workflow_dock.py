@@ -19,6 +19,7 @@ from napari_cam_sam.plugin.qt.widgets import Section, button, hbox, vbox
 from napari_cam_sam.plugin.scores.scores_dock import ScoresDock
 from napari_cam_sam.plugin.segment.segment_dock import SegmentDock
 from napari_cam_sam.plugin.session.session_panel import SessionPanel
+from napari_cam_sam.plugin.state.image_notice import ImageNotice
 from napari_cam_sam.plugin.viewer.attach import workspace_of
 from napari_cam_sam.plugin.viewer.key_bindings import KEYS
 from napari_cam_sam.plugin.workflow.run_words import masks_words, scores_words
@@ -88,6 +89,7 @@ class WorkflowDock(Dock):
         self._outcome_scored = False
         self._ran: object = None
         self._build()
+        ImageNotice(self.workspace, self)
         self._connect()
         self._refresh()
 
@@ -209,6 +211,9 @@ class WorkflowDock(Dock):
         scores = "no scores without a ground truth"
         if truth is not None:
             scores = f"scores against {truth.name}"
+        if self.workspace.shown.is_picture:
+            words = f"Heatmap of {heat.words}; prompts ({rule}) from it; masks by "
+            return f"{words}{segmenter.words()}; {scores}."
         words = (
             f"Heatmaps of {heat.words}; prompts ({rule}) from each heatmap; masks of all slices "
             f"with prompts, by {segmenter.words()}; {scores}."
@@ -289,7 +294,8 @@ class WorkflowDock(Dock):
             self._finish(self.segment.outcome or "Stopped while segmenting.")
             return
         if self.workspace.truth() is None:
-            self._finish(masks_words(self.workspace.masks.planes(self.workspace.plane()[0])))
+            planes = self.workspace.masks.planes(self.workspace.plane()[0])
+            self._finish(masks_words(planes, self.workspace.shown.is_picture))
             return
         self._begin(4)
         self.sections[3].title.setChecked(True)
