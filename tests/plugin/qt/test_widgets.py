@@ -6,10 +6,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
+from napari.components import ViewerModel
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QContextMenuEvent, QHelpEvent, QWheelEvent
 from qtpy.QtWidgets import QApplication, QLabel, QMenu, QToolTip, QVBoxLayout, QWidget
 
+from napari_cam_sam.plugin.prompts.prompts_dock import PromptsDock
 from napari_cam_sam.plugin.qt.messages import WrappingLabel
 from napari_cam_sam.plugin.qt.parameter_form import ParameterForm
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
@@ -24,6 +26,8 @@ from napari_cam_sam.plugin.qt.widgets import (
     form_layout,
     hbox,
 )
+from napari_cam_sam.plugin.segment.segment_dock import SegmentDock
+from napari_cam_sam.plugin.training.training_dock import TrainingDock
 
 
 def _turn(widget: QWidget) -> bool:
@@ -350,3 +354,49 @@ def test_a_title_that_is_cut_is_told_whole_in_a_tooltip(qtbot: Any) -> None:
             part.title, QHelpEvent(QEvent.Type.ToolTip, at, part.title.mapToGlobal(at))
         )
         assert QToolTip.text() == told
+
+
+@pytest.mark.parametrize("pixels", [12, 27])
+def test_a_number_with_many_decimals_is_shown_whole(qtbot: Any, pixels: int) -> None:
+    slider = FractionSlider()
+    slider.setStyleSheet(f"QDoubleSpinBox {{ font-size: {pixels}px; }}")
+    dock = QWidget()
+    qtbot.addWidget(dock)
+    QVBoxLayout(dock).addWidget(slider)
+    dock.resize(0, 0)
+    dock.show()
+    qtbot.waitExposed(dock)
+    slider.set_value(0.341333)
+    number = slider.number
+
+    def is_whole() -> bool:
+        room = number.lineEdit().width()
+        return bool(room >= number.fontMetrics().horizontalAdvance("0.341333") + 4)
+
+    qtbot.waitUntil(is_whole, timeout=3000)
+
+
+@pytest.mark.parametrize("points", [10, 17])
+def test_what_lies_below_a_line_of_a_dock_stays_where_it_is(qtbot: Any, points: int) -> None:
+    model = ViewerModel()
+    segment, train, prompts = SegmentDock(model), TrainingDock(model), PromptsDock(model)
+    for line, below in (
+        (segment.review.shown, segment.review.accept),
+        (train.plan, train.run),
+        (prompts.row.words, prompts.found),
+    ):
+        dock = line.parentWidget()
+        while dock.parentWidget() is not None:
+            dock = dock.parentWidget()
+        qtbot.addWidget(dock)
+        dock.setStyleSheet(f"* {{ font-size: {points}pt; }}")
+        dock.resize(330, 900)
+        dock.show()
+        qtbot.waitExposed(dock)
+        line.setText("Preview (C accepts): mask 1 of 3, expected IoU 0.91. " * 2)
+        qtbot.wait(20)
+        place = below.mapTo(dock, QPoint(0, 0))
+        line.setText("No mask.")
+        qtbot.wait(20)
+        assert below.mapTo(dock, QPoint(0, 0)) == place
+        dock.hide()

@@ -21,8 +21,8 @@ from napari_cam_sam.plugin.heatmap.view_buttons import ViewButtons
 from napari_cam_sam.plugin.heatmap.window_choice import WindowChoice
 from napari_cam_sam.plugin.layers.layer_geometry import path_of
 from napari_cam_sam.plugin.qt.dock import Dock, connect_to_layers
+from napari_cam_sam.plugin.qt.messages import WrappingLabel
 from napari_cam_sam.plugin.qt.parameter_form import ParameterForm
-from napari_cam_sam.plugin.qt.plain_text import Label
 from napari_cam_sam.plugin.qt.saving import Saving, SavingRow, heatmap_saving
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
 from napari_cam_sam.plugin.qt.timers import single_shot_timer
@@ -114,7 +114,7 @@ class HeatmapDock(Dock):
             "Computes the heatmap of each slice you scroll to, unless it is there already.",
         )
         self.run = button("Compute heatmap", "Runs in the background.")
-        self.found = Label(wraps=True)
+        self.found = WrappingLabel()
         self.row = TaskProgress()
         self.saving = SavingRow(
             "Save heatmap…",

@@ -20,8 +20,8 @@ from napari_cam_sam.plugin.prompts.strategy_names import STRATEGIES, UNITS
 from napari_cam_sam.plugin.prompts.strategy_preview import StrategyPreview
 from napari_cam_sam.plugin.prompts.truth_prompts import TruthPrompts
 from napari_cam_sam.plugin.qt.dock import Dock, connect_to_layers
+from napari_cam_sam.plugin.qt.messages import WrappingLabel
 from napari_cam_sam.plugin.qt.parameter_form import ParameterForm
-from napari_cam_sam.plugin.qt.plain_text import Label
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
 from napari_cam_sam.plugin.qt.widgets import (
     FractionSlider,
@@ -122,7 +122,7 @@ class PromptsDock(Dock):
         self.clear = button("Clear slice (Shift-C)", "Removes all prompts on this slice.")
         self.undo = button("Undo (Ctrl-Z)", "Undoes the last edit of prompts.")
         self.redo = button("Redo (Ctrl-Shift-Z)", "Redoes what was undone last.")
-        self.found = Label(wraps=True)
+        self.found = WrappingLabel()
         self.row = TaskProgress()
         self.preview = StrategyPreview(self.workspace, self.row)
         self.truth = TruthPrompts(self.workspace)

@@ -11,7 +11,8 @@ from qtpy.QtWidgets import QHBoxLayout, QWidget
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.layers.conversion import frame_shown, image_of, is_own
 from napari_cam_sam.plugin.qt.dock import connect_to_layers, connect_until_destroyed
-from napari_cam_sam.plugin.qt.plain_text import Label, show_info
+from napari_cam_sam.plugin.qt.messages import WrappingLabel
+from napari_cam_sam.plugin.qt.plain_text import show_info
 from napari_cam_sam.plugin.qt.widgets import ValueComboBox, button, form_layout, hbox, vbox
 from napari_cam_sam.plugin.segment.live_masks import LiveMasks
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks
@@ -48,7 +49,7 @@ class MaskReview(QWidget):
         self.before = button("◀", "Previous candidate mask.")
         self.after = button("▶", "Next candidate mask.")
         self.which = ValueComboBox("The object whose candidates the arrows step through.")
-        self.shown = Label(wraps=True)
+        self.shown = WrappingLabel()
         self.target = ValueComboBox(
             "The labels layer for accepted masks; each object gets the label of its number."
         )

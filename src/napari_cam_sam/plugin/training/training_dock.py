@@ -15,8 +15,9 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.models.training.results import TrainingResult
 from napari_cam_sam.plugin.qt.dock import Dock
+from napari_cam_sam.plugin.qt.messages import WrappingLabel
 from napari_cam_sam.plugin.qt.paths import PathRow
-from napari_cam_sam.plugin.qt.plain_text import Label, show_error
+from napari_cam_sam.plugin.qt.plain_text import show_error
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress, duration
 from napari_cam_sam.plugin.qt.timers import single_shot_timer
 from napari_cam_sam.plugin.qt.widgets import Section, button, form_layout, hbox, vbox
@@ -88,7 +89,7 @@ class TrainingDock(Dock):
             "The folder for the classifier, its metrics and its prediction for every image.",
             lambda: QFileDialog.getExistingDirectory(self, "Choose a folder for the classifier"),
         )
-        self.plan = Label(wraps=True)
+        self.plan = WrappingLabel()
         self.run = button("Train", "Runs in the background.")
         self.resume = button(
             "Resume", "Continues the unfinished training in the folder from its last epoch."

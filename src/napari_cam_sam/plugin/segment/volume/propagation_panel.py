@@ -13,8 +13,7 @@ from qtpy.QtWidgets import QWidget
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
-from napari_cam_sam.plugin.qt.messages import Message
-from napari_cam_sam.plugin.qt.plain_text import Label
+from napari_cam_sam.plugin.qt.messages import Message, WrappingLabel
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress, duration
 from napari_cam_sam.plugin.qt.widgets import Section, ValueComboBox, button, form_layout, vbox
 from napari_cam_sam.plugin.qt.wording import why_not
@@ -109,7 +108,7 @@ class PropagationPanel(QWidget):
             "Carries masks from slice to slice into the preview until the object ends; accepted "
             "masks stay.",
         )
-        self.plan, self.result = Label(wraps=True), Message()
+        self.plan, self.result = WrappingLabel(), Message()
         self.rules = PropagationForm()
 
         rules = Section("Propagation and stopping rules", self.rules, opened=False)
