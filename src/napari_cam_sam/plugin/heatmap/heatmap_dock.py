@@ -80,14 +80,8 @@ class HeatmapDock(Dock):
         self._connect()
         self._fit_model()
         self._image_changed()
-        docks = self.workspace.docks
-        before, beside = docks.state_of("heatmap"), docks.state_of("heatmap beside")
-        docks.register_state("heatmap", self.state, self.set_state)
-        docks.register_kept("heatmap beside", self._beside)
-        docks.register("use classifier", self.take_trained)
-        self.closed.connect(docks.cache_states)
-        if before is not None and beside is not None:
-            self._begin_with(before, **beside)
+        self.workspace.docks.register("use classifier", self.take_trained)
+        self.workspace.docks.take_over("heatmap", self, self._beside, self._begin_with)
         preferred = preferences().classifier
         if preferred and self.classifier.name.value() is None:
             self.choose(preferred)
@@ -192,7 +186,7 @@ class HeatmapDock(Dock):
         self._rows.setRowVisible(self.views, self.views.useful)
         self._fit_model()
         # Another image, not new pixels in the same: what suits it is chosen, once.
-        image = self._image_id()
+        image = self.workspace.shown.frame_key().layer
         if image != self._chosen_for:
             self._chosen_for = image
             self.code.forget()
@@ -201,10 +195,6 @@ class HeatmapDock(Dock):
                 self.choose(suited, self.workspace.suggestion("target"))
         self.window.fill()
         self._plane_changed()
-
-    def _image_id(self) -> object:
-        layer = self.workspace.image_layer
-        return None if layer is None else layer.unique_id
 
     def _fit_model(self) -> None:
         """Show what the model that is loaded needs to know: a classifier has no pixels."""
@@ -289,7 +279,7 @@ class HeatmapDock(Dock):
 
     def _begin_with(self, state: dict[str, Any], image: object, picked: bool, follow: bool) -> None:
         """Go on with the choices of the dock before; what is of its image alone stays with that."""
-        window, here = self.workspace.window_parameters, self._image_id()
+        window, here = self.workspace.window_parameters, self.workspace.shown.frame_key().layer
         self._chosen_for = here
         state = {**state, "window": None if window is None else asdict(window)}
         if not picked:

@@ -88,13 +88,7 @@ class PromptsDock(Dock):
         docks.register("draw", self.begin_box)
         docks.register("clear", self.clear_plane)
         docks.register("switch", self.switch_polarity)
-        before, beside = docks.state_of("prompts"), docks.state_of("prompts beside")
-        docks.register_state("prompts", self.state, self.set_state)
-        docks.register_kept("prompts beside", self._beside)
-        self.closed.connect(docks.cache_states)
-        if before is not None and beside is not None:
-            self.set_state(before)
-            self._begin_with(**beside)
+        docks.take_over("prompts", self, self._beside, self._begin_with)
 
     def _build(self) -> None:
         self.strategy = ValueComboBox("The rule that turns a heatmap into points and boxes.")
@@ -257,7 +251,8 @@ class PromptsDock(Dock):
         """Return what the next dock begins with, beside the choices."""
         return {"label": self.truth.label.value(), "preview": self.preview.isChecked()}
 
-    def _begin_with(self, label: int | None, preview: bool) -> None:
+    def _begin_with(self, state: dict[str, Any], label: int | None, preview: bool) -> None:
+        self.set_state(state)
         self.truth.label.expect(label)
         self.preview.setChecked(preview)
 

@@ -86,13 +86,7 @@ class SegmentDock(Dock):
         self._image_changed()
         workspace.docks.register("segment", self.segment)
         workspace.docks.register("segment all", self.segment_all)
-        docks = workspace.docks
-        before, beside = docks.state_of("segment"), docks.state_of("segment beside")
-        docks.register_state("segment", self.state, self.set_state)
-        docks.register_kept("segment beside", self._beside)
-        self.closed.connect(docks.cache_states)
-        if before is not None and beside is not None:
-            self._begin_with(before, **beside)
+        workspace.docks.take_over("segment", self, self._beside, self._begin_with)
 
     def _build(self) -> None:
         workspace = self.workspace
@@ -160,17 +154,13 @@ class SegmentDock(Dock):
         workspace.image_changed.connect(self.saving.forget)
 
     def _image_changed(self) -> None:
-        image = self._image_id()
+        image = self.workspace.shown.frame_key().layer
         if image != self._chosen_for:
             self._chosen_for = image
             suited = self.workspace.suggestion("segmenter")
             if suited is not None and self.segmenter.value() == "seeded":
                 self.segmenter.choose(suited)
         self._plan_again()
-
-    def _image_id(self) -> object:
-        layer = self.workspace.image_layer
-        return None if layer is None else layer.unique_id
 
     def state(self) -> dict[str, Any]:
         """Return the choices as plain data, for the session."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -80,6 +81,33 @@ class DockRegistry(QObject):
         """
         self._kept.add(name)
         self.register(f"give {name}", give)
+
+    def take_over(
+        self,
+        name: str,
+        dock: Any,
+        beside: Callable[[], dict[str, Any]],
+        begin_with: Callable[..., None],
+    ) -> None:
+        """Let a dock begin with what the one of its kind before it had; keep its own for the next.
+
+        Parameters
+        ----------
+        name : str
+            Of its choices in a session.
+        dock : napari_cam_sam.plugin.qt.dock.Dock
+            Its ``state`` gives the choices, its ``set_state`` takes them.
+        beside : callable
+            Gives what the next one begins with beside the choices, by name, see `register_kept`.
+        begin_with : callable
+            Takes the choices of the dock before, and by name what that gave beside them.
+        """
+        before, kept = self.state_of(name), self.state_of(f"{name} beside")
+        self.register_state(name, dock.state, dock.set_state)
+        self.register_kept(f"{name} beside", beside)
+        dock.closed.connect(self.cache_states)
+        if before is not None and kept is not None:
+            begin_with(before, **kept)
 
     def states(self) -> dict[str, Any]:
         """Return the choices of the docks, as plain data; of a closed one those it last gave."""
