@@ -8,14 +8,14 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
 from qtpy.QtWidgets import QAbstractButton, QVBoxLayout, QWidget
 from superqt.utils import signals_blocked
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.prompts.conflict_panel import ConflictPanel
+from napari_cam_sam.plugin.prompts.heatmap_prompts import HeatmapPrompts
 from napari_cam_sam.plugin.prompts.margin_words import MarginWords
+from napari_cam_sam.plugin.prompts.prompt_words import found_words, placed_words
 from napari_cam_sam.plugin.prompts.strategy_names import STRATEGIES, UNITS
 from napari_cam_sam.plugin.prompts.strategy_preview import StrategyPreview
 from napari_cam_sam.plugin.prompts.truth_prompts import TruthPrompts
@@ -36,7 +36,7 @@ from napari_cam_sam.plugin.qt.widgets import (
 from napari_cam_sam.plugin.qt.wording import why_not
 from napari_cam_sam.plugin.state.heatmap_record import HeatmapRecord
 from napari_cam_sam.plugin.state.image_notice import ImageNotice
-from napari_cam_sam.plugin.state.plane_words import PictureWords, picture_words, plane_label
+from napari_cam_sam.plugin.state.plane_words import PictureWords
 from napari_cam_sam.plugin.viewer.attach import workspace_of
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.prompts.parameters import PRESETS, PromptParameters
@@ -64,10 +64,6 @@ class PromptsDock(Dock):
         # Where prompts were placed last, and which slices had prompts then.
         self._placed_on: tuple[int, int] | None = None
         self._placed_then: set[int] = set()
-        # What is known of the heatmaps that the last prompts were taken from.
-        self._evidence: tuple[HeatmapRecord, ...] = ()
-        # By axis and slice, the heatmap that its prompts were taken from.
-        self._taken_from: dict[tuple[int, int], HeatmapRecord] = {}
         # What the last prompts leave out, in words.
         self._left_out: Callable[[], str] = str
         self._build()
@@ -119,7 +115,7 @@ class PromptsDock(Dock):
         self.found = WrappingLabel()
         self.row = TaskProgress()
         self.preview = StrategyPreview(self.workspace, self.row)
-        self.truth = TruthPrompts(self.workspace)
+        self.heatmaps, self.truth = HeatmapPrompts(self.workspace), TruthPrompts(self.workspace)
         self.question = ConflictPanel(self.workspace)
         self.asks = vbox(None, self.question)
 
@@ -179,7 +175,7 @@ class PromptsDock(Dock):
 
     def _image_changed(self) -> None:
         self.question.forget()
-        self._taken_from = {}
+        self.heatmaps.forget()
         self._refresh()
 
     def _plane_changed(self) -> None:
@@ -266,9 +262,15 @@ class PromptsDock(Dock):
         bool
             False where nothing could be started; why is said.
         """
-        return self._attempt(
-            lambda: self._extract_from_heatmaps(everywhere), lambda: self._heatmaps(everywhere)
-        )
+
+        def place() -> bool:
+            parameters, given = self._parameters(), self.heatmaps.given(everywhere)
+            first = self.workspace.prompts.object_id
+            jobs = self.heatmaps.jobs(given, parameters, first)
+            notes = self.heatmaps.records(given)
+            return self._extract(jobs, "Prompts from heatmaps", first, notes)
+
+        return self._attempt(place, lambda: self.heatmaps.given(everywhere))
 
     def extract_from_truth(self, everywhere: bool = False) -> bool:
         """Place prompts from the truth of the plane shown, or of all planes; as `extract`."""
@@ -282,36 +284,6 @@ class PromptsDock(Dock):
             return True
 
         return self._attempt(place, lambda: self.truth.jobs(everywhere))
-
-    def _heatmaps(self, everywhere: bool) -> dict[int, NDArray[np.float32]]:
-        """Return the heatmaps to take prompts from, by slice."""
-        heatmaps, (axis, shown) = self.workspace.heatmaps, self.workspace.plane()
-        indices = heatmaps.computed_planes(axis) if everywhere else [shown]
-        given = {i: v for i in indices if (v := heatmaps.values(axis, i)) is not None}
-        if not given:
-            which = "on any slice" if everywhere else "on this slice"
-            words = f"No heatmap {which}: compute one first (step 1), or draw a box."
-            raise CamSamError(picture_words(self.workspace.shown, words))
-        return given
-
-    def _extract_from_heatmaps(self, everywhere: bool) -> bool:
-        from napari_cam_sam.prompts.strategies import prompts_from_heatmap
-
-        first = self.workspace.prompts.object_id
-        heatmaps, (axis, _) = self.workspace.heatmaps, self.workspace.plane()
-        parameters, given = self._parameters(), self._heatmaps(everywhere)
-        notes = {i: n for i in given if (n := heatmaps.record(axis, i)) is not None}
-
-        def one(index: int, heat: NDArray[np.float32]) -> PlanePrompts:
-            if notes[index].reason:
-                return PlanePrompts(axis, index, (), notes[index].reason)
-            # A copy: the layer may be written meanwhile.
-            return prompts_from_heatmap(
-                heat.copy(), parameters, axis=axis, index=index, first_id=first
-            )
-
-        jobs = [partial(one, i, v) for i, v in given.items()]
-        return self._extract(jobs, "Prompts from heatmaps", first, notes)
 
     def _attempt(
         self, action: Callable[[], object], check: Callable[[], object] | None = None
@@ -339,17 +311,13 @@ class PromptsDock(Dock):
         notes: Mapping[int, HeatmapRecord] = MappingProxyType({}),
     ) -> bool:
         workspace, snapshot = self.workspace, self.workspace.snapshot()
-        axis = snapshot.axis
         self._left_out = str
         found: list[PlanePrompts] = []
 
         def keep(plane: PlanePrompts) -> None:
             found.append(plane)
             if len(found) == len(jobs):
-                self._evidence = tuple(notes.values())
-                for one in found:
-                    self._taken_from.pop((axis, one.index), None)
-                self._taken_from |= {(axis, index): note for index, note in notes.items()}
+                self.heatmaps.were_taken(found, notes)
                 self.question.place(tuple(found), first)
 
         started = self.row.start(
@@ -371,27 +339,8 @@ class PromptsDock(Dock):
         self._placed_on = self._plane()
         self._placed_then = self._with_prompts()
         self._edit_mode(1 if any(o.box for p in planes for o in p.objects) else 0, "select")
-        empty = [plane for plane in planes if not plane.objects]
-        of, other = self._evidence_words()
-        if len(planes) == 1 and empty:
-            where = "" if self.workspace.shown.is_picture else f" on slice {planes[0].index}"
-            words = f"No prompts{of}{where}: {planes[0].reason}".rstrip(".")
-            words = f"{words}. {other}"
-        else:
-            reasons = {plane.reason for plane in empty}
-            why = f": {reasons.pop()}" if len(reasons) == 1 else " without evidence"
-            without = f", none on {len(empty)}{why}".rstrip(".") if empty else ""
-            where = counted(count, "slice")
-            words = picture_words(self.workspace.shown, f"Prompts{of} on {where}{without}. {other}")
-        self.row.set_message(f"{words.rstrip()} {self._left_out()}".rstrip())
-
-    def _evidence_words(self) -> tuple[str, str]:
-        """Return the class of the prompts in words, and whether another is chosen now."""
-        if not self._evidence:
-            return "", ""
-        chosen = self.workspace.docks.state_of("heatmap") or {}
-        other = next((w for note in self._evidence if (w := note.other_words(chosen))), "")
-        return " of " + " and ".join(sorted({note.target for note in self._evidence})), other
+        words = placed_words(self.workspace, self.heatmaps, planes, count)
+        self.row.set_message(f"{words} {self._left_out()}".rstrip())
 
     # Editing
 
@@ -430,40 +379,4 @@ class PromptsDock(Dock):
             # What was said of them is past: they were cleared, or are along another axis.
             self._placed_then = set()
             self.row.set_message("")
-        try:
-            axis, index = self.workspace.plane()
-            prompts = self.workspace.prompts.read(axis, index)
-            planes = self.workspace.prompts.planes(axis)
-            note = self.workspace.heatmaps.record(axis, index)
-            text = plane_label(self.workspace.shown)
-        except CamSamError as error:
-            self.found.setText(str(error))
-            return
-        points = sum(len(prompt.points) for prompt in prompts.objects)
-        boxes = sum(prompt.box is not None for prompt in prompts.objects)
-        if note is not None:
-            text += f"heatmap of {note.target}, "
-        text += f"{_count(boxes, 'box', 'boxes')}, {_count(points, 'point')}"
-        if planes and not self.workspace.shown.is_picture:
-            text += f"; {_count(len(planes), 'slice')} with prompts"
-        taken_from = self._taken_from.get((axis, index), note)
-        if not prompts.objects:
-            after = self._next(note)
-        elif note is not None and note != taken_from:
-            after = "The heatmap is newer than the prompts: press Place on this slice."
-        else:
-            after = ""
-        words = f"{text[0].upper()}{text[1:]}. {after}".rstrip()
-        self.found.setText(picture_words(self.workspace.shown, words))
-
-    def _next(self, note: HeatmapRecord | None) -> str:
-        """Return in words how this slice comes by prompts."""
-        if note is not None and note.reason is None:
-            return "Press Place on this slice, or draw a box."
-        if self.workspace.truth() is not None:
-            return "Draw a box, or place boxes From ground truth."
-        return "Draw a box."
-
-
-def _count(number: int, one: str, many: str = "") -> str:
-    return f"{number or 'no'} {one if number == 1 else many or one + 's'}"
+        self.found.setText(found_words(self.workspace, self.heatmaps))
