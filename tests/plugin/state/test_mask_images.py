@@ -20,7 +20,7 @@ from napari_cam_sam.images.labels import mask_in
 from napari_cam_sam.images.writing import write_labels
 from napari_cam_sam.plugin.prompts.prompts_dock import PromptsDock
 from napari_cam_sam.plugin.scores.score_inputs import ScoreInputs
-from napari_cam_sam.plugin.state import mask_images, shown_image
+from napari_cam_sam.plugin.state import mask_finder, mask_images
 from napari_cam_sam.plugin.viewer.attach import ViewerWorkspace, workspace_of
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
 
@@ -210,7 +210,7 @@ def test_a_mask_is_read_through_once(viewer: ViewerModel, monkeypatch: pytest.Mo
         read.append(image.name)
         return mask_in(image)
 
-    for module in (shown_image, mask_images):
+    for module in (mask_finder, mask_images):
         monkeypatch.setattr(module, "mask_in", counted, raising=False)
     workspace = workspace_of(viewer)
     for name, data in (("mask", MASKS["bool"]), ("scan", scan()), ("other", ~MASKS["bool"])):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_cam_sam.images.image import Image
-from napari_cam_sam.plugin.state.shown_image import PixelsKey
+from napari_cam_sam.plugin.state.image_keys import PixelsKey
 from napari_cam_sam.session import ImageRecord
 
 if TYPE_CHECKING:

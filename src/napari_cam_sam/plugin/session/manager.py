@@ -28,8 +28,8 @@ from napari_cam_sam.plugin.session.recovery import (
 from napari_cam_sam.plugin.session.restore import check_choices, restore_session
 from napari_cam_sam.plugin.session.save_queue import SaveQueue
 from napari_cam_sam.plugin.session.work_monitor import WorkMonitor
+from napari_cam_sam.plugin.state.image_keys import PixelsKey
 from napari_cam_sam.plugin.state.preferences import preferences
-from napari_cam_sam.plugin.state.shown_image import PixelsKey
 from napari_cam_sam.session import (
     ImageRecord,
     Session,

@@ -134,7 +134,7 @@ class ImageInView(QObject):
             hides = layer.opacity >= _OPAQUE and not str(layer.blending).endswith(
                 ("additive", "minimum", "multiplicative")
             )
-            if layer.visible and hides and not shown.is_mask(layer):
+            if layer.visible and hides and not shown.masks.is_mask(layer):
                 return layer
         return None
 
@@ -149,5 +149,6 @@ class ImageInView(QObject):
         )
         derived = mark_of(layer).get("of") is not None
         # A mask is worked on only because the user said so.
-        stays = shown.is_used(shown.layer) or shown.is_mask(shown.layer) or self._has_scores()
+        mask = shown.masks.is_mask(shown.layer)
+        stays = shown.is_used(shown.layer) or mask or self._has_scores()
         return not (stays or maps or derived)

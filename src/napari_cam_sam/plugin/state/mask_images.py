@@ -53,9 +53,9 @@ class MaskImages(QObject):
             if layer == shown.layer or layer.unique_id in self._taken or shown.is_used(layer):
                 continue
             # Where it lies is known at once; whether it is a mask, once all of it was read.
-            if shown.mismatch(layer) is None and shown.is_mask(layer):
+            if shown.mismatch(layer) is None and shown.masks.is_mask(layer):
                 self._taken.add(layer.unique_id)
-                self._add_labels(layer, shown.take_labels(layer))
+                self._add_labels(layer, shown.masks.take_labels(layer))
 
     def _add_labels(self, layer: Any, labels: Image | None) -> None:
         if labels is None:

@@ -12,12 +12,12 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.layers.layer_axes import mark_of
+from napari_cam_sam.plugin.state.image_keys import FrameKey
 from napari_cam_sam.plugin.state.image_masks import Accepted, ImageMasks
 from napari_cam_sam.plugin.state.mask_preview import MaskPreview
 from napari_cam_sam.plugin.state.own_layers import OwnLayers
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks
 from napari_cam_sam.plugin.state.prompt_layers import PromptLayers
-from napari_cam_sam.plugin.state.shown_image import FrameKey
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.session import Acceptance, Overlap, place_masks
 

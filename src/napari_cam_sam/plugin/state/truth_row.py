@@ -23,7 +23,7 @@ from napari_cam_sam.plugin.qt.widgets import ValueComboBox, button, hbox, vbox
 from napari_cam_sam.plugin.state.mask_images import add_truth
 
 if TYPE_CHECKING:
-    from napari_cam_sam.plugin.state.shown_image import FrameKey
+    from napari_cam_sam.plugin.state.image_keys import FrameKey
     from napari_cam_sam.plugin.state.workspace import Workspace
 
 __all__ = ["TruthRow"]
