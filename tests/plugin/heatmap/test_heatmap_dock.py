@@ -505,7 +505,7 @@ def test_scrolling_while_the_classifier_loads_does_not_stop_that(
         dock.workspace.show_plane(0, 7)
         with qtbot.waitSignal(dock.workspace.plane_changed):
             pass
-        dock._compute_followed()
+        dock._follower.look()
     finally:
         opened.set()
     qtbot.waitUntil(lambda: dock.workspace.heatmaps.record(0, 7) is not None, timeout=60_000)

@@ -150,6 +150,12 @@ class ClassifierPanel(QObject):
             return None
         return self._held()
 
+    @property
+    def takes_volumes(self) -> bool:
+        """Whether the classifier is loaded, and takes a volume at once."""
+        loaded = self.loaded()
+        return loaded is not None and loaded.of_volumes
+
     def plane_order(self) -> str | None:
         """Return the order of rows and columns that is wanted, None for what the card says."""
         return self._wanted.plane_order

@@ -11,12 +11,13 @@ from qtpy.QtCore import QTimer, Signal
 from napari_cam_sam.cam.names import METHOD_NAMES, WITHOUT_LAYERS
 from napari_cam_sam.cam.parameters import OcclusionParameters
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.images.windows import WindowParameters
 from napari_cam_sam.plugin.heatmap.axes_panel import AxesPanel
 from napari_cam_sam.plugin.heatmap.classifier_panel import ClassifierPanel
 from napari_cam_sam.plugin.heatmap.found_words import found_words
-from napari_cam_sam.plugin.heatmap.heatmap_run import HeatmapPlan, HeatmapRun, HeatmapSettings, span
+from napari_cam_sam.plugin.heatmap.heatmap_plan import HeatmapPlan, plan_heatmaps
+from napari_cam_sam.plugin.heatmap.heatmap_run import HeatmapRun, HeatmapSettings
 from napari_cam_sam.plugin.heatmap.pixel_set_panel import PixelSetPanel
+from napari_cam_sam.plugin.heatmap.scroll_follower import ScrollFollower
 from napari_cam_sam.plugin.heatmap.view_buttons import ViewButtons
 from napari_cam_sam.plugin.heatmap.window_choice import WindowChoice
 from napari_cam_sam.plugin.layers.layer_geometry import path_of
@@ -25,19 +26,16 @@ from napari_cam_sam.plugin.qt.messages import WrappingLabel
 from napari_cam_sam.plugin.qt.parameter_form import ParameterForm
 from napari_cam_sam.plugin.qt.saving import Saving, SavingRow, heatmap_saving
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
-from napari_cam_sam.plugin.qt.timers import single_shot_timer
 from napari_cam_sam.plugin.qt.widgets import (
     FractionSlider,
     ValueComboBox,
     button,
-    checkbox,
     form_layout,
     vbox,
 )
 from napari_cam_sam.plugin.qt.wording import why_not
 from napari_cam_sam.plugin.state.image_notice import ImageNotice
 from napari_cam_sam.plugin.state.plane_range import PlaneRange
-from napari_cam_sam.plugin.state.plane_words import slider_label
 from napari_cam_sam.plugin.state.preferences import preferences
 from napari_cam_sam.plugin.viewer.attach import workspace_of
 
@@ -47,9 +45,6 @@ if TYPE_CHECKING:
     from napari_cam_sam.plugin.state.snapshot import Snapshot
 
 __all__ = ["HeatmapDock"]
-
-_FOLLOW_MS = 120
-_NO_CLASSIFIER = "No classifier? Go to step 2: draw a box, or take boxes from a truth."
 
 
 class HeatmapDock(Dock):
@@ -71,7 +66,7 @@ class HeatmapDock(Dock):
         super().__init__()
         self.workspace = workspace_of(napari_viewer)
         # What a task is for says what a press of the button does meanwhile.
-        self._following = self._loading = self._queued = False
+        self._loading = self._queued = False
         self._chosen_for: object = None
         # The last ones that can be: the form shows others while they are typed.
         self._occlusion = OcclusionParameters()
@@ -103,10 +98,6 @@ class HeatmapDock(Dock):
         self.least = FractionSlider("Slices below this probability get an empty heatmap.", 0.5)
         self.pixels = PixelSetPanel(self.workspace)
         self.planes = PlaneRange(self.workspace.shown)
-        self.follow = checkbox(
-            "Compute while scrolling",
-            "Computes the heatmap of each slice you scroll to, unless it is there already.",
-        )
         self.run = button("Compute heatmap", "Runs in the background.")
         self.found = WrappingLabel()
         self.row = TaskProgress()
@@ -118,6 +109,10 @@ class HeatmapDock(Dock):
             lambda: why_not(self._to_save),
         )
         self._run = HeatmapRun(self.workspace, self.classifier, self.row, self)
+        self._follower = ScrollFollower(
+            self.workspace, self.classifier, self._run, self.row, self._settings
+        )
+        self.follow = self._follower.switch
 
         self._rows = form_layout(
             (
@@ -142,8 +137,6 @@ class HeatmapDock(Dock):
             self.found, self.saving, margins=None,
         ).addStretch()  # fmt: skip
 
-        self._follow_timer = single_shot_timer(self, self._compute_followed, _FOLLOW_MS)
-
     def _connect(self) -> None:
         workspace = self.workspace
         self.image.chosen.connect(lambda: workspace.choose_image(self.image.value()))
@@ -162,8 +155,7 @@ class HeatmapDock(Dock):
             workspace.window_changed,
         ):
             signal.connect(self._refresh)
-            signal.connect(self._follow_soon)
-        self.follow.toggled.connect(self._follow_soon)
+            signal.connect(self._follower.look_soon)
         self.run.clicked.connect(lambda: self.compute())
         self._run.ended.connect(self._ended)
         workspace.image_changed.connect(self._image_changed)
@@ -203,18 +195,14 @@ class HeatmapDock(Dock):
         has_order = loaded is not None and loaded.has_order
         picture = self.workspace.shown.is_picture
         self._rows.setRowVisible(self.classifier.order, has_order and not picture)
-        if self._takes_volumes():
+        if self.classifier.takes_volumes:
             self.follow.setChecked(False)
-
-    def _takes_volumes(self) -> bool:
-        loaded = self.classifier.loaded()
-        return loaded is not None and loaded.of_volumes
 
     def _plane_changed(self) -> None:
         self.planes.fit()
         self._refresh()
         self._show_found()
-        self._follow_soon()
+        self._follower.look_soon()
 
     def choose(self, classifier: str, target: str | None = None) -> None:
         """Choose a classifier by name or path, and the class to explain once it is loaded."""
@@ -246,7 +234,6 @@ class HeatmapDock(Dock):
 
     def state(self) -> dict[str, Any]:
         """Return the choices as plain data, for the session."""
-        window = self.workspace.window_parameters
         return {
             **self.classifier.state(),
             **self.planes.state(),
@@ -254,13 +241,12 @@ class HeatmapDock(Dock):
             "method": self.method.value(),
             "occlusion": asdict(self._occlusion),
             "at_least": self.least.value(),
-            "window": None if window is None else asdict(window),
+            "window": self.window.state(),
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Take choices from a session; what is no longer there is passed over."""
-        window = state.get("window")
-        self.workspace.choose_window(WindowParameters(**window) if window else None)
+        self.window.set_state(state.get("window"))
         self._image_changed()
         self.method.set_value(state.get("method"))
         self.occlusion.set_value(OcclusionParameters(**state.get("occlusion", {})))
@@ -279,9 +265,9 @@ class HeatmapDock(Dock):
 
     def _begin_with(self, state: dict[str, Any], image: object, picked: bool, follow: bool) -> None:
         """Go on with the choices of the dock before; what is of its image alone stays with that."""
-        window, here = self.workspace.window_parameters, self.workspace.shown.frame_key().layer
+        here = self.workspace.shown.frame_key().layer
         self._chosen_for = here
-        state = {**state, "window": None if window is None else asdict(window)}
+        state = {**state, "window": self.window.state()}
         if not picked:
             del state["planes"]
         if image != here:
@@ -302,38 +288,23 @@ class HeatmapDock(Dock):
         CamSamError
             If it could do nothing; its words say what is missing.
         """
-        workspace = self.workspace
-        axis, shown = workspace.plane()
-        indices, image = self.planes.indices(), workspace.image()
+        indices = self.planes.indices()
         if self.method.value() == "occlusion":
             self._occlusion = self.occlusion.value()
-        name = self.classifier.name.value()
-        if name is None:
-            raise CamSamError(_NO_CLASSIFIER)
-        total = image.n_planes(axis)
-        if self._takes_volumes():
-            indices, where = range(total), "the whole volume"
-        else:
-            where = span(indices, image, axis)
-            if tuple(indices) == (shown,):
-                where += slider_label(workspace.shown)
-        what, loaded = self.classifier.target_words(), self.classifier.loaded()
-        if loaded is not None and loaded.segments:
-            what += f" {self.pixels.words()},"
-        words = f"{what} for {where}, on the {self.classifier.device_words()}"
-        pace = self._run.pace(str(name), str(self.method.value()))
-        return HeatmapPlan(indices, total, words, None if pace is None else pace * len(indices))
+        pace = self._run.pace(str(self.classifier.name.value()), str(self.method.value()))
+        return plan_heatmaps(self.workspace, self.classifier, self.pixels, indices, pace)
 
     def _refresh(self, _: object = None) -> None:
         # Without a classifier only what images and boxes need is there.
-        chosen = self.classifier.name.value() is not None
-        for one in (self.classifier.target, self.least, self.method, self.classifier.layer):
+        classifier, picture = self.classifier, self.workspace.shown.is_picture
+        chosen = classifier.name.value() is not None
+        for one in (classifier.target, self.least, self.method, classifier.layer):
             self._rows.setRowVisible(one, chosen)
-        of_planes = chosen and not self._takes_volumes() and not self.workspace.shown.is_picture
+        of_planes = chosen and not classifier.takes_volumes and not picture
         self._rows.setRowVisible(self.planes, of_planes)
         self.follow.setVisible(of_planes)
         self.occlusion.setVisible(chosen and self.method.value() == "occlusion")
-        self.classifier.layer.setEnabled(self.method.value() not in WITHOUT_LAYERS)
+        classifier.layer.setEnabled(self.method.value() not in WITHOUT_LAYERS)
         for row in (self.row, self.saving.row):
             row.look_again()
         self._show_plan()
@@ -347,7 +318,7 @@ class HeatmapDock(Dock):
             no_image = self.workspace.image_layer is None
             self.row.set_message((no_image and self.classifier.trained_words()) or str(error))
             return
-        self.run.setEnabled(not (self.row.busy and not self._following))
+        self.run.setEnabled(not (self.row.busy and not self._follower.computes))
         if not self.row.busy:
             self.row.set_message(
                 self.classifier.trained_words() + plan.sentence + self.classifier.caution()
@@ -391,9 +362,8 @@ class HeatmapDock(Dock):
         bool
             False where nothing could be started; why is said, unless other work runs.
         """
-        if self._following and not self._run.loading:
-            self.row.stop()
-        if self.row.busy and (self._loading or self._following):
+        self._follower.stop()
+        if self.row.busy and (self._loading or self._follower.computes):
             self._queued = True  # as soon as the classifier is there, or the plane before is done
             return True
         try:
@@ -408,30 +378,6 @@ class HeatmapDock(Dock):
             self.run.setEnabled(False)
         return started
 
-    def _follow_soon(self, _: object = None) -> None:
-        if self.follow.isChecked():
-            self._follow_timer.start()
-
-    def _compute_followed(self) -> None:
-        """Compute the plane shown if it lacks such a heatmap; the newest plane wins."""
-        if not self.follow.isChecked() or self.classifier.name.value() is None:
-            return
-        try:
-            snapshot = self.workspace.snapshot()
-            settings, loaded = self._settings(snapshot), self.classifier.loaded()
-        except CamSamError:
-            return
-        note = self.workspace.heatmaps.record(snapshot.axis, snapshot.index)
-        if note is not None and loaded is not None and note.made_by == settings.made_by(loaded):
-            return
-        if not self.row.busy:
-            self._following = self._run.start(settings, snapshot, [snapshot.index])
-        elif self._following:
-            # A classifier that is half loaded is of use for the newest plane, too.
-            if not self._run.loading:
-                self.row.stop()
-            self._follow_timer.start()
-
     def _to_save(self) -> Saving:
         axis, _ = self.workspace.plane()
         layer = self.workspace.own("heatmap", axis)
@@ -443,7 +389,7 @@ class HeatmapDock(Dock):
     def _ended(self, complete: bool) -> None:
         if complete and not self._loading:
             self.classifier.trained = ""  # it was seen to be chosen
-        self._following = self._loading = False
+        self._loading = False
         queued, self._queued = self._queued, False
         self._refresh()
         if queued and self.classifier.loaded() is not None:
