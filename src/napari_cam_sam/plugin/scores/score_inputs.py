@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 from napari.layers import Image as ImageLayer
@@ -23,6 +23,7 @@ from napari_cam_sam.plugin.state.truth_row import TruthRow
 
 if TYPE_CHECKING:
     from napari_cam_sam.evaluation.score_steps import ScoringInput
+    from napari_cam_sam.plugin.scores.scoring_run import ScoringRun
     from napari_cam_sam.plugin.state.workspace import Workspace
 
 __all__ = ["ScoreInputs"]
@@ -232,6 +233,10 @@ class ScoreInputs(QWidget):
             return self.key()
         except CamSamError:
             return None
+
+    def are_those_of(self, run: ScoringRun | None) -> TypeGuard[ScoringRun]:
+        """Return whether a scoring is of what is chosen now."""
+        return run is not None and run.key == self.key_or_none()
 
     def problem(self) -> str | None:
         """Return in words why nothing can be scored; None where it can."""

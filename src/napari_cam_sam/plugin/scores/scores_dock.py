@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Generator, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import Signal
@@ -15,25 +15,24 @@ from qtpy.QtWidgets import QVBoxLayout
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.writing import write_text
 from napari_cam_sam.plugin.layers.layer_geometry import path_of
-from napari_cam_sam.plugin.layers.styles import LABELS
 from napari_cam_sam.plugin.qt.dock import Dock, connect_until_destroyed
 from napari_cam_sam.plugin.qt.latest import LatestOnly
-from napari_cam_sam.plugin.qt.plain_text import RichLabel, show_error, unescape_markup
+from napari_cam_sam.plugin.qt.plain_text import show_error, unescape_markup
 from napari_cam_sam.plugin.qt.saving import Saving, SavingRow
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
 from napari_cam_sam.plugin.qt.timers import single_shot_timer
 from napari_cam_sam.plugin.qt.widgets import Tabs, button, checkbox, hbox
-from napari_cam_sam.plugin.scores.agreement_layer import AGREEMENT, AgreementLayer
+from napari_cam_sam.plugin.scores.agreement_layer import AgreementLayer, legend
 from napari_cam_sam.plugin.scores.compare_page import ComparePage
 from napari_cam_sam.plugin.scores.score_inputs import ScoreInputs
 from napari_cam_sam.plugin.scores.score_plots import CurvesPlot, PlanesPlot
 from napari_cam_sam.plugin.scores.score_rows import from_data
 from napari_cam_sam.plugin.scores.score_table import ScoreTable
+from napari_cam_sam.plugin.scores.score_words import scores_words, why_no_curves
 from napari_cam_sam.plugin.scores.scoring_run import ScoringRun
 from napari_cam_sam.plugin.scores.trust_page import TrustPage
 from napari_cam_sam.plugin.state.image_notice import ImageNotice
 from napari_cam_sam.plugin.viewer.attach import workspace_of
-from napari_cam_sam.wording import counted
 
 if TYPE_CHECKING:
     import napari
@@ -92,14 +91,6 @@ class ScoresDock(Dock):
         self.overlay = checkbox(
             "Overlay", "Shows where prediction and ground truth agree and where they differ."
         )
-        colours: Any = LABELS["comparison"].colours
-        legend = RichLabel(
-            " ".join(
-                f'<span style="color:{colours[value]}">■</span>&nbsp;{short}'
-                for value, (short, _) in AGREEMENT.items()
-            )
-        )
-        legend.setToolTip("; ".join(f"{n}: {words}" for n, words in AGREEMENT.values()))
         self.copy = button("Copy", "Copies the table, to paste into a spreadsheet.")
         self.saving = SavingRow(
             "Save CSV…", "Saves the table in full precision, with what was compared.", self._to_save
@@ -124,7 +115,7 @@ class ScoresDock(Dock):
             self.tabs.setTabToolTip(self.tabs.addTab(page, name), hint)
         whole = QVBoxLayout(self)
         whole.addWidget(self.choices)
-        whole.addLayout(hbox(self.run, self.overlay, legend))
+        whole.addLayout(hbox(self.run, self.overlay, legend()))
         whole.addWidget(self.row)
         whole.addWidget(self.tabs, 1)
         whole.addLayout(hbox(self.copy, self.save))
@@ -162,7 +153,7 @@ class ScoresDock(Dock):
     def _image_changed(self) -> None:
         # The viewer tells of another frame a moment after it shows it: what was begun meanwhile
         # is of that frame, and goes on.
-        if not self._is_of_choices(self._next):
+        if not self.choices.are_those_of(self._next):
             self._forget()
         self._state = None
         self.table.set_rows([], None)
@@ -194,44 +185,18 @@ class ScoresDock(Dock):
             self.row.set_message(problem)
             return
         subject, axis = self.table.subject, self.workspace.plane()[0]
-        if subject is not None and subject.axis != axis:
-            words = f"Scores are of slices along axis {subject.axis}: press Score for axis {axis}."
-        elif state is None:
-            words = self.choices.words() if subject is None else self._restored()
-        elif self._is_of_choices(state):
-            words = state.words
-            if state.heatmap_notes != self.choices.heatmap_notes():
-                words += " Heatmaps are newer than their scores: press Score."
-        else:
-            words = "Scores are out of date: press Score."
-        remarks = (self.choices.label.remark, self.choices.unit_remark())
-        self.row.set_message(" ".join(filter(None, (words, *remarks))))
+        self.row.set_message(scores_words(self.choices, state, subject, axis, self._rows_from))
 
     def _say_what_lacks(self, problem: str | None) -> None:
         """Say in the plots why they are empty."""
         if not self.along.has_figure:
-            scored = self._is_of_choices(self._state) and self.table.subject is not None
+            scored = self.choices.are_those_of(self._state) and self.table.subject is not None
             nothing = "Nothing to plot: no slice has scores."
             self.along.show_message(problem or (nothing if scored else "Press Score."))
         if not self.curves.has_figure:
-            self.curves.show_message(problem or self._why_no_curves())
-
-    def _why_no_curves(self) -> str:
-        state = self._state
-        if self.choices.heatmap.value() is None:
-            return "Curves are of a heatmap: compute or choose one, then press Score."
-        if self._is_of_choices(state) and state.volume is not None and state.volume.roc is not None:
-            return "Curves need pixels inside and outside the ground truth."
-        if state is None and self.table.subject is not None:
-            return "Curves are not kept in a session: press Score."
-        return "Press Score."
-
-    def _restored(self) -> str:
-        return f"Scores are from {self._rows_from}: press Score for new ones."
-
-    def _is_of_choices(self, state: ScoringRun | None) -> TypeGuard[ScoringRun]:
-        """Return whether a scoring is of what is chosen now."""
-        return state is not None and state.key == self.choices.key_or_none()
+            self.curves.show_message(
+                problem or why_no_curves(self.choices, self._state, self.table.subject)
+            )
 
     # Scoring
 
@@ -281,9 +246,9 @@ class ScoresDock(Dock):
         self._state = found
         found.summarise(complete)
         self.table.set_rows(found.rows, found.subject)
-        self._plot_along()
-        self._plot_curves()
-        if self.overlay.isChecked() and self._is_of_choices(found):
+        self.along.show_rows(self.table.rows(), self.table.subject)
+        self.curves.show_run(found)
+        if self.overlay.isChecked() and self.choices.are_those_of(found):
             self._show_overlay(True)
         self._mark_plane()
         self.choices.label.look_again()
@@ -299,37 +264,12 @@ class ScoresDock(Dock):
 
     # What the table is of, in pictures
 
-    def _plot_along(self) -> None:
-        subject = self.table.subject
-        planes = [row for row in self.table.rows() if row.kind == "plane"]
-        if subject is None or not planes:
-            self.along.show_message("")
-        else:
-            dice, auroc = (
-                {r.number: r.scores.values.get(name, np.nan) for r in planes}
-                for name in ("dice", "auc_judd")
-            )
-            self.along.show_scores(dice, auroc, subject.axis)
-
-    def _plot_curves(self) -> None:
-        state = self._state
-        volume = None if state is None else state.volume
-        roc, precision_recall = (
-            (None, None) if volume is None else (volume.roc, volume.precision_recall)
-        )
-        if state is None or roc is None or precision_recall is None or not roc.x.size:
-            self.curves.show_message("")
-        else:
-            slices = counted(len(state.job.heatmap_planes), "slice")
-            title = f"{state.subject.heatmap}, {slices}"
-            self.curves.show_curves(roc, precision_recall, title)
-
     def _show_overlay(self, wanted: bool) -> None:
         self._overlaid = False
         state = self._state
         if not wanted:
             self._agreement.remove()
-        elif self.choices.problem() is None and self._is_of_choices(state):
+        elif self.choices.problem() is None and self.choices.are_those_of(state):
             self._agreement.show(state.agreement, state.subject.prediction)
             self._overlaid = True
         else:
@@ -364,7 +304,7 @@ class ScoresDock(Dock):
         state, shown = self._state, None
         with suppress(CamSamError):
             shown = self.workspace.plane()[1]
-        if not self._is_of_choices(state):
+        if not self.choices.are_those_of(state):
             self.table.set_older(None)
         elif planes is None or set(planes) - {shown}:
             state.words = _EDITED
@@ -383,7 +323,7 @@ class ScoresDock(Dock):
     def _rescore_shown(self) -> None:
         """Score the plane shown again, where it is not what it was."""
         state = self._state
-        if self.choices.problem() is not None or not self._is_of_choices(state):
+        if self.choices.problem() is not None or not self.choices.are_those_of(state):
             self._refresh()
             return
         if self._next is not None:
@@ -409,17 +349,11 @@ class ScoresDock(Dock):
         if state.marks.get(index) == found.mark:
             self.table.set_current(index)
             return
-        edited = index in state.marks  # else the scoring was stopped before it came here
-        row, flat = state.replace_plane(index, found), state.job.image.spatial_ndim == 2
+        row = state.replace_plane(index, found)
         self.table.set_older()
         self.table.set_plane(index, row)
         self._agreement.refresh()
-        self._plot_along()
-        dice = "both empty" if row is None else f"Dice {row.scores.values['dice']:.3f}"
-        where = "" if flat else f"Slice {index}: "
-        after = ", after your edit" if edited else ""
-        said = (f"{where}{dice}{after}.", state.stopped, "Press Score to update the rest.")
-        state.words = " ".join(one for one in said if one)
+        self.along.show_rows(self.table.rows(), self.table.subject)
         self._refresh()
 
     # Out of the viewer
@@ -437,7 +371,7 @@ class ScoresDock(Dock):
         self._rows_from = "the session"
         self.overlay.setChecked(False)
         self.table.set_rows(rows, subject, older)
-        self._plot_along()
+        self.along.show_rows(self.table.rows(), self.table.subject)
         self.curves.show_message("")
         self._mark_plane()
         self._refresh()

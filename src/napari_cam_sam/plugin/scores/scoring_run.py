@@ -80,7 +80,8 @@ class ScoringRun:
         )  # fmt: skip
 
     def replace_plane(self, index: int, found: SliceScores) -> ScoredRow | None:
-        """Put what was found of a plane alone in the place of what was known of it."""
+        """Put what was found of a plane alone in the place of what was known; set the words."""
+        edited = index in self.marks  # else the scoring was stopped before it came here
         row, flat = found.row, self.job.image.spatial_ndim == 2
         if row is not None and not flat:
             row = replace(row, kind="plane", number=index, plane=index)
@@ -89,6 +90,11 @@ class ScoringRun:
         self.rows += [row] if row is not None else []
         self.marks[index] = found.mark
         self.agreement[self.job.image.plane_index(self.job.axis, index)] = found.agreement
+        dice = "both empty" if row is None else f"Dice {row.scores.values['dice']:.3f}"
+        where = "" if flat else f"Slice {index}: "
+        after = ", after your edit" if edited else ""
+        said = (f"{where}{dice}{after}.", self.stopped, "Press Score to update the rest.")
+        self.words = " ".join(one for one in said if one)
         return row
 
     def summarise(self, complete: bool) -> None:
