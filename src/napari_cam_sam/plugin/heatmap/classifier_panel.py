@@ -18,8 +18,9 @@ from napari_cam_sam.models.names import (
 )
 from napari_cam_sam.plugin.heatmap.code_question import CodeQuestion
 from napari_cam_sam.plugin.heatmap.loaded_classifier import LoadedClassifier, described
+from napari_cam_sam.plugin.qt.paths import CHECKPOINT_FILES
 from napari_cam_sam.plugin.qt.plain_text import show_warning
-from napari_cam_sam.plugin.qt.widgets import CHECKPOINT_FILES, ValueComboBox
+from napari_cam_sam.plugin.qt.widgets import ValueComboBox
 from napari_cam_sam.plugin.qt.wording import device_words
 from napari_cam_sam.plugin.state.heatmap_record import PREDICTED, HeatmapRecord
 

@@ -28,7 +28,6 @@ from qtpy.QtWidgets import (
 )
 from superqt.utils import signals_blocked
 
-from napari_cam_sam.models.names import CHECKPOINTS
 from napari_cam_sam.plugin.qt.narrow import (
     ElidedButton,
     ElidedCheckBox,
@@ -40,7 +39,6 @@ from napari_cam_sam.plugin.qt.narrow import (
 from napari_cam_sam.plugin.qt.plain_text import Label, plain_tip
 
 __all__ = [
-    "CHECKPOINT_FILES",
     "DoubleSpinBox",
     "FractionSlider",
     "Section",
@@ -54,9 +52,6 @@ __all__ = [
     "vbox",
 ]
 
-
-CHECKPOINT_FILES = f"Checkpoints ({' '.join(f'*{suffix}' for suffix in CHECKPOINTS)})"
-"""What a dialog for files with weights lists."""
 
 # In pixels, beside the digits of a number: the margins of its field, and where one types.
 _CURSOR = 8
