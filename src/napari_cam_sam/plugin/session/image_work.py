@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from napari_cam_sam.plugin.session.recovery import RecoverableSession
     from napari_cam_sam.plugin.state.workspace import Workspace
 
-__all__ = ["ImageWork", "SavedSession", "has_work"]
+__all__ = ["AUTOSAVED", "ImageWork", "SavedSession", "has_work"]
+
+AUTOSAVED = "Autosaved."
+"""What is told after each autosave of the image that is worked on."""
 
 
 @dataclass(eq=False)
@@ -81,6 +84,12 @@ class SavedSession:
     record: ImageRecord
     changes: int
     by_hand: bool
+
+    def words(self, worked_on: bool) -> str:
+        """Return what was saved, as a sentence; whether its image is the one that is worked on."""
+        if self.by_hand:
+            return f"Saved to {self.folder}."
+        return AUTOSAVED if worked_on else f"The work on {self.record.name} was autosaved."
 
 
 def has_work(workspace: Workspace, image: Image) -> bool:

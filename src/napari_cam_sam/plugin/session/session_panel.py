@@ -15,7 +15,8 @@ from napari_cam_sam.plugin.qt.messages import WrappingLabel
 from napari_cam_sam.plugin.qt.paths import ask_new_folder
 from napari_cam_sam.plugin.qt.saving import file_name
 from napari_cam_sam.plugin.qt.widgets import ValueComboBox, button, hbox, vbox
-from napari_cam_sam.plugin.session.manager import AUTOSAVED, OFFER, SessionManager
+from napari_cam_sam.plugin.session.image_work import AUTOSAVED
+from napari_cam_sam.plugin.session.manager import OFFER, SessionManager
 from napari_cam_sam.plugin.session.recovery import RecoverableSession
 
 if TYPE_CHECKING:
