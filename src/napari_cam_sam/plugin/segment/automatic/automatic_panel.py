@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from napari_cam_sam.plugin.segment.automatic.automatic_run import (
     Search,
     SearchedPlane,
     TextLabels,
+    heatmaps_to_pick_by,
     outcome,
     unsupported_reason,
 )
@@ -184,22 +186,12 @@ class AutomaticPanel(QWidget):
         workspace = self._workspace
         try:
             snapshot = workspace.snapshot()
-            heatmaps = self._heatmaps(everywhere)
+            heatmaps = heatmaps_to_pick_by(workspace, everywhere)
             return self._start(snapshot, list(heatmaps), heatmaps)
         except CamSamError as error:
-            self.row.show_error(str(error), lambda: why_not(lambda: self._heatmaps(everywhere)))
+            check = partial(heatmaps_to_pick_by, workspace, everywhere)
+            self.row.show_error(str(error), lambda: why_not(check))
             return False
-
-    def _heatmaps(self, everywhere: bool) -> dict[int, NDArray[Any]]:
-        """Return copies of the heatmaps to pick by: the layer may be written meanwhile."""
-        heatmaps, (axis, shown) = self._workspace.heatmaps, self._workspace.plane()
-        indices = heatmaps.computed_planes(axis) if everywhere else [shown]
-        known = {index: heatmaps.evidence(axis, index) for index in indices}
-        found = {index: one[1].copy() for index, one in known.items() if one is not None}
-        if not found:
-            which = "No slice along this axis has" if everywhere else "This slice has no"
-            raise CamSamError(f"{which} heatmap with evidence: compute one first (step 1).")
-        return found
 
     def _start(
         self, snapshot: Snapshot, indices: list[int], heatmaps: dict[int, NDArray[Any]]

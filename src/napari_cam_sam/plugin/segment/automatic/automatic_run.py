@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, single_candidate
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.sam.everything.ranking import (
@@ -24,6 +25,7 @@ from napari_cam_sam.wording import counted
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.segment.segmenter_job import SegmenterJob
     from napari_cam_sam.plugin.state.heatmap_record import HeatmapRecord
+    from napari_cam_sam.plugin.state.workspace import Workspace
     from napari_cam_sam.sam.everything.parameters import AutomaticParameters, NamingParameters
     from napari_cam_sam.sam.segmenter import Segmenter
 
@@ -33,6 +35,7 @@ __all__ = [
     "Search",
     "SearchedPlane",
     "TextLabels",
+    "heatmaps_to_pick_by",
     "outcome",
     "unsupported_reason",
 ]
@@ -303,6 +306,34 @@ class Search:
             segmenter.model_hash,
             (window.low, window.high),
         )
+
+
+def heatmaps_to_pick_by(workspace: Workspace, everywhere: bool) -> dict[int, NDArray[Any]]:
+    """Return copies of the heatmaps to pick by, by slice: the layer may be written meanwhile.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    everywhere : bool
+        Of all slices along the axis shown, not only of the slice shown.
+
+    Returns
+    -------
+    dict of int to ndarray
+
+    Raises
+    ------
+    CamSamError
+        Where none has evidence.
+    """
+    heatmaps, (axis, shown) = workspace.heatmaps, workspace.plane()
+    indices = heatmaps.computed_planes(axis) if everywhere else [shown]
+    known = {index: heatmaps.evidence(axis, index) for index in indices}
+    found = {index: one[1].copy() for index, one in known.items() if one is not None}
+    if not found:
+        which = "No slice along this axis has" if everywhere else "This slice has no"
+        raise CamSamError(f"{which} heatmap with evidence: compute one first (step 1).")
+    return found
 
 
 def outcome(done: Sequence[Picked]) -> str:
