@@ -326,15 +326,10 @@ class AutomaticPanel(QWidget):
 
     def _shown(self) -> tuple[SearchedPlane, list[int]] | None:
         """Return the plane shown and the order of its masks; None where it was not searched."""
-        try:
+        plane = None
+        with suppress(CamSamError):  # in three dimensions no slice is shown
             plane = self._planes.get(self._workspace.plane())
-        except CamSamError:
-            return None
-        if plane is None:
-            return None
-        scores, n = self._scored(plane), len(plane.found.masks)
-        order = range(n) if scores is None else np.argsort(-scores, kind="stable")
-        return plane, [int(i) for i in order]
+        return None if plane is None else (plane, plane.order(self._scored(plane)))
 
     def _scored(self, plane: SearchedPlane) -> NDArray[np.float64] | None:
         """Score masks by the heatmap of their plane; None where there is none with evidence."""

@@ -194,6 +194,12 @@ class SearchedPlane:
     labels: TextLabels | None = None
     _scored: tuple[HeatmapRecord, str, NDArray[np.float64]] | None = None
 
+    def order(self, scores: NDArray[np.float64] | None) -> list[int]:
+        """Return the numbers of the masks, that of the highest score first; else as found."""
+        if scores is None:
+            return list(range(len(self.found.masks)))
+        return [int(i) for i in np.argsort(-scores, kind="stable")]
+
     def share_words(self, members: Sequence[int], apart: bool = False) -> str:
         """Return in words how many of the masks are shown, e.g. ``"2 of 7 merged"``."""
         several = " separate" if apart else " merged"
