@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from torch import nn
 
 import napari_cam_sam as ncs
+from napari_cam_sam.pipeline.overview import draw_heatmap
 
 
 def draw(rng, spot):
@@ -65,6 +66,6 @@ if __name__ == "__main__":
         row, column = np.unravel_index(heatmap.values.argmax(), heatmap.values.shape)
         print(f"spot: probability {heatmap.probability:.2f}, peak at row {row}, column {column}")
         axes.imshow(plane, cmap="gray")
-        axes.imshow(heatmap.values, cmap="inferno", alpha=0.5)
+        draw_heatmap(axes, heatmap.values)
         axes.axis("off")
     figure.savefig("heatmap_of_your_network.png")

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 import napari_cam_sam as ncs
 from napari_cam_sam.demo.samples import make_sample
+from napari_cam_sam.pipeline.overview import draw_contours, draw_heatmap
 
 sample = make_sample("ct")
 result = ncs.run_image(
@@ -34,10 +35,8 @@ shown = masked[np.linspace(0, len(masked) - 1, 4).astype(int)]
 figure = Figure(figsize=(10, 2.8), layout="constrained")
 for axes, index in zip(figure.subplots(1, 4), shown, strict=True):
     axes.imshow(sample.image.plane(0, index), cmap="gray", vmin=-160, vmax=240)
-    axes.imshow(result.heatmap[index], cmap="inferno", alpha=0.3)
-    axes.contour(result.labels[index] > 0, [0.5], colors="cyan")
-    if sample.truth.plane(0, index).any():
-        axes.contour(sample.truth.plane(0, index) > 0, [0.5], colors="white", linestyles="dotted")
+    draw_heatmap(axes, result.heatmap[index])
+    draw_contours(axes, result.labels[index] > 0, sample.truth.plane(0, index) > 0)
     axes.set_title(f"slice {index}")
     axes.axis("off")
 figure.savefig("object_of_a_volume.png")

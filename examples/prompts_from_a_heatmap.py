@@ -5,11 +5,11 @@ strategies, and the mask that a small SAM makes of them, scored against the trut
 """
 
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 import napari_cam_sam as ncs
 from napari_cam_sam.demo.samples import make_sample
 from napari_cam_sam.images.windows import apply_window, resolve_window
+from napari_cam_sam.pipeline.overview import draw_contours, draw_heatmap, draw_prompts
 
 sample = make_sample("ultrasound")
 plane = apply_window(sample.image.plane(), resolve_window(sample.image))
@@ -32,16 +32,9 @@ for axes, strategy in zip(figure.subplots(1, 3), strategies, strict=True):
     print(f"{strategy}: Dice {dice:.3f}")
 
     axes.imshow(plane, cmap="gray")
-    axes.imshow(heatmap.values, cmap="inferno", alpha=0.3)
-    axes.contour(mask, [0.5], colors="cyan")
-    axes.contour(truth, [0.5], colors="white", linestyles="dotted")
-    found = prompts.objects[0]
-    for point in found.points:
-        axes.plot(point.column, point.row, "o" if point.positive else "x", color="lime")
-    if found.box is not None:
-        corner = (found.box.column_min, found.box.row_min)
-        size = (found.box.width, found.box.height)
-        axes.add_patch(Rectangle(corner, *size, fill=False, color="orange"))
+    draw_heatmap(axes, heatmap.values)
+    draw_contours(axes, mask, truth)
+    draw_prompts(axes, prompts)
     axes.set_title(f"{strategy}: Dice {dice:.2f}")
     axes.axis("off")
 figure.savefig("prompts_from_a_heatmap.png")

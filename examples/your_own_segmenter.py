@@ -10,6 +10,7 @@ from skimage.filters import threshold_otsu
 
 import napari_cam_sam as ncs
 from napari_cam_sam.demo.samples import make_sample
+from napari_cam_sam.pipeline.overview import draw_contours
 from napari_cam_sam.sam.segmenter import Embedding, MaskCandidates
 
 
@@ -53,7 +54,7 @@ for axes, segmenter in zip(figure.subplots(1, 2), ways, strict=True):
     dice = result.summary["dice"].mean
     print(f"{segmenter.name}: Dice {dice:.3f}")
     axes.imshow(sample.image.plane(), cmap="gray")
-    axes.contour(result.labels > 0, [0.5], colors="cyan")
+    draw_contours(axes, result.labels > 0, sample.truth.plane() > 0)
     axes.set_title(f"{segmenter.name}: Dice {dice:.2f}")
     axes.axis("off")
 figure.savefig("your_own_segmenter.png")

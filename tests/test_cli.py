@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import pickle
+import shlex
 from pathlib import Path
 
 import nibabel as nib
@@ -169,6 +170,30 @@ def test_demo_does_the_whole_way_on_its_sample(
         again = read_image(tmp_path / "demo" / printed["sample"][name])
         np.testing.assert_array_equal(np.asarray(again.data), np.asarray(image.data))
         assert again.geometry.matches(image.geometry) is None
+
+
+def test_demo_ends_with_the_result_in_words_and_a_command_that_can_be_typed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setattr("sys.platform", "linux")
+    folder = tmp_path / "a demo"
+    assert main(["demo", "--sample", "ultrasound", "--output", str(folder)]) == 0
+    *_, written, sample, gap, result, following, command, last = (
+        capsys.readouterr().out.splitlines()
+    )
+    assert written.startswith("Written to ")
+    assert "sample-ultrasound.tif" in sample
+    assert gap == ""
+    assert result.startswith("Result: Dice 0.87")
+    assert "With prompts from the ground truth Dice would be 0.9" in result
+    assert "overview.png" in following
+    assert last == "There is no display, so napari is not opened."
+    program, *argv = shlex.split(command)
+    assert program
+    assert main(argv) == 0
+    assert "overview.png" in capsys.readouterr().out
 
 
 def test_a_mistyped_option_names_the_near_one_and_its_own_help(

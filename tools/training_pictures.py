@@ -77,6 +77,7 @@ def tag(window: Window) -> Iterator[str]:
     _, dock = window.viewer.window.add_plugin_dock_widget("napari-cam-sam", "Train")
     dock.source.kind.set_value("planes")
     dock.workspace.show_plane(0, 11)
+    window.viewer.layers["CT-like phantom, truth"].visible = True
     window.pause(1)
     for name in ("absent", "present"):
         dock.source.tagging.name.setText(name)

@@ -48,6 +48,7 @@ def tutorial(window: Window, table: Path) -> Iterator[str]:
     prompted = way.workspace.prompts.planes(0)
     worst = min((i for i in prompted if truth.data[i].any()), key=lambda i: before[i])
     way.workspace.show_plane(0, worst)
+    truth.visible = True
     window.pause()
     boxes = way.workspace.prompts.boxes
     viewer.layers.selection.active = boxes

@@ -1,19 +1,25 @@
-"""What files may hold, checked by pydantic: errors are one sentence that names the field."""
+"""What files and parameters may hold, checked by pydantic: errors are one sentence."""
 
 from __future__ import annotations
 
 import json
 import reprlib
 from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import cache
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
 
 from napari_cam_sam.errors import CamSamError, refusal
 
 if TYPE_CHECKING:
-    from pydantic import ValidationError
+    from pydantic import TypeAdapter, ValidationError
+    from pydantic_core import ErrorDetails
 
-__all__ = ["check_json", "check_schema", "first_mistake", "shorten"]
+__all__ = ["check_fields", "check_json", "check_schema", "first_mistake", "shorten"]
 
 T = TypeVar("T")
 
@@ -108,6 +114,66 @@ def check_json(kind: type[T], value: Any) -> T:
         raise CamSamError(f"{_sentence(kind, error)}.") from None
 
 
+def check_fields(parameters: Any) -> None:
+    """Check that each value of a data class has the type that its field says.
+
+    Choices, and how many values there are, are left to the class. NumPy's numbers count as
+    Python's, and lists as tuples.
+
+    Parameters
+    ----------
+    parameters : dataclass
+        Its values are taken as they are: a text is no number.
+
+    Raises
+    ------
+    CamSamError
+        Names the class, and the first wrong value by its field.
+    """
+    from pydantic import ValidationError
+
+    kind: Any = type(parameters)
+    for name, adapter in _adapters(kind).items():
+        value = getattr(parameters, name)
+        try:
+            adapter.validate_python(_plain(value), strict=True)
+        except ValidationError as error:
+            # Of a field of several types, each says what it would take.
+            should = " or ".join(dict.fromkeys(map(_should, error.errors(include_url=False))))
+            message = f"{kind.__name__}.{name} must {should}, not {shorten(value)}."
+            raise CamSamError(message) from None
+
+
+def _plain(value: Any) -> Any:
+    """Return NumPy's numbers as Python's, and lists as tuples."""
+    if isinstance(value, tuple | list):
+        return tuple(map(_plain, value))
+    return value.item() if isinstance(value, np.generic) else value
+
+
+@cache
+def _adapters(kind: Any) -> dict[str, TypeAdapter[Any]]:
+    """Return what checks each field of a data class."""
+    from pydantic import TypeAdapter
+
+    hints = get_type_hints(kind)
+    checked = [one.name for one in fields(kind) if get_origin(hints[one.name]) is not Literal]
+    return {name: TypeAdapter(_as_it_is(hints[name])) for name in checked}
+
+
+def _as_it_is(hint: Any) -> Any:
+    """Let pydantic look at the class alone where a value is of one, and not into it."""
+    from pydantic import InstanceOf
+
+    if get_origin(hint) in (Union, UnionType):
+        return Union[tuple(map(_as_it_is, get_args(hint)))]  # noqa: UP007 - made of a list
+    if get_origin(hint) is tuple:
+        inner = tuple(one for one in get_args(hint) if one is not Ellipsis)
+        return tuple[Union[inner], ...]  # type: ignore[valid-type]  # noqa: UP007 - as above
+    instance_of: Any = InstanceOf
+    return instance_of[hint] if is_dataclass(hint) or hint is range else hint
+
+
 def shorten(value: object) -> str:
     """Return how a wrong value is shown in a sentence.
 
@@ -160,10 +226,14 @@ def first_mistake(error: ValidationError) -> tuple[tuple[int | str, ...], str]:
     should : str
     """
     first = error.errors(include_url=False)[0]
-    should = _SHOULD.get(first["type"])
+    return first["loc"], _should(first)
+
+
+def _should(mistake: ErrorDetails) -> str:
+    should = _SHOULD.get(mistake["type"])
     if should is None:  # pydantic's own words may hold braces
-        return first["loc"], first["msg"].removeprefix("Input should ")
-    return first["loc"], should.format(**first.get("ctx", {}))
+        return mistake["msg"].removeprefix("Input should ")
+    return should.format(**mistake.get("ctx", {}))
 
 
 def _field_names(schema: Any) -> Iterator[str]:

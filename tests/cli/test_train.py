@@ -60,13 +60,20 @@ def test_a_folder_becomes_a_classifier(
     assert "upright" in out
     assert "random weights (ImageNet's are not on this machine)" in out
     assert "epoch   1" in err
+    # Six images or fewer are reported: that is never enough to tell.
+    warning = "It may be no better than guessing: on "
+    assert f"Warning: {warning}" in out
     assert run("models", "info", output / "model.safetensors") == 0
     told = capsys.readouterr().out
     assert "images of the reported part" in told
     assert "accuracy" in told
+    assert warning in told
     assert run("models", "info", output / "model.safetensors", "--json") == 0
     card = json.loads(capsys.readouterr().out)
     assert card["training"]["parameters"]["seed"] == 3
+    record = json.loads((output / "training.json").read_text())
+    assert card["training"]["warning"] == record["warning"]
+    assert record["warning"].startswith(warning)
     assert card["class_names"] == ["lying", "upright"]
     image = folder / "upright" / "1.png"
     argv = ["run", image, "--classifier", output / "model.safetensors", "--sam", "seeded"]
@@ -90,6 +97,7 @@ def test_json_options_and_what_is_held_out(
     left = {Path(one["name"]).relative_to(folder).as_posix() for one in found["result"]["left_out"]}
     assert left == {"lying/4.png", "upright/2.png"}
     assert sum(found["result"]["parts"].values()) == 22
+    assert found["warning"].startswith("It may be no better than guessing")
     parameters = found["parameters"]
     assert parameters["augmentation"]["mixup"] == 0.2
     assert parameters["augmentation"]["flip"] is False

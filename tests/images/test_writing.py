@@ -10,6 +10,7 @@ from PIL import Image as PillowImage
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.geometry import Geometry
 from napari_cam_sam.images.image import image_from_array
+from napari_cam_sam.images.labels import mask_in
 from napari_cam_sam.images.reading import read_image, read_labels
 from napari_cam_sam.images.writing import (
     heatmap_suffix,
@@ -18,6 +19,7 @@ from napari_cam_sam.images.writing import (
     write_heatmap,
     write_image,
     write_labels,
+    write_labels_to_see,
 )
 
 PLANE = image_from_array(np.zeros((4, 5), np.uint8), name="plane")
@@ -114,6 +116,41 @@ def test_png_labels(tmp_path):
     np.testing.assert_array_equal(np.array(PillowImage.open(tmp_path / "a.png")), labels)
     write_labels(tmp_path / "b.png", labels > 500, PLANE)
     np.testing.assert_array_equal(read_labels(tmp_path / "b.png").data, labels > 500)
+
+
+@pytest.mark.parametrize("number", [1, 3, 300, 70_000])
+def test_a_single_object_is_seen_in_a_png_and_read_as_an_object(tmp_path, number):
+    labels = np.zeros((4, 5), np.int32)
+    labels[1:3, 1:4] = number
+    words = write_labels_to_see(tmp_path / "a.png", labels, PLANE)
+    pixels = np.array(PillowImage.open(tmp_path / "a.png"))
+    assert pixels.dtype == np.uint8
+    np.testing.assert_array_equal(pixels, np.where(labels, 255, 0))
+    np.testing.assert_array_equal(read_labels(tmp_path / "a.png").data > 0, labels > 0)
+    found = mask_in(image_from_array(pixels))
+    assert found is not None
+    np.testing.assert_array_equal(found.data > 0, labels > 0)
+    assert words.startswith("the object is white (255)")
+    assert ("number" in words) == (number != 1)
+
+
+def test_several_objects_and_other_formats_keep_their_numbers(tmp_path):
+    labels = np.zeros((4, 5), np.uint16)
+    assert write_labels_to_see(tmp_path / "none.png", labels, PLANE) is None
+    assert not read_labels(tmp_path / "none.png").data.any()
+    labels[0] = 2
+    assert write_labels_to_see(tmp_path / "one.tif", labels, PLANE) is None
+    np.testing.assert_array_equal(read_labels(tmp_path / "one.tif").data, labels)
+    labels[1] = 1
+    for highest in (2, 255, 400):
+        labels[2] = highest
+        words = write_labels_to_see(tmp_path / "two.png", labels, PLANE)
+        np.testing.assert_array_equal(read_labels(tmp_path / "two.png").data, labels)
+        assert f"by its number, 1 to {highest}" in words
+    labels = labels.astype(np.int32)
+    labels[3] = 70_000
+    with pytest.raises(CamSamError, match=r"use \.tif"):
+        write_labels_to_see(tmp_path / "many.png", labels, PLANE)
 
 
 @pytest.mark.parametrize("like", [PLANE, STACK])

@@ -19,6 +19,7 @@ from napari_cam_sam.errors import CamSamError, unknown_name
 from napari_cam_sam.images.letterbox import Letterbox
 from napari_cam_sam.models.classifiers import Classifier
 from napari_cam_sam.models.segmentation import SegmentationNetwork
+from napari_cam_sam.schemas import check_fields
 
 __all__ = [
     "CamParameters", "Heatmap", "check_request", "combine_maps", "compute_heatmaps",
@@ -86,6 +87,7 @@ class CamParameters:
     mirrored: bool = False
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.method not in METHODS:
             raise unknown_name("method", self.method, METHODS)
         if self.batch_size < 1:

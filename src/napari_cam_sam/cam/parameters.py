@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from napari_cam_sam.cam.names import METHOD_NAMES
 from napari_cam_sam.errors import CamSamError, unknown_name
+from napari_cam_sam.schemas import check_fields
 
 __all__ = ["OcclusionParameters", "TrustParameters", "count_steps"]
 
@@ -39,6 +40,7 @@ class OcclusionParameters:
     fill: float | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.patch < 1:
             raise CamSamError(f"The patch is {self.patch} pixels wide; expected 1 or more.")
         if not 1 <= self.stride <= self.patch:
@@ -94,6 +96,7 @@ class TrustParameters:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         percent = bool(self.removed) and all(0 < one < 100 for one in self.removed)
         for good, is_so, expected in (
             (self.stages >= 2, f"There are {self.stages} stages", "2 or more"),

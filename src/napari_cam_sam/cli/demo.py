@@ -8,16 +8,20 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
+from shutil import which
 from typing import Any
 
 import napari_cam_sam as ncs
 from napari_cam_sam.cli.run import run_and_report
 from napari_cam_sam.cli.shared import add_shared
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.evaluation.result_words import result_words
 from napari_cam_sam.images.windows import parse_window
 from napari_cam_sam.images.writing import heatmap_suffix, write_image
 from napari_cam_sam.prompts.parameters import strategy_parameters
 from napari_cam_sam.records.folders import folder_lock
+from napari_cam_sam.text import shown
 
 __all__ = ["add_demo_command"]
 
@@ -83,26 +87,52 @@ def _demo(arguments: argparse.Namespace) -> None:
         "truth": f"sample-{arguments.sample}-truth{suffix}",
     }
     with folder_lock(arguments.output):
-        run_and_report(
+        result = run_and_report(
             arguments, arguments.output, sample.image, segmenter, classifier, parameters,
             sample.truth, embeddings, extra={"truth_prompts": bound, "sample": files},
         )  # fmt: skip
         # So that `run` and the viewer have a file of known truth to be tried on.
         write_image(arguments.output / files["image"], sample.image)
         write_image(arguments.output / files["truth"], sample.truth)
-    if not arguments.json:
-        print(f"The sample itself: {files['image']}, {files['truth']}")
-        print(f"With truth prompts the mean Dice of the slices would be {bound['dice']:.4f}.")
-    if not (arguments.headless or arguments.json) and _has_display():
-        print("Opening the sample in napari; press “Run all four steps” there.", flush=True)
-        # -P: no module of the working folder comes in.
-        demo = "napari_cam_sam.plugin.workflow.demo_window"
-        window = [sys.executable, "-P", "-m", demo, arguments.sample]
-        if subprocess.run(window, check=False).returncode != 0:
-            raise CamSamError(
-                "napari could not be opened; install it with a Qt backend: "
-                'pip install "napari-cam-sam[all]".'
-            )
+    if arguments.json:
+        return
+    said = result_words(
+        {index: scores for (index, _), scores in result.scores.items()},
+        flat=sample.image.spatial_ndim == 2,
+    )
+    names = files["image"], files["truth"], "overview.png"
+    image, truth, overview = (quote(shown(arguments.output / name)) for name in names)
+    print(
+        f"The sample itself: {files['image']}, {files['truth']}\n\n"
+        f"Result: {said} With prompts from the ground truth Dice would be {bound['dice']:.3f}.\n"
+        f"Next: look at {overview}. The same with boxes from the ground truth, or with files of "
+        f"your own:\n    {_program()} run {image} --truth {truth} --prompts truth-box "
+        f"--window {sample.window}"
+    )
+    if arguments.headless:
+        return
+    if not _has_display():
+        print("There is no display, so napari is not opened.")
+        return
+    print(
+        "Opening napari, which runs the four steps again: the result is at the top of the dock on "
+        "the right.",
+        flush=True,
+    )
+    # -P: no module of the working folder comes in.
+    demo = "napari_cam_sam.plugin.workflow.demo_window"
+    window = [sys.executable, "-P", "-m", demo, arguments.sample]
+    if subprocess.run(window, check=False).returncode != 0:
+        raise CamSamError(
+            "napari could not be opened; install it with a Qt backend: "
+            'pip install "napari-cam-sam[all]".'
+        )
+
+
+def _program() -> str:
+    """Return what to type for this program, which `make` starts where no path leads."""
+    name = "napari-cam-sam"
+    return name if which(name) else quote(shown(Path(sys.argv[0])))
 
 
 def _has_display() -> bool:

@@ -37,6 +37,7 @@ from napari_cam_sam.text import shown
 
 if TYPE_CHECKING:
     from napari_cam_sam.pipeline.heatmaps import ExplainableModel
+    from napari_cam_sam.pipeline.results import RunResult
     from napari_cam_sam.studies.config.run_settings import RunSettings
 
 __all__ = ["add_run_command", "run_and_report"]
@@ -276,8 +277,8 @@ def run_and_report(
     region: ncs.Image | None = None,
     seed: int = 0,
     extra: Mapping[str, Any] | None = None,
-) -> None:
-    """Run, write the results, and print what was found.
+) -> RunResult:
+    """Run, write the results, print what was found, and return it.
 
     Parameters
     ----------
@@ -297,6 +298,10 @@ def run_and_report(
     seed : int
     extra : mapping, optional
         Further entries of the record and of the JSON object.
+
+    Returns
+    -------
+    RunResult
     """
     import torch
 
@@ -332,6 +337,7 @@ def run_and_report(
                 **(extra or {}),
             }
         )
-        return
+        return result
     report(result, segmenter, classifier)
     print(f"\nWritten to {shown(output)}: {', '.join(files)}")
+    return result

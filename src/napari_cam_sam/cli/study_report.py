@@ -58,31 +58,21 @@ def add_report_command(commands: Any) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    from napari_cam_sam.studies.report import statistics
-    from napari_cam_sam.studies.report.page import (
-        default_metric,
-        default_pairs,
-        read_results,
-        write_report,
-    )
+    from napari_cam_sam.studies.report.page import findings_of, read_results, write_page
 
     results = read_results(arguments.folder)
-    metric = arguments.metric or default_metric(results.table)
-    summary = statistics.summarise(results.table, metric, seed=arguments.seed)
-    counts = statistics.case_counts(results.table)
-    rows = counts.merge(summary, on="setting")
-    pairs = default_pairs(summary["setting"].to_list(), results.record)
-    differences = statistics.compare_settings(results.table, metric, pairs, seed=arguments.seed)
+    findings = findings_of(results, arguments.metric, arguments.seed)
+    metric, differences = findings.metric, findings.differences
+    rows = findings.counts.merge(findings.summary_of(metric), on="setting")
     render = _render(arguments, results.record)
     update, bar = progress(arguments, "pictures", "case")
     with bar:
-        path = write_report(
-            results.folder,
-            metric=metric,
+        path = write_page(
+            results,
+            findings,
             output=arguments.output,
             render=render,
             pictures=arguments.pictures,
-            seed=arguments.seed,
             progress=update,
         )
     if arguments.json:

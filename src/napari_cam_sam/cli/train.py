@@ -135,7 +135,14 @@ def _train(arguments: argparse.Namespace) -> None:
             "--resume goes on from there"
         ) from None
     if arguments.json:
-        print_json({"preset": arguments.preset, "parameters": parameters, "result": result})
+        print_json(
+            {
+                "preset": arguments.preset,
+                "parameters": parameters,
+                "result": result,
+                "warning": result.warning,
+            }
+        )
         return
     _report(arguments, parameters, result)
 
@@ -206,6 +213,7 @@ def print_figures(record: Mapping[str, Any]) -> None:
     record : mapping
         From ``training.json``, or of a checkpoint.
     """
+    from napari_cam_sam.models.training.figures import warning_of
     from napari_cam_sam.models.training.record import figures_in
 
     try:
@@ -242,3 +250,6 @@ def print_figures(record: Mapping[str, Any]) -> None:
             for row in figures.reliability
         ]
     )
+    warning = warning_of(figures)
+    if warning:
+        print(f"\nWarning: {warning}")

@@ -14,12 +14,14 @@ __all__ = [
     "NIFTI",
     "NRRD",
     "PILLOW",
+    "SAVED",
     "SEG_NRRD",
     "TIFF",
     "VOLUMES",
     "check_file",
     "has_suffix",
     "is_file",
+    "saved_from",
     "stem_of",
     "suffix_of",
 ]
@@ -34,6 +36,8 @@ VOLUMES = (*NIFTI, *NRRD, *METAIMAGE, *MGH)
 JPEG = (".jpg", ".jpeg")
 PILLOW = (".png", *JPEG)
 TIFF = (".tif", ".tiff")
+SAVED = ("labels", "heatmap")
+"""What docks save beside an image, as NAME-labels and NAME-heatmap."""
 
 
 def suffix_of(path: Path) -> str:
@@ -95,6 +99,26 @@ def stem_of(path: Path) -> str:
     str
     """
     return path.name[: -len(suffix_of(path))]
+
+
+def saved_from(path: Path) -> Path | None:
+    """Return the image beside which labels or heatmaps were saved as the docks name them.
+
+    Parameters
+    ----------
+    path : Path
+        E.g. ``scan-labels.png``.
+
+    Returns
+    -------
+    Path or None
+        E.g. ``scan.jpg``; None where the file has another name, or no such image lies beside it.
+    """
+    name, _, what = stem_of(path).rpartition("-")
+    if not name or what not in SAVED:
+        return None
+    beside = (path.with_name(name + suffix) for suffix in (*NIFTI, *PILLOW, *TIFF))
+    return next((one for one in beside if is_file(one)), None)
 
 
 def is_file(path: Path) -> bool:

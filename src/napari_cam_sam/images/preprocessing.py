@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.schemas import check_fields
 
 __all__ = ["PreprocessingParameters", "preprocess"]
 
@@ -67,6 +68,7 @@ class PreprocessingParameters:
     brightness: float = 0.0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         pairs = list(zip(self.colour_low, self.colour_high, strict=False))
         checks = {
             "colour_low and colour_high need three values each in 0 to 255, low not above high": (

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from napari_cam_sam.errors import CamSamError, unknown_name
 from napari_cam_sam.images.image import Image
+from napari_cam_sam.schemas import check_fields
 
 __all__ = [
     "CT_PRESETS",
@@ -72,6 +73,7 @@ class WindowParameters:
     high: float | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.kind not in _KINDS:
             raise unknown_name("window", self.kind, _KINDS)
         if self.kind not in ("percentiles", "limits"):

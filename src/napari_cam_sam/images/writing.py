@@ -30,6 +30,7 @@ __all__ = [
     "write_heatmap",
     "write_image",
     "write_labels",
+    "write_labels_to_see",
     "write_text",
 ]
 
@@ -161,6 +162,42 @@ def write_labels(
         raise refusal("JPEG cannot hold labels, as it alters values: use .png or .tif", path)
     segments = segments or like.segments
     _write(Path(path), array.astype(dtype, copy=False), like, segments=segments, warn=warn)
+
+
+def write_labels_to_see(path: str | os.PathLike[str], labels: ArrayLike, like: Image) -> str | None:
+    """Write labels as `write_labels`, but of a PNG so that a single object can be seen.
+
+    Picture viewers show 1 as black. One object is written as 255, as masks of pictures mostly are,
+    and `read_labels` and `mask_in` read it as an object. Several keep their numbers, which tell
+    them apart; TIFF and NIfTI always do. Records, which are compared, take `write_labels`.
+
+    Parameters
+    ----------
+    path, labels, like
+        As of `write_labels`.
+
+    Returns
+    -------
+    str or None
+        In words what stands for an object in a PNG; None for other formats.
+
+    Raises
+    ------
+    CamSamError
+        As `write_labels` does.
+    """
+    array = np.asarray(labels)
+    if suffix_of(Path(path)) != ".png" or not array.any():
+        write_labels(path, array, like)
+        return None
+    numbers = np.unique(array[array != 0])
+    if len(numbers) > 1:
+        write_labels(path, array, like)
+        few, many = int(numbers[0]), int(numbers[-1])
+        return f"each object by its number, {few} to {many}, which picture viewers show as dark"
+    write_labels(path, np.where(array != 0, np.uint8(255), np.uint8(0)), like)
+    words, number = "the object is white (255)", int(numbers[0])
+    return words if number == 1 else f"{words} in place of its number {number}"
 
 
 def write_heatmap(path: str | os.PathLike[str], values: ArrayLike, like: Image) -> None:

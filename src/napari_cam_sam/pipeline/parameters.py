@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 from napari_cam_sam.cam.heatmaps import CamParameters
 from napari_cam_sam.errors import CamSamError, unknown_name
 from napari_cam_sam.images.preprocessing import PreprocessingParameters
 from napari_cam_sam.images.windows import WindowParameters
 from napari_cam_sam.prompts.parameters import PromptParameters, strategy_parameters
+from napari_cam_sam.sam.everything.parameters import AutomaticParameters
 from napari_cam_sam.sam.everything.ranking import RankingParameters
 from napari_cam_sam.sam.mask_choice import MaskChoice, needs_multimask
 from napari_cam_sam.sam.volume.parameters import PropagationParameters
-
-if TYPE_CHECKING:
-    from napari_cam_sam.sam.everything.parameters import AutomaticParameters
+from napari_cam_sam.schemas import check_fields
 
 __all__ = ["MaskFrom", "RunParameters", "VolumeParameters"]
 
@@ -58,6 +57,7 @@ class VolumeParameters:
     consensus: bool = False
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not 0 <= self.min_trust <= 1:
             raise CamSamError(f"The least trust must be in 0 to 1, not {self.min_trust!r}.")
         if not (math.isfinite(self.smooth) and self.smooth >= 0):
@@ -128,6 +128,7 @@ class RunParameters:
     volume: VolumeParameters | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         needs_multimask(self.mask_choice)
         if self.mask_from not in get_args(MaskFrom):
             raise unknown_name("source of masks", self.mask_from, get_args(MaskFrom))

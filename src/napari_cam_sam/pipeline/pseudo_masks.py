@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.sam.seeded.segmenter import SeededSegmenter
+from napari_cam_sam.schemas import check_fields
 
 __all__ = ["PseudoMaskParameters", "pseudo_masks"]
 
@@ -40,6 +41,7 @@ class PseudoMaskParameters:
     max_area: float = 0.6
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not 0 < self.middle < 1 or not self.slope >= 1:
             raise CamSamError("middle must be above 0 and below 1, slope 1 or more.")
         if not 0 <= self.min_area < self.max_area <= 1:

@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.prompts.data import Point
+from napari_cam_sam.schemas import check_fields
 
 __all__ = ["AnnotatorParameters", "class_masks", "first_point", "next_point"]
 
@@ -46,6 +47,7 @@ class AnnotatorParameters:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name, least in (("points", 1), ("seed", 0)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:

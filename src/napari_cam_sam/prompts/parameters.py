@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from napari_cam_sam.errors import CamSamError, unknown_name
+from napari_cam_sam.schemas import check_fields
 
 __all__ = [
     "PRESETS",
@@ -113,6 +114,7 @@ class PromptParameters:
     margin: float = 0.0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name, (kind, choices) in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise unknown_name(kind, str(getattr(self, name)), choices)

@@ -74,7 +74,8 @@ def test_links_in_a_circle_have_an_end(tmp_path: Path) -> None:
 def test_masks_and_what_a_run_wrote_are_no_images_to_learn_from(tmp_path: Path) -> None:
     for name in (
         "a/one (1).png", "a/one (1)_mask.png", "a/one (1)_mask_1.png", "a/unmasked_mask.png",
-        "b/2.png", "b/2-cam-sam/overview.png", "b/2-cam-sam/labels.png",
+        "b/2.png", "b/2-cam-sam/overview.png", "b/2-cam-sam/labels.png", "b/2-labels.png",
+        "b/2-heatmap.tif",
     ):  # fmt: skip
         picture(tmp_path / name)
     (tmp_path / "b" / "2-cam-sam" / "run.json").write_text("{}")
@@ -85,6 +86,8 @@ def test_masks_and_what_a_run_wrote_are_no_images_to_learn_from(tmp_path: Path) 
         ("one (1)_mask.png", "is a mask of one (1).png"),
         ("one (1)_mask_1.png", "is a mask of one (1).png"),
         ("2-cam-sam", "was written by a run"),
+        ("2-labels.png", "was saved of 2.png"),
+        ("2-heatmap.tif", "was saved of 2.png"),
     }
     assert [path for path, _ in names(images_under([tmp_path]), tmp_path)] == [
         path for path, _ in kept

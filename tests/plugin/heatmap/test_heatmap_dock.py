@@ -88,7 +88,7 @@ def test_the_plane_shown_gets_the_heatmap_that_the_core_computes(
     np.testing.assert_allclose(heat(dock).data[11], expected.values, atol=1e-5)
     assert not np.delete(heat(dock).data, 11, axis=0).any()
     # The sample's file counts from the feet, napari's slider from the head.
-    assert f"Slice 11 (slider: 12): lesion {expected.probability:.2f}" in dock.found.text()
+    assert f"Slice 11 (the slider shows 12): lesion {expected.probability:.2f}" in dock.found.text()
     note = dock.workspace.heatmaps.record(0, 11)
     assert note is not None
     assert note.target == "lesion"
@@ -505,7 +505,7 @@ def test_scrolling_while_the_classifier_loads_does_not_stop_that(
         dock.workspace.show_plane(0, 7)
         with qtbot.waitSignal(dock.workspace.plane_changed):
             pass
-        dock._compute_followed()
+        dock._follower.look()
     finally:
         opened.set()
     qtbot.waitUntil(lambda: dock.workspace.heatmaps.record(0, 7) is not None, timeout=60_000)
@@ -518,7 +518,7 @@ def test_the_slider_is_named_only_where_it_counts_otherwise(qapp: Any) -> None:
     workspace = workspace_of(viewer)
     workspace.show_plane(0, 1)
     assert viewer.dims.current_step[0] == 4
-    assert slider_label(workspace.shown) == " (slider: 4)"
+    assert slider_label(workspace.shown) == " (the slider shows 4)"
     workspace.show_plane(1, 3)
     assert slider_label(workspace.shown) == ""
     # Two grids: the slider's steps are those of neither.

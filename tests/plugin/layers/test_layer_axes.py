@@ -288,6 +288,7 @@ def test_work_does_not_lose_its_image_to_another_reading_of_the_axes(qapp: Any) 
     assert axes_of(layer).letters == row.choice.value() == "CZYX"
     assert "The axes cannot change while there is work on this image" in row.words.text()
     viewer.layers.remove(labels)
+    assert "cannot change" not in row.words.text()
     row.choice.set_value("ZCYX")
     row.choice.chosen.emit()
     row.apply.click()

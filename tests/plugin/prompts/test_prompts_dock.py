@@ -474,7 +474,9 @@ def test_buttons_edit_the_plane_shown(model: ViewerModel, dock: PromptsDock, qtb
     with qtbot.waitSignal(prompts.settled, timeout=10_000):
         new = (ObjectPrompt(1, (Point(3, 3),), Box(1, 2, 5, 6)), ObjectPrompt(2, (Point(9, 9),)))
         prompts.write([PlanePrompts(0, 2, new), PlanePrompts(0, 4, new)], "replace")
-    assert dock.found.text() == "Slice 2 (slider: 3): 1 box, 2 points; 2 slices with prompts."
+    assert (
+        dock.found.text() == "Slice 2 (the slider shows 3): 1 box, 2 points; 2 slices with prompts."
+    )
 
 
 def test_three_dimensions_show_no_plane_to_place_on(model: ViewerModel, dock: PromptsDock) -> None:

@@ -181,7 +181,7 @@ def test_pictures_and_stacks_can_be_saved_as_nifti_too(
     suffix = "png" if unit == "pixel" else "tif"
     assert f"first.{suffix}" in press(dock.saving)
     read = np.array(Pillow.open("first.png")) if unit == "pixel" else tifffile.imread("first.tif")
-    np.testing.assert_array_equal(read, layer.data)
+    np.testing.assert_array_equal(read, layer.data if unit == "mm" else (layer.data > 0) * 255)
     assert dialog.start.name == f"a_b_ _i_c-labels.{suffix}"
     dialog.kind = next(line for line, kind in enumerate(dialog.kinds) if ".nii.gz" in kind)
     dialog.answer = "second"
@@ -190,6 +190,44 @@ def test_pictures_and_stacks_can_be_saved_as_nifti_too(
     np.testing.assert_array_equal(np.asarray(back.dataobj).T, layer.data)
     assert back.header.get_zooms()[:2] == (1, 2)
     assert back.header.get_xyzt_units()[0] == ("mm" if unit == "mm" else "unknown")
+
+
+def test_labels_of_a_picture_lie_beside_it_and_can_be_seen(
+    viewer: Any, tmp_path: Path, dialog: Dialog, press: Callable[[SavingRow], str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    from napari_cam_sam.plugin.scores.scores_dock import ScoresDock
+
+    folder, elsewhere = tmp_path / "pictures", tmp_path / "elsewhere"
+    folder.mkdir()
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    pixels = np.random.default_rng(0).integers(0, 255, (20, 30)).astype(np.uint8)
+    Pillow.fromarray(pixels).save(folder / "scan.png")
+    viewer.open(str(folder / "scan.png"), plugin="napari")
+    dock, heatmaps, scores = SegmentDock(viewer), HeatmapDock(viewer), ScoresDock(viewer)
+    for one in (dock, heatmaps, scores):
+        viewer.window.add_dock_widget(one)
+    layer = accepted(viewer)
+    dialog.answer = "mine"
+    words = "the object is white (255) in place of its number 7"
+    assert press(dock.saving) == f"Saved labels as mine.png, in {folder}: {words}."
+    assert dialog.start == folder / "scan-labels.png"
+    np.testing.assert_array_equal(Pillow.open(folder / "mine.png"), (layer.data > 0) * 255)
+    layer.data[5:9] = 8
+    words = "each object by its number, 7 to 8, which picture viewers show as dark"
+    assert press(dock.saving) == f"Saved labels as mine.png, in {folder}: {words}."
+    np.testing.assert_array_equal(Pillow.open(folder / "mine.png"), layer.data)
+    dialog.answer = "scan.png"
+    assert "the image itself" in press(dock.saving)
+    np.testing.assert_array_equal(Pillow.open(folder / "scan.png"), pixels)
+    dialog.answer = ""
+    workspace_of(viewer).heatmaps.layer(0, create=True)
+    press(heatmaps.saving)
+    assert dialog.start == folder / "scan-heatmap.tif"
+    scores.save.setEnabled(True)
+    press(scores.saving)
+    assert dialog.start == folder / "scan-scores.csv"
 
 
 def test_heatmaps_and_scores_are_saved(

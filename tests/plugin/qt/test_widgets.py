@@ -6,22 +6,28 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
-from qtpy.QtCore import QPoint, QPointF, Qt
-from qtpy.QtGui import QContextMenuEvent, QWheelEvent
-from qtpy.QtWidgets import QApplication, QLabel, QMenu, QVBoxLayout, QWidget
+from napari.components import ViewerModel
+from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
+from qtpy.QtGui import QContextMenuEvent, QHelpEvent, QWheelEvent
+from qtpy.QtWidgets import QApplication, QLabel, QMenu, QToolTip, QVBoxLayout, QWidget
 
+from napari_cam_sam.plugin.prompts.prompts_dock import PromptsDock
 from napari_cam_sam.plugin.qt.messages import WrappingLabel
 from napari_cam_sam.plugin.qt.parameter_form import ParameterForm
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
 from napari_cam_sam.plugin.qt.widgets import (
     FractionSlider,
+    Section,
     SpinBox,
     Tabs,
     ValueComboBox,
     button,
     checkbox,
+    form_layout,
     hbox,
 )
+from napari_cam_sam.plugin.segment.segment_dock import SegmentDock
+from napari_cam_sam.plugin.training.training_dock import TrainingDock
 
 
 def _turn(widget: QWidget) -> bool:
@@ -315,3 +321,82 @@ def test_two_numbers_stay_side_by_side(qapp: Any) -> None:
     dock, numbers = QWidget(), [SpinBox(), SpinBox()]
     dock.setLayout(hbox(*numbers))
     assert dock.minimumSizeHint().width() >= 2 * numbers[0].minimumSizeHint().width()
+
+
+def test_two_numbers_side_by_side_are_shown_whole_in_a_narrow_form(qtbot: Any) -> None:
+    form, pair = QWidget(), QWidget()
+    numbers = SpinBox(maximum=4096), SpinBox(maximum=4096)
+    hbox(*numbers, parent=pair)
+    form.setLayout(form_layout([("Input size", pair)]))
+    qtbot.addWidget(form)
+    # What napari's theme does: numbers may be as narrow as one likes.
+    form.setStyleSheet("QSpinBox { min-width: 10px; padding: 2px 20px; }")
+    form.show()
+    letter = form.fontMetrics().averageCharWidth()
+    label = form.fontMetrics().horizontalAdvance("Input size")
+    for room, beside in ((18, False), (30, True)):
+        form.resize(label + room * letter, 200)
+        wanted = "DontWrapRows" if beside else "WrapAllRows"
+        qtbot.waitUntil(lambda wanted=wanted: form.layout().rowWrapPolicy().name == wanted)
+
+
+def test_a_title_that_is_cut_is_told_whole_in_a_tooltip(qtbot: Any) -> None:
+    part = Section("Propagation and stopping rules", QLabel())
+    qtbot.addWidget(part)
+    part.show()
+    for width, told in ((120, "Propagation and stopping rules"), (600, "")):
+        QToolTip.hideText()
+        qtbot.waitUntil(lambda: not QToolTip.text())
+        part.resize(width, 60)
+        qtbot.waitUntil(lambda width=width: part.title.width() > width - 40)
+        at = part.title.rect().center()
+        QApplication.sendEvent(
+            part.title, QHelpEvent(QEvent.Type.ToolTip, at, part.title.mapToGlobal(at))
+        )
+        assert QToolTip.text() == told
+
+
+@pytest.mark.parametrize("pixels", [12, 27])
+def test_a_number_with_many_decimals_is_shown_whole(qtbot: Any, pixels: int) -> None:
+    slider = FractionSlider()
+    slider.setStyleSheet(f"QDoubleSpinBox {{ font-size: {pixels}px; }}")
+    dock = QWidget()
+    qtbot.addWidget(dock)
+    QVBoxLayout(dock).addWidget(slider)
+    dock.resize(0, 0)
+    dock.show()
+    qtbot.waitExposed(dock)
+    slider.set_value(0.341333)
+    number = slider.number
+
+    def is_whole() -> bool:
+        room = number.lineEdit().width()
+        return bool(room >= number.fontMetrics().horizontalAdvance("0.341333") + 4)
+
+    qtbot.waitUntil(is_whole, timeout=3000)
+
+
+@pytest.mark.parametrize("points", [10, 17])
+def test_what_lies_below_a_line_of_a_dock_stays_where_it_is(qtbot: Any, points: int) -> None:
+    model = ViewerModel()
+    segment, train, prompts = SegmentDock(model), TrainingDock(model), PromptsDock(model)
+    for line, below in (
+        (segment.review.shown, segment.review.accept),
+        (train.plan, train.run),
+        (prompts.row.words, prompts.found),
+    ):
+        dock = line.parentWidget()
+        while dock.parentWidget() is not None:
+            dock = dock.parentWidget()
+        qtbot.addWidget(dock)
+        dock.setStyleSheet(f"* {{ font-size: {points}pt; }}")
+        dock.resize(330, 900)
+        dock.show()
+        qtbot.waitExposed(dock)
+        line.setText("Preview (C accepts): mask 1 of 3, expected IoU 0.91. " * 2)
+        qtbot.wait(20)
+        place = below.mapTo(dock, QPoint(0, 0))
+        line.setText("No mask.")
+        qtbot.wait(20)
+        assert below.mapTo(dock, QPoint(0, 0)) == place
+        dock.hide()

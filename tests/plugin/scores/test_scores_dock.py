@@ -572,7 +572,7 @@ def test_masks_of_the_plugin_are_scored_first(viewer: Any, dock: ScoresDock, qtb
     # Drawn into without an event of its own, as previews are.
     preview.data[11, 40:60, 40:60] = 0
     preview.refresh()
-    workspace.labels_changed.emit()
+    workspace.labels_changed.emit(None)
     qtbot.waitUntil(
         lambda: {r["scored"]: r for r in dock.table.as_data()}["plane 11"] != before["plane 11"],
         timeout=WAIT,

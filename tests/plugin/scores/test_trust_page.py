@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import runpy
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 from napari.components import ViewerModel
+from napari.utils.colormaps.standardize_color import transform_color
+from napari.utils.theme import get_theme
 from qtpy.QtGui import QGuiApplication
 
 from napari_cam_sam.cam import trust
@@ -193,3 +196,15 @@ def test_as_many_steps_as_the_bar_counts(dock: ScoresDock, finish: Finish) -> No
     total = page.row.bar.maximum()
     finish(page.row)
     assert total == count_steps("eigen-cam", QUICK) == 7
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+@pytest.mark.parametrize("level", ["good", "mixed", "bad"])
+def test_signs_are_seen_in_both_themes(theme: str, level: str) -> None:
+    contrast = runpy.run_path(str(Path(__file__).parents[3] / "benchmarks" / "contrast.py"))
+    _, colour = trust_page._SIGNS[level]
+    light = [
+        contrast["luminance"](transform_color(one)[0][:3])
+        for one in (colour, get_theme(theme).background.as_hex())
+    ]
+    assert contrast["ratio"](*light) >= contrast["LEAST"]

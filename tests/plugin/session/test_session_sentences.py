@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from napari.components import ViewerModel
 
-from napari_cam_sam.plugin.session.manager import AUTOSAVED
+from napari_cam_sam.plugin.session.image_work import AUTOSAVED
 from napari_cam_sam.plugin.session.session_panel import SessionPanel
 from napari_cam_sam.plugin.viewer.attach import workspace_of
 

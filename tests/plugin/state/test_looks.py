@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 
-from napari_cam_sam.plugin.layers.styles import PROMPTS, TRUTH
+from napari_cam_sam.plugin.layers.styles import LABELS, PROMPTS, TRUTH
 from napari_cam_sam.plugin.viewer.attach import workspace_of
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
 
@@ -63,16 +63,31 @@ def test_an_outline_follows_the_zoom_until_the_user_sets_its_width(viewer: Any) 
     assert boxes.current_edge_width == 4
 
 
-def test_rims_are_left_out_where_pixels_are_long(viewer: Any) -> None:
+def test_outlines_are_thin_along_every_axis_of_thick_slices(viewer: Any) -> None:
     workspace = workspace_of(viewer)
     preview = workspace.layers.labels("preview")
-    for axis, rims in ((0, (True, True)), (1, (False, True)), (2, (False, True))):
+    truth = viewer.add_labels(np.ones((25, 256, 256), np.uint8), scale=VOXELS, name="truth")
+    for axis, order in ((0, None), (1, None), (2, None), (2, (2, 1, 0))):
         workspace.show_plane(axis, 5)
+        if order is not None:
+            viewer.dims.order = order
+        camera(viewer).zoom = 3
         workspace.looks.look()
-        assert preview.rim_axes == rims
-    viewer.dims.order = (2, 1, 0)
+        pixels = 3 * VOXELS[list(viewer.dims.displayed)]
+        for layer, wanted in ((preview, LABELS["preview"].line), (truth, TRUTH.line)):
+            lines = pixels / layer.parts * layer.contour
+            assert (lines > wanted / 2).all()
+            assert (lines < wanted * 2).all()
+
+
+def test_a_copy_that_napari_makes_of_masks_is_left_as_it_is(viewer: Any) -> None:
+    workspace = workspace_of(viewer)
+    preview = workspace.layers.labels("preview")
+    copy = viewer._add_layer_from_data(*preview.as_layer_data_tuple())[0]
+    assert type(copy) is not type(preview)
+    camera(viewer).zoom = 0.5
     workspace.looks.look()
-    assert preview.rim_axes == (True, False)
+    assert preview.contour == 8
 
 
 def test_zooming_is_followed_by_itself(viewer: Any, qtbot: Any) -> None:
@@ -121,11 +136,13 @@ def test_a_heatmap_lies_below_masks_and_truth_which_keep_their_colours(viewer: A
     workspace = workspace_of(viewer)
     viewer.add_image(np.zeros((25, 256, 256), np.int16), scale=VOXELS, name="another")
     viewer.add_labels(np.ones((25, 256, 256), np.uint8), scale=VOXELS, name="truth")
+    viewer.add_shapes(ndim=3, scale=VOXELS, name="sketch")
     workspace.prompts.create()
     workspace.layers.labels("labels")
     workspace.heatmaps.layer(0, create=True)
     workspace.layers.labels("preview")
     names = [layer.name.split(" of ")[0] for layer in viewer.layers]
     assert names == [
-        "brain", "another", "heatmap", "truth", "labels", "mask preview", "boxes", "points"
+        "brain", "another", "heatmap", "truth", "sketch", "labels", "mask preview", "boxes",
+        "points",
     ]  # fmt: skip

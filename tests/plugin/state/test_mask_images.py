@@ -20,6 +20,7 @@ from napari_cam_sam.images.labels import mask_in
 from napari_cam_sam.images.writing import write_labels
 from napari_cam_sam.plugin.prompts.prompts_dock import PromptsDock
 from napari_cam_sam.plugin.scores.score_inputs import ScoreInputs
+from napari_cam_sam.plugin.state import mask_finder, mask_images
 from napari_cam_sam.plugin.viewer.attach import ViewerWorkspace, workspace_of
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
 
@@ -200,3 +201,45 @@ def test_what_is_wrong_with_a_mask_is_said_in_the_dock(
     viewer.layers.clear()
     line.open_file(tmp_path / "gray.png")
     assert "Open an image first" in line.words.text()
+
+
+def test_a_mask_is_read_through_once(viewer: ViewerModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+
+    def counted(image: Any) -> Any:
+        read.append(image.name)
+        return mask_in(image)
+
+    for module in (mask_finder, mask_images):
+        monkeypatch.setattr(module, "mask_in", counted, raising=False)
+    workspace = workspace_of(viewer)
+    for name, data in (("mask", MASKS["bool"]), ("scan", scan()), ("other", ~MASKS["bool"])):
+        viewer.add_image(data, name=name)
+        settle()
+    assert sorted(read) == ["mask", "other", "scan"]
+    assert {one.name for one in workspace.labels_layers()} == {"mask, truth", "other, truth"}
+
+
+def test_new_labels_are_no_truth_until_the_user_says_so(viewer: ViewerModel) -> None:
+    workspace = workspace_of(viewer)
+    viewer.add_image(scan(), name="scan", scale=(2, 3))
+    viewer._new_labels()  # as napari's button does
+    new = viewer.layers[-1]
+    settle()
+    inputs = ScoreInputs(workspace)
+    assert workspace.truth() is None
+    # What is painted is an answer, and a truth that is opened is found beside it.
+    new.data_setitem((np.arange(4), np.arange(4)), 1)
+    assert workspace.truth() is None
+    assert inputs.prediction.value() is new
+    truth = viewer.add_labels(disc().astype(np.uint8), name="lesion", scale=(2, 3))
+    settle()
+    assert workspace.truth() is truth
+    viewer.layers.remove(truth)
+    assert workspace.truth() is None
+    workspace.choose_truth(new)
+    assert workspace.truth() is new
+    workspace.choose_truth(None)
+    # One that is called so is the truth before anything is painted.
+    named = viewer.add_labels(np.zeros(SHAPE, np.uint8), name="my truth", scale=(2, 3))
+    assert workspace.truth() is named

@@ -119,7 +119,7 @@ def test_buttons_tag_the_planes_that_are_chosen(
     assert [one.text() for one in buttons] == ["Tag as lesion", "Tag as healthy"]
     buttons[0].click()
     assert rows(tags) == [("scan", 0, 2, 2, "lesion")]
-    assert panel.shown.text() == "Slice 2 (slider: 3): <b>lesion</b>"
+    assert panel.shown.text() == "Slice 2 (the slider shows 3): <b>lesion</b>"
     panel.planes.scope.set_value("range")
     panel.planes.first.setValue(3)
     panel.planes.last.setValue(5)
@@ -128,7 +128,7 @@ def test_buttons_tag_the_planes_that_are_chosen(
     panel._go(1, 0)
     workspace.shown.look_at_plane()
     assert workspace.plane() == (0, 3)
-    assert panel.shown.text() == "Slice 3 (slider: 2): <b>healthy</b>"
+    assert panel.shown.text() == "Slice 3 (the slider shows 2): <b>healthy</b>"
     panel.list.selectRow(1)
     panel.remove.click()
     assert rows(tags) == [("scan", 0, 2, 2, "lesion")]

@@ -74,10 +74,14 @@ def test_a_folder_becomes_the_classifier_that_the_core_trains(
     dock: TrainingDock, pictures: Path, tmp_path: Path, qtbot: Any, finish: Finish
 ) -> None:
     (pictures / "notes.txt").write_text("not an image")
+    shutil.copy(pictures / "blot" / "0.png", pictures / "blot" / "0_mask.png")
     assert not dock.run.isEnabled()
     choose(dock, pictures, qtbot)
     words = said(dock.plan)
-    assert "12 images, 2 classes: blot 6, none 6; 1 other file skipped." in words
+    assert (
+        "12 images, 2 classes: blot 6, none 6; 1 mask beside them skipped; 1 other file skipped."
+        in words
+    )
     assert "small-cnn from scratch at 32 × 32, 2 epochs on the CPU." in words
     assert dock.output.path() == tmp_path / "pictures-classifier"
     assert not dock.resume.isVisibleTo(dock)
@@ -97,6 +101,9 @@ def test_a_folder_becomes_the_classifier_that_the_core_trains(
     figures = expected.figures
     assert figures is not None
     assert f"accuracy <b>{figures.accuracy:.3f}</b>" in said(dock.report.words)
+    # Two images or three cannot tell it from a guess.
+    assert expected.warning
+    assert f"<b>{expected.warning}</b>" in said(dock.report.words)
     table, counts = dock.report.classes, dock.report.confusion
     for row, one in enumerate(figures.classes):
         cells = [table.item(row, column).text() for column in range(5)]
@@ -246,8 +253,9 @@ def test_the_new_classifier_goes_to_the_heatmap_dock(
     choose(dock, pictures, qtbot)
     dock.train()
     finish(dock.row)
-    # None is open: it is opened.
+    # None is open: all four steps are, since prompts and masks come next.
     dock.use.click()
+    assert "CAM → SAM (napari-cam-sam)" in viewer.window.dock_widgets
     workspace = workspace_of(viewer)
     # Docks of other tests may not be collected yet.
     docks = [w for w in QApplication.allWidgets() if isinstance(w, HeatmapDock)]
@@ -260,6 +268,24 @@ def test_the_new_classifier_goes_to_the_heatmap_dock(
     assert held.name == str(tmp_path / "pictures-classifier" / "model.safetensors")
     assert heatmap.classifier.name.value() == held.name
     assert held.card.class_names == ("blot", "none")
+    assert "not clearly better than guessing" in said(heatmap.row.words)
+    # It says that it is chosen and what comes next, until that was done.
+    chosen = "pictures-classifier is chosen. Now press Compute heatmap."
+    assert said(heatmap.row.words).startswith(chosen)
+    heatmap.classifier.name.set_value("lesion")
+    heatmap._refresh()
+    assert "is chosen" not in said(heatmap.row.words)
+    dock.use.click()
+    heatmap.load()
+    finish(heatmap.row)
+    assert said(heatmap.row.words).startswith(chosen)
+    viewer.layers.clear()
+    assert said(heatmap.row.words).startswith("pictures-classifier is chosen. Open an image")
+    viewer.add_image(np.zeros((36, 36), np.uint8), name="picture")
+    assert said(heatmap.row.words).startswith(chosen)
+    assert heatmap.compute()
+    finish(heatmap.row)
+    assert "is chosen" not in said(heatmap.row.words)
 
 
 def test_folder_settings_and_result_stay_when_the_dock_is_closed(

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 from napari.components import ViewerModel
+from PIL import Image as Pillow
 
 from napari_cam_sam.cam import heatmaps
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.evaluation import score_steps
+from napari_cam_sam.models.training import samples
 from napari_cam_sam.plugin.segment import segment_run
+from napari_cam_sam.plugin.state.heatmap_record import HeatmapRecord
 from napari_cam_sam.plugin.training.training_dock import TrainingDock
 from napari_cam_sam.plugin.workflow.workflow_dock import WorkflowDock
+from napari_cam_sam.prompts import strategies
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
 
 OPEN = "Open an image first: drop a file, or File → Open Sample."
@@ -23,6 +29,7 @@ FOLDER = "Choose a folder with one subfolder of images per class."
 CHOOSE = "No classifier? Go to step 2: draw a box, or take boxes from a truth."
 PLAN = "Heatmap of … for all 3 slices along axis 0, on the CPU"
 ONLY_A_TRY = " Trained on phantoms only: for trying out, not for patient images."
+TO_TRAIN = "8 images, 2 classes: blot 4, none 4. small-cnn from scratch …"
 ANYWHERE = "seeded on the CPU"
 # What the docks say beside it is left out: "…" stands for it.
 TABLE = {
@@ -57,8 +64,10 @@ TABLE = {
     "running": {
         "CAM → SAM": "Step 4 of 4: scores…",
         "Heatmap": f"{PLAN}.{ONLY_A_TRY}",
+        "Prompts": "Prompts from heatmaps on 3 slices… Slice 1: heatmap of …",
         "Segment": f"The mask of this slice is being made… Masks of 3 slices: {ANYWHERE}, …",
         "Scores": "Scoring mask preview of scan against truth…",
+        "Train": f"{TO_TRAIN} Loading PyTorch and listing the images…",
     },
     "done": {
         "CAM → SAM": "Done. Mean Dice …",
@@ -66,8 +75,11 @@ TABLE = {
         "Prompts": "Prompts of … on 3 slices. Slice 1: heatmap of …, 1 box, 1 point; 3 slices …",
         "Segment": f"Preview (C accepts): … {ANYWHERE}; 3 slices with prompts, …",
         "Scores": "Dice …, 3 of 3 slices are not empty.",
+        "Train": f"{TO_TRAIN} Done, … in all. The classifier is in …/pictures-classifier.",
     },
     "stale": {
+        "CAM → SAM": "Before your last changes: Mean Dice …",
+        "Prompts": "Prompts of … The heatmap is newer than the prompts: press Place on this slice.",
         "Segment": "Preview (C accepts): … Out of date: prompts changed. Press S. …",
         "Scores": "Scores are out of date: press Score.",
     },
@@ -80,12 +92,15 @@ TABLE = {
     "failed": {
         "CAM → SAM": "Stopped while computing heatmaps.",
         "Heatmap": "The model is damaged.",
+        "Prompts": "The rule is damaged. Slice 1: heatmap of …",
         "Segment": "The segmenter is damaged.",
         "Scores": "The scores are damaged.",
+        "Train": f"{TO_TRAIN} The pictures are damaged.",
     },
     "refused": {
         "Prompts": "No heatmap on this slice: compute one first (step 1), or draw a box. Slice …",
         "Segment": "No prompts on this slice. This slice has no prompts: place some (step 2), or …",
+        "Train": f"{FOLDER} Choose a folder for the classifier.",
     },
 }  # fmt: skip
 
@@ -100,6 +115,7 @@ class Docks(NamedTuple):
     until: Callable[[Callable[[], bool]], None]
     hold: Callable[[Any, str], Any]
     patch: pytest.MonkeyPatch
+    folder: Path
 
     def says(self, *names: str) -> dict[str, str]:
         """Return the sentences of the docks, of all where none is named."""
@@ -110,7 +126,7 @@ class Docks(NamedTuple):
             "Prompts": (way.prompts.row.words, way.prompts.found),
             "Segment": (review.shown, way.segment.row.words),
             "Scores": (way.scores.row.words,),
-            "Train": (self.train.plan,),
+            "Train": (self.train.plan, self.train.row.words),
         }
         said = {
             name: " ".join(one.text() for one in labels if one.text())
@@ -147,6 +163,28 @@ class Docks(NamedTuple):
         self.way.heatmap.load()
         self.finish(self.way.heatmap.row)
         self.way.run.click()
+
+    def put_heatmap(self) -> None:
+        workspace = self.way.workspace
+        workspace.heatmaps.set_record(
+            workspace.heatmaps.layer(0, create=True), 1, HeatmapRecord("a", {"a": 1.0}, None, {})
+        )
+        workspace.heatmaps_changed.emit()
+
+    def choose_pictures(self) -> None:
+        """Let the Train dock train the smallest network, on the smallest pictures."""
+        for name, number in product(("blot", "none"), range(4)):
+            (self.folder / "pictures" / name).mkdir(parents=True, exist_ok=True)
+            pixels = np.random.default_rng(number).integers(0, 120, (36, 36)).astype(np.uint8)
+            Pillow.fromarray(pixels).save(self.folder / "pictures" / name / f"{number}.png")
+        form = self.train.parameters
+        form.architecture.set_value("small-cnn")
+        form.rows.setValue(32)
+        form.epochs.setValue(2)
+        form.device.set_value("cpu")
+        form.rest.widget("batch_size").setValue(4)
+        self.train.source.folder.text.setText(str(self.folder / "pictures"))
+        self.until(lambda: "2 classes" in self.train.plan.text())
 
     def wait_for_end(self) -> None:
         self.until(self.way.run.isEnabled)
@@ -188,11 +226,12 @@ def running(docks: Docks) -> dict[str, str]:
     way, said = docks.way, {}
     gates = {
         "Heatmap": docks.hold(heatmaps, "compute_heatmaps"),
+        "Prompts": docks.hold(strategies, "prompts_from_heatmap"),
         "Segment": docks.hold(segment_run, "decode"),
         "Scores": docks.hold(score_steps, "score_slice"),
     }
     docks.run()
-    for step, (name, gate) in zip((1, 3, 4), gates.items(), strict=True):
+    for step, (name, gate) in enumerate(gates.items(), start=1):
         docks.until(gate.entered.is_set)
         docks.until(lambda: "Loading" not in way.segment.row.words.text())
         docks.settle()
@@ -200,12 +239,22 @@ def running(docks: Docks) -> dict[str, str]:
         said |= docks.says("CAM → SAM", name)
         gate.open()
     docks.wait_for_end()
+    docks.choose_pictures()
+    gate = docks.hold(samples, "samples_from_folder")
+    docks.train.train()
+    docks.until(gate.entered.is_set)
+    said |= docks.says("Train")
+    gate.open()
+    docks.finish(docks.train.row)
     return said
 
 
 def done(docks: Docks) -> dict[str, str]:
     docks.run()
     docks.wait_for_end()
+    docks.choose_pictures()
+    docks.train.train()
+    docks.finish(docks.train.row)
     return docks.says()
 
 
@@ -215,7 +264,13 @@ def stale(docks: Docks) -> dict[str, str]:
     docks.draw_box()
     docks.way.scores.choices.heatmap.set_value(None)
     docks.way.scores.choices.changed.emit()
-    return docks.says("Segment", "Scores")
+    said = docks.says("Segment", "Scores")
+    docks.way.segment.review.flip(1)
+    said |= docks.says("CAM → SAM")
+    docks.way.heatmap.method.set_value("hires-cam")
+    docks.way.heatmap.compute()
+    docks.finish(docks.way.heatmap.row)
+    return said | docks.says("Prompts")
 
 
 def another_axis(docks: Docks) -> dict[str, str]:
@@ -248,14 +303,25 @@ def failed(docks: Docks) -> dict[str, str]:
     breaks(score_steps, "score_steps", "The scores are damaged.")
     way.scores.score()
     docks.finish(way.scores.row)
-    return said | docks.says("Scores")
+    said |= docks.says("Scores")
+    breaks(strategies, "prompts_from_heatmap", "The rule is damaged.")
+    docks.put_heatmap()
+    way.prompts.extract()
+    docks.finish(way.prompts.row)
+    said |= docks.says("Prompts")
+    docks.choose_pictures()
+    breaks(samples, "samples_from_folder", "The pictures are damaged.")
+    docks.train.train()
+    docks.finish(docks.train.row)
+    return said | docks.says("Train")
 
 
 def refused(docks: Docks) -> dict[str, str]:
     docks.open_image()
     docks.way.prompts.extract()
     docks.way.segment.segment()
-    said = docks.says("Prompts", "Segment")
+    docks.train.train()
+    said = docks.says("Prompts", "Segment", "Train")
     # Each goes once it is no longer so, whichever dock it was done in.
     docks.way.workspace.show_plane(0, 0)
     docks.settle()
@@ -280,7 +346,9 @@ STATES = {
 
 
 @pytest.fixture
-def docks(qapp: Any, qtbot: Any, finish: Any, hold: Any, monkeypatch: pytest.MonkeyPatch) -> Docks:
+def docks(
+    qapp: Any, qtbot: Any, finish: Any, hold: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Docks:
     viewer = ViewerModel()
     way, train = WorkflowDock(viewer), TrainingDock(viewer)
     for dock in (way, train):
@@ -291,7 +359,7 @@ def docks(qapp: Any, qtbot: Any, finish: Any, hold: Any, monkeypatch: pytest.Mon
     def until(so: Callable[[], bool]) -> None:
         qtbot.waitUntil(so, timeout=120_000)
 
-    return Docks(viewer, way, train, finish, until, hold, monkeypatch)
+    return Docks(viewer, way, train, finish, until, hold, monkeypatch, tmp_path)
 
 
 @pytest.mark.parametrize("state", TABLE)

@@ -28,6 +28,23 @@ def test_it_says_how_good_what_was_missed_and_what_to_do_next() -> None:
     assert "Missed: 12 slices." in scores_words(many, range(24), 24)
 
 
+def test_it_says_why_a_slice_was_missed_where_there_are_heatmaps() -> None:
+    def heat(index: int, hit: float, flag: str = "") -> ScoredRow:
+        scores = Scores({"dice": 0.0, "pointing_hit": hit}, (flag,) if flag else ())
+        return ScoredRow("plane", index, index, scores)
+
+    rows = [
+        _row(7, 0.8), heat(6, 0.0, "heatmap-constant"), heat(8, 0.0, "heatmap-constant"),
+        heat(14, 0.0), heat(15, 1.0),
+    ]  # fmt: skip
+    assert (
+        "Missed: slices 6 and 8 (the heatmap is empty); slice 14 (the heatmap peaks "
+        "beside it); slice 15 (the heatmap peaks on it, the mask does not hold it). Next:"
+    ) in scores_words(rows, range(24), 24)
+    words = scores_words([ScoredRow("image", 0, 0, heat(0, 0.0).scores)], [0], 1)
+    assert "The ground truth was missed: the heatmap peaks beside it. Next:" in words
+
+
 def test_slices_that_the_run_did_not_look_at_are_not_missed() -> None:
     words = scores_words([_row(7, 0.8), _row(8, 0.0, "prediction-empty")], [7], 24)
     assert words.startswith(
@@ -51,4 +68,7 @@ def test_without_a_truth_it_says_on_how_many_slices_there_are_masks() -> None:
     assert masks_words([3, 4]) == (
         "Done: masks on 2 slices. Not scored, as there is no ground truth. Next: look through the "
         "slices (N, P), correct boxes, accept masks (C)."
+    )
+    assert masks_words([0], flat=True) == (
+        "Done. Not scored, as there is no ground truth. Next: correct boxes, accept masks (C)."
     )

@@ -366,7 +366,8 @@ def test_the_end_of_a_run_is_told_below_its_button_and_moves_nothing(
     assert not way.plan.isVisible()
     assert way.words.text().startswith("Done for 2 of 24 slices; ")
     dice = {row["number"]: row["dice"] for row in way.scores.table.as_data()[:9]}
-    said = f"Mean Dice {dice[9] / 2:.3f} on 2 slices. Missed: slice 8. Next: draw a box"
+    missed = "Missed: slice 8 (the heatmap is empty). Next: draw a box"
+    said = f"Mean Dice {dice[9] / 2:.3f} on 2 slices. {missed}"
     assert said in way.words.text()
     assert _top_of(way, way.words) < _top_of(way, way.sections[0])
     qtbot.wait(50)

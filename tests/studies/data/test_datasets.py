@@ -80,6 +80,15 @@ class TestBusi:
         np.testing.assert_array_equal(truth.data, (one | two).astype(np.uint8))
         assert read_case(found.cases[3])[1] is None
 
+    def test_what_docks_saved_beside_an_image_is_no_case(self, busi):
+        path, one, _ = busi
+        before = read_dataset("busi", path)
+        save(path / "benign/benign (1)-labels.png", np.uint8(255) * one)
+        assert read_dataset("busi", path) == before
+        # Of no image that is there it may be anything.
+        save(path / "benign/other-labels.png", np.uint8(255) * one)
+        assert len(read_dataset("busi", path).cases) == len(before.cases) + 1
+
     def test_classes(self, busi):
         path, _, _ = busi
         assert len(read_dataset("busi", path, classes=["malignant"]).cases) == 1

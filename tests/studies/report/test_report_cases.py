@@ -9,8 +9,18 @@ import pytest
 from napari_cam_sam.cli import main
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.metrics.overlap import overlap
-from napari_cam_sam.studies.config.plan import plan_data, read_study
+from napari_cam_sam.pipeline.parameters import RunParameters
+from napari_cam_sam.studies.config.plan import (
+    DatasetSource,
+    Study,
+    plan_data,
+    plan_hash,
+    read_study,
+)
+from napari_cam_sam.studies.config.settings import Setting
+from napari_cam_sam.studies.report import statistics
 from napari_cam_sam.studies.report.cases import case_renderer, restore_study
+from napari_cam_sam.studies.report.page import write_report
 from napari_cam_sam.studies.run.runner import run_study
 
 STUDY = """
@@ -66,6 +76,43 @@ def test_a_record_with_odd_values_is_refused(study, value):
             restore_study(changed)
 
 
+@pytest.mark.parametrize(
+    ("planes", "sentence"),
+    [
+        ({"start": 2, "stop": 4}, ""),
+        (None, "of another version"),
+        ({"start": 2, "stop": 5}, "of another version"),
+        ({"start": 2}, "cannot be made again"),
+        ({}, "cannot be made again"),
+        ({"start": "2", "stop": 4}, "cannot be made again"),
+        ({"start": 2.0, "stop": 4}, "cannot be made again"),
+        ({"start": None, "stop": 4}, "cannot be made again"),
+        ({"start": [], "stop": {}}, "cannot be made again"),
+        ({"start": 2, "stop": 10**400}, "of another version"),
+        ({"start": True, "stop": 4}, "cannot be made again"),
+        ({"start": 2, "stop": 4, "step": 2}, "cannot be made again"),
+        ([2, 3], "cannot be made again"),
+        ("2:4", "cannot be made again"),
+        (2, "cannot be made again"),
+        (True, "cannot be made again"),
+    ],
+)
+def test_a_range_of_slices_comes_back_whole_or_not_at_all(tmp_path, planes, sentence):
+    run = RunParameters(strategy="truth-box", planes=range(2, 4))
+    source = DatasetSource("folders", tmp_path)
+    study = Study("slices", source, (Setting("truth", None, "seeded", run),))
+    record = json.loads(json.dumps({"study": plan_data(study), "plan": plan_hash(study)}))
+    where = record["study"]["settings"]["truth"]["run"]
+    assert where["planes"] == {"start": 2, "stop": 4}
+    where["planes"] = planes
+    if sentence:
+        with pytest.raises(CamSamError, match=sentence):
+            restore_study(record)
+        return
+    (again,) = restore_study(record).settings
+    assert again.run == run
+
+
 def test_a_picture_shows_the_mask_that_was_scored(study):
     render = case_renderer(study.record, "cpu")
     table = study.table
@@ -105,6 +152,29 @@ def test_report_from_the_shell(study, capsys, tmp_path):
     assert f"Written to {output}" in out
     assert main([*argv, "--metric", "dyce"]) == 2
     assert "no score 'dyce'" in capsys.readouterr().err
+
+
+def test_each_bootstrap_of_a_report_is_drawn_once(study, capsys, tmp_path, monkeypatch):
+    asked = []
+    for name in ("summarise", "compare_settings"):
+        inner = getattr(statistics, name)
+
+        def counted(table, metric, by=("setting",), *, seed, name=name, inner=inner):
+            asked.append((name, metric, tuple(map(str, by)), len(table)))
+            return inner(table, metric, by, seed=seed)
+
+        monkeypatch.setattr(statistics, name, counted)
+    argv = ["report", str(study.folder), "--output", str(tmp_path / "a.html"), "--pictures", "0"]
+    assert main([*argv, "--json", "--seed", "3"]) == 0
+    assert len(asked) == len(set(asked)) > 5
+    said = json.loads(capsys.readouterr().out)
+    # What is printed is what the page shows, and both are what Python gives.
+    whole = statistics.summarise(study.table, "dice", seed=3)
+    assert [one["ci_low"] for one in said["settings"]] == whole["ci_low"].to_list()
+    asked.clear()
+    page = write_report(study.folder, output=tmp_path / "b.html", seed=3)
+    assert len(asked) == len(set(asked)) > 5
+    assert page.read_bytes() == (tmp_path / "a.html").read_bytes()
 
 
 def test_images_that_moved_leave_the_report_without_pictures(study, capsys, tmp_path):

@@ -31,6 +31,7 @@ from napari_cam_sam.models.segment.small_unet import SmallUNet
 from napari_cam_sam.models.segmentation import SegmentationNetwork
 from napari_cam_sam.models.segmentation_cards import SegmentationCard
 from napari_cam_sam.models.training.augmentation import move
+from napari_cam_sam.schemas import check_fields
 
 __all__ = ["MaskTrainingParameters", "save_network", "train_on_masks"]
 
@@ -87,6 +88,7 @@ class MaskTrainingParameters:
     device: str = "auto"
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if any(side < 32 or side % 16 for side in self.input_size) or len(self.input_size) != 2:
             raise CamSamError(
                 f"The input size must be two multiples of 16 from 32, not {self.input_size!r}."

@@ -8,9 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ClassFigures", "Figures", "ReliabilityBin", "figures_of"]
+__all__ = [
+    "ClassFigures",
+    "Figures",
+    "ReliabilityBin",
+    "balanced_accuracy_interval",
+    "figures_of",
+    "warning_of",
+]
 
 _BINS = 10
+_LEVEL = 0.95
 
 
 @dataclass(frozen=True)
@@ -141,6 +149,76 @@ def figures_of(
         classes=tuple(rows),
         confusion=tuple(map(tuple, confusion_matrix(labels, predicted, labels=every).tolist())),
         reliability=reliability,
+    )
+
+
+def balanced_accuracy_interval(confusion: Sequence[Sequence[int]]) -> tuple[float, float]:
+    """Compute the 95 % interval of the balanced accuracy.
+
+    The exact interval of each class's recall, put together by the method of variance estimates
+    recovery (Newcombe, "Interval estimation for the difference between independent proportions").
+    It holds its level for a few images a class, where a bootstrap of none that is wrong would
+    have no width.
+
+    Parameters
+    ----------
+    confusion : sequence of sequence of int
+        Rows are labels, columns predictions. Classes without images do not count.
+
+    Returns
+    -------
+    low, high : float
+
+    Examples
+    --------
+    >>> from napari_cam_sam.models.training.figures import balanced_accuracy_interval
+    >>> low, high = balanced_accuracy_interval([[3, 0], [0, 3]])
+    >>> round(low, 2), high  # three of three, twice: it may still be a guess
+    (0.5, 1.0)
+    """
+    from scipy.stats import binomtest
+
+    below, above, recalls = [], [], []
+    for index, counts in enumerate(confusion):
+        if not sum(counts):
+            continue
+        found = binomtest(counts[index], sum(counts)).proportion_ci(_LEVEL, method="exact")
+        recall = counts[index] / sum(counts)
+        recalls.append(recall)
+        below.append(recall - found.low)
+        above.append(found.high - recall)
+    mean, n = np.mean(recalls), len(recalls)
+    return float(mean - np.hypot.reduce(below) / n), float(mean + np.hypot.reduce(above) / n)
+
+
+def warning_of(figures: Figures | None) -> str:
+    """Return what must be said of a classifier that may be no better than guessing.
+
+    Guessing, and giving all images the same class, have a balanced accuracy of one over the number
+    of classes, however many images each class has. A classifier is better if the whole interval
+    of its balanced accuracy lies above that.
+
+    Parameters
+    ----------
+    figures : Figures or None
+        Of images that it did not learn from.
+
+    Returns
+    -------
+    str
+        Empty where it is better, or where nothing is known.
+    """
+    if figures is None:
+        return ""
+    low, high = balanced_accuracy_interval(figures.confusion)
+    chance = 1 / sum(any(counts) for counts in figures.confusion)
+    if low > chance:
+        return ""
+    return (
+        f"It may be no better than guessing: on {figures.n} images its balanced accuracy is "
+        f"{figures.balanced_accuracy:.2f} (95 % interval {low:.2f} to {high:.2f}), and giving all "
+        f"of them the same class has {chance:.2f}. Its heatmaps may mean nothing: train on more "
+        "images, check their labels, or choose another task."
     )
 
 

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 from napari_cam_sam.errors import CamSamError, unknown_name
 from napari_cam_sam.images.windows import WindowParameters
 from napari_cam_sam.models.names import OWN_NAMES, TORCHVISION_NAMES
+from napari_cam_sam.schemas import check_fields
 
 __all__ = [
     "PRESETS",
@@ -82,6 +83,7 @@ class AugmentationParameters:
     mixup: float = 0.0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name, most in (
             ("rotation", 180.0), ("zoom", 4.0), ("aspect", 2.0), ("shift", 1.0), ("gamma", 2.0),
             ("gain", 0.99), ("blur", 1.0), ("noise", 1.0), ("erase", 1.0),
@@ -194,6 +196,7 @@ class TrainingParameters:
     augmentation: AugmentationParameters = field(default_factory=AugmentationParameters)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         known = (*OWN_NAMES, *TORCHVISION_NAMES)
         if self.architecture not in known:
             raise unknown_name("architecture", self.architecture, known)

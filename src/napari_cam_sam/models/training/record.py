@@ -12,9 +12,12 @@ from torch import Tensor
 from napari_cam_sam.errors import CamSamError, refusal
 from napari_cam_sam.models.training.figures import Figures
 from napari_cam_sam.models.training.results import Epoch
-from napari_cam_sam.schemas import check_json
+from napari_cam_sam.schemas import check_json, shorten
 
 __all__ = ["StateRecord", "figures_in"]
+
+# Far more than fit on a disk, and few enough for statistics.
+_MOST_IMAGES = 10**12
 
 
 class _Epoch(BaseModel):
@@ -87,6 +90,9 @@ def figures_in(record: Mapping[str, Any]) -> Figures | None:
     n = len(figures.classes)
     if len(figures.confusion) != n or any(len(row) != n for row in figures.confusion):
         raise refusal(f"The confusion should have {n} rows and columns, one a class", source)
+    counts = [count for row in figures.confusion for count in row]
+    if min(counts) < 0 or not 0 < sum(counts) == figures.n <= _MOST_IMAGES:
+        raise refusal(f"The confusion should count {shorten(figures.n)} images", source)
     return figures
 
 

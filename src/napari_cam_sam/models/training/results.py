@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from napari_cam_sam.models.training.figures import Figures
+from napari_cam_sam.models.training.figures import Figures, warning_of
 from napari_cam_sam.models.training.samples import LeftOut
 from napari_cam_sam.models.training.split import Copies
 
@@ -101,3 +101,8 @@ class TrainingResult:
     left_out: tuple[LeftOut, ...]
     start: str
     seconds: float
+
+    @property
+    def warning(self) -> str:
+        """What must be said where it may be no better than guessing; else empty."""
+        return warning_of(self.figures or self.validation)

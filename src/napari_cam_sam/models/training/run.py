@@ -332,6 +332,7 @@ def _record(
         "finished": result.finished,
         "figures": result.figures,
         "validation": result.validation,
+        "warning": result.warning,
         "parts": result.parts,
         "best_epoch": result.best_epoch,
         "epochs": len(result.epochs),

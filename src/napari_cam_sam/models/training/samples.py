@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_cam_sam.errors import CamSamError, refusal
-from napari_cam_sam.images.formats import suffix_of
+from napari_cam_sam.images.formats import saved_from, suffix_of
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.reading import check_same_grid, read_image, read_labels
 from napari_cam_sam.parsing import parse_csv, read_text
@@ -111,8 +111,8 @@ def samples_from_folder(folder: str | Path) -> SampleSet:
 
     Images may lie in folders inside a class's folder; files and folders whose names start with a
     dot are passed over. Files that are no images by their suffix are left out and named, as are
-    folders that ``napari-cam-sam run`` wrote, and masks: ``NAME_mask`` or ``NAME_mask_1`` beside
-    ``NAME``, as BUSI has them.
+    folders that ``napari-cam-sam run`` wrote, what docks saved beside an image (see `saved_from`),
+    and masks: ``NAME_mask`` or ``NAME_mask_1`` beside ``NAME``, as BUSI has them.
 
     Parameters
     ----------
@@ -240,6 +240,9 @@ def _why_no_image(path: Path) -> str | None:
         suffix_of(path)
     except CamSamError:
         return "is no image by its suffix"
+    image = saved_from(path)
+    if image is not None:
+        return f"was saved of {image.name}"
     masked = re.fullmatch(r"(.+)_mask(_\d+)?(\..+)", path.name)
     if masked is not None and path.with_name(masked[1] + masked[3]).is_file():
         return f"is a mask of {masked[1] + masked[3]}"

@@ -20,6 +20,7 @@ from napari_cam_sam.plugin.layers.layer_axes import (
     one_channel,
     put_in_order,
 )
+from napari_cam_sam.plugin.qt.dock import connect_to_layers
 from napari_cam_sam.plugin.qt.messages import Message
 from napari_cam_sam.plugin.qt.widgets import SpinBox, ValueComboBox, button, hbox, vbox
 from napari_cam_sam.plugin.state.workspace import Workspace
@@ -42,6 +43,8 @@ class AxesPanel(QWidget):
     def __init__(self, workspace: Workspace) -> None:
         super().__init__()
         self._workspace = workspace
+        # Whether a choice was refused, as there is work on the image.
+        self._refused = False
         self.choice = ValueComboBox("What each axis of the image is, from first to last.")
         self.apply = button(
             "Reorder axes",
@@ -58,6 +61,8 @@ class AxesPanel(QWidget):
         self.choice.chosen.connect(self._chosen)
         self.apply.clicked.connect(self.put_in_order)
         workspace.image_changed.connect(self.look)
+        workspace.prompts.changed.connect(self._look_if_refused)
+        connect_to_layers(self, workspace.viewer, self._look_if_refused)
         self.look()
 
     def look(self) -> None:
@@ -74,9 +79,14 @@ class AxesPanel(QWidget):
         notes: tuple[str, ...] = ()
         with suppress(CamSamError):
             notes = self._workspace.image().notes
-        words = " ".join((*_in_words(layer, known), *notes))
+        self._refused = self._refused and self._has_work(layer)
+        words = _WORK if self._refused else " ".join((*_in_words(layer, known), *notes))
         self.words.setText(words)
         self.setVisible(open_ or bool(words))
+
+    def _look_if_refused(self, _: object = None) -> None:
+        if self._refused:
+            self.look()  # the work may be gone
 
     def put_in_order(self) -> None:
         """Lay the image out as the docks need it; of five axes one channel becomes a layer."""
@@ -127,8 +137,8 @@ class AxesPanel(QWidget):
         before = axes_of(layer)
         after = LayerAxes(letters, "chosen")
         if before.usable and not after.usable and self._has_work(layer):
-            self._offer(layer, before)
-            self.words.setText(_WORK)
+            self._refused = True
+            self.look()
             return
         choose_letters(layer, letters)
         if before.usable and after.usable:

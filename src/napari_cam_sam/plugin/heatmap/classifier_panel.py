@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
@@ -17,8 +18,9 @@ from napari_cam_sam.models.names import (
 )
 from napari_cam_sam.plugin.heatmap.code_question import CodeQuestion
 from napari_cam_sam.plugin.heatmap.loaded_classifier import LoadedClassifier, described
+from napari_cam_sam.plugin.qt.paths import CHECKPOINT_FILES
 from napari_cam_sam.plugin.qt.plain_text import show_warning
-from napari_cam_sam.plugin.qt.widgets import CHECKPOINT_FILES, ValueComboBox
+from napari_cam_sam.plugin.qt.widgets import ValueComboBox
 from napari_cam_sam.plugin.qt.wording import device_words
 from napari_cam_sam.plugin.state.heatmap_record import PREDICTED, HeatmapRecord
 
@@ -33,6 +35,7 @@ _BROWSE = "Open a checkpoint…"
 _BUNDLE = "Open a MONAI bundle…"
 _CHOICES = ("target", "layer", "classifier_sha256", "plane_order")
 _ORDERS = (("rows, columns", "rows-columns"), ("columns, rows (nibabel)", "columns-rows"))
+_MAY_GUESS = " In training it was not clearly better than guessing: its heatmaps may mean nothing."
 _DEVICES = [("auto", "auto"), ("CPU", "cpu")]
 
 
@@ -72,6 +75,8 @@ class ClassifierPanel(QObject):
         # That is not on the list, as long as PyTorch was not asked which there are.
         self._wanted_device: str | None = None
         self._listed: str | None = None
+        # That was trained just now, until a heatmap is made with it.
+        self.trained = ""
         self._shown: HeatmapRecord | None = None
 
         self.code = CodeQuestion()
@@ -146,6 +151,12 @@ class ClassifierPanel(QObject):
             return None
         return self._held()
 
+    @property
+    def takes_volumes(self) -> bool:
+        """Whether the classifier is loaded, and takes a volume at once."""
+        loaded = self.loaded()
+        return loaded is not None and loaded.of_volumes
+
     def plane_order(self) -> str | None:
         """Return the order of rows and columns that is wanted, None for what the card says."""
         return self._wanted.plane_order
@@ -165,10 +176,21 @@ class ClassifierPanel(QObject):
         """Return in words which class will be explained, as far as that is known."""
         return next((one for one in self.targets() if one is not None), "") or "the predicted class"
 
+    def trained_words(self) -> str:
+        """Return what to do with a classifier that was trained just now; empty for others."""
+        if not self.trained or self.name.value() != self.trained:
+            return ""
+        said = f"{Path(self.trained).parent.name} is chosen."
+        if self._workspace.image_layer is None:
+            return f"{said} Open an image like those that it learned from, then compute a heatmap."
+        return f"{said} Now press Compute heatmap. "
+
     def caution(self) -> str:
-        """Return what to know of a shipped model before it is used; empty for others."""
-        shipped = self.name.value() in (*shipped_classifiers(), *shipped_networks())
-        return " Trained on phantoms only: for trying out, not for patient images." * shipped
+        """Return what to know of a model before it is used; empty for nothing."""
+        if self.name.value() in (*shipped_classifiers(), *shipped_networks()):
+            return " Trained on phantoms only: for trying out, not for patient images."
+        loaded = self.loaded()
+        return _MAY_GUESS if loaded is not None and loaded.guesses else ""
 
     def adopt(self, loaded: LoadedClassifier) -> None:
         """Take a classifier that was loaded, and list what there is to choose of it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.plugin.state.plane_words import slider_label
+from napari_cam_sam.plugin.state.plane_words import plane_label
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.state.workspace import Workspace
@@ -28,9 +28,8 @@ def found_words(workspace: Workspace, chosen: dict[str, Any]) -> str:
         Empty where the slice has no heatmap.
     """
     try:
-        axis, index = workspace.plane()
-        note = workspace.heatmaps.record(axis, index)
-        slider = slider_label(workspace.shown)
+        note = workspace.heatmaps.record(*workspace.plane())
+        where = plane_label(workspace.shown)
     except CamSamError:
         return ""
     if note is None:
@@ -41,4 +40,7 @@ def found_words(workspace: Workspace, chosen: dict[str, Any]) -> str:
     # A network has a probability a pixel: the highest on the plane is told.
     most = "highest probability of " if note.made_by.get("pixels") else ""
     other = note.other_words(chosen) if chosen else ""
-    return f"Slice {index}{slider}: {most}{text}.{reason} {other}".rstrip()
+    if not where and not most:
+        where = "Probability: "
+    said = f"{where}{most}{text}."
+    return f"{said[0].upper()}{said[1:]}{reason} {other}".rstrip()

@@ -11,31 +11,31 @@ from qtpy.QtCore import QTimer, Signal
 from napari_cam_sam.cam.names import METHOD_NAMES, WITHOUT_LAYERS
 from napari_cam_sam.cam.parameters import OcclusionParameters
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.images.windows import WindowParameters
 from napari_cam_sam.plugin.heatmap.axes_panel import AxesPanel
 from napari_cam_sam.plugin.heatmap.classifier_panel import ClassifierPanel
 from napari_cam_sam.plugin.heatmap.found_words import found_words
-from napari_cam_sam.plugin.heatmap.heatmap_run import HeatmapPlan, HeatmapRun, HeatmapSettings, span
+from napari_cam_sam.plugin.heatmap.heatmap_plan import HeatmapPlan, plan_heatmaps
+from napari_cam_sam.plugin.heatmap.heatmap_run import HeatmapRun, HeatmapSettings
 from napari_cam_sam.plugin.heatmap.pixel_set_panel import PixelSetPanel
+from napari_cam_sam.plugin.heatmap.scroll_follower import ScrollFollower
 from napari_cam_sam.plugin.heatmap.view_buttons import ViewButtons
 from napari_cam_sam.plugin.heatmap.window_choice import WindowChoice
+from napari_cam_sam.plugin.layers.layer_geometry import path_of
 from napari_cam_sam.plugin.qt.dock import Dock, connect_to_layers
+from napari_cam_sam.plugin.qt.messages import WrappingLabel
 from napari_cam_sam.plugin.qt.parameter_form import ParameterForm
-from napari_cam_sam.plugin.qt.plain_text import Label
 from napari_cam_sam.plugin.qt.saving import Saving, SavingRow, heatmap_saving
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
-from napari_cam_sam.plugin.qt.timers import single_shot_timer
 from napari_cam_sam.plugin.qt.widgets import (
     FractionSlider,
     ValueComboBox,
     button,
-    checkbox,
     form_layout,
     vbox,
 )
 from napari_cam_sam.plugin.qt.wording import why_not
+from napari_cam_sam.plugin.state.image_notice import ImageNotice
 from napari_cam_sam.plugin.state.plane_range import PlaneRange
-from napari_cam_sam.plugin.state.plane_words import slider_label
 from napari_cam_sam.plugin.state.preferences import preferences
 from napari_cam_sam.plugin.viewer.attach import workspace_of
 
@@ -45,9 +45,6 @@ if TYPE_CHECKING:
     from napari_cam_sam.plugin.state.snapshot import Snapshot
 
 __all__ = ["HeatmapDock"]
-
-_FOLLOW_MS = 120
-_NO_CLASSIFIER = "No classifier? Go to step 2: draw a box, or take boxes from a truth."
 
 
 class HeatmapDock(Dock):
@@ -69,19 +66,20 @@ class HeatmapDock(Dock):
         super().__init__()
         self.workspace = workspace_of(napari_viewer)
         # What a task is for says what a press of the button does meanwhile.
-        self._following = self._loading = self._queued = False
+        self._loading = self._queued = False
         self._chosen_for: object = None
         # The last ones that can be: the form shows others while they are typed.
         self._occlusion = OcclusionParameters()
         self._build()
+        ImageNotice(self.workspace, self)
         self._connect()
         self._fit_model()
         self._image_changed()
+        self.workspace.docks.register("use classifier", self.take_trained)
+        self.workspace.docks.take_over("heatmap", self, self._beside, self._begin_with)
         preferred = preferences().classifier
         if preferred and self.classifier.name.value() is None:
             self.choose(preferred)
-        self.workspace.docks.register_state("heatmap", self.state, self.set_state)
-        self.workspace.docks.register("use classifier", self.choose)
 
     def _build(self) -> None:
         self.image = ValueComboBox("The image to work on.")
@@ -100,12 +98,8 @@ class HeatmapDock(Dock):
         self.least = FractionSlider("Slices below this probability get an empty heatmap.", 0.5)
         self.pixels = PixelSetPanel(self.workspace)
         self.planes = PlaneRange(self.workspace.shown)
-        self.follow = checkbox(
-            "Compute while scrolling",
-            "Computes the heatmap of each slice you scroll to, unless it is there already.",
-        )
         self.run = button("Compute heatmap", "Runs in the background.")
-        self.found = Label(wraps=True)
+        self.found = WrappingLabel()
         self.row = TaskProgress()
         self.saving = SavingRow(
             "Save heatmap…",
@@ -115,6 +109,10 @@ class HeatmapDock(Dock):
             lambda: why_not(self._to_save),
         )
         self._run = HeatmapRun(self.workspace, self.classifier, self.row, self)
+        self._follower = ScrollFollower(
+            self.workspace, self.classifier, self._run, self.row, self._settings
+        )
+        self.follow = self._follower.switch
 
         self._rows = form_layout(
             (
@@ -139,8 +137,6 @@ class HeatmapDock(Dock):
             self.found, self.saving, margins=None,
         ).addStretch()  # fmt: skip
 
-        self._follow_timer = single_shot_timer(self, self._compute_followed, _FOLLOW_MS)
-
     def _connect(self) -> None:
         workspace = self.workspace
         self.image.chosen.connect(lambda: workspace.choose_image(self.image.value()))
@@ -159,8 +155,7 @@ class HeatmapDock(Dock):
             workspace.window_changed,
         ):
             signal.connect(self._refresh)
-            signal.connect(self._follow_soon)
-        self.follow.toggled.connect(self._follow_soon)
+            signal.connect(self._follower.look_soon)
         self.run.clicked.connect(lambda: self.compute())
         self._run.ended.connect(self._ended)
         workspace.image_changed.connect(self._image_changed)
@@ -181,10 +176,11 @@ class HeatmapDock(Dock):
     def _image_changed(self) -> None:
         self._list_images()
         self._rows.setRowVisible(self.views, self.views.useful)
+        self._fit_model()
         # Another image, not new pixels in the same: what suits it is chosen, once.
-        layer = self.workspace.image_layer
-        if layer is not self._chosen_for:
-            self._chosen_for = layer
+        image = self.workspace.shown.frame_key().layer
+        if image != self._chosen_for:
+            self._chosen_for = image
             self.code.forget()
             suited = self.workspace.suggestion("classifier")
             if suited is not None:
@@ -196,24 +192,28 @@ class HeatmapDock(Dock):
         """Show what the model that is loaded needs to know: a classifier has no pixels."""
         loaded = self.classifier.loaded()
         self._rows.setRowVisible(self.pixels, loaded is not None and loaded.segments)
-        self._rows.setRowVisible(self.classifier.order, loaded is not None and loaded.has_order)
-        if self._takes_volumes():
+        has_order = loaded is not None and loaded.has_order
+        picture = self.workspace.shown.is_picture
+        self._rows.setRowVisible(self.classifier.order, has_order and not picture)
+        if self.classifier.takes_volumes:
             self.follow.setChecked(False)
-
-    def _takes_volumes(self) -> bool:
-        loaded = self.classifier.loaded()
-        return loaded is not None and loaded.of_volumes
 
     def _plane_changed(self) -> None:
         self.planes.fit()
         self._refresh()
         self._show_found()
-        self._follow_soon()
+        self._follower.look_soon()
 
     def choose(self, classifier: str, target: str | None = None) -> None:
         """Choose a classifier by name or path, and the class to explain once it is loaded."""
         self.classifier.choose(classifier, target)
         self._load_if_seen()
+
+    def take_trained(self, path: str) -> None:
+        """Choose a classifier that was trained just now, and show that it is chosen."""
+        self.classifier.trained = path
+        self.choose(path)
+        self.come_forward()
 
     def _load_if_seen(self) -> None:
         if self.isVisible():
@@ -234,7 +234,6 @@ class HeatmapDock(Dock):
 
     def state(self) -> dict[str, Any]:
         """Return the choices as plain data, for the session."""
-        window = self.workspace.window_parameters
         return {
             **self.classifier.state(),
             **self.planes.state(),
@@ -242,13 +241,12 @@ class HeatmapDock(Dock):
             "method": self.method.value(),
             "occlusion": asdict(self._occlusion),
             "at_least": self.least.value(),
-            "window": None if window is None else asdict(window),
+            "window": self.window.state(),
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Take choices from a session; what is no longer there is passed over."""
-        window = state.get("window")
-        self.workspace.choose_window(WindowParameters(**window) if window else None)
+        self.window.set_state(state.get("window"))
         self._image_changed()
         self.method.set_value(state.get("method"))
         self.occlusion.set_value(OcclusionParameters(**state.get("occlusion", {})))
@@ -257,6 +255,28 @@ class HeatmapDock(Dock):
         self.least.set_value(state.get("at_least", 0.5))
         self.classifier.set_state(state)
         self._refresh()
+
+    def _beside(self) -> dict[str, Any]:
+        """Return what the next dock begins with, beside the choices, and for which image it is."""
+        return {
+            "image": self._chosen_for, "picked": self.planes.picked,
+            "follow": self.follow.isChecked(),
+        }  # fmt: skip
+
+    def _begin_with(self, state: dict[str, Any], image: object, picked: bool, follow: bool) -> None:
+        """Go on with the choices of the dock before; what is of its image alone stays with that."""
+        here = self.workspace.shown.frame_key().layer
+        self._chosen_for = here
+        state = {**state, "window": self.window.state()}
+        if not picked:
+            del state["planes"]
+        if image != here:
+            state["pixels"] = {**state["pixels"], "pixel": None}
+        self.set_state(state)
+        self.follow.setChecked(follow)
+        if image != here:
+            self._chosen_for = image
+            self._image_changed()
 
     # What will happen, in words
 
@@ -268,38 +288,23 @@ class HeatmapDock(Dock):
         CamSamError
             If it could do nothing; its words say what is missing.
         """
-        workspace = self.workspace
-        axis, shown = workspace.plane()
-        indices, image = self.planes.indices(), workspace.image()
+        indices = self.planes.indices()
         if self.method.value() == "occlusion":
             self._occlusion = self.occlusion.value()
-        name = self.classifier.name.value()
-        if name is None:
-            raise CamSamError(_NO_CLASSIFIER)
-        total = image.n_planes(axis)
-        if self._takes_volumes():
-            indices, where = range(total), "the whole volume"
-        else:
-            where = span(indices, image, axis)
-            if tuple(indices) == (shown,):
-                where += slider_label(workspace.shown)
-        what, loaded = self.classifier.target_words(), self.classifier.loaded()
-        if loaded is not None and loaded.segments:
-            what += f" {self.pixels.words()},"
-        words = f"{what} for {where}, on the {self.classifier.device_words()}"
-        pace = self._run.pace(str(name), str(self.method.value()))
-        return HeatmapPlan(indices, total, words, None if pace is None else pace * len(indices))
+        pace = self._run.pace(str(self.classifier.name.value()), str(self.method.value()))
+        return plan_heatmaps(self.workspace, self.classifier, self.pixels, indices, pace)
 
     def _refresh(self, _: object = None) -> None:
         # Without a classifier only what images and boxes need is there.
-        chosen = self.classifier.name.value() is not None
-        for one in (self.classifier.target, self.least, self.method, self.classifier.layer):
+        classifier, picture = self.classifier, self.workspace.shown.is_picture
+        chosen = classifier.name.value() is not None
+        for one in (classifier.target, self.least, self.method, classifier.layer):
             self._rows.setRowVisible(one, chosen)
-        of_planes = chosen and not self._takes_volumes()
+        of_planes = chosen and not classifier.takes_volumes and not picture
         self._rows.setRowVisible(self.planes, of_planes)
         self.follow.setVisible(of_planes)
         self.occlusion.setVisible(chosen and self.method.value() == "occlusion")
-        self.classifier.layer.setEnabled(self.method.value() not in WITHOUT_LAYERS)
+        classifier.layer.setEnabled(self.method.value() not in WITHOUT_LAYERS)
         for row in (self.row, self.saving.row):
             row.look_again()
         self._show_plan()
@@ -310,11 +315,14 @@ class HeatmapDock(Dock):
             plan = self.plan()
         except CamSamError as error:
             self.run.setEnabled(False)
-            self.row.set_message(str(error))
+            no_image = self.workspace.image_layer is None
+            self.row.set_message((no_image and self.classifier.trained_words()) or str(error))
             return
-        self.run.setEnabled(not (self.row.busy and not self._following))
+        self.run.setEnabled(not (self.row.busy and not self._follower.computes))
         if not self.row.busy:
-            self.row.set_message(plan.sentence + self.classifier.caution())
+            self.row.set_message(
+                self.classifier.trained_words() + plan.sentence + self.classifier.caution()
+            )
 
     def _show_found(self) -> None:
         chosen = self.state() if self.classifier.loaded() is not None else {}
@@ -354,9 +362,8 @@ class HeatmapDock(Dock):
         bool
             False where nothing could be started; why is said, unless other work runs.
         """
-        if self._following and not self._run.loading:
-            self.row.stop()
-        if self.row.busy and (self._loading or self._following):
+        self._follower.stop()
+        if self.row.busy and (self._loading or self._follower.computes):
             self._queued = True  # as soon as the classifier is there, or the plane before is done
             return True
         try:
@@ -371,39 +378,18 @@ class HeatmapDock(Dock):
             self.run.setEnabled(False)
         return started
 
-    def _follow_soon(self, _: object = None) -> None:
-        if self.follow.isChecked():
-            self._follow_timer.start()
-
-    def _compute_followed(self) -> None:
-        """Compute the plane shown if it lacks such a heatmap; the newest plane wins."""
-        if not self.follow.isChecked() or self.classifier.name.value() is None:
-            return
-        try:
-            snapshot = self.workspace.snapshot()
-            settings, loaded = self._settings(snapshot), self.classifier.loaded()
-        except CamSamError:
-            return
-        note = self.workspace.heatmaps.record(snapshot.axis, snapshot.index)
-        if note is not None and loaded is not None and note.made_by == settings.made_by(loaded):
-            return
-        if not self.row.busy:
-            self._following = self._run.start(settings, snapshot, [snapshot.index])
-        elif self._following:
-            # A classifier that is half loaded is of use for the newest plane, too.
-            if not self._run.loading:
-                self.row.stop()
-            self._follow_timer.start()
-
     def _to_save(self) -> Saving:
         axis, _ = self.workspace.plane()
         layer = self.workspace.own("heatmap", axis)
         if layer is None:
             raise CamSamError("No heatmap along this axis yet: compute one first.")
-        return heatmap_saving(layer, self.workspace.image())
+        image, file = self.workspace.image(), path_of(self.workspace.image_layer)
+        return heatmap_saving(layer, image, file)
 
     def _ended(self, complete: bool) -> None:
-        self._following = self._loading = False
+        if complete and not self._loading:
+            self.classifier.trained = ""  # it was seen to be chosen
+        self._loading = False
         queued, self._queued = self._queued, False
         self._refresh()
         if queued and self.classifier.loaded() is not None:

@@ -17,18 +17,17 @@ from qtpy.QtWidgets import QWidget
 from napari_cam_sam.cam.names import MANY_PASSES
 from napari_cam_sam.cam.parameters import OcclusionParameters
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.windows import WindowParameters
 from napari_cam_sam.plugin.heatmap.classifier_panel import ClassifierPanel
 from napari_cam_sam.plugin.heatmap.loaded_classifier import LoadedClassifier, load
 from napari_cam_sam.plugin.heatmap.pixel_set_panel import ChosenPixels
-from napari_cam_sam.plugin.qt.task_progress import TaskProgress, duration
+from napari_cam_sam.plugin.qt.task_progress import TaskProgress
 from napari_cam_sam.plugin.qt.tasks import report_steps
 from napari_cam_sam.plugin.state.heatmap_record import PREDICTED, HeatmapRecord
 from napari_cam_sam.plugin.state.snapshot import Snapshot
 from napari_cam_sam.plugin.state.workspace import Workspace
 
-__all__ = ["HeatmapPlan", "HeatmapRun", "HeatmapSettings", "span"]
+__all__ = ["HeatmapRun", "HeatmapSettings"]
 
 # What a bar shows of a 3D network's way through a volume, before its planes are written.
 _STEPS_OF_VOLUME = 20
@@ -91,54 +90,6 @@ class HeatmapSettings:
             **({} if order == "rows-columns" else {"plane_order": order}),
             **({"occlusion": asdict(self.occlusion)} if self.method == "occlusion" else {}),
         }
-
-
-@dataclass(frozen=True)
-class HeatmapPlan:
-    """What pressing the button would do.
-
-    Attributes
-    ----------
-    indices : sequence of int
-        The planes, along the axis shown.
-    total : int
-        How many planes that axis has.
-    words : str
-        What would be explained where, and on which device, e.g. ``"lesion for all 24 planes along
-        axis 0, on the CPU"``.
-    seconds : float or None
-        How long it would take; None where that is not known.
-    """
-
-    indices: Sequence[int]
-    total: int
-    words: str
-    seconds: float | None
-
-    @property
-    def sentence(self) -> str:
-        """The plan as the dock shows it."""
-        long = "" if self.seconds is None else f", {duration(self.seconds)}"
-        return f"Heatmap of {self.words}{long}."
-
-
-def span(indices: Sequence[int], image: Image, axis: int) -> str:
-    """Return in words which slices are computed, e.g. ``"all 24 slices along axis 0"``.
-
-    Parameters
-    ----------
-    indices : sequence of int
-        At least one.
-    image : Image
-    axis : int
-
-    Returns
-    -------
-    str
-    """
-    n = len(indices)
-    words = f"{'all ' * (n == image.n_planes(axis))}{n} slices" if n > 1 else f"slice {indices[0]}"
-    return f"{words} along axis {axis}" if image.spatial_ndim == 3 else words
 
 
 @dataclass(frozen=True, eq=False)

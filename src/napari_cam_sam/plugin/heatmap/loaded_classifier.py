@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.qt.torch_import import import_torch
 from napari_cam_sam.plugin.state.heatmap_record import PREDICTED
 
@@ -29,12 +31,15 @@ class LoadedClassifier:
         Whether it is a segmentation network, of which a set of pixels is explained.
     of_volumes : bool
         Whether it is one that takes whole volumes: a 3D one, or a bundle's of slices.
+    guesses : bool
+        Whether its training found that it may be no better than guessing.
     """
 
     classifier: Classifier | SegmentationNetwork
     layers: tuple[tuple[str, str], ...]
     segments: bool = False
     of_volumes: bool = False
+    guesses: bool = False
 
     @property
     def has_order(self) -> bool:
@@ -112,4 +117,17 @@ def described(
         grids.setdefault(name, "model-specific")
     segments = hasattr(model.card, "spatial_dims")
     volumes = getattr(model.card, "sees_volumes", False)
-    return LoadedClassifier(model, tuple(grids.items()), segments, volumes)
+    guesses = _guesses(getattr(model, "training", None))
+    return LoadedClassifier(model, tuple(grids.items()), segments, volumes, guesses)
+
+
+def _guesses(record: Mapping[str, Any] | None) -> bool:
+    """Check whether the record of a training warns of the classifier."""
+    if record is None:
+        return False
+    from napari_cam_sam.models.training.figures import warning_of
+    from napari_cam_sam.models.training.record import figures_in
+
+    with suppress(CamSamError):  # of another program, whose figures say nothing here
+        return bool(warning_of(figures_in(record)))
+    return False

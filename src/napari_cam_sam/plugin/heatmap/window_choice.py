@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from napari_cam_sam.images.windows import CT_PRESETS, WindowParameters
 from napari_cam_sam.plugin.layers.layer_geometry import file_of
@@ -48,6 +49,15 @@ class WindowChoice(ValueComboBox):
             ]
         )
         self.set_value(chosen)
+
+    def state(self) -> dict[str, Any] | None:
+        """Return the window that was chosen as plain data, for the session; None for none."""
+        chosen = self._workspace.window_parameters
+        return None if chosen is None else asdict(chosen)
+
+    def set_state(self, state: dict[str, Any] | None) -> None:
+        """Choose the window of a session."""
+        self._workspace.choose_window(WindowParameters(**state) if state else None)
 
     def _of_file(self) -> list[tuple[str, WindowParameters]]:
         """Return the presets that the file of the image proposes, as DICOM does."""

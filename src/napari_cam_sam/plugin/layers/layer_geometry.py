@@ -11,6 +11,7 @@ The true affine is kept with the layer: masks are matched by it, and files are w
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ __all__ = [
     "file_of",
     "geometry_of",
     "misplaced",
+    "path_of",
     "placed",
     "spatial_transform",
     "transform_of",
@@ -246,6 +248,26 @@ def file_of(layer: Any) -> Image | None:
         return None
     image: Image = known["image"]
     return image
+
+
+def path_of(layer: Any) -> Path | None:
+    """Return the file that a layer was opened from, whoever read it, to save beside it.
+
+    Parameters
+    ----------
+    layer : napari layer or None
+
+    Returns
+    -------
+    Path or None
+        None where it is from no file, or from none in a folder of this computer.
+    """
+    if layer is None:
+        return None
+    read = mark_of(layer).get("image")
+    found = (layer.source.path if layer.source else None) or (read.path if read else None)
+    path = None if found is None else Path(found)
+    return path if path is not None and path.parent.is_dir() else None
 
 
 def axis_steps(layer: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -1,4 +1,7 @@
-"""How our layers look: every colour, width and opacity of them stands here."""
+"""How our layers look: every width of them stands here.
+
+The colours that pictures of a run have too are those of `napari_cam_sam.colours`.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from napari.layers import Labels
 from napari.utils import Colormap, CyclicLabelColormap, DirectLabelColormap
 from napari.utils.colormaps import label_colormap
 from numpy.typing import NDArray
 
+from napari_cam_sam import colours
 from napari_cam_sam.plugin.layers.outlined_labels import OutlinedLabels, with_rim
 
 __all__ = [
@@ -25,7 +30,7 @@ __all__ = [
     "PromptStyle",
     "TruthStyle",
     "line_width",
-    "outline_width",
+    "outline_steps",
 ]
 
 
@@ -49,8 +54,10 @@ def line_width(pixels: Sequence[float], wanted: float) -> float:
     return max(wanted / max(pixels), min(1.0, wanted) / min(pixels))
 
 
-def outline_width(pixels: Sequence[float], wanted: float) -> int:
-    """Return the width of an outline of labels in pixels of the data, for one on the screen.
+def outline_steps(
+    pixels: Sequence[float], wanted: float, finest: Sequence[int]
+) -> tuple[int, tuple[int, ...]]:
+    """Return the width of an outline of labels for one on the screen, and the steps it is made of.
 
     Parameters
     ----------
@@ -58,13 +65,23 @@ def outline_width(pixels: Sequence[float], wanted: float) -> int:
         Screen pixels that a pixel of the data takes, along the two axes shown.
     wanted : float
         In screen pixels.
+    finest : sequence of int
+        The most steps that a pixel of the data can be cut into along each axis.
 
     Returns
     -------
-    int
-        One at least.
+    width : int
+        In steps, one at least.
+    parts : tuple of int
+        Steps that a pixel of the data is cut into along each axis: of half the width where pixels
+        are that large, but not below a pixel of the screen, which would not always be drawn.
     """
-    return max(1, round(wanted / max(pixels)))
+    parts = tuple(
+        max(1, min(most, int(size), round(2 * size / wanted)))
+        for size, most in zip(pixels, finest, strict=True)
+    )
+    step = max(size / steps for size, steps in zip(pixels, parts, strict=True))
+    return max(1, round(wanted / step)), parts
 
 
 @dataclass(frozen=True)
@@ -120,8 +137,8 @@ class LabelsStyle:
     def add(self, viewer: Any, data: NDArray[Any], **where: Any) -> Any:
         """Add a layer that looks so; `where` is what else ``add_labels`` takes."""
         if isinstance(self.colours, Mapping):
-            colours: dict[int | None, str] = {None: "transparent"}
-            where["colormap"] = DirectLabelColormap(color_dict=colours | dict(self.colours))
+            others: dict[int | None, str] = {None: "transparent"}
+            where["colormap"] = DirectLabelColormap(color_dict=others | dict(self.colours))
         elif self.line:
             where["colormap"] = with_rim(self.colours, data.dtype)
         else:
@@ -151,13 +168,15 @@ class TruthStyle:
 
     def give(self, layer: Any) -> bool:
         """Set the look of a labels layer; say whether: one that the user gave a look keeps it."""
-        colours = label_colormap(49).colors
-        if layer.contour or layer.opacity != 0.7:
+        usual = label_colormap(49).colors
+        if type(layer) not in (Labels, OutlinedLabels) or layer.contour or layer.opacity != 0.7:
             return False
-        if not np.array_equal(layer.colormap.colors, colours):
+        if not np.array_equal(layer.colormap.colors, usual):
             return False
+        # It stays the user's layer, with all that it holds: only its outlines are drawn by us.
+        layer.__class__ = OutlinedLabels
         layer.contour, layer.opacity = 1, 1.0
-        layer.colormap = DirectLabelColormap(color_dict={None: self.colour, 0: "transparent"})
+        layer.colormap = with_rim((self.colour,), layer.dtype)
         return True
 
 
@@ -198,6 +217,7 @@ class PromptStyle:
             "face_color": "transparent",
             "edge_color": self.edges["user"],
             "edge_width": max(1.0, min(shape[-2:]) / 240),
+            "opacity": 1.0,
         }
 
 
@@ -230,35 +250,26 @@ class PromptPreviewStyle:
         return max(1.0, min(shape) / 60) * np.stack([np.sin(turn), np.cos(turn)], axis=1)
 
 
-# Violet to red of one lightness: on bright ultrasound it is darker than the image, on dark MR
-# brighter. Without evidence it is transparent, and the image is seen as it is.
-HEATMAP = HeatmapStyle(
-    ("#51127c00", "#51127c80", "#8c2981d0", "#b73779", "#de4968"),
-    opacity=0.55,
-)
-
-# All eyes tell these apart, and from the truth's cyan. Each is so bright that on any image either
-# it or the dark rim of outlines has a contrast of 3 at least.
-_OBJECTS = ("#ff9f1c", "#57c2a2", "#ffffcc", "#ffb0a8", "#fff200")
+HEATMAP = HeatmapStyle(colours.HEATMAP, colours.HEATMAP_OPACITY)
 
 LABELS = {
-    "labels": LabelsStyle(_OBJECTS, opacity=0.6),
+    "labels": LabelsStyle(colours.MASKS, opacity=0.6),
     # An outline: what is accepted is filled, and the two must not be taken for each other. What
     # the brush did here would be lost with the next mask, and not be accepted.
-    "preview": LabelsStyle(_OBJECTS, line=3.0, editable=False),
+    "preview": LabelsStyle(colours.MASKS, line=3.0, editable=False),
     "explained": LabelsStyle(("white",), opacity=0.7, line=2.0),
     # Found by both, by the prediction, by the truth: all eyes tell these apart, also on gray.
     "comparison": LabelsStyle({1: "#00c08b", 2: "#e8622c", 3: "#56b4e9"}, opacity=0.7),
 }
 """Of our labels layers, by their role."""
 
-TRUTH = TruthStyle("#00e5ff", line=1.5)
+# Any thinner, and it is not seen on a thumbnail of the window.
+TRUTH = TruthStyle(colours.TRUTH, line=1.9)
 
-# What is of heatmaps is pink, of the truth cyan, of the user white; orange is the mask.
 PROMPTS = PromptStyle(
-    colours={"positive": "#21e05c", "negative": "#ff3d3d"},
+    colours=colours.POINTS,
     symbols={"positive": "disc", "negative": "x"},
-    edges={"cam": "#ff9ad5", "truth": "#35d0ff", "user": "#ffffff"},
+    edges=colours.SOURCES,
     border_width=0.15,
     line=2.0,
 )

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QAbstractButton, QVBoxLayout, QWidget
 from superqt.utils import signals_blocked
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.prompts.conflict_panel import ConflictPanel
+from napari_cam_sam.plugin.prompts.heatmap_prompts import HeatmapPrompts
 from napari_cam_sam.plugin.prompts.margin_words import MarginWords
+from napari_cam_sam.plugin.prompts.prompt_words import found_words, placed_words
 from napari_cam_sam.plugin.prompts.strategy_names import STRATEGIES, UNITS
 from napari_cam_sam.plugin.prompts.strategy_preview import StrategyPreview
 from napari_cam_sam.plugin.prompts.truth_prompts import TruthPrompts
 from napari_cam_sam.plugin.qt.dock import Dock, connect_to_layers
+from napari_cam_sam.plugin.qt.messages import WrappingLabel
 from napari_cam_sam.plugin.qt.parameter_form import ParameterForm
-from napari_cam_sam.plugin.qt.plain_text import Label
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
 from napari_cam_sam.plugin.qt.widgets import (
     FractionSlider,
@@ -32,12 +33,14 @@ from napari_cam_sam.plugin.qt.widgets import (
     hbox,
     vbox,
 )
-from napari_cam_sam.plugin.qt.wording import counted, why_not
+from napari_cam_sam.plugin.qt.wording import why_not
 from napari_cam_sam.plugin.state.heatmap_record import HeatmapRecord
-from napari_cam_sam.plugin.state.plane_words import slider_label
+from napari_cam_sam.plugin.state.image_notice import ImageNotice
+from napari_cam_sam.plugin.state.plane_words import PictureWords
 from napari_cam_sam.plugin.viewer.attach import workspace_of
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.prompts.parameters import PRESETS, PromptParameters
+from napari_cam_sam.wording import counted
 
 if TYPE_CHECKING:
     import napari
@@ -61,11 +64,18 @@ class PromptsDock(Dock):
         # Where prompts were placed last, and which slices had prompts then.
         self._placed_on: tuple[int, int] | None = None
         self._placed_then: set[int] = set()
-        # What is known of the heatmaps that the last prompts were taken from.
-        self._evidence: tuple[HeatmapRecord, ...] = ()
         # What the last prompts leave out, in words.
         self._left_out: Callable[[], str] = str
         self._build()
+        ImageNotice(self.workspace, self)
+        truth = self.truth
+        all_slices: list[QWidget] = [self.place_all, truth.place_all]
+        of_pictures: dict[QAbstractButton, str] = {
+            self.place: "Place on this picture",
+            truth.place: "Place on this picture",
+            self.clear: "Clear prompts (Shift-C)",
+        }
+        PictureWords(self.workspace.shown, all_slices, of_pictures, self)
         self._connect()
         self.rule.set_value(self.workspace.prompt_parameters)
         self._rule_changed()
@@ -74,7 +84,7 @@ class PromptsDock(Dock):
         docks.register("draw", self.begin_box)
         docks.register("clear", self.clear_plane)
         docks.register("switch", self.switch_polarity)
-        docks.register_state("prompts", self.state, self.set_state)
+        docks.take_over("prompts", self, self._beside, self._begin_with)
 
     def _build(self) -> None:
         self.strategy = ValueComboBox("The rule that turns a heatmap into points and boxes.")
@@ -102,10 +112,10 @@ class PromptsDock(Dock):
         self.clear = button("Clear slice (Shift-C)", "Removes all prompts on this slice.")
         self.undo = button("Undo (Ctrl-Z)", "Undoes the last edit of prompts.")
         self.redo = button("Redo (Ctrl-Shift-Z)", "Redoes what was undone last.")
-        self.found = Label(wraps=True)
+        self.found = WrappingLabel()
         self.row = TaskProgress()
         self.preview = StrategyPreview(self.workspace, self.row)
-        self.truth = TruthPrompts(self.workspace)
+        self.heatmaps, self.truth = HeatmapPrompts(self.workspace), TruthPrompts(self.workspace)
         self.question = ConflictPanel(self.workspace)
         self.asks = vbox(None, self.question)
 
@@ -147,6 +157,7 @@ class PromptsDock(Dock):
         self.clear.clicked.connect(self.clear_plane)
         self.undo.clicked.connect(lambda: prompts.undo())
         self.redo.clicked.connect(lambda: prompts.redo())
+        self.row.ended.connect(self._ended)
         self.question.placed.connect(self._placed)
         self.question.refused.connect(self.row.set_message)
         prompts.settled.connect(self._refresh)
@@ -164,6 +175,7 @@ class PromptsDock(Dock):
 
     def _image_changed(self) -> None:
         self.question.forget()
+        self.heatmaps.forget()
         self._refresh()
 
     def _plane_changed(self) -> None:
@@ -231,6 +243,15 @@ class PromptsDock(Dock):
         self.truth.rule.set_value(state.get("take"))
         self.truth.margin.setValue(int(state.get("margin", self.truth.margin.value())))
 
+    def _beside(self) -> dict[str, Any]:
+        """Return what the next dock begins with, beside the choices."""
+        return {"label": self.truth.label.value(), "preview": self.preview.isChecked()}
+
+    def _begin_with(self, state: dict[str, Any], label: int | None, preview: bool) -> None:
+        self.set_state(state)
+        self.truth.label.expect(label)
+        self.preview.setChecked(preview)
+
     # Placing
 
     def extract(self, everywhere: bool = False) -> bool:
@@ -241,9 +262,15 @@ class PromptsDock(Dock):
         bool
             False where nothing could be started; why is said.
         """
-        return self._attempt(
-            lambda: self._extract_from_heatmaps(everywhere), lambda: self._heatmaps(everywhere)
-        )
+
+        def place() -> bool:
+            parameters, given = self._parameters(), self.heatmaps.given(everywhere)
+            first = self.workspace.prompts.object_id
+            jobs = self.heatmaps.jobs(given, parameters, first)
+            notes = self.heatmaps.records(given)
+            return self._extract(jobs, "Prompts from heatmaps", first, notes)
+
+        return self._attempt(place, lambda: self.heatmaps.given(everywhere))
 
     def extract_from_truth(self, everywhere: bool = False) -> bool:
         """Place prompts from the truth of the plane shown, or of all planes; as `extract`."""
@@ -257,35 +284,6 @@ class PromptsDock(Dock):
             return True
 
         return self._attempt(place, lambda: self.truth.jobs(everywhere))
-
-    def _heatmaps(self, everywhere: bool) -> dict[int, NDArray[np.float32]]:
-        """Return the heatmaps to take prompts from, by slice."""
-        heatmaps, (axis, shown) = self.workspace.heatmaps, self.workspace.plane()
-        indices = heatmaps.computed_planes(axis) if everywhere else [shown]
-        given = {i: v for i in indices if (v := heatmaps.values(axis, i)) is not None}
-        if not given:
-            which = "on any slice" if everywhere else "on this slice"
-            raise CamSamError(f"No heatmap {which}: compute one first (step 1), or draw a box.")
-        return given
-
-    def _extract_from_heatmaps(self, everywhere: bool) -> bool:
-        from napari_cam_sam.prompts.strategies import prompts_from_heatmap
-
-        first = self.workspace.prompts.object_id
-        heatmaps, (axis, _) = self.workspace.heatmaps, self.workspace.plane()
-        parameters, given = self._parameters(), self._heatmaps(everywhere)
-        notes = {i: n for i in given if (n := heatmaps.record(axis, i)) is not None}
-
-        def one(index: int, heat: NDArray[np.float32]) -> PlanePrompts:
-            if notes[index].reason:
-                return PlanePrompts(axis, index, (), notes[index].reason)
-            # A copy: the layer may be written meanwhile.
-            return prompts_from_heatmap(
-                heat.copy(), parameters, axis=axis, index=index, first_id=first
-            )
-
-        jobs = [partial(one, i, v) for i, v in given.items()]
-        return self._extract(jobs, "Prompts from heatmaps", first, notes.values())
 
     def _attempt(
         self, action: Callable[[], object], check: Callable[[], object] | None = None
@@ -310,7 +308,7 @@ class PromptsDock(Dock):
         jobs: Sequence[Callable[[], PlanePrompts]],
         description: str,
         first: int | None,
-        notes: Collection[HeatmapRecord] = (),
+        notes: Mapping[int, HeatmapRecord] = MappingProxyType({}),
     ) -> bool:
         workspace, snapshot = self.workspace, self.workspace.snapshot()
         self._left_out = str
@@ -319,13 +317,21 @@ class PromptsDock(Dock):
         def keep(plane: PlanePrompts) -> None:
             found.append(plane)
             if len(found) == len(jobs):
-                self._evidence = tuple(notes)
+                self.heatmaps.were_taken(found, notes)
                 self.question.place(tuple(found), first)
 
-        return self.row.start(
+        started = self.row.start(
             lambda: (job() for job in jobs), len(jobs), description, keep,
             lambda: workspace.is_current(snapshot),
         )  # fmt: skip
+        if started:
+            self.row.set_message(f"{description} on {counted(len(jobs), 'slice')}…")
+        return started
+
+    def _ended(self, _: bool) -> None:
+        if self.row.has_error or self.row.words.text().endswith("…"):
+            self.row.set_message("")  # it is not at work any more
+        self._refresh()
 
     def _placed(self, planes: tuple[PlanePrompts, ...], count: int) -> None:
         """Select what was placed, and say how much it is."""
@@ -333,26 +339,8 @@ class PromptsDock(Dock):
         self._placed_on = self._plane()
         self._placed_then = self._with_prompts()
         self._edit_mode(1 if any(o.box for p in planes for o in p.objects) else 0, "select")
-        empty = [plane for plane in planes if not plane.objects]
-        of, other = self._evidence_words()
-        if len(planes) == 1 and empty:
-            words = f"No prompts{of} on slice {planes[0].index}: {planes[0].reason}".rstrip(".")
-            words = f"{words}. {other}"
-        else:
-            reasons = {plane.reason for plane in empty}
-            why = f": {reasons.pop()}" if len(reasons) == 1 else " without evidence"
-            without = f", none on {len(empty)}{why}".rstrip(".") if empty else ""
-            where = counted(count, "slice")
-            words = f"Prompts{of} on {where}{without}. {other}"
-        self.row.set_message(f"{words.rstrip()} {self._left_out()}".rstrip())
-
-    def _evidence_words(self) -> tuple[str, str]:
-        """Return the class of the prompts in words, and whether another is chosen now."""
-        if not self._evidence:
-            return "", ""
-        chosen = self.workspace.docks.state_of("heatmap") or {}
-        other = next((w for note in self._evidence if (w := note.other_words(chosen))), "")
-        return " of " + " and ".join(sorted({note.target for note in self._evidence})), other
+        words = placed_words(self.workspace, self.heatmaps, planes, count)
+        self.row.set_message(f"{words} {self._left_out()}".rstrip())
 
     # Editing
 
@@ -391,33 +379,4 @@ class PromptsDock(Dock):
             # What was said of them is past: they were cleared, or are along another axis.
             self._placed_then = set()
             self.row.set_message("")
-        try:
-            axis, index = self.workspace.plane()
-            prompts = self.workspace.prompts.read(axis, index)
-            planes = self.workspace.prompts.planes(axis)
-            note = self.workspace.heatmaps.record(axis, index)
-            slider = slider_label(self.workspace.shown)
-        except CamSamError as error:
-            self.found.setText(str(error))
-            return
-        points = sum(len(prompt.points) for prompt in prompts.objects)
-        boxes = sum(prompt.box is not None for prompt in prompts.objects)
-        text = f"Slice {index}{slider}: "
-        if note is not None:
-            text += f"heatmap of {note.target}, "
-        text += f"{_count(boxes, 'box', 'boxes')}, {_count(points, 'point')}"
-        if planes:
-            text += f"; {_count(len(planes), 'slice')} with prompts"
-        self.found.setText(f"{text}. {'' if prompts.objects else self._next(note)}".rstrip())
-
-    def _next(self, note: HeatmapRecord | None) -> str:
-        """Return in words how this slice comes by prompts."""
-        if note is not None and note.reason is None:
-            return "Press Place on this slice, or draw a box."
-        if self.workspace.truth() is not None:
-            return "Draw a box, or place boxes From ground truth."
-        return "Draw a box."
-
-
-def _count(number: int, one: str, many: str = "") -> str:
-    return f"{number or 'no'} {one if number == 1 else many or one + 's'}"
+        self.found.setText(found_words(self.workspace, self.heatmaps))

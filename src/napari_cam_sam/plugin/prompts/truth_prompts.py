@@ -16,12 +16,12 @@ from napari_cam_sam.plugin.prompts.margin_words import MarginWords
 from napari_cam_sam.plugin.qt.dock import connect_to_layers
 from napari_cam_sam.plugin.qt.messages import Message
 from napari_cam_sam.plugin.qt.widgets import SpinBox, ValueComboBox, button, form_layout, hbox, vbox
-from napari_cam_sam.plugin.qt.wording import counted
 from napari_cam_sam.plugin.state.label_choice import LabelChoice
 from napari_cam_sam.plugin.state.truth_row import TruthRow
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.prompts.parameters import TRUTH_PRESETS, truth_parameters
 from napari_cam_sam.prompts.regions import part_sizes
+from napari_cam_sam.wording import counted
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.state.workspace import Workspace

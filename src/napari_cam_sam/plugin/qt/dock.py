@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_cam_sam.plugin.qt.help import HelpWindow
-from napari_cam_sam.plugin.qt.widgets import button
+from napari_cam_sam.plugin.qt.widgets import Section, button
 
 __all__ = ["DeletedByQt", "Dock", "connect_to_layers", "connect_until_destroyed", "when_destroyed"]
 
@@ -129,6 +129,23 @@ class Dock(DeletedByQt, QWidget):
         inside = self.scroll.widget()
         if inside is not None:
             self.scroll.verticalScrollBar().setValue(part.mapTo(inside, QPoint(0, 0)).y())
+
+    def come_forward(self) -> None:
+        """Raise the dock that it is, or is a part of, unfold what it lies in, and scroll to it."""
+        holder, part = self, self.parentWidget()
+        while part is not None:
+            if isinstance(part, Section):
+                part.title.setChecked(True)
+            elif isinstance(part, Dock):
+                holder = part
+            elif isinstance(part, QDockWidget):
+                part.show()
+                part.raise_()
+                break
+            part = part.parentWidget()
+        if holder is not self:
+            # What was folded or hidden has no place before it is laid out.
+            QTimer.singleShot(0, lambda: holder.scroll_to(self))
 
     def _size_text(self) -> None:
         """Give all parts the size of text that napari gives to labels."""

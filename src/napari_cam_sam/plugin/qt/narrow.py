@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from qtpy.QtCore import QRect, QSize, Qt
+from qtpy.QtCore import QEvent, QRect, QSize, Qt
 from qtpy.QtWidgets import (
+    QAbstractSpinBox,
     QBoxLayout,
     QCheckBox,
     QComboBox,
@@ -18,8 +19,11 @@ from qtpy.QtWidgets import (
     QStyleOptionToolButton,
     QStylePainter,
     QToolButton,
+    QToolTip,
     QWidget,
 )
+
+from napari_cam_sam.plugin.qt.plain_text import plain_tip
 
 __all__ = [
     "ElidedButton",
@@ -32,6 +36,7 @@ __all__ = [
 
 _LEAST = 10  # characters of a button that are always seen
 _FIELD = 17  # characters of a form that are always seen: a slider, a number and its buttons
+_NUMBER = 11  # characters of each of several numbers side by side
 
 
 class _Elided:
@@ -51,11 +56,24 @@ class _Elided:
         button: Any = self
         option = self._option()
         button.initStyleOption(option)
-        missing = button.sizeHint().width() - button.width()
+        missing = self._missing()
         if missing > 0:
             room = option.fontMetrics.horizontalAdvance(button.text()) - missing
             option.text = _elided(option, button.text(), room)
         self._paint_text(QStylePainter(button), option)
+
+    def event(self, event: Any) -> bool:
+        """Show the whole text in a tooltip, where it is cut and nothing else is told."""
+        button: Any = self
+        if event.type() == QEvent.Type.ToolTip and self._missing() > 0 and not button.toolTip():
+            QToolTip.showText(event.globalPos(), plain_tip(button.text()), button)
+            return True
+        parent: Any = super()
+        return bool(parent.event(event))
+
+    def _missing(self) -> int:
+        button: Any = self
+        return int(button.sizeHint().width() - button.width())
 
     def _paint_text(self, painter: Any, option: Any) -> None:
         painter.drawControl(QStyle.ControlElement.CE_PushButton, option)
@@ -241,6 +259,7 @@ class FormLayout(QFormLayout):
         labels, fields = zip(*pairs, strict=True)
         label = max(one.sizeHint().width() for one in labels)
         # napari lets a number be narrower than its digits.
-        least = _FIELD * labels[0].widget().fontMetrics().averageCharWidth()
+        numbers = max(len(one.widget().findChildren(QAbstractSpinBox)) for one in fields)
+        least = max(_FIELD, numbers * _NUMBER) * labels[0].widget().fontMetrics().averageCharWidth()
         field = max(least, *(one.minimumSize().width() for one in fields))
         return label + max(0, self.horizontalSpacing()) + field <= width

@@ -8,10 +8,14 @@ from pathlib import Path
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QDialog, QDialogButtonBox, QFileDialog, QLineEdit, QWidget
 
+from napari_cam_sam.models.names import CHECKPOINTS
 from napari_cam_sam.plugin.qt.plain_text import Label
 from napari_cam_sam.plugin.qt.widgets import button, hbox, vbox
 
-__all__ = ["FolderDialog", "PathRow", "ask_new_folder"]
+__all__ = ["CHECKPOINT_FILES", "FolderDialog", "PathRow", "ask_new_folder"]
+
+CHECKPOINT_FILES = f"Checkpoints ({' '.join(f'*{suffix}' for suffix in CHECKPOINTS)})"
+"""What a dialog for files with weights lists."""
 
 
 class PathRow(QWidget):

@@ -100,6 +100,11 @@ class Plot(QWidget):
         self._later = single_shot_timer(self, self._draw)
         connect_until_destroyed(self, viewer.events.theme, self._repaint)
 
+    @property
+    def has_figure(self) -> bool:
+        """Whether there is something to draw."""
+        return self._paint is not None
+
     def show_message(self, words: str) -> None:
         """Show words instead of a figure."""
         self._paint = None

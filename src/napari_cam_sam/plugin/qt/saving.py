@@ -15,7 +15,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.formats import NIFTI, suffix_of
 from napari_cam_sam.images.geometry import standing_affine
 from napari_cam_sam.images.image import Image
-from napari_cam_sam.images.writing import write_heatmap, write_labels
+from napari_cam_sam.images.writing import write_heatmap, write_labels_to_see
 from napari_cam_sam.plugin.qt.plain_text import confirm
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
 from napari_cam_sam.plugin.qt.widgets import button, vbox
@@ -45,14 +45,14 @@ class Saving:
     kinds : sequence of (str, str)
         As the dialog lists them, each with the suffix that is added; the first is preselected.
     write : callable
-        Writes the file at a path; in a thread.
+        Writes the file at a path, in a thread, and returns what is to be said of it, if anything.
     """
 
     what: str
     name: str
     folder: Path | None
     kinds: Sequence[tuple[str, str]]
-    write: Callable[[Path], object]
+    write: Callable[[Path], str | None]
 
 
 class SavingRow(QWidget):
@@ -105,11 +105,10 @@ class SavingRow(QWidget):
             return
 
         def steps() -> Generator[Any]:
-            saving.write(path)
-            yield path
+            yield saving.write(path)
 
-        def done(_: Any) -> None:
-            where = shown(path.parent)
+        def done(words: str | None) -> None:
+            where = shown(path.parent) + (f": {words}" if words else "")
             self.row.set_result(f"Saved {saving.what} as {shown(path.name)}, in {where}.")
 
         if self.row.start(steps, 1, f"Saving {saving.what}", done):
@@ -188,7 +187,7 @@ def _has_suffix(path: Path) -> bool:
     return True
 
 
-def labels_saving(layer: Any, image: Image) -> Saving:
+def labels_saving(layer: Any, image: Image, file: Path | None = None) -> Saving:
     """Return how labels are saved on the grid of their image; the values are copied now.
 
     Parameters
@@ -196,6 +195,8 @@ def labels_saving(layer: Any, image: Image) -> Saving:
     layer : napari.layers.Labels
     image : Image
         That the labels are of.
+    file : Path, optional
+        Of the image: they are saved beside it, and not in its place.
 
     Returns
     -------
@@ -204,10 +205,11 @@ def labels_saving(layer: Any, image: Image) -> Saving:
     values = np.array(layer.data[0] if getattr(layer, "multiscale", False) else layer.data)
     pixels = image.spatial_ndim == 2 and image.geometry.unit == "pixel"
     flat = (_PNG, _TIFF) if pixels else (_TIFF,)
-    return _saving("labels", values, image, flat, _LABELS, write_labels)
+    of_file = _with_file(image, file)
+    return _saving("labels", values, of_file, flat, _LABELS, write_labels_to_see)
 
 
-def heatmap_saving(layer: Any, image: Image) -> Saving:
+def heatmap_saving(layer: Any, image: Image, file: Path | None = None) -> Saving:
     """Return how heatmaps are saved on the grid of their image; the values are copied now.
 
     Parameters
@@ -215,12 +217,20 @@ def heatmap_saving(layer: Any, image: Image) -> Saving:
     layer : napari.layers.Image
     image : Image
         That the heatmaps are of.
+    file : Path, optional
+        As of `labels_saving`.
 
     Returns
     -------
     Saving
     """
-    return _saving("heatmap", np.array(layer.data), image, (_TIFF,), _HEATMAPS, write_heatmap)
+    values = np.array(layer.data)
+    return _saving("heatmap", values, _with_file(image, file), (_TIFF,), _HEATMAPS, write_heatmap)
+
+
+def _with_file(image: Image, file: Path | None) -> Image:
+    """Return an image that knows its file, which napari's own readers do not tell."""
+    return image if image.path is not None else replace(image, path=file)
 
 
 def _saving(
@@ -229,18 +239,18 @@ def _saving(
     image: Image,
     flat: Sequence[tuple[str, str]],
     others: Sequence[tuple[str, str]],
-    write: Callable[[Path, Any, Image], object],
+    write: Callable[[Path, Any, Image], str | None],
 ) -> Saving:
     kinds: Sequence[tuple[str, str]] = _NIFTI  # pictures would lose the affine
     if image.geometry.affine is None:
         kinds = (*flat, *_NIFTI) if image.spatial_ndim == 2 else (*_NIFTI, *flat)
     kinds = (*kinds, *others)
 
-    def to(path: Path) -> None:
+    def to(path: Path) -> str | None:
         like = image
         if image.geometry.affine is None and path.name.lower().endswith(NIFTI):
             like = replace(image, geometry=standing_affine(image.geometry), source=None)
-        write(path, values, like)
+        return write(path, values, like)
 
     folder = None if image.path is None else image.path.parent
     return Saving(what, f"{image.name}-{what}", folder, kinds, to)

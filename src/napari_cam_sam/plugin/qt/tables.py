@@ -9,7 +9,7 @@ from typing import Any
 from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import QAbstractItemView, QTableWidget, QTableWidgetItem
 
-__all__ = ["NumberItem", "format_score", "make_read_only", "set_headers", "set_rows"]
+__all__ = ["NumberItem", "fit_columns", "format_score", "make_read_only", "set_headers", "set_rows"]
 
 
 class NumberItem(QTableWidgetItem):
@@ -48,7 +48,7 @@ class _FitsText(QObject):
         """Fit them when the size of the text changes."""
         if event.type() == QEvent.Type.FontChange:
             self._fit(table)
-            table.resizeColumnsToContents()
+            fit_columns(table)
         return False
 
     @staticmethod
@@ -68,6 +68,26 @@ def make_read_only(table: QTableWidget) -> None:
     table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
     table.verticalHeader().setVisible(False)
     table.installEventFilter(_FitsText(table))
+
+
+def fit_columns(table: QTableWidget) -> None:
+    """Make columns as wide as what is in them, names in the first at most two fifths of the table.
+
+    Longer names take several lines: the numbers beside them are seen without scrolling.
+
+    Parameters
+    ----------
+    table : QTableWidget
+    """
+    table.resizeColumnsToContents()
+    names = [item.text() for row in range(table.rowCount()) if (item := table.item(row, 0))]
+    words = [word for name in names for word in name.split()]
+    metrics = table.fontMetrics()
+    longest = max((metrics.horizontalAdvance(f" {word} ") for word in words), default=0)
+    room = max(longest, 2 * table.viewport().width() // 5)
+    if room < table.columnWidth(0):
+        table.setColumnWidth(0, room)
+        table.resizeRowsToContents()
 
 
 def set_headers(table: QTableWidget, heads: Iterable[tuple[str, str]]) -> None:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakSet
 
 from qtpy.QtCore import QEvent, QObject, Qt, Signal
 from qtpy.QtWidgets import QApplication, QHBoxLayout, QProgressBar, QWidget
@@ -16,11 +17,25 @@ from napari_cam_sam.plugin.qt.plain_text import show_info
 from napari_cam_sam.plugin.qt.tasks import Steps, Task
 from napari_cam_sam.plugin.qt.widgets import button, vbox
 
-__all__ = ["TaskProgress", "duration"]
+__all__ = ["TaskProgress", "any_running", "duration"]
 
 _TELL_SECONDS = 0.3
 # A press of the mouse counts when it is over: a line that goes would move the button from under it.
 _ACTIONS = (QEvent.Type.MouseButtonRelease, QEvent.Type.KeyPress)
+
+
+# Rows that started something, to know whether anything runs.
+_STARTED: WeakSet[TaskProgress] = WeakSet()
+
+
+def any_running() -> bool:
+    """Return whether a task of any row runs.
+
+    Returns
+    -------
+    bool
+    """
+    return any(row.busy for row in list(_STARTED))
 
 
 class _Held:
@@ -176,6 +191,7 @@ class TaskProgress(QWidget):
         """
         if self.busy:
             return False
+        _STARTED.add(self)
         self.clear_error()
         self._description, self._begin = description, time.monotonic()
         self._counts = counts

@@ -19,6 +19,8 @@ from qtpy.QtWidgets import (
     QSizePolicy,
     QSlider,
     QSpinBox,
+    QStyle,
+    QStyleOptionSpinBox,
     QTabBar,
     QTabWidget,
     QVBoxLayout,
@@ -26,7 +28,6 @@ from qtpy.QtWidgets import (
 )
 from superqt.utils import signals_blocked
 
-from napari_cam_sam.models.names import CHECKPOINTS
 from napari_cam_sam.plugin.qt.narrow import (
     ElidedButton,
     ElidedCheckBox,
@@ -38,7 +39,6 @@ from napari_cam_sam.plugin.qt.narrow import (
 from napari_cam_sam.plugin.qt.plain_text import Label, plain_tip
 
 __all__ = [
-    "CHECKPOINT_FILES",
     "DoubleSpinBox",
     "FractionSlider",
     "Section",
@@ -53,9 +53,8 @@ __all__ = [
 ]
 
 
-CHECKPOINT_FILES = f"Checkpoints ({' '.join(f'*{suffix}' for suffix in CHECKPOINTS)})"
-"""What a dialog for files with weights lists."""
-
+# In pixels, beside the digits of a number: the margins of its field, and where one types.
+_CURSOR = 8
 _TRAINED = "model.safetensors"
 
 Item = tuple[str, Any] | tuple[str, Any, str]
@@ -79,6 +78,23 @@ class DoubleSpinBox(_LeavesWheel, QDoubleSpinBox):
     def __init__(self) -> None:
         super().__init__()
         self.setDecimals(6)
+        self.valueChanged.connect(lambda _: self.updateGeometry())
+
+    def sizeHint(self) -> QSize:  # noqa: N802 - Qt calls it so
+        """Ask for the room of the number as it is shown, which may have more decimals."""
+        return self._whole(super().sizeHint())
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt calls it so
+        """Ask for the same: a number that is cut off is another number."""
+        return self._whole(super().minimumSizeHint())
+
+    def _whole(self, hint: QSize) -> QSize:
+        option = QStyleOptionSpinBox()
+        self.initStyleOption(option)
+        box, field = QStyle.ComplexControl.CC_SpinBox, QStyle.SubControl.SC_SpinBoxEditField
+        beside = self.width() - self.style().subControlRect(box, option, field, self).width()
+        room = beside + self.fontMetrics().horizontalAdvance(self.text()) + _CURSOR
+        return hint.expandedTo(QSize(room, 0))
 
     def textFromValue(self, value: float) -> str:  # noqa: N802 - Qt calls it so
         """Return the number without further zeros at its end."""

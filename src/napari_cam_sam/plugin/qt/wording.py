@@ -1,4 +1,4 @@
-"""Words that several docks use: counts, where a model runs, and why something cannot be done."""
+"""Words that several docks use: where a model runs, and why something cannot be done."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from napari_cam_sam.errors import CamSamError
 
-__all__ = ["counted", "device_words", "why_not"]
+__all__ = ["device_words", "why_not"]
 
 _WORDS = {"cpu": "CPU", "auto": "GPU if available, else the CPU"}
 
@@ -24,22 +24,6 @@ def device_words(device: str) -> str:
     str
     """
     return _WORDS.get(device, device)
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number of things, e.g. ``"1 slice"``, ``"3 slices"``.
-
-    Parameters
-    ----------
-    number : int
-    noun : str
-        In the singular; its plural ends in s.
-
-    Returns
-    -------
-    str
-    """
-    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def why_not(check: Callable[[], object]) -> str:

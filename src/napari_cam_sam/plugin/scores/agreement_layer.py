@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_cam_sam.plugin.layers.layer_axes import mark_of
 from napari_cam_sam.plugin.layers.styles import LABELS
-from napari_cam_sam.plugin.qt.plain_text import escape_markup
+from napari_cam_sam.plugin.qt.plain_text import RichLabel, escape_markup
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from napari_cam_sam.plugin.state.workspace import Workspace
 
-__all__ = ["AGREEMENT", "AgreementLayer"]
+__all__ = ["AGREEMENT", "AgreementLayer", "legend"]
 
 AGREEMENT = {
     1: ("TP", "in both"),
@@ -79,3 +79,16 @@ class AgreementLayer:
     def _remove(self) -> None:
         for layer in self.there():
             self._workspace.viewer.layers.remove(layer)
+
+
+def legend() -> RichLabel:
+    """Return a label that says what the colours of the layer mean."""
+    colours: Any = LABELS["comparison"].colours
+    made = RichLabel(
+        " ".join(
+            f'<span style="color:{colours[value]}">■</span>&nbsp;{short}'
+            for value, (short, _) in AGREEMENT.items()
+        )
+    )
+    made.setToolTip("; ".join(f"{n}: {words}" for n, words in AGREEMENT.values()))
+    return made

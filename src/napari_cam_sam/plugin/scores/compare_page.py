@@ -13,6 +13,7 @@ from napari_cam_sam.evaluation.truth import keep_label
 from napari_cam_sam.plugin.layers.conversion import frame_shown, image_of
 from napari_cam_sam.plugin.qt.tables import (
     NumberItem,
+    fit_columns,
     format_score,
     make_read_only,
     set_headers,
@@ -21,8 +22,8 @@ from napari_cam_sam.plugin.qt.tables import (
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
 from napari_cam_sam.plugin.qt.torch_import import import_torch
 from napari_cam_sam.plugin.qt.widgets import button, vbox
-from napari_cam_sam.plugin.qt.wording import counted
 from napari_cam_sam.prompts.data import PlanePrompts
+from napari_cam_sam.wording import counted
 
 if TYPE_CHECKING:
     from napari_cam_sam.evaluation.comparison import ComparedPlane, PlaneToCompare, VariantSummary
@@ -196,7 +197,6 @@ class ComparePage(QWidget):
             return
         from napari_cam_sam.evaluation.comparison import (
             FROM_HEATMAPS,
-            TRUTH_PROMPTS,
             summarise_comparison,
         )
 
@@ -211,12 +211,7 @@ class ComparePage(QWidget):
             last = NumberItem(format_score("", share, 1), share)
             rows.append((line.variant, line.dice, line.iou, line.volume_dice, last))
         set_rows(self.table, rows)
-        self.table.resizeColumnsToContents()
-        # The longest name in several lines: the scores beside it are seen without scrolling.
-        first_words = TRUTH_PROMPTS.split(" prompts")[0]
-        room = self.table.fontMetrics().horizontalAdvance(f" {first_words} ")
-        self.table.setColumnWidth(0, min(self.table.columnWidth(0), room))
-        self.table.resizeRowsToContents()
+        fit_columns(self.table)
         words = f"{counted(self.lines[0].n_planes, 'slice')} with ground truth or masks"
         if not self._has_cam:
             words += f". {_NO_HEATMAPS}".rstrip(".")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 from napari.layers import Image as ImageLayer
@@ -22,6 +23,7 @@ from napari_cam_sam.plugin.state.truth_row import TruthRow
 
 if TYPE_CHECKING:
     from napari_cam_sam.evaluation.score_steps import ScoringInput
+    from napari_cam_sam.plugin.scores.scoring_run import ScoringRun
     from napari_cam_sam.plugin.state.workspace import Workspace
 
 __all__ = ["ScoreInputs"]
@@ -44,8 +46,11 @@ class ScoreInputs(QWidget):
 
     changed = Signal()
     """What is chosen, what there is to choose from, or where it lies may be another."""
-    edited = Signal()
-    """The prediction or the truth was edited."""
+    edited = Signal(object)
+    """The prediction or the truth was edited, on these planes; None where that may be all.
+
+    The one that is shown need not be among them.
+    """
     refreshed = Signal()
     """One of them was drawn anew: perhaps edited, perhaps only scrolled through."""
 
@@ -123,8 +128,20 @@ class ScoreInputs(QWidget):
         self._hear_layers()  # in its place now, or no longer
         self.changed.emit()
 
-    def _edit(self, _: object = None) -> None:
-        self.edited.emit()
+    def _edit(self, event: Any) -> None:
+        self.edited.emit(self._edited_planes(event))
+
+    def _edited_planes(self, event: Any) -> set[int] | None:
+        """Return on which planes a layer was edited, by napari's word; None for all."""
+        if event.type == "labels_update":  # what is drawn anew
+            return set()
+        if event.type != "paint":
+            return None
+        with suppress(CamSamError):
+            axis = self._workspace.plane()[0] - self._workspace.image().spatial_ndim
+            # Of each stroke: where, what was there, and what is.
+            return {int(i) for where, *_ in event.value for i in np.unique(where[axis])}
+        return None
 
     def _refresh(self, _: object = None) -> None:
         self.refreshed.emit()
@@ -202,12 +219,24 @@ class ScoreInputs(QWidget):
         ids = [None if layer is None else layer.unique_id for layer in layers]
         return (*ids, self.label.value(), self._workspace.plane()[0], self._workspace.frame())
 
+    def heatmap_notes(self) -> list[Any]:
+        """Return what is known of the heatmaps chosen, where the docks made them."""
+        heatmaps, layer = self._workspace.heatmaps, self.heatmap.value()
+        if layer is None or not is_own(layer):
+            return []
+        axis = self._workspace.plane()[0]
+        return [(i, heatmaps.record(axis, i)) for i in heatmaps.computed_planes(axis)]
+
     def key_or_none(self) -> tuple[Any, ...] | None:
         """Return the key; None where the viewer shows no single plane."""
         try:
             return self.key()
         except CamSamError:
             return None
+
+    def are_those_of(self, run: ScoringRun | None) -> TypeGuard[ScoringRun]:
+        """Return whether a scoring is of what is chosen now."""
+        return run is not None and run.key == self.key_or_none()
 
     def problem(self) -> str | None:
         """Return in words why nothing can be scored; None where it can."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
@@ -16,9 +16,13 @@ from napari_cam_sam.plugin.qt.plots import (
     style_axes,
 )
 from napari_cam_sam.text import drawn
+from napari_cam_sam.wording import counted
 
 if TYPE_CHECKING:
+    from napari_cam_sam.evaluation.score_steps import ScoredRow
     from napari_cam_sam.metrics.curves import Curve
+    from napari_cam_sam.plugin.scores.score_rows import Subject
+    from napari_cam_sam.plugin.scores.scoring_run import ScoringRun
 
 __all__ = ["CurvesPlot", "PlanesPlot"]
 
@@ -37,7 +41,19 @@ class CurvesPlot(Plot):
             "All thresholds of the heatmap, over all its slices as one volume. Dashed: chance."
         )
 
-    def show_curves(self, roc: Curve, precision_recall: Curve, title: str) -> None:
+    def show_run(self, run: ScoringRun | None) -> None:
+        """Draw the curves of a scoring, as far as it has some."""
+        volume = None if run is None else run.volume
+        roc, precision_recall = (
+            (None, None) if volume is None else (volume.roc, volume.precision_recall)
+        )
+        if run is None or roc is None or precision_recall is None or not roc.x.size:
+            self.show_message("")
+        else:
+            slices = counted(len(run.job.heatmap_planes), "slice")
+            self._show_curves(roc, precision_recall, f"{run.subject.heatmap}, {slices}")
+
+    def _show_curves(self, roc: Curve, precision_recall: Curve, title: str) -> None:
         """Draw both curves; ``title`` says of what."""
 
         def paint(figure: Any, colours: ThemeColours) -> None:
@@ -81,7 +97,21 @@ class PlanesPlot(Plot):
         self._line: Any = None
         self.picked.connect(self._nearest)
 
-    def show_scores(self, dice: Mapping[int, float], auroc: Mapping[int, float], axis: int) -> None:
+    def show_rows(self, rows: Iterable[ScoredRow], subject: Subject | None) -> None:
+        """Draw the scores of the slices among the rows of a table, as far as there are some."""
+        planes = [row for row in rows if row.kind == "plane"]
+        if subject is None or not planes:
+            self.show_message("")
+            return
+        dice, auroc = (
+            {row.number: row.scores.values.get(name, math.nan) for row in planes}
+            for name in ("dice", "auc_judd")
+        )
+        self._show_scores(dice, auroc, subject.axis)
+
+    def _show_scores(
+        self, dice: Mapping[int, float], auroc: Mapping[int, float], axis: int
+    ) -> None:
         """Draw the Dice of planes and the AUROC of their heatmaps."""
         self._planes = sorted(dice)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, Signal
@@ -93,20 +93,31 @@ class ScoreTable(QTableWidget):
         self._fill()
         self.select_plane(index)
 
-    def set_older(self, planes: bool) -> None:
+    def set_older(self, planes: Collection[int] | None = ()) -> None:
         """Mark all that an edit may have changed, until it is scored again.
 
         Parameters
         ----------
-        planes : bool
-            Whether planes are marked, too: nobody scores the edited one again by itself.
+        planes : collection of int or None
+            Which planes are marked, too: nobody scores them again by itself. None for all.
         """
-        kinds = ("volume", "object", "extra", *(("plane", "image") if planes else ()))
-        marked = {one for one in self._rows if one[0] in kinds}
+        marked = {
+            (kind, number)
+            for kind, number in self._rows
+            if kind not in ("plane", "image") or planes is None or number in planes
+        }
         if not marked <= self._older:
             self._older |= marked
             self._fill()
             self.resizeColumnToContents(0)
+
+    def set_current(self, index: int) -> None:
+        """Mark a plane no longer: it was looked at, and is what it was."""
+        marked = self._older & {("plane", index), ("image", index)}
+        if marked:
+            self._older -= marked
+            self._fill()
+            self.select_plane(index)
 
     def select_plane(self, index: int | None) -> None:
         """Mark the row of the plane shown."""

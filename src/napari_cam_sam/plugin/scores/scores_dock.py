@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Collection, Generator, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import Signal
@@ -14,24 +14,24 @@ from qtpy.QtWidgets import QVBoxLayout
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.writing import write_text
-from napari_cam_sam.plugin.layers.layer_geometry import file_of
-from napari_cam_sam.plugin.layers.styles import LABELS
+from napari_cam_sam.plugin.layers.layer_geometry import path_of
 from napari_cam_sam.plugin.qt.dock import Dock, connect_until_destroyed
 from napari_cam_sam.plugin.qt.latest import LatestOnly
-from napari_cam_sam.plugin.qt.plain_text import RichLabel, show_error, unescape_markup
+from napari_cam_sam.plugin.qt.plain_text import show_error, unescape_markup
 from napari_cam_sam.plugin.qt.saving import Saving, SavingRow
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
 from napari_cam_sam.plugin.qt.timers import single_shot_timer
 from napari_cam_sam.plugin.qt.widgets import Tabs, button, checkbox, hbox
-from napari_cam_sam.plugin.qt.wording import counted
-from napari_cam_sam.plugin.scores.agreement_layer import AGREEMENT, AgreementLayer
+from napari_cam_sam.plugin.scores.agreement_layer import AgreementLayer, legend
 from napari_cam_sam.plugin.scores.compare_page import ComparePage
 from napari_cam_sam.plugin.scores.score_inputs import ScoreInputs
 from napari_cam_sam.plugin.scores.score_plots import CurvesPlot, PlanesPlot
 from napari_cam_sam.plugin.scores.score_rows import from_data
 from napari_cam_sam.plugin.scores.score_table import ScoreTable
+from napari_cam_sam.plugin.scores.score_words import scores_words, why_no_curves
 from napari_cam_sam.plugin.scores.scoring_run import ScoringRun
 from napari_cam_sam.plugin.scores.trust_page import TrustPage
+from napari_cam_sam.plugin.state.image_notice import ImageNotice
 from napari_cam_sam.plugin.viewer.attach import workspace_of
 
 if TYPE_CHECKING:
@@ -42,8 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["ScoresDock"]
 
 _PAUSE_MS = 300
-_NO_CURVES = "Curves are of a heatmap: compute or choose one, then press Score."
-_RESTORED = "Scores are from the session: press Score for new ones."
+_EDITED = "Scores are of before the last edit: press Score."
 
 
 class ScoresDock(Dock):
@@ -65,12 +64,24 @@ class ScoresDock(Dock):
         self._state: ScoringRun | None = None
         self._next: ScoringRun | None = None
         self._overlaid = False
+        # Where rows are from that were not scored here.
+        self._rows_from = "the session"
         self._agreement = AgreementLayer(self.workspace)
         self._build(napari_viewer)
+        ImageNotice(self.workspace, self)
+        self.workspace.image_changed.connect(self._fit_tabs)
+        self._fit_tabs()
         self._connect()
         self._image_changed()
-        self.workspace.docks.register("give score rows", self.table.as_data)
-        self.workspace.docks.register("take score rows", self.take_rows)
+        docks = self.workspace.docks
+        before = docks.score_rows()
+        docks.register_kept("score rows", self.table.as_data)
+        docks.register("take score rows", self.take_rows)
+        self.closed.connect(docks.cache_states)
+        if before:
+            self.take_rows(before)
+            self._rows_from = "before"
+            self._refresh()
 
     def _build(self, viewer: napari.viewer.Viewer) -> None:
         self.choices = ScoreInputs(self.workspace)
@@ -80,14 +91,6 @@ class ScoresDock(Dock):
         self.overlay = checkbox(
             "Overlay", "Shows where prediction and ground truth agree and where they differ."
         )
-        colours: Any = LABELS["comparison"].colours
-        legend = RichLabel(
-            " ".join(
-                f'<span style="color:{colours[value]}">■</span>&nbsp;{short}'
-                for value, (short, _) in AGREEMENT.items()
-            )
-        )
-        legend.setToolTip("; ".join(f"{n}: {words}" for n, words in AGREEMENT.values()))
         self.copy = button("Copy", "Copies the table, to paste into a spreadsheet.")
         self.saving = SavingRow(
             "Save CSV…", "Saves the table in full precision, with what was compared.", self._to_save
@@ -112,7 +115,7 @@ class ScoresDock(Dock):
             self.tabs.setTabToolTip(self.tabs.addTab(page, name), hint)
         whole = QVBoxLayout(self)
         whole.addWidget(self.choices)
-        whole.addLayout(hbox(self.run, self.overlay, legend))
+        whole.addLayout(hbox(self.run, self.overlay, legend()))
         whole.addWidget(self.row)
         whole.addWidget(self.tabs, 1)
         whole.addLayout(hbox(self.copy, self.save))
@@ -150,13 +153,13 @@ class ScoresDock(Dock):
     def _image_changed(self) -> None:
         # The viewer tells of another frame a moment after it shows it: what was begun meanwhile
         # is of that frame, and goes on.
-        if not self._is_of_choices(self._next):
+        if not self.choices.are_those_of(self._next):
             self._forget()
         self._state = None
         self.table.set_rows([], None)
         self.comparison.clear()
-        self.curves.show_message(_NO_CURVES)
-        self.along.show_message("Press Score.")
+        self.curves.show_message("")
+        self.along.show_message("")
         self._refresh()
 
     def _forget(self) -> None:
@@ -171,6 +174,7 @@ class ScoresDock(Dock):
 
     def _refresh(self, _: object = None) -> None:
         problem, state = self.choices.problem(), self._state
+        self._say_what_lacks(problem)
         self.run.setEnabled(problem is None and self._next is None)
         self.comparison.refresh(problem, self.choices.key_or_none())
         for one in (self.copy, self.save):
@@ -181,20 +185,18 @@ class ScoresDock(Dock):
             self.row.set_message(problem)
             return
         subject, axis = self.table.subject, self.workspace.plane()[0]
-        if subject is not None and subject.axis != axis:
-            words = f"Scores are of slices along axis {subject.axis}: press Score for axis {axis}."
-        elif state is None:
-            words = self.choices.words() if subject is None else _RESTORED
-        elif self._is_of_choices(state):
-            words = state.words
-        else:
-            words = "Scores are out of date: press Score."
-        remarks = (self.choices.label.remark, self.choices.unit_remark())
-        self.row.set_message(" ".join(filter(None, (words, *remarks))))
+        self.row.set_message(scores_words(self.choices, state, subject, axis, self._rows_from))
 
-    def _is_of_choices(self, state: ScoringRun | None) -> TypeGuard[ScoringRun]:
-        """Return whether a scoring is of what is chosen now."""
-        return state is not None and state.key == self.choices.key_or_none()
+    def _say_what_lacks(self, problem: str | None) -> None:
+        """Say in the plots why they are empty."""
+        if not self.along.has_figure:
+            scored = self.choices.are_those_of(self._state) and self.table.subject is not None
+            nothing = "Nothing to plot: no slice has scores."
+            self.along.show_message(problem or (nothing if scored else "Press Score."))
+        if not self.curves.has_figure:
+            self.curves.show_message(
+                problem or why_no_curves(self.choices, self._state, self.table.subject)
+            )
 
     # Scoring
 
@@ -214,7 +216,10 @@ class ScoresDock(Dock):
         image = job.image
         layers = [layer for layer in self.choices.layers() if layer is not None]
         agreement = np.zeros(image.spatial_shape, np.uint8)
-        found = self._next = ScoringRun(self.choices.key(), subject, job, agreement)
+        notes = self.choices.heatmap_notes()
+        found = self._next = ScoringRun(
+            self.choices.key(), subject, job, agreement, heatmap_notes=notes
+        )
 
         def steps() -> Generator[Any]:
             from napari_cam_sam.evaluation.score_steps import score_steps
@@ -241,9 +246,9 @@ class ScoresDock(Dock):
         self._state = found
         found.summarise(complete)
         self.table.set_rows(found.rows, found.subject)
-        self._plot_along()
-        self._plot_curves()
-        if self.overlay.isChecked() and self._is_of_choices(found):
+        self.along.show_rows(self.table.rows(), self.table.subject)
+        self.curves.show_run(found)
+        if self.overlay.isChecked() and self.choices.are_those_of(found):
             self._show_overlay(True)
         self._mark_plane()
         self.choices.label.look_again()
@@ -259,36 +264,12 @@ class ScoresDock(Dock):
 
     # What the table is of, in pictures
 
-    def _plot_along(self) -> None:
-        subject = self.table.subject
-        planes = [row for row in self.table.rows() if row.kind == "plane"]
-        if subject is None or not planes:
-            self.along.show_message("Nothing to plot: no slice has scores.")
-        else:
-            dice, auroc = (
-                {r.number: r.scores.values.get(name, np.nan) for r in planes}
-                for name in ("dice", "auc_judd")
-            )
-            self.along.show_scores(dice, auroc, subject.axis)
-
-    def _plot_curves(self) -> None:
-        state = self._state
-        volume = None if state is None else state.volume
-        if state is None or volume is None or volume.roc is None or volume.precision_recall is None:
-            self.curves.show_message(_NO_CURVES)
-        elif not volume.roc.x.size:
-            self.curves.show_message("Curves need pixels inside and outside the ground truth.")
-        else:
-            slices = counted(len(state.job.heatmap_planes), "slice")
-            title = f"{state.subject.heatmap}, {slices}"
-            self.curves.show_curves(volume.roc, volume.precision_recall, title)
-
     def _show_overlay(self, wanted: bool) -> None:
         self._overlaid = False
         state = self._state
         if not wanted:
             self._agreement.remove()
-        elif self.choices.problem() is None and self._is_of_choices(state):
+        elif self.choices.problem() is None and self.choices.are_those_of(state):
             self._agreement.show(state.agreement, state.subject.prediction)
             self._overlaid = True
         else:
@@ -312,20 +293,37 @@ class ScoresDock(Dock):
 
     # Edits
 
-    def _edited(self, _: object = None) -> None:
-        self.table.set_older(planes=not self._is_of_choices(self._state))
+    def _edited(self, planes: Collection[int] | None = ()) -> None:
+        """Mark what is of before an edit; the plane shown is scored again in a moment.
+
+        Parameters
+        ----------
+        planes : collection of int or None
+            As of `ScoreInputs.edited`.
+        """
+        state, shown = self._state, None
+        with suppress(CamSamError):
+            shown = self.workspace.plane()[1]
+        if not self.choices.are_those_of(state):
+            self.table.set_older(None)
+        elif planes is None or set(planes) - {shown}:
+            state.words = _EDITED
+            self.table.set_older(planes if planes is None else set(planes) - {shown})
+            self._refresh()
+        else:
+            self.table.set_older()
         self._pause.start()
 
-    def _labels_changed(self) -> None:
+    def _labels_changed(self, plane: tuple[int, int] | None) -> None:
         preview = self.workspace.own("preview")
         if preview is not None and preview == self.choices.prediction.value():
-            self._edited()
+            self._edited(None if plane is None else {plane[1]})
         self._pause.start()
 
     def _rescore_shown(self) -> None:
         """Score the plane shown again, where it is not what it was."""
         state = self._state
-        if self.choices.problem() is not None or not self._is_of_choices(state):
+        if self.choices.problem() is not None or not self.choices.are_those_of(state):
             self._refresh()
             return
         if self._next is not None:
@@ -346,19 +344,16 @@ class ScoresDock(Dock):
 
     def _plane_scored(self, answer: tuple[ScoringRun, int, SliceScores]) -> None:
         state, index, found = answer
-        if state is not self._state or state.marks.get(index) == found.mark:
+        if state is not self._state:
             return
-        edited = index in state.marks  # else the scoring was stopped before it came here
-        row, flat = state.replace_plane(index, found), state.job.image.spatial_ndim == 2
-        self.table.set_older(planes=False)
+        if state.marks.get(index) == found.mark:
+            self.table.set_current(index)
+            return
+        row = state.replace_plane(index, found)
+        self.table.set_older()
         self.table.set_plane(index, row)
         self._agreement.refresh()
-        self._plot_along()
-        dice = "both empty" if row is None else f"Dice {row.scores.values['dice']:.3f}"
-        where = "" if flat else f"Slice {index}: "
-        after = ", after your edit" if edited else ""
-        said = (f"{where}{dice}{after}.", state.stopped, "Press Score to update the rest.")
-        state.words = " ".join(one for one in said if one)
+        self.along.show_rows(self.table.rows(), self.table.subject)
         self._refresh()
 
     # Out of the viewer
@@ -373,12 +368,18 @@ class ScoresDock(Dock):
             self.row.show_error(str(error))
             show_error(str(error))
         self._forget()
+        self._rows_from = "the session"
         self.overlay.setChecked(False)
         self.table.set_rows(rows, subject, older)
-        self._plot_along()
-        self.curves.show_message("Curves are not kept in a session: press Score.")
+        self.along.show_rows(self.table.rows(), self.table.subject)
+        self.curves.show_message("")
         self._mark_plane()
         self._refresh()
+
+    def _fit_tabs(self) -> None:
+        """Hide the plot over slices where there are none."""
+        slices = self.tabs.indexOf(self.along)
+        self.tabs.setTabVisible(slices, not self.workspace.shown.is_picture)
 
     def _page(self) -> ScoreTable | TrustPage:
         """Return what is copied and saved: the table that is seen, else that of the scores."""
@@ -391,7 +392,7 @@ class ScoresDock(Dock):
         page, image = self._page(), self.workspace.image_layer
         what = "scores" if page is self.table else "trust"
         name = what if image is None else f"{unescape_markup(image.name)}-{what}"
-        file = None if image is None else file_of(image)
-        folder = None if file is None or file.path is None else file.path.parent
+        file = path_of(image)
+        folder = None if file is None else file.parent
         write = partial(write_text, text=page.as_csv())
         return Saving(what, name, folder, [("CSV (*.csv)", ".csv")], write)

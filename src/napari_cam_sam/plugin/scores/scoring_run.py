@@ -42,6 +42,8 @@ class ScoringRun:
         That it was stopped, and where; empty where it was not.
     wanted : bool
         False once the table holds something else, e.g. another image's rows.
+    heatmap_notes : list
+        See `ScoreInputs.heatmap_notes`.
     """
 
     key: tuple[Any, ...]
@@ -54,6 +56,7 @@ class ScoringRun:
     words: str = ""
     stopped: str = ""
     wanted: bool = True
+    heatmap_notes: list[Any] = field(default_factory=list)
 
     def keep(self, step: Any) -> None:
         """Take a step of the scoring."""
@@ -77,7 +80,8 @@ class ScoringRun:
         )  # fmt: skip
 
     def replace_plane(self, index: int, found: SliceScores) -> ScoredRow | None:
-        """Put what was found of a plane alone in the place of what was known of it."""
+        """Put what was found of a plane alone in the place of what was known; set the words."""
+        edited = index in self.marks  # else the scoring was stopped before it came here
         row, flat = found.row, self.job.image.spatial_ndim == 2
         if row is not None and not flat:
             row = replace(row, kind="plane", number=index, plane=index)
@@ -86,6 +90,11 @@ class ScoringRun:
         self.rows += [row] if row is not None else []
         self.marks[index] = found.mark
         self.agreement[self.job.image.plane_index(self.job.axis, index)] = found.agreement
+        dice = "both empty" if row is None else f"Dice {row.scores.values['dice']:.3f}"
+        where = "" if flat else f"Slice {index}: "
+        after = ", after your edit" if edited else ""
+        said = (f"{where}{dice}{after}.", self.stopped, "Press Score to update the rest.")
+        self.words = " ".join(one for one in said if one)
         return row
 
     def summarise(self, complete: bool) -> None:

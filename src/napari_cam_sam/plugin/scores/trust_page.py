@@ -15,7 +15,7 @@ from napari_cam_sam.cam.parameters import OcclusionParameters, TrustParameters, 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.windows import WindowParameters
 from napari_cam_sam.plugin.qt.plain_text import RichLabel
-from napari_cam_sam.plugin.qt.tables import make_read_only, set_headers, set_rows
+from napari_cam_sam.plugin.qt.tables import fit_columns, make_read_only, set_headers, set_rows
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
 from napari_cam_sam.plugin.qt.torch_import import import_torch
 from napari_cam_sam.plugin.qt.widgets import button, vbox
@@ -53,7 +53,8 @@ _HINTS = {
 }
 # What a row has, in the order of its columns.
 _FIGURES = ("top_iou", "ssim", "rank", "road")
-_SIGNS = {"good": ("✔", "#3fa34d"), "mixed": ("~", "#e0a000"), "bad": ("✘", "#d64545")}
+# Seen on napari's dark background and on its light one.
+_SIGNS = {"good": ("✔", "#2f8f3e"), "mixed": ("~", "#b37400"), "bad": ("✘", "#d64545")}
 _TASK = "Test this heatmap"
 
 
@@ -167,7 +168,10 @@ class TrustPage(QWidget):
         if self.row.busy:
             return
         if self._subject is not None and self.found is not None:
-            self.row.set_message(f"Tested: {self._subject.words}. {problem}".strip())
+            one = self._subject
+            if self._workspace.heatmaps.record(one.axis, one.plane) != one.note:
+                problem = f"It was computed again, or removed, since. {problem}"
+            self.row.set_message(f"Tested: {one.words}. {problem}".strip())
         elif subject is None:
             self.row.set_message(problem)
         else:
@@ -243,7 +247,7 @@ class TrustPage(QWidget):
         for at, row in enumerate(rows):
             for column in range(len(_HEADS)):
                 self.table.item(at, column).setToolTip(_HINTS[row.test])
-        self.table.resizeColumnsToContents()
+        fit_columns(self.table)
 
     # Out of the viewer
 

@@ -148,7 +148,7 @@ class EncodeAheadPanel(QWidget):
         known, trouble = self.ahead.readiness, self.ahead.trouble
         self.strip.show_readiness(known)
         self.switch.setVisible(not is_instant(str(self._segmenter.value())))
-        self.strip.setVisible(known is not None)
+        self.strip.setVisible(known is not None and known.n_planes > 1)
         text = " ".join(part for part in (known and f"{known.words()}.", trouble) if part)
         self.words.setText(text)
         self.strip.setAccessibleName(text)

@@ -10,12 +10,14 @@ from qtpy.QtWidgets import QHBoxLayout, QWidget
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.layers.conversion import frame_shown, image_of, is_own
-from napari_cam_sam.plugin.qt.dock import connect_to_layers
-from napari_cam_sam.plugin.qt.plain_text import Label, show_info
+from napari_cam_sam.plugin.qt.dock import connect_to_layers, connect_until_destroyed
+from napari_cam_sam.plugin.qt.messages import WrappingLabel
+from napari_cam_sam.plugin.qt.plain_text import show_info
 from napari_cam_sam.plugin.qt.widgets import ValueComboBox, button, form_layout, hbox, vbox
-from napari_cam_sam.plugin.qt.wording import counted
 from napari_cam_sam.plugin.segment.live_masks import LiveMasks
-from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, these_planes
+from napari_cam_sam.plugin.state.plane_masks import PlaneMasks
+from napari_cam_sam.plugin.state.plane_words import picture_words
+from napari_cam_sam.wording import counted, these_planes
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.state.workspace import Workspace
@@ -37,14 +39,17 @@ class MaskReview(QWidget):
     """What was done, in words."""
     refused = Signal(str)
     """Why nothing was done, in words."""
+    truth_drawn = Signal()
+    """The truth was drawn anew: perhaps edited, and what is said of the masks is another."""
 
     def __init__(self, workspace: Workspace, live: LiveMasks) -> None:
         super().__init__()
         self._workspace, self._masks, self._live = workspace, workspace.masks, live
+        self._truth: Any = None
         self.before = button("◀", "Previous candidate mask.")
         self.after = button("▶", "Next candidate mask.")
         self.which = ValueComboBox("The object whose candidates the arrows step through.")
-        self.shown = Label(wraps=True)
+        self.shown = WrappingLabel()
         self.target = ValueComboBox(
             "The labels layer for accepted masks; each object gets the label of its number."
         )
@@ -159,19 +164,33 @@ class MaskReview(QWidget):
         """
         axis, index = self._workspace.plane()
         masks = self._masks.get(axis, index)
+        self._hear_truth()
         for one in (self.before, self.after, self.accept):
             one.setEnabled(masks is not None)
         self.accept_all.setEnabled(bool(self._masks.planes(axis)))
         ids = [] if masks is None else sorted({one.object_id for one in masks.found})
         self.which.offer([("all objects", None), *((f"object {i}", i) for i in ids)])
         words = self._words(axis, index, awaited) if masks is None else self._words_of(masks)
-        self.shown.setText(f"{words} {also}".rstrip())
+        self.shown.setText(picture_words(self._workspace.shown, f"{words} {also}".rstrip()))
 
     def clear(self) -> None:
         """Show and offer nothing: the viewer shows no plane."""
         self.shown.setText("")
         for one in (self.before, self.after, self.accept, self.accept_all):
             one.setEnabled(False)
+
+    def _hear_truth(self) -> None:
+        """Hear of edits of the truth that there is now."""
+        truth = self._workspace.truth()
+        if truth is not self._truth:
+            if self._truth is not None:
+                self._truth.events.set_data.disconnect(self._tell_truth)
+            self._truth = truth
+            if truth is not None:
+                connect_until_destroyed(self, truth.events.set_data, self._tell_truth)
+
+    def _tell_truth(self, _: object = None) -> None:
+        self.truth_drawn.emit()
 
     def _list_targets(self, _: object = None) -> None:
         own = [x for x in self._workspace.labels_layers() if not is_own(x)]

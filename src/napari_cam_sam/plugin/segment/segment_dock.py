@@ -6,15 +6,17 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QAbstractButton, QWidget
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.plugin.qt.dock import Dock
+from napari_cam_sam.plugin.layers.layer_geometry import path_of
+from napari_cam_sam.plugin.qt.dock import Dock, connect_to_layers
 from napari_cam_sam.plugin.qt.plain_text import show_error
 from napari_cam_sam.plugin.qt.saving import Saving, SavingRow, labels_saving
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress, duration
 from napari_cam_sam.plugin.qt.timers import single_shot_timer
 from napari_cam_sam.plugin.qt.widgets import Section, button, form_layout, vbox
-from napari_cam_sam.plugin.qt.wording import counted, why_not
+from napari_cam_sam.plugin.qt.wording import why_not
 from napari_cam_sam.plugin.segment.automatic.automatic_panel import AutomaticPanel
 from napari_cam_sam.plugin.segment.encoding_status import EncodeAheadPanel
 from napari_cam_sam.plugin.segment.first_load import FirstLoad
@@ -29,8 +31,11 @@ from napari_cam_sam.plugin.segment.segment_run import (
 from napari_cam_sam.plugin.segment.segmenter_choice import SegmenterChoice
 from napari_cam_sam.plugin.segment.segmenter_job import read_prompts
 from napari_cam_sam.plugin.segment.volume.propagation_panel import PropagationPanel
+from napari_cam_sam.plugin.state.image_notice import ImageNotice
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks
+from napari_cam_sam.plugin.state.plane_words import PictureWords, picture_words
 from napari_cam_sam.plugin.viewer.attach import workspace_of
+from napari_cam_sam.wording import counted
 
 if TYPE_CHECKING:
     import napari
@@ -68,11 +73,20 @@ class SegmentDock(Dock):
         self._asked = 0
         self._left_out: list[SkippedPlane] = []
         self._build()
+        ImageNotice(workspace, self)
+        review = self.review
+        all_slices: list[QWidget] = [self.run_all, review.accept_all, self._volume]
+        of_pictures: dict[QAbstractButton, str] = {
+            self.run: "Segment (S)",
+            review.accept: "Accept (C)",
+            self._everything.title: "All masks of this picture",
+        }
+        PictureWords(workspace.shown, all_slices, of_pictures, self)
         self._connect()
         self._image_changed()
         workspace.docks.register("segment", self.segment)
         workspace.docks.register("segment all", self.segment_all)
-        workspace.docks.register_state("segment", self.state, self.set_state)
+        workspace.docks.take_over("segment", self, self._beside, self._begin_with)
 
     def _build(self) -> None:
         workspace = self.workspace
@@ -98,7 +112,9 @@ class SegmentDock(Dock):
         self.automatic = AutomaticPanel(workspace, self.segmenter, self.live)
 
         self._volume = Section("Propagate through volume", self.through, opened=False)
-        everything = Section("All masks of this slice", self.automatic, opened=False)
+        everything = self._everything = Section(
+            "All masks of this slice", self.automatic, opened=False
+        )
         everything.title.setToolTip("Finds masks without prompts; the heatmap ranks them.")
         vbox(
             self, form_layout((("Segmenter", self.segmenter),)), self.run, self.run_all, self.live,
@@ -127,6 +143,9 @@ class SegmentDock(Dock):
         workspace.plane_changed.connect(self._refresh)
         workspace.image_changed.connect(self._image_changed)
         workspace.segmenter_changed.connect(self._refresh)
+        self.review.truth_drawn.connect(self._refresh_timer.start)
+        workspace.truth_changed.connect(self._refresh_timer.start)
+        connect_to_layers(self, workspace.viewer, self._layers_changed)
         self.masks.changed.connect(self._refresh)
         # Of an acceptance that a key took back nothing is said any more.
         self.masks.accepted_changed.connect(self._plan_again)
@@ -135,9 +154,9 @@ class SegmentDock(Dock):
         workspace.image_changed.connect(self.saving.forget)
 
     def _image_changed(self) -> None:
-        layer = self.workspace.image_layer
-        if layer is not self._chosen_for:
-            self._chosen_for = layer
+        image = self.workspace.shown.frame_key().layer
+        if image != self._chosen_for:
+            self._chosen_for = image
             suited = self.workspace.suggestion("segmenter")
             if suited is not None and self.segmenter.value() == "seeded":
                 self.segmenter.choose(suited)
@@ -162,6 +181,17 @@ class SegmentDock(Dock):
         self.ahead.switch.setChecked(bool(state.get("ahead", True)))
         self.through.set_state(state.get("through", {}))
 
+    def _beside(self) -> dict[str, Any]:
+        """Return what the next dock begins with, beside the choices, and for which image it is."""
+        return {"image": self._chosen_for, "search": self.automatic.state()}
+
+    def _begin_with(self, state: dict[str, Any], image: object, search: dict[str, Any]) -> None:
+        """Go on with the choices of the dock before."""
+        self.set_state(state)
+        self.automatic.set_state(search)
+        self._chosen_for = image
+        self._image_changed()  # another image may have its own segmenter
+
     # Segmenting
 
     def segment(self, everywhere: bool = False) -> bool:
@@ -177,7 +207,10 @@ class SegmentDock(Dock):
             snapshot = workspace.snapshot()
             todo = self._todo(everywhere)
         except CamSamError as error:
-            self.row.refuse(str(error), lambda: why_not(lambda: self._todo(everywhere)))
+            self.row.refuse(
+                picture_words(workspace.shown, str(error)),
+                lambda: why_not(lambda: self._todo(everywhere)),
+            )
             return False
         if self.first.busy:
             self.first.when_done(lambda: self.segment(everywhere))
@@ -276,7 +309,7 @@ class SegmentDock(Dock):
             raise CamSamError(reason)
         if layer.ndim != image.spatial_ndim:
             raise CamSamError("The labels are a time series: save the labels of one frame.")
-        return labels_saving(layer, image)
+        return labels_saving(layer, image, path_of(workspace.image_layer))
 
     # In words
 
@@ -310,6 +343,9 @@ class SegmentDock(Dock):
         except CamSamError as error:
             return str(error)
         return axis, set(self.masks.planes(axis)), len(self.masks.accepted)
+
+    def _layers_changed(self, _: object = None) -> None:
+        self._refresh_timer.start()  # a truth may have come or gone
 
     def _prompts_changed(self) -> None:
         self._outcome = ""
@@ -352,7 +388,7 @@ class SegmentDock(Dock):
         words = self.segmenter.words()
         if self.first.busy:
             return f"Loading {words}…"
-        if n_planes:
+        if n_planes and not self.workspace.shown.is_picture:
             words += f"; {counted(n_planes, 'slice')} with prompts"
             seconds = self.segmenter.seconds()
             if seconds is not None:

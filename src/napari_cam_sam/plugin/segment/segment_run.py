@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, these_planes
+from napari_cam_sam.plugin.state.plane_masks import PlaneMasks
 from napari_cam_sam.prompts.data import PlanePrompts
+from napari_cam_sam.wording import these_planes
 
 if TYPE_CHECKING:
     from napari_cam_sam.images.windows import Window

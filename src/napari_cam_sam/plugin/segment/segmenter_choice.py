@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QFileDialog
 
-from napari_cam_sam.plugin.qt.widgets import CHECKPOINT_FILES, ValueComboBox
+from napari_cam_sam.plugin.qt.paths import CHECKPOINT_FILES
+from napari_cam_sam.plugin.qt.widgets import ValueComboBox
 from napari_cam_sam.plugin.qt.wording import device_words
 from napari_cam_sam.plugin.segment.segmenter_job import SegmenterJob
 from napari_cam_sam.plugin.state.preferences import preferences

@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_cam_sam.images.image import Image
-from napari_cam_sam.plugin.state.shown_image import PixelsKey
+from napari_cam_sam.plugin.state.image_keys import PixelsKey
 from napari_cam_sam.session import ImageRecord
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.session.recovery import RecoverableSession
     from napari_cam_sam.plugin.state.workspace import Workspace
 
-__all__ = ["ImageWork", "SavedSession", "has_work"]
+__all__ = ["AUTOSAVED", "ImageWork", "SavedSession", "has_work"]
+
+AUTOSAVED = "Autosaved."
+"""What is told after each autosave of the image that is worked on."""
 
 
 @dataclass(eq=False)
@@ -81,6 +84,12 @@ class SavedSession:
     record: ImageRecord
     changes: int
     by_hand: bool
+
+    def words(self, worked_on: bool) -> str:
+        """Return what was saved, as a sentence; whether its image is the one that is worked on."""
+        if self.by_hand:
+            return f"Saved to {self.folder}."
+        return AUTOSAVED if worked_on else f"The work on {self.record.name} was autosaved."
 
 
 def has_work(workspace: Workspace, image: Image) -> bool:

@@ -28,8 +28,8 @@ from napari_cam_sam.plugin.session.recovery import (
 from napari_cam_sam.plugin.session.restore import check_choices, restore_session
 from napari_cam_sam.plugin.session.save_queue import SaveQueue
 from napari_cam_sam.plugin.session.work_monitor import WorkMonitor
+from napari_cam_sam.plugin.state.image_keys import PixelsKey
 from napari_cam_sam.plugin.state.preferences import preferences
-from napari_cam_sam.plugin.state.shown_image import PixelsKey
 from napari_cam_sam.session import (
     ImageRecord,
     Session,
@@ -40,13 +40,10 @@ from napari_cam_sam.session import (
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.state.workspace import Workspace
 
-__all__ = ["AUTOSAVED", "OFFER", "SessionManager"]
+__all__ = ["OFFER", "SessionManager"]
 
 OFFER = "offer what was left"
 """What an open dock with a `SessionPanel` answers."""
-
-AUTOSAVED = "Autosaved."
-"""What is told after each autosave of the image that is worked on."""
 
 # How long the end of the program waits for what is still being written.
 _LAST_SAVE_MS = 30_000
@@ -221,12 +218,7 @@ class SessionManager(QObject):
             self.discard(restored)
 
     def _say_saved(self, done: SavedSession) -> None:
-        if done.by_hand:
-            self.saved.emit(f"Saved to {done.folder}.")
-        elif done.work is self._work:
-            self.saved.emit(AUTOSAVED)
-        else:
-            self.saved.emit(f"The work on {done.record.name} was autosaved.")
+        self.saved.emit(done.words(done.work is self._work))
 
     def _was_not_saved(self, sentence: str) -> None:
         words = f"Not saved: {sentence}"

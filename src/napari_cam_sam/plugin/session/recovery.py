@@ -14,10 +14,10 @@ from typing import Any
 from platformdirs import user_data_path
 
 from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.plugin.qt.wording import counted
 from napari_cam_sam.plugin.session import owners
 from napari_cam_sam.session import FILE, ImageRecord, Session, read_session
 from napari_cam_sam.session.generations import drop_generations, generations, holdings
+from napari_cam_sam.wording import counted
 
 __all__ = [
     "FOLDER_VARIABLE",

@@ -21,14 +21,17 @@ if TYPE_CHECKING:
 __all__ = ["check_choices", "restore_session"]
 
 
-def _check_limits(limits: list[float]) -> list[float]:
-    if len(limits) != 2 or not all(map(math.isfinite, limits)) or not limits[0] < limits[1]:
+def _check_limits(limits: list[float | None]) -> list[float | None]:
+    known = [limit for limit in limits if limit is not None]
+    in_order = all(map(math.isfinite, known)) and sorted(set(known)) == known
+    if len(limits) != 2 or not in_order:
         raise ValueError("two numbers, low below high")
     return limits
 
 
 class _Choices(BaseModel):
-    contrast_limits: Annotated[list[float], AfterValidator(_check_limits)] | None = None
+    # None stands for a limit that was infinite, as earlier versions saved it.
+    contrast_limits: Annotated[list[float | None], AfterValidator(_check_limits)] | None = None
     plane: list[int] | None = None
     docks: dict[str, dict[str, Any]] = {}
 
@@ -99,8 +102,8 @@ def restore_session(workspace: Workspace, session: Session) -> str:
     workspace.masks.restore(session.accepted)
     for one in masks:
         workspace.masks.put(one)
-    limits, image = session.choices.get("contrast_limits"), workspace.image_layer
-    if limits is not None and image is not None:
+    limits, image = session.choices.get("contrast_limits") or (None, None), workspace.image_layer
+    if None not in limits and image is not None:
         image.contrast_limits = limits
     if "plane" in session.choices and len(session.image.shape) == 3:
         workspace.show_plane(*session.choices["plane"])
@@ -109,6 +112,8 @@ def restore_session(workspace: Workspace, session: Session) -> str:
     left_out += workspace.docks.restore(session.choices.get("docks", {}))
     workspace.docks.dispatch("take score rows", session.scores)
     words = f"Opened the session of {session.saved_at}."
+    if None in session.choices.get("contrast_limits", ()):
+        words += " Its contrast limits stayed out: they are infinite."
     if left_out:
         words += f" Choices that this version does not know stayed out: {', '.join(left_out)}."
     return words

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -38,6 +39,7 @@ class DockRegistry(QObject):
         super().__init__(parent)
         self._actions: dict[str, list[Any]] = {}
         self._states: set[str] = set()
+        self._kept: set[str] = set()
         self._cached: dict[str, Any] = {}
 
     def register(self, action: str, method: Any) -> None:
@@ -72,6 +74,41 @@ class DockRegistry(QObject):
         self.register(f"give {name}", give)
         self.register(f"take {name}", take)
 
+    def register_kept(self, name: str, give: Any) -> None:
+        """Set how a dock gives what the next of its kind begins with, beside its choices.
+
+        It need not be plain data: no session has it.
+        """
+        self._kept.add(name)
+        self.register(f"give {name}", give)
+
+    def take_over(
+        self,
+        name: str,
+        dock: Any,
+        beside: Callable[[], dict[str, Any]],
+        begin_with: Callable[..., None],
+    ) -> None:
+        """Let a dock begin with what the one of its kind before it had; keep its own for the next.
+
+        Parameters
+        ----------
+        name : str
+            Of its choices in a session.
+        dock : napari_cam_sam.plugin.qt.dock.Dock
+            Its ``state`` gives the choices, its ``set_state`` takes them.
+        beside : callable
+            Gives what the next one begins with beside the choices, by name, see `register_kept`.
+        begin_with : callable
+            Takes the choices of the dock before, and by name what that gave beside them.
+        """
+        before, kept = self.state_of(name), self.state_of(f"{name} beside")
+        self.register_state(name, dock.state, dock.set_state)
+        self.register_kept(f"{name} beside", beside)
+        dock.closed.connect(self.cache_states)
+        if before is not None and kept is not None:
+            begin_with(before, **kept)
+
     def states(self) -> dict[str, Any]:
         """Return the choices of the docks, as plain data; of a closed one those it last gave."""
         found = {name: self.state_of(name) for name in sorted(self._states)}
@@ -86,8 +123,8 @@ class DockRegistry(QObject):
 
     def cache_states(self) -> None:
         """Keep what the docks give now: one that is closed cannot be asked any more."""
-        self.states()
-        self.score_rows()
+        for name in self._states | self._kept:
+            self.state_of(name)
 
     def restore(self, states: dict[str, Any]) -> list[str]:
         """Restore the choices of a session in the open docks.

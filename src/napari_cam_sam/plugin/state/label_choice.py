@@ -42,6 +42,12 @@ class LabelChoice(ValueComboBox):
         self.finder = LatestOnly(self._offer, show_error, self)
         self.offer([_ALL])
 
+    def expect(self, value: int | None) -> None:
+        """Choose a label before the layers were looked through; gone where they lack it."""
+        if value is not None and not self.set_value(value):
+            self.offer([_ALL, _item(value)])
+            self.set_value(value)
+
     def look_in(self, layers: Iterable[Any]) -> None:
         """List the labels of the layers that lie on the image's grid, if these are others now."""
         self._layers = tuple(layers)
@@ -61,5 +67,9 @@ class LabelChoice(ValueComboBox):
 
     def _offer(self, found: tuple[list[int], str]) -> None:
         values, self.remark = found
-        self.offer([_ALL, *((f"label {value}", value) for value in values)])
+        self.offer([_ALL, *map(_item, values)])
         self.found.emit()
+
+
+def _item(value: int) -> tuple[str, int]:
+    return f"label {value}", value

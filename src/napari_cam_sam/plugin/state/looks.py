@@ -13,13 +13,14 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.layers.conversion import in_units, is_own
 from napari_cam_sam.plugin.layers.layer_axes import mark_of
 from napari_cam_sam.plugin.layers.layer_geometry import axis_steps
+from napari_cam_sam.plugin.layers.outlined_labels import OutlinedLabels
 from napari_cam_sam.plugin.layers.styles import (
     LABELS,
     PROMPT_PREVIEW,
     PROMPTS,
     TRUTH,
     line_width,
-    outline_width,
+    outline_steps,
 )
 from napari_cam_sam.plugin.qt.timers import single_shot_timer
 from napari_cam_sam.plugin.state.mask_layers import MaskLayers
@@ -37,8 +38,6 @@ _LINES = {
 }
 # Turning the wheel zooms many times a second.
 _WAIT = 60
-# How much longer pixels may be than wide for a rim along both axes.
-_THIN = 3
 
 
 class Looks(QObject):
@@ -90,14 +89,13 @@ class Looks(QObject):
         for layer in self._shown.viewer.layers:
             mark = mark_of(layer)
             if self._looked_at.get(layer):
-                self._set(layer, outline_width(pixels, TRUTH.line))
+                self._set_outline(layer, pixels, TRUTH.line)
             elif mark.get("of") == image.unique_id and mark.get("role") in _LINES:
                 wanted = _LINES[mark["role"]]
                 if isinstance(layer, Shapes):
-                    self._set(layer, line_width(pixels, wanted))
-                else:
-                    self._set(layer, outline_width(pixels, wanted))
-                    self._set_rim(layer, pixels)
+                    self._set_line(layer, line_width(pixels, wanted))
+                elif isinstance(layer, OutlinedLabels):  # a copy that napari makes is none
+                    self._set_outline(layer, pixels, wanted)
 
     def _pixels(self, image: Any) -> list[float]:
         """Return how many screen pixels one of the image takes, down and across the screen."""
@@ -112,23 +110,22 @@ class Looks(QObject):
         shown = [d - viewer.dims.ndim + 3 for d in viewer.dims.displayed]
         return [sizes[d] for d in shown]
 
-    def _set(self, layer: Any, width: float) -> None:
-        name = "current_edge_width" if isinstance(layer, Shapes) else "contour"
-        now = getattr(layer, name)
-        if now != self._given.setdefault(layer, now) or now == width:
-            return
-        self._given[layer] = width
-        if isinstance(layer, Shapes):
+    def _set_line(self, layer: Any, width: float) -> None:
+        if self._is_ours(layer, layer.current_edge_width) and layer.current_edge_width != width:
+            self._given[layer] = width
             layer.edge_width = width
-        # Of shapes this also has them drawn, and is for those to come.
-        setattr(layer, name, width)
+            # This has them drawn, and is for those to come.
+            layer.current_edge_width = width
 
-    def _set_rim(self, layer: Any, pixels: list[float]) -> None:
-        # Between thick slices it would be a bar that hides more than it shows.
-        rows, columns = (size <= _THIN * min(pixels) for size in pixels)
-        if getattr(layer, "rim_axes", None) not in (None, (rows, columns)):
-            layer.rim_axes = rows, columns
-            layer.refresh(extent=False)
+    def _set_outline(self, layer: Any, pixels: list[float], wanted: float) -> None:
+        if self._is_ours(layer, layer.contour):
+            width, parts = outline_steps(pixels, wanted, layer.finest())
+            self._given[layer] = width
+            layer.outline(width, parts)
+
+    def _is_ours(self, layer: Any, width: float) -> bool:
+        """Say whether the user set no width."""
+        return width == self._given.setdefault(layer, width)
 
     def _give_truth_its_look(self) -> None:
         truth = self._truth.find()

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any
 
 from napari.layers import Labels
 from qtpy.QtCore import QObject
 
-from napari_cam_sam.errors import CamSamError
-from napari_cam_sam.images.labels import mask_in
-from napari_cam_sam.plugin.layers.conversion import image_of
+from napari_cam_sam.images.image import Image
 from napari_cam_sam.plugin.layers.layer_axes import KEY, mark_of
 from napari_cam_sam.plugin.layers.layer_geometry import spatial_transform
 from napari_cam_sam.plugin.qt.plain_text import escape_markup, show_info
@@ -56,13 +53,11 @@ class MaskImages(QObject):
             if layer == shown.layer or layer.unique_id in self._taken or shown.is_used(layer):
                 continue
             # Where it lies is known at once; whether it is a mask, once all of it was read.
-            if shown.mismatch(layer) is None and shown.is_mask(layer):
+            if shown.mismatch(layer) is None and shown.masks.is_mask(layer):
                 self._taken.add(layer.unique_id)
-                with suppress(CamSamError):
-                    self._add_labels(layer)
+                self._add_labels(layer, shown.masks.take_labels(layer))
 
-    def _add_labels(self, layer: Any) -> None:
-        labels = mask_in(image_of(layer))
+    def _add_labels(self, layer: Any, labels: Image | None) -> None:
         if labels is None:
             return
         known = {name: one for name, one in mark_of(layer).items() if name == "image"}

@@ -12,12 +12,12 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.layers.layer_axes import mark_of
+from napari_cam_sam.plugin.state.image_keys import FrameKey
 from napari_cam_sam.plugin.state.image_masks import Accepted, ImageMasks
 from napari_cam_sam.plugin.state.mask_preview import MaskPreview
 from napari_cam_sam.plugin.state.own_layers import OwnLayers
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks
 from napari_cam_sam.plugin.state.prompt_layers import PromptLayers
-from napari_cam_sam.plugin.state.shown_image import FrameKey
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.session import Acceptance, Overlap, place_masks
 
@@ -37,8 +37,8 @@ class MaskLayers(QObject):
 
     changed = Signal()
     accepted_changed = Signal()
-    labels_changed = Signal()
-    """What the preview or the labels show is another."""
+    labels_changed = Signal(object)
+    """What the preview or the labels show is another: axis and index of a plane, None for any."""
 
     def __init__(self, own: OwnLayers, prompts: PromptLayers, parent: QObject) -> None:
         super().__init__(parent)
@@ -321,12 +321,12 @@ class MaskLayers(QObject):
     def _accepted_changed(self) -> None:
         self.changed.emit()
         self.accepted_changed.emit()
-        self.labels_changed.emit()
+        self.labels_changed.emit(None)
 
     def _show_axis(self, _: object = None) -> None:
         """Show the masks along the axis that the viewer shows alone."""
         self._preview.draw(())
-        self.labels_changed.emit()
+        self.labels_changed.emit(None)
 
     def accept_layer(self) -> Any | None:
         """Return the labels layer that masks are accepted into: the user's choice, else ours."""
@@ -358,7 +358,7 @@ class MaskLayers(QObject):
     def _redraw(self, key: tuple[int, int]) -> None:
         """Write a plane of the preview, and tell of it."""
         self._preview.draw([key])
-        self.labels_changed.emit()
+        self.labels_changed.emit(key)
         self.changed.emit()
 
     def _forget_pixels(self) -> None:

@@ -12,15 +12,14 @@ from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.sam.run_length import encode_mask
 from napari_cam_sam.sam.segmenter import MaskCandidates
 from napari_cam_sam.session import Acceptance, MaskSource, Overlap, chosen_masks
+from napari_cam_sam.wording import listed
 
 __all__ = [
     "PlaneMasks",
     "candidates",
     "drop_objects",
     "join_plane_masks",
-    "listed",
     "single_candidate",
-    "these_planes",
 ]
 
 
@@ -129,40 +128,6 @@ def single_candidate(
         Without logits.
     """
     return candidates(object_id, mask[np.newaxis], [score])
-
-
-def listed(noun: str, numbers: Collection[int]) -> str:
-    """Return things with their numbers.
-
-    Parameters
-    ----------
-    noun : str
-        Of one of them.
-    numbers : collection of int
-        At least one.
-
-    Returns
-    -------
-    str
-        E.g. ``"slice 3"``, ``"slices 3, 4 and 9"``.
-    """
-    *first, last = (str(n) for n in sorted(numbers))
-    return f"{noun}s {', '.join(first)} and {last}" if first else f"{noun} {last}"
-
-
-def these_planes(indices: Collection[int]) -> str:
-    """Return planes in words.
-
-    Parameters
-    ----------
-    indices : collection of int
-
-    Returns
-    -------
-    str
-        Their numbers, or how many they are where there are five or more.
-    """
-    return listed("slice", indices) if len(indices) < 5 else f"{len(indices)} slices"
 
 
 def join_plane_masks(

@@ -31,7 +31,9 @@ class PlaneRange(QWidget):
     def __init__(self, shown: ShownImage) -> None:
         super().__init__()
         self._shown = shown
-        self._few, self._picked = 0, False
+        self._few = 0
+        self.picked = False
+        """Whether the user chose, or a session did."""
         self.scope = ValueComboBox("Slices along the axis that the viewer scrolls now.")
         self.first, self.last = SpinBox(), SpinBox()
         for spin, words, hint in (
@@ -78,7 +80,7 @@ class PlaneRange(QWidget):
             end = self._shown.image().n_planes(axis) - 1
         except CamSamError:
             end = 0
-        if not self._picked:
+        if not self.picked:
             with signals_blocked(self.scope):
                 self.scope.set_value(_ALL if 0 < end < self._few else _SHOWN)
         at_end = self.last.value() == self.last.maximum()
@@ -93,13 +95,13 @@ class PlaneRange(QWidget):
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Set the choice from a session."""
-        self._picked = "planes" in state
+        self.picked = "planes" in state
         self.scope.set_value(state.get("planes"))
         for spin, value in zip((self.first, self.last), state.get("range", ()), strict=False):
             spin.setValue(value)
 
     def _scope_changed(self) -> None:
-        self._picked = True
+        self.picked = True
         self._show_range()
         self.changed.emit()
 

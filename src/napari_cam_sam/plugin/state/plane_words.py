@@ -1,10 +1,18 @@
-"""The plane shown in words, numbered as in the image and as by napari's slider."""
+"""The plane shown in words, numbered as in the image and as by napari's slider.
+
+A picture has no slices: what is said and offered of them is for volumes alone.
+"""
 
 from __future__ import annotations
 
+import re
+
+from qtpy.QtCore import QObject
+from qtpy.QtWidgets import QAbstractButton, QWidget
+
 from napari_cam_sam.plugin.state.shown_image import ShownImage
 
-__all__ = ["slider_label"]
+__all__ = ["PictureWords", "picture_words", "plane_label", "slider_label"]
 
 
 def slider_label(shown: ShownImage) -> str:
@@ -17,7 +25,7 @@ def slider_label(shown: ShownImage) -> str:
     Returns
     -------
     str
-        E.g. ``" (slider: 12)"``; empty where both numbers are one, and without a slider.
+        E.g. ``" (the slider shows 12)"``; empty where both numbers are one, and without a slider.
 
     Raises
     ------
@@ -34,4 +42,76 @@ def slider_label(shown: ShownImage) -> str:
     # Steps of another layer's grid: the slider's number is of no plane.
     if dims.nsteps[hidden] != image.n_planes(axis) or step == index:
         return ""
-    return f" (slider: {step})"
+    return f" (the slider shows {step})"
+
+
+def plane_label(shown: ShownImage) -> str:
+    """Return how a line on the plane shown begins.
+
+    Parameters
+    ----------
+    shown : ShownImage
+
+    Returns
+    -------
+    str
+        E.g. ``"Slice 11 (the slider shows 12): "``; empty for a picture, which is all there is.
+
+    Raises
+    ------
+    CamSamError
+        As `slider_label`.
+    """
+    _, index = shown.plane()
+    return "" if shown.is_picture else f"Slice {index}{slider_label(shown)}: "
+
+
+def picture_words(shown: ShownImage, text: str) -> str:
+    """Return a text as it is said of the image worked on: of a picture without slices.
+
+    Parameters
+    ----------
+    shown : ShownImage
+    text : str
+        E.g. ``"No prompts on this slice."``.
+
+    Returns
+    -------
+    str
+        E.g. ``"No prompts on this picture."``.
+    """
+    return re.sub(r"\bslice\b", "picture", text) if shown.is_picture else text
+
+
+class PictureWords(QObject):
+    """Hides what is for volumes alone while a picture is worked on, and renames other buttons.
+
+    Parameters
+    ----------
+    shown : ShownImage
+    of_volumes : list of QWidget
+        Hidden for a picture.
+    of_pictures : dict of QAbstractButton to str
+        What buttons that say "slice" of a volume say of a picture.
+    parent : QObject
+    """
+
+    def __init__(
+        self,
+        shown: ShownImage,
+        of_volumes: list[QWidget],
+        of_pictures: dict[QAbstractButton, str],
+        parent: QObject,
+    ) -> None:
+        super().__init__(parent)
+        self._shown, self._of_volumes = shown, of_volumes
+        self._texts = [(one, one.text(), text) for one, text in of_pictures.items()]
+        shown.image_changed.connect(self._refresh)
+        self._refresh()
+
+    def _refresh(self) -> None:
+        picture = self._shown.is_picture
+        for one in self._of_volumes:
+            one.setVisible(not picture)
+        for button, of_volume, of_picture in self._texts:
+            button.setText(of_picture if picture else of_volume)

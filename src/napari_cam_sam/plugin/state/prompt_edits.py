@@ -17,8 +17,9 @@ from napari_cam_sam.plugin.layers.layer_axes import mark_of
 from napari_cam_sam.plugin.layers.layer_geometry import axis_steps
 from napari_cam_sam.plugin.layers.prompt_provenance import complete
 from napari_cam_sam.plugin.layers.prompt_table import Plane, places_of, planes_of
+from napari_cam_sam.plugin.state.boxed_points import points_to_go
 from napari_cam_sam.plugin.state.heatmap_layers import HeatmapLayers
-from napari_cam_sam.plugin.state.prompt_history import PromptHistory
+from napari_cam_sam.plugin.state.prompt_history import Held, PromptHistory, held_by
 from napari_cam_sam.plugin.state.prompt_layer_pair import PromptLayerPair, remove_rows, touched_in
 from napari_cam_sam.plugin.state.shown_image import ShownImage
 
@@ -134,7 +135,7 @@ class UserEdits:
             self._added(layer, range(first, count - ignored))
         elif rows:
             self._moved(layer, rows)
-        self._count(layer)
+        self._count_all()  # with a box its points may have gone
         self._pair.changed.emit()
         if ignored:
             self._pair.ignored.emit(
@@ -187,6 +188,8 @@ class UserEdits:
     def _dragged(self, layer: Any, event: Any) -> Iterator[None]:
         """Emit that a shape is being dragged: its layer tells only at the end."""
         self._history.hold()
+        before, points = self._history.known().boxes, held_by(self._pair.points, points=True)
+        boxes = layer is self._pair.boxes
         start = layer.world_to_data(event.position)
         self._way = [start, start]
         try:
@@ -194,12 +197,35 @@ class UserEdits:
             while event.type == "mouse_move":
                 self._way[1] = layer.world_to_data(event.position)
                 if layer.selected_data:
+                    if boxes:
+                        self._take_points(points, before, layer.selected_data)
                     self._pair.moving.emit()
                 yield
+            if boxes:  # napari may have moved it once more
+                self._take_points(points, before, layer.selected_data)
         finally:
             self._history.let_go()
 
     # What follows from it
+
+    def _take_points(self, points: Held, before: Held, moved: Iterable[int]) -> None:
+        """Let points go with boxes that are moved, and come back with them.
+
+        Parameters
+        ----------
+        points : Held
+            At the beginning.
+        before : Held
+            The boxes then.
+        moved : iterable of int
+            Those of them that lie elsewhere now.
+        """
+        layer, boxes = self._pair.points, self._pair.boxes
+        if layer is None or boxes is None or len(before.data) != boxes.nshapes:
+            return
+        wanted = points.without(points_to_go(points, before, boxes, moved))
+        if not np.array_equal(wanted.data, layer.data):
+            self._pair.set_points(wanted)
 
     def _moved(self, layer: Any, rows: list[int]) -> None:
         """Mark the prompts that are not where they were before this burst of edits."""
@@ -211,6 +237,8 @@ class UserEdits:
                 # Whoever sets all data at once names every row: those that differ were edited.
                 rows = [i for i in rows if not np.array_equal(held.data[i], data[i])]
                 left = planes_of(held.data, held.features, rows)
+                if held is before.boxes:
+                    self._take_points(held_by(self._pair.points, points=True), held, rows)
         if rows:
             self.mark(layer, rows, complete(layer.features, len(layer.data)), left)
 

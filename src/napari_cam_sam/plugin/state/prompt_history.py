@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,12 @@ class Held:
     data: Vertices
     kinds: tuple[str, ...]
     features: pd.DataFrame
+
+    def without(self, rows: Collection[int]) -> Held:
+        """Return what is left of points without some of them."""
+        stay = [i for i in range(len(self.data)) if i not in rows]
+        features = self.features.iloc[stay].reset_index(drop=True)
+        return Held(np.asarray(self.data)[stay], (), features)
 
     def same_rows(self, other: Held) -> int:
         """Count the rows from the first on that lie where those of another do."""
@@ -145,6 +151,10 @@ class PromptHistory(QObject):
         """Keep what is there now as what was before the next edit."""
         self._last = self._take()
 
+    def known(self) -> State:
+        """Return what was before the burst of edits that is going on, or is about to begin."""
+        return self.before or self._last or self._take()
+
     def forget(self) -> None:
         """Drop all steps."""
         self._undo.clear()
@@ -153,8 +163,7 @@ class PromptHistory(QObject):
 
     def edit(self) -> None:
         """Keep what was before a burst of edits, once a burst; each puts its end off."""
-        if self.before is None:
-            self.before = self._last or self._take()
+        self.before = self.known()
         self._changed_at = time.monotonic()
         self._pause.start()
 

@@ -189,6 +189,11 @@ class PromptLayerPair(QObject):
                 self._put_back(layer, wanted, layer is points)
             self.set_touched(state.touched)
 
+    def set_points(self, wanted: Held) -> None:
+        """Let the points be what they were, e.g. at the beginning of a drag, or some of those."""
+        with self.as_ours():
+            self._put_back(self.points, wanted, points=True)
+
     def _put_back(self, layer: Any, wanted: Held, points: bool) -> None:
         """Restore what a layer held; rows before the first that differs stay."""
         now = held_by(layer, points)

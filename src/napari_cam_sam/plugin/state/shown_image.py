@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import threading
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 from napari.layers import Image as ImageLayer
 from napari.layers import Labels
 from qtpy.QtCore import QObject, Signal
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
-from napari_cam_sam.images.labels import mask_in
 from napari_cam_sam.images.windows import Window, WindowParameters, parse_window
 from napari_cam_sam.models.names import is_factory
 from napari_cam_sam.plugin.layers.conversion import (
@@ -30,34 +27,14 @@ from napari_cam_sam.plugin.layers.layer_axes import mark_of
 from napari_cam_sam.plugin.layers.layer_geometry import misplaced, true_geometry
 from napari_cam_sam.plugin.layers.views import View
 from napari_cam_sam.plugin.qt.timers import single_shot_timer
+from napari_cam_sam.plugin.state.image_keys import FrameKey, PixelsKey
+from napari_cam_sam.plugin.state.mask_finder import MaskFinder
 from napari_cam_sam.plugin.state.snapshot import Snapshot
 
-__all__ = ["FrameKey", "PixelsKey", "ShownImage"]
+__all__ = ["ShownImage"]
 
 NO_IMAGE = "Open an image first: drop a file, or File → Open Sample."
 ONLY_A_MASK = "Open an image first: only a mask is open."
-
-
-class FrameKey(NamedTuple):
-    """Tells apart images, and of a series its frames.
-
-    Attributes
-    ----------
-    layer : object
-        The image layer's id; None without an image.
-    frame : int or None
-    """
-
-    layer: Any
-    frame: int | None
-
-
-class PixelsKey(NamedTuple):
-    """A `FrameKey`, and how often the pixels were replaced by others."""
-
-    layer: Any
-    frame: int | None
-    replaced: int
 
 
 @dataclass(frozen=True)
@@ -99,8 +76,8 @@ class ShownImage(QObject):
         """Whether another image is being chosen: what hears of it first must not ask the others."""
         self._layer: Any = None
         self._chosen = False
-        # By layer: the array that was looked at, and whether it is a mask.
-        self._masks: dict[Any, tuple[Any, bool]] = {}
+        self.masks = MaskFinder(viewer.layers)
+        """Which of the image layers are masks."""
         self._opening = 0
         self._left_frame: int | None = None
         self._seen_frame: int | None = None
@@ -130,20 +107,10 @@ class ShownImage(QObject):
         """The image layer that is worked on."""
         return self._layer
 
-    def is_mask(self, layer: Any) -> bool:
-        """Return whether an image layer looks like a mask, see `mask_in`; the answer is kept."""
-        data = layer.data
-        seen, answer = self._masks.get(layer.unique_id, (None, False))
-        # Large files, which are not in memory, are not read through for it.
-        if not isinstance(data, np.ndarray) or layer.ndim > 3:
-            return False
-        if seen is None or seen() is not data:
-            try:
-                answer = mask_in(image_of(layer)) is not None
-            except CamSamError:
-                answer = False
-            self._masks[layer.unique_id] = weakref.ref(data), answer
-        return answer
+    @property
+    def is_picture(self) -> bool:
+        """Whether the image that is worked on has two axes: there are no slices to go through."""
+        return self._layer is not None and bool(self._layer.ndim == 2)
 
     def is_used(self, layer: Any) -> bool:
         """Return whether layers of ours lie over an image layer: there is work on it."""
@@ -152,6 +119,11 @@ class ShownImage(QObject):
     def choose(self, layer: Any | None) -> None:
         """Work on another image layer, because the user says so."""
         self._chosen = True
+        self._choose(layer)
+
+    def follow(self, layer: Any) -> None:
+        """Work on another image layer, because the user looks at it."""
+        self._chosen = False
         self._choose(layer)
 
     def _choose(self, layer: Any | None) -> None:
@@ -180,8 +152,8 @@ class ShownImage(QObject):
         gone = layer is None or layer not in self.viewer.layers
         if not gone and (len(there) < 2 or self._chosen):
             return
-        if gone or (self.is_mask(layer) and not self.is_used(layer)):
-            proper = [one for one in there if not self.is_mask(one)] if len(there) > 1 else there
+        if gone or (self.masks.is_mask(layer) and not self.is_used(layer)):
+            proper = [x for x in there if not self.masks.is_mask(x)] if len(there) > 1 else there
             self._chosen = False
             self._choose((proper or there or [None])[-1])
 

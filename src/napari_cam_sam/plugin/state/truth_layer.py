@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
+import numpy as np
 from napari.layers import Labels
 from qtpy.QtCore import QObject, Signal
 
@@ -35,6 +37,8 @@ class TruthLayer(QObject):
         super().__init__(parent)
         self._shown = shown
         self._chosen: Any = None
+        # By layer: the array that was looked at, and whether it was empty then.
+        self._began_empty: dict[Any, tuple[Any, bool]] = {}
         shown.image_chosen.connect(self._forget)
 
     def candidates(self) -> list[Any]:
@@ -52,7 +56,11 @@ class TruthLayer(QObject):
             self.changed.emit()
 
     def find(self) -> Any | None:
-        """Find the layer that was chosen, else one on the image's grid that is not ours."""
+        """Find the layer that was chosen, else one on the image's grid that is not ours.
+
+        New labels, which begin empty, are for painting: only the user can say that they are the
+        truth, by the list or by their name.
+        """
         if self._chosen is not None and self._chosen in self._shown.viewer.layers:
             return self._chosen
         fitting = [
@@ -60,8 +68,21 @@ class TruthLayer(QObject):
             for layer in self.candidates()
             if not is_own(layer) and self._shown.mismatch(layer) is None
         ]
-        named = [x for x in fitting if any(w in x.name.lower() for w in ("truth", "gt", "label"))]
-        return (named or fitting or [None])[0]
+        called = [x for x in fitting if any(w in x.name.lower() for w in ("truth", "gt"))]
+        filled = [layer for layer in fitting if not self._was_empty(layer)]
+        named = [layer for layer in filled if "label" in layer.name.lower()]
+        return (called or named or filled or [None])[0]
+
+    def _was_empty(self, layer: Any) -> bool:
+        """Return whether labels held nothing when they were looked at first."""
+        data = layer.data
+        if not isinstance(data, np.ndarray):
+            return False  # not in memory: nobody paints there
+        seen, answer = self._began_empty.get(layer.unique_id, (None, False))
+        if seen is None or seen() is not data:
+            answer = not data.any()
+            self._began_empty[layer.unique_id] = weakref.ref(data), answer
+        return answer
 
     def read(self, layer: Any | None) -> Image:
         """Return what a layer holds as the truth of the image, of a series that of the frame shown.

@@ -15,7 +15,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.formats import JPEG, PILLOW, TIFF, VOLUMES
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.reading import check_same_grid, read_labels
-from napari_cam_sam.plugin.layers.layer_geometry import file_of
+from napari_cam_sam.plugin.layers.layer_geometry import path_of
 from napari_cam_sam.plugin.qt.latest import LatestOnly
 from napari_cam_sam.plugin.qt.messages import Message
 from napari_cam_sam.plugin.qt.plain_text import escape_markup
@@ -23,7 +23,7 @@ from napari_cam_sam.plugin.qt.widgets import ValueComboBox, button, hbox, vbox
 from napari_cam_sam.plugin.state.mask_images import add_truth
 
 if TYPE_CHECKING:
-    from napari_cam_sam.plugin.state.shown_image import FrameKey
+    from napari_cam_sam.plugin.state.image_keys import FrameKey
     from napari_cam_sam.plugin.state.workspace import Workspace
 
 __all__ = ["TruthRow"]
@@ -80,10 +80,8 @@ class TruthRow(QWidget):
         self._latest.ask(partial(_read, Path(path), key, image))
 
     def _ask(self) -> None:
-        image = self._workspace.image_layer
-        file = None if image is None else file_of(image)
-        known = image.source.path if image is not None and file is None else file and file.path
-        folder = str(Path(known).parent) if known else ""
+        known = path_of(self._workspace.image_layer)
+        folder = "" if known is None else str(known.parent)
         path, _ = QFileDialog.getOpenFileName(self, "Open a mask", folder, _FILES)
         if path:
             self.open_file(path)

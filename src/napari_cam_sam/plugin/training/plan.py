@@ -6,7 +6,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from napari_cam_sam.models.names import OWN_NAMES
-from napari_cam_sam.plugin.qt.wording import counted, device_words
+from napari_cam_sam.plugin.qt.wording import device_words
+from napari_cam_sam.wording import counted
 
 if TYPE_CHECKING:
     from napari_cam_sam.models.training.parameters import TrainingParameters

@@ -14,7 +14,7 @@ from napari_cam_sam.plugin.qt.plain_text import Label, RichLabel, plain_tip
 from napari_cam_sam.plugin.qt.plots import Plot, ThemeColours, style_axes
 from napari_cam_sam.plugin.qt.tables import format_score, make_read_only, set_headers, set_rows
 from napari_cam_sam.plugin.qt.widgets import vbox
-from napari_cam_sam.plugin.qt.wording import counted
+from napari_cam_sam.wording import counted
 
 if TYPE_CHECKING:
     from napari_cam_sam.models.training.figures import Figures
@@ -176,6 +176,8 @@ def result_words(result: TrainingResult, remark: str = "") -> str:
             f"On {figures.n} images {seen}: accuracy <b>{accuracy}</b>, mean F1 <b>{f1}</b>, "
             f"AUROC <b>{auroc}</b>, calibration error {ece}."
         )
+    if result.warning:
+        lines.append(f"<b>{result.warning}</b>")
     parts = ", ".join(f"{n} {_PARTS[name]}" for name, n in result.parts.items() if n)
     lines.append(f"Images: {parts}.")
     copies = result.copies
@@ -190,7 +192,7 @@ def result_words(result: TrainingResult, remark: str = "") -> str:
         lines.append(f"{n} skipped, e.g. {_short(one.name)}: {escape(one.reason)}")
     if remark:
         lines.append(remark)
-    return "<br>".join(one if one.endswith(".") else f"{one}." for one in lines)
+    return "<br>".join(one if one.endswith((".", "</b>")) else f"{one}." for one in lines)
 
 
 _PARTS = {"train": "for training", "validation": "for validation", "test": "for testing"}

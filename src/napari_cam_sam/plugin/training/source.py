@@ -16,9 +16,10 @@ from napari_cam_sam.plugin.qt.latest import LatestOnly
 from napari_cam_sam.plugin.qt.paths import PathRow
 from napari_cam_sam.plugin.qt.timers import single_shot_timer
 from napari_cam_sam.plugin.qt.widgets import ValueComboBox, form_layout, vbox
-from napari_cam_sam.plugin.qt.wording import counted, why_not
+from napari_cam_sam.plugin.qt.wording import why_not
 from napari_cam_sam.plugin.state.plane_tags import single_planes
 from napari_cam_sam.plugin.training.tagging_panel import TaggingPanel
+from napari_cam_sam.wording import counted
 
 if TYPE_CHECKING:
     from napari_cam_sam.models.training.samples import SampleSet
@@ -122,8 +123,10 @@ class TrainingSource(QWidget):
         each = ", ".join(named[:_NAMED])
         if len(named) > _NAMED:
             each += f" and {len(named) - _NAMED} more"
-        left_out = len(self._found.left_out)
-        more = f"; {counted(left_out, 'other file')} skipped" if left_out else ""
+        masks = sum(one.reason.startswith("is a mask") for one in self._found.left_out)
+        others = len(self._found.left_out) - masks
+        more = f"; {counted(masks, 'mask')} beside them skipped" if masks else ""
+        more += f"; {counted(others, 'other file')} skipped" if others else ""
         classes = f"{len(counts)} class{'es' * (len(counts) > 1)}"
         only = " Training needs two classes or more." if len(counts) == 1 else ""
         return f"{counted(n, what)}, {classes}: {each}{more}.{only}"

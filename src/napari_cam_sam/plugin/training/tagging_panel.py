@@ -21,10 +21,10 @@ from napari_cam_sam.plugin.qt.latest import LatestOnly
 from napari_cam_sam.plugin.qt.plain_text import Label, RichLabel, plain_tip, show_info
 from napari_cam_sam.plugin.qt.tables import make_read_only, set_rows
 from napari_cam_sam.plugin.qt.widgets import button, hbox, vbox
-from napari_cam_sam.plugin.qt.wording import counted
 from napari_cam_sam.plugin.state.plane_range import PlaneRange
 from napari_cam_sam.plugin.state.plane_tags import TagRun
-from napari_cam_sam.plugin.state.plane_words import slider_label
+from napari_cam_sam.plugin.state.plane_words import plane_label
+from napari_cam_sam.wording import counted
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.state.workspace import Workspace
@@ -178,13 +178,13 @@ class TaggingPanel(QWidget):
     def _show_tag(self) -> None:
         try:
             axis, index = self._workspace.plane()
-            slider = slider_label(self._workspace.shown)
+            where = plane_label(self._workspace.shown)
         except CamSamError as error:
             self.shown.setText(str(error))
             return
         tagged = self._tags.tag_of(axis, index)
         words = "no tag yet" if tagged is None else f"<b>{escape(tagged)}</b>"
-        self.shown.setText(f"Slice {index}{slider}: {words}")
+        self.shown.setText(f"{where}{words}")
 
     def _offer_remove(self) -> None:
         self.remove.setEnabled(bool(self.list.selectedItems()))

@@ -15,8 +15,9 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.models.training.results import TrainingResult
 from napari_cam_sam.plugin.qt.dock import Dock
+from napari_cam_sam.plugin.qt.messages import WrappingLabel
 from napari_cam_sam.plugin.qt.paths import PathRow
-from napari_cam_sam.plugin.qt.plain_text import Label, show_error
+from napari_cam_sam.plugin.qt.plain_text import show_error
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress, duration
 from napari_cam_sam.plugin.qt.timers import single_shot_timer
 from napari_cam_sam.plugin.qt.widgets import Section, button, form_layout, hbox, vbox
@@ -71,7 +72,7 @@ class TrainingDock(Dock):
         docks = self.workspace.docks
         before, shown = docks.state_of("training"), docks.state_of("training result")
         docks.register_state("training", self.state, self.set_state)
-        docks.register("give training result", self._shown)
+        docks.register_kept("training result", self._shown)
         if shown is not None:
             self._remark, self._asked_epochs, self._result = shown
             self.model = self._result.model
@@ -88,7 +89,7 @@ class TrainingDock(Dock):
             "The folder for the classifier, its metrics and its prediction for every image.",
             lambda: QFileDialog.getExistingDirectory(self, "Choose a folder for the classifier"),
         )
-        self.plan = Label(wraps=True)
+        self.plan = WrappingLabel()
         self.run = button("Train", "Runs in the background.")
         self.resume = button(
             "Resume", "Continues the unfinished training in the folder from its last epoch."
@@ -100,7 +101,9 @@ class TrainingDock(Dock):
         )
         self.curves = TrainingCurves(viewer)
         self.report = TrainingReport(viewer)
-        self.use = button("Use for heatmaps", "Opens the Heatmap dock with the new classifier.")
+        self.use = button(
+            "Use for heatmaps", "Chooses the new classifier for heatmaps, and shows where."
+        )
 
         training, result = QWidget(), QWidget()
         folder, buttons = form_layout((("Folder", self.output),)), hbox(self.run, self.resume)
@@ -133,7 +136,7 @@ class TrainingDock(Dock):
         self.row.ended.connect(self._ended)
         self.use.clicked.connect(self.use_for_heatmaps)
         self.workspace.classifier_changed.connect(self._classifier_changed)
-        self.closed.connect(self._keep)
+        self.closed.connect(self.workspace.docks.cache_states)
 
     # What will happen
 
@@ -334,7 +337,7 @@ class TrainingDock(Dock):
     # Using it
 
     def use_for_heatmaps(self) -> None:
-        """Choose the new classifier in the Heatmap dock, which is opened where it is not."""
+        """Choose the new classifier for heatmaps, in CAM → SAM where no such dock is open."""
         if self.model is None:
             return
         workspace, path = self.workspace, str(self.model)
@@ -344,11 +347,8 @@ class TrainingDock(Dock):
             workspace.classifier = None
             workspace.classifier_changed.emit()
         if not workspace.docks.dispatch("use classifier", path):
-            shell, _ = workspace.viewer.window.add_plugin_dock_widget(
-                "napari-cam-sam", "Heatmap", tabify=True
-            )
-            shell.show()
-            shell.raise_()
+            # With its steps for prompts and masks, which come next.
+            workspace.viewer.window.add_plugin_dock_widget("napari-cam-sam", "CAM → SAM")
             workspace.docks.dispatch("use classifier", path)
         self._handed = path
         self.row.set_message(f"{path} is selected in the Heatmap dock.")
@@ -362,11 +362,6 @@ class TrainingDock(Dock):
                 self.row.set_message("")
 
     # What stays
-
-    def _keep(self) -> None:
-        """Leave choices and result to the dock that is opened next."""
-        self.workspace.docks.state_of("training")
-        self.workspace.docks.state_of("training result")
 
     def _shown(self) -> tuple[str, int, TrainingResult] | None:
         result = self._result

@@ -1,4 +1,4 @@
-"""The demo's window: a sample and the dock for the whole way.
+"""The demo's window: a sample, the dock for the whole way, and what it finds.
 
 Started as ``python -m napari_cam_sam.plugin.workflow.demo_window SAMPLE`` by the command line,
 which itself knows no viewer.
@@ -7,15 +7,73 @@ which itself knows no viewer.
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import napari
+
+    from napari_cam_sam.plugin.workflow.workflow_dock import WorkflowDock
+
+__all__ = ["open_demo"]
+
+_CLOSER = 1.6
+
+
+def open_demo(viewer: napari.viewer.Viewer, sample: str) -> WorkflowDock:
+    """Open a sample and the dock, run all four steps, and then show what came out.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    sample : {"ct", "ultrasound", "shapes"}
+
+    Returns
+    -------
+    WorkflowDock
+    """
+    viewer.open_sample("napari-cam-sam", sample)
+    dock: Any
+    _, dock = viewer.window.add_plugin_dock_widget("napari-cam-sam", "CAM → SAM")
+
+    def ended() -> None:
+        dock.ended.disconnect(ended)  # what the user runs later is looked at by the user
+        _show_result(dock)
+
+    dock.ended.connect(ended)
+    dock.run_all()
+    return dock
+
+
+def _show_result(dock: WorkflowDock) -> None:
+    """Show heatmap, mask and truth on a typical slice: the one of the median Dice."""
+    truth: Any = dock.workspace.truth()
+    rows = [row for row in dock.scores.table.rows() if row.kind in ("plane", "image")]
+    if truth is None or not rows:
+        return
+    rows.sort(key=lambda row: row.scores.values["dice"])
+    index = rows[len(rows) // 2].number
+    axis, _ = dock.workspace.plane()
+    truth.visible = True
+    dock.workspace.show_plane(axis, index)
+    marked = np.argwhere(truth.data if truth.ndim == 2 else truth.data[index])
+    if not len(marked):
+        return
+    # Nearer to what was looked for, with enough around it to know where one is.
+    viewer = dock.workspace.viewer
+    camera = getattr(viewer, "scene", viewer).camera
+    middle = np.array(truth.data_to_world([*[index] * (truth.ndim - 2), *marked.mean(axis=0)]))
+    now = np.array(camera.center)
+    now[-2:] += (middle[-2:] - now[-2:]) * _CLOSER / (1 + _CLOSER)
+    camera.center, camera.zoom = tuple(now), camera.zoom * _CLOSER
 
 
 def main() -> None:
-    """Open napari with a sample and the dock, and stay until it is closed."""
+    """Open napari with a sample, show what is found on it, and stay until it is closed."""
     import napari
 
-    viewer = napari.Viewer()
-    viewer.open_sample("napari-cam-sam", sys.argv[1] if len(sys.argv) > 1 else "ct")
-    viewer.window.add_plugin_dock_widget("napari-cam-sam", "CAM → SAM")
+    open_demo(napari.Viewer(), sys.argv[1] if len(sys.argv) > 1 else "ct")
     napari.run()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QWidget
 
 from napari_cam_sam.errors import CamSamError
@@ -18,6 +19,7 @@ from napari_cam_sam.plugin.qt.widgets import Section, button, hbox, vbox
 from napari_cam_sam.plugin.scores.scores_dock import ScoresDock
 from napari_cam_sam.plugin.segment.segment_dock import SegmentDock
 from napari_cam_sam.plugin.session.session_panel import SessionPanel
+from napari_cam_sam.plugin.state.image_notice import ImageNotice
 from napari_cam_sam.plugin.viewer.attach import workspace_of
 from napari_cam_sam.plugin.viewer.key_bindings import KEYS
 from napari_cam_sam.plugin.workflow.run_words import masks_words, scores_words
@@ -68,6 +70,9 @@ class WorkflowDock(Dock):
 
     help_section = "CAM → SAM"
 
+    ended = Signal()
+    """A run of the four steps is over, at its end or before it."""
+
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.workspace = workspace_of(napari_viewer)
@@ -80,8 +85,11 @@ class WorkflowDock(Dock):
         # What came of the last run, the slices that it is of, and what was chosen for it.
         self._outcome = ""
         self._outcome_of: object = None
+        # Whether it has figures that are of the masks as they are.
+        self._outcome_scored = False
         self._ran: object = None
         self._build()
+        ImageNotice(self.workspace, self)
         self._connect()
         self._refresh()
 
@@ -123,6 +131,8 @@ class WorkflowDock(Dock):
         self.segment.segmented.connect(self._masks_done)
         self.scores.row.ended.connect(self._scores_done)
         self.workspace.image_changed.connect(self._image_changed)
+        self.workspace.labels_changed.connect(self._masks_changed)
+        self.closed.connect(self.workspace.docks.cache_states)
         for signal in (
             self.heatmap.planned,
             self.prompts.rule.changed,
@@ -138,6 +148,13 @@ class WorkflowDock(Dock):
             self._finish("Stopped: another image was chosen.")
         else:
             self._outcome = ""
+            self._refresh()
+
+    def _masks_changed(self, plane: object) -> None:
+        """Say that figures are of before, where masks are others now."""
+        if self._outcome_scored and plane is not None:
+            self._outcome_scored = False
+            self._outcome = f"Before your last changes: {self._outcome.removeprefix('Done. ')}"
             self._refresh()
 
     # What state it is in, in words
@@ -194,6 +211,9 @@ class WorkflowDock(Dock):
         scores = "no scores without a ground truth"
         if truth is not None:
             scores = f"scores against {truth.name}"
+        if self.workspace.shown.is_picture:
+            words = f"Heatmap of {heat.words}; prompts ({rule}) from it; masks by "
+            return f"{words}{segmenter.words()}; {scores}."
         words = (
             f"Heatmaps of {heat.words}; prompts ({rule}) from each heatmap; masks of all slices "
             f"with prompts, by {segmenter.words()}; {scores}."
@@ -274,7 +294,8 @@ class WorkflowDock(Dock):
             self._finish(self.segment.outcome or "Stopped while segmenting.")
             return
         if self.workspace.truth() is None:
-            self._finish(masks_words(self.workspace.masks.planes(self.workspace.plane()[0])))
+            planes = self.workspace.masks.planes(self.workspace.plane()[0])
+            self._finish(masks_words(planes, self.workspace.shown.is_picture))
             return
         self._begin(4)
         self.sections[3].title.setChecked(True)
@@ -292,6 +313,7 @@ class WorkflowDock(Dock):
         total = self.workspace.image().n_planes(subject.axis)
         computed = self.workspace.heatmaps.computed_planes(subject.axis)
         self._finish(scores_words(self.scores.table.rows(), computed, total))
+        self._outcome_scored = True
 
     def _begin(self, step: int) -> None:
         self._step = step
@@ -305,6 +327,8 @@ class WorkflowDock(Dock):
     def _finish(self, words: str) -> None:
         self._step = 0
         self._outcome, self._outcome_of = words, self._run_is_of()
+        self._outcome_scored = False
         # A question that was asked here, and was not answered, is step 2's.
         self.prompts.asks.addWidget(self.prompts.question)
         self._refresh()
+        self.ended.emit()

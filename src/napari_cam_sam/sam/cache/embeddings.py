@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.sam.cache.store import EmbeddingStore, embedding_folder, embedding_key
 from napari_cam_sam.sam.segmenter import Cancelled, Embedding, Segmenter, encode_planes
+from napari_cam_sam.schemas import check_fields
 
 __all__ = [
     "CacheParameters",
@@ -59,6 +60,7 @@ class CacheParameters:
     memory_mb: int = 1024
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name in ("disk_mb", "memory_mb"):
             if getattr(self, name) < 0:
                 raise CamSamError(f"{name} must be 0 or more, not {getattr(self, name)}.")

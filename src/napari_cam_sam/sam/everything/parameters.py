@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from napari_cam_sam.errors import CamSamError, unknown_name
+from napari_cam_sam.schemas import check_fields
 
 __all__ = ["NAMING_CAUTION", "AutomaticParameters", "NamingParameters", "recommended_parameters"]
 
@@ -96,6 +97,7 @@ class AutomaticParameters:
             limit = f", at most {most}" if most < math.inf else ""
             right = f"a whole number of {least} or more{limit}"
             self._check(name, whole and least <= value <= most, right)
+        check_fields(self)
         for name in (
             "predicted_iou", "stability", "box_overlap", "crop_box_overlap", "crop_overlap",
         ):  # fmt: skip
@@ -170,6 +172,7 @@ class NamingParameters:
     batch_size: int = 32
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if len(self.classes) < 2 or len(set(self.classes)) < len(self.classes):
             raise CamSamError(
                 f"Masks are named by two or more different texts, not {self.classes!r}: add one "

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cam_sam.errors import CamSamError, unknown_name
+from napari_cam_sam.schemas import check_fields
 
 __all__ = [
     "RANKING_RULES",
@@ -59,6 +60,7 @@ class RankingParameters:
     min_score: float = 0.0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.rule not in RANKING_RULES:
             raise unknown_name("ranking rule", str(self.rule), RANKING_RULES)
         for name in ("union", "min_score"):

@@ -8,6 +8,7 @@ dark object on a bright ground and the inverse are found alike.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.sam.seeded.pyramid import sample_pyramid
+from napari_cam_sam.schemas import check_fields
 
 __all__ = ["ContourParameters", "StarContour", "find_contour"]
 
@@ -39,6 +42,11 @@ class ContourParameters:
     moves : int
         How often the centre moves to the middle of the contour that it found, as long as that
         finds a stronger edge: points need not lie in the middle of their object.
+
+    Raises
+    ------
+    CamSamError
+        For a value of another type or out of its range.
     """
 
     angles: int = 64
@@ -47,6 +55,20 @@ class ContourParameters:
     largest: float = 0.75
     bend: float = 0.005
     moves: int = 2
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        for name, good, right in (
+            ("angles", self.angles >= 8, "8 or more"),
+            ("radii", self.radii >= 4, "4 or more"),  # three rings are no place for an edge
+            ("smallest", 0 < self.smallest < self.largest, "above 0 and below largest"),
+            ("largest", self.largest < math.inf, "a finite number"),
+            ("bend", 0 <= self.bend < math.inf, "0 or more"),
+            ("moves", self.moves >= 0, "0 or more"),
+        ):
+            if not good:
+                value = getattr(self, name)
+                raise CamSamError(f"ContourParameters.{name} must be {right}, not {value!r}.")
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
+from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.sam.seeded.contour import ContourParameters
+from napari_cam_sam.schemas import check_fields
 
 __all__ = ["SeededParameters"]
+
+# Fewer cells hold no seeds of both kinds; the walk over more is not to be waited for.
+_LEAST_SIDE, _MOST_SIDE = 8, 1024
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,11 @@ class SeededParameters:
         As ``beta``, from a heatmap.
     contour : ContourParameters
         How points without a box find their scale.
+
+    Raises
+    ------
+    CamSamError
+        For a value of another type or out of its range, and for pairs of unequal length.
     """
 
     side: int = 64
@@ -64,3 +75,26 @@ class SeededParameters:
     heatmap_side: int = 96
     heatmap_beta: float = 1300.0
     contour: ContourParameters = field(default_factory=ContourParameters)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        for names, least, most in (
+            (("side", "heatmap_side"), _LEAST_SIDE, _MOST_SIDE),
+            (("margin", "inner", "beta", "outer", "blur", "point_seed"), 0, math.inf),
+            (("point_reach", "heatmap_high", "heatmap_low", "heatmap_beta"), 0, math.inf),
+            (("brightness", "thresholds"), 0, 1),
+        ):
+            for name in names:
+                value = getattr(self, name)
+                several = value if isinstance(value, tuple | list) else (value,)
+                if not several or not all(
+                    least <= one <= most and one < math.inf for one in several
+                ):
+                    right = f"from {least} to {most}" if most < math.inf else f"{least} or more"
+                    raise CamSamError(f"SeededParameters.{name} must be {right}, not {value!r}.")
+        for one, other in (("inner", "beta"), ("heatmap_high", "heatmap_low")):
+            n, m = len(getattr(self, one)), len(getattr(self, other))
+            if n != m:
+                raise CamSamError(
+                    f"SeededParameters.{one} has {n} values and {other} {m}: they go in pairs."
+                )

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 from napari_cam_sam.errors import CamSamError, unknown_name
 from napari_cam_sam.sam.volume.neighbours import RULES, NeighbourRule
+from napari_cam_sam.schemas import check_fields
 
 __all__ = ["PropagatedChoice", "PropagationParameters"]
 
@@ -83,6 +84,7 @@ class PropagationParameters:
     fill_gaps: bool = True
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.rule not in RULES:
             raise unknown_name("rule of propagation", self.rule, RULES)
         if self.mask_choice not in get_args(PropagatedChoice):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from napari_cam_sam.schemas import check_fields
+
 __all__ = ["PRESET_NAMES", "PresetParameters"]
 
 PRESET_NAMES = ("s0", "s1", "s1-published", "s2", "s3", "s4")
@@ -32,6 +34,11 @@ class PresetParameters:
         Most points that the simulated annotator of ``s4`` gives.
     seed : int
         Seed of the simulated annotator.
+
+    Raises
+    ------
+    CamSamError
+        For a value of another type.
     """
 
     classifiers: tuple[str, ...] = ()
@@ -42,3 +49,6 @@ class PresetParameters:
     first_seed: int = 10_000
     points: int = 9
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_fields(self)

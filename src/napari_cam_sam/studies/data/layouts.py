@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from napari_cam_sam.errors import CamSamError, refusal, unknown_name
-from napari_cam_sam.images.formats import stem_of, suffix_of
+from napari_cam_sam.images.formats import saved_from, stem_of, suffix_of
 from napari_cam_sam.images.geometry import Geometry
 from napari_cam_sam.images.image import image_from_array
 from napari_cam_sam.images.writing import write_image, write_labels
@@ -356,7 +356,7 @@ def _is_image(path: Path) -> bool:
         suffix_of(path)
     except CamSamError:
         return False
-    return path.is_file()
+    return path.is_file() and saved_from(path) is None
 
 
 def _images_of(folder: Path) -> list[Path]:

@@ -25,7 +25,6 @@ from napari_cam_sam.pipeline.planes import (
     run_plane,
 )
 from napari_cam_sam.prompts.data import PlanePrompts
-from napari_cam_sam.sam.everything.parameters import AutomaticParameters
 from napari_cam_sam.studies.cases import Case, read_case, read_prediction
 from napari_cam_sam.studies.config.plan import DatasetSource, Study, plan_hash
 from napari_cam_sam.studies.config.settings import PREDICTION, Setting
@@ -85,15 +84,19 @@ def _restored(kind: Any, data: Any) -> Any:
         fitting = [one for one in kinds if isinstance(one, type) and isinstance(data, one)]
         return _restored((fitting or kinds)[0], data)
     if get_origin(kind) is tuple:
+        if not isinstance(data, list):  # a text has items, too
+            raise TypeError(f"{data!r} is no list"[:80])
         inner = [one for one in get_args(kind) if one is not Ellipsis]
         several = inner if len(inner) == len(data) else inner * len(data)
         return tuple(_restored(one, item) for one, item in zip(several, data, strict=False))
     if kind is range:
-        return range(data["start"], data["stop"])
+        if set(data) != {"start", "stop"}:  # all that `plain` writes
+            raise TypeError(f"{data!r} is no range"[:80])
+        return range(_restored(int, data["start"]), _restored(int, data["stop"]))
     if kind is Path:
         return find_file(Path(), data)
     if isinstance(kind, type) and is_dataclass(kind):
-        hints = get_type_hints(kind, localns={"AutomaticParameters": AutomaticParameters})
+        hints = get_type_hints(kind)
         values = {f.name: _restored(hints[f.name], data[f.name]) for f in fields(kind) if f.init}
         for name in ("classifier", "segmenter"):  # the path of a model, or its name
             text = values.get(name)

@@ -16,7 +16,13 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from napari_cam_sam.images.geometry import AS_IT_IS, Hanging
-from napari_cam_sam.pipeline.overview import draw_contours, draw_heatmap, draw_prompts, hang
+from napari_cam_sam.pipeline.overview import (
+    close_up,
+    draw_contours,
+    draw_heatmap,
+    draw_prompts,
+    hang,
+)
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.text import drawn
 
@@ -222,7 +228,7 @@ def differences(found: pd.DataFrame, label: str) -> str:
 
 @rc_context(_STYLE)
 def case_picture(view: CaseView) -> str:
-    """Draw a case in four parts: image, heatmap, prompts, and outlines of mask and truth.
+    """Draw a case in four parts: image, heatmap, prompts, and from near the mask and truth.
 
     Parameters
     ----------
@@ -241,6 +247,7 @@ def case_picture(view: CaseView) -> str:
     height = float(np.clip(2.2 * rows * view.aspect / columns, 0.9, 3.2)) + 0.25
     figure = _figure(2.25 * width, height * lines)
     grid = figure.subplots(lines, width, squeeze=False)
+    near = close_up([view.mask] if view.truth is None else [view.mask, view.truth])
     for axes, title in zip(grid.flat, titles, strict=True):
         axes.imshow(view.plane, cmap="gray", vmin=0, vmax=255, aspect=view.aspect)
         if title == "heatmap" and view.heatmap is not None:
@@ -249,7 +256,15 @@ def case_picture(view: CaseView) -> str:
             draw_prompts(axes, view.prompts)
         if title == "mask and truth":
             draw_contours(axes, view.mask, view.truth)
-        hang(axes, view.hanging, (rows, columns), letters=title == "image")
+        first, last = title == "image", title == "mask and truth"
+        hang(
+            axes,
+            view.hanging,
+            (rows, columns),
+            first,
+            near if last else None,
+            near if first else None,
+        )
         axes.set_axis_off()
         axes.set_title(title, fontsize=8, color=_INK, pad=3)
     return _address(figure, "png", dpi=110)

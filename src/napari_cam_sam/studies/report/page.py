@@ -6,6 +6,7 @@ import json
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pandas as pd
 
 from napari_cam_sam.errors import CamSamError, reads, refusal
 from napari_cam_sam.images.writing import write_atomically
+from napari_cam_sam.pipeline.overview import COLOUR_WORDS
 from napari_cam_sam.studies.record import read_record
 from napari_cam_sam.studies.report import figures as report_figures
 from napari_cam_sam.studies.report import parts as report_parts
@@ -26,12 +28,15 @@ from napari_cam_sam.studies.report.tables import metric_name, number
 from napari_cam_sam.studies.table import check_table, read_rows
 
 __all__ = [
+    "Findings",
     "Render",
     "Results",
     "default_metric",
     "default_pairs",
+    "findings_of",
     "picture_cases",
     "read_results",
+    "write_page",
     "write_report",
 ]
 
@@ -64,6 +69,34 @@ class Results:
     def finished(self) -> bool:
         """Whether all cases are done, as the record says."""
         return bool(self.record.get("state", "finished") == "finished")
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """What a report says in numbers that are drawn by chance: computed once, shown in places.
+
+    Attributes
+    ----------
+    metric : str
+        What settings are ranked and compared by.
+    seed : int
+        Of the bootstrap.
+    counts : DataFrame
+        Of :func:`~napari_cam_sam.studies.report.statistics.case_counts`.
+    summary_of : callable
+        Gives what :func:`~napari_cam_sam.studies.report.statistics.summarise` finds of a metric.
+    pairs : list of (str, str)
+        Settings that are compared, from `default_pairs`.
+    differences : DataFrame
+        Of :func:`~napari_cam_sam.studies.report.statistics.compare_settings`; a row a pair.
+    """
+
+    metric: str
+    seed: int
+    counts: pd.DataFrame
+    summary_of: report_parts.SummaryOf
+    pairs: list[tuple[str, str]]
+    differences: pd.DataFrame
 
 
 @reads("the folder of a study")
@@ -171,6 +204,35 @@ def default_pairs(settings: Sequence[str], record: Mapping[str, Any]) -> list[tu
     return [(one, settings[0]) for one in settings[1:]]
 
 
+def findings_of(results: Results, metric: str | None = None, seed: int = 0) -> Findings:
+    """Summarise and compare the settings of a study.
+
+    Parameters
+    ----------
+    results : Results
+    metric : str, optional
+        By default Dice where there are masks.
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    Findings
+
+    Raises
+    ------
+    CamSamError
+        If there are no scores, or none of this metric.
+    """
+    table = results.table
+    metric = metric or default_metric(table)
+    summary_of = cache(partial(statistics.summarise, table, seed=seed))
+    pairs = default_pairs(summary_of(metric)["setting"].to_list(), results.record)
+    differences = statistics.compare_settings(table, metric, pairs, seed=seed)
+    counts = statistics.case_counts(table)
+    return Findings(metric, seed, counts, summary_of, pairs, differences)
+
+
 def write_report(
     folder: Path,
     *,
@@ -211,16 +273,54 @@ def write_report(
         If the folder is not of a study, has no such score, or the page cannot be written.
     """
     results = read_results(folder)
-    table = results.table
-    metric = metric or default_metric(table)
-    content = _content(results, metric, seed)
+    return write_page(
+        results,
+        findings_of(results, metric, seed),
+        output=output,
+        render=render,
+        pictures=pictures,
+        progress=progress,
+    )
+
+
+def write_page(
+    results: Results,
+    findings: Findings,
+    *,
+    output: Path | None = None,
+    render: Render | None = None,
+    pictures: int = 3,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Write the report of results that were read and summarised before.
+
+    Parameters
+    ----------
+    results : Results
+    findings : Findings
+        Of these results.
+    output, render, pictures, progress
+        As `write_report` takes them.
+
+    Returns
+    -------
+    Path
+        The page.
+
+    Raises
+    ------
+    CamSamError
+        If the page cannot be written.
+    """
+    table, metric = results.table, findings.metric
+    content = _content(results, findings)
     shown: list[dict[str, Any]] = []
     if render is not None and pictures > 0:
         setting, chosen = picture_cases(table, metric, pictures)
         shown = list(_pictures(table, metric, setting, chosen, render, progress))
         content["picture_setting"] = setting
     page = _template().render(**content, pictures=shown)
-    path = output or folder / "report.html"
+    path = output or results.folder / "report.html"
     write_atomically(path, lambda hidden: hidden.write_text(page, encoding="utf-8"))
     return path
 
@@ -242,17 +342,17 @@ def _template() -> Any:
     return environment.get_template("page.html.jinja")
 
 
-def _content(results: Results, metric: str, seed: int) -> dict[str, Any]:
+def _content(results: Results, findings: Findings) -> dict[str, Any]:
     """Put together all but the pictures."""
     table, record = results.table, results.record
+    metric, seed, pairs = findings.metric, findings.seed, findings.pairs
     values = statistics.case_values(table, metric, last_step=True)
     settings = [str(one) for one in values["setting"].unique()]
     about = table.drop_duplicates("setting").set_index("setting")
     sources = {name: str(about.loc[name, "source"]) for name in settings}
-    pairs = default_pairs(settings, record)
-    found = statistics.compare_settings(table, metric, pairs, seed=seed) if pairs else None
+    found = findings.differences if pairs else None
     curve = statistics.annotator_curve(table, metric)
-    counts = statistics.case_counts(table)
+    counts, summary_of = findings.counts, findings.summary_of
     return {
         "when": report_words.readable_time(record.get("finished")),
         "title": str(record.get("name") or results.folder.resolve().name),
@@ -260,7 +360,7 @@ def _content(results: Results, metric: str, seed: int) -> dict[str, Any]:
         "done": int(table["case"].nunique()),
         "record": record,
         "story": report_words.story(table, counts, settings, metric),
-        "score_tables": report_parts.score_tables(table, metric, counts, seed),
+        "score_tables": report_parts.score_tables(table, metric, counts, summary_of),
         "boxes": report_parts.box_figures(values, settings, sources, metric),
         "curves": report_parts.curve_figures(curve, metric),
         "grids": report_parts.grids(table, metric),
@@ -276,13 +376,14 @@ def _content(results: Results, metric: str, seed: int) -> dict[str, Any]:
         ],
         "reasons": report_tables.reason_table(table),
         "factors": report_tables.factor_table(table),
-        "more_scores": report_parts.more_scores(table, metric, counts, seed),
+        "more_scores": report_parts.more_scores(table, metric, counts, summary_of),
         "caveats": list(report_words.caveats(table, values, len(pairs))),
         "provenance": report_words.provenance(record),
         "command": shlex.join(map(str, ["napari-cam-sam", *(record.get("command") or ())])),
         "details": json.dumps(record, indent=2, ensure_ascii=False) if record else "",
         "seed": seed,
         "picture_setting": "",
+        "colour_words": COLOUR_WORDS,
     }
 
 

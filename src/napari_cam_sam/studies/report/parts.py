@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -14,6 +14,7 @@ from napari_cam_sam.studies.report import tables as report_tables
 from napari_cam_sam.studies.report.tables import Table, metric_name, number
 
 __all__ = [
+    "SummaryOf",
     "box_figures",
     "curve_figures",
     "difference_figure",
@@ -22,6 +23,9 @@ __all__ = [
     "ranked_settings",
     "score_tables",
 ]
+
+SummaryOf = Callable[[str], pd.DataFrame]
+"""Gives a metric's summary of each setting, see `statistics.summarise`."""
 
 _MASK_METRICS = ("dice", "iou", "nsd", "hd95")
 _PROMPT_METRICS = ("fg_hit_rate", "bg_hit_rate", "box_iou", "distance_px", "distance_mm")
@@ -59,7 +63,9 @@ def ranked_settings(values: pd.DataFrame, settings: Sequence[str], metric: str) 
     return sorted(settings, key=lambda name: (np.isnan(means[name]), sign * means[name]))
 
 
-def score_tables(table: pd.DataFrame, metric: str, counts: pd.DataFrame, seed: int) -> list[Table]:
+def score_tables(
+    table: pd.DataFrame, metric: str, counts: pd.DataFrame, summary_of: SummaryOf
+) -> list[Table]:
     """Make a table for masks, one for prompts and one for heatmaps, the main metric's first.
 
     Parameters
@@ -70,8 +76,8 @@ def score_tables(table: pd.DataFrame, metric: str, counts: pd.DataFrame, seed: i
         The main one.
     counts : DataFrame
         Of `statistics.case_counts`.
-    seed : int
-        Of the bootstrap.
+    summary_of : callable
+        Gives what `statistics.summarise` finds of a metric.
 
     Returns
     -------
@@ -93,8 +99,9 @@ def score_tables(table: pd.DataFrame, metric: str, counts: pd.DataFrame, seed: i
             there.remove("distance_mm")  # of images whose spacing is not known
         first, *others = sorted(there, key=lambda one: one != metric) or [""]
         if first:
-            made = report_tables.score_table(table, first, others, caption, counts, seed=seed)
-            tables.append(made)
+            tables.append(
+                report_tables.score_table(table, first, others, caption, counts, summary_of(first))
+            )
     return tables
 
 
@@ -234,7 +241,9 @@ def difference_figure(found: pd.DataFrame | None, metric: str) -> dict[str, str]
     }
 
 
-def more_scores(table: pd.DataFrame, metric: str, counts: pd.DataFrame, seed: int) -> list[Table]:
+def more_scores(
+    table: pd.DataFrame, metric: str, counts: pd.DataFrame, summary_of: SummaryOf
+) -> list[Table]:
     """Summarise in full what the first tables have means of, and all other metrics.
 
     Parameters
@@ -245,8 +254,8 @@ def more_scores(table: pd.DataFrame, metric: str, counts: pd.DataFrame, seed: in
         The main one, which is left out.
     counts : DataFrame
         Of `statistics.case_counts`.
-    seed : int
-        Of the bootstrap.
+    summary_of : callable
+        As `score_tables` takes it.
 
     Returns
     -------
@@ -257,6 +266,6 @@ def more_scores(table: pd.DataFrame, metric: str, counts: pd.DataFrame, seed: in
     order = (*_MASK_METRICS, *_PROMPT_METRICS, *_HEATMAP_METRICS)
     known.sort(key=lambda one: (order.index(one) if one in order else len(order), one))
     return [
-        report_tables.score_table(table, one, (), metric_name(one), counts, seed=seed)
+        report_tables.score_table(table, one, (), metric_name(one), counts, summary_of(one))
         for one in known
     ]

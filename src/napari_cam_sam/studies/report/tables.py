@@ -169,10 +169,9 @@ def score_table(
     others: Sequence[str],
     caption: str,
     counts: pd.DataFrame,
-    *,
-    seed: int,
+    summary: pd.DataFrame,
 ) -> Table:
-    """Summarise settings by one metric in full, and by the mean of others.
+    """Show settings by one metric in full, and by the mean of others.
 
     Parameters
     ----------
@@ -184,15 +183,15 @@ def score_table(
     caption : str
     counts : DataFrame
         Of :func:`~napari_cam_sam.studies.report.statistics.case_counts`.
-    seed : int
-        Of the bootstrap.
+    summary : DataFrame
+        Of :func:`~napari_cam_sam.studies.report.statistics.summarise`, of the metric.
 
     Returns
     -------
     Table
         A row for each setting that has the metric, the best first where there are many.
     """
-    found = statistics.summarise(table, metric, seed=seed)
+    found = summary
     if len(found) > MANY_ROWS:
         down = metric not in statistics.LOWER_IS_BETTER
         found = found.sort_values("mean", ascending=not down, kind="stable")

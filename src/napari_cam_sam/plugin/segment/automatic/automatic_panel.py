@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,12 +15,13 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.qt.parameter_form import ParameterForm
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress
 from napari_cam_sam.plugin.qt.widgets import Section, button, hbox, vbox
-from napari_cam_sam.plugin.qt.wording import counted, why_not
+from napari_cam_sam.plugin.qt.wording import why_not
 from napari_cam_sam.plugin.segment.automatic.automatic_run import (
     Picked,
     Search,
     SearchedPlane,
     TextLabels,
+    heatmaps_to_pick_by,
     outcome,
     unsupported_reason,
 )
@@ -31,6 +34,7 @@ from napari_cam_sam.plugin.segment.automatic.text_labels import (
 from napari_cam_sam.plugin.segment.segmenter_choice import SegmenterChoice
 from napari_cam_sam.plugin.state.plane_masks import join_plane_masks
 from napari_cam_sam.sam.everything.ranking import RankingParameters
+from napari_cam_sam.wording import counted
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.segment.live_masks import LiveMasks
@@ -111,6 +115,19 @@ class AutomaticPanel(QWidget):
         workspace.heatmaps_changed.connect(self._fill)
         workspace.masks.changed.connect(self._mark)
 
+    def state(self) -> dict[str, Any]:
+        """Return the settings, each as far as it can be: a number that is typed may not be."""
+        found = {}
+        for name in ("search", "ranking"):
+            with suppress(CamSamError):
+                found[name] = getattr(self, name).value()
+        return found
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take the settings of another panel."""
+        for name, value in state.items():
+            getattr(self, name).set_value(value)
+
     # What was found
 
     def searched(self, axis: int, index: int) -> SearchedPlane | None:
@@ -169,22 +186,12 @@ class AutomaticPanel(QWidget):
         workspace = self._workspace
         try:
             snapshot = workspace.snapshot()
-            heatmaps = self._heatmaps(everywhere)
+            heatmaps = heatmaps_to_pick_by(workspace, everywhere)
             return self._start(snapshot, list(heatmaps), heatmaps)
         except CamSamError as error:
-            self.row.show_error(str(error), lambda: why_not(lambda: self._heatmaps(everywhere)))
+            check = partial(heatmaps_to_pick_by, workspace, everywhere)
+            self.row.show_error(str(error), lambda: why_not(check))
             return False
-
-    def _heatmaps(self, everywhere: bool) -> dict[int, NDArray[Any]]:
-        """Return copies of the heatmaps to pick by: the layer may be written meanwhile."""
-        heatmaps, (axis, shown) = self._workspace.heatmaps, self._workspace.plane()
-        indices = heatmaps.computed_planes(axis) if everywhere else [shown]
-        known = {index: heatmaps.evidence(axis, index) for index in indices}
-        found = {index: one[1].copy() for index, one in known.items() if one is not None}
-        if not found:
-            which = "No slice along this axis has" if everywhere else "This slice has no"
-            raise CamSamError(f"{which} heatmap with evidence: compute one first (step 1).")
-        return found
 
     def _start(
         self, snapshot: Snapshot, indices: list[int], heatmaps: dict[int, NDArray[Any]]
@@ -319,15 +326,10 @@ class AutomaticPanel(QWidget):
 
     def _shown(self) -> tuple[SearchedPlane, list[int]] | None:
         """Return the plane shown and the order of its masks; None where it was not searched."""
-        try:
+        plane = None
+        with suppress(CamSamError):  # in three dimensions no slice is shown
             plane = self._planes.get(self._workspace.plane())
-        except CamSamError:
-            return None
-        if plane is None:
-            return None
-        scores, n = self._scored(plane), len(plane.found.masks)
-        order = range(n) if scores is None else np.argsort(-scores, kind="stable")
-        return plane, [int(i) for i in order]
+        return None if plane is None else (plane, plane.order(self._scored(plane)))
 
     def _scored(self, plane: SearchedPlane) -> NDArray[np.float64] | None:
         """Score masks by the heatmap of their plane; None where there is none with evidence."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_cam_sam.plugin.qt.wording import counted
+from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, single_candidate
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.sam.everything.ranking import (
@@ -20,10 +20,12 @@ from napari_cam_sam.sam.everything.ranking import (
 )
 from napari_cam_sam.sam.registry import knows_boxes_only
 from napari_cam_sam.sam.run_length import RunLengthMask, encode_mask
+from napari_cam_sam.wording import counted
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.segment.segmenter_job import SegmenterJob
     from napari_cam_sam.plugin.state.heatmap_record import HeatmapRecord
+    from napari_cam_sam.plugin.state.workspace import Workspace
     from napari_cam_sam.sam.everything.parameters import AutomaticParameters, NamingParameters
     from napari_cam_sam.sam.segmenter import Segmenter
 
@@ -33,6 +35,7 @@ __all__ = [
     "Search",
     "SearchedPlane",
     "TextLabels",
+    "heatmaps_to_pick_by",
     "outcome",
     "unsupported_reason",
 ]
@@ -191,6 +194,12 @@ class SearchedPlane:
     labels: TextLabels | None = None
     _scored: tuple[HeatmapRecord, str, NDArray[np.float64]] | None = None
 
+    def order(self, scores: NDArray[np.float64] | None) -> list[int]:
+        """Return the numbers of the masks, that of the highest score first; else as found."""
+        if scores is None:
+            return list(range(len(self.found.masks)))
+        return [int(i) for i in np.argsort(-scores, kind="stable")]
+
     def share_words(self, members: Sequence[int], apart: bool = False) -> str:
         """Return in words how many of the masks are shown, e.g. ``"2 of 7 merged"``."""
         several = " separate" if apart else " merged"
@@ -303,6 +312,34 @@ class Search:
             segmenter.model_hash,
             (window.low, window.high),
         )
+
+
+def heatmaps_to_pick_by(workspace: Workspace, everywhere: bool) -> dict[int, NDArray[Any]]:
+    """Return copies of the heatmaps to pick by, by slice: the layer may be written meanwhile.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    everywhere : bool
+        Of all slices along the axis shown, not only of the slice shown.
+
+    Returns
+    -------
+    dict of int to ndarray
+
+    Raises
+    ------
+    CamSamError
+        Where none has evidence.
+    """
+    heatmaps, (axis, shown) = workspace.heatmaps, workspace.plane()
+    indices = heatmaps.computed_planes(axis) if everywhere else [shown]
+    known = {index: heatmaps.evidence(axis, index) for index in indices}
+    found = {index: one[1].copy() for index, one in known.items() if one is not None}
+    if not found:
+        which = "No slice along this axis has" if everywhere else "This slice has no"
+        raise CamSamError(f"{which} heatmap with evidence: compute one first (step 1).")
+    return found
 
 
 def outcome(done: Sequence[Picked]) -> str:

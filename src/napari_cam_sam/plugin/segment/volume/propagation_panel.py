@@ -13,8 +13,7 @@ from qtpy.QtWidgets import QWidget
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
-from napari_cam_sam.plugin.qt.messages import Message
-from napari_cam_sam.plugin.qt.plain_text import Label
+from napari_cam_sam.plugin.qt.messages import Message, WrappingLabel
 from napari_cam_sam.plugin.qt.task_progress import TaskProgress, duration
 from napari_cam_sam.plugin.qt.widgets import Section, ValueComboBox, button, form_layout, vbox
 from napari_cam_sam.plugin.qt.wording import why_not
@@ -28,16 +27,11 @@ from napari_cam_sam.plugin.segment.volume.propagation_run import (
     chosen_candidates,
     propagate_steps,
 )
-from napari_cam_sam.plugin.state.plane_masks import (
-    PlaneMasks,
-    drop_objects,
-    join_plane_masks,
-    listed,
-    these_planes,
-)
+from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, drop_objects, join_plane_masks
 from napari_cam_sam.prompts.data import PlanePrompts
 from napari_cam_sam.sam.volume.parameters import PropagationParameters
 from napari_cam_sam.sam.volume.propagation import PropagatedObject
+from napari_cam_sam.wording import listed, these_planes
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.state.workspace import Workspace
@@ -114,7 +108,7 @@ class PropagationPanel(QWidget):
             "Carries masks from slice to slice into the preview until the object ends; accepted "
             "masks stay.",
         )
-        self.plan, self.result = Label(wraps=True), Message()
+        self.plan, self.result = WrappingLabel(), Message()
         self.rules = PropagationForm()
 
         rules = Section("Propagation and stopping rules", self.rules, opened=False)

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cam_sam.plugin.segment.segment_run import decode, encode
-from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, listed, single_candidate
+from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, single_candidate
 from napari_cam_sam.prompts.data import ObjectPrompt, PlanePrompts
 from napari_cam_sam.sam.segmenter import Cancelled, MaskCandidates
 from napari_cam_sam.session import SINGLE
+from napari_cam_sam.wording import listed
 
 if TYPE_CHECKING:
     from napari_cam_sam.plugin.segment.segmenter_job import SegmenterJob

@@ -1,0 +1,115 @@
+"""What pressing the button for heatmaps would do, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.plugin.heatmap.classifier_panel import ClassifierPanel
+from napari_cam_sam.plugin.heatmap.pixel_set_panel import PixelSetPanel
+from napari_cam_sam.plugin.qt.task_progress import duration
+from napari_cam_sam.plugin.state.plane_words import slider_label
+
+if TYPE_CHECKING:
+    from napari_cam_sam.images.image import Image
+    from napari_cam_sam.plugin.state.workspace import Workspace
+
+__all__ = ["HeatmapPlan", "plan_heatmaps"]
+
+_NO_CLASSIFIER = "No classifier? Go to step 2: draw a box, or take boxes from a truth."
+
+
+@dataclass(frozen=True)
+class HeatmapPlan:
+    """What pressing the button would do.
+
+    Attributes
+    ----------
+    indices : sequence of int
+        The planes, along the axis shown.
+    total : int
+        How many planes that axis has.
+    words : str
+        What would be explained where, and on which device, e.g. ``"lesion for all 24 planes along
+        axis 0, on the CPU"``.
+    seconds : float or None
+        How long it would take; None where that is not known.
+    """
+
+    indices: Sequence[int]
+    total: int
+    words: str
+    seconds: float | None
+
+    @property
+    def sentence(self) -> str:
+        """The plan as the dock shows it."""
+        long = "" if self.seconds is None else f", {duration(self.seconds)}"
+        return f"Heatmap of {self.words}{long}."
+
+
+def plan_heatmaps(
+    workspace: Workspace,
+    classifier: ClassifierPanel,
+    pixels: PixelSetPanel,
+    indices: Sequence[int],
+    pace: float | None,
+) -> HeatmapPlan:
+    """Return what would be computed by the choices of the dock.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    classifier : ClassifierPanel
+    pixels : PixelSetPanel
+    indices : sequence of int
+        The slices that are chosen.
+    pace : float or None
+        Seconds that a slice takes.
+
+    Returns
+    -------
+    HeatmapPlan
+
+    Raises
+    ------
+    CamSamError
+        If nothing could be; its words say what is missing.
+    """
+    (axis, shown), image = workspace.plane(), workspace.image()
+    if classifier.name.value() is None:
+        raise CamSamError(_NO_CLASSIFIER)
+    what, loaded, total = classifier.target_words(), classifier.loaded(), image.n_planes(axis)
+    if loaded is not None and loaded.of_volumes:
+        indices, where = range(total), "the whole volume"
+    else:
+        where = _span(indices, image, axis)
+        if tuple(indices) == (shown,):
+            where += slider_label(workspace.shown)
+    if loaded is not None and loaded.segments:
+        what += f" {pixels.words()},"
+    words = f"{what} for {where}, on the {classifier.device_words()}"
+    return HeatmapPlan(indices, total, words, None if pace is None else pace * len(indices))
+
+
+def _span(indices: Sequence[int], image: Image, axis: int) -> str:
+    """Return in words which slices are computed, e.g. ``"all 24 slices along axis 0"``.
+
+    Parameters
+    ----------
+    indices : sequence of int
+        At least one.
+    image : Image
+    axis : int
+
+    Returns
+    -------
+    str
+    """
+    if image.spatial_ndim == 2:
+        return "the picture"
+    n = len(indices)
+    words = f"{'all ' * (n == image.n_planes(axis))}{n} slices" if n > 1 else f"slice {indices[0]}"
+    return f"{words} along axis {axis}"
