@@ -117,7 +117,7 @@ def saved_from(path: Path) -> Path | None:
     name, _, what = stem_of(path).rpartition("-")
     if not name or what not in SAVED:
         return None
-    beside = (path.with_name(name + suffix) for suffix in (*NIFTI, *PILLOW, *TIFF))
+    beside = (path.with_name(name + suffix) for suffix in (*VOLUMES, *PILLOW, *TIFF))
     return next((one for one in beside if is_file(one)), None)
 
 
