@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,8 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cam_sam.errors import refusal
-from napari_cam_sam.images.dicom.datasets import SEGMENTATIONS, damaged, opened
+from napari_cam_sam.images.dicom.datasets import damaged, opened
 from napari_cam_sam.images.dicom.placing import check_belongs, first_fit, on_image, slice_numbers
+from napari_cam_sam.images.dicom.segment_headers import (
+    described,
+    instances_of,
+    series_of,
+    sources_of_frame,
+)
 from napari_cam_sam.images.dicom.slices import LPS, NEAR, Slices, slices_of
 from napari_cam_sam.images.dicom.source import DicomSource
 from napari_cam_sam.images.geometry import Geometry, spacing_from_affine
@@ -41,7 +47,7 @@ def segments_of(path: Path) -> tuple[Segment, ...]:
         If it is damaged, or none.
     """
     with damaged(path, "segmentation"):
-        return _described(opened(path, pixels=False), path)
+        return described(opened(path, pixels=False), path)
 
 
 def read_segmentation(
@@ -84,11 +90,11 @@ def read_segmentation(
     """
     data = opened(path)
     with damaged(path, "segmentation"):
-        known = _described(data, path)
+        known = described(data, path)
         wanted = choose_segments(known, segments)
         _check_pixels(data, path)
         place = str(data.get("FrameOfReferenceUID", "") or "")
-        check_belongs(_series_of(data), _instances_of(data), place, like, path, "segmentation")
+        check_belongs(series_of(data), instances_of(data), place, like, path, "segmentation")
         seg = _parsed(data, like)
         grid, target = _grid(seg, like, path)
         dtype = np.uint8 if max(one.number for one in known) < 256 else np.uint16
@@ -102,49 +108,6 @@ def read_segmentation(
             found = reader.binary(wanted, dtype, most)
         notes = _notes(seg, threshold)
     return tuple(on_image(labels, held, target, grid, path, notes) for labels, held in found)
-
-
-def _described(data: Any, path: Path) -> tuple[Segment, ...]:
-    if str(data.get("SOPClassUID", "")) not in SEGMENTATIONS:
-        raise refusal("This is DICOM, but no segmentation", path)
-    found = []
-    for item in data.get("SegmentSequence") or ():
-        number = int(item.SegmentNumber)
-        if number == 0:
-            continue  # the background of a label map
-        found.append(
-            Segment(
-                number,
-                str(item.get("SegmentLabel", "") or f"Segment {number}"),
-                _colour(item),
-                _code(item.get("SegmentedPropertyCategoryCodeSequence")),
-                _code(item.get("SegmentedPropertyTypeCodeSequence")),
-            )
-        )
-    if not found:
-        raise refusal("This segmentation has no segments", path)
-    if len({one.number for one in found}) < len(found):
-        raise refusal("This segmentation is damaged: two of its segments have one number", path)
-    return tuple(found)
-
-
-def _colour(item: Any) -> tuple[int, int, int] | None:
-    from highdicom.color import CIELabColor
-
-    value = item.get("RecommendedDisplayCIELabValue")
-    if value is None or len(value) != 3:
-        return None
-    red, green, blue = CIELabColor.from_dicom_value([int(v) for v in value]).to_rgb(clip=True)
-    return int(red), int(green), int(blue)
-
-
-def _code(sequence: Any) -> tuple[str, str, str] | None:
-    if not sequence:
-        return None
-    code = sequence[0]
-    return tuple(
-        str(code.get(key, "")) for key in ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")
-    )  # type: ignore[return-value]
 
 
 def _check_pixels(data: Any, path: Path) -> None:
@@ -161,39 +124,6 @@ def _check_pixels(data: Any, path: Path) -> None:
         (frames, rows, columns), np.uint8, stored * (8 if bits == 1 else 1), path,
         in_memory=False, expansion=2000 if packed else 1,
     )  # fmt: skip
-
-
-def _series_of(data: Any) -> list[str]:
-    return [
-        str(item.SeriesInstanceUID)
-        for item in data.get("ReferencedSeriesSequence") or ()
-        if "SeriesInstanceUID" in item
-    ]
-
-
-def _instances_of(data: Any) -> set[str]:
-    """Return the objects that a segmentation names anywhere it may."""
-    found = {
-        str(item.ReferencedSOPInstanceUID)
-        for series in data.get("ReferencedSeriesSequence") or ()
-        for item in series.get("ReferencedInstanceSequence") or ()
-    }
-    for group in (
-        *(data.get("SharedFunctionalGroupsSequence") or ()),
-        *(data.get("PerFrameFunctionalGroupsSequence") or ())[:4],
-    ):
-        found |= {one for one, _ in _sources(group)}
-    return found
-
-
-def _sources(group: Any) -> Iterator[tuple[str, int]]:
-    """Yield the objects, and their frames, that a frame says that it was made from."""
-    for derivation in group.get("DerivationImageSequence") or ():
-        for item in derivation.get("SourceImageSequence") or ():
-            number = item.get("ReferencedFrameNumber", 1) or 1
-            numbers = [number] if isinstance(number, int) else number
-            for one in numbers:
-                yield str(item.get("ReferencedSOPInstanceUID", "")), int(one)
 
 
 def _parsed(data: Any, like: Image | None) -> Any:
@@ -325,7 +255,7 @@ class _Reader:
 
     def _slice_by_name(self, frame: int) -> int:
         for group in self._groups(frame):
-            for name in _sources(group):
+            for name in sources_of_frame(group):
                 if name in self.numbers:
                     return self.numbers[name]
         if len(self.numbers) <= 1 and self.shape[0] == 1:
