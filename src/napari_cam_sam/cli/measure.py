@@ -12,7 +12,7 @@ import numpy as np
 
 import napari_cam_sam as ncs
 from napari_cam_sam.cli.printing import print_json, print_notes, print_table
-from napari_cam_sam.cli.shared import add_image, read_given
+from napari_cam_sam.cli.shared import add_image, add_shared, read_given
 from napari_cam_sam.errors import refusal
 from napari_cam_sam.images.dicom.datasets import object_kind
 from napari_cam_sam.images.dicom.report_writing import write_report
@@ -40,6 +40,7 @@ def add_measure_command(commands: Any) -> None:
     measure.add_argument(
         "--labels", type=Path, required=True, metavar="FILE", help="labels file to measure"
     )
+    add_shared(measure, "segment")
     measure.add_argument("--output", type=Path, metavar="FILE", help="CSV file to write")
     measure.add_argument(
         "--report",
@@ -52,7 +53,7 @@ def add_measure_command(commands: Any) -> None:
 
 def _measure(arguments: argparse.Namespace) -> None:
     image = read_given(arguments)
-    labels = ncs.read_labels(arguments.labels, like=image)
+    labels = ncs.read_labels(arguments.labels, like=image, segments=arguments.segment)
     check_same_grid(image, labels)
     print_notes(labels)
     report = arguments.report

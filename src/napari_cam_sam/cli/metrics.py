@@ -49,6 +49,9 @@ def add_metrics_command(commands: Any) -> None:
         "--truth-label", type=int, metavar="N", help="score this label alone (default: all as one)"
     )
     add_shared(metrics, "truth-segment")
+    add_shared(
+        metrics, "segment", help=SHARED["segment"]["help"].replace("labels", "a prediction", 1)
+    )
     metrics.add_argument(
         "--image",
         type=Path,
@@ -79,10 +82,12 @@ def _both(arguments: argparse.Namespace) -> tuple[ncs.Image, ncs.Image]:
     like = None if arguments.image is None else ncs.read_image(arguments.image)
     segments = arguments.truth_segment
     if like is None and is_drawn(arguments.truth):
-        prediction = ncs.read_labels(arguments.prediction)
+        prediction = ncs.read_labels(arguments.prediction, segments=arguments.segment)
         return ncs.read_labels(arguments.truth, like=prediction, segments=segments), prediction
     truth = ncs.read_labels(arguments.truth, like=like, segments=segments)
-    return truth, ncs.read_labels(arguments.prediction, like=like or truth)
+    return truth, ncs.read_labels(
+        arguments.prediction, like=like or truth, segments=arguments.segment
+    )
 
 
 def _metrics(arguments: argparse.Namespace) -> None:

@@ -39,7 +39,7 @@ def add_prompts_command(commands: Any) -> None:
     prompts.add_argument(
         "--strategy", metavar="NAME", help=RULES_HELP + " (ours; for a mask truth-box-point)"
     )
-    add_shared(prompts, "axis", "planes")
+    add_shared(prompts, "axis", "planes", "segment")
     prompts.add_argument("--output", type=Path, metavar="FILE", help="JSON file to write")
     add_fields(prompts, "changes of the strategy", PromptParameters, default="the strategy's")
     prompts.set_command(_prompts)
@@ -54,7 +54,10 @@ def _prompts(arguments: argparse.Namespace) -> None:
     if name.startswith("truth-") and not from_mask:
         raise CamSamError(f"The strategy {name!r} makes prompts from a mask: give --mask.")
     strategy = changed(strategy_parameters(name), arguments)
-    image = ncs.read_labels(arguments.mask) if from_mask else read_heatmap(arguments.heatmap)
+    if from_mask:
+        image = ncs.read_labels(arguments.mask, segments=arguments.segment)
+    else:
+        image = read_heatmap(arguments.heatmap)
     print_notes(image)
     found = []
     for index in parse_planes(arguments.planes, image.n_planes(arguments.axis)):

@@ -77,6 +77,12 @@ SHARED: dict[str, dict[str, Any]] = {
         "help": "open a DICOM series whose slices are not evenly spaced: as it is, or resampled "
         "to even spacing (default: it is refused)",
     },
+    "segment": {
+        "action": "append",
+        "metavar": "NAME",
+        "help": "segment of labels that name their segments, by name or number; may be repeated "
+        "(default: all)",
+    },
     "truth-segment": {
         "action": "append",
         "metavar": "NAME",

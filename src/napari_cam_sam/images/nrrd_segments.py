@@ -204,8 +204,8 @@ def _draw(
                 pair = [next(o.segment for o in used if o.segment.number == other), one.segment]
                 raise refusal(
                     f"Segments {segments_in_words(pair)} overlap, and one image of labels has one "
-                    "label a voxel: choose some by name or number (--truth-segment, or segments= "
-                    "in Python)",
+                    "label a voxel: choose some by name or number (--truth-segment or --segment; "
+                    "segments= in Python)",
                     path,
                 )
             part[mask] = one.segment.number

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +66,12 @@ def test_a_report_holds_what_was_measured(tmp_path, series):
         assert values["Attenuation Coefficient", "Mean"][0] == pytest.approx(one.mean)
         assert values["Attenuation Coefficient", "Mean"][1].value == "[hnsf'U]"
         assert values["Attenuation Coefficient", "Standard Deviation"][0] == pytest.approx(one.sd)
-    with pytest.raises(CamSamError, match="This has 2 segments, but 1 labels were measured"):
-        write_report(tmp_path / "sr.dcm", found[:1], tmp_path / "seg.dcm", series)
+    write_report(tmp_path / "sr.dcm", found[1:], tmp_path / "seg.dcm", series)
+    (group,) = hd.sr.srread(tmp_path / "sr.dcm").content.get_volumetric_roi_measurement_groups()
+    assert group.tracking_identifier == "Läsion"
+    strange = [replace(found[0], label=3)]
+    with pytest.raises(CamSamError, match="The label 3 was measured, but is no segment of this"):
+        write_report(tmp_path / "sr.dcm", strange, tmp_path / "seg.dcm", series)
     with pytest.raises(CamSamError, match="A report in DICOM is written onto a DICOM series"):
         write_report(tmp_path / "x.dcm", found, tmp_path / "seg.dcm", image_from_array(VALUES))
 
@@ -87,6 +92,8 @@ def test_the_command_measures_and_says_nothing_of_the_patient(tmp_path, series, 
     for secret in ("Müller", "PID-4711", "19500203"):
         assert secret not in said.out + said.err + output.read_text()
     assert pydicom.dcmread(report).Modality == "SR"
+    assert main([*given, str(tmp_path / "seg.dcm"), "--segment", "läsion", *more]) == 0
+    assert [one["label"] for one in json.loads(capsys.readouterr().out)["measurements"]] == [2]
     assert main([*given, str(tmp_path / "labels.nii.gz")]) == 0
     assert "volume_ml" in capsys.readouterr().out
     assert main([*given, str(tmp_path / "labels.nii.gz"), "--report", str(report)]) == 2

@@ -137,8 +137,8 @@ def read_drawn(
         below = next(one for one in first.segments if one.number in shared)
         raise refusal(
             f"Segments {segments_in_words([below, above])} overlap, and one image of labels has "
-            "one label a voxel: choose some by name or number (--truth-segment, or segments= in "
-            "Python)",
+            "one label a voxel: choose some by name or number (--truth-segment or --segment; "
+            "segments= in Python)",
             path,
         )
     return found[0]

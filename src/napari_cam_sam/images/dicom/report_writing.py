@@ -32,24 +32,23 @@ def write_report(
         Mean and standard deviation are written of CT, in HU, and of MR; volume and diameters of
         any image.
     segmentation : Path
-        DICOM segmentation that holds the labels, as `write_segmentation` wrote it: its segments
-        are the labels in the order of their numbers.
+        DICOM segmentation that holds the labels: their numbers are those of its segments.
     like : Image
         Read from DICOM.
 
     Raises
     ------
     CamSamError
-        If the image is from no series, the segmentation has another number of segments, or the
-        file cannot be written.
+        If the image is from no series, a label is no segment, or the file cannot be written.
     """
     source = source_of(like, path, "a report")
-    segments = segments_of(segmentation)
-    if len(segments) != len(measurements):
+    known = {one.number: one for one in segments_of(segmentation)}
+    unknown = [one.label for one in measurements if one.label not in known]
+    if unknown:
         raise refusal(
-            f"This has {len(segments)} segments, but {len(measurements)} labels were measured",
-            segmentation,
+            f"The label {unknown[0]} was measured, but is no segment of this", segmentation
         )
+    segments = [known[one.label] for one in measurements]
     with quiet():
         headers = series_headers(source)
         drawn = opened(segmentation, pixels=False)
