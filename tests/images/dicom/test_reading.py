@@ -7,6 +7,7 @@ import pytest
 from dicom_files import AXIAL, change, stored
 
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.images.dicom.reading import read_series
 from napari_cam_sam.images.dicom.series import find_series
 from napari_cam_sam.images.reading import read_image
 from napari_cam_sam.images.windows import resolve_window
@@ -334,6 +335,18 @@ def test_a_truncated_file_in_the_middle_of_a_series(write):
     assert "left out" in str(read_or_refuse(paths[0].parent))
     (series,) = find_series(paths[0].parent)
     assert series.notes == ("1 DICOM file is truncated or damaged, and left out.",)
+
+
+def test_files_in_a_folder_are_not_named(write):
+    paths = write()
+    named = paths[0].rename(paths[0].with_name("Doe^John.dcm"))
+    (series,) = find_series(named.parent)
+    named.unlink()
+    image = read_series(series)
+    with pytest.raises(CamSamError) as error:
+        np.asarray(image.data)
+    assert "can no longer be read" in str(error.value)
+    assert "Doe" not in str(error.value)
 
 
 def read_or_refuse(path):

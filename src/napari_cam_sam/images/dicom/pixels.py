@@ -197,7 +197,7 @@ def check_pixels(file: FileHead) -> None:
                 f"{file.columns} pixels, {size_text(needed)}, but stores "
                 f"{size_text(file.pixel_length)}"
             )
-        check_array(shape[1:], f"u{max(1, _bits(file) // 8)}", None, file.path)
+        check_array(shape[1:], f"u{max(1, _bits(file) // 8)}", None, "one slice")
         return
     _check_decoder(file)
     check_fragments(file)

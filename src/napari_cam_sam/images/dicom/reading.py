@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_cam_sam.errors import CamSamError, reads, refusal, unknown_name
+from napari_cam_sam.errors import CamSamError, reads, reason_of, refusal, unknown_name
 from napari_cam_sam.images.dicom.heads import FileHead, FrameHead
 from napari_cam_sam.images.dicom.pixels import (
     Scale,
@@ -124,6 +124,8 @@ def _check_files(frames: Sequence[FrameHead]) -> None:
             check_pixels(file)
         except CamSamError as error:
             raise CamSamError(f"{error}{_which(file) if len(files) > 1 else ''}") from error
+        except OSError as error:  # which names the file
+            raise CamSamError(f"This can no longer be read: {reason_of(error)}") from error
 
 
 def _which(file: FileHead) -> str:
