@@ -106,7 +106,13 @@ def _session_image(session: ncs.Session, given: Path | None) -> ncs.Image:
         raise CamSamError(
             f"The image of this session is no longer there: name its file by --image ({path})."
         )
-    return ncs.read_image(path, record.frame, channel=record.channel, axes=record.axes)
+    if record.series is None:
+        return ncs.read_image(path, record.frame, channel=record.channel, axes=record.axes)
+    # Uneven slices were opened as they are or resampled, and their number says which.
+    image = ncs.read_image(path, record.frame, series=record.series, spacing="as-is")
+    if image.spatial_shape != record.shape:
+        image = ncs.read_image(path, record.frame, series=record.series, spacing="even")
+    return image
 
 
 def _check_labels_file(path: Path, image: ncs.Image, session: Path) -> None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.axes import ChosenAxes
+from napari_cam_sam.images.dicom.source import DicomSource
 from napari_cam_sam.images.hashing import image_hash
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.prompts.data import PlanePrompts
@@ -55,6 +56,8 @@ class ImageRecord:
         Letters of its file's axes, where they were chosen, see `read_image`.
     channel : int or None
         Which channel, where one was chosen beside a frame.
+    series : str or None
+        UID of the DICOM series that it is; ``sha256`` is then of its values.
     """
 
     name: str
@@ -66,6 +69,7 @@ class ImageRecord:
     frame: int | None = None
     axes: str | None = None
     channel: int | None = None
+    series: str | None = None
 
 
 @dataclass(frozen=True)
@@ -187,7 +191,12 @@ def image_record(image: Image, frame: int | None = None) -> ImageRecord:
         frame=frame,
         axes=None if chosen is None else chosen.axes,
         channel=None if chosen is None else chosen.channel,
+        series=_series_of(image),
     )
+
+
+def _series_of(image: Image) -> str | None:
+    return (image.source.series_uid or None) if isinstance(image.source, DicomSource) else None
 
 
 def check_session_image(session: Session, image: Image, frame: int | None = None) -> None:
@@ -215,6 +224,12 @@ def check_session_image(session: Session, image: Image, frame: int | None = None
         raise CamSamError(
             f"{image.name} is not the image of the session: its shape is {image.spatial_shape}, "
             f"that of {record.name} was {record.shape}."
+        )
+    uid = _series_of(image)
+    if record.series is not None and uid is not None and uid != record.series:
+        raise CamSamError(
+            f"{image.name} is not the image of the session: its series is {uid}, that of "
+            f"{record.name} was {record.series}."
         )
     found = image_hash(image if record.path is not None else replace(image, path=None))
     if found != record.sha256:

@@ -76,6 +76,7 @@ class _ImageEntry(_Entry):
     frame: _Whole | None
     axes: Annotated[str, AfterValidator(parse_axes)] | None = None
     channel: _Whole | None = None
+    series: str | None = None
 
 
 class _MaskEntry(_Entry):
@@ -130,7 +131,8 @@ def session_data(session: Session) -> dict[str, Any]:
     """
     image = vars(session.image) | {"path": _each_text(recorded, session.image.path)}
     # What chooses from a file is left out where nothing was chosen.
-    image = {k: v for k, v in image.items() if k not in ("axes", "channel") or v is not None}
+    chosen = ("axes", "channel", "series")
+    image = {k: v for k, v in image.items() if k not in chosen or v is not None}
     return {
         "format": _FORMAT,
         "version": _VERSION,

@@ -391,3 +391,26 @@ def test_a_table_of_a_study_names_segments(tmp_path, labels):
     assert case.segments == ("Läsion",)
     _, truth = read_case(case)
     assert np.array_equal(truth.data, np.where(labels[2:3] == 2, 2, 0))
+
+
+@pytest.mark.parametrize("name", ["seg.dcm", "rtstruct.dcm"])
+def test_a_series_without_a_frame_of_reference_is_one_place_for_all(tmp_path, name):
+    values = np.arange(5 * 12 * 16, dtype=np.int16).reshape(5, 12, 16)
+    folder = write_series(tmp_path / "series", values, AFFINE)
+    for path in folder.iterdir():
+        data = pydicom.dcmread(path)
+        del data.FrameOfReferenceUID
+        data.save_as(path)
+    image = read_dicom(folder)
+    labels = np.zeros(image.spatial_shape, np.uint8)
+    labels[1:4, 2:8, 3:9] = 1
+    places = set()
+    for index in range(2):
+        write_labels(tmp_path / f"{index}-{name}", labels, image)
+        data = pydicom.dcmread(tmp_path / f"{index}-{name}")
+        places.add(str(data.FrameOfReferenceUID))
+        back = read_labels(tmp_path / f"{index}-{name}", like=image)
+        np.testing.assert_array_equal(back.data, labels)
+        assert not any("frame of reference" in note for note in back.notes)
+    assert len(places) == 1
+    assert places.pop()

@@ -20,6 +20,7 @@ from napari_cam_sam.images.dicom.objects import (
     identity,
     named,
     on_series,
+    place_of,
     program_version,
     series_headers,
     source_of,
@@ -71,7 +72,7 @@ def write_contours(
     array = on_series(np.asarray(labels), like, "labels")
     described = named(array, segments, path)
     grid = slices_of(like)
-    if grid is None or not source.frame_of_reference_uid:
+    if grid is None:
         raise refusal(
             f"The slices of {like.name} have no place in the patient, so that contours cannot be "
             "placed on them",
@@ -112,13 +113,13 @@ def _structure_set(source: DicomSource) -> Any:
     )
     data.copy_patient_and_study_information(first)
     data.OperatorsName = ""
-    data.FrameOfReferenceUID = source.frame_of_reference_uid
+    data.FrameOfReferenceUID = place_of(source)
     data.PositionReferenceIndicator = str(first.get("PositionReferenceIndicator") or "")
     data.StructureSetLabel = PROGRAM
     data.StructureSetDate, data.StructureSetTime = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
     data.ReferencedFrameOfReferenceSequence = [
         _item(
-            FrameOfReferenceUID=source.frame_of_reference_uid,
+            FrameOfReferenceUID=place_of(source),
             RTReferencedStudySequence=[
                 _item(
                     ReferencedSOPClassUID=_STUDY,
@@ -165,7 +166,7 @@ def _add_region(
     data.StructureSetROISequence.append(
         _item(
             ROINumber=number,
-            ReferencedFrameOfReferenceUID=source.frame_of_reference_uid,
+            ReferencedFrameOfReferenceUID=place_of(source),
             ROIName=segment.name.replace("\\", "/")[:64],
             ROIGenerationAlgorithm="SEMIAUTOMATIC",
             ROIGenerationDescription=made_by,

@@ -21,7 +21,7 @@ from napari_cam_sam.images.polygons import crosses_itself, fill
 from napari_cam_sam.images.segments import Segment, choose_segments, segments_in_words
 from napari_cam_sam.limits import check_array
 
-__all__ = ["read_contours", "regions_of"]
+__all__ = ["contour_series", "read_contours", "regions_of"]
 
 _CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
 
@@ -85,7 +85,7 @@ def read_contours(
         found = _regions(data, path)
         wanted = choose_segments([region for region, _ in found], regions, "region")
         check_belongs(
-            _series_of(data), _instances_of(data), _place_of(data), like, path, "structure set"
+            contour_series(data), _instances_of(data), _place_of(data), like, path, "structure set"
         )
         grid = slices_of(like)
         if grid is None:
@@ -154,7 +154,8 @@ def _place_of(data: Any) -> str:
 
 def _place_note(data: Any, like: Image) -> list[str]:
     source = like.source
-    if not isinstance(source, DicomSource) or _place_of(data) == source.frame_of_reference_uid:
+    known = source.frame_of_reference_uid if isinstance(source, DicomSource) else ""
+    if not known or _place_of(data) == known:
         return []
     return ["It names another frame of reference than its series, whose images it was drawn on."]
 
@@ -165,7 +166,18 @@ def _series(data: Any) -> Iterator[Any]:
             yield from study.get("RTReferencedSeriesSequence") or ()
 
 
-def _series_of(data: Any) -> list[str]:
+def contour_series(data: Any) -> list[str]:
+    """Return the UIDs of the series that a structure set refers to.
+
+    Parameters
+    ----------
+    data : pydicom.Dataset
+
+    Returns
+    -------
+    list of str
+        Empty where it names none.
+    """
     return [str(item.SeriesInstanceUID) for item in _series(data) if "SeriesInstanceUID" in item]
 
 

@@ -12,14 +12,22 @@ from numpy.typing import NDArray
 
 from napari_cam_sam.errors import CamSamError, reads, refusal
 from napari_cam_sam.images.dicom.contour_writing import write_contours
-from napari_cam_sam.images.dicom.contours import read_contours, regions_of
-from napari_cam_sam.images.dicom.datasets import object_kind
+from napari_cam_sam.images.dicom.contours import contour_series, read_contours, regions_of
+from napari_cam_sam.images.dicom.datasets import damaged, object_kind, opened
+from napari_cam_sam.images.dicom.segment_headers import series_of
 from napari_cam_sam.images.dicom.segmentation_writing import write_segmentation
 from napari_cam_sam.images.dicom.segments import read_segmentation, segments_of
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.segments import Segment, segments_in_words
 
-__all__ = ["drawn_segments", "is_drawn", "read_drawn", "read_label_sets", "write_drawn"]
+__all__ = [
+    "drawn_segments",
+    "is_drawn",
+    "read_drawn",
+    "read_label_sets",
+    "series_drawn_on",
+    "write_drawn",
+]
 
 
 def is_drawn(path: Path) -> bool:
@@ -57,6 +65,30 @@ def drawn_segments(path: Path) -> tuple[Segment, ...]:
         If it is damaged, or neither.
     """
     return regions_of(path) if object_kind(path) == "contours" else segments_of(path)
+
+
+def series_drawn_on(path: Path) -> tuple[str, ...]:
+    """Return the UIDs of the series that a segmentation or a structure set says it was drawn on.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    tuple of str
+        None of a file that names but single images, or a place.
+
+    Raises
+    ------
+    CamSamError
+        If it is damaged, or neither.
+    """
+    what = "structure set" if object_kind(path) == "contours" else "segmentation"
+    with damaged(path, what):
+        data = opened(path, pixels=False)
+        uids = contour_series(data) if what == "structure set" else series_of(data)
+    return tuple(uids)
 
 
 @reads("labels")

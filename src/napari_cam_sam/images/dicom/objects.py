@@ -22,6 +22,7 @@ __all__ = [
     "name_frames",
     "named",
     "on_series",
+    "place_of",
     "program_version",
     "series_headers",
     "slice_places",
@@ -130,6 +131,8 @@ def series_headers(source: DicomSource) -> list[Any]:
     headers = list({id(one): one for one in headers_of(source)}.values())
     for header in headers:
         _mend(header)
+        if not header.get("FrameOfReferenceUID"):
+            header.FrameOfReferenceUID = place_of(source)
     direction = headers[0].get("ImageOrientationPatient")
     for header in headers[1:]:
         own = header.get("ImageOrientationPatient")
@@ -142,6 +145,26 @@ def series_headers(source: DicomSource) -> list[Any]:
         if "PixelSpacing" in header and not header.get("SliceThickness"):
             header.SliceThickness = f"{apart or 1:.6g}"
     return headers
+
+
+def place_of(source: DicomSource) -> str:
+    """Return the frame of reference of a series.
+
+    Parameters
+    ----------
+    source : DicomSource
+
+    Returns
+    -------
+    str
+        Where its files name none, as some that were made anonymous, a UID that follows from that
+        of the series: what is written on it lies in one place.
+    """
+    from pydicom.uid import generate_uid
+
+    return source.frame_of_reference_uid or str(
+        generate_uid(entropy_srcs=[f"frame of reference of {source.series_uid}"])
+    )
 
 
 def _mend(header: Any) -> None:

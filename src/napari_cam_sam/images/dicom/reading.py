@@ -31,7 +31,7 @@ from napari_cam_sam.images.dicom.stacking import (
 from napari_cam_sam.images.dicom.volume import SeriesOnDisk
 from napari_cam_sam.images.image import Image, choose_frame
 
-__all__ = ["read_dicom", "read_series"]
+__all__ = ["frame_sources", "read_dicom", "read_series"]
 
 _KEPT_IN_NAMES = " .,+-_()"
 
@@ -132,6 +132,27 @@ def _which(file: FileHead) -> str:
     """Say which file it is; its name is not told, as it may be the patient's."""
     number = file.instance_number
     return "" if number is None else f", in the file of instance {number}"
+
+
+def frame_sources(
+    series: DicomSeries, spacing: Spacing = "refuse"
+) -> tuple[tuple[DicomSource | None, np.dtype[Any]], ...]:
+    """Return of each frame of a series where it comes from and of what type it is, from headers.
+
+    Parameters
+    ----------
+    series : DicomSeries
+    spacing : {"refuse", "as-is", "even"}
+        As for `read_dicom`.
+
+    Returns
+    -------
+    tuple of (DicomSource or None, dtype)
+    """
+    return tuple(
+        (_source(series, stack_frames(frames, spacing)), scale_of(frames).dtype)
+        for frames in series.volumes
+    )
 
 
 def _frame(series: DicomSeries, frame: int | None) -> int:

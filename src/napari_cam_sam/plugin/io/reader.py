@@ -17,7 +17,6 @@ LayerData = tuple[Any, dict[str, Any], str]
 
 # Larger files are read a plane at a time, as the viewer shows it.
 _LAZY_BYTES = 256 * 2**20
-_UNNAMED = "yellow"  # of labels that are painted later
 _LABELS = re.compile(r"(?:^|[^a-z])(?:labels?|masks?|seg|segmentation|truth|gt)(?:[^a-z]|$)")
 
 
@@ -75,12 +74,11 @@ read_nifti_layers = read_volume_layers
 def _segments(path: Path) -> list[LayerData]:
     """Return labels layers of the segments that a file names, none where it names none."""
     import numpy as np
-    from napari.utils import DirectLabelColormap
 
-    from napari_cam_sam.images.dicom.naming import colour_for
     from napari_cam_sam.images.formats import NRRD
     from napari_cam_sam.images.nrrd import read_nrrd_label_sets
     from napari_cam_sam.plugin.layers.layer_geometry import placed
+    from napari_cam_sam.plugin.layers.segment_look import segment_look
 
     if not path.name.lower().endswith(NRRD):
         return []
@@ -89,18 +87,11 @@ def _segments(path: Path) -> list[LayerData]:
     for labels in found:
         names = ", ".join(one.name for one in labels.segments)
         name = labels.name if len(found) == 1 else f"{labels.name}: {names[:60]}"
-        colours: dict[int | None, Any] = {None: _UNNAMED, 0: "transparent"}
-        colours |= {one.number: np.array(colour_for(one)) / 255 for one in labels.segments}
         data = np.asarray(labels.data)
         meta = {
             **_shown(labels, name, data),
             **placed(labels.geometry, labels.spatial_shape),
-            "colormap": DirectLabelColormap(color_dict=colours),
-            # The viewer shows what is under the pointer.
-            "features": {
-                "index": [0, *(one.number for one in labels.segments)],
-                "name": ["background", *(one.name for one in labels.segments)],
-            },
+            **segment_look(labels),
         }
         layers.append((data, meta, "labels"))
     return layers

@@ -1,4 +1,4 @@
-"""Layers as files of volumes, on the grid of the file that they belong to."""
+"""Layers as files of volumes, on the grid of the file that they belong to; labels as DICOM."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
 
-__all__ = ["write_image_layer", "write_labels_layer"]
+__all__ = ["write_drawn_layer", "write_image_layer", "write_labels_layer"]
 
 
 def write_labels_layer(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
@@ -40,6 +40,53 @@ def write_labels_layer(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
 
     write_labels(path, np.asarray(data), _like(data, meta, "labels"))
     return [path]
+
+
+def write_drawn_layer(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
+    """Write a labels layer that lies over a DICOM series as a segmentation of that series.
+
+    Parameters
+    ----------
+    path : str
+        ``…rtstruct.dcm`` for contours (RTSTRUCT), else ``….dcm``.
+    data : array-like of int
+    meta : dict
+        napari's, of the layer.
+
+    Returns
+    -------
+    list of str
+        What was written.
+
+    Raises
+    ------
+    CamSamError
+        If the layer does not lie over a series that was read from DICOM, or the file cannot be
+        written.
+    """
+    from napari.layers import Labels
+
+    from napari_cam_sam.images.dicom.source import DicomSource
+    from napari_cam_sam.images.writing import write_labels
+    from napari_cam_sam.plugin.layers.layer_axes import KEY
+    from napari_cam_sam.plugin.layers.layer_geometry import TRANSFORM, geometry_of
+
+    name = str(meta.get("name", "layer"))
+    source = meta.get("metadata", {}).get(KEY, {}).get("image")
+    if isinstance(source, Image) and isinstance(source.source, DicomSource):
+        values = np.asarray(data)
+        known = {key: meta[key] for key in (*TRANSFORM, "metadata") if key in meta}
+        layer = Labels(np.broadcast_to(np.uint8(0), values.shape), **known)
+        if (
+            values.shape == source.spatial_shape
+            and source.geometry.matches(geometry_of(layer)) is None
+        ):
+            write_labels(path, values, source)
+            return [path]
+    raise CamSamError(
+        f"{name} does not lie over a series that was opened from DICOM, and a DICOM segmentation "
+        "is one of a series: save it as NIfTI."
+    )
 
 
 def write_image_layer(path: str, data: Any, meta: dict[str, Any]) -> list[str]:

@@ -61,6 +61,8 @@ def image_of(layer: Any, frame: int | None = None) -> Image:
         if frame is None:
             raise CamSamError(f"{layer.name} is a series over time: choose a frame.")
         data = data[frame]
+        if file is not None and "sources" in (mark := mark_of(layer)):
+            source = mark["sources"][frame]  # each has files of its own
     rgb = bool(getattr(layer, "rgb", False))
     notes = notes_of(layer) if file is None else file.notes
     windows = () if file is None else file.windows

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy.linalg import block_diag
 
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.images.dicom.source import DicomSource
 from napari_cam_sam.images.geometry import Geometry, spacing_from_affine, upright
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.units import mm_in
@@ -209,24 +210,36 @@ def true_geometry(layer: Any) -> Geometry | None:
     Geometry or None
         With an affine; None for layers that came without one.
     """
-    image = mark_of(layer).get("image")
-    if image is None or image.geometry.affine is None or not 3 <= layer.ndim <= 4:
+    image = _standing(layer)
+    geometry = None if image is None else image.geometry
+    return None if geometry is None or geometry.affine is None else geometry
+
+
+def _standing(layer: Any) -> Image | None:
+    """Return the image that a layer came with, if it still lies where that put it."""
+    image: Image | None = mark_of(layer).get("image")
+    if image is None:
         return None
-    shape = tuple(int(n) for n in layer.data.shape[layer.ndim - 3 : layer.ndim])
+    ndim = image.spatial_ndim
+    # Of pictures DICOM alone has something that is written back.
+    known = image.geometry.affine is not None or isinstance(image.source, DicomSource)
+    if not known or not ndim <= layer.ndim <= ndim + 1:
+        return None
+    shape = tuple(int(n) for n in layer.data.shape[layer.ndim - ndim : layer.ndim])
     if shape != image.spatial_shape:
         return None
-    where = placed(image.geometry, shape, frames=layer.ndim == 4)
+    where = placed(image.geometry, shape, frames=layer.ndim > ndim)
     have = np.asarray(layer.affine.affine_matrix)
+    unit = "millimeter" if image.geometry.unit == "mm" else "pixel"
     same = (
         np.allclose(layer.scale, where["scale"], rtol=1e-5)
         and np.allclose(have, where["affine"], rtol=1e-5, atol=1e-4)
         and not np.any(layer.translate)
         and np.allclose(layer.rotate, np.eye(layer.ndim))
         and not np.any(layer.shear)
-        and [str(unit) for unit in layer.units[-3:]] == ["millimeter"] * 3
+        and [str(one) for one in layer.units[-ndim:]] == [unit] * ndim
     )
-    geometry: Geometry = image.geometry
-    return geometry if same else None
+    return image if same else None
 
 
 def file_of(layer: Any) -> Image | None:
@@ -244,10 +257,7 @@ def file_of(layer: Any) -> Image | None:
     """
     known = mark_of(layer)
     read = known.get("read")
-    if read is None or read() is not layer.data or true_geometry(layer) is None:
-        return None
-    image: Image = known["image"]
-    return image
+    return None if read is None or read() is not layer.data else _standing(layer)
 
 
 def path_of(layer: Any) -> Path | None:

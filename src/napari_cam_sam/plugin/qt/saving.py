@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ import numpy as np
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.images.dicom.source import DicomSource
 from napari_cam_sam.images.formats import NIFTI, suffix_of
 from napari_cam_sam.images.geometry import standing_affine
 from napari_cam_sam.images.image import Image
@@ -21,9 +23,13 @@ from napari_cam_sam.plugin.qt.task_progress import TaskProgress
 from napari_cam_sam.plugin.qt.widgets import button, vbox
 from napari_cam_sam.text import shown
 
-__all__ = ["Saving", "SavingRow", "file_name", "heatmap_saving", "labels_saving"]
+__all__ = ["Saving", "SavingRow", "file_name", "folder_beside", "heatmap_saving", "labels_saving"]
 
 _NIFTI = (("NIfTI, compressed (*.nii.gz)", ".nii.gz"), ("NIfTI (*.nii)", ".nii"))
+_DICOM = (
+    ("DICOM segmentation (*.dcm)", ".dcm"),
+    ("RT structure set, contours (*.rtstruct.dcm)", ".rtstruct.dcm"),
+)
 _TIFF, _PNG = ("TIFF (*.tif)", ".tif"), ("PNG (*.png)", ".png")
 _METAIMAGE = ("MetaImage (*.mha)", ".mha")
 _LABELS = (("NRRD with names, of 3D Slicer (*.seg.nrrd)", ".seg.nrrd"), _METAIMAGE)
@@ -133,8 +139,11 @@ def ask_path(parent: QWidget, saving: Saving) -> Path | None:
     path = Path(chosen)
     if _NIFTI[0][1] in suffixes.values():
         path = _mended(path)
+    meant = suffixes.get(kind, first)
+    if meant.count(".") > 1 and path.suffix == ".dcm" and not path.name.lower().endswith(meant):
+        path = path.with_suffix("")  # of ".rtstruct.dcm" Qt adds but the last part
     if not (path.name.lower().endswith(tuple(suffixes.values())) or _has_suffix(path)):
-        path = path.with_name(path.name + suffixes.get(kind, first))
+        path = path.with_name(path.name + meant)
     question = f"{shown(path.name)} already exists. Replace it?"
     if (
         path != Path(chosen)
@@ -168,7 +177,7 @@ def _mended(path: Path) -> Path:
     Of ``a.nii.gz`` it makes ``a.nii.nii`` or ``a.nii.tif``, and of ``a.png`` ``a.gz``.
     """
     name = re.sub(
-        r"\.(?:nii|seg)(\.(?:nii|gz|tif|png|mha))$",
+        r"\.(?:nii|seg)(\.(?:nii|gz|tif|png|mha|dcm))$",
         lambda found: found[0] if found[0].lower() == ".nii.gz" else found[1],
         path.name,
         flags=re.IGNORECASE,
@@ -205,8 +214,11 @@ def labels_saving(layer: Any, image: Image, file: Path | None = None) -> Saving:
     values = np.array(layer.data[0] if getattr(layer, "multiscale", False) else layer.data)
     pixels = image.spatial_ndim == 2 and image.geometry.unit == "pixel"
     flat = (_PNG, _TIFF) if pixels else (_TIFF,)
+    first: Sequence[tuple[str, str]] = ()
+    if isinstance(image.source, DicomSource):
+        first = _DICOM if image.geometry.affine is not None else _DICOM[:1]
     of_file = _with_file(image, file)
-    return _saving("labels", values, of_file, flat, _LABELS, write_labels_to_see)
+    return _saving("labels", values, of_file, flat, _LABELS, write_labels_to_see, first)
 
 
 def heatmap_saving(layer: Any, image: Image, file: Path | None = None) -> Saving:
@@ -240,6 +252,7 @@ def _saving(
     flat: Sequence[tuple[str, str]],
     others: Sequence[tuple[str, str]],
     write: Callable[[Path, Any, Image], str | None],
+    first: Sequence[tuple[str, str]] = (),
 ) -> Saving:
     kinds: Sequence[tuple[str, str]] = _NIFTI  # pictures would lose the affine
     if image.geometry.affine is None:
@@ -252,5 +265,22 @@ def _saving(
             like = replace(image, geometry=standing_affine(image.geometry), source=None)
         return write(path, values, like)
 
-    folder = None if image.path is None else image.path.parent
-    return Saving(what, f"{image.name}-{what}", folder, kinds, to)
+    return Saving(what, f"{image.name}-{what}", folder_beside(image.path), (*first, *kinds), to)
+
+
+def folder_beside(path: Path | None) -> Path | None:
+    """Return the folder that holds a file, or the folder of a series.
+
+    Parameters
+    ----------
+    path : Path or None
+
+    Returns
+    -------
+    Path or None
+        The home folder where nothing can be written there, as on a disc with scans.
+    """
+    if path is None:
+        return None
+    folder = path.resolve().parent if path.is_dir() else path.parent
+    return folder if os.access(folder, os.W_OK) else Path.home()

@@ -13,7 +13,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.layers.layer_geometry import path_of
 from napari_cam_sam.plugin.qt.messages import WrappingLabel
 from napari_cam_sam.plugin.qt.paths import ask_new_folder
-from napari_cam_sam.plugin.qt.saving import file_name
+from napari_cam_sam.plugin.qt.saving import file_name, folder_beside
 from napari_cam_sam.plugin.qt.widgets import ValueComboBox, button, hbox, vbox
 from napari_cam_sam.plugin.session.image_work import AUTOSAVED
 from napari_cam_sam.plugin.session.manager import OFFER, SessionManager
@@ -78,7 +78,7 @@ class SessionPanel(QWidget):
         try:
             image = self._workspace.image()
             file = path_of(self._workspace.image_layer)
-            beside = Path.home() if file is None else file.parent
+            beside = folder_beside(file) or Path.home()
             start = self._folder or beside / f"{file_name(image.name, 'image')}-session"
             words = "Save the session into this folder; it is made where there is none:"
             folder = ask_new_folder(self, "Save session", words, start)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -56,8 +57,11 @@ class OwnLayers:
     def mark(self, role: str, axis: int | None = None) -> dict[str, Any]:
         """Return the metadata of a new layer over the image."""
         source: Any = self.shown.layer
-        known = {k: v for k, v in mark_of(source).items() if k == "image"}
-        own = {"role": role, "of": source.unique_id, "axis": axis, "frame": self.shown.frame()}
+        mark, frame = mark_of(source), self.shown.frame()
+        known = {k: v for k, v in mark.items() if k == "image"}
+        if frame is not None and "sources" in mark:
+            known["image"] = replace(mark["image"], source=mark["sources"][frame])
+        own = {"role": role, "of": source.unique_id, "axis": axis, "frame": frame}
         return {KEY: known | own}
 
     def placement(self) -> dict[str, Any]:

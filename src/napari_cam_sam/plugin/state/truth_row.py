@@ -12,10 +12,13 @@ from napari.layers import Labels
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.images.dicom.drawn import is_drawn, read_label_sets
 from napari_cam_sam.images.formats import JPEG, PILLOW, TIFF, VOLUMES
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.reading import check_same_grid, read_labels
+from napari_cam_sam.plugin.layers.layer_axes import KEY
 from napari_cam_sam.plugin.layers.layer_geometry import path_of
+from napari_cam_sam.plugin.layers.segment_look import segment_look
 from napari_cam_sam.plugin.qt.latest import LatestOnly
 from napari_cam_sam.plugin.qt.messages import Message
 from napari_cam_sam.plugin.qt.plain_text import escape_markup
@@ -48,7 +51,8 @@ class TruthRow(QWidget):
         self.setToolTip(layer.toolTip())
         self.open = button(
             "Open mask…",
-            "Opens a mask on the image's grid, 0 for background: NIfTI, NRRD, DICOM, PNG, TIFF…",
+            "Opens a mask on the image's grid, 0 for background: NIfTI, NRRD, PNG, TIFF, DICOM "
+            "segmentation or contours…",
         )
         self.words = Message()
         self.words.hide()
@@ -86,29 +90,43 @@ class TruthRow(QWidget):
         if path:
             self.open_file(path)
 
-    def _opened(self, found: tuple[Image, FrameKey]) -> None:
-        mask, key = found
+    def _opened(self, found: tuple[tuple[Image, ...], FrameKey]) -> None:
+        masks, key = found
         workspace = self._workspace
         if key != workspace.shown.frame_key():
             self.words.setText("Another image was chosen: open its mask again.")
             return
         try:
-            check_same_grid(workspace.image(), mask)
+            for mask in masks:
+                check_same_grid(workspace.image(), mask)
         except CamSamError as error:
             self.words.setText(str(error))
             return
-        # Where the image is, also if that was moved in the viewer.
-        labels = Labels(mask.data, name=escape_markup(mask.name), **workspace.placement())
-        add_truth(workspace.shown, labels)
-        workspace.choose_truth(labels)
-        self.words.setText(" ".join(mask.notes))
+        layers = [_layer(mask, workspace) for mask in masks]
+        for labels in reversed(layers):
+            add_truth(workspace.shown, labels)
+        workspace.choose_truth(layers[0])
+        notes = list(dict.fromkeys(note for mask in masks for note in mask.notes))
+        if len(masks) > 1:
+            notes.append(
+                f"Segments overlap: they are {len(masks)} layers, of which the first is chosen."
+            )
+        self.words.setText(" ".join(notes))
 
     def _forget(self) -> None:
         self._latest.drop()
         self.words.setText("")
 
 
-def _read(path: Path, key: FrameKey, image: Image) -> tuple[Image, FrameKey]:
-    """Read all of a mask, in a thread."""
-    mask = read_labels(path, like=image)
-    return replace(mask, data=np.array(mask.data)), key
+def _read(path: Path, key: FrameKey, image: Image) -> tuple[tuple[Image, ...], FrameKey]:
+    """Read all of a mask, in a thread; segments that overlap are several."""
+    masks = read_label_sets(path, image) if is_drawn(path) else (read_labels(path, like=image),)
+    return tuple(replace(mask, data=np.array(mask.data)) for mask in masks), key
+
+
+def _layer(mask: Image, workspace: Workspace) -> Labels:
+    """Return a mask as a layer where the image is, also if that was moved in the viewer."""
+    name, known = escape_markup(mask.name), {KEY: {"image": mask}} if mask.segments else {}
+    return Labels(
+        mask.data, name=name, metadata=known, **segment_look(mask), **workspace.placement()
+    )
