@@ -187,7 +187,7 @@ def write_labels_to_see(path: str | os.PathLike[str], labels: ArrayLike, like: I
         As `write_labels` does.
     """
     array = np.asarray(labels)
-    if suffix_of(Path(path)) != ".png" or not array.any():
+    if Path(path).suffix.lower() != ".png" or not array.any():
         write_labels(path, array, like)
         return None
     numbers = np.unique(array[array != 0])

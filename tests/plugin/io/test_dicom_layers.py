@@ -35,7 +35,7 @@ from napari_cam_sam.plugin.io.series_dialog import SeriesDialog
 from napari_cam_sam.plugin.layers.conversion import image_of
 from napari_cam_sam.plugin.layers.layer_geometry import file_of, geometry_of
 from napari_cam_sam.plugin.prompts.prompts_dock import PromptsDock
-from napari_cam_sam.plugin.qt.saving import ask_path, labels_saving
+from napari_cam_sam.plugin.qt.saving import ask_path, heatmap_saving, labels_saving
 from napari_cam_sam.plugin.viewer.attach import workspace_of
 from napari_cam_sam.session import check_session_image, image_record, read_session, write_session
 from napari_cam_sam.session.data import Session
@@ -408,6 +408,16 @@ def test_labels_of_a_series_are_saved_as_what_is_chosen(
         kinds = {"rtstruct.dcm": "RTSTRUCT"}
         expected = next((v for k, v in kinds.items() if name.endswith(k)), "SEG")
         assert pydicom.dcmread(path).Modality == expected
+
+
+def test_a_heatmap_of_a_series_is_saved_as_a_parametric_map(viewer: Any, tmp_path: Path) -> None:
+    (layer,) = open_path(viewer, series(tmp_path / "scan"))
+    heatmap = workspace_of(viewer).layers.add("heatmap", 0)
+    heatmap.data = np.linspace(0, 1, heatmap.data.size, dtype=np.float32).reshape(5, 12, 16)
+    saving = heatmap_saving(heatmap, image_of(layer))
+    assert saving.kinds[-1][1] == ".dcm"
+    saving.write(tmp_path / "map.dcm")
+    assert pydicom.dcmread(tmp_path / "map.dcm").SOPClassUID == "1.2.840.10008.5.1.4.1.1.30"
 
 
 def test_nothing_is_suggested_on_a_medium_that_cannot_be_written(

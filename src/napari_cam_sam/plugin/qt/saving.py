@@ -30,10 +30,11 @@ _DICOM = (
     ("DICOM segmentation (*.dcm)", ".dcm"),
     ("RT structure set, contours (*.rtstruct.dcm)", ".rtstruct.dcm"),
 )
+_MAP = ("DICOM parametric map (*.dcm)", ".dcm")
 _TIFF, _PNG = ("TIFF (*.tif)", ".tif"), ("PNG (*.png)", ".png")
 _METAIMAGE = ("MetaImage (*.mha)", ".mha")
 _LABELS = (("NRRD with names, of 3D Slicer (*.seg.nrrd)", ".seg.nrrd"), _METAIMAGE)
-_HEATMAPS = (("NRRD (*.nrrd)", ".nrrd"), _METAIMAGE)
+_HEATMAPS: tuple[tuple[str, str], ...] = (("NRRD (*.nrrd)", ".nrrd"), _METAIMAGE)
 
 
 @dataclass(frozen=True)
@@ -236,8 +237,10 @@ def heatmap_saving(layer: Any, image: Image, file: Path | None = None) -> Saving
     -------
     Saving
     """
-    values = np.array(layer.data)
-    return _saving("heatmap", values, _with_file(image, file), (_TIFF,), _HEATMAPS, write_heatmap)
+    values, others = np.array(layer.data), _HEATMAPS
+    if isinstance(image.source, DicomSource) and image.geometry.affine is not None:
+        others = (*others, _MAP)
+    return _saving("heatmap", values, _with_file(image, file), (_TIFF,), others, write_heatmap)
 
 
 def _with_file(image: Image, file: Path | None) -> Image:
