@@ -116,6 +116,59 @@ def _nifti(packed: bool) -> Callable[[Path], Reader]:
     return make
 
 
+def _volume_files(suffix: str) -> Callable[[Path], Reader]:
+    """Seeds of NRRD, MetaImage or MGH: gray, labels with names, colour, as they are and packed."""
+
+    def make(folder: Path) -> Reader:
+        from napari_cam_sam.images.geometry import Geometry
+        from napari_cam_sam.images.image import Image
+        from napari_cam_sam.images.segments import Segment
+        from napari_cam_sam.images.writing import write_image, write_labels
+
+        volume, gray, colour = _arrays()
+        affine = np.array([[0.1, 0, -0.8, 4], [0, 0.8, 0, -3], [6.5, 0, 0, 2], [0, 0, 0, 1.0]])
+        where = Geometry(tuple(np.linalg.norm(affine[:3, :3], axis=0).tolist()), affine, "mm")
+        images = [Image(volume, False, where, "a"),
+                  Image(volume.astype(np.float32) / 3, False, where, "a")]  # fmt: skip
+        flat = Geometry((0.5, 0.25), None, "mm")
+        if suffix not in (".mgh", ".mgz"):
+            images += [Image(gray, False, flat, "a"), Image(colour, True, flat, "a")]
+        seeds = []
+        for i, image in enumerate(images):
+            write_image(folder / f"{i}{suffix}", image)
+            seeds.append((f"{i}{suffix}", (folder / f"{i}{suffix}").read_bytes()))
+        if suffix == ".nrrd":
+            labels = (volume > 300) + 2 * (volume > 600)
+            write_labels(folder / "s.seg.nrrd", labels, images[0], segments=[Segment(1, "Liver")])
+            seeds.append(("s.seg.nrrd", (folder / "s.seg.nrrd").read_bytes()))
+        for name, data in seeds[:2]:  # values as they are, which others write
+            if suffix == ".nrrd":
+                head = data[: data.index(b"\n\n")].replace(b"encoding: gzip", b"encoding: raw")
+                values = images[int(name[0])].data.tobytes()
+                seeds.append((f"raw{name}", head + b"\n\n" + values))
+        contents = [seed for _, seed in seeds]
+        headers = m.damage_nifti if suffix.startswith(".mg") else m.damage_header
+        damage = m.one_of(headers, m.damage_bytes, m.splicing(contents))
+        return Reader(seeds, m.inside_gzip(damage) if suffix == ".mgz" else damage,
+                      _read_labels_or_image, _is_an_image)  # fmt: skip
+
+    return make
+
+
+def _read_labels_or_image(path: Path) -> Any:
+    from napari_cam_sam.images.reading import read_image, read_labels
+
+    image = read_labels(path) if ".seg." in path.name else read_image(path)
+    return image, np.array(image.data)
+
+
+def _is_an_image(found: Any, path: Path, name: str) -> str | None:
+    image, values = found
+    affine = image.geometry.affine
+    sound = values.shape == tuple(image.data.shape) and min(image.geometry.spacing) > 0
+    return None if sound and (affine is None or np.isfinite(affine).all()) else "no sound image"
+
+
 def _read_image(path: Path) -> Any:
     from napari_cam_sam.images.reading import read_image
 
@@ -900,6 +953,10 @@ READERS: dict[str, Callable[[Path], Reader]] = {
     "dicom series": _dicom_series,
     "nifti": _nifti(packed=False),
     "nifti-gz": _nifti(packed=True),
+    "nrrd": _volume_files(".nrrd"),
+    "metaimage": _volume_files(".mha"),
+    "mgh": _volume_files(".mgh"),
+    "mgz": _volume_files(".mgz"),
     "png": _picture(".png"),
     "jpeg": _picture(".jpg"),
     "tiff": _tiff,

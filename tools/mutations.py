@@ -10,6 +10,7 @@ import copy
 import gzip
 import io
 import json
+import re
 import struct
 import zipfile
 import zlib
@@ -388,6 +389,37 @@ def damage_lines(rng: Random, data: bytes) -> bytes:
     pieces = (",", ";", '"', "\n", "=1+1", "a" * 200_000, "inf", "nan", "1e999", "-1",
               "9" * 5000, "[[a]]\n", "a.b.c = 1\n", "[" * 300, "2024-02-31")  # fmt: skip
     return _damage_text(rng, data.decode(), *pieces, always=True)
+
+
+def damage_header(rng: Random, data: bytes) -> bytes:
+    """Damage the lines of text in front of the values of NRRD and MetaImage: words, whole lines."""
+    if rng.random() < 0.3:
+        return damage_bytes(rng, data)
+    end = max(data.find(b"\n\n"), data.find(b"LOCAL"), 1)
+    lines = data[:end].decode("latin-1").split("\n")
+    for _ in range(1 + int(rng.integers(2))):
+        at, kind = int(rng.integers(len(lines))), int(rng.integers(8))
+        if kind == 0 and len(lines) > 1:
+            del lines[at]
+        elif kind == 1:
+            lines.insert(int(rng.integers(len(lines))), lines[at])
+        elif kind == 2:
+            lines[at] = lines[at][: int(rng.integers(len(lines[at]) + 1))]
+        else:
+            words = re.split(r"([\s,()]+)", lines[at])
+            words[int(rng.integers(len(words)))] = str(
+                _ODD_WORDS[int(rng.integers(len(_ODD_WORDS)))]
+            )
+            lines[at] = "".join(words)
+    return "\n".join(lines).encode("utf-8", "replace") + data[end:]
+
+
+_ODD_WORDS = (
+    "", "0", "-1", "1", "3", "7", "1e9", "1e999", "nan", "inf", "none", "x", "9" * 400, "(", ")",
+    "4294967296", "99999999999999999999", "2147483647", "0.0", "-0.5", "True", "gzip", "bzip2",
+    "raw", "big", "LIST", "LOCAL", "/dev/zero", "/etc/passwd", "../a", ".", "%d", "MET_DOUBLE",
+    "double", "uchar", "list", "vector", "RGB-color", "time", "left", "\u00e9", '"', "a:b", "=",
+)  # fmt: skip
 
 
 def _damage_text(rng: Random, text: str, *pieces: str, always: bool = False) -> bytes:

@@ -196,3 +196,20 @@ def test_volumes_in_memory_and_none_that_can_be_used() -> None:
         samples_from_volumes([(Path("none.nii"), Path("none.nii"))])
     with pytest.raises(CamSamError, match="no slices to train on"):
         samples_from_volumes([])
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".mhd", ".mgz"])
+def test_volumes_of_any_format(tmp_path: Path, suffix: str) -> None:
+    from napari_cam_sam.images.geometry import Geometry
+    from napari_cam_sam.images.image import Image
+    from napari_cam_sam.images.writing import write_image, write_labels
+
+    values = np.random.default_rng(0).integers(0, 900, (3, 12, 10)).astype(np.int16)
+    image = Image(values, False, Geometry((1.0, 1.0, 1.0), np.eye(4), "mm"), "scan")
+    labels = np.zeros(values.shape, np.uint8)
+    labels[1, 2:5, 2:5] = 1
+    write_image(tmp_path / f"scan{suffix}", image)
+    write_labels(tmp_path / "scan.seg.nrrd", labels, image)
+    found = samples_from_volumes([(tmp_path / f"scan{suffix}", tmp_path / "scan.seg.nrrd")])
+    assert [one.label for one in found.samples] == ["absent", "present", "absent"]
+    assert found.left_out == ()

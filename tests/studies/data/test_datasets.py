@@ -10,6 +10,10 @@ from PIL import Image as Picture
 
 from napari_cam_sam.demo import phantoms as drawn
 from napari_cam_sam.errors import CamSamError
+from napari_cam_sam.images.geometry import Geometry
+from napari_cam_sam.images.image import Image
+from napari_cam_sam.images.segments import Segment
+from napari_cam_sam.images.writing import write_image, write_labels
 from napari_cam_sam.prompts.data import Box
 from napari_cam_sam.studies.cases import Case, boxes_of_mask, read_case, read_prediction
 from napari_cam_sam.studies.data.datasets import read_dataset
@@ -62,6 +66,26 @@ def test_near_copies_and_the_groups_that_they_share_become_one(tmp_path):
     assert groups == {"0": "p", "copy": "p", "2": "p", "1": None, "3": "q", "broken": None}
     with pytest.raises(CamSamError, match="true or false"):
         read_dataset("csv", tmp_path / "table.csv", join_copies="yes")
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".nhdr", ".mha", ".mhd", ".mgz"])
+def test_volumes_of_any_format_with_segments_by_their_names(tmp_path, suffix):
+    where = Geometry((3.0, 1.0, 1.0), np.diag([3.0, 1, 1, 1])[[2, 1, 0, 3]], "mm")
+    values = np.random.default_rng(0).integers(0, 900, (3, 12, 10)).astype(np.int16)
+    image = Image(values, False, where, "scan")
+    labels = np.zeros(values.shape, np.uint8)
+    labels[1, 2:5, 2:5], labels[2, 6:9, 6:9] = 1, 2
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    write_image(tmp_path / f"images/p1{suffix}", image)
+    segments = [Segment(1, "Liver"), Segment(2, "Lesion")]
+    write_labels(tmp_path / "masks/p1.seg.nrrd", labels, image, segments=segments)
+    found = read_dataset("folders", tmp_path)
+    assert [case.image_id for case in found.cases] == ["p1"]
+    assert found.problems == ()
+    read, truth = read_case(found.cases[0])[:2]
+    np.testing.assert_array_equal(read.data, values)
+    np.testing.assert_array_equal(np.asarray(truth.data) != 0, labels != 0)
 
 
 class TestBusi:
