@@ -263,3 +263,10 @@ def test_segments_of_what_names_none_cannot_be_chosen(tmp_path):
         write_labels(tmp_path / f"a{suffix}", masks()[0], like)
         with pytest.raises(CamSamError, match="names no segments"):
             read_labels(tmp_path / f"a{suffix}", segments=["Liver"])
+
+
+def test_thousands_of_segments_are_no_matter(tmp_path):
+    first, second = masks()
+    many = [segment(n, f"s{n}", LabelValue=str(n + 1), Layer=str(n % 2)) for n in range(5_000)]
+    path = slicer(tmp_path / "a.seg.nrrd", np.stack([first, 2 * second], -1), *many)
+    np.testing.assert_array_equal(read_labels(path).data, first + 2 * second)

@@ -19,7 +19,7 @@ from napari_cam_sam.images.segments import (
     choose_segments,
     segments_in_words,
 )
-from napari_cam_sam.images.stored import StoredArray, image_of
+from napari_cam_sam.images.stored import StoredArray, image_of, open_frames
 from napari_cam_sam.limits import check_array
 
 __all__ = ["SlicerSegment", "labels_in_layers", "segment_fields", "slicer_segments"]
@@ -135,13 +135,13 @@ def labels_in_layers(
         return replace(image, notes=(*image.notes, f"Its labels are {segments_in_words(chosen)}."))
     highest = max((one.segment.number for one in known), default=1)
     dtype = np.uint8 if highest < 256 else np.int32
-    images = {layer: image_of(stored, layer) for layer in layers or [0]}
-    first = next(iter(images.values()))
+    layer_of = open_frames(stored)
+    first = layer_of(0)
     check_array(first.spatial_shape, dtype, None, path)
     labels = np.zeros(first.spatial_shape, dtype)
     for layer in layers:
         here = [one for one in used if one.layer == layer]
-        _draw(labels, images[layer], here, used, path)
+        _draw(labels, layer_of(layer), here, used, path)
     notes = (*first.notes, f"Its labels are {segments_in_words(chosen)}.")
     if renumbered:
         notes += ("Several of its layers use one value: segments are numbered as they come.",)
@@ -193,22 +193,24 @@ def _draw(
 ) -> None:
     """Draw segments of one layer into labels, and refuse what another layer has drawn on."""
     target = [labels] if labels.ndim == 2 else list(labels)
+    # All segments at once: a file may name tens of thousands.
+    by_value = {one.value: one.segment.number for one in here}
+    values = np.array(sorted(by_value))
+    numbers = np.array([by_value[value] for value in values], labels.dtype)
     for part, plane in zip(target, layer.planes(0), strict=True):
-        for one in here:
-            mask = plane == one.value
-            if not mask.any():
-                continue
-            under = part[mask]
-            if under.any():
-                other = int(under[under != 0][0])
-                pair = [next(o.segment for o in used if o.segment.number == other), one.segment]
-                raise refusal(
-                    f"Segments {segments_in_words(pair)} overlap, and one image of labels has one "
-                    "label a voxel: choose some by name or number (--truth-segment or --segment; "
-                    "segments= in Python)",
-                    path,
-                )
-            part[mask] = one.segment.number
+        place = np.minimum(np.searchsorted(values, plane), len(values) - 1)
+        drawn = np.where(values[place] == plane, numbers[place], 0)
+        both = (part != 0) & (drawn != 0)
+        if both.any():
+            pair = {int(part[both][0]), int(drawn[both][0])}
+            named = [one.segment for one in used if one.segment.number in pair]
+            raise refusal(
+                f"Segments {segments_in_words(named)} overlap, and one image of labels has one "
+                "label a voxel: choose some by name or number (--truth-segment or --segment; "
+                "segments= in Python)",
+                path,
+            )
+        np.copyto(part, drawn, where=drawn != 0)
 
 
 def _number(value: Any, what: str, path: Path) -> int:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,14 @@ from napari_cam_sam.images.unpacking import PACKED_EXPANSION, extra_bytes_note, 
 from napari_cam_sam.images.volume import PartOnDisk, VolumeOnDisk
 from napari_cam_sam.limits import check_array, check_regular
 
-__all__ = ["DetachedSource", "StoredArray", "detached_file", "image_of", "write_detached"]
+__all__ = [
+    "DetachedSource",
+    "StoredArray",
+    "detached_file",
+    "image_of",
+    "open_frames",
+    "write_detached",
+]
 
 
 @dataclass(frozen=True)
@@ -111,44 +118,84 @@ def image_of(stored: StoredArray, frame: int | None = None) -> Image:
     CamSamError
         If the frame is missing or not there, or the file holds less than its header declares.
     """
-    path, values = stored.path, stored.values
-    size = values.stat().st_size
-    n_bytes = math.prod(stored.shape) * stored.dtype.itemsize
-    start = stored.start if stored.start >= 0 else max(0, size - n_bytes)
-    expansion = PACKED_EXPANSION[stored.packing]
-    check_array(
-        stored.shape, stored.dtype, max(0, size - start), path,
-        in_memory=False, expansion=expansion,
-    )  # fmt: skip
+    n_bytes = _checked_bytes(stored)
     try:
         chosen = choose_frame(frame, stored.frames, "This")
     except CamSamError as error:
-        raise refusal(str(error), path) from None
-    # Frames that lie one after the other are read alone, those between one another together.
-    apart = stored.frame_axes == tuple(range(len(stored.frame_axes)))
-    shape = stored.shape[len(stored.frame_axes) :] if apart else stored.shape
+        raise refusal(str(error), stored.path) from None
+    if not _apart(stored):
+        return open_frames(stored)(chosen)
+    shape = stored.shape[len(stored.frame_axes) :]
     part_bytes = math.prod(shape) * stored.dtype.itemsize
-    offset = chosen * part_bytes if apart else 0
-    file: Path | IO[bytes] = values
-    if stored.packing:
-        file, more = unpack(
-            values, stored.packing, stored.skip + offset, part_bytes,
-            start=start, to_the_end=offset + part_bytes == n_bytes, footer=stored.footer,
-        )  # fmt: skip
-        offset = 0
-    else:
-        more = extra_bytes_note(size - start - n_bytes, stored.footer)
-        offset += start
-    volume = VolumeOnDisk(file, stored.dtype, shape, offset)
-    data: VolumeOnDisk | PartOnDisk = volume
-    if not apart:
-        indices = np.unravel_index(chosen, [stored.shape[axis] for axis in stored.frame_axes])
+    return _image(stored, *_opened(stored, shape, chosen * part_bytes, n_bytes))
+
+
+def open_frames(stored: StoredArray) -> Callable[[int], Image]:
+    """Open all that a header describes once, without loading it, to read several frames.
+
+    Parameters
+    ----------
+    stored : StoredArray
+
+    Returns
+    -------
+    callable
+        Takes a frame's number and returns it as an image.
+
+    Raises
+    ------
+    CamSamError
+        If the file holds less than its header declares.
+    """
+    volume, notes = _opened(stored, stored.shape, 0, _checked_bytes(stored))
+    sizes = [stored.shape[axis] for axis in stored.frame_axes]
+
+    def image(frame: int) -> Image:
+        if not sizes:
+            return _image(stored, volume, notes)
+        indices = np.unravel_index(frame, sizes)
         fixed = {a: int(n) for a, n in zip(stored.frame_axes, indices, strict=True)}
-        data = PartOnDisk(volume, fixed)
+        return _image(stored, PartOnDisk(volume, fixed), notes)
+
+    return image
+
+
+def _apart(stored: StoredArray) -> bool:
+    """Return whether frames lie one after the other, so that one can be read alone."""
+    return stored.frame_axes == tuple(range(len(stored.frame_axes)))
+
+
+def _checked_bytes(stored: StoredArray) -> int:
+    """Return the bytes of all values, which the file can hold."""
+    size = stored.values.stat().st_size
+    return check_array(
+        stored.shape, stored.dtype, max(0, size - max(0, stored.start)), stored.path,
+        in_memory=False, expansion=PACKED_EXPANSION[stored.packing],
+    )  # fmt: skip
+
+
+def _opened(
+    stored: StoredArray, shape: tuple[int, ...], offset: int, n_bytes: int
+) -> tuple[VolumeOnDisk, tuple[str, ...]]:
+    """Open a part of the values that begins some bytes after the first, and note what follows."""
+    size = stored.values.stat().st_size
+    start = stored.start if stored.start >= 0 else max(0, size - n_bytes)
+    if not stored.packing:
+        notes = extra_bytes_note(size - start - n_bytes, stored.footer)
+        return VolumeOnDisk(stored.values, stored.dtype, shape, start + offset), notes
+    part_bytes = math.prod(shape) * stored.dtype.itemsize
+    file, notes = unpack(
+        stored.values, stored.packing, stored.skip + offset, part_bytes,
+        start=start, to_the_end=offset + part_bytes == n_bytes, footer=stored.footer,
+    )  # fmt: skip
+    return VolumeOnDisk(file, stored.dtype, shape), notes
+
+
+def _image(stored: StoredArray, data: VolumeOnDisk | PartOnDisk, notes: tuple[str, ...]) -> Image:
     return Image(
-        data, stored.rgb, stored.geometry, stem_of(path), path,
-        source=DetachedSource(values) if values != path else None,
-        notes=(*stored.notes, *more), segments=stored.segments,
+        data, stored.rgb, stored.geometry, stem_of(stored.path), stored.path,
+        source=DetachedSource(stored.values) if stored.values != stored.path else None,
+        notes=(*stored.notes, *notes), segments=stored.segments,
     )  # fmt: skip
 
 
