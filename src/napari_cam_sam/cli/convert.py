@@ -45,13 +45,7 @@ def add_convert_command(commands: Any) -> None:
         action="store_true",
         help="IN holds labels (known of .seg.nrrd and of DICOM segmentations and contours)",
     )
-    convert.add_argument(
-        "--segment",
-        action="append",
-        metavar="NAME",
-        help="of labels that have names take this one, by name or number; may be repeated "
-        "(default: all)",
-    )
+    add_shared(convert, "segment")
     convert.add_argument(
         "--on",
         type=Path,
