@@ -6,6 +6,7 @@ import errno
 import json
 import pickle
 import shlex
+import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -14,6 +15,7 @@ import pytest
 import torch
 from PIL import Image as Pillow
 
+import napari_cam_sam as ncs
 from napari_cam_sam.cli import main
 from napari_cam_sam.demo import shipped_models
 from napari_cam_sam.demo.samples import make_sample
@@ -178,6 +180,8 @@ def test_demo_ends_with_the_result_in_words_and_a_command_that_can_be_typed(
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr("napari_cam_sam.cli.demo.which", lambda name: None)
+    monkeypatch.setattr("sys.argv", [str(Path(ncs.__file__).parent / "__main__.py")])
     folder = tmp_path / "a demo"
     assert main(["demo", "--sample", "ultrasound", "--output", str(folder)]) == 0
     *_, written, sample, gap, result, following, command, last = (
@@ -190,8 +194,8 @@ def test_demo_ends_with_the_result_in_words_and_a_command_that_can_be_typed(
     assert "With prompts from the ground truth Dice would be 0.9" in result
     assert "overview.png" in following
     assert last == "There is no display, so napari is not opened."
-    program, *argv = shlex.split(command)
-    assert program
+    python, option, module, *argv = shlex.split(command)
+    assert [python, option, module] == [sys.executable, "-m", "napari_cam_sam"]
     assert main(argv) == 0
     assert "overview.png" in capsys.readouterr().out
 

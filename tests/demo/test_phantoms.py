@@ -76,8 +76,8 @@ def test_ct_is_in_hounsfield_units_with_a_lesion_in_the_liver() -> None:
     planes = np.flatnonzero(phantom.labels.any(axis=(1, 2)))
     assert len(planes) >= 2
     assert (np.diff(planes) == 1).all()
-    # As the docstring says: planes from the feet up, rows to the back, columns to the left.
-    assert nib.aff2axcodes(phantom.affine) == ("S", "P", "L")
+    # As the docstring says: planes from the head down, rows to the back, columns to the left.
+    assert nib.aff2axcodes(phantom.affine) == ("I", "P", "L")
     sizes = np.linalg.norm(phantom.affine[:3, :3], axis=0)
     np.testing.assert_allclose(sizes, phantom.spacing)
     assert not ct(1, shape=(16, 96, 96), lesion=False).labels.any()

@@ -187,10 +187,16 @@ def workspace(model: ViewerModel) -> ViewerWorkspace:
 def drag() -> Callable[..., None]:
     """Press the mouse at the first position in a layer, move along the others, release.
 
-    After each move comes what is given as ``rest``.
+    After each move comes what is given as ``rest``. Moves that are not ``told`` are those that the
+    system leaves out while the window is at work.
     """
 
-    def drag(layer: Any, *way: tuple[float, ...], rest: Callable[[], None] = lambda: None) -> None:
+    def drag(
+        layer: Any,
+        *way: tuple[float, ...],
+        rest: Callable[[], None] = lambda: None,
+        told: int | None = None,
+    ) -> None:
         event = SimpleNamespace(
             modifiers=(), view_direction=None, up_direction=None, dims_displayed=[1, 2], button=1,
             is_dragging=False, handled=False,
@@ -202,7 +208,7 @@ def drag() -> Callable[..., None]:
             callbacks(layer, event)
 
         go(mouse_press_callbacks, "mouse_press", way[0])
-        for place in way[1:]:
+        for place in way[1:][:told]:
             go(mouse_move_callbacks, "mouse_move", place)
             rest()
         go(mouse_release_callbacks, "mouse_release", way[-1])

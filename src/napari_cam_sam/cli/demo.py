@@ -131,8 +131,12 @@ def _demo(arguments: argparse.Namespace) -> None:
 
 def _program() -> str:
     """Return what to type for this program, which `make` starts where no path leads."""
-    name = "napari-cam-sam"
-    return name if which(name) else quote(shown(Path(sys.argv[0])))
+    name, started = "napari-cam-sam", Path(sys.argv[0])
+    if which(name):
+        return name
+    if started.name == "__main__.py":
+        return f"{quote(shown(Path(sys.executable)))} -m napari_cam_sam"
+    return quote(shown(started))
 
 
 def _has_display() -> bool:

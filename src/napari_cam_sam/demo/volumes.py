@@ -63,7 +63,7 @@ def ct(
     -------
     VolumePhantom
         Rows run from the front to the back of the body, columns from its right to its left,
-        planes from the feet up.
+        planes from the head down, as a viewer's slider counts them.
     """
     rng = np.random.default_rng((104, seed))
 
@@ -128,8 +128,8 @@ def ct(
     spacing = (5.0, 340.0 / shape[1], 340.0 / shape[2])
     tilt = np.deg2rad(around(4, 3))
     turn = np.array([[1, 0, 0], [0, np.cos(tilt), -np.sin(tilt)], [0, np.sin(tilt), np.cos(tilt)]])
-    # Columns run from right to left (−x in RAS+), rows from front to back (−y).
-    directions = turn @ np.array([[0, 0, -1], [0, -1, 0], [1, 0, 0]], dtype=np.float64)
+    # Columns run from right to left (−x in RAS+), rows from front to back (−y), planes down (−z).
+    directions = turn @ np.array([[0, 0, -1], [0, -1, 0], [-1, 0, 0]], dtype=np.float64)
     affine = np.eye(4)
     affine[:3, :3] = directions * np.array(spacing)
     affine[:3, 3] = -affine[:3, :3] @ ((np.array(shape) - 1) / 2) + (0, 0, around(100, 50))

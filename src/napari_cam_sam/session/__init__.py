@@ -10,7 +10,7 @@ from napari_cam_sam.session.data import (
     check_session_image,
     image_record,
 )
-from napari_cam_sam.session.masks import chosen_masks, place_masks
+from napari_cam_sam.session.masks import Written, accept_masks, chosen_masks, place_masks
 from napari_cam_sam.session.replay import replay
 from napari_cam_sam.session.storage import FILE, read_session, write_session
 
@@ -22,6 +22,8 @@ __all__ = [
     "MaskSource",
     "Overlap",
     "Session",
+    "Written",
+    "accept_masks",
     "check_session_image",
     "chosen_masks",
     "image_record",

@@ -85,7 +85,7 @@ class Acceptance:
         For each entry of ``prompts.objects``, in their order, the index of the mask that was
         taken of the segmenter's several, or `SINGLE`.
     overlap : {"keep", "overwrite"}
-        What became of labels that were there before, see `place_masks`.
+        What became of labels that were there before, see `accept_masks`.
     segmenter : str
         Name or path, as `load_segmenter` takes it.
     segmenter_sha256 : str

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, get_args
 
 import numpy as np
@@ -13,16 +14,131 @@ from napari_cam_sam.sam.labels import merge_masks, unite_masks
 from napari_cam_sam.sam.segmenter import MaskCandidates
 from napari_cam_sam.session.data import SINGLE, Overlap
 
-__all__ = ["chosen_masks", "place_masks"]
+__all__ = ["Written", "accept_masks", "chosen_masks", "place_masks"]
+
+
+@dataclass(frozen=True, eq=False)
+class Written:
+    """What accepting the masks of a plane wrote.
+
+    Attributes
+    ----------
+    axis, index : int
+        The plane.
+    ids : frozenset of int
+        The objects of the masks.
+    where : ndarray of uint32
+        Pixels of the plane, numbered row after row: those that changed, and those of the masks
+        that held their object before. Small, for many planes are kept.
+    before, after : ndarray
+        What these held, and hold since.
+    """
+
+    axis: int
+    index: int
+    ids: frozenset[int]
+    where: NDArray[np.uint32]
+    before: NDArray[Any]
+    after: NDArray[Any]
+
+    def pixels_of(self, object_id: int) -> NDArray[np.uint32]:
+        """Return the pixels that an object was given, numbered row after row."""
+        pixels: NDArray[np.uint32] = self.where[self.after == object_id]
+        return pixels
+
+
+def accept_masks(
+    labels: NDArray[Any],
+    axis: int,
+    index: int,
+    masks: Mapping[int, NDArray[np.bool_]],
+    overlap: Overlap,
+    earlier: Iterable[Written],
+) -> Written:
+    """Compute what accepting the masks of a plane makes of its labels.
+
+    A mask takes the place of what was accepted last for its object on this very plane, and of
+    nothing else of this object: what was painted by hand stays, and so does what was accepted
+    through a plane of another axis that crosses this one. Labels of other objects are treated as
+    `overlap` says.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape of the image's grid
+        Stays as it is.
+    axis, index : int
+        The plane.
+    masks : mapping of int to ndarray of bool, shape (rows, columns)
+        By object id.
+    overlap : {"keep", "overwrite"}
+        See `place_masks`.
+    earlier : iterable of Written
+        What was accepted into these labels and still shows, in that order.
+
+    Returns
+    -------
+    Written
+        To be written by the caller.
+
+    Raises
+    ------
+    CamSamError
+        As of `place_masks`.
+    """
+    plane = labels if labels.ndim == 2 else labels[(slice(None),) * axis + (index,)]
+    replaced = _replaced(labels.shape, plane, axis, index, masks, earlier)
+    placed = place_masks(plane, masks, overlap, replaced)
+    where = placed != plane
+    for object_id, mask in masks.items():
+        where |= mask & (placed == object_id)
+    at = np.flatnonzero(where).astype(np.uint32)
+    return Written(axis, index, frozenset(masks), at, plane.take(at), placed.take(at))
+
+
+def _replaced(
+    shape: tuple[int, ...],
+    plane: NDArray[Any],
+    axis: int,
+    index: int,
+    ids: Collection[int],
+    earlier: Iterable[Written],
+) -> NDArray[np.bool_]:
+    """Find what was accepted on this plane of these objects, and on no plane across it."""
+    last = {
+        (one.axis, one.index, object_id): one
+        for one in earlier
+        for object_id in one.ids.intersection(ids)
+    }
+    replaced = np.zeros(plane.shape, bool)
+    for object_id in ids:
+        own = last.get((axis, index, object_id))
+        if own is not None:
+            at = own.pixels_of(object_id)
+            replaced.flat[at[plane.take(at) == object_id]] = True
+    if not replaced.any():
+        return replaced  # no need to look at other planes: a volume has many
+    for (across, at_index, object_id), one in last.items():
+        if across == axis:
+            continue
+        other = tuple(n for i, n in enumerate(shape) if i != across)
+        lifted = list(np.unravel_index(one.pixels_of(object_id), other))
+        lifted.insert(across, np.full(lifted[0].shape, at_index))
+        here = lifted[axis] == index
+        rows, columns = (one[here] for i, one in enumerate(lifted) if i != axis)
+        held = plane[rows, columns] == object_id
+        replaced[rows[held], columns[held]] = False
+    return replaced
 
 
 def place_masks(
-    labels: NDArray[Any], masks: Mapping[int, NDArray[np.bool_]], overlap: Overlap
+    labels: NDArray[Any],
+    masks: Mapping[int, NDArray[np.bool_]],
+    overlap: Overlap,
+    replaced: NDArray[np.bool_] | None = None,
 ) -> NDArray[Any]:
     """Write the masks of a plane's objects into its labels.
 
-    What the labels already hold of these objects is removed first, so that accepting a plane
-    again replaces their masks. Of two masks that overlap, the lower id keeps the pixels.
+    Of two masks that overlap, the lower id keeps the pixels.
 
     Parameters
     ----------
@@ -32,6 +148,8 @@ def place_masks(
         By object id.
     overlap : {"keep", "overwrite"}
         Whether pixels with the label of another object keep it, or take the mask's.
+    replaced : ndarray of bool, shape (rows, columns), optional
+        Pixels that lose their label first; by default all that the labels hold of these objects.
 
     Returns
     -------
@@ -58,7 +176,7 @@ def place_masks(
                 f"{labels.shape}."
             )
     placed = labels.copy()
-    placed[np.isin(placed, list(masks))] = 0
+    placed[np.isin(placed, list(masks)) if replaced is None else replaced] = 0
     if overlap == "overwrite":
         for mask in masks.values():
             placed[mask] = 0

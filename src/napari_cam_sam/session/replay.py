@@ -15,7 +15,7 @@ from napari_cam_sam.images.writing import labels_dtype
 from napari_cam_sam.sam.cache.embeddings import EmbeddingCache
 from napari_cam_sam.sam.segmenter import Segmenter
 from napari_cam_sam.session.data import SINGLE, Acceptance, Session, check_session_image
-from napari_cam_sam.session.masks import chosen_masks, place_masks
+from napari_cam_sam.session.masks import Written, accept_masks, chosen_masks
 
 __all__ = ["replay"]
 
@@ -63,6 +63,7 @@ def replay(
     ids = [i for one in session.accepted for i in one.object_ids]
     labels = np.zeros(image.spatial_shape, labels_dtype(max(ids, default=0)))
     embeddings = EmbeddingCache()
+    earlier: list[Written] = []
     for done, acceptance in enumerate(session.accepted, start=1):
         axis, index = acceptance.prompts.axis, acceptance.prompts.index
         masks = {one.object_id: one.mask() for one in acceptance.masks}
@@ -72,7 +73,9 @@ def replay(
             masks = _decode(segmenter, embeddings, plane, acceptance)
         if masks:
             where = image.plane_index(axis, index)
-            labels[where] = place_masks(labels[where], masks, acceptance.overlap)
+            one = accept_masks(labels, axis, index, masks, acceptance.overlap, earlier)
+            labels[where].flat[one.where] = one.after
+            earlier.append(one)
         if progress is not None:
             progress(done, len(session.accepted))
     return labels

@@ -23,7 +23,7 @@ from napari_cam_sam.plugin.heatmap import heatmap_run
 from napari_cam_sam.plugin.heatmap.heatmap_dock import HeatmapDock
 from napari_cam_sam.plugin.io.sample_data import ct_sample, shapes_sample
 from napari_cam_sam.plugin.layers.layer_axes import KEY
-from napari_cam_sam.plugin.state.plane_words import slider_label
+from napari_cam_sam.plugin.state.plane_words import slider_label, slider_number
 from napari_cam_sam.plugin.viewer.attach import workspace_of
 
 Finish = Callable[[Any], None]
@@ -87,8 +87,8 @@ def test_the_plane_shown_gets_the_heatmap_that_the_core_computes(
     assert expected.evidence
     np.testing.assert_allclose(heat(dock).data[11], expected.values, atol=1e-5)
     assert not np.delete(heat(dock).data, 11, axis=0).any()
-    # The sample's file counts from the feet, napari's slider from the head.
-    assert f"Slice 11 (the slider shows 12): lesion {expected.probability:.2f}" in dock.found.text()
+    # The sample's file counts from the head, as napari's slider does.
+    assert f"Slice 11: lesion {expected.probability:.2f}" in dock.found.text()
     note = dock.workspace.heatmaps.record(0, 11)
     assert note is not None
     assert note.target == "lesion"
@@ -519,6 +519,7 @@ def test_the_slider_is_named_only_where_it_counts_otherwise(qapp: Any) -> None:
     workspace.show_plane(0, 1)
     assert viewer.dims.current_step[0] == 4
     assert slider_label(workspace.shown) == " (the slider shows 4)"
+    assert [slider_number(workspace.shown, i) for i in range(6)] == [5, 4, 3, 2, 1, 0]
     workspace.show_plane(1, 3)
     assert slider_label(workspace.shown) == ""
     # Two grids: the slider's steps are those of neither.

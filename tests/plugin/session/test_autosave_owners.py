@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from napari_cam_sam.plugin.session.recovery import (
     autosave_folder,
     find_recoverable,
     forget,
+    forget_untouched,
+    work_folder,
 )
 from napari_cam_sam.plugin.state import image_masks
 from napari_cam_sam.plugin.state.kept_masks import keep_plane
@@ -218,3 +221,19 @@ def test_windows_that_are_killed_in_the_middle_of_work_lose_nothing_saved(tmp_pa
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]
     assert "losses       0" in done.stdout
     assert autosave_folder().parent == tmp_path
+
+
+@pytest.mark.parametrize("by_hand", ["", "edited", "painted", "tagged"])
+def test_only_what_was_done_by_hand_outlives_a_demo(autosaves: Path, by_hand: str) -> None:
+    made = session(1)
+    made = replace(made, choices={"masks": [{"axis": 0, "index": 1}], "labelled": []}, labels=None)
+    if by_hand == "edited":
+        made = replace(made, touched=((0, 1),))
+    elif by_hand == "painted":
+        made = replace(session(1), prompts=())
+    elif by_hand == "tagged":
+        made.choices["docks"] = {"plane tags": {"planes": [[0, 1, "lesion"]]}}
+    folder = work_folder(1, made.image, 1)
+    write_generation(folder, made, image())
+    forget_untouched(made.image)
+    assert folder.exists() == bool(by_hand)

@@ -44,6 +44,24 @@ def test_what_is_under_three_pixels_a_side_is_no_box(
     assert boxes.mode == "add_rectangle"  # the next may be meant
 
 
+@pytest.mark.parametrize("told", [0, 1])
+@pytest.mark.parametrize("end", [(2, 17, 21), (2, 1, 2), (2, 17, 2)])
+def test_a_drag_ends_where_the_mouse_is_let_go_also_where_its_moves_were_not_told(
+    workspace: ViewerWorkspace, boxes: Any, drag: Any, qtbot: Any, told: int, end: Any
+) -> None:
+    drag(boxes, (2, 9, 10), (2, 11, 12), end, told=told)
+    qtbot.waitUntil(lambda: boxes.mode == "select")
+    (prompt,) = workspace.prompts.read(0, 2).objects
+    box = prompt.box
+    assert box is not None
+    rows, columns = sorted((9, end[1])), sorted((10, end[2]))
+    near = np.array([box.row_min, box.column_min, box.row_max, box.column_max])
+    np.testing.assert_allclose(near, [rows[0], columns[0], rows[1], columns[1]], atol=1)
+    assert boxes.shape_type == ["rectangle"]
+    assert workspace.prompts.undo()
+    assert not len(boxes.data)
+
+
 def test_after_one_box_the_mouse_selects(
     workspace: ViewerWorkspace, boxes: Any, drag: Any, qtbot: Any
 ) -> None:

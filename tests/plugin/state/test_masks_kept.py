@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QApplication
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, single_candidate
 from napari_cam_sam.plugin.viewer.attach import ViewerWorkspace, workspace_of
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
+from napari_cam_sam.session import Session, image_record, replay
 
 
 def put(workspace: ViewerWorkspace, *indices: int) -> None:
@@ -219,3 +220,53 @@ def test_along_every_axis_pixels_painted_since_an_acceptance_stay(
     assert len(masks.standing()) == 1
     plane[plane == 3] = 0
     assert masks.standing() == ()
+
+
+def accept_rows(workspace: ViewerWorkspace, axis: int, index: int, rows: slice) -> None:
+    """Accept some rows of a slice as object 1."""
+    mask = np.zeros(workspace.image().plane_shape(axis), bool)
+    mask[rows] = True
+    prompts = PlanePrompts(axis, index, (ObjectPrompt(1, (), Box(0, 0, 4, 4)),))
+    found = (single_candidate(1, mask, None),)
+    workspace.masks.put(PlaneMasks(prompts, found, (0,), "seeded", "0" * 64, (0.0, 1.0)))
+    assert workspace.masks.accept(axis, [index], "keep") == 1
+
+
+def test_a_mask_of_another_view_takes_nothing_from_what_was_accepted_or_painted(
+    workspace: ViewerWorkspace,
+) -> None:
+    accept_rows(workspace, 0, 2, slice(4, 12))
+    labels = workspace.own("labels")
+    axial = labels.data.copy()
+    labels.data_setitem((np.array([4]), np.array([6]), np.array([3])), 1)
+    accept_rows(workspace, 1, 6, slice(3, 4))  # crosses it, and holds none of its voxels
+    assert labels.data[axial == 1].all()
+    assert labels.data[4, 6, 3] == 1
+    # The first slice again, smaller: its own old voxels go, those of the other view stay.
+    accept_rows(workspace, 0, 3, slice(0, 2))
+    assert labels.data[3, 6].all()
+    accept_rows(workspace, 0, 2, slice(10, 12))
+    assert not labels.data[2, :10].any()
+    # And each step is taken back.
+    for _ in range(4):
+        workspace.masks.undo_accept()
+    assert np.argwhere(labels.data).tolist() == [[4, 6, 3]]
+
+
+def test_a_session_run_again_gives_the_labels_of_several_views(
+    workspace: ViewerWorkspace,
+) -> None:
+    masks, shapes = workspace.masks, workspace.image()
+    for axis, index, rows in ((0, 2, 8), (1, 3, 4), (2, 5, 5), (0, 2, 2), (1, 3, 1)):
+        mask = np.zeros(shapes.plane_shape(axis), bool)
+        mask[:rows] = True
+        found = (single_candidate(1, mask, None),)
+        masks.put(
+            PlaneMasks(
+                PlanePrompts(axis, index), found, (0,), "seeded", "0" * 64, (0.0, 1.0),
+                source="propagated",
+            )
+        )  # fmt: skip
+        masks.accept(axis, [index], "keep")
+    session = Session(image_record(shapes), accepted=tuple(masks.accepted))
+    np.testing.assert_array_equal(replay(session, shapes), workspace.own("labels").data)

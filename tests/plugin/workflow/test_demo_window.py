@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
+import napari
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 from PIL import Image
+from qtpy.QtWidgets import QApplication
 from skimage.color import rgb2hsv
 
-from napari_cam_sam.plugin.workflow.demo_window import open_demo
+from napari_cam_sam.demo.samples import make_sample
+from napari_cam_sam.plugin.session.recovery import work_folder
+from napari_cam_sam.plugin.viewer.attach import workspace_of
+from napari_cam_sam.plugin.workflow import demo_window
+from napari_cam_sam.plugin.workflow.demo_window import open_demo, show_demo
+from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
+from napari_cam_sam.session import Session, image_record, write_session
 
 
 @pytest.fixture
@@ -77,3 +87,27 @@ def test_a_picture_is_shown_as_well(viewer: Any, qtbot: Any) -> None:
     qtbot.waitUntil(lambda: dock.words.text().startswith("Done"), timeout=120_000)
     assert "Dice 0.875" in dock.words.text()
     assert all(layer.visible for layer in viewer.layers)
+
+
+def test_the_window_is_large_and_nothing_nobody_touched_is_offered_the_next_time(
+    monkeypatch: pytest.MonkeyPatch, qapp: QApplication
+) -> None:
+    sample, opened, sizes = make_sample("ct").image, ViewerModel(), []
+    opened.add_image(sample.data)
+    workspace = workspace_of(opened)
+    image = workspace.image()
+    folder = work_folder(1, image_record(image), 1)
+
+    def used() -> None:
+        box = ObjectPrompt(1, (), Box(4, 5, 12, 15))
+        session = Session(image_record(image), {}, (PlanePrompts(0, 3, (box,)),))
+        write_session(folder, session, image)
+
+    window = SimpleNamespace(resize=lambda *size: sizes.append(size))
+    monkeypatch.setattr(napari, "Viewer", lambda: SimpleNamespace(window=window))
+    monkeypatch.setattr(napari, "run", used)
+    monkeypatch.setattr(demo_window, "open_demo", lambda *_: SimpleNamespace(workspace=workspace))
+    show_demo("ct")
+    assert not folder.exists()
+    room = qapp.primaryScreen().availableGeometry()
+    assert sizes == [(min(1600, room.width()), min(1000, room.height()))]

@@ -24,6 +24,8 @@ def test_it_says_how_good_what_was_missed_and_what_to_do_next() -> None:
         "Done. Mean Dice 0.800 on 1 slice. Next: look through the slices (N, P), correct boxes, "
         "accept masks (C)."
     )
+    backwards = scores_words(rows, range(24), 24, lambda index: 23 - index)
+    assert "The slider counts from the other end: slice 8 is its 15. Next: draw" in backwards
     many = [_row(i, 0.0) for i in range(12)]
     assert "Missed: 12 slices." in scores_words(many, range(24), 24)
 

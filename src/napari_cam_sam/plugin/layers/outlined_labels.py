@@ -26,6 +26,16 @@ def rim_label(dtype: DTypeLike) -> int:
     """Return the label that stands for the rim in colours for labels of a type.
 
     Masks hold 255, and without numba napari has no colours for labels above 65536.
+
+    Parameters
+    ----------
+    dtype : dtype
+        Of integers.
+
+    Returns
+    -------
+    int
+        One below the largest of the type, or below 65535.
     """
     return min(int(np.iinfo(dtype).max), 65535) - 1
 

@@ -82,7 +82,12 @@ class AgreementLayer:
 
 
 def legend() -> RichLabel:
-    """Return a label that says what the colours of the layer mean."""
+    """Return a label that says what the colours of the layer mean.
+
+    Returns
+    -------
+    RichLabel
+    """
     colours: Any = LABELS["comparison"].colours
     made = RichLabel(
         " ".join(

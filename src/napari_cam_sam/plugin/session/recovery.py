@@ -25,6 +25,7 @@ __all__ = [
     "autosave_folder",
     "find_recoverable",
     "forget",
+    "forget_untouched",
     "work_folder",
 ]
 
@@ -172,6 +173,27 @@ def forget(found: RecoverableSession, window: int, living: Collection[int]) -> N
         drop_generations(found.folder, gone)
         return
     shutil.rmtree(found.folder, ignore_errors=True)
+
+
+def forget_untouched(record: ImageRecord) -> None:
+    """Delete this process's autosaves of an image in which nobody did anything by hand.
+
+    For the end of a run that only shows something: prompts that nobody edited, and masks that
+    nobody accepted, are made again by the next run.
+
+    Parameters
+    ----------
+    record : ImageRecord
+    """
+    for folder in autosave_folder().glob(f"{_start(record)}{owners.me()}-*"):
+        if not any(_by_hand(one.session) for one in _whole(folder, record)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _by_hand(session: Session) -> bool:
+    """Return whether anything was edited, accepted, painted or tagged."""
+    kinds = {held[0] for held in holdings(session)}
+    return bool(session.touched) or bool(kinds & {"accepted", "labels", "tag"})
 
 
 def _start(record: ImageRecord) -> str:

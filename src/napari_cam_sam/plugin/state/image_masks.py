@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.plugin.state.kept_masks import KeptPlane, keep_plane
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks
-from napari_cam_sam.session import Acceptance
+from napari_cam_sam.session import Acceptance, Written
 
 __all__ = ["Accepted", "ImageMasks"]
 
@@ -30,17 +30,12 @@ class Accepted:
     record : Acceptance
     layer : napari layer
         The labels that it wrote into.
-    where : ndarray of uint32
-        Pixels of the plane, numbered row after row: small, for many planes are kept.
-    before, after : ndarray
-        What these held, and hold since.
+    written : Written
     """
 
     record: Acceptance
     layer: Any
-    where: NDArray[np.uint32]
-    before: NDArray[Any]
-    after: NDArray[Any]
+    written: Written
 
     @property
     def plane(self) -> tuple[int, int]:
@@ -49,7 +44,7 @@ class Accepted:
 
     def now(self, image: Image) -> NDArray[Any]:
         """Return what the labels hold where it wrote."""
-        return np.asarray(self.layer.data[image.plane_index(*self.plane)]).take(self.where)
+        return np.asarray(self.layer.data[image.plane_index(*self.plane)]).take(self.written.where)
 
     def write(self, image: Image, where: NDArray[np.uint32], values: NDArray[Any]) -> None:
         """Write on its plane through the layer, not into its array: so its own undo takes it back.
@@ -66,8 +61,9 @@ class Accepted:
 
     def shows(self, image: Image) -> bool:
         """Check whether any pixel of what it wrote is left."""
-        wrote = self.after != 0
-        return not wrote.any() or bool((self.now(image) == self.after)[wrote].any())
+        before, after = self.written.before, self.written.after
+        wrote = (after != 0) & (after != before)
+        return not wrote.any() or bool((self.now(image) == after)[wrote].any())
 
 
 @dataclass(frozen=True, eq=False)

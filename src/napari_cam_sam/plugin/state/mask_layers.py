@@ -19,7 +19,7 @@ from napari_cam_sam.plugin.state.own_layers import OwnLayers
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks
 from napari_cam_sam.plugin.state.prompt_layers import PromptLayers
 from napari_cam_sam.prompts.data import PlanePrompts
-from napari_cam_sam.session import Acceptance, Overlap, place_masks
+from napari_cam_sam.session import Acceptance, Overlap, Written, accept_masks
 
 __all__ = ["MaskLayers"]
 
@@ -175,16 +175,14 @@ class MaskLayers(QObject):
             return 0
         layer = self._target()
         image = self._shown.image()
+        earlier = [one.written for one in self._showing() if one.layer is layer]
         together: list[tuple[Accepted, PlaneMasks]] = []
         for index in todo:
             masks = here.masks[axis, index]
-            before = np.array(layer.data[image.plane_index(axis, index)])
-            after = place_masks(before, masks.masks(), overlap)
-            where = np.flatnonzero(before != after).astype(np.uint32)
-            written = before.take(where), after.take(where)
-            together.append((Accepted(masks.acceptance(overlap), layer, where, *written), masks))
+            written = accept_masks(layer.data, axis, index, masks.masks(), overlap, earlier)
+            together.append((Accepted(masks.acceptance(overlap), layer, written), masks))
         for one, _ in together:
-            one.write(image, one.where, one.after)
+            one.write(image, one.written.where, one.written.after)
             here.accepted.append(one)
             del here.masks[one.plane]
         layer.refresh(extent=False)
@@ -226,8 +224,8 @@ class MaskLayers(QObject):
         here.accepted = [one for one in here.accepted if one not in gone]
         for one, masks in together:
             if holds:
-                ours = one.now(image) == one.after
-                one.write(image, one.where[ours], one.before[ours])
+                ours = one.now(image) == one.written.after
+                one.write(image, one.written.where[ours], one.written.before[ours])
             here.masks.setdefault(one.plane, masks.masks())
         if holds:
             layer.refresh(extent=False)
@@ -297,7 +295,8 @@ class MaskLayers(QObject):
     def restore(self, accepted: Iterable[Acceptance]) -> None:
         """Restore what a session says was accepted, in place of what was and of masks not accepted.
 
-        No undo goes behind it. The session's labels are in our own layer by now.
+        No undo goes behind it. The session's labels are in our own layer by now; which of them
+        were painted by hand it does not say, so those of an object count as its acceptance's.
         """
         here = self._here
         before = list(here.masks)
@@ -309,13 +308,15 @@ class MaskLayers(QObject):
         if layer is not None:
             image = self._shown.image()
             for record in accepted:
-                prompts = record.prompts
-                plane = np.asarray(layer.data[image.plane_index(prompts.axis, prompts.index)])
+                place = record.prompts.axis, record.prompts.index
+                plane = np.asarray(layer.data[image.plane_index(*place)])
                 # Most planes of a volume may hold nothing; to look for ids takes far longer.
                 there = np.isin(plane, list(record.object_ids)) if plane.any() else plane
                 where = np.flatnonzero(there).astype(np.uint32)
                 after = plane.take(where)
-                here.accepted.append(Accepted(record, layer, where, np.zeros_like(after), after))
+                ids, before_it = frozenset(record.object_ids), np.zeros_like(after)
+                written = Written(*place, ids, where, before_it, after)
+                here.accepted.append(Accepted(record, layer, written))
         self._accepted_changed()
 
     def _accepted_changed(self) -> None:

@@ -10,9 +10,47 @@ import re
 from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QAbstractButton, QWidget
 
+from napari_cam_sam.plugin.layers.layer_geometry import axis_steps
 from napari_cam_sam.plugin.state.shown_image import ShownImage
 
-__all__ = ["PictureWords", "picture_words", "plane_label", "slider_label"]
+__all__ = ["PictureWords", "picture_words", "plane_label", "slider_label", "slider_number"]
+
+
+def slider_number(shown: ShownImage, index: int) -> int:
+    """Return the number that napari's slider shows on a plane along the axis that is shown.
+
+    It counts from the head, the front or the right, as the image is shown; files may count from
+    the other end.
+
+    Parameters
+    ----------
+    shown : ShownImage
+    index : int
+        Number of the plane in the image.
+
+    Returns
+    -------
+    int
+        The same as ``index`` where the two agree, without a slider, and where the slider's steps
+        are those of another layer's grid: its number is then of no plane.
+
+    Raises
+    ------
+    CamSamError
+        Without an image, or where the viewer shows no single plane of it.
+    """
+    axis, current = shown.plane()
+    image, dims = shown.image(), shown.viewer.dims
+    if image.spatial_ndim == 2:
+        return index
+    # The last of those that are not shown: time, where there is one, comes before space.
+    hidden, planes = dims.not_displayed[-1], image.n_planes(axis)
+    steps, _ = axis_steps(shown.layer)
+    backwards = steps[axis, axis] < 0
+    mirrored = planes - 1 - current if backwards else current
+    if dims.nsteps[hidden] != planes or dims.current_step[hidden] != mirrored:
+        return index
+    return planes - 1 - index if backwards else index
 
 
 def slider_label(shown: ShownImage) -> str:
@@ -25,24 +63,16 @@ def slider_label(shown: ShownImage) -> str:
     Returns
     -------
     str
-        E.g. ``" (the slider shows 12)"``; empty where both numbers are one, and without a slider.
+        E.g. ``" (the slider shows 12)"``; empty where both numbers are one, see `slider_number`.
 
     Raises
     ------
     CamSamError
-        Without an image, or where the viewer shows no single plane of it.
+        As `slider_number`.
     """
-    axis, index = shown.plane()
-    image, dims = shown.image(), shown.viewer.dims
-    if image.spatial_ndim == 2:
-        return ""
-    # The last of those that are not shown: time, where there is one, comes before space.
-    hidden = dims.not_displayed[-1]
-    step = dims.current_step[hidden]
-    # Steps of another layer's grid: the slider's number is of no plane.
-    if dims.nsteps[hidden] != image.n_planes(axis) or step == index:
-        return ""
-    return f" (the slider shows {step})"
+    _, index = shown.plane()
+    number = slider_number(shown, index)
+    return "" if number == index else f" (the slider shows {number})"
 
 
 def plane_label(shown: ShownImage) -> str:

@@ -56,6 +56,8 @@ class UserEdits:
         self._left: set[Plane] = set()
         # Where the mouse was pressed in a layer, and where it is.
         self._way: list[Any] = []
+        # Whether it was let go elsewhere than where a move told of it last.
+        self._leapt = False
 
         pair.found.connect(self._listen)
         pair.written.connect(self._count_all)
@@ -153,6 +155,8 @@ class UserEdits:
         # napari begins a box at a size that can be seen: of a click the way says that it is none.
         dragged = str(layer.mode) in ("add_rectangle", "add_ellipse") and len(self._way) > 0
         clicked = dragged and too_small(np.array(self._way))
+        if dragged and not clicked and self._leapt:
+            self._reach(layer)
         new = range(first, _length(layer))
         small = [i for i in new if clicked or too_small(layer.data[i])]
         if small:
@@ -162,6 +166,21 @@ class UserEdits:
             # napari is not done with the box: in the middle of it the mode cannot be another.
             QTimer.singleShot(0, partial(_select, layer))
         return len(small)
+
+    def _reach(self, layer: Any) -> None:
+        """Draw the last box anew, from where the mouse was pressed to where it was let go.
+
+        napari follows the moves alone. While the window is at work, as at the first box of an
+        image, the system leaves out moves that it was too busy to hear of.
+        """
+        start, end = (np.asarray(place, float) for place in self._way)
+        first = int(np.argsort(np.abs(end - start))[-1])
+        corners = np.array([start, start, end, end])
+        corners[1, first], corners[3, first] = end[first], start[first]
+        kind = layer.shape_type[-1]
+        with self._pair.as_ours():
+            remove_rows(layer, [_length(layer) - 1])
+            layer.add(corners, shape_type=kind)
 
     def _refreshed(self, event: Any) -> None:
         """Find what was pasted: napari tells of it by no event of its own."""
@@ -191,7 +210,7 @@ class UserEdits:
         before, points = self._history.known().boxes, held_by(self._pair.points, points=True)
         boxes = layer is self._pair.boxes
         start = layer.world_to_data(event.position)
-        self._way = [start, start]
+        self._way, self._leapt = [start, start], False
         try:
             yield
             while event.type == "mouse_move":
@@ -201,6 +220,9 @@ class UserEdits:
                         self._take_points(points, before, layer.selected_data)
                     self._pair.moving.emit()
                 yield
+            told, self._way[1] = self._way[1], layer.world_to_data(event.position)
+            # With Shift napari draws squares: these end elsewhere than the mouse.
+            self._leapt = not event.modifiers and not np.allclose(told, self._way[1], atol=0.5)
             if boxes:  # napari may have moved it once more
                 self._take_points(points, before, layer.selected_data)
         finally:

@@ -10,15 +10,33 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from qtpy.QtWidgets import QApplication
+
+from napari_cam_sam.plugin.session.capture import record_of
+from napari_cam_sam.plugin.session.recovery import forget_untouched
 
 if TYPE_CHECKING:
     import napari
 
     from napari_cam_sam.plugin.workflow.workflow_dock import WorkflowDock
 
-__all__ = ["open_demo"]
+__all__ = ["enlarge", "open_demo", "show_demo"]
 
 _CLOSER = 1.6
+# Beside the dock and the list of layers there is room for the image.
+_WIDTH, _HEIGHT = 1600, 1000
+
+
+def enlarge(viewer: napari.viewer.Viewer) -> None:
+    """Make the window as large as the demo needs, and no larger than the screen.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    """
+    screen: Any = QApplication.primaryScreen()
+    room = screen.availableGeometry()
+    viewer.window.resize(min(_WIDTH, room.width()), min(_HEIGHT, room.height()))
 
 
 def open_demo(viewer: napari.viewer.Viewer, sample: str) -> WorkflowDock:
@@ -69,13 +87,26 @@ def _show_result(dock: WorkflowDock) -> None:
     camera.center, camera.zoom = tuple(now), camera.zoom * _CLOSER
 
 
-def main() -> None:
-    """Open napari with a sample, show what is found on it, and stay until it is closed."""
+def show_demo(sample: str) -> None:
+    """Open napari with a sample, show what is found on it, and stay until it is closed.
+
+    Of a demo in which nobody did anything by hand nothing is offered the next time.
+
+    Parameters
+    ----------
+    sample : {"ct", "ultrasound", "shapes"}
+    """
     import napari
 
-    open_demo(napari.Viewer(), sys.argv[1] if len(sys.argv) > 1 else "ct")
-    napari.run()
+    viewer = napari.Viewer()
+    enlarge(viewer)
+    workspace = open_demo(viewer, sample).workspace
+    record = record_of(workspace.image(), workspace.frame())
+    try:
+        napari.run()
+    finally:
+        forget_untouched(record)
 
 
 if __name__ == "__main__":
-    main()
+    show_demo(sys.argv[1] if len(sys.argv) > 1 else "ct")

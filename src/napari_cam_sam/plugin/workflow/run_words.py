@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING
 
 from napari_cam_sam.evaluation.result_words import missed_slices, result_words
@@ -36,7 +36,12 @@ def masks_words(planes: Collection[int], flat: bool = False) -> str:
     return f"Done{where}. Not scored, as there is no ground truth. Next: {review}."
 
 
-def scores_words(rows: Iterable[ScoredRow], computed: Collection[int], n_planes: int) -> str:
+def scores_words(
+    rows: Iterable[ScoredRow],
+    computed: Collection[int],
+    n_planes: int,
+    slider: Callable[[int], int] | None = None,
+) -> str:
     """Return what came out, against a truth: how good it is, what was missed and why, what next.
 
     Parameters
@@ -46,6 +51,8 @@ def scores_words(rows: Iterable[ScoredRow], computed: Collection[int], n_planes:
         The planes that the run looked at; those alone are spoken of.
     n_planes : int
         How many there are along the axis.
+    slider : callable, optional
+        Returns what the viewer's slider shows on a plane.
 
     Returns
     -------
@@ -64,9 +71,13 @@ def scores_words(rows: Iterable[ScoredRow], computed: Collection[int], n_planes:
     if not planes:
         return f"{done} Nothing to score: neither ground truth nor masks there."
     next_step = f"Next: {_REVIEW}."
-    if missed_slices(planes):
+    if missed := missed_slices(planes):
         where = "" if flat else " there"
         next_step = f"Next: draw a box{where} or drag the one{where}, then accept masks (C)."
+        first = min(missed)
+        if slider is not None and slider(first) != first:
+            other = f"The slider counts from the other end: slice {first} is its {slider(first)}."
+            next_step = f"{other} {next_step}"
     elif flat:
         next_step = f"Next: {_REVIEW_PICTURE}."
     return f"{done} {result_words(planes, flat)} {next_step}"

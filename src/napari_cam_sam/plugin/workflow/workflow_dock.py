@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
@@ -20,6 +21,7 @@ from napari_cam_sam.plugin.scores.scores_dock import ScoresDock
 from napari_cam_sam.plugin.segment.segment_dock import SegmentDock
 from napari_cam_sam.plugin.session.session_panel import SessionPanel
 from napari_cam_sam.plugin.state.image_notice import ImageNotice
+from napari_cam_sam.plugin.state.plane_words import slider_number
 from napari_cam_sam.plugin.viewer.attach import workspace_of
 from napari_cam_sam.plugin.viewer.key_bindings import KEYS
 from napari_cam_sam.plugin.workflow.run_words import masks_words, scores_words
@@ -312,7 +314,8 @@ class WorkflowDock(Dock):
             return
         total = self.workspace.image().n_planes(subject.axis)
         computed = self.workspace.heatmaps.computed_planes(subject.axis)
-        self._finish(scores_words(self.scores.table.rows(), computed, total))
+        slider = partial(slider_number, self.workspace.shown)
+        self._finish(scores_words(self.scores.table.rows(), computed, total, slider))
         self._outcome_scored = True
 
     def _begin(self, step: int) -> None:
