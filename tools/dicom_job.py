@@ -150,7 +150,7 @@ def axes(window: Window, data: Path, output: Path) -> Iterator[str]:
         viewer.dims.order = (axis, *(i for i in range(3) if i != axis))
         viewer.reset_view()
         # Of a series of a few slices across all of them.
-        margins = [n * 0.25 if n > 8 else -0.4 for n in sizes]
+        margins = [n * 0.25 if n > 8 else -1.5 for n in sizes]
         ends = [n - 1 - margin for n, margin in zip(sizes, margins, strict=True)]
         box(window, way, axis, index, (margins, ends))
         window.picture(f"dicom-6-axis-{axis}")
