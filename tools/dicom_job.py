@@ -27,7 +27,7 @@ from napari_cam_sam.images.dicom.reading import read_dicom
 from napari_cam_sam.images.reading import read_labels
 from napari_cam_sam.metrics.overlap import overlap
 from napari_cam_sam.plugin.io.series_dialog import SeriesDialog
-from window import Window, shown
+from window import Window
 
 _READER = "napari-cam-sam"
 
@@ -72,7 +72,8 @@ def box(window: Window, way: Any, axis: int, index: int, corners: Any) -> None:
     window.press(way.prompts.draw_box)
     boxes = way.workspace.prompts.boxes
     ends = [np.insert(np.array(corner, float), axis, index) for corner in corners]
-    window.drag(*(shown(boxes, end[None])[0] for end in ends))
+    displayed = list(window.viewer.dims.displayed)
+    window.drag(*(np.array(boxes.data_to_world(end))[displayed] for end in ends))
     window.wait(lambda: index in way.workspace.prompts.planes(axis))
 
     def masked() -> bool:
