@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from napari_cam_sam.errors import refusal
 from napari_cam_sam.images.atomic import write_atomically
-from napari_cam_sam.images.dicom.datasets import STRUCTURES, quiet
+from napari_cam_sam.images.dicom.datasets import STRUCTURES
 from napari_cam_sam.images.dicom.naming import codes_for, colour_for
 from napari_cam_sam.images.dicom.objects import (
     PROGRAM,
@@ -25,6 +25,7 @@ from napari_cam_sam.images.dicom.objects import (
     series_headers,
     source_of,
 )
+from napari_cam_sam.images.dicom.silence import quiet
 from napari_cam_sam.images.dicom.slices import Slices, slices_of
 from napari_cam_sam.images.dicom.source import DicomFrame, DicomSource
 from napari_cam_sam.images.image import Image

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 import struct
-import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,10 +18,11 @@ from napari_cam_sam.images.dicom.heads import (
     looks_like_dicom,
     open_data,
 )
+from napari_cam_sam.images.dicom.silence import quiet
 from napari_cam_sam.images.dicom.source import DicomSource
 from napari_cam_sam.images.formats import check_file
 
-__all__ = ["damaged", "headers_of", "object_kind", "opened", "quiet"]
+__all__ = ["damaged", "headers_of", "object_kind", "opened"]
 
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 """Segmentation Storage, and Label Map Segmentation Storage."""
@@ -32,19 +32,6 @@ _BROKEN = (
     AttributeError, EOFError, IndexError, KeyError, NotImplementedError, OverflowError,
     RecursionError, RuntimeError, TypeError, ValueError, sqlite3.Error, struct.error, zlib.error,
 )  # fmt: skip
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep back the warnings of pydicom and highdicom, which quote names and dates.
-
-    Yields
-    ------
-    None
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 @contextmanager
@@ -172,13 +159,20 @@ def headers_of(source: DicomSource) -> list[Any]:
     Raises
     ------
     CamSamError
-        If a file is gone, changed or damaged.
+        If a file is gone, changed or damaged. It names none: folders that lie in the one that was
+        opened are often called after the patient.
     """
+    changed = "A file of the series has changed since it was read: open the series again."
     read: dict[Path, Any] = {}
     for frame in source.frames:
         if frame.path not in read:
-            header = opened(frame.path, pixels=False)
+            if not frame.path.exists():
+                raise CamSamError("A file of the series does not exist any more.")
+            try:
+                header = opened(frame.path, pixels=False)
+            except (CamSamError, OSError) as error:
+                raise CamSamError(changed) from error
             if str(header.get("SOPInstanceUID", "")) != frame.sop_instance_uid:
-                raise refusal("This file of the series has changed since it was read", frame.path)
+                raise CamSamError(changed)
             read[frame.path] = header
     return [read[frame.path] for frame in source.frames]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 
 from napari_cam_sam.errors import CamSamError, reason_of, refusal
 from napari_cam_sam.images.dicom.opening import looks_like_dicom
+from napari_cam_sam.images.dicom.silence import quiet
 from napari_cam_sam.limits import EXPANSION, check_expansion, check_regular
 
 __all__ = ["DicomFiles", "dicom_files", "is_dicom_path", "is_zip"]
@@ -167,8 +167,7 @@ def _of_directory(path: Path) -> DicomFiles | None:
         with path.open("rb") as file:
             if _DIRECTORY.encode() not in file.read(1024):
                 return None
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they quote what is in the file
+        with quiet():
             data = pydicom.dcmread(path, specific_tags=["DirectoryRecordSequence"])
             names = [
                 _parts(record.ReferencedFileID)

@@ -6,7 +6,6 @@ Nothing of it names the patient. Files are read up to their pixels, and only som
 from __future__ import annotations
 
 import struct
-import warnings
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +20,7 @@ from napari_cam_sam.images.dicom.frame_values import (
 )
 from napari_cam_sam.images.dicom.mosaic import Tile, tiles_of
 from napari_cam_sam.images.dicom.opening import DEFLATED, looks_like_dicom, open_data
+from napari_cam_sam.images.dicom.silence import quiet
 from napari_cam_sam.images.dicom.suv import SUV_TAGS, Suv, suv_of
 from napari_cam_sam.images.dicom.values import text, whole
 
@@ -171,9 +171,7 @@ def read_heads(path: Path) -> list[FrameHead]:
     import pydicom
 
     file, deflated = open_data(path)
-    with file, warnings.catch_warnings():
-        # They quote the header.
-        warnings.simplefilter("ignore")
+    with file, quiet():
         try:
             data = pydicom.dcmread(
                 file, stop_before_pixels=True, force=True, specific_tags=_all_tags()

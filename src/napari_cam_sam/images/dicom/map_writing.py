@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from napari_cam_sam.errors import refusal
 from napari_cam_sam.images.atomic import write_atomically
-from napari_cam_sam.images.dicom.datasets import quiet
 from napari_cam_sam.images.dicom.objects import (
     identity,
     name_frames,
@@ -19,6 +18,7 @@ from napari_cam_sam.images.dicom.objects import (
     slice_places,
     source_of,
 )
+from napari_cam_sam.images.dicom.silence import quiet
 from napari_cam_sam.images.image import Image
 
 __all__ = ["write_map"]

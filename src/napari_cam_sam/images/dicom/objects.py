@@ -31,6 +31,13 @@ __all__ = [
 
 PROGRAM = "napari-cam-sam"
 _TEXTS = ("PatientID", "AccessionNumber", "StudyID")
+_OF_PATIENT = (0x00100010, 0x00100020, 0x00100021, 0x00100024, 0x00100030, 0x00100040)
+"""Name, id with who gave it, date of birth, and sex."""
+_OF_STUDY = (
+    0x00080022, 0x0008002A, 0x00080032, 0x00080080, 0x00080081, 0x00081010, 0x00081040,
+    0x00081048, 0x00081049, 0x00081060, 0x00081062, 0x00181000,
+)  # fmt: skip
+"""Date and time of acquisition, the institution, its physicians, and number of the device."""
 _ENOUGH = 1e-4
 """Difference of the directions of slices, of 1, that is rounding."""
 
@@ -170,6 +177,8 @@ def place_of(source: DicomSource) -> str:
 def _mend(header: Any) -> None:
     from pydicom.valuerep import DA, TM, PersonName
 
+    for tag in [one for one in header.keys() if _tells_more(one)]:  # noqa: SIM118 - no elements
+        del header[tag]
     header.decode()
     header.SpecificCharacterSet = "ISO_IR 192"
     for key in ("PatientName", "ReferringPhysicianName"):
@@ -192,6 +201,16 @@ def _mend(header: Any) -> None:
     for key in ("PlaneOrientationSequence", "PixelMeasuresSequence"):
         if key not in shared and frames and key in frames[0]:
             setattr(shared, key, getattr(frames[0], key))
+
+
+def _tells_more(tag: Any) -> bool:
+    """Return whether an element tells more of the patient than an archive needs.
+
+    highdicom copies all that the standard allows in a study, comments and other numbers, too.
+    """
+    if tag.group in (0x0010, 0x0038):
+        return tag not in _OF_PATIENT
+    return tag.is_private or tag in _OF_STUDY
 
 
 def on_series(array: NDArray[Any], like: Image, what: str) -> NDArray[Any]:

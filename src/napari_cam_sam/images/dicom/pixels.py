@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -20,6 +19,7 @@ from napari_cam_sam.images.dicom.codestreams import (
 )
 from napari_cam_sam.images.dicom.heads import NATIVE, FileHead, FrameHead
 from napari_cam_sam.images.dicom.opening import open_data
+from napari_cam_sam.images.dicom.silence import quiet
 from napari_cam_sam.limits import EXPANSION, check_array, size_text
 
 __all__ = ["Scale", "check_pixels", "inverted_sum", "read_frame", "scale_of"]
@@ -256,9 +256,7 @@ def read_frame(frame: FrameHead, scale: Scale) -> NDArray[Any]:
     CamSamError
         If they cannot be decoded; the reason without the file.
     """
-    with warnings.catch_warnings():
-        # They quote the header.
-        warnings.simplefilter("ignore")
+    with quiet():
         try:
             stored = _decoded(frame)
             if frame.tile is not None:

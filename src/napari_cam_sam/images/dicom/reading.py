@@ -180,8 +180,8 @@ def _frame_note(series: DicomSeries, frame: int) -> str:
 
 
 def _name(series: DicomSeries) -> str:
-    """Return a name for tables and files; the description of a series may hold anything."""
-    kept = "".join(c if c.isalnum() or c in _KEPT_IN_NAMES else "_" for c in series.title)
+    """Return a name for tables and files."""
+    kept = "".join(c if c.isalnum() or c in _KEPT_IN_NAMES else "_" for c in series.name)
     return " ".join(kept.split())[:80].strip(" .") or "DICOM"
 
 

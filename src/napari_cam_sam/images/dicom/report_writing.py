@@ -9,10 +9,11 @@ from typing import Any
 
 from napari_cam_sam.errors import refusal
 from napari_cam_sam.images.atomic import write_atomically
-from napari_cam_sam.images.dicom.datasets import opened, quiet
+from napari_cam_sam.images.dicom.datasets import opened
 from napari_cam_sam.images.dicom.naming import codes_for
 from napari_cam_sam.images.dicom.objects import PROGRAM, identity, series_headers, source_of
 from napari_cam_sam.images.dicom.segments import segments_of
+from napari_cam_sam.images.dicom.silence import quiet
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.measurements import Measurement
 from napari_cam_sam.images.segments import Segment

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cam_sam.images.atomic import write_atomically
-from napari_cam_sam.images.dicom.datasets import quiet
 from napari_cam_sam.images.dicom.naming import codes_for, colour_for
 from napari_cam_sam.images.dicom.objects import (
     PROGRAM,
@@ -25,6 +24,7 @@ from napari_cam_sam.images.dicom.objects import (
     slice_places,
     source_of,
 )
+from napari_cam_sam.images.dicom.silence import quiet
 from napari_cam_sam.images.dicom.source import DicomSource
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.segments import Segment

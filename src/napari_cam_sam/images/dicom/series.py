@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from napari_cam_sam.errors import CamSamError, reads, refusal
@@ -88,9 +88,14 @@ class DicomSeries:
 
     @property
     def title(self) -> str:
-        """Modality, number, description and part in one line."""
+        """Modality, number, description and part in one line, for lists on the screen."""
         number = "" if self.number is None else str(self.number)
         return " ".join(filter(None, (self.modality, number, self.description, self.part)))
+
+    @property
+    def name(self) -> str:
+        """Modality, number and part, for records: a description may hold whatever was typed."""
+        return replace(self, description="").title
 
 
 @reads("DICOM")
@@ -200,7 +205,7 @@ def _summary(series: DicomSeries) -> str:
     size = f"{series.slices} slice{'s' * (series.slices != 1)}"
     if series.frames > 1:
         size += f", {series.frames} frames"
-    return f"{series.title}: {size}"
+    return f"{series.name}: {size}"
 
 
 def _is_image(head: FrameHead) -> bool:
