@@ -413,7 +413,12 @@ def test_a_plane_without_evidence_says_so_and_stays_clear(
     assert note.probabilities["lesion"] < 0.5
     assert note.reason is not None
     assert f"No evidence: {note.reason}" in dock.found.text()
+    assert "lower Min. probability and compute again" in dock.found.text()
     assert not heat(dock).data.any()
+    # Once it is lowered, that is past: what is left to do is said.
+    dock.least.set_value(0)
+    assert "No evidence" not in dock.found.text()
+    assert "it is 0.00 now: compute the heatmap again" in dock.found.text()
     # It adds nothing to what lies below, and takes nothing away.
     assert heat(dock).colormap.map(np.zeros(1))[0, 3] == 0
 

@@ -145,6 +145,7 @@ class HeatmapDock(Dock):
         self.planes.changed.connect(self._refresh)
         self.classifier.changed.connect(self._fit_model)
         self.classifier.changed.connect(self._show_found)
+        self.least.changed.connect(self._show_found)
         workspace.truth_changed.connect(self._refresh)
         for signal in (
             self.classifier.changed,
