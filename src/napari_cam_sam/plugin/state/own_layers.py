@@ -149,10 +149,14 @@ class OwnLayers:
         place = max(min(prompts, default=len(layers)), layers.index(image) + 1)
         if mark_of(layer)["role"] == "heatmap":
             # It tints what lies below: the image, and not the colours of masks and truth. Below
-            # another image it would be hidden. By index: the list of a dock is a proxy, and gives
-            # another object each time.
-            here = layers.index(layer)
-            images = [i for i in range(place) if i != here and isinstance(layers[i], Image)]
+            # another image that is seen it would be hidden: a mask that was opened as an image is
+            # not seen beside its truth. By index: the list of a dock is a proxy, and gives another
+            # object each time.
+            here, own = layers.index(layer), layers.index(image)
+            images = [
+                i for i in range(place)
+                if i == own or (i != here and isinstance(layers[i], Image) and layers[i].visible)
+            ]  # fmt: skip
             place = max(images) + 1
         if layers.index(layer) > place:
             layers.move(layers.index(layer), place)
