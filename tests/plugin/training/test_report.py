@@ -58,4 +58,4 @@ def test_tables_and_plots_fit_the_text_at_the_start_and_later(
     plot = report.calibration
     qtbot.waitUntil(lambda: plot.figure is not None and abs(size() - (then - 1)) < 0.5)
     (axes,) = report.calibration.figure.axes
-    assert axes.get_title() == "Is it right as often as it is sure?"
+    assert axes.get_title() == "Right as often as sure?"

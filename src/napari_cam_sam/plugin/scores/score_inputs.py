@@ -19,6 +19,7 @@ from napari_cam_sam.plugin.qt.dock import connect_to_layers, connect_until_destr
 from napari_cam_sam.plugin.qt.widgets import ValueComboBox, form_layout, vbox
 from napari_cam_sam.plugin.scores.score_rows import Subject
 from napari_cam_sam.plugin.state.label_choice import LabelChoice
+from napari_cam_sam.plugin.state.plane_words import along_words
 from napari_cam_sam.plugin.state.truth_row import TruthRow
 
 if TYPE_CHECKING:
@@ -286,10 +287,10 @@ class ScoreInputs(QWidget):
     def words(self) -> str:
         """Return in words what would be scored."""
         image, (axis, _) = self._workspace.image(), self._workspace.plane()
-        along = f", {image.n_planes(axis)} slices along axis {axis}"
+        cut = along_words(self._workspace.shown, axis, f"{image.n_planes(axis)} slices")
         return (
             f"{self.prediction.currentText()} against {self.truth.currentText()}"
-            f"{along if image.spatial_ndim == 3 else ''}, distances in {_unit(image)}"
+            f"{f', {cut}' if image.spatial_ndim == 3 else ''}, distances in {_unit(image)}"
             f"{'; no heatmap, so none is scored' * (self.heatmap.value() is None)}."
         )
 

@@ -149,7 +149,7 @@ class TrainingReport(QWidget):
         table.fit()
 
 
-_CALIBRATION = "Is it right as often as it is sure?"
+_CALIBRATION = "Right as often as sure?"
 
 
 class CalibrationPlot(Plot):
