@@ -353,7 +353,10 @@ class PromptsDock(Dock):
     def _edit_mode(self, which: int, mode: str) -> None:
         def edit() -> None:
             self.workspace.plane()
+            # Nobody is to draw on an image that is not seen.
+            self.workspace.switch.show_image()
             layer = self.workspace.prompts.create()[which]
+            layer.visible = True
             self.workspace.viewer.layers.selection.active = layer
             layer.mode = mode
 

@@ -152,10 +152,12 @@ class ScoreInputs(QWidget):
         labels, truth = workspace.labels_layers(), workspace.truth()
         ours = [x for x in (workspace.own("labels"), workspace.own("preview")) if x is not None]
         others = [layer for layer in labels if layer not in ours]
+        of_another = workspace.truth_layer.is_of_another
+        others_here = [x for x in others if x != truth and not of_another(x)]
         maps = self._heatmap_layers()
         for name, layers, default in (
             ("truth", labels, truth),
-            ("prediction", ours + others, (*ours, *(x for x in others if x != truth), None)[0]),
+            ("prediction", ours + others, (*ours, *others_here, None)[0]),
             ("heatmap", maps, maps[0] if maps and is_own(maps[0]) else None),
         ):
             choice = getattr(self, name)

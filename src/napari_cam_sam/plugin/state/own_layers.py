@@ -131,13 +131,6 @@ class OwnLayers:
                 layer.visible = True
                 self._put_away.remove(layer.unique_id)
 
-    def put_away_of(self, image: Any) -> None:
-        """Hide the layers of an image that is left; they come back with it."""
-        for layer in self.shown.viewer.layers:
-            if is_own(layer) and mark_of(layer).get("of") == image.unique_id and layer.visible:
-                layer.visible = False
-                self._put_away.add(layer.unique_id)
-
     def _put_below_prompts(self, layer: Any) -> None:
         """Move a new layer below the prompts of its image, but never below the image itself."""
         layers, image = self.shown.viewer.layers, self.shown.layer

@@ -98,7 +98,7 @@ class TruthRow(QWidget):
             return
         # Where the image is, also if that was moved in the viewer.
         labels = Labels(mask.data, name=escape_markup(mask.name), **workspace.placement())
-        add_truth(workspace.shown, labels)
+        add_truth(workspace.truth_layer, labels)
         workspace.choose_truth(labels)
         self.words.setText(" ".join(mask.notes))
 
