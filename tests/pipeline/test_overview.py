@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,12 +20,14 @@ from napari_cam_sam.demo.samples import make_sample
 from napari_cam_sam.images.geometry import Hanging
 from napari_cam_sam.images.windows import parse_window
 from napari_cam_sam.pipeline.overview import (
+    _choose,
     close_up,
     draw_contours,
     draw_heatmap,
     draw_overview,
     hang,
 )
+from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
 
 THUMBNAIL = 240
 
@@ -125,3 +129,16 @@ def test_a_close_up_hangs_as_the_plane_does(flip: bool) -> None:
     x, y = (39.5, 79.5), (29.5, 9.5)
     assert axes.get_xlim() == (x[::-1] if flip else x)
     assert axes.get_ylim() == (y[::-1] if flip else y)
+
+
+@pytest.mark.parametrize(("best", "worst"), [(11, 8), (8, 14), (10, 11), (13, 12)])
+def test_the_best_and_the_worst_plane_are_among_those_shown(best: int, worst: int) -> None:
+    one = ObjectPrompt(1, (), Box(4, 5, 12, 15))
+    prompts = tuple(PlanePrompts(0, i, (one,)) for i in range(8, 15))
+    dice = dict.fromkeys(range(8, 15), 0.5) | {best: 0.9, worst: 0.1}
+    scores = {(i, 1): SimpleNamespace(values={"dice": value}) for i, value in dice.items()}
+    result: Any = SimpleNamespace(prompts=prompts, scores=scores, sources={})
+    shown = [plane.index for plane in _choose(result)]
+    assert len(set(shown)) == 6
+    assert shown == sorted(shown)
+    assert {best, worst} < set(shown)

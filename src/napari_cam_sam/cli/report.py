@@ -50,7 +50,9 @@ def report(result: RunResult, segmenter: Any, classifier: Any) -> None:
         print(f"Heatmap     {parameters.cam.method} of {what}, {where}, grid {grid}")
         if classifier.name in shipped_models():
             print("            It learned from phantoms alone: not for images of patients.")
-    print(f"Prompts     {parameters.strategy}{_box_area(result)}")
+    strategy = parameters.strategy
+    rule = "strongest region (ours)" if strategy == "ours" else strategy
+    print(f"Prompts     {rule}{_box_area(result)}")
     how = {
         "prompts": f"mask choice {parameters.mask_choice}",
         "heatmap": f"from the heatmap, mask choice {parameters.mask_choice}",

@@ -50,11 +50,11 @@ _LEAST_CLOSE_UP = 1 / 3
 def draw_overview(path: Path, result: RunResult, truth: Image | None = None) -> None:
     """Draw up to six planes, a row each, and save them as PNG.
 
-    They are spread over the planes that have prompts, a score, or a mask from another plane. A
-    row shows the plane, its heatmap with the prompts, and from near the outlines of mask and
-    truth. Colours are those of the viewer; without them the mask is told from the truth by its
-    width and dark rim. Planes of a volume with an affine hang as in the viewer, with letters for
-    the sides of the patient.
+    They are spread over the planes that have prompts, a score, or a mask from another plane, the
+    best and the worst by Dice among them. A row shows the plane, its heatmap with the prompts, and
+    from near the outlines of mask and truth. Colours are those of the viewer; without them the mask
+    is told from the truth by its width and dark rim. Planes of a volume with an affine hang as in
+    the viewer, with letters for the sides of the patient.
 
     Parameters
     ----------
@@ -152,12 +152,26 @@ def _choose(result: RunResult) -> list[PlanePrompts]:
     if len(pool) <= _MOST_PLANES:
         return pool
     chosen = np.linspace(0, len(pool) - 1, _MOST_PLANES).round().astype(int).tolist()
+    wanted = _best_and_worst(result, pool)
     prompted = [i for i, plane in enumerate(pool) if plane.objects]
     # Of a volume few planes may be prompted: the one that all else is from is not left out.
-    if prompted and not set(prompted) & set(chosen):
-        middle = prompted[len(prompted) // 2]
-        chosen[min(range(_MOST_PLANES), key=lambda k: abs(chosen[k] - middle))] = middle
+    if prompted and not set(prompted) & {*chosen, *wanted}:
+        wanted.append(prompted[len(prompted) // 2])
+    for one in wanted:
+        if one not in chosen:
+            others = [k for k, at in enumerate(chosen) if at not in wanted]
+            chosen[min(others, key=lambda k: abs(chosen[k] - one))] = one
     return [pool[i] for i in sorted(chosen)]
+
+
+def _best_and_worst(result: RunResult, pool: Sequence[PlanePrompts]) -> list[int]:
+    """Return where the planes of the highest and the lowest Dice are, if there are scores."""
+    dice = {index: scores.values["dice"] for (index, _), scores in result.scores.items()}
+    scored = [i for i, plane in enumerate(pool) if plane.index in dice]
+    if not scored:
+        return []
+    ends = (pick(scored, key=lambda i: dice[pool[i].index]) for pick in (max, min))
+    return list(dict.fromkeys(ends))
 
 
 def hang(

@@ -79,7 +79,7 @@ def at_first_heatmap(dock: HeatmapDock, act: Callable[[], object]) -> None:
 def test_the_plane_shown_gets_the_heatmap_that_the_core_computes(
     ct: ViewerModel, dock: HeatmapDock, finish: Finish
 ) -> None:
-    assert "Heatmap of lesion for slice 11 along axis 0" in dock.row.words.text()
+    assert "Heatmap of lesion for axial slice 11" in dock.row.words.text()
     dock.run.click()
     finish(dock.row)
     data = ct.layers[0].data
@@ -134,7 +134,7 @@ def test_the_layer_lies_exactly_over_its_image(
 def test_all_planes_of_the_axis_in_view(ct: ViewerModel, dock: HeatmapDock, finish: Finish) -> None:
     ct.dims.order = (1, 0, 2)
     dock.planes.scope.set_value("all")
-    assert "128 slices along axis 1" in dock.row.words.text()
+    assert "128 coronal slices" in dock.row.words.text()
     dock.run.click()
     assert dock.row.cancel.isVisibleTo(dock)
     assert not dock.run.isEnabled()
@@ -394,7 +394,7 @@ def test_a_heatmap_of_another_class_than_the_one_chosen_is_named(
     dock.workspace.shown.look_at_plane()
     assert {dock.workspace.heatmaps.record(0, i).target for i in range(24)} == {"lesion"}
     assert other in dock.found.text()
-    assert "Heatmap of normal for all 24 slices" in dock.row.words.text()
+    assert "Heatmap of normal for all 24 axial slices" in dock.row.words.text()
     dock.least.set_value(0)
     dock.compute()
     finish(dock.row)
@@ -413,7 +413,12 @@ def test_a_plane_without_evidence_says_so_and_stays_clear(
     assert note.probabilities["lesion"] < 0.5
     assert note.reason is not None
     assert f"No evidence: {note.reason}" in dock.found.text()
+    assert "lower Min. probability and compute again" in dock.found.text()
     assert not heat(dock).data.any()
+    # Once it is lowered, that is past: what is left to do is said.
+    dock.least.set_value(0)
+    assert "No evidence" not in dock.found.text()
+    assert "it is 0.00 now: compute the heatmap again" in dock.found.text()
     # It adds nothing to what lies below, and takes nothing away.
     assert heat(dock).colormap.map(np.zeros(1))[0, 3] == 0
 

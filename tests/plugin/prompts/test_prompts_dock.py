@@ -421,6 +421,19 @@ def test_the_threshold_says_what_it_is_of(dock: PromptsDock) -> None:
     assert dock.threshold.number.text() == "0.80"
 
 
+def test_changed_settings_say_of_which_strategy_they_were(dock: PromptsDock) -> None:
+    dock.choose_strategy("s4-mode3")
+    dock.threshold.set_value(0.4)
+    dock.threshold.changed.emit()
+    assert dock.strategy.currentIndex() == -1
+    assert dock.strategy.placeholderText() == "custom (from Largest region: a box)"
+    # What a session brings is nobody's.
+    state = dock.state()
+    dock.choose_strategy("ours")
+    dock.set_state(state)
+    assert dock.strategy.placeholderText() == "custom"
+
+
 def test_what_was_placed_is_still_said_when_the_plane_is_told_late(
     dock: PromptsDock, finish: Finish
 ) -> None:

@@ -92,7 +92,7 @@ def test_every_number_is_the_cores(viewer: Any, dock: ScoresDock, qtbot: Any) ->
     assert [c.currentText() for c in chosen] == [
         "shifted", "CT-like phantom, truth", "heatmap of CT-like phantom", "all labels",
     ]  # fmt: skip
-    assert "24 slices along axis 0, distances in mm" in dock.row.words.text()
+    assert "24 axial slices, distances in mm" in dock.row.words.text()
     rows = score(dock, qtbot)
     truth = np.asarray(viewer.layers["CT-like phantom, truth"].data)
     predicted = np.asarray(viewer.layers["shifted"].data)

@@ -1,4 +1,4 @@
-"""A second image that is opened over the first: the docks follow, or say which one is drawn on."""
+"""The docks work on the image that is seen, and what is of the other one goes and comes with it."""
 
 from __future__ import annotations
 
@@ -55,26 +55,28 @@ def add(viewer: ViewerModel, data: Any = None, **keywords: Any) -> Any:
     return layer
 
 
-def test_the_image_opened_last_is_worked_on_where_nothing_is_lost(
-    viewer: ViewerModel, first: Any
-) -> None:
+def test_the_image_opened_last_is_worked_on(viewer: ViewerModel, first: Any) -> None:
     workspace = workspace_of(viewer)
     second = add(viewer)
     assert workspace.image_layer is second
     assert workspace.in_view.words() == ""
     # So is one that is shown again, or selected while it is in front.
     second.visible = False
+    first.visible = True
     settle()
     assert workspace.image_layer is first
     second.visible = True
     settle()
     assert workspace.image_layer is second
+    # One that the user chooses is the one that is seen.
     workspace.choose_image(first)
     settle()
-    assert workspace.image_layer is first  # the user said so
-    assert workspace.in_view.words() == SAID
-    viewer.layers.selection.active = first
-    viewer.layers.selection.active = second
+    assert workspace.image_layer is first
+    assert (first.visible, second.visible) == (True, False)
+    assert workspace.in_view.words() == ""
+    viewer.layers.move(0, 2)  # to the front
+    second.visible = True
+    viewer.layers.move(0, 2)
     settle()
     assert workspace.image_layer is second
 
@@ -97,7 +99,154 @@ def test_images_that_hide_nothing_and_masks_are_not_followed(
     assert workspace.in_view.words().startswith("Boxes are drawn on first, but you see second")
 
 
-def test_work_stays_where_it_is_and_one_press_changes(viewer: ViewerModel, first: Any) -> None:
+def test_work_is_kept_with_its_image_and_comes_back(viewer: ViewerModel, first: Any) -> None:
+    workspace = workspace_of(viewer)
+    workspace.prompts.write([BOX])
+    mine = workspace.layers.labels("labels")
+    mine.visible = False  # by hand
+    boxes, points = workspace.prompts.boxes, workspace.prompts.points
+    truth = viewer.add_labels(np.ones((40, 50), np.uint8), name="truth")
+    viewer.layers.selection.active = boxes
+    second = add(viewer)
+    assert workspace.image_layer is second
+    assert workspace.in_view.words() == ""
+    assert workspace.prompts.planes(0) == []
+    # Of the first nothing is seen, nor drawn into, and nothing went or moved.
+    assert [one for one in viewer.layers if one.visible] == [second]
+    assert viewer.layers.selection.active is second
+    assert workspace.truth() is None
+    assert truth not in workspace.labels_layers()
+    order = list(viewer.layers)
+    workspace.prompts.write([BOX])
+    others = workspace.prompts.there()
+    workspace.choose_image(first)
+    settle()
+    assert workspace.prompts.read(0, 0).objects == BOX.objects
+    assert {one for one in viewer.layers if one.visible} == {first, boxes, points, truth}
+    assert workspace.truth() is truth
+    assert viewer.layers.selection.active is first
+    workspace.choose_image(second)
+    settle()
+    assert {one for one in viewer.layers if one.visible} == {second, *others}
+    assert list(viewer.layers)[: len(order)] == order
+
+
+def test_the_view_goes_to_the_image(viewer: ViewerModel, first: Any) -> None:
+    workspace = workspace_of(viewer)
+    camera = getattr(viewer, "scene", viewer).camera
+    add(viewer, scan(1, (300, 600)))
+    assert camera.center[-2:] == pytest.approx((149.5, 299.5))
+    wide = camera.zoom
+    workspace.choose_image(first)
+    settle()
+    assert camera.center[-2:] == pytest.approx((19.5, 24.5))
+    assert camera.zoom > 5 * wide
+    # On one grid one stays where one looks.
+    other = add(viewer, scan(2, (40, 50)), name="third")
+    camera.zoom, camera.center = 40, (0, 10, 10)
+    workspace.choose_image(first)
+    settle()
+    assert not other.visible
+    assert (camera.zoom, *camera.center[-2:]) == (40, 10, 10)
+    # A volume is gone into, and a picture looked at from above.
+    volume = add(viewer, scan(3, (8, 30, 40)), name="volume", translate=(100, 0, 0))
+    assert workspace.image_layer is volume
+    assert 100 <= viewer.dims.point[0] <= 107
+    viewer.dims.order = (1, 0, 2)
+    settle()
+    workspace.choose_image(first)
+    settle()
+    assert viewer.dims.displayed == (1, 2)
+
+
+def test_a_truth_stays_with_its_picture(viewer: ViewerModel, first: Any) -> None:
+    workspace = workspace_of(viewer)
+    dock = HeatmapDock(viewer)
+
+    def mask(rows: slice, name: str) -> Any:
+        data = np.zeros((40, 50), np.uint8)
+        data[rows, 8:30] = 255
+        return viewer.add_image(data, name=name)
+
+    one = mask(slice(5, 10), "first_mask")
+    settle()
+    truth = workspace.truth()
+    assert truth.name == "first_mask, truth"
+    # Both are of one size, and come one right after the other.
+    second = viewer.add_image(scan(1), name="second")
+    another = mask(slice(20, 30), "second_mask")
+    settle()
+    assert workspace.image_layer is second
+    assert workspace.truth().name == "second_mask, truth"
+    assert [x.visible for x in (one, another, truth, workspace.truth())] == [False] * 3 + [True]
+    # Masks that are labels now are no images to choose.
+    assert [dock.image.itemText(i) for i in range(dock.image.count())] == ["first", "second"]
+    workspace.choose_image(first)
+    settle()
+    assert workspace.truth() is truth
+    assert truth.visible
+    viewer.layers.remove(truth)
+    settle()
+    assert workspace.truth() is None  # the other one's is none of it
+    assert "first_mask" in [dock.image.itemText(i) for i in range(dock.image.count())]
+
+
+def test_masks_go_by_names_where_all_were_opened_at_once(viewer: ViewerModel) -> None:
+    workspace = workspace_of(viewer)
+    for i in (1, 10):
+        data = np.zeros((40, 50), np.uint8)
+        data[i : i + 5, 8:30] = 255
+        viewer.add_image(scan(i), name=f"scan{i}")
+        viewer.add_image(data, name=f"scan{i}_mask")
+    settle()
+    for i in (10, 1, 10):
+        workspace.choose_image(viewer.layers[f"scan{i}"])
+        settle()
+        assert workspace.truth().name == f"scan{i}_mask, truth"
+        assert not viewer.layers[f"scan{i}_mask"].visible
+
+
+def test_of_volumes_on_one_grid_a_truth_is_shared_and_hiding_one_changes_nothing(
+    viewer: ViewerModel,
+) -> None:
+    workspace = workspace_of(viewer)
+    first = viewer.add_image(scan(0, (5, 40, 50)), name="first")
+    second = viewer.add_image(scan(1, (5, 40, 50)), name="second")
+    truth = viewer.add_labels(np.ones((5, 40, 50), np.uint8), name="truth")
+    settle()
+    workspace.choose_image(second)
+    workspace.prompts.write([BOX])
+    second.visible = False  # to compare it with the first
+    settle()
+    assert workspace.image_layer is second
+    assert workspace.in_view.words() == "Boxes are drawn on second, but you see first."
+    workspace.choose_image(first)
+    settle()
+    assert workspace.truth() is truth
+    assert truth.visible
+
+
+def test_nobody_draws_on_an_image_that_is_not_seen(
+    viewer: ViewerModel, first: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_in_view, "any_running", lambda: True)
+    workspace, dock = workspace_of(viewer), PromptsDock(viewer)
+    second = add(viewer)
+    assert workspace.in_view.words() == SAID
+    dock.begin_box()
+    settle()
+    assert (first.visible, second.visible) == (True, False)
+    assert workspace.in_view.words() == ""
+    first.visible = workspace.prompts.boxes.visible = False
+    dock.begin_box()
+    assert first.visible
+    assert workspace.prompts.boxes.visible
+
+
+def test_the_docks_say_which_image_is_drawn_on_while_something_runs(
+    viewer: ViewerModel, first: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_in_view, "any_running", lambda: True)
     workspace = workspace_of(viewer)
     docks = [one(viewer) for one in (HeatmapDock, PromptsDock, SegmentDock, ScoresDock)]
     docks.append(WorkflowDock(viewer))
@@ -120,12 +269,30 @@ def test_work_stays_where_it_is_and_one_press_changes(viewer: ViewerModel, first
     assert not any(one.isVisible() for one in notices)
     boxes = [one for one in viewer.layers if one.name.startswith("boxes")]
     assert not any(one.visible for one in boxes)  # they are of the first, and lie over the second
-    second.visible = False
-    settle()
     workspace.choose_image(first)
     settle()
     assert workspace.prompts.read(0, 0).objects == BOX.objects
     assert all(one.visible for one in boxes)
+
+
+def test_scores_stay_with_their_image(viewer: ViewerModel, first: Any, finish: Any) -> None:
+    workspace, dock = workspace_of(viewer), ScoresDock(viewer)
+    viewer.add_labels(np.ones((40, 50), np.uint8), name="truth")
+    labels = workspace.layers.labels("labels")
+    labels.data = np.ones((40, 50), np.uint16)
+    settle()
+    assert dock.score()
+    finish(dock.row)
+    assert dock.row.words.text() == "Dice 1.000."
+    second = add(viewer)
+    assert dock.table.subject is None
+    assert "Dice" not in dock.row.words.text()
+    assert dock.choices.prediction.value() is None
+    workspace.choose_image(first)
+    settle()
+    assert dock.row.words.text() == "Dice 1.000."
+    assert dock.table.subject is not None
+    assert second in viewer.layers
 
 
 def test_what_runs_is_not_stopped(

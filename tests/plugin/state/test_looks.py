@@ -146,3 +146,12 @@ def test_a_heatmap_lies_below_masks_and_truth_which_keep_their_colours(viewer: A
         "brain", "another", "heatmap", "truth", "sketch", "labels", "mask preview", "boxes",
         "points",
     ]  # fmt: skip
+
+
+def test_a_heatmap_lies_below_a_truth_whose_image_is_put_out_of_sight(viewer: Any) -> None:
+    workspace = workspace_of(viewer)
+    viewer.add_labels(np.ones((25, 256, 256), np.uint8), scale=VOXELS, name="truth")
+    viewer.add_image(np.zeros((25, 256, 256), np.int16), name="mask", visible=False)
+    workspace.heatmaps.layer(0, create=True)
+    names = [layer.name.split(" of ")[0] for layer in viewer.layers]
+    assert names == ["brain", "heatmap", "truth", "mask"]

@@ -45,14 +45,13 @@ def test_an_image_opened_twice_is_two_images(
     way.segment.review.accept_masks()
     labels = np.array(workspace.own("labels").data)
     assert labels.any()
-    # The second is listed by a name of its own, and the work stays on the first.
+    # The second is listed by a name of its own, and the work stays with the first.
     viewer.open(str(scan), plugin="napari-cam-sam")
     listed = [way.heatmap.image.itemText(i) for i in range(way.heatmap.image.count())]
     assert listed == ["scan", "scan [1]"]
-    assert workspace.image_layer is first
     second = viewer.layers["scan [1]"]
-    workspace.choose_image(second)
     QApplication.processEvents()
+    assert workspace.image_layer == second
     assert workspace.prompts.read(0, 11).objects == ()
     assert workspace.own("labels") is None
     workspace.choose_image(first)

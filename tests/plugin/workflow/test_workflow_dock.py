@@ -161,7 +161,7 @@ def test_a_line_says_what_the_button_does_and_follows_the_choices(
     way.workspace.device = "cpu"
     way.segment.segmenter.changed.emit()
     assert way.plan.text() == (
-        "Heatmaps of lesion for all 24 slices along axis 0, on the CPU; prompts (Strongest region: "
+        "Heatmaps of lesion for all 24 axial slices, on the CPU; prompts (Strongest region: "
         "box, point) from each heatmap; masks of all slices with prompts, by compact-sam on "
         "the CPU; scores against CT-like phantom, truth."
     )
@@ -170,13 +170,13 @@ def test_a_line_says_what_the_button_does_and_follows_the_choices(
     way.prompts.choose_strategy("s4-mode3")
     way.segment.segmenter.choose("seeded")
     viewer.layers.remove(choices.truth.value())
-    assert "for 3 slices along axis 0, on" in way.plan.text()
+    assert "for 3 axial slices, on" in way.plan.text()
     assert way.plan.text().endswith(" Only 3 of 24 slices: choose more under Slices in step 1.")
     assert "prompts (Largest region: a box)" in way.plan.text()
     assert "by seeded on the CPU; no scores without a ground truth." in way.plan.text()
     way.heatmap.load()
     qtbot.waitUntil(lambda: not way.heatmap.row.busy, timeout=120_000)
-    assert "along axis 0, on the CPU; prompts" in way.plan.text()
+    assert "axial slices, on the CPU; prompts" in way.plan.text()
     assert "about" not in way.plan.text()
     way.heatmap.classifier.target.set_value("normal")
     way.heatmap.classifier.target.chosen.emit()
@@ -219,7 +219,7 @@ def test_opened_beside_a_loaded_classifier_it_says_its_own_planes(
     qtbot.waitUntil(lambda: not way.heatmap.row.busy, timeout=120_000)
     again = WorkflowDock(viewer)
     qtbot.addWidget(again)
-    assert "all 24 slices" in again.heatmap.row.words.text()
+    assert "all 24 axial slices" in again.heatmap.row.words.text()
 
 
 def test_in_three_dimensions_it_says_what_to_do(way: Any, viewer: Any, qtbot: Any) -> None:
@@ -234,7 +234,7 @@ def test_in_three_dimensions_it_says_what_to_do(way: Any, viewer: Any, qtbot: An
     with qtbot.waitSignal(way.workspace.plane_changed):
         viewer.dims.ndisplay = 2
     assert way.run.isEnabled()
-    assert "all 24 slices along axis 0" in way.plan.text()
+    assert "all 24 axial slices" in way.plan.text()
 
 
 def test_turned_to_three_dimensions_meanwhile_it_ends(way: Any, viewer: Any, qtbot: Any) -> None:

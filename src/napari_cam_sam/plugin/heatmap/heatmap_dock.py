@@ -145,6 +145,7 @@ class HeatmapDock(Dock):
         self.planes.changed.connect(self._refresh)
         self.classifier.changed.connect(self._fit_model)
         self.classifier.changed.connect(self._show_found)
+        self.least.changed.connect(self._show_found)
         workspace.truth_changed.connect(self._refresh)
         for signal in (
             self.classifier.changed,
@@ -169,7 +170,7 @@ class HeatmapDock(Dock):
     # What there is to choose from
 
     def _list_images(self, _: object = None) -> None:
-        self.image.offer((layer.name, layer) for layer in self.workspace.images())
+        self.image.offer((layer.name, layer) for layer in self.workspace.shown.to_choose())
         self.image.set_value(self.workspace.image_layer)
         self._refresh()
 

@@ -10,10 +10,11 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.heatmap.classifier_panel import ClassifierPanel
 from napari_cam_sam.plugin.heatmap.pixel_set_panel import PixelSetPanel
 from napari_cam_sam.plugin.qt.task_progress import duration
-from napari_cam_sam.plugin.state.plane_words import slider_label
+from napari_cam_sam.plugin.state.plane_words import along_words, slider_label
 
 if TYPE_CHECKING:
     from napari_cam_sam.images.image import Image
+    from napari_cam_sam.plugin.state.shown_image import ShownImage
     from napari_cam_sam.plugin.state.workspace import Workspace
 
 __all__ = ["HeatmapPlan", "plan_heatmaps"]
@@ -32,8 +33,8 @@ class HeatmapPlan:
     total : int
         How many planes that axis has.
     words : str
-        What would be explained where, and on which device, e.g. ``"lesion for all 24 planes along
-        axis 0, on the CPU"``.
+        What would be explained where, and on which device, e.g. ``"lesion for all 24 axial
+        slices, on the CPU"``.
     seconds : float or None
         How long it would take; None where that is not known.
     """
@@ -85,7 +86,7 @@ def plan_heatmaps(
     if loaded is not None and loaded.of_volumes:
         indices, where = range(total), "the whole volume"
     else:
-        where = _span(indices, image, axis)
+        where = _span(indices, image, axis, workspace.shown)
         if tuple(indices) == (shown,):
             where += slider_label(workspace.shown)
     if loaded is not None and loaded.segments:
@@ -94,8 +95,8 @@ def plan_heatmaps(
     return HeatmapPlan(indices, total, words, None if pace is None else pace * len(indices))
 
 
-def _span(indices: Sequence[int], image: Image, axis: int) -> str:
-    """Return in words which slices are computed, e.g. ``"all 24 slices along axis 0"``.
+def _span(indices: Sequence[int], image: Image, axis: int, shown: ShownImage) -> str:
+    """Return in words which slices are computed, e.g. ``"all 24 axial slices"``.
 
     Parameters
     ----------
@@ -103,6 +104,7 @@ def _span(indices: Sequence[int], image: Image, axis: int) -> str:
         At least one.
     image : Image
     axis : int
+    shown : ShownImage
 
     Returns
     -------
@@ -112,4 +114,4 @@ def _span(indices: Sequence[int], image: Image, axis: int) -> str:
         return "the picture"
     n = len(indices)
     words = f"{'all ' * (n == image.n_planes(axis))}{n} slices" if n > 1 else f"slice {indices[0]}"
-    return f"{words} along axis {axis}"
+    return along_words(shown, axis, words)

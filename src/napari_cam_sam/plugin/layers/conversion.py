@@ -18,6 +18,7 @@ from napari_cam_sam.plugin.qt.plain_text import unescape_markup
 __all__ = [
     "data_position",
     "frame_shown",
+    "hides",
     "image_of",
     "in_units",
     "is_own",
@@ -29,6 +30,8 @@ __all__ = [
 ]
 
 _MOST_LABELS = 100
+# What is more transparent lets the image below be seen.
+_OPAQUE = 0.75
 
 
 def image_of(layer: Any, frame: int | None = None) -> Image:
@@ -140,6 +143,21 @@ def is_own(layer: Any) -> bool:
     bool
     """
     return "role" in mark_of(layer)
+
+
+def hides(layer: Any) -> bool:
+    """Check whether an image layer hides what lies below it, where it is shown.
+
+    Parameters
+    ----------
+    layer : napari.layers.Image
+
+    Returns
+    -------
+    bool
+    """
+    mixed = str(layer.blending).endswith(("additive", "minimum", "multiplicative"))
+    return bool(layer.opacity >= _OPAQUE and not mixed)
 
 
 def remarks_on(images: Iterable[Image]) -> str:

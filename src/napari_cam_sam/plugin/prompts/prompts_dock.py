@@ -64,6 +64,8 @@ class PromptsDock(Dock):
         # Where prompts were placed last, and which slices had prompts then.
         self._placed_on: tuple[int, int] | None = None
         self._placed_then: set[int] = set()
+        # The strategy that was listed last, before its settings were changed.
+        self._named = ""
         # What the last prompts leave out, in words.
         self._left_out: Callable[[], str] = str
         self._build()
@@ -221,7 +223,10 @@ class PromptsDock(Dock):
         name = next((name for name, preset in PRESETS.items() if preset == parameters), None)
         if not self.strategy.set_value(name):
             self.strategy.setCurrentIndex(-1)
-            self.strategy.setPlaceholderText("custom")
+            came = STRATEGIES.get(self._named)
+            # The numbers are another's, the rule is still known by what it was.
+            self.strategy.setPlaceholderText(f"custom (from {came[0]})" if came else "custom")
+        self._named = name or self._named
         self.preview.move_rule()
 
     def _parameters(self) -> PromptParameters:
@@ -239,6 +244,7 @@ class PromptsDock(Dock):
     def set_state(self, state: dict[str, Any]) -> None:
         """Take choices from a session."""
         if "rule" in state:
+            self._named = ""
             self.rule.set_value(PromptParameters(**state["rule"]))
         self.truth.rule.set_value(state.get("take"))
         self.truth.margin.setValue(int(state.get("margin", self.truth.margin.value())))
@@ -347,7 +353,10 @@ class PromptsDock(Dock):
     def _edit_mode(self, which: int, mode: str) -> None:
         def edit() -> None:
             self.workspace.plane()
+            # Nobody is to draw on an image that is not seen.
+            self.workspace.switch.show_image()
             layer = self.workspace.prompts.create()[which]
+            layer.visible = True
             self.workspace.viewer.layers.selection.active = layer
             layer.mode = mode
 

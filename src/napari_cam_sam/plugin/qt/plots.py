@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import QEvent, Qt, Signal
 from qtpy.QtWidgets import QWidget
 
 from napari_cam_sam.plugin.qt.dock import connect_until_destroyed
@@ -123,6 +123,12 @@ class Plot(QWidget):
         if self.isVisible():
             self._later.start()
 
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802 - Qt calls it so
+        """Draw it anew when the size of the text changes."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.FontChange:
+            self._repaint()
+
     def showEvent(self, event: Any) -> None:  # noqa: N802 - Qt calls it so
         """Draw what was to be drawn while nobody looked."""
         super().showEvent(event)
@@ -136,7 +142,9 @@ class Plot(QWidget):
             self._make_canvas()
         self.words.setVisible(False)
         self.canvas.setVisible(True)
-        colours = theme_colours(self._viewer.theme)
+        # As large as the texts around it: the preferences say more than the theme.
+        size = max(7.0, self.fontInfo().pointSizeF() - 1)
+        colours = replace(theme_colours(self._viewer.theme), size=size)
         self.figure.clear()
         self.figure.set_facecolor(colours.background)
         self._paint(self.figure, colours)

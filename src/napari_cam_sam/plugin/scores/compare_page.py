@@ -49,7 +49,7 @@ class ComparePage(QWidget):
         self._workspace = workspace
         self._found: list[ComparedPlane] = []
         self.button = button(
-            "Compare with ground-truth prompts",
+            "Compare prompts",
             "Segments each slice from its prompts and from prompts of the ground truth.",
         )
         self.row = TaskProgress()

@@ -19,6 +19,7 @@ from napari_cam_sam.plugin.qt.dock import connect_to_layers, connect_until_destr
 from napari_cam_sam.plugin.qt.widgets import ValueComboBox, form_layout, vbox
 from napari_cam_sam.plugin.scores.score_rows import Subject
 from napari_cam_sam.plugin.state.label_choice import LabelChoice
+from napari_cam_sam.plugin.state.plane_words import along_words
 from napari_cam_sam.plugin.state.truth_row import TruthRow
 
 if TYPE_CHECKING:
@@ -151,10 +152,12 @@ class ScoreInputs(QWidget):
         labels, truth = workspace.labels_layers(), workspace.truth()
         ours = [x for x in (workspace.own("labels"), workspace.own("preview")) if x is not None]
         others = [layer for layer in labels if layer not in ours]
+        of_another = workspace.truth_layer.is_of_another
+        others_here = [x for x in others if x != truth and not of_another(x)]
         maps = self._heatmap_layers()
         for name, layers, default in (
             ("truth", labels, truth),
-            ("prediction", ours + others, (*ours, *(x for x in others if x != truth), None)[0]),
+            ("prediction", ours + others, (*ours, *others_here, None)[0]),
             ("heatmap", maps, maps[0] if maps and is_own(maps[0]) else None),
         ):
             choice = getattr(self, name)
@@ -286,10 +289,10 @@ class ScoreInputs(QWidget):
     def words(self) -> str:
         """Return in words what would be scored."""
         image, (axis, _) = self._workspace.image(), self._workspace.plane()
-        along = f", {image.n_planes(axis)} slices along axis {axis}"
+        cut = along_words(self._workspace.shown, axis, f"{image.n_planes(axis)} slices")
         return (
             f"{self.prediction.currentText()} against {self.truth.currentText()}"
-            f"{along if image.spatial_ndim == 3 else ''}, distances in {_unit(image)}"
+            f"{f', {cut}' if image.spatial_ndim == 3 else ''}, distances in {_unit(image)}"
             f"{'; no heatmap, so none is scored' * (self.heatmap.value() is None)}."
         )
 

@@ -26,10 +26,10 @@ from napari_cam_sam.plugin.scores.agreement_layer import AgreementLayer, legend
 from napari_cam_sam.plugin.scores.compare_page import ComparePage
 from napari_cam_sam.plugin.scores.score_inputs import ScoreInputs
 from napari_cam_sam.plugin.scores.score_plots import CurvesPlot, PlanesPlot
-from napari_cam_sam.plugin.scores.score_rows import from_data
+from napari_cam_sam.plugin.scores.score_rows import from_data, key
 from napari_cam_sam.plugin.scores.score_table import ScoreTable
 from napari_cam_sam.plugin.scores.score_words import scores_words, why_no_curves
-from napari_cam_sam.plugin.scores.scoring_run import ScoringRun
+from napari_cam_sam.plugin.scores.scoring_run import LeftScores, ScoringRun
 from napari_cam_sam.plugin.scores.trust_page import TrustPage
 from napari_cam_sam.plugin.state.image_notice import ImageNotice
 from napari_cam_sam.plugin.viewer.attach import workspace_of
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     import napari
 
     from napari_cam_sam.evaluation.score_steps import SliceScores
+    from napari_cam_sam.plugin.state.image_keys import PixelsKey
 
 __all__ = ["ScoresDock"]
 
@@ -63,6 +64,9 @@ class ScoresDock(Dock):
         self.workspace = workspace_of(napari_viewer)
         self._state: ScoringRun | None = None
         self._next: ScoringRun | None = None
+        # What the table is of, and by image what it held of those that were left.
+        self._pixels: PixelsKey | None = None
+        self._left: dict[PixelsKey, LeftScores] = {}
         self._overlaid = False
         # Where rows are from that were not scored here.
         self._rows_from = "the session"
@@ -151,16 +155,34 @@ class ScoresDock(Dock):
         connect_until_destroyed(self, removed, self._layer_removed)
 
     def _image_changed(self) -> None:
+        self._put_aside()
         # The viewer tells of another frame a moment after it shows it: what was begun meanwhile
         # is of that frame, and goes on.
         if not self.choices.are_those_of(self._next):
             self._forget()
-        self._state = None
-        self.table.set_rows([], None)
+        self._bring_back()
         self.comparison.clear()
-        self.curves.show_message("")
-        self.along.show_message("")
+        self.along.show_rows(self.table.rows(), self.table.subject)
+        self.curves.show_run(self._state)
+        self._mark_plane()
         self._refresh()
+
+    def _put_aside(self) -> None:
+        """Keep the scores of the image that is left, for as long as that is open."""
+        table, shown = self.table, self.workspace.shown
+        if table.subject is not None and self._pixels not in (None, shown.pixels_key()):
+            older = frozenset(key(row) for row in table.rows() if table.is_older(row))
+            held = LeftScores(self._state, table.rows(), table.subject, older, self._rows_from)
+            self._left[self._pixels] = held
+        there = {layer.unique_id for layer in shown.images()}
+        self._left = {of: left for of, left in self._left.items() if of.layer in there}
+
+    def _bring_back(self) -> None:
+        """Show the scores that the image had when it was left, or none."""
+        self._pixels = self.workspace.shown.pixels_key()
+        left = self._left.pop(self._pixels, LeftScores(rows_from=self._rows_from))
+        self._state, self._rows_from = left.state, left.rows_from
+        self.table.set_rows(left.rows, left.subject, left.older)
 
     def _forget(self) -> None:
         """Leave what was scored, and what is being scored: it would come into another table."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_cam_sam.images.geometry import Geometry
 from napari_cam_sam.images.image import Image
-from napari_cam_sam.plugin.scores.score_rows import Subject, missing
+from napari_cam_sam.plugin.scores.score_rows import Key, Subject, missing
 
 if TYPE_CHECKING:
     from napari_cam_sam.evaluation.score_steps import (
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         VolumeScores,
     )
 
-__all__ = ["ScoringRun"]
+__all__ = ["LeftScores", "ScoringRun"]
 
 
 @dataclass(eq=False)
@@ -115,3 +115,26 @@ class ScoringRun:
             counts = "counts" if whole.empty_planes == 1 else "count"
             said.append(f"{missing(whole)} and {counts} as missed")
         self.words = "; ".join(said) + "."
+
+
+@dataclass(frozen=True)
+class LeftScores:
+    """What the table held of an image when another one was chosen.
+
+    Attributes
+    ----------
+    state : ScoringRun or None
+        None where the rows were not scored in this dock.
+    rows : list of ScoredRow
+    subject : Subject or None
+    older : frozenset
+        Which rows were of before the last edit.
+    rows_from : str
+        Where rows are from that were not scored in this dock.
+    """
+
+    state: ScoringRun | None = None
+    rows: list[ScoredRow] = field(default_factory=list)
+    subject: Subject | None = None
+    older: frozenset[Key] = frozenset()
+    rows_from: str = ""

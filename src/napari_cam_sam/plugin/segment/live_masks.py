@@ -53,7 +53,7 @@ class LiveMasks(ElidedCheckBox):
     """
 
     def __init__(self, workspace: Workspace, segmenter: SegmenterChoice, row: TaskProgress) -> None:
-        super().__init__("Update while prompts move")
+        super().__init__("Follow the prompts")
         self.setToolTip("Updates the masks at once where the slice is encoded.")
         self.setChecked(True)
         self._workspace, self._segmenter, self._row = workspace, segmenter, row

@@ -56,7 +56,7 @@ class MaskReview(QWidget):
         self.overlap = ValueComboBox(
             "How to treat pixels labelled as another object.",
             (
-                ("keep existing labels", "keep", "Pixels of other objects stay as they are."),
+                ("keep existing", "keep", "Pixels of other objects stay as they are."),
                 ("overwrite", "overwrite", "The new mask wins."),
             ),
         )

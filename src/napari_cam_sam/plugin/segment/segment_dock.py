@@ -79,7 +79,7 @@ class SegmentDock(Dock):
         of_pictures: dict[QAbstractButton, str] = {
             self.run: "Segment (S)",
             review.accept: "Accept (C)",
-            self._everything.title: "All masks of this picture",
+            self._everything.title: "All masks here",
         }
         PictureWords(workspace.shown, all_slices, of_pictures, self)
         self._connect()

@@ -2,38 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from napari.layers import Image as ImageLayer
 from qtpy.QtCore import QObject, Signal
 
-from napari_cam_sam.plugin.layers.conversion import is_own
+from napari_cam_sam.plugin.layers.conversion import hides, is_own
 from napari_cam_sam.plugin.layers.layer_axes import mark_of
 from napari_cam_sam.plugin.qt.plain_text import unescape_markup
 from napari_cam_sam.plugin.qt.task_progress import any_running
 from napari_cam_sam.plugin.qt.timers import single_shot_timer
+from napari_cam_sam.plugin.state.image_switch import ImageSwitch
 from napari_cam_sam.plugin.state.own_layers import OwnLayers
 
 __all__ = ["ImageInView"]
 
 _AGAIN_MS = 500
-# What is more transparent lets the image below be seen.
-_OPAQUE = 0.75
 
 
 class ImageInView(QObject):
-    """Works on the image that the user brings to the front, where nothing is lost by that.
+    """Works on the image that the user brings to the front.
 
-    Where work lies on the image before, or something runs, it stays, and `words` says so.
+    While something runs it waits, and `words` says so. Maps of the image are no images to work on.
 
     Parameters
     ----------
     own : OwnLayers
         Over the image that is worked on.
-    has_scores : callable
-        Whether there are scores, which are of one image.
+    switch : ImageSwitch
+        Shows and hides images, too.
     parent : QObject
     """
 
@@ -43,11 +41,11 @@ class ImageInView(QObject):
     def __init__(
         self,
         own: OwnLayers,
-        has_scores: Callable[[], bool],
+        switch: ImageSwitch,
         parent: QObject,
     ) -> None:
         super().__init__(parent)
-        self._own, self._has_scores = own, has_scores
+        self._own, self._switch = own, switch
         shown = self._shown = own.shown
         self.seen: Any = None
         """The image that is seen while another one is worked on; None where that is seen."""
@@ -58,7 +56,8 @@ class ImageInView(QObject):
         self._again = single_shot_timer(self, self._when_quiet, _AGAIN_MS)
         layers = shown.viewer.layers
         layers.events.inserted.connect(self._inserted)
-        for event in (layers.events.removed, layers.events.reordered, layers.events.renamed):
+        layers.events.reordered.connect(self._brought_up)
+        for event in (layers.events.removed, layers.events.renamed):
             event.connect(self._look_soon)
         layers.selection.events.active.connect(self._selected)
         shown.image_chosen.connect(self._chosen)
@@ -74,12 +73,9 @@ class ImageInView(QObject):
         return "Boxes are drawn on {}, but you see {}.".format(*names)
 
     def work_on_seen(self) -> None:
-        """Work on the image that is seen; what was drawn on the one before is hidden with it."""
-        before, seen = self._shown.layer, self.seen
-        if seen is None or seen not in self._shown.viewer.layers:
-            return
-        self._own.put_away_of(before)
-        self._shown.choose(seen)
+        """Work on the image that is seen."""
+        if self.seen is not None and self.seen in self._shown.viewer.layers:
+            self._shown.choose(self.seen)
 
     def _hear(self, layer: Any) -> None:
         if isinstance(layer, ImageLayer) and not is_own(layer):
@@ -98,7 +94,7 @@ class ImageInView(QObject):
             self._brought_up()
 
     def _brought_up(self, _: object = None) -> None:
-        self._brought = True
+        self._brought |= not self._switch.switching
         self._soon.start()
 
     def _look_soon(self, _: object = None) -> None:
@@ -109,9 +105,10 @@ class ImageInView(QObject):
         self._soon.start()
 
     def _when_quiet(self) -> None:
-        self._own.layer_list.when_quiet(self._look)
+        self._own.layer_list.when_quiet(self.look)
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Work on the image that is in front, if the user brought it there."""
         self.seen = self._in_front()
         if self.seen is not None and self._brought:
             if any_running():
@@ -131,24 +128,24 @@ class ImageInView(QObject):
         for layer in reversed(shown.images()):
             if layer == shown.layer and layer.visible:
                 return None
-            hides = layer.opacity >= _OPAQUE and not str(layer.blending).endswith(
-                ("additive", "minimum", "multiplicative")
-            )
-            if layer.visible and hides and not shown.masks.is_mask(layer):
+            if layer.visible and hides(layer) and not shown.masks.is_mask(layer):
                 return layer
         return None
 
     def _may_follow(self, layer: Any) -> bool:
-        """Return whether nothing is on the image worked on, and the other is no map of it."""
+        """Return whether an image is none that the user looks at for the one worked on."""
         shown = self._shown
+        worked_on: Any = shown.layer
+        same_grid = shown.mismatch(layer) is None
         maps = (
             not layer.rgb
             and np.dtype(layer.dtype).kind == "f"
             and 0 <= layer.contrast_limits_range[0] <= layer.contrast_limits_range[1] <= 1
-            and shown.mismatch(layer) is None
+            and same_grid
         )
         derived = mark_of(layer).get("of") is not None
+        # One volume is hidden to compare it with another, slice by slice.
+        compared = same_grid and layer.ndim > 2 and not worked_on.visible
         # A mask is worked on only because the user said so.
-        mask = shown.masks.is_mask(shown.layer)
-        stays = shown.is_used(shown.layer) or mask or self._has_scores()
-        return not (stays or maps or derived)
+        stays = shown.masks.is_mask(worked_on) or (compared and shown.is_used(worked_on))
+        return not (maps or derived or stays)

@@ -27,6 +27,8 @@ class MaskFinder:
     def __init__(self, layers: Any) -> None:
         # By layer: the array that was looked at, whether it is a mask, and the labels in it.
         self._seen: dict[Any, tuple[Any, bool, Image | None]] = {}
+        self.taken: dict[Any, Any] = {}
+        """By the id of an image layer that is a mask, the labels that were made of it."""
         layers.events.removed.connect(self._forget)
 
     def is_mask(self, layer: Any) -> bool:

@@ -135,13 +135,6 @@ class OwnLayers:
                 layer.visible = True
                 self._put_away.remove(layer.unique_id)
 
-    def put_away_of(self, image: Any) -> None:
-        """Hide the layers of an image that is left; they come back with it."""
-        for layer in self.shown.viewer.layers:
-            if is_own(layer) and mark_of(layer).get("of") == image.unique_id and layer.visible:
-                layer.visible = False
-                self._put_away.add(layer.unique_id)
-
     def _put_below_prompts(self, layer: Any) -> None:
         """Move a new layer below the prompts of its image, but never below the image itself."""
         layers, image = self.shown.viewer.layers, self.shown.layer
@@ -153,10 +146,14 @@ class OwnLayers:
         place = max(min(prompts, default=len(layers)), layers.index(image) + 1)
         if mark_of(layer)["role"] == "heatmap":
             # It tints what lies below: the image, and not the colours of masks and truth. Below
-            # another image it would be hidden. By index: the list of a dock is a proxy, and gives
-            # another object each time.
-            here = layers.index(layer)
-            images = [i for i in range(place) if i != here and isinstance(layers[i], Image)]
+            # another image that is seen it would be hidden: a mask that was opened as an image is
+            # not seen beside its truth. By index: the list of a dock is a proxy, and gives another
+            # object each time.
+            here, own = layers.index(layer), layers.index(image)
+            images = [
+                i for i in range(place)
+                if i == own or (i != here and isinstance(layers[i], Image) and layers[i].visible)
+            ]  # fmt: skip
             place = max(images) + 1
         if layers.index(layer) > place:
             layers.move(layers.index(layer), place)

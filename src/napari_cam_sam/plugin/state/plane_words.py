@@ -11,9 +11,17 @@ from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QAbstractButton, QWidget
 
 from napari_cam_sam.plugin.layers.layer_geometry import axis_steps
+from napari_cam_sam.plugin.layers.views import views_of
 from napari_cam_sam.plugin.state.shown_image import ShownImage
 
-__all__ = ["PictureWords", "picture_words", "plane_label", "slider_label", "slider_number"]
+__all__ = [
+    "PictureWords",
+    "along_words",
+    "picture_words",
+    "plane_label",
+    "slider_label",
+    "slider_number",
+]
 
 
 def slider_number(shown: ShownImage, index: int) -> int:
@@ -94,6 +102,29 @@ def plane_label(shown: ShownImage) -> str:
     """
     _, index = shown.plane()
     return "" if shown.is_picture else f"Slice {index}{slider_label(shown)}: "
+
+
+def along_words(shown: ShownImage, axis: int, words: str) -> str:
+    """Return words on slices that say which way these are cut.
+
+    Parameters
+    ----------
+    shown : ShownImage
+    axis : int
+        That they are cut along.
+    words : str
+        E.g. ``"24 slices"``.
+
+    Returns
+    -------
+    str
+        E.g. ``"24 axial slices"``, or ``"24 slices along axis 0"`` where nothing says how a
+        patient lies in the image.
+    """
+    names = [view.name.lower() for view in views_of(shown.layer) if view.axis == axis]
+    if not names or names[0].startswith("axis"):
+        return f"{words} along axis {axis}"
+    return re.sub(r"\bslice", f"{names[0]} slice", words)
 
 
 def picture_words(shown: ShownImage, text: str) -> str:

@@ -102,6 +102,15 @@ class ShownImage(QObject):
         """List the image layers that are the user's."""
         return [x for x in self.viewer.layers if isinstance(x, ImageLayer) and not is_own(x)]
 
+    def to_choose(self) -> list[Any]:
+        """List the images to choose from: all but the masks of which there are labels."""
+        layers = self.viewer.layers
+        return [
+            one
+            for one in self.images()
+            if one == self._layer or self.masks.taken.get(one.unique_id) not in layers
+        ]
+
     @property
     def layer(self) -> Any | None:
         """The image layer that is worked on."""
@@ -235,10 +244,18 @@ class ShownImage(QObject):
         found = None if self.layer is None else mark_of(self.layer).get(name)
         return found if isinstance(found, str) and not is_factory(found) else None
 
-    def mismatch(self, layer: Any) -> str | None:
-        """Return why a layer does not lie on the image's grid; None where it does."""
+    def mismatch(self, layer: Any, of: Any = None) -> str | None:
+        """Return why a layer does not lie on the grid of an image; None where it does.
+
+        Parameters
+        ----------
+        layer : napari layer
+        of : napari.layers.Image, optional
+            The one that is worked on, by default.
+        """
         try:
-            image, other = self.image(), image_of(layer, frame_shown(self.viewer, layer))
+            image = self.image() if of is None else image_of(of, frame_shown(self.viewer, of))
+            other = image_of(layer, frame_shown(self.viewer, layer))
         except CamSamError as error:
             return str(error)
         if other.spatial_shape != image.spatial_shape:
@@ -248,7 +265,11 @@ class ShownImage(QObject):
             )
         # A layer made in the viewer, as by its button for new labels, copies what is shown alone.
         true = true_geometry(layer)
-        reason = misplaced(layer, self._layer) if true is None else image.geometry.matches(true)
+        reason = (
+            misplaced(layer, self._layer if of is None else of)
+            if true is None
+            else image.geometry.matches(true)
+        )
         if reason is None:
             return None
         words = f"{layer.name} does not lie where {image.name} does: {reason}"

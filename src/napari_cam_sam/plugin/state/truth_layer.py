@@ -11,7 +11,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.image import Image
-from napari_cam_sam.plugin.layers.conversion import frame_shown, image_of, is_own
+from napari_cam_sam.plugin.layers.conversion import frame_shown, hides, image_of, is_own
 from napari_cam_sam.plugin.layers.layer_axes import mark_of
 from napari_cam_sam.plugin.state.shown_image import ShownImage
 
@@ -35,25 +35,60 @@ class TruthLayer(QObject):
 
     def __init__(self, shown: ShownImage, parent: QObject) -> None:
         super().__init__(parent)
-        self._shown = shown
-        self._chosen: Any = None
+        self.shown = shown
+        # By image, the labels that were chosen.
+        self._chosen: dict[Any, Any] = {}
+        # By labels, the picture that they were made, opened or chosen for.
+        self._owners: dict[Any, Any] = {}
         # By layer: the array that was looked at, and whether it was empty then.
         self._began_empty: dict[Any, tuple[Any, bool]] = {}
-        shown.image_chosen.connect(self._forget)
 
     def candidates(self) -> list[Any]:
-        """List all labels layers but those that only show something."""
+        """List the labels layers but what only shows something, or lies on another image alone."""
         return [
             layer
-            for layer in self._shown.viewer.layers
-            if isinstance(layer, Labels) and mark_of(layer).get("role") not in _NO_TRUTH
+            for layer in self.shown.viewer.layers
+            if isinstance(layer, Labels)
+            and mark_of(layer).get("role") not in _NO_TRUTH
+            and not self._is_elsewhere(layer)
         ]
+
+    def _is_elsewhere(self, layer: Any) -> bool:
+        """Return whether labels lie on the grid of another image, and not on this one's."""
+        shown = self.shown
+        return shown.mismatch(layer) is not None and any(
+            shown.mismatch(layer, one) is None for one in shown.images() if one != shown.layer
+        )
 
     def choose(self, layer: Any | None) -> None:
         """Set the truth, in every dock."""
-        if layer is not self._chosen:
-            self._chosen = layer
+        if layer is not self._chosen.get(self._image()):
+            self._chosen[self._image()] = layer
+            self.claim(layer)
             self.changed.emit()
+
+    def claim(self, layer: Any | None) -> None:
+        """Note that labels are the truth of the picture that is worked on, and of no other.
+
+        Pictures have one grid as soon as they are of one size. What lies on the grid of a volume
+        may be of several, and so may what lies on channels, which are seen together.
+        """
+        shown = self.shown
+        if layer is None or not shown.is_picture or not hides(shown.layer):
+            return
+        if shown.mismatch(layer) is None:
+            self._owners.setdefault(layer.unique_id, self._image())
+
+    def owner(self, layer: Any) -> Any | None:
+        """Return the id of the image that labels are of, where that is known."""
+        return mark_of(layer).get("of", self._owners.get(layer.unique_id))
+
+    def is_of_another(self, layer: Any) -> bool:
+        """Return whether labels are known to be of another image than the one worked on."""
+        return self.owner(layer) not in (None, self._image())
+
+    def _image(self) -> Any:
+        return self.shown.frame_key().layer
 
     def find(self) -> Any | None:
         """Find the layer that was chosen, else one on the image's grid that is not ours.
@@ -61,12 +96,15 @@ class TruthLayer(QObject):
         New labels, which begin empty, are for painting: only the user can say that they are the
         truth, by the list or by their name.
         """
-        if self._chosen is not None and self._chosen in self._shown.viewer.layers:
-            return self._chosen
+        chosen = self._chosen.get(self._image())
+        if chosen is not None and chosen in self.shown.viewer.layers:
+            return chosen
         fitting = [
             layer
             for layer in self.candidates()
-            if not is_own(layer) and self._shown.mismatch(layer) is None
+            if not is_own(layer)
+            and not self.is_of_another(layer)
+            and self.shown.mismatch(layer) is None
         ]
         called = [x for x in fitting if any(w in x.name.lower() for w in ("truth", "gt"))]
         filled = [layer for layer in fitting if not self._was_empty(layer)]
@@ -102,14 +140,11 @@ class TruthLayer(QObject):
         CamSamError
             Without a layer, or where it does not lie on the image's grid.
         """
-        if layer is None or layer not in self._shown.viewer.layers:
+        if layer is None or layer not in self.shown.viewer.layers:
             raise CamSamError(
                 "No ground truth: press Open mask…, or add labels on the image's grid."
             )
-        reason = self._shown.mismatch(layer)
+        reason = self.shown.mismatch(layer)
         if reason is not None:
             raise CamSamError(reason)
-        return image_of(layer, frame_shown(self._shown.viewer, layer))
-
-    def _forget(self) -> None:
-        self._chosen = None
+        return image_of(layer, frame_shown(self.shown.viewer, layer))

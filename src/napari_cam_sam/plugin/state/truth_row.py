@@ -104,7 +104,7 @@ class TruthRow(QWidget):
             return
         layers = [_layer(mask, workspace) for mask in masks]
         for labels in reversed(layers):
-            add_truth(workspace.shown, labels)
+            add_truth(workspace.truth_layer, labels)
         workspace.choose_truth(layers[0])
         notes = list(dict.fromkeys(note for mask in masks for note in mask.notes))
         if len(masks) > 1:

@@ -11,6 +11,7 @@ from napari_cam_sam.plugin.qt.dock import DeletedByQt
 from napari_cam_sam.plugin.state.dock_registry import DockRegistry
 from napari_cam_sam.plugin.state.heatmap_layers import HeatmapLayers
 from napari_cam_sam.plugin.state.image_in_view import ImageInView
+from napari_cam_sam.plugin.state.image_switch import ImageSwitch
 from napari_cam_sam.plugin.state.layer_list import LayerListGuard
 from napari_cam_sam.plugin.state.looks import Looks
 from napari_cam_sam.plugin.state.mask_images import MaskImages
@@ -44,6 +45,8 @@ class Workspace(DeletedByQt, QObject):
     heatmaps : HeatmapLayers
     prompts : PromptLayers
     masks : MaskLayers
+    switch : ImageSwitch
+        Shows the image that is worked on, and hides what is of others.
     in_view : ImageInView
         Follows the image that the user sees.
     looks : Looks
@@ -89,8 +92,9 @@ class Workspace(DeletedByQt, QObject):
         self.masks = MaskLayers(self.layers, self.prompts, self)
         self.looks = Looks(self.shown, self.truth_layer, self.masks, self)
         self.shown.axis_changed.connect(self.layers.show_fitting)
-        self.in_view = ImageInView(self.layers, lambda: bool(self.docks.score_rows()), self)
-        self._masks = MaskImages(self.shown, self.layer_list, self)
+        self.switch = ImageSwitch(self.layers, self.truth_layer, self)
+        self.in_view = ImageInView(self.layers, self.switch, self)
+        self._masks = MaskImages(self.in_view, self.truth_layer, self.layer_list, self)
         self._name_parts()
         viewer.layers.events.inserted.connect(self._layer_inserted)
         viewer.layers.events.removed.connect(self._layer_removed)

@@ -97,7 +97,11 @@ class TrainingForm(QWidget):
         self.window.offer(
             [
                 ("automatic", WindowParameters()),
-                ("as in the Heatmap dock", _AS_SHOWN, "The window chosen for the image shown."),
+                (
+                    "as the image shown",
+                    _AS_SHOWN,
+                    "The window chosen for it in the step of heatmaps.",
+                ),
                 ("minimum to maximum", WindowParameters("minmax")),
                 *((name, WindowParameters(name)) for name in CT_PRESETS),
             ]
@@ -116,7 +120,7 @@ class TrainingForm(QWidget):
             self,
             form_layout(first),
             Section("More settings", more, opened=False),
-            Section("Augmentation of training images", self.augmentation, opened=False),
+            Section("Augmentation", self.augmentation, opened=False),
         )
 
         self.set_value(self._base)

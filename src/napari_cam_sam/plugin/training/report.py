@@ -12,7 +12,13 @@ from qtpy.QtWidgets import QHeaderView, QTableWidget, QTableWidgetItem, QWidget
 
 from napari_cam_sam.plugin.qt.plain_text import Label, RichLabel, plain_tip
 from napari_cam_sam.plugin.qt.plots import Plot, ThemeColours, style_axes
-from napari_cam_sam.plugin.qt.tables import format_score, make_read_only, set_headers, set_rows
+from napari_cam_sam.plugin.qt.tables import (
+    fit_columns,
+    format_score,
+    make_read_only,
+    set_headers,
+    set_rows,
+)
 from napari_cam_sam.plugin.qt.widgets import vbox
 from napari_cam_sam.wording import counted
 
@@ -22,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainingReport", "result_words"]
 
+# Of a table that is shown without scrolling.
+_MOST_ROWS = 10
 # How many columns of the confusion share the width of the dock.
 _STRETCHED = 8
 # From few to all of a class: one hue, lighter to darker, which all eyes tell apart.
@@ -37,6 +45,39 @@ _CLASS_HEADS = (
 )
 
 
+class _ShortTable(QTableWidget):
+    """A table as high as its rows, whose columns are at least as wide as their names.
+
+    Where they are wider than the table, they are scrolled.
+    """
+
+    def __init__(self, rows: int = 0, columns: int = 0) -> None:
+        super().__init__(rows, columns)
+        self.horizontalScrollBar().rangeChanged.connect(self.fit)
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802 - Qt calls it so
+        """Fit it when the size of the text changes."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.FontChange:
+            self.fit()
+
+    def showEvent(self, event: Any) -> None:  # noqa: N802 - Qt calls it so
+        """Fit it once the size of its text is known."""
+        super().showEvent(event)
+        self.fit()
+
+    def fit(self, *_: int) -> None:
+        """Give the names of columns and the rows the room that they need."""
+        heads = self.horizontalHeader()
+        if heads.sectionResizeMode(0) == QHeaderView.ResizeMode.Stretch:
+            hints = [heads.sectionSizeHint(i) for i in range(self.columnCount())]
+            heads.setMinimumSectionSize(max(hints))
+        rows = sum(self.rowHeight(i) for i in range(min(self.rowCount(), _MOST_ROWS)))
+        bar = self.horizontalScrollBar()
+        below = bar.sizeHint().height() if bar.maximum() > bar.minimum() else 0
+        self.setFixedHeight(rows + heads.sizeHint().height() + below + 2 * self.frameWidth() + 2)
+
+
 class TrainingReport(QWidget):
     """The figures of the reported part: all, a class each, confusion and calibration.
 
@@ -50,11 +91,11 @@ class TrainingReport(QWidget):
         self.words = RichLabel()
         self.words.setWordWrap(True)
         self.words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.classes = QTableWidget(0, len(_CLASS_HEADS))
+        self.classes = _ShortTable(0, len(_CLASS_HEADS))
         make_read_only(self.classes)
         set_headers(self.classes, _CLASS_HEADS)
         self.confusion_title = Label("Rows: true class. Columns: predicted class.", wraps=True)
-        self.confusion = QTableWidget()
+        self.confusion = _ShortTable()
         make_read_only(self.confusion)
         self.confusion.verticalHeader().setVisible(True)
         self.confusion.setSelectionMode(QTableWidget.SelectionMode.NoSelection)
@@ -77,19 +118,11 @@ class TrainingReport(QWidget):
             self._show_confusion(figures)
             self.calibration.show_figures(figures)
 
-    def changeEvent(self, event: QEvent) -> None:  # noqa: N802 - Qt calls it so
-        """Fit the tables when the size of the text changes."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.FontChange:
-            for table in (self.classes, self.confusion):
-                _fit(table)
-
     def _show_classes(self, figures: Figures) -> None:
         rows = [(c.name, c.n, c.precision, c.recall, c.f1, c.auroc) for c in figures.classes]
         set_rows(self.classes, rows)
-        self.classes.resizeColumnsToContents()
-        self.classes.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        _fit(self.classes)
+        fit_columns(self.classes)
+        self.classes.fit()
 
     def _show_confusion(self, figures: Figures) -> None:
         names = [one.name for one in figures.classes]
@@ -113,7 +146,10 @@ class TrainingReport(QWidget):
         stretched = len(names) <= _STRETCHED
         mode = QHeaderView.ResizeMode.Stretch if stretched else QHeaderView.ResizeMode.Interactive
         table.horizontalHeader().setSectionResizeMode(mode)
-        _fit(table)
+        table.fit()
+
+
+_CALIBRATION = "Right as often as sure?"
 
 
 class CalibrationPlot(Plot):
@@ -134,6 +170,7 @@ class CalibrationPlot(Plot):
         def paint(figure: Any, colours: ThemeColours) -> None:
             axes = figure.subplots()
             style_axes(axes, colours, "Confidence", "Accuracy")
+            axes.set_title(_CALIBRATION, color=colours.text, fontsize=colours.size)
             axes.plot([0, 1], [0, 1], "--", color=colours.text, lw=1)
             at = [one.confidence for one in bins], [one.accuracy for one in bins]
             axes.plot(*at, color=colours.first, lw=1)
@@ -201,9 +238,3 @@ _PARTS = {"train": "for training", "validation": "for validation", "test": "for 
 def _short(name: str) -> str:
     """Leave of a path the file and its folder; for rich text."""
     return escape("/".join(Path(name).parts[-2:]))
-
-
-def _fit(table: QTableWidget) -> None:
-    """Let a short table be as high as its rows."""
-    rows = min(table.rowCount(), 10) * table.verticalHeader().defaultSectionSize()
-    table.setFixedHeight(rows + table.horizontalHeader().sizeHint().height() + 4)

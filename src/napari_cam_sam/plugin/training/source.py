@@ -33,8 +33,8 @@ _TYPED_MS = 400
 _NAMED = 8
 
 _KINDS = (
-    ("a folder, one subfolder per class", FOLDER,
-     "FOLDER/benign/*.png, FOLDER/malignant/*.png, …: the folder names are the classes."),
+    ("a folder", FOLDER,
+     "One subfolder per class: FOLDER/benign/*.png, FOLDER/malignant/*.png, …"),
     ("a table (CSV)", TABLE,
      "Columns path and label, optionally group (the patient), axis and plane; or image "
 "and truth: slices of volumes, labelled by whether the ground truth is in them."),
@@ -65,7 +65,10 @@ class TrainingSource(QWidget):
         self._parts: dict[str, QWidget] = {
             FOLDER: self.folder, TABLE: self.table, PLANES: self.tagging
         }  # fmt: skip
-        vbox(self, form_layout((("Train on", self.kind),)), *self._parts.values())
+        self._rows = form_layout(
+            (("Train on", self.kind), ("Images in", self.folder), ("Table", self.table))
+        )
+        vbox(self, self._rows, self.tagging)
         self._looker = LatestOnly(self._looked, self._refused, self)
         self._typed = single_shot_timer(self, self.look, _TYPED_MS)
         self.kind.currentIndexChanged.connect(self._kind_changed)
@@ -213,7 +216,11 @@ class TrainingSource(QWidget):
 
     def _kind_changed(self) -> None:
         for kind, widget in self._parts.items():
-            widget.setVisible(self.kind.value() == kind)
+            seen = self.kind.value() == kind
+            if isinstance(widget, PathRow):
+                self._rows.setRowVisible(widget, seen)
+            else:
+                widget.setVisible(seen)
         self.look()
 
     def _tags_changed(self, _: object = None) -> None:

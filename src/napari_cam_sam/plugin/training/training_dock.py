@@ -106,7 +106,7 @@ class TrainingDock(Dock):
         )
 
         training, result = QWidget(), QWidget()
-        folder, buttons = form_layout((("Folder", self.output),)), hbox(self.run, self.resume)
+        folder, buttons = form_layout((("Save in", self.output),)), hbox(self.run, self.resume)
         vbox(training, folder, self.plan, buttons, self.row, self.curves)
         vbox(result, self.use, self.report)
         self.sections = [
@@ -186,7 +186,8 @@ class TrainingDock(Dock):
             if self.source.stands_alone(count_parts(parameters)):
                 words += f" {NEIGHBOURS}"
             elif parameters.join_copies:
-                words += " Near copies of an image stay in one part."
+                words += " Near copies are never split between training and testing."
+            words += " How long it takes is said once it runs."
         if unfinished:
             words += " The folder holds an unfinished training: Resume continues it."
         self.plan.setText(words)
@@ -351,7 +352,7 @@ class TrainingDock(Dock):
             workspace.viewer.window.add_plugin_dock_widget("napari-cam-sam", "CAM → SAM")
             workspace.docks.dispatch("use classifier", path)
         self._handed = path
-        self.row.set_message(f"{path} is selected in the Heatmap dock.")
+        self.row.set_message(f"{path} is now the classifier for heatmaps.")
 
     def _classifier_changed(self) -> None:
         """Say no longer that the new classifier is selected, where another is."""
