@@ -207,6 +207,8 @@ class ScoresDock(Dock):
             self.row.set_message(problem)
             return
         subject, axis = self.table.subject, self.workspace.plane()[0]
+        if subject is None:
+            self.table.set_unit(self.choices.subject().unit)
         self.row.set_message(scores_words(self.choices, state, subject, axis, self._rows_from))
 
     def _say_what_lacks(self, problem: str | None) -> None:
