@@ -314,6 +314,7 @@ class HeatmapDock(Dock):
         for row in (self.row, self.saving.row):
             row.look_again()
         self._show_plan()
+        self._offer_saving()
         self.planned.emit()
 
     def _show_plan(self) -> None:

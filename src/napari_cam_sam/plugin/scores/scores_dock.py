@@ -196,6 +196,9 @@ class ScoresDock(Dock):
 
     def _refresh(self, _: object = None) -> None:
         problem, state = self.choices.problem(), self._state
+        if self.table.subject is None:
+            with suppress(CamSamError):
+                self.table.set_unit(self.choices.subject().unit)
         self._say_what_lacks(problem)
         self.run.setEnabled(problem is None and self._next is None)
         self.comparison.refresh(problem, self.choices.key_or_none())
@@ -207,8 +210,6 @@ class ScoresDock(Dock):
             self.row.set_message(problem)
             return
         subject, axis = self.table.subject, self.workspace.plane()[0]
-        if subject is None:
-            self.table.set_unit(self.choices.subject().unit)
         self.row.set_message(scores_words(self.choices, state, subject, axis, self._rows_from))
 
     def _say_what_lacks(self, problem: str | None) -> None:
