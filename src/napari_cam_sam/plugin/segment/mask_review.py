@@ -51,7 +51,7 @@ class MaskReview(QWidget):
         self.before = button("◀", "Previous candidate mask.")
         self.after = button("▶", "Next candidate mask.")
         self.which = ValueComboBox("The object whose candidates the arrows step through.")
-        self.shown = WrappingLabel()
+        self.shown = WrappingLabel(lines=3)
         self.target = ValueComboBox(
             "The labels layer for accepted masks; each object gets the label of its number."
         )
