@@ -234,3 +234,15 @@ def test_two_boxes_of_an_object_are_told_apart(dock: SegmentDock) -> None:
     assert ": object 1: mask 1 of 3, expected IoU 0.90; object 2: mask 1" in seen(1, 2)
     assert "object 1, box 1: mask" in seen(1, 1, 2)
     assert "; object 2: mask" in seen(1, 1, 2)
+
+
+def test_of_a_picture_it_counts_no_slices(qapp: Any, finish: Finish) -> None:
+    viewer = ViewerModel()
+    viewer.add_image(np.random.default_rng(0).normal(40, 4, (24, 28)), name="photo")
+    dock = SegmentDock(viewer)
+    show(dock, 0)
+    dock.review.accept_masks(everywhere=True)
+    assert dock.row.words.text() == "Accepted the mask; Ctrl-Z undoes it."
+    dock.review.undo_accept()
+    assert dock.row.words.text() == "Acceptance undone."
+    finish(dock.row)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from napari.components import ViewerModel
 
+from napari_cam_sam.plugin.scores.score_table import ScoreTable
 from napari_cam_sam.plugin.state.heatmap_record import HeatmapRecord
 from napari_cam_sam.plugin.workflow.workflow_dock import WorkflowDock
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
@@ -192,3 +194,17 @@ def test_headings_name_the_unit_before_the_first_scoring(work: Work) -> None:
     heads = [work.scores.table.horizontalHeaderItem(i).text() for i in range(5)]
     assert "distances in mm" in work.scores.row.words.text()
     assert heads[3] == "HD95 mm"
+
+
+def test_the_row_of_the_slice_shown_is_scrolled_to(work: Work, qtbot: Any) -> None:
+    work.score()
+    scored, table = work.scores.table, ScoreTable()
+    (row,) = (one for one in scored.rows() if one.kind == "plane" and one.number == 1)
+    table.set_rows([replace(row, number=i) for i in range(60)], scored.subject)
+    qtbot.addWidget(table)
+    table.resize(300, 200)
+    table.show()
+    qtbot.waitExposed(table)
+    table.select_plane(55)
+    at = table.item(55, 0)
+    assert table.viewport().rect().contains(table.visualItemRect(at).center())
