@@ -223,9 +223,9 @@ def test_what_is_missing_is_said_and_nothing_can_be_pressed(qapp: Any) -> None:
     assert not dock.run.isEnabled()
     assert "Open an image" in dock.row.words.text()
     viewer.add_image(np.random.default_rng(0).random((4, 40, 40)))
-    assert dock.row.words.text() == (
-        "No classifier? Go to step 2: draw a box, or take boxes from a truth."
-    )
+    assert dock.row.words.text() == "No classifier? Go to step 2: draw a box."
+    assert not dock.saving.button.isEnabled()
+    assert dock.saving.button.toolTip() == "No heatmap along this axis yet: compute one first."
     # What only a classifier needs is not in the way to step 2.
     for_classifiers = (
         dock.classifier.target, dock.least, dock.method, dock.classifier.layer, dock.planes,

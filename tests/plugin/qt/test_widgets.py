@@ -9,7 +9,7 @@ import pytest
 from napari.components import ViewerModel
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QContextMenuEvent, QHelpEvent, QWheelEvent
-from qtpy.QtWidgets import QApplication, QLabel, QMenu, QToolTip, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QApplication, QLabel, QMenu, QScrollArea, QToolTip, QVBoxLayout, QWidget
 
 from napari_cam_sam.plugin.prompts.prompts_dock import PromptsDock
 from napari_cam_sam.plugin.qt.messages import WrappingLabel
@@ -25,6 +25,7 @@ from napari_cam_sam.plugin.qt.widgets import (
     checkbox,
     form_layout,
     hbox,
+    vbox,
 )
 from napari_cam_sam.plugin.segment.segment_dock import SegmentDock
 from napari_cam_sam.plugin.training.training_dock import TrainingDock
@@ -315,6 +316,50 @@ def test_the_bar_of_a_task_leaves_its_room_when_it_goes(qtbot: Any) -> None:
     qtbot.waitUntil(lambda: not row.busy)
     assert not row.bar.isVisible()
     assert row.sizeHint().height() == high
+
+
+def test_a_task_and_what_it_says_move_nothing_below(qtbot: Any) -> None:
+    dock, row, below = QWidget(), TaskProgress(lines=2), button("Below", "")
+    rows = QVBoxLayout(dock)
+    rows.addWidget(row)
+    rows.addWidget(below)
+    rows.addStretch()
+    qtbot.addWidget(dock)
+    dock.resize(300, 600)
+    dock.show()
+    qtbot.waitExposed(dock)
+    qtbot.wait(20)
+    place = below.y()
+    row.set_message("Scoring the labels of an image against its ground truth…")
+    row.start(lambda: iter([1]), 1, "work", lambda _: None)
+    QApplication.processEvents()
+    assert row.bar.isVisible()
+    assert below.y() == place
+    qtbot.waitUntil(lambda: not row.busy)
+    row.set_message("")
+    QApplication.processEvents()
+    assert below.y() == place
+
+
+def test_a_section_that_is_opened_comes_into_sight(qtbot: Any) -> None:
+    area, inside, content = QScrollArea(), QWidget(), QWidget()
+    content.setMinimumHeight(300)
+    above = QWidget()
+    above.setMinimumHeight(370)
+    section = Section("4  Scores", content, opened=False)
+    vbox(inside, above, section)
+    area.setWidget(inside)
+    area.setWidgetResizable(True)
+    qtbot.addWidget(area)
+    area.resize(300, 400)
+    area.show()
+    qtbot.waitExposed(area)
+    bar = area.verticalScrollBar()
+    assert bar.value() == 0
+    section.title.click()
+    qtbot.waitUntil(lambda: bar.value() == bar.maximum() > 200)
+    section.title.click()
+    qtbot.waitUntil(lambda: bar.maximum() < 100)
 
 
 def test_two_numbers_stay_side_by_side(qapp: Any) -> None:

@@ -13,6 +13,7 @@ from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.plugin.prompts.prompts_dock import PromptsDock
 from napari_cam_sam.plugin.segment import first_load
 from napari_cam_sam.plugin.segment.segment_dock import SegmentDock
+from napari_cam_sam.plugin.state.heatmap_record import HeatmapRecord
 from napari_cam_sam.prompts.data import PlanePrompts
 
 WAIT = 60_000
@@ -67,6 +68,22 @@ def test_boxes_of_the_truth_have_their_masks_at_once(
     truth[2, 4:12, 5:15] = 1
     model.add_labels(truth, name="truth", scale=image.scale, affine=image.affine, units="mm")
     PromptsDock(model).truth.place.click()
+    qtbot.waitUntil(lambda: masks(dock) is not None, timeout=WAIT)
+
+
+def test_prompts_of_the_heatmap_have_their_mask_at_once(
+    model: ViewerModel, dock: SegmentDock, qtbot: Any
+) -> None:
+    prompts = PromptsDock(model)
+    assert not prompts.place.isEnabled()
+    assert prompts.place.toolTip().startswith("No heatmap on this slice")
+    heatmaps = dock.workspace.heatmaps
+    layer = heatmaps.layer(0, create=True)
+    layer.data[2, 4:12, 5:15] = 1
+    heatmaps.set_record(layer, 2, HeatmapRecord("a", {"a": 0.9}, None, {}))
+    dock.workspace.heatmaps_changed.emit()
+    assert prompts.place.isEnabled()
+    prompts.place.click()
     qtbot.waitUntil(lambda: masks(dock) is not None, timeout=WAIT)
 
 

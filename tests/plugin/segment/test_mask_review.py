@@ -11,7 +11,7 @@ import pytest
 from napari.components import ViewerModel
 
 from napari_cam_sam.plugin.segment.segment_dock import SegmentDock
-from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, single_candidate
+from napari_cam_sam.plugin.state.plane_masks import PlaneMasks, candidates, single_candidate
 from napari_cam_sam.plugin.viewer.attach import workspace_of
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
 
@@ -202,3 +202,47 @@ def test_labels_too_small_for_an_object_get_no_mask_at_all(dock: SegmentDock) ->
     assert not mine.data.any()
     assert dock.masks.planes(0) == [1, 2]
     assert dock.masks.accepted == []
+
+
+def test_nothing_can_be_undone_before_a_mask_is_accepted(dock: SegmentDock) -> None:
+    undo = dock.review.undo
+    hint = "Restores the labels"
+    assert not undo.isEnabled()
+    assert undo.toolTip() == "Nothing to undo: no mask was accepted."
+    show(dock, 2)
+    dock.review.accept.click()
+    assert undo.isEnabled()
+    assert undo.toolTip().startswith(hint)
+    undo.click()
+    assert not undo.isEnabled()
+
+
+def test_two_boxes_of_an_object_are_told_apart(dock: SegmentDock) -> None:
+    dock.live.setChecked(False)
+    masks = np.zeros((3, 24, 28), bool)
+    masks[:, 5:15, 6:18] = True
+
+    def seen(*ids: int) -> str:
+        prompts = PlanePrompts(0, 2, tuple(replace(ONE, object_id=i) for i in ids))
+        found = tuple(candidates(i, masks, (0.9, 0.8, 0.7)) for i in ids)
+        chosen = (0,) * len(ids)
+        dock.masks.put(PlaneMasks(prompts, found, chosen, "seeded", "0" * 64, (0.0, 1.0)))
+        return dock.review.shown.text()
+
+    assert ": mask 1 of 3, expected IoU 0.90. " in seen(1)
+    assert ": box 1: mask 1 of 3, expected IoU 0.90; box 2: mask 1" in seen(1, 1)
+    assert ": object 1: mask 1 of 3, expected IoU 0.90; object 2: mask 1" in seen(1, 2)
+    assert "object 1, box 1: mask" in seen(1, 1, 2)
+    assert "; object 2: mask" in seen(1, 1, 2)
+
+
+def test_of_a_picture_it_counts_no_slices(qapp: Any, finish: Finish) -> None:
+    viewer = ViewerModel()
+    viewer.add_image(np.random.default_rng(0).normal(40, 4, (24, 28)), name="photo")
+    dock = SegmentDock(viewer)
+    show(dock, 0)
+    dock.review.accept_masks(everywhere=True)
+    assert dock.row.words.text() == "Accepted the mask; Ctrl-Z undoes it."
+    dock.review.undo_accept()
+    assert dock.row.words.text() == "Acceptance undone."
+    finish(dock.row)

@@ -131,6 +131,16 @@ def test_work_is_kept_with_its_image_and_comes_back(viewer: ViewerModel, first: 
     assert list(viewer.layers)[: len(order)] == order
 
 
+def test_an_image_that_is_chosen_stays_where_another_was_just_opened(
+    viewer: ViewerModel, first: Any
+) -> None:
+    second = viewer.add_image(scan(1, (30, 60)), name="second")
+    workspace_of(viewer).choose_image(first)
+    settle()
+    assert workspace_of(viewer).image_layer is first
+    assert (first.visible, second.visible) == (True, False)
+
+
 def test_the_view_goes_to_the_image(viewer: ViewerModel, first: Any) -> None:
     workspace = workspace_of(viewer)
     camera = getattr(viewer, "scene", viewer).camera

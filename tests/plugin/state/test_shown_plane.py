@@ -214,7 +214,7 @@ def test_a_heatmap_that_the_user_hid_stays_hidden_when_the_view_is_turned(qapp: 
     assert heatmap.visible
 
 
-def test_turning_over_one_image_leaves_the_heatmaps_of_another(qapp: Any) -> None:
+def test_turning_over_one_image_is_not_for_the_heatmaps_of_another(qapp: Any) -> None:
     viewer = ViewerModel()
     first = viewer.add_image(np.zeros((4, 20, 24)))
     workspace = workspace_of(viewer)
@@ -228,7 +228,7 @@ def test_turning_over_one_image_leaves_the_heatmaps_of_another(qapp: Any) -> Non
     workspace.choose_image(viewer.add_image(np.ones((4, 20, 24))))
     turn(1)
     turn(0)
-    assert heatmap.visible
+    assert not heatmap.visible  # it went with its image, and comes with it
     # Chosen again while the view is turned, what lies across it is put away.
     turn(1)
     workspace.choose_image(first)

@@ -26,7 +26,9 @@ from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
 OPEN = "Open an image first: drop a file, or File → Open Sample."
 MASK = "Open an image first: only a mask is open."
 FOLDER = "Choose a folder with one subfolder of images per class."
-CHOOSE = "No classifier? Go to step 2: draw a box, or take boxes from a truth."
+CHOOSE = "No classifier? Go to step 2: draw a box."
+OR_TRUTH = "No classifier? Go to step 2: draw a box, or take boxes from a truth."
+NOT_NEEDED = "No classifier chosen; boxes need none."
 PLAN = "Heatmap of … for all 3 slices along axis 0, on the CPU"
 ONLY_A_TRY = " Trained on phantoms only: for trying out, not for patient images."
 TO_TRAIN = "8 images, 2 classes: blot 4, none 4. small-cnn from scratch …"
@@ -50,13 +52,15 @@ TABLE = {
         "Train": FOLDER,
     },
     "no classifier": {
-        "CAM → SAM": CHOOSE,
-        "Heatmap": CHOOSE,
+        "CAM → SAM": OR_TRUTH,
+        "Heatmap": OR_TRUTH,
         "Prompts": "Slice 1: no boxes, no points. Draw a box, or place boxes From ground truth.",
         "Segment": f"No prompts on this slice. {ANYWHERE}.",
         "Scores": "No prediction yet: make masks (step 3), or open a labels layer.",
     },
     "a box": {
+        "CAM → SAM": NOT_NEEDED,
+        "Heatmap": NOT_NEEDED,
         "Prompts": "Slice 1: 1 box, no points; 1 slice with prompts.",
         "Segment": f"No mask on this slice yet: press S. {ANYWHERE}; 1 slice with prompts.",
         "Scores": "No prediction yet: make masks (step 3), or open a labels layer.",

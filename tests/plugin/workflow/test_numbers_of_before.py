@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from napari.components import ViewerModel
 
+from napari_cam_sam.plugin.scores.score_table import ScoreTable
 from napari_cam_sam.plugin.state.heatmap_record import HeatmapRecord
 from napari_cam_sam.plugin.workflow.workflow_dock import WorkflowDock
 from napari_cam_sam.prompts.data import Box, ObjectPrompt, PlanePrompts
@@ -150,3 +152,59 @@ def test_an_empty_plot_says_what_it_lacks_now(work: Work) -> None:
     workspace.viewer.layers.remove("truth")
     assert curves.text() == along.text() == scores.row.words.text()
     assert curves.text().startswith("No ground truth")
+
+
+def test_a_new_scoring_takes_the_place_of_what_a_run_said(work: Work) -> None:
+    dock = work.dock
+    layer = dock.workspace.heatmaps.layer(0, create=True)
+    for index in range(3):  # as a run leaves it
+        note = HeatmapRecord("lesion", {"lesion": 0.9}, None, {})
+        dock.workspace.heatmaps.set_record(layer, index, note)
+    work.scores.choices.choose_prediction(dock.workspace.own("preview"))
+    dock._begin(4)
+    work.score()
+    said = dock.words.text()
+    assert said.startswith("Done. Mean Dice")
+    work.show(0, 2)
+    dock.workspace.prompts.write(
+        [PlanePrompts(0, 2, (ObjectPrompt(1, (), Box(4, 4, 14, 14)),))], "replace"
+    )
+    dock.segment.segment()
+    work._finish(dock.segment.row)
+    assert dock.words.text().startswith("Before your last changes")
+    work.review.accept_masks(everywhere=True)
+    work.score()
+    assert dock.words.text().startswith("Done. Mean Dice")
+    assert dock.words.text() != said
+
+
+def test_the_dice_of_a_mask_is_still_there_once_it_is_accepted(work: Work) -> None:
+    work.until_said("Dice with the ground truth")
+    dice = work.review.shown.text().partition("ground truth ")[2][:5]
+    work.review.accept.click()
+    work.until_said(f"Mask accepted on this slice, Dice with the ground truth {dice};")
+
+
+def test_headings_name_the_unit_before_the_first_scoring(work: Work) -> None:
+    dock = work.dock
+    dock.workspace.image_layer.units = "mm"
+    work.truth.units = "mm"
+    work.scores.choices.refreshed.emit()
+    work.scores._refresh()
+    heads = [work.scores.table.horizontalHeaderItem(i).text() for i in range(5)]
+    assert "distances in mm" in work.scores.row.words.text()
+    assert heads[3] == "HD95 mm"
+
+
+def test_the_row_of_the_slice_shown_is_scrolled_to(work: Work, qtbot: Any) -> None:
+    work.score()
+    scored, table = work.scores.table, ScoreTable()
+    (row,) = (one for one in scored.rows() if one.kind == "plane" and one.number == 1)
+    table.set_rows([replace(row, number=i) for i in range(60)], scored.subject)
+    qtbot.addWidget(table)
+    table.resize(300, 200)
+    table.show()
+    qtbot.waitExposed(table)
+    table.select_plane(55)
+    at = table.item(55, 0)
+    assert table.viewport().rect().contains(table.visualItemRect(at).center())

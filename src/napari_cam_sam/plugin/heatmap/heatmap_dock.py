@@ -29,6 +29,7 @@ from napari_cam_sam.plugin.qt.task_progress import TaskProgress
 from napari_cam_sam.plugin.qt.widgets import (
     FractionSlider,
     ValueComboBox,
+    allow,
     button,
     form_layout,
     vbox,
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     from napari_cam_sam.plugin.state.snapshot import Snapshot
 
 __all__ = ["HeatmapDock"]
+
+_NO_HEATMAP = "No heatmap along this axis yet: compute one first."
 
 
 class HeatmapDock(Dock):
@@ -147,6 +150,8 @@ class HeatmapDock(Dock):
         self.classifier.changed.connect(self._show_found)
         self.least.changed.connect(self._show_found)
         workspace.truth_changed.connect(self._refresh)
+        workspace.prompts.settled.connect(self._refresh)
+        workspace.masks.accepted_changed.connect(self._refresh)
         for signal in (
             self.classifier.changed,
             self.pixels.changed,
@@ -309,6 +314,7 @@ class HeatmapDock(Dock):
         for row in (self.row, self.saving.row):
             row.look_again()
         self._show_plan()
+        self._offer_saving()
         self.planned.emit()
 
     def _show_plan(self) -> None:
@@ -328,6 +334,18 @@ class HeatmapDock(Dock):
     def _show_found(self) -> None:
         chosen = self.state() if self.classifier.loaded() is not None else {}
         self.found.setText(found_words(self.workspace, chosen))
+        self._offer_saving()
+
+    def _offer_saving(self) -> None:
+        if self.saving.row.busy:
+            return
+        reason = ""
+        try:
+            if self.workspace.own("heatmap", self.workspace.plane()[0]) is None:
+                reason = _NO_HEATMAP
+        except CamSamError as error:
+            reason = str(error)
+        allow(self.saving.button, reason)
 
     # The work
 
@@ -383,7 +401,7 @@ class HeatmapDock(Dock):
         axis, _ = self.workspace.plane()
         layer = self.workspace.own("heatmap", axis)
         if layer is None:
-            raise CamSamError("No heatmap along this axis yet: compute one first.")
+            raise CamSamError(_NO_HEATMAP)
         image, file = self.workspace.image(), path_of(self.workspace.image_layer)
         return heatmap_saving(layer, image, file)
 

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["HeatmapPlan", "plan_heatmaps"]
 
-_NO_CLASSIFIER = "No classifier? Go to step 2: draw a box, or take boxes from a truth."
+_NO_CLASSIFIER = "No classifier? Go to step 2: draw a box."
+_OR_TRUTH = "No classifier? Go to step 2: draw a box, or take boxes from a truth."
+_NOT_NEEDED = "No classifier chosen; boxes need none."
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def plan_heatmaps(
     """
     (axis, shown), image = workspace.plane(), workspace.image()
     if classifier.name.value() is None:
-        raise CamSamError(_NO_CLASSIFIER)
+        raise CamSamError(_without_classifier(workspace, axis))
     what, loaded, total = classifier.target_words(), classifier.loaded(), image.n_planes(axis)
     if loaded is not None and loaded.of_volumes:
         indices, where = range(total), "the whole volume"
@@ -93,6 +95,13 @@ def plan_heatmaps(
         what += f" {pixels.words()},"
     words = f"{what} for {where}, on the {classifier.device_words()}"
     return HeatmapPlan(indices, total, words, None if pace is None else pace * len(indices))
+
+
+def _without_classifier(workspace: Workspace, axis: int) -> str:
+    """Return what to do without a classifier, where that is not done yet."""
+    if workspace.prompts.planes(axis) or workspace.masks.accepted:
+        return _NOT_NEEDED
+    return _NO_CLASSIFIER if workspace.truth() is None else _OR_TRUTH
 
 
 def _span(indices: Sequence[int], image: Image, axis: int, shown: ShownImage) -> str:

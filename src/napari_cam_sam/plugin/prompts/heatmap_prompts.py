@@ -47,10 +47,23 @@ class HeatmapPrompts:
         indices = heatmaps.computed_planes(axis) if everywhere else [shown]
         given = {i: v for i in indices if (v := heatmaps.values(axis, i)) is not None}
         if not given:
-            which = "on any slice" if everywhere else "on this slice"
-            words = f"No heatmap {which}: compute one first (step 1), or draw a box."
-            raise CamSamError(picture_words(self._workspace.shown, words))
+            raise CamSamError(self._none(everywhere))
         return given
+
+    def lacking(self, everywhere: bool) -> str:
+        """Return why there is nothing to take prompts from; empty where there is something."""
+        heatmaps = self._workspace.heatmaps
+        try:
+            axis, shown = self._workspace.plane()
+        except CamSamError as error:
+            return str(error)
+        there = heatmaps.computed_planes(axis) if everywhere else heatmaps.record(axis, shown)
+        return "" if there else self._none(everywhere)
+
+    def _none(self, everywhere: bool) -> str:
+        which = "on any slice" if everywhere else "on this slice"
+        words = f"No heatmap {which}: compute one first (step 1), or draw a box."
+        return picture_words(self._workspace.shown, words)
 
     def records(self, indices: Iterable[int]) -> dict[int, HeatmapRecord]:
         """Return what is known of the heatmaps of slices along the axis shown, by slice."""

@@ -82,8 +82,8 @@ def placed_words(
     reasons = {plane.reason for plane in empty}
     why = f": {reasons.pop()}" if len(reasons) == 1 else " without evidence"
     without = f", none on {len(empty)}{why}".rstrip(".") if empty else ""
-    where = counted(count, "slice")
-    words = picture_words(workspace.shown, f"Prompts{of} on {where}{without}. {other}")
+    on = "" if workspace.shown.is_picture else f" on {counted(count, 'slice')}"
+    words = picture_words(workspace.shown, f"Prompts{of}{on}{without}. {other}")
     return words.rstrip()
 
 

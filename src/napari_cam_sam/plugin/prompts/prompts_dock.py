@@ -28,6 +28,7 @@ from napari_cam_sam.plugin.qt.widgets import (
     Section,
     SpinBox,
     ValueComboBox,
+    allow,
     button,
     form_layout,
     hbox,
@@ -146,8 +147,8 @@ class PromptsDock(Dock):
         self.strategy.chosen.connect(self._strategy_chosen)
         self.threshold.changed.connect(self._threshold_moved)
         self.rule.changed.connect(self._rule_changed)
-        self.place.clicked.connect(lambda: self.extract())
-        self.place_all.clicked.connect(lambda: self.extract(everywhere=True))
+        self.place.clicked.connect(lambda: self._place())
+        self.place_all.clicked.connect(lambda: self._place(everywhere=True))
         self.truth.wanted.connect(self.extract_from_truth)
         prompts = self.workspace.prompts
         self.object.valueChanged.connect(prompts.set_object)
@@ -278,6 +279,11 @@ class PromptsDock(Dock):
 
         return self._attempt(place, lambda: self.heatmaps.given(everywhere))
 
+    def _place(self, everywhere: bool = False) -> None:
+        """Place prompts as `extract`, and have the mask of the plane shown made, too."""
+        if self.extract(everywhere):
+            self.workspace.prompts.begun.emit()
+
     def extract_from_truth(self, everywhere: bool = False) -> bool:
         """Place prompts from the truth of the plane shown, or of all planes; as `extract`."""
 
@@ -331,7 +337,8 @@ class PromptsDock(Dock):
             lambda: workspace.is_current(snapshot),
         )  # fmt: skip
         if started:
-            self.row.set_message(f"{description} on {counted(len(jobs), 'slice')}…")
+            on = "" if self.workspace.shown.is_picture else f" on {counted(len(jobs), 'slice')}"
+            self.row.set_message(f"{description}{on}…")
         return started
 
     def _ended(self, _: bool) -> None:
@@ -388,4 +395,6 @@ class PromptsDock(Dock):
             # What was said of them is past: they were cleared, or are along another axis.
             self._placed_then = set()
             self.row.set_message("")
+        allow(self.place, self.heatmaps.lacking(False))
+        allow(self.place_all, self.heatmaps.lacking(True))
         self.found.setText(found_words(self.workspace, self.heatmaps))

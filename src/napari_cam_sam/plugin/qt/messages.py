@@ -23,10 +23,13 @@ class WrappingLabel(Label):
     Parameters
     ----------
     text : str
+    lines : int
+        For how many lines it has room from the start.
     """
 
-    def __init__(self, text: str = "") -> None:
+    def __init__(self, text: str = "", lines: int = 0) -> None:
         super().__init__(wraps=True)
+        self._lines = lines
         policy = self.sizePolicy()
         policy.setHorizontalPolicy(QSizePolicy.Policy.Ignored)
         self.setSizePolicy(policy)
@@ -45,10 +48,16 @@ class WrappingLabel(Label):
             self.setMinimumHeight(0)
             self._keep_height()
 
+    def showEvent(self, event: Any) -> None:  # noqa: N802 - Qt calls it so
+        """Take the room that it is to have, in the size of text that it has by now."""
+        super().showEvent(event)
+        self._keep_height()
+
     def _keep_height(self) -> None:
         if self.isVisible():
-            height = min(self.heightForWidth(self.width()), 3 * self.fontMetrics().lineSpacing())
-            self.setMinimumHeight(max(self.minimumHeight(), height))
+            line = self.fontMetrics().lineSpacing()
+            height = min(self.heightForWidth(self.width()), 3 * line)
+            self.setMinimumHeight(max(self.minimumHeight(), height, self._lines * line))
 
     def text(self) -> str:
         """Return the text as it was set."""

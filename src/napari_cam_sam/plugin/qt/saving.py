@@ -85,7 +85,7 @@ class SavingRow(QWidget):
         super().__init__()
         self._what, self._state = what, state
         self.button = button(text, hint)
-        self.row = TaskProgress()
+        self.row = TaskProgress(lines=2, room=False)
         vbox(self, self.button, self.row)
         self.button.clicked.connect(self.save)
         self.row.ended.connect(self._ended)

@@ -54,6 +54,13 @@ class TaskProgress(QWidget):
 
     An error stays in its line until the next action in the dock, or until what it is of is another:
     what the dock would say of its state meanwhile waits until then.
+
+    Parameters
+    ----------
+    lines : int
+        For how many lines of words there is room from the start.
+    room : bool
+        Whether there is room for the bar from the start, so that nothing below moves as it comes.
     """
 
     started = Signal()
@@ -61,7 +68,7 @@ class TaskProgress(QWidget):
     ended = Signal(bool)
     """A task is over; True if it ran to its end."""
 
-    def __init__(self) -> None:
+    def __init__(self, lines: int = 1, room: bool = True) -> None:
         super().__init__()
         self._held = _Held()
         self._starting, self._begin, self._told = False, 0.0, 0.0
@@ -72,7 +79,7 @@ class TaskProgress(QWidget):
         self.bar = QProgressBar()
         self.cancel = button("Cancel", "Stops within one slice; results so far are kept.")
         self.cancel.clicked.connect(self.stop)
-        self.words = WrappingLabel()
+        self.words = WrappingLabel(lines=lines)
         # Long words grow the row at once, also in a dock that has room below.
         policy = self.sizePolicy()
         policy.setHeightForWidth(True)
@@ -82,6 +89,8 @@ class TaskProgress(QWidget):
         row.addWidget(self.bar)
         row.addWidget(self.cancel)
         vbox(self, self.words, row)
+        if room:
+            self._keep_room()
         self._show_bar(False)
         # When the window closes, what is computed for it must not go on.
         when_destroyed(self, self._held.abandon)
@@ -227,11 +236,14 @@ class TaskProgress(QWidget):
     def _show_bar(self, shown: bool) -> None:
         for one in (self.bar, self.cancel):
             one.setVisible(shown)
-            if shown:
-                # What lies below moves at most once.
-                policy = one.sizePolicy()
-                policy.setRetainSizeWhenHidden(True)
-                one.setSizePolicy(policy)
+        if shown:
+            self._keep_room()  # what lies below moves at most once
+
+    def _keep_room(self) -> None:
+        for one in (self.bar, self.cancel):
+            policy = one.sizePolicy()
+            policy.setRetainSizeWhenHidden(True)
+            one.setSizePolicy(policy)
 
     def _stepped(self, done: int, total: int) -> None:
         now = time.monotonic()

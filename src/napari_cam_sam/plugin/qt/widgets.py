@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtCore import QPoint, QSize, Qt, QTimer, Signal
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import (
     QBoxLayout,
@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLayout,
     QPushButton,
+    QScrollArea,
     QSizePolicy,
     QSlider,
     QSpinBox,
@@ -45,6 +46,7 @@ __all__ = [
     "SpinBox",
     "Tabs",
     "ValueComboBox",
+    "allow",
     "button",
     "checkbox",
     "form_layout",
@@ -281,12 +283,27 @@ class Section(QWidget):
         self.content = content
         vbox(self, self.title, content).setSpacing(2)
         self.title.toggled.connect(self._fold)
+        # Not where a program unfolds it: the user may look at something else then.
+        self.title.clicked.connect(lambda: QTimer.singleShot(0, self._come_into_sight))
         self._fold(opened)
 
     def _fold(self, opened: bool) -> None:
         arrow = Qt.ArrowType.DownArrow if opened else Qt.ArrowType.RightArrow
         self.title.setArrowType(arrow)
         self.content.setVisible(opened)
+
+    def _come_into_sight(self) -> None:
+        """Scroll as far as all of it can be seen, at most until its title is at the top."""
+        area = self.parentWidget()
+        while area is not None and not isinstance(area, QScrollArea):
+            area = area.parentWidget()
+        if area is None or not self.title.isChecked():
+            return
+        inside, bar = area.widget(), area.verticalScrollBar()
+        top = self.mapTo(inside, QPoint(0, 0)).y()
+        hidden = top + self.height() - (bar.value() + area.viewport().height())
+        if hidden > 0:
+            bar.setValue(min(bar.value() + hidden, top))
 
 
 def form_layout(rows: Iterable[tuple[str, QWidget]]) -> FormLayout:
@@ -324,6 +341,22 @@ def button(text: str, hint: str) -> QPushButton:
     made = ElidedButton(text)
     made.setToolTip(hint)
     return made
+
+
+def allow(one: QPushButton, reason: str = "") -> None:
+    """Let a button be pressed, or say in its tooltip why it cannot be.
+
+    Parameters
+    ----------
+    one : QPushButton
+        Made by `button`.
+    reason : str
+        Empty where it can.
+    """
+    if one.property("hint") is None:
+        one.setProperty("hint", one.toolTip())
+    one.setEnabled(not reason)
+    one.setToolTip(plain_tip(reason) if reason else one.property("hint"))
 
 
 def checkbox(text: str, hint: str, checked: bool = False) -> QCheckBox:

@@ -213,6 +213,8 @@ class ComparePage(QWidget):
         set_rows(self.table, rows)
         fit_columns(self.table)
         words = f"{counted(self.lines[0].n_planes, 'slice')} with ground truth or masks"
+        if self._workspace.shown.is_picture:
+            words = "All rows are of this picture"
         if not self._has_cam:
             words += f". {_NO_HEATMAPS}".rstrip(".")
         self._words = words if complete else f"Stopped after {words}"

@@ -46,13 +46,18 @@ class ScoreTable(QTableWidget):
         self.horizontalHeader().setStretchLastSection(True)
         self.setMinimumHeight(190)
         self.setToolTip("Click a row to go to its slice, a header to sort.")
-        self._set_unit("px")
+        self._unit = ""
+        self.set_unit("px")
         self.setSortingEnabled(True)
         self.sortByColumn(0, Qt.SortOrder.AscendingOrder)
         self.cellClicked.connect(self._chosen)
         self.cellActivated.connect(self._chosen)
 
-    def _set_unit(self, unit: str) -> None:
+    def set_unit(self, unit: str) -> None:
+        """Say in the headings in which unit distances are, or will be."""
+        if unit == self._unit:
+            return
+        self._unit = unit
         heads = (
             ("Scored", "The volume, its objects, and the slices along the axis shown."),
             *METRICS.values(),
@@ -77,7 +82,7 @@ class ScoreTable(QTableWidget):
         self.subject, self._older = subject, set(older)
         self._rows = {key(row): row for row in rows}
         if subject is not None:
-            self._set_unit(subject.unit)
+            self.set_unit(subject.unit)
             for column, metric in enumerate(METRICS, start=1):
                 self.setColumnHidden(column, subject.heatmap is None and metric in OF_HEATMAPS)
         self._fill()
@@ -126,6 +131,7 @@ class ScoreTable(QTableWidget):
             if row is not None and row.kind == "plane" and row.number == index:
                 if not self.selectionModel().isRowSelected(at, self.rootIndex()):
                     self.selectRow(at)
+                self.scrollTo(self.model().index(at, 0))
                 return
         self.clearSelection()
 

@@ -196,6 +196,9 @@ class ScoresDock(Dock):
 
     def _refresh(self, _: object = None) -> None:
         problem, state = self.choices.problem(), self._state
+        if self.table.subject is None:
+            with suppress(CamSamError):
+                self.table.set_unit(self.choices.subject().unit)
         self._say_what_lacks(problem)
         self.run.setEnabled(problem is None and self._next is None)
         self.comparison.refresh(problem, self.choices.key_or_none())

@@ -13,7 +13,7 @@ from napari_cam_sam.plugin.layers.conversion import frame_shown, image_of, is_ow
 from napari_cam_sam.plugin.qt.dock import connect_to_layers, connect_until_destroyed
 from napari_cam_sam.plugin.qt.messages import WrappingLabel
 from napari_cam_sam.plugin.qt.plain_text import show_info
-from napari_cam_sam.plugin.qt.widgets import ValueComboBox, button, form_layout, hbox, vbox
+from napari_cam_sam.plugin.qt.widgets import ValueComboBox, allow, button, form_layout, hbox, vbox
 from napari_cam_sam.plugin.segment.live_masks import LiveMasks
 from napari_cam_sam.plugin.state.plane_masks import PlaneMasks
 from napari_cam_sam.plugin.state.plane_words import picture_words
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from napari_cam_sam.plugin.state.workspace import Workspace
 
 __all__ = ["MaskReview"]
+
+_NOTHING = "Nothing to undo: no mask was accepted."
 
 
 class MaskReview(QWidget):
@@ -49,12 +51,13 @@ class MaskReview(QWidget):
         self.before = button("◀", "Previous candidate mask.")
         self.after = button("▶", "Next candidate mask.")
         self.which = ValueComboBox("The object whose candidates the arrows step through.")
-        self.shown = WrappingLabel()
+        self.shown = WrappingLabel(lines=3)
         self.target = ValueComboBox(
             "The labels layer for accepted masks; each object gets the label of its number."
         )
         self.overlap = ValueComboBox(
-            "How to treat pixels labelled as another object.",
+            "How to treat pixels labelled as another object. Of its own object a mask replaces "
+            "only what was accepted on this slice before.",
             (
                 ("keep existing", "keep", "Pixels of other objects stay as they are."),
                 ("overwrite", "overwrite", "The new mask wins."),
@@ -118,6 +121,8 @@ class MaskReview(QWidget):
             words = self._accepted(index, count > 0, index in before)
         else:
             words = f"Accepted the masks of {counted(count, 'slice')}; Ctrl-Z undoes it."
+            if count and self._workspace.shown.is_picture:
+                words = self._accepted(index, True, False)
             if not count:
                 words = "No mask was accepted."
             if before:
@@ -143,9 +148,10 @@ class MaskReview(QWidget):
             self.refused.emit(str(error))
             return
         if count:
-            self.done.emit(f"Acceptance undone on {counted(count, 'slice')}.")
+            on = "" if self._workspace.shown.is_picture else f" on {counted(count, 'slice')}"
+            self.done.emit(f"Acceptance undone{on}.")
         else:
-            self.refused.emit("Nothing to undo: no mask was accepted.")
+            self.refused.emit(_NOTHING)
 
     def refresh(self, also: str = "", awaited: bool = False) -> None:
         """Show what lies on the plane shown, and offer what can be done with it.
@@ -168,6 +174,7 @@ class MaskReview(QWidget):
         for one in (self.before, self.after, self.accept):
             one.setEnabled(masks is not None)
         self.accept_all.setEnabled(bool(self._masks.planes(axis)))
+        allow(self.undo, "" if self._masks.can_undo else _NOTHING)
         ids = [] if masks is None else sorted({one.object_id for one in masks.found})
         self.which.offer([("all objects", None), *((f"object {i}", i) for i in ids)])
         words = self._words(axis, index, awaited) if masks is None else self._words_of(masks)
@@ -178,6 +185,7 @@ class MaskReview(QWidget):
         self.shown.setText("")
         for one in (self.before, self.after, self.accept, self.accept_all):
             one.setEnabled(False)
+        allow(self.undo, "" if self._masks.can_undo else _NOTHING)
 
     def _hear_truth(self) -> None:
         """Hear of edits of the truth that there is now."""
@@ -209,7 +217,8 @@ class MaskReview(QWidget):
         if (axis, index) in accepted and any(
             (a.prompts.axis, a.prompts.index) == (axis, index) for a in self._masks.standing()
         ):
-            return "Mask accepted on this slice; press S for a new one."
+            dice = self._dice_of_labels(axis, index)
+            return f"Mask accepted on this slice{dice}; press S for a new one."
         prompted = self._workspace.prompts.read(axis, index).objects
         if prompted and awaited:
             return "The mask of this slice is being made…"
@@ -218,9 +227,8 @@ class MaskReview(QWidget):
     def _words_of(self, masks: PlaneMasks) -> str:
         """Return in words which candidates are shown, and how good they are held to be."""
         parts = [masks.about] if masks.about else []
-        for one, chosen in zip(masks.found, masks.chosen, strict=True):
+        for one, chosen, label in zip(masks.found, masks.chosen, _names(masks), strict=True):
             which = f"mask {chosen + 1} of {len(one.masks)}"
-            label = f"object {one.object_id}: " if len(masks.found) > 1 else ""
             score = float(one.scores[chosen])
             expects = f", expected IoU {score:.2f}" if np.isfinite(score) else ""
             if len(one.masks) > 1 or not masks.about:
@@ -228,7 +236,8 @@ class MaskReview(QWidget):
             elif expects:
                 parts.append(label + expects.removeprefix(", "))
         words = f"Preview (C accepts): {'; '.join(parts)}."
-        dice = self._dice(masks)
+        whole = np.logical_or.reduce(list(masks.masks().values()))
+        dice = self._dice(masks.prompts.axis, masks.prompts.index, whole)
         if dice is not None:
             words += f" Dice with the ground truth {dice:.3f}."
         now = self._workspace.prompts.read(masks.prompts.axis, masks.prompts.index)
@@ -236,19 +245,36 @@ class MaskReview(QWidget):
             words += " Out of date: prompts changed. Press S."
         return f"{words} To paint, accept it first."
 
-    def _dice(self, masks: PlaneMasks) -> float | None:
-        """Dice of the masks shown with the truth, where there is one on this plane."""
+    def _dice_of_labels(self, axis: int, index: int) -> str:
+        """Return the Dice of what was accepted on a plane in words, after a comma."""
+        labels = self._masks.accept_layer()
+        if labels is None or self._workspace.mismatch(labels) is not None:
+            return ""
+        plane = image_of(labels, frame_shown(self._workspace.viewer, labels)).plane(axis, index)
+        dice = self._dice(axis, index, np.asarray(plane) > 0)
+        return "" if dice is None else f", Dice with the ground truth {dice:.3f}"
+
+    def _dice(self, axis: int, index: int, mask: Any) -> float | None:
+        """Dice of a mask of a plane with the truth, where there is one on it."""
         from napari_cam_sam.metrics.overlap import overlap
 
         workspace, truth = self._workspace, self._workspace.truth()
         if truth is None or workspace.mismatch(truth) is not None:
             return None
-        prompts = masks.prompts
         image = image_of(truth, frame_shown(workspace.viewer, truth))
-        answer: Any = image.plane(prompts.axis, prompts.index) > 0
+        answer: Any = image.plane(axis, index) > 0
         if not answer.any():
             return None
-        whole = np.zeros(answer.shape, bool)
-        for mask in masks.masks().values():
-            whole |= mask
-        return overlap(whole, answer).dice
+        return overlap(mask, answer).dice
+
+
+def _names(masks: PlaneMasks) -> list[str]:
+    """Return how each of a plane's entries is told from the others: by object, by box, or both."""
+    ids = [one.object_id for one in masks.found]
+    names = []
+    for at, object_id in enumerate(ids):
+        parts = [f"object {object_id}"] if len(set(ids)) > 1 else []
+        if ids.count(object_id) > 1:
+            parts.append(f"box {ids[: at + 1].count(object_id)}")
+        names.append(f"{', '.join(parts)}: " if parts else "")
+    return names

@@ -61,6 +61,7 @@ class ImageInView(QObject):
             event.connect(self._look_soon)
         layers.selection.events.active.connect(self._selected)
         shown.image_chosen.connect(self._chosen)
+        shown.asked_for.connect(self._asked_for)
         for layer in layers:
             self._hear(layer)
 
@@ -103,6 +104,11 @@ class ImageInView(QObject):
     def _chosen(self) -> None:
         self._brought = False
         self._soon.start()
+
+    def _asked_for(self) -> None:
+        """Stay with the image that the user chose, also where another was opened just before."""
+        self._chosen()
+        self._switch.show_image()
 
     def _when_quiet(self) -> None:
         self._own.layer_list.when_quiet(self.look)

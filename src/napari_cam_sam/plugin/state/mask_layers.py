@@ -81,6 +81,11 @@ class MaskLayers(QObject):
         undo = self._here.undo
         return undo[-1].at if undo else 0.0
 
+    @property
+    def can_undo(self) -> bool:
+        """Whether an acceptance can be undone."""
+        return bool(self._here.undo)
+
     def get(self, axis: int, index: int) -> PlaneMasks | None:
         """Return the masks of a plane that are not accepted yet."""
         return self._here.masks.get((axis, index))

@@ -55,6 +55,8 @@ class ShownImage(QObject):
     parent : QObject
     """
 
+    asked_for = Signal()
+    """The user chose the image that is worked on, be it another than before or not."""
     image_about_to_change = Signal()
     image_chosen = Signal()
     """Another layer is worked on; `image_changed` follows."""
@@ -129,6 +131,7 @@ class ShownImage(QObject):
         """Work on another image layer, because the user says so."""
         self._chosen = True
         self._choose(layer)
+        self.asked_for.emit()
 
     def follow(self, layer: Any) -> None:
         """Work on another image layer, because the user looks at it."""

@@ -89,6 +89,8 @@ class WorkflowDock(Dock):
         self._outcome_of: object = None
         # Whether it has figures that are of the masks as they are.
         self._outcome_scored = False
+        # Whether it had figures of its masks, which a new scoring takes the place of.
+        self._run_scored = False
         self._ran: object = None
         self._build()
         ImageNotice(self.workspace, self)
@@ -132,6 +134,7 @@ class WorkflowDock(Dock):
         self.prompts.question.refused.connect(self._prompts_refused)
         self.segment.segmented.connect(self._masks_done)
         self.scores.row.ended.connect(self._scores_done)
+        self.scores.scored.connect(self._scored_again)
         self.workspace.image_changed.connect(self._image_changed)
         self.workspace.labels_changed.connect(self._masks_changed)
         self.closed.connect(self.workspace.docks.cache_states)
@@ -308,15 +311,32 @@ class WorkflowDock(Dock):
     def _scores_done(self, complete: bool) -> None:
         if self._step != 4:
             return
-        subject = self.scores.table.subject
-        if not complete or subject is None:
+        words = self._scores_words()
+        if not complete or words is None:
             self._finish("Stopped while scoring.")
             return
+        self._finish(words)
+        self._outcome_scored = self._run_scored = True
+
+    def _scores_words(self) -> str | None:
+        """Return what came out, by the table of scores; None where it is empty."""
+        subject = self.scores.table.subject
+        if subject is None:
+            return None
         total = self.workspace.image().n_planes(subject.axis)
         computed = self.workspace.heatmaps.computed_planes(subject.axis)
         slider = partial(slider_number, self.workspace.shown)
-        self._finish(scores_words(self.scores.table.rows(), computed, total, slider))
-        self._outcome_scored = True
+        return scores_words(self.scores.table.rows(), computed, total, slider)
+
+    def _scored_again(self) -> None:
+        """Say what came out once the user has pressed Score, where a run was scored before."""
+        if self._step or not (self._outcome and self._run_scored):
+            return
+        words = self._scores_words()
+        if words is not None:
+            self._outcome, self._outcome_of = words, self._run_is_of()
+            self._outcome_scored = True
+            self._refresh()
 
     def _begin(self, step: int) -> None:
         self._step = step
@@ -330,7 +350,7 @@ class WorkflowDock(Dock):
     def _finish(self, words: str) -> None:
         self._step = 0
         self._outcome, self._outcome_of = words, self._run_is_of()
-        self._outcome_scored = False
+        self._outcome_scored = self._run_scored = False
         # A question that was asked here, and was not answered, is step 2's.
         self.prompts.asks.addWidget(self.prompts.question)
         self._refresh()
