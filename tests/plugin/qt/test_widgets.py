@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass, replace
+from threading import Event
 from typing import Any
 
 import pytest
@@ -329,12 +331,18 @@ def test_a_task_and_what_it_says_move_nothing_below(qtbot: Any) -> None:
     dock.show()
     qtbot.waitExposed(dock)
     qtbot.wait(20)
-    place = below.y()
+    place, seen = below.y(), Event()
+
+    def steps() -> Generator[int]:
+        seen.wait(60)
+        yield 1
+
     row.set_message("Scoring the labels of an image against its ground truth…")
-    row.start(lambda: iter([1]), 1, "work", lambda _: None)
+    row.start(steps, 1, "work", lambda _: None)
     QApplication.processEvents()
     assert row.bar.isVisible()
     assert below.y() == place
+    seen.set()
     qtbot.waitUntil(lambda: not row.busy)
     row.set_message("")
     QApplication.processEvents()

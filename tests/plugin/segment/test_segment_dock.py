@@ -326,7 +326,12 @@ def test_accepted_masks_go_away_by_the_labels_own_undo(dock: SegmentDock, finish
     labels.redo()
     np.testing.assert_array_equal(labels.data[11], mask)
     assert not dock.review.accept.isEnabled()
-    assert dock.review.shown.text() == "Mask accepted on this slice; press S for a new one."
+    truth = dock.workspace.truth().data[11] > 0
+    dice = 2 * np.count_nonzero(mask.astype(bool) & truth) / (np.count_nonzero(mask) + truth.sum())
+    assert dock.review.shown.text() == (
+        f"Mask accepted on this slice, Dice with the ground truth {dice:.3f}; "
+        "press S for a new one."
+    )
     dock.review.accept_masks()
     assert "No mask to accept" in dock.row.words.text()
 

@@ -445,8 +445,9 @@ def test_choices_are_part_of_the_session(dock: SegmentDock, ct: ViewerModel) -> 
     dock.through.rules.smoothing.widget("smooth_along_axis_mm").set_value(1.5)
     state = dock.state()
     other = SegmentDock(ct)
-    other.set_state({})
-    assert other.through.rules.rule.value() == PropagationParameters()
+    assert other.state() == state  # in the same window it goes on with the choices
+    other.through.rules.rule.set_value(PropagationParameters())
+    assert other.state() != state
     other.set_state(state)
     assert other.through.rules.rule.value() == rules
     assert other.state() == state
