@@ -108,7 +108,9 @@ def test_what_is_selected_goes_whichever_image_is_left(qapp: Any, seed: int) -> 
     # What is shown is that of the image that is worked on, as it was left.
     if workspace.image_layer is not None and workspace.masks.held():
         assert workspace.own("preview").data[2].any()
-    assert [x for x in previews(viewer.layers) if x is not workspace.own("preview")] == []
+    # Those of other images are hidden with them.
+    others = [x for x in previews(viewer.layers) if x is not workspace.own("preview")]
+    assert not any(one.visible for one in others)
 
 
 def at_rest(workspace: ViewerWorkspace) -> None:
@@ -120,6 +122,29 @@ def at_rest(workspace: ViewerWorkspace) -> None:
 
 def previews(layers: Any) -> list[Any]:
     return [layer for layer in layers if layer.name.startswith("mask preview")]
+
+
+def test_a_preview_is_hidden_with_its_image_and_comes_back(qapp: Any) -> None:
+    """Where it were removed while other layers are hidden, the window would end by a crash."""
+    workspace, _ = segmented(2)
+    viewer = workspace.viewer
+    first, second = viewer.layers[0], viewer.layers[1]
+    at_rest(workspace)
+    assert workspace.image_layer is second
+    before = list(viewer.layers)
+    mine = workspace.own("preview")
+    workspace.choose_image(first)
+    at_rest(workspace)
+    assert set(before) <= set(viewer.layers)
+    assert not mine.visible
+    assert workspace.own("preview") is not mine
+    assert workspace.own("preview").visible
+    workspace.choose_image(second)
+    at_rest(workspace)
+    assert workspace.own("preview") is mine
+    assert mine.visible
+    assert mine.data[2].any()
+    assert not [one for one in previews(viewer.layers) if one is not mine and one.visible]
 
 
 @pytest.mark.parametrize("selected", [False, True])

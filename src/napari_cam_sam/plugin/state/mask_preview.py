@@ -80,13 +80,22 @@ class MaskPreview(QObject):
     def _draw_all(self) -> None:
         mine = self._own.find("preview") or self._take_over()
         masks = self._masks()
-        # Of a series it stays, be it empty: see there.
-        stays = bool(masks) or self._shown.frame() is not None
+        images = {layer.unique_id for layer in self._shown.viewer.layers}
+        previews = self._own.of_role("preview")
+        # That of another image is hidden with it. It is not removed: see `_take_over`.
+        key = None if mine is None else mine.unique_id
+        others = {
+            one.unique_id
+            for one in previews
+            if one.unique_id != key and mark_of(one).get("of") in images
+        }
+        # Of a series it stays, be it empty, and beside one that is hidden, for the same reason.
+        stays = bool(masks or others) or self._shown.frame() is not None
         if mine is not None and not masks:
             mine.data[:] = 0
             mine.refresh()
-        for layer in self._own.of_role("preview"):
-            if layer is not mine or not stays:
+        for layer in previews:
+            if layer.unique_id not in others and (layer.unique_id != key or not stays):
                 # It would say nothing true any more; its masks are kept, and come back with it.
                 mark_of(layer)["role"] = "old preview"
                 self._shown.viewer.layers.remove(layer)
