@@ -13,6 +13,7 @@ from napari_cam_sam.errors import CamSamError
 
 __all__ = [
     "AS_IT_IS",
+    "LPS",
     "Geometry",
     "Hanging",
     "default_geometry",
@@ -22,6 +23,9 @@ __all__ = [
     "standing_affine",
     "upright",
 ]
+
+LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""Turns RAS+ world coordinates, which are ours, to DICOM's and ITK's, and back."""
 
 # The three axes of a usual volume as a viewer shows them, downwards or to the right: to the feet,
 # to the back, to the patient's left. Each by the letter that it comes from and that it goes to.

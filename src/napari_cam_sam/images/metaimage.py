@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from napari_cam_sam.errors import CamSamError, refusal
 from napari_cam_sam.images.atomic import write_atomically
-from napari_cam_sam.images.geometry import Geometry, default_geometry, geometry_from_affine
+from napari_cam_sam.images.geometry import LPS, Geometry, default_geometry, geometry_from_affine
 from napari_cam_sam.images.image import Image
-from napari_cam_sam.images.stored import StoredArray, detached_file, image_of, write_detached
+from napari_cam_sam.images.stored import StoredArray, detached_file, write_detached
 from napari_cam_sam.images.units import mm_in
 
-__all__ = ["metaimage_stored", "read_metaimage", "write_metaimage"]
+__all__ = ["metaimage_stored", "write_metaimage"]
 
 _HEADER_BYTES = 2**20
 _TYPES = {
@@ -33,29 +33,6 @@ _TYPES = {
 _TYPE_NAMES = {code: f"MET_{name}" for name, code in _TYPES.items() if name[-4:] != "LONG"} | {
     "i8": "MET_LONG_LONG", "u8": "MET_ULONG_LONG",
 }  # fmt: skip
-_LPS = np.array([-1.0, -1.0, 1.0])
-
-
-def read_metaimage(path: Path, frame: int | None = None) -> Image:
-    """Open a MetaImage file without loading it.
-
-    Parameters
-    ----------
-    path : Path
-        Of ``.mha`` or ``.mhd``.
-    frame : int or None
-        Which of several frames and channels.
-
-    Returns
-    -------
-    Image
-
-    Raises
-    ------
-    CamSamError
-        As `metaimage_stored` and `image_of` do.
-    """
-    return image_of(metaimage_stored(path), frame)
 
 
 def metaimage_stored(path: Path) -> StoredArray:
@@ -177,11 +154,12 @@ def _place(geometry: Geometry) -> list[str]:
     if geometry.affine is None:
         spacing = geometry.spacing[::-1]
         return [f"ElementSpacing = {_words(spacing)}"] if geometry.unit == "mm" else []
-    steps = geometry.affine[:3, [2, 1, 0]] * _LPS[:, None]
+    lps = LPS @ geometry.affine
+    steps = lps[:3, [2, 1, 0]]
     lengths = np.sqrt((steps**2).sum(axis=0))
     return [
         f"TransformMatrix = {_words((steps / lengths).T.ravel())}",
-        f"Offset = {_words(geometry.affine[:3, 3] * _LPS)}",
+        f"Offset = {_words(lps[:3, 3])}",
         "CenterOfRotation = 0 0 0",
         f"ElementSpacing = {_words(lengths)}",
     ]
@@ -260,8 +238,9 @@ def _geometry(
     if matrix is not None:
         directions = np.array(_numbers(fields, matrix, count**2, float)).reshape(count, count)
     affine = np.eye(4)
-    affine[:3, :3] = (directions[:3, :3] * spacing[:3, None] * mm).T * _LPS[:, None]
+    affine[:3, :3] = (directions[:3, :3] * spacing[:3, None] * mm).T
     if position is not None:
-        affine[:3, 3] = np.array(_numbers(fields, position, count, float))[:3] * mm * _LPS
+        affine[:3, 3] = np.array(_numbers(fields, position, count, float))[:3] * mm
+    affine *= LPS.diagonal()[:, None]  # a product of matrices would warn of what is not finite
     geometry, remarks = geometry_from_affine(affine, sizes[:3])
     return geometry, (*notes, *remarks)

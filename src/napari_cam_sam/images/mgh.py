@@ -16,9 +16,9 @@ from napari_cam_sam.errors import CamSamError, reason_of, refusal
 from napari_cam_sam.images.atomic import write_atomically
 from napari_cam_sam.images.geometry import geometry_from_affine
 from napari_cam_sam.images.image import Image
-from napari_cam_sam.images.stored import StoredArray, image_of
+from napari_cam_sam.images.stored import StoredArray
 
-__all__ = ["mgh_dtype", "mgh_stored", "read_mgh", "write_mgh"]
+__all__ = ["mgh_dtype", "mgh_stored", "write_mgh"]
 
 _DATA_AT = 284
 _HEADER_BYTES = 90
@@ -26,28 +26,6 @@ _TYPES = {0: ">u1", 1: ">i4", 3: ">f4", 4: ">i2", 10: ">u2"}
 _WRITTEN = (np.uint8, np.int16, np.int32, np.float32)
 _FOOTER_BYTES = 2**20
 """What may follow the values without a word: times of the scan, and the history of the file."""
-
-
-def read_mgh(path: Path, frame: int | None = None) -> Image:
-    """Open an MGH file without loading it.
-
-    Parameters
-    ----------
-    path : Path
-        Of ``.mgh`` or ``.mgz``.
-    frame : int or None
-        Which of several frames.
-
-    Returns
-    -------
-    Image
-
-    Raises
-    ------
-    CamSamError
-        As `mgh_stored` and `image_of` do.
-    """
-    return image_of(mgh_stored(path), frame)
 
 
 def mgh_stored(path: Path) -> StoredArray:

@@ -26,7 +26,7 @@ from napari_cam_sam.images.nrrd_segments import labels_in_layers, slicer_segment
 from napari_cam_sam.images.stored import StoredArray, detached_file, image_of
 from napari_cam_sam.images.units import mm_in
 
-__all__ = ["nrrd_header", "nrrd_stored", "read_nrrd", "read_nrrd_label_sets", "read_nrrd_labels"]
+__all__ = ["nrrd_header", "nrrd_stored", "read_nrrd_label_sets", "read_nrrd_labels"]
 
 _HEADER_BYTES = 4 * 2**20
 """The longest header: of a segmentation with thousands of segments."""
@@ -56,28 +56,6 @@ _COLOURS = ("rgb-color", "rgba-color", "3-color", "4-color")
 _VECTORS = ("vector", "covariant-vector", "normal", "3-vector", "4-vector")
 
 
-def read_nrrd(path: Path, frame: int | None = None) -> Image:
-    """Open a NRRD file without loading it.
-
-    Parameters
-    ----------
-    path : Path
-        Of ``.nrrd`` or ``.nhdr``.
-    frame : int or None
-        Which of several frames, components and layers.
-
-    Returns
-    -------
-    Image
-
-    Raises
-    ------
-    CamSamError
-        As `nrrd_stored` and `image_of` do.
-    """
-    return image_of(nrrd_stored(path), frame)
-
-
 def read_nrrd_labels(
     path: Path, frame: int | None = None, segments: Sequence[str | int] | None = None
 ) -> Image:
@@ -87,7 +65,7 @@ def read_nrrd_labels(
     ----------
     path : Path
     frame : int or None
-        As for `read_nrrd`; not for a file with segments.
+        Which of several frames, components and layers; not for a file with segments.
     segments : sequence of str or int, or None
         Names or numbers of those to read, the others are background; None for all.
 
@@ -108,7 +86,7 @@ def read_nrrd_labels(
             raise error if str(path) in str(error) else refusal(str(error), path) from None
     if segments is not None:
         raise refusal("This names no segments, so that none of them can be chosen", path)
-    return read_nrrd(path, frame)
+    return image_of(nrrd_stored(path), frame)
 
 
 @reads("labels")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cam_sam.images.atomic import write_atomically
-from napari_cam_sam.images.geometry import Geometry
+from napari_cam_sam.images.geometry import LPS, Geometry
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.nrrd_segments import segment_fields
 from napari_cam_sam.images.segments import Segment
@@ -84,7 +84,7 @@ def _fields_of(
         fields["space"] = "left-posterior-superior"
     fields["sizes"] = " ".join(str(n) for n in values.shape[::-1])
     if geometry.affine is not None:
-        lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ geometry.affine
+        lps = LPS @ geometry.affine
         steps = [_vector(lps[:3, axis]) for axis in (2, 1, 0)]
         fields["space directions"] = " ".join([*colour, *steps])
         fields["space origin"] = _vector(lps[:3, 3])

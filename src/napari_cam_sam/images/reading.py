@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,15 +29,23 @@ from napari_cam_sam.images.formats import (
 )
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.labels import labels_of
-from napari_cam_sam.images.metaimage import metaimage_stored, read_metaimage
-from napari_cam_sam.images.mgh import mgh_stored, read_mgh
+from napari_cam_sam.images.metaimage import metaimage_stored
+from napari_cam_sam.images.mgh import mgh_stored
 from napari_cam_sam.images.nifti import nifti_frames, read_nifti
-from napari_cam_sam.images.nrrd import nrrd_stored, read_nrrd, read_nrrd_labels
+from napari_cam_sam.images.nrrd import nrrd_stored, read_nrrd_labels
 from napari_cam_sam.images.orientation import Asked
 from napari_cam_sam.images.raster import orientation_of, read_pillow
+from napari_cam_sam.images.stored import StoredArray, image_of
 from napari_cam_sam.images.tiff import read_tiff, tiff_asks
 
 __all__ = ["asked_of", "check_same_grid", "count_frames", "read_image", "read_labels"]
+
+_HEADERS: dict[str, Callable[[Path], StoredArray]] = {
+    **dict.fromkeys(NRRD, nrrd_stored),
+    **dict.fromkeys(METAIMAGE, metaimage_stored),
+    **dict.fromkeys(MGH, mgh_stored),
+}
+"""What reads the header of a volume, by the suffix."""
 
 
 @reads("an image")
@@ -212,8 +220,7 @@ def count_frames(path: Path) -> int:
     suffix = suffix_of(path)
     if suffix in NIFTI:
         return nifti_frames(path)
-    headers = {NRRD: nrrd_stored, METAIMAGE: metaimage_stored, MGH: mgh_stored}
-    return next(read(path).frames for suffixes, read in headers.items() if suffix in suffixes)
+    return _HEADERS[suffix](path).frames
 
 
 def asked_of(path: Path) -> Asked:
@@ -272,12 +279,8 @@ def _read(
     _check_flat(path, channel, axes)
     if suffix in NIFTI:
         return read_nifti(path, frame)
-    if suffix in NRRD:
-        return read_nrrd(path, frame)
-    if suffix in METAIMAGE:
-        return read_metaimage(path, frame)
-    if suffix in MGH:
-        return read_mgh(path, frame)
+    if suffix in _HEADERS:
+        return image_of(_HEADERS[suffix](path), frame)
     if frame not in (None, 0):
         raise refusal(f"This has no frame {frame}: it is a single image", path)
     return read_pillow(path, labels=labels)

@@ -11,13 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from napari_cam_sam.errors import CamSamError, refusal
-from napari_cam_sam.images.dicom.heads import (
-    BIG_ENDIAN,
-    EXPLICIT,
-    IMPLICIT,
-    looks_like_dicom,
-    open_data,
-)
+from napari_cam_sam.images.dicom.heads import BIG_ENDIAN, EXPLICIT, IMPLICIT
+from napari_cam_sam.images.dicom.opening import looks_like_dicom, open_data
 from napari_cam_sam.images.dicom.silence import quiet
 from napari_cam_sam.images.dicom.source import DicomSource
 from napari_cam_sam.images.formats import check_file

@@ -193,19 +193,27 @@ def _split(frames: list[FrameHead]) -> list[tuple[str, list[FrameHead]]]:
     """Split by kind, echo and the like where places are taken more than once."""
     if not _is_placed(frames):
         return [("", frames)]
-    crowding = _crowding(frames)
-    for key in _SERIES_KEYS if crowding > 1 else ():
+    return [
+        (" ".join(filter(None, (words, label))), inside)
+        for words, group in _thinned(_SERIES_KEYS, frames, _crowding(frames))
+        for label, inside in _split(group)
+    ] or [("", frames)]
+
+
+def _thinned(
+    keys: Sequence[_Key], frames: list[FrameHead], crowding: int
+) -> list[tuple[str, list[FrameHead]]]:
+    """Split by the first key that puts fewer frames at one place; into nothing if none does."""
+    for key in keys:
         groups = _by(key, frames)
         if not 1 < len(groups) <= crowding:
             continue
-        if max(_crowding(group) for group in groups.values()) == crowding:
-            continue
-        return [
-            (" ".join(filter(None, ("" if value is None else key.words(value), label))), inside)
-            for value, group in _sorted_items(groups)
-            for label, inside in _split(group)
-        ]
-    return [("", frames)]
+        if max(_crowding(group) for group in groups.values()) != crowding:
+            return [
+                ("" if value is None else key.words(value), group)
+                for value, group in _sorted_items(groups)
+            ]
+    return []
 
 
 def _over_time(frames: list[FrameHead]) -> list[tuple[str, list[FrameHead]]]:
@@ -215,15 +223,11 @@ def _over_time(frames: list[FrameHead]) -> list[tuple[str, list[FrameHead]]]:
     crowding = _crowding(frames)
     if crowding == 1:
         return [("", frames)]
-    for key in _FRAME_KEYS:
-        groups = _by(key, frames)
-        if not 1 < len(groups) <= crowding:
-            continue
-        if max(_crowding(group) for group in groups.values()) == crowding:
-            continue
+    groups = _thinned(_FRAME_KEYS, frames, crowding)
+    if groups:
         return [
-            (", ".join(filter(None, ("" if value is None else key.words(value), name))), inside)
-            for value, group in _sorted_items(groups)
+            (", ".join(filter(None, (words, name))), inside)
+            for words, group in groups
             for name, inside in _over_time(group)
         ]
     if crowding == len(frames):

@@ -19,12 +19,12 @@ from napari_cam_sam.images.dicom.frame_values import (
     frame_values,
 )
 from napari_cam_sam.images.dicom.mosaic import Tile, tiles_of
-from napari_cam_sam.images.dicom.opening import DEFLATED, looks_like_dicom, open_data
+from napari_cam_sam.images.dicom.opening import DEFLATED, open_data
 from napari_cam_sam.images.dicom.silence import quiet
 from napari_cam_sam.images.dicom.suv import SUV_TAGS, Suv, suv_of
 from napari_cam_sam.images.dicom.values import text, whole
 
-__all__ = ["NATIVE", "FileHead", "FrameHead", "looks_like_dicom", "open_data", "read_heads"]
+__all__ = ["NATIVE", "FileHead", "FrameHead", "read_heads"]
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 BIG_ENDIAN = "1.2.840.10008.1.2.2"

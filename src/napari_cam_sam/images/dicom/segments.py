@@ -20,9 +20,9 @@ from napari_cam_sam.images.dicom.segment_headers import (
     series_of,
     sources_of_frame,
 )
-from napari_cam_sam.images.dicom.slices import LPS, NEAR, Slices, slices_of
+from napari_cam_sam.images.dicom.slices import NEAR, Slices, slices_of
 from napari_cam_sam.images.dicom.source import DicomSource
-from napari_cam_sam.images.geometry import Geometry, spacing_from_affine
+from napari_cam_sam.images.geometry import LPS, Geometry, spacing_from_affine
 from napari_cam_sam.images.image import Image
 from napari_cam_sam.images.segments import Segment, choose_segments
 from napari_cam_sam.limits import check_array

@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from napari_cam_sam.errors import CamSamError
 from napari_cam_sam.images.dicom.datasets import headers_of
 from napari_cam_sam.images.dicom.source import DicomSource
+from napari_cam_sam.images.geometry import LPS
 from napari_cam_sam.images.image import Image
 
-__all__ = ["LPS", "NEAR", "Slices", "nearest_slices", "slices_of"]
+__all__ = ["NEAR", "Slices", "nearest_slices", "slices_of"]
 
-LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-"""Turns RAS+ world coordinates, which are ours, to DICOM's, and back."""
 NEAR = 0.05
 """How far off a slice or a pixel something may lie and still be on it, in steps of the grid."""
 
